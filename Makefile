@@ -1,0 +1,62 @@
+# One way to set up, check, test and run. Each target sets up what it needs by itself.
+.DEFAULT_GOAL := help
+.PHONY: help setup check test demo bench lock clean
+SHELL := /bin/bash
+
+PYTHON ?= python3
+PY := .venv/bin/python
+READY := .venv/.ready
+BEGUN := .venv/.begun
+# Held when the lock is renewed, because the newest torch may have no build for the machine at hand.
+TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(READY) ## make .venv with the locked packages (again only when pyproject.toml or the lock change)
+
+# A pip that fails has undone what it did; one that was killed leaves packages by halves that it later takes for whole
+# ones, so a venv with BEGUN in it is made anew. READY is touched last.
+$(READY): pyproject.toml requirements.lock
+	@if [ -e $(BEGUN) ] || ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	    $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+	        "python %d.%d is too old: name a 3.11 or newer, as in `make setup PYTHON=python3.12`" \
+	        % sys.version_info[:2])' && \
+	    $(PYTHON) -m venv --clear .venv; \
+	fi
+	@echo "installing the packages of requirements.lock into .venv (a few minutes the first time)"
+	@touch $(BEGUN); \
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock; \
+	status=$$?; [ $$status -gt 128 ] || rm $(BEGUN); exit $$status
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PY) -m pip check --disable-pip-version-check
+	@touch $@
+
+check: $(READY) ## ruff (rules and format) and mypy --strict
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+test: $(READY) ## the test suite; ARGS="-k name" for a part of it
+	$(PY) -m pytest $(ARGS)
+
+demo: $(READY) ## the whole pipeline on a few small videos
+	$(PY) -m pipeline.demo
+
+bench: $(READY) ## the benchmarks
+	$(PY) -m tests.bench
+
+# NVIDIA's packages hang on the torch build, not on us: torch's own metadata pin them.
+lock: ## renew requirements.lock from a fresh venv; TORCH=x.y.z moves torch
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check 'torch==$(TORCH)' '.[dev]'
+	{ grep '^#' requirements.lock; \
+	  .venv-lock/bin/python -m pip freeze --exclude ola-pipeline \
+	  | sed -e 's/+.*//' -e '/^\(nvidia-\|cuda-\|triton\)/d'; } > .venv-lock/requirements.lock
+	mv .venv-lock/requirements.lock requirements.lock
+	rm -rf .venv-lock
+
+clean: ## remove .venv, caches and build outputs
+	rm -rf .venv .venv-lock .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find manifests ola pipeline stages tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,105 @@
+"""What a worker writes before and after each record of a part, so that nothing finished is done twice.
+
+Lines of JSON, appended: `{"session", "life", "start": [ids]}`, then `{"done": outcome}`. A session is one life of the
+driver, a life one of a worker. A record that was in flight when its worker vanished while the driver lived on may have
+killed it: `deaths` counts those workers. If the driver itself was killed, nobody is blamed. A torn last line is a
+record that was not finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from manifests import storage
+from manifests.records import Outcome
+from manifests.schema import from_rows
+
+
+def journal_path(root: str, path: str) -> Path:
+    """Where the journal at `path` below the root lies: beside the part, or on this machine for object stores.
+
+    On another machine a part of an object-store root that was in flight begins anew: blame does not depend on the
+    journal there, since the worker watches its step's process itself.
+    """
+    if storage.is_local(root):
+        return Path(storage.normal(root), path)
+    return Path(tempfile.gettempdir(), "ola-journals", hashlib.sha256(root.encode()).hexdigest()[:16], path)
+
+
+class Journal:
+    """The journal of one part of one step; closed and deleted when the part is committed."""
+
+    def __init__(self, path: Path, record: type, session: str, life: str) -> None:
+        """Open the journal at `path` for records of type `record`, and read what earlier workers left."""
+        self.path, self.record, self.session, self.life = path, record, session, life
+        self.outcomes: dict[str, Outcome] = {}
+        self.lives: defaultdict[str, set[str]] = defaultdict(set)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = 0
+        for line, end in _lines(path):
+            self._replay(line)
+            whole = end
+        self.file = open(path, "ab")  # noqa: SIM115  held until the part is committed
+        self.file.truncate(whole)
+
+    def _replay(self, line: dict[str, Any]) -> None:
+        if "done" in line:
+            outcome = self._outcome(line["done"])
+            self.outcomes[outcome.input] = outcome
+            self.lives.pop(outcome.input, None)
+        elif line["session"] == self.session and line["life"] != self.life:
+            for name in line["start"]:
+                self.lives[name].add(line["life"])
+
+    def deaths(self, name: str) -> int:
+        """How many workers of this session vanished while this input was in flight."""
+        return len(self.lives.get(name, ()))
+
+    def _outcome(self, facts: dict[str, Any]) -> Outcome:
+        return Outcome(**{**facts, "records": tuple(from_rows(self.record, facts["records"]))})
+
+    def start(self, inputs: Sequence[str]) -> None:
+        """These inputs are in flight from now on."""
+        self._write({"session": self.session, "life": self.life, "start": list(inputs)})
+
+    def done(self, outcome: Outcome) -> None:
+        """This input has its outcome."""
+        self.outcomes[outcome.input] = outcome
+        self._write({"done": asdict(outcome)})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self.file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self.file.flush()
+
+    def close(self, delete: bool) -> None:
+        """Close the file, and delete it once the part is committed."""
+        self.file.close()
+        if delete:
+            self.path.unlink(missing_ok=True)
+
+
+def _lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Whole lines of a journal, each with the offset of its end."""
+    if not path.exists():
+        return
+    end = 0
+    for raw in path.read_bytes().splitlines(keepends=True):
+        end += len(raw)
+        if not raw.endswith(b"\n"):
+            return
+        try:
+            yield json.loads(raw), end
+        except ValueError:  # torn by a power cut: what follows it is not trusted either
+            return
+
+
+def finished(path: Path) -> int:
+    """How many inputs of a part in flight have their outcome: what live progress shows between commits."""
+    return sum(1 for line, _ in _lines(path) if "done" in line)

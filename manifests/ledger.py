@@ -1,0 +1,153 @@
+"""The ledger of parts: what is committed, under which key, and the law that no input vanishes.
+
+A `Manifest` is the committed rows of one step: a folder `<NN-step>-<key>` with one Parquet file a part. The file of a
+part is written last and atomically; that it is there means that the part is done. Its footer carries the part's
+counts, so that progress and the funnel need not read rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests import storage
+from manifests.records import Outcome
+from manifests.schema import to_table
+
+OK, DROPPED, FAILED = "ok", "dropped", "failed"
+FOOTER = b"ola.counts"
+PART = re.compile(r"part-(\d{6,})\.parquet")
+KEY_DIGITS = 12
+
+
+class LawBroken(RuntimeError):
+    """A step lost an input, or answered for one it was never given."""
+
+
+def digest(facts: Any) -> str:
+    """Key of anything JSON can hold: the same facts give the same key on every machine."""
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the inputs of a step: inputs = ok + dropped + failed; `outputs` are the records made of them."""
+
+    inputs: int = 0
+    ok: int = 0
+    dropped: int = 0
+    failed: int = 0
+    outputs: int = 0
+    seconds: float = 0.0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> Counts:
+        """Counts of the outcomes of one part."""
+        counts = cls()
+        for outcome in outcomes:
+            counts.inputs += 1
+            setattr(counts, outcome.status, getattr(counts, outcome.status) + 1)
+            counts.outputs += len(outcome.records)
+            counts.seconds += outcome.seconds
+            if outcome.reason is not None:
+                counts.reasons[outcome.reason] = counts.reasons.get(outcome.reason, 0) + 1
+        return counts
+
+    def add(self, other: Counts) -> None:
+        """Add the counts of another part."""
+        for name in ("inputs", "ok", "dropped", "failed", "outputs", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for reason, count in other.reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + count
+
+
+def check_law(name: str, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+    """Raise LawBroken unless every input has exactly one outcome, and `ok` ones have rows."""
+    asked, answered = Counter(inputs), Counter(outcome.input for outcome in outcomes)
+    if asked != answered:
+        lost, strange = asked - answered, answered - asked
+        raise LawBroken(f"step '{name}': inputs without a row: {sorted(lost)[:5]}; rows without an input: "
+                        f"{sorted(strange)[:5]}")  # fmt: skip
+    for outcome in outcomes:
+        if (outcome.status == OK) != bool(outcome.records):
+            raise LawBroken(f"step '{name}': input {outcome.input} is {outcome.status} with {outcome.records!r}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The committed rows of one step of one run."""
+
+    root: str
+    number: int
+    name: str
+    key: str
+    record: type
+
+    @property
+    def folder(self) -> str:
+        """Folder below the root: `02-split-1a2b3c`."""
+        return f"{self.number:02d}-{self.name}" + (f"-{self.key}" if self.key else "")
+
+    def path(self, part: int, suffix: str = "parquet") -> str:
+        """Path of a part's file below the root."""
+        return f"{self.folder}/part-{part:06d}.{suffix}"
+
+    def uri(self, part: int, suffix: str = "parquet") -> str:
+        """Full URI of a part's file."""
+        return storage.join(self.root, self.path(part, suffix))
+
+    def committed(self) -> dict[int, int]:
+        """Numbers of the committed parts, with the size of each file in bytes."""
+        entries = storage.listing(storage.join(self.root, self.folder))
+        found = ((PART.fullmatch(entry.path), entry.size) for entry in entries)
+        return {int(match.group(1)): size for match, size in found if match}
+
+    def has(self, part: int) -> bool:
+        """Whether this part is committed."""
+        return storage.exists(self.uri(part))
+
+    def commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> Counts:
+        """Write the part's rows in the order of its inputs. Raises LawBroken before anything is written."""
+        check_law(self.name, inputs, outcomes)
+        place = {name: n for n, name in enumerate(inputs)}
+        table = to_table(self.record, sorted(outcomes, key=lambda outcome: place[outcome.input]))
+        counts = Counts.of(outcomes)
+        table = table.replace_schema_metadata({FOOTER: json.dumps(asdict(counts))})
+        storage.write_bytes(self.uri(part), parquet_bytes(table))
+        return counts
+
+    def read(self, part: int) -> pa.Table:
+        """All rows of a committed part."""
+        return pq.read_table(pa.BufferReader(storage.read_bytes(self.uri(part))))
+
+    def counts(self, part: int) -> Counts:
+        """Counts of a committed part, from its footer alone."""
+        with storage.open_random(self.uri(part)) as file:
+            stored = pq.read_metadata(file).metadata or {}
+        return Counts(**json.loads(stored[FOOTER]))
+
+    def total(self) -> Counts:
+        """Counts of all committed parts."""
+        total = Counts()
+        with ThreadPoolExecutor(8) as pool:  # footers are small: the wait is for the store, not for this machine
+            for counts in pool.map(self.counts, self.committed()):
+                total.add(counts)
+        return total
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()

@@ -1,0 +1,227 @@
+"""Records: one frozen dataclass per noun, from which Arrow schemas are derived (see `manifests.schema`).
+
+Media are referenced by uri, offset and size, never carried. Ids come from content: a video's is the digest of its
+bytes, a clip's the video's and its span. A field named like another record in lower case (`video`, `clip`) holds the
+id of that record; `manifests.ledger` joins along those names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ID_DIGITS = 20  # 80 bits: with a billion videos the chance of one collision is under one in a million
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One thing named in the input, before it is known whether it is a video.
+
+    `rivals` are the earlier sources of equal size: the only ones it can be an exact copy of.
+    `meta` is a JSON object: the further columns of an input list (licence, url, title, ...).
+    """
+
+    id: str
+    uri: str
+    bytes: int
+    sidecars: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
+    fault: str | None = None
+    meta: str = "{}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoundTrack:
+    """One sound track; `index` counts the streams of the file from 0."""
+
+    index: int
+    codec: str
+    rate: int
+    channels: int
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtitleTrack:
+    """One text stream; `position` counts the subtitle streams of the file from 0."""
+
+    position: int
+    codec: str
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """A probed video. Times are seconds on its own clock, whose zero is the container's start time.
+
+    `width` and `height` are as displayed: pixels made square, `rotation` (degrees clockwise) applied.
+    `picture` and `sound` are the streams that are used, counted from 0 over the file.
+    `frames`, `duration` and `variable_rate` are counted from the packets, since headers lie or are silent (mkv).
+    """
+
+    id: str
+    source: str
+    uri: str
+    bytes: int
+    sha256: str
+    container: str
+    duration: float
+    picture: int
+    codec: str
+    pixel_format: str
+    coded_width: int
+    coded_height: int
+    width: int
+    height: int
+    rotation: int
+    frame_rate: float
+    frames: int
+    variable_rate: bool
+    sounds: tuple[SoundTrack, ...]
+    sound: int | None
+    subtitles: tuple[SubtitleTrack, ...]
+    sidecars: tuple[str, ...]
+    meta: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """A span of a video, with what one cheap pass over it measured.
+
+    motion: mean absolute difference of neighbouring frames, 0..100 (ffmpeg's mafd);
+    frozen, black, silence: share of the span, 0..1; loudness: integrated LUFS (ITU-R BS.1770).
+    The last two are None where there is no sound to measure.
+    """
+
+    id: str
+    video: str
+    start_ms: int
+    end_ms: int
+    motion: float
+    frozen: float
+    black: float
+    silence: float | None
+    loudness: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """Bytes that lie in a file: `size` bytes from `offset` of `uri` (relative to the run's root)."""
+
+    uri: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footage:
+    """The frames and sound of one clip, at the pixel size the trainer uses.
+
+    frames: JPEGs end to end, `frame_bytes` long each, shown at `frame_ms` on the clip's own clock.
+    sound: a 16 kHz mono PCM16 WAV as long as the clip, or None where the video has no sound track.
+    """
+
+    id: str
+    clip: str
+    width: int
+    height: int
+    frames: Media
+    frame_bytes: tuple[int, ...]
+    frame_ms: tuple[int, ...]
+    sound: Media | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """A word and when it is said, in seconds on the clip's own clock."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """What is said between two times, in seconds on the clip's own clock."""
+
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """What is said in one clip.
+
+    origin: `sidecar` or `embedded`; track: which file or stream; word_times: `given` by the source, or
+    `interpolated` over a segment by the length of its words; coverage: share of the clip that segments cover.
+    """
+
+    id: str
+    clip: str
+    origin: str
+    track: str
+    language: str | None
+    word_times: str
+    text: str
+    segments: tuple[Segment, ...]
+    words: int
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedTask:
+    """A row of `shards.parquet`: one task, and where its sample lies in which shard.
+
+    offset, size: the sample's bytes in the tar, headers and padding included. The `*_offset` of a member is where its
+    data begin. digest: BLAKE3 of the sample's bytes. tokens: what the sample costs in Ola's context (pictures and sound; text is estimated).
+    """
+
+    id: str
+    kind: str
+    stage: str
+    split: str
+    shard: str
+    key: str
+    clip: str
+    video: str
+    offset: int
+    size: int
+    digest: str
+    json_offset: int
+    json_bytes: int
+    picture_offset: int | None
+    picture_bytes: tuple[int, ...]
+    sound_offset: int | None
+    sound_bytes: int | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A step's answer for an input that a rule keeps out: not an error, but a row with its reason."""
+
+    reason: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one input of a step: rows if `ok`, else the reason it was `dropped` or `failed`."""
+
+    input: str
+    status: str
+    seconds: float
+    records: tuple[object, ...] = ()
+    reason: str | None = None
+    detail: str | None = None
+
+
+PLURALS: Mapping[type, str] = {
+    Source: "sources",
+    Video: "videos",
+    Clip: "clips",
+    Footage: "footage",
+    Transcript: "transcripts",
+}

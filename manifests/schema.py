@@ -1,0 +1,104 @@
+"""From record types to Arrow and back: the one place where dataclass fields become typed, nested columns.
+
+    table = to_table(Clip, outcomes)      # the ledger's columns first, then the record's
+    clips = from_rows(Clip, table.to_pylist())
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from manifests.records import Outcome
+
+R = TypeVar("R")
+
+SCALARS: Mapping[type, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+}
+
+# Every manifest begins with these; `input` is the id of the record that the step was given.
+LEDGER_FIELDS = (
+    pa.field("input", pa.string(), nullable=False),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("reason", pa.string()),
+    pa.field("detail", pa.string()),
+    pa.field("seconds", pa.float64(), nullable=False),
+)
+
+
+def arrow_type(annotation: Any) -> pa.DataType:
+    """Arrow type of a record's field: scalars, nested records, `tuple[X, ...]`, and `X | None`."""
+    if annotation in SCALARS:
+        return SCALARS[annotation]
+    if is_dataclass(annotation):
+        return pa.struct(record_fields(typing.cast(type, annotation)))
+    arguments = [a for a in typing.get_args(annotation) if a not in (type(None), Ellipsis)]
+    if typing.get_origin(annotation) is tuple and len(arguments) == 1:
+        return pa.list_(arrow_type(arguments[0]))
+    if isinstance(annotation, types.UnionType) and len(arguments) == 1:
+        return arrow_type(arguments[0])
+    raise TypeError(f"no Arrow type for {annotation!r}; records hold scalars, records and tuples of them")
+
+
+@cache
+def hints(record: type) -> dict[str, Any]:
+    """The evaluated type hints of a record type, by field name."""
+    return typing.get_type_hints(record)
+
+
+def record_fields(record: type) -> list[pa.Field]:
+    """One Arrow field per dataclass field; all nullable, since dropped inputs leave them empty."""
+    return [pa.field(f.name, arrow_type(hints(record)[f.name])) for f in fields(record)]
+
+
+@cache
+def record_schema(record: type) -> pa.Schema:
+    """Schema of a table that holds these records and nothing else."""
+    return pa.schema(record_fields(record))
+
+
+@cache
+def manifest_schema(record: type) -> pa.Schema:
+    """Schema of the manifest of a step that gives these records."""
+    return pa.schema([*LEDGER_FIELDS, *record_fields(record)])
+
+
+def to_table(record: type, outcomes: Iterable[Outcome]) -> pa.Table:
+    """The committed form of `outcomes`: one row a record, or one row for an input that was dropped or failed."""
+    rows: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        head = {name: getattr(outcome, name) for name in ("input", "status", "reason", "detail", "seconds")}
+        bodies = [asdict(typing.cast(Any, r)) for r in outcome.records] or [{}]
+        # the time belongs to the input: only its first row carries it, so that sums over rows stay right
+        rows += [{**head, **body, "seconds": outcome.seconds if n == 0 else 0.0} for n, body in enumerate(bodies)]
+    return pa.Table.from_pylist(rows, schema=manifest_schema(record))
+
+
+def records_table(record: type[R], records: Sequence[R]) -> pa.Table:
+    """A plain table of records, without the ledger's columns."""
+    return pa.Table.from_pylist([asdict(typing.cast(Any, r)) for r in records], schema=record_schema(record))
+
+
+@cache
+def adapter(record: type[R]) -> Any:
+    """Validator that turns rows into records, nested ones included."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(record)
+
+
+def from_rows(record: type[R], rows: Iterable[Mapping[str, Any]]) -> list[R]:
+    """Records of the rows; columns that are not the record's are left aside."""
+    names = [f.name for f in fields(typing.cast(Any, record))]
+    validate = adapter(record).validate_python
+    return [validate({name: row[name] for name in names}) for row in rows]

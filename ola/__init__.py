@@ -1,0 +1,1 @@
+"""The Ola model: encoders, projectors, decoder, processor, weights, generation and streamed speech."""

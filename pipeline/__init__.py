@@ -1,0 +1,1 @@
+"""From videos to shards: steps, media access, engines and the CLI."""

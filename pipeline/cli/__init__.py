@@ -1,0 +1,138 @@
+"""The command line `ola`. Each command is a few lines here over a function elsewhere; errors become one line."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import ConfigError, OlaError
+
+GOOD, POOR, WRONG, BROKEN = 0, 1, 2, 3  # done; too little came out or faults found; bad settings; cannot go on
+
+app = typer.Typer(
+    help="From a pile of videos to training shards for Ola, and a look at everything on the way.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class EngineName(StrEnum):
+    """Who does the work."""
+
+    INLINE = "inline"
+    RAY = "ray"
+
+
+class Format(StrEnum):
+    """Forms of a query's answer."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+Root = Annotated[str, typer.Argument(help="Folder or URI of the run.")]
+
+
+@app.command("run")
+def run_command(
+    inputs: Annotated[list[str] | None, typer.Argument(help="Files, folders, globs, URIs, or .jsonl/.csv/.parquet lists.")] = None,
+    root: Annotated[str, typer.Option(help="Where the run lives: a folder or a URI (s3://…, gs://…).")] = "",
+    config: Annotated[str | None, typer.Option(help="YAML file of settings.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting, as split.longest=20; may repeat.")] = None,
+    engine: Annotated[EngineName | None, typer.Option(help="inline: a loop in this process. ray: Ray Data.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Of each lane under ray; 0: as many as fit.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Videos at most, in the whole run.")] = None,
+    only: Annotated[str | None, typer.Option(help="The only step to run.")] = None,
+    retry: Annotated[bool, typer.Option(help="Run failed records again.")] = False,
+    min_yield: Annotated[float, typer.Option(min=0, max=1, help="Least share of videos that must reach the shards.")] = 0.0,
+) -> None:
+    """Bring videos through all steps into shards; again: only what is new, changed or unfinished."""
+    from pipeline.cli.running import run_and_report
+    from pipeline.run import Options
+
+    if not root:
+        raise ConfigError("--root is missing: where should the run live?")
+    flags = {"engine": engine.value if engine else None, "workers": workers}
+    sets = [*(overrides or ()), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+    raise typer.Exit(run_and_report(inputs or [], root, config, sets, Options(limit, only, retry), min_yield))
+
+
+@app.command()
+def status(root: Root, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
+    """The funnel: what became of every input of every step, and what the shards hold."""
+    from pipeline.cli.looking import show_status
+
+    show_status(root, as_json)
+
+
+@app.command()
+def why(root: Root, name: Annotated[str, typer.Argument(metavar="ID", help="Id, key or path, or its beginning.")]) -> None:
+    """A record's whole life: where it came from, what became of it, and where and why it stopped."""
+    from pipeline.cli.looking import show_life
+
+    raise typer.Exit(show_life(root, name))
+
+
+@app.command()
+def sql(
+    root: Root,
+    query: Annotated[str, typer.Argument(help="DuckDB SQL over the views: a step each, and shards.")],
+    form: Annotated[Format, typer.Option("--format", help="Form of the answer.")] = Format.TABLE,
+) -> None:
+    """Ask the manifests with DuckDB."""
+    from pipeline.cli.looking import show_query
+
+    show_query(root, query, form.value)
+
+
+@app.command()
+def check(root: Root) -> None:
+    """Read every shard as the trainers will, and name every fault; exit 1 if there is any."""
+    from pipeline.pack.check import check_run
+
+    faults = 0
+    for fault in check_run(root):
+        typer.echo(fault)
+        faults += 1
+    typer.echo(f"{faults} fault{'s' * (faults != 1)}" if faults else "no fault")
+    raise typer.Exit(POOR if faults else GOOD)
+
+
+@app.command()
+def export(
+    root: Root,
+    file: Annotated[Path, typer.Argument(help="File to write.")],
+    to: Annotated[str, typer.Option(help="Form: ola-json, as the original Ola trainer reads it.")] = "ola-json",
+) -> None:
+    """Write the tasks for another trainer, with references into our tars: no media are copied."""
+    from pipeline.pack.export import FORMS
+
+    if to not in FORMS:
+        raise ConfigError(f"--to {to}: no such form (choices: {', '.join(FORMS)})")
+    typer.echo(f"{FORMS[to](root, file)} tasks in {file}")
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has of what a run needs, and how to get what is missing; exit 1 if something must be got."""
+    from pipeline.cli.doctor import examine
+
+    raise typer.Exit(POOR if examine() else GOOD)
+
+
+def main() -> None:
+    """Entry of the console script: errors of ours are one line on stderr."""
+    try:
+        app()
+    except OlaError as error:
+        print(f"ola: {error}", file=sys.stderr)
+        detail = getattr(error, "detail", "")
+        if detail:
+            print(detail, file=sys.stderr)
+        sys.exit(WRONG if isinstance(error, ConfigError) else BROKEN)

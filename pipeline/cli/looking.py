@@ -1,0 +1,220 @@
+"""`ola status`, `ola why`, `ola sql`: looking at a run, while it works or afterwards. Nothing is changed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+from manifests import storage, views
+from manifests.ledger import Counts
+from pipeline.config import of_run
+from pipeline.errors import ConfigError
+from pipeline.pack.publish import current
+from pipeline.plan import Plan
+from pipeline.run import all_manifests, totals
+from stages.samples import FAMILIES
+
+REASONS = 8  # lines of reasons in the funnel; `--json` has all
+PREFIX = 6  # characters of an id that are enough to ask for it
+
+
+def plan_of(root: str) -> Plan:
+    """The plan of the run at `root`, from its own settings. Raises ConfigError where there is none."""
+    return of_run(root).plan(root)
+
+
+def connect(root: str) -> duckdb.DuckDBPyConnection:
+    """DuckDB with the views of the run at `root`."""
+    plan = plan_of(root)
+    return views.connect(plan.root, all_manifests(plan), current(plan.root))
+
+
+def show_status(root: str, as_json: bool) -> None:
+    """Print the funnel and what the shards hold."""
+    plan = plan_of(root)
+    counts, shards = totals(plan), shard_facts(plan.root)
+    if as_json:
+        print(json.dumps({"steps": [step_facts(*row) for row in counts], "shards": shards}, ensure_ascii=False, indent=2))
+        return
+    console = Console()
+    console.print(funnel(counts))
+    for stage, facts in shards.items():
+        if facts["files"]:
+            sizes = f"{facts['samples']} samples, {facts['tasks']} tasks, {facts['bytes'] / 1e6:.1f} MB"
+            console.print(f"shards/{stage}: {facts['files']} files, {sizes}", highlight=False)
+
+
+def step_facts(name: str, counts: Counts) -> dict[str, Any]:
+    """A step's line of the funnel, for scripts."""
+    return {
+        "step": name,
+        "inputs": counts.inputs,
+        "ok": counts.ok,
+        "dropped": counts.dropped,
+        "failed": counts.failed,
+        "outputs": counts.outputs,
+        "reasons": dict(sorted(counts.reasons.items())),
+        "seconds": round(counts.seconds, 3),
+    }
+
+
+def shard_facts(root: str) -> dict[str, dict[str, int]]:
+    """Files, samples, tasks and bytes of the current shard set of each stage."""
+    facts = {stage: {"files": 0, "samples": 0, "tasks": 0, "bytes": 0} for stage in FAMILIES}
+    for stage, folder in current(root).items():
+        sizes = [e.size for e in storage.listing(storage.join(root, folder)) if e.path.endswith(".tar")]
+        with views.connect(root, [], {stage: folder}) as connection:
+            samples, tasks = connection.sql("SELECT count(DISTINCT key), count(*) FROM shards").fetchall()[0]
+        facts[stage] = {"files": len(sizes), "samples": samples, "tasks": tasks, "bytes": sum(sizes)}
+    return facts
+
+
+def funnel(counts: Sequence[tuple[str, Counts]]) -> Table:
+    """The funnel: a line a step, and beneath it why inputs were left behind."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("step", "inputs", "ok", "dropped", "failed", "outputs", "seconds"):
+        table.add_column(column, justify="left" if column == "step" else "right", overflow="fold")
+    for name, row in counts:
+        numbers = (row.inputs, row.ok, row.dropped, row.failed, row.outputs)
+        table.add_row(name, *map(str, numbers), f"{row.seconds:.1f}")
+        for reason, count in sorted(grouped(row.reasons).items(), key=lambda pair: (-pair[1], pair[0]))[:REASONS]:
+            table.add_row(f"[dim]  {count} x {escaped(reason)}[/]")
+    return table
+
+
+def grouped(reasons: dict[str, int]) -> dict[str, int]:
+    """Reasons without the ids and numbers in which they differ."""
+    merged: dict[str, int] = {}
+    for reason, count in reasons.items():
+        plain = re.sub(r"\b[0-9a-f]{20}\b|\d+(\.\d+)?", "…", reason)
+        key = plain if plain != reason else reason
+        merged[key] = merged.get(key, 0) + count
+    return merged
+
+
+def escaped(text: str) -> str:
+    """Text that rich shows as it is, on one line."""
+    from rich.markup import escape
+
+    return escape(" ".join(text.split()))
+
+
+def show_query(root: str, query: str, form: str) -> None:
+    """Print the answer of a query. Raises ConfigError with DuckDB's words."""
+    with connect(root) as connection:
+        try:
+            answer = connection.sql(query)
+            if answer is None:
+                return
+            names, rows = answer.columns, answer.fetchall()
+        except duckdb.Error as error:
+            tables = [name for (name,) in connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()]
+            raise ConfigError(f"{' '.join(str(error).split())} (views: {', '.join(sorted(tables))})") from error
+    if form == "json":
+        print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], ensure_ascii=False, indent=2, default=str))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow(names)
+        writer.writerows(rows)
+    else:
+        Console().print(result_table(names, rows))
+
+
+def result_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """A query's answer for people."""
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else escaped(str(value)) for value in row))
+    return table
+
+
+def show_life(root: str, name: str) -> int:
+    """Print what every step did with a record, its ancestors and its descendants; 1 where nobody knows it."""
+    plan = plan_of(root)
+    found = lives(plan, name)
+    if not found:
+        print(f"no record of this run is called or begins with {name!r}; `ola sql {root} \"SELECT uri, input, status FROM ingest\"`")
+        return 1
+    for step, row in found:
+        print(life_line(step, row))
+    return 0
+
+
+def lives(plan: Plan, name: str) -> list[tuple[str, dict[str, Any]]]:
+    """(step, row) of all that belongs to a name: a path, or the beginning of the id of a source, video, clip or task."""
+    with views.connect(plan.root, all_manifests(plan), current(plan.root)) as connection:
+        made = {view for (view,) in connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}
+        if "source" not in made:
+            return []
+        wanted = _sources(connection, made, name)
+        rows = [("source", row) for row in _rows(connection, "SELECT * FROM source WHERE list_contains(?, id)", wanted)]
+        if "ingest" not in made or not rows:
+            return rows
+        ingested = _rows(connection, "SELECT * FROM ingest WHERE list_contains(?, input)", wanted)
+        videos = [row["id"] for row in ingested if row["id"]]
+        rows += [("ingest", row) for row in ingested]
+        for planned in plan.steps[1:]:
+            step = planned.step.name
+            if step in made:
+                rows += [(step, row) for row in _of_videos(connection, step, videos, name)]
+        return rows + [("pack", row) for row in (_of_videos(connection, "pack", videos, name) if "pack" in made else [])]
+
+
+def _sources(connection: duckdb.DuckDBPyConnection, made: set[str], name: str) -> list[str]:
+    """Ids of the sources that a name may mean."""
+    path = storage.normal(name)
+    found = {row["id"] for row in _rows(connection, "SELECT id FROM source WHERE uri IN (?, ?)", name, path)}
+    if len(name) >= PREFIX:
+        found |= {row["id"] for row in _rows(connection, "SELECT id FROM source WHERE starts_with(id, ?)", name)}
+        if "ingest" in made:
+            query = "SELECT input FROM ingest WHERE starts_with(id, left(?, 20)) AND status = 'ok'"
+            found |= {row["input"] for row in _rows(connection, query, name)}
+    return sorted(found)
+
+
+def _of_videos(connection: duckdb.DuckDBPyConnection, step: str, videos: list[str], name: str) -> list[dict[str, Any]]:
+    """Rows of a step about these videos; of one clip, where the name is that of a clip or a task."""
+    rows = _rows(connection, f"SELECT * FROM {step} WHERE list_contains(?, left(input, 20)) ORDER BY input", videos)
+    clip = re.match(r"[0-9a-f]{20}-\d{9}-\d{9}", name)
+    return [row for row in rows if clip is None or row["input"] in (clip.group(), clip.group()[:20])]
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str, *values: object) -> list[dict[str, Any]]:
+    answer = connection.execute(query, list(values))
+    names = [column[0] for column in answer.description or []]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+def life_line(step: str, row: dict[str, Any]) -> str:
+    """One row of a life: the step, what became of the record, and why or what it is."""
+    if step == "source":
+        return f"source      {row['id']}  {row['uri']!r}, {row['bytes']} bytes"
+    head = f"{step:<11} {row['input']}  {row['status']}"
+    if row["status"] != "ok":
+        detail = f"\n{_indented(row['detail'])}" if row["detail"] else ""
+        return f"{head}: {row['reason']}{detail}"
+    shown = {key: value for key, value in row.items() if key in _TOLD.get(step, ()) and value is not None}
+    return f"{head}  " + ", ".join(f"{key}={value!r}" for key, value in shown.items())
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"            {line}" for line in text.splitlines())
+
+
+_TOLD = {
+    "ingest": ("id", "duration", "codec", "width", "height", "rotation", "frames", "sound"),
+    "split": ("id", "start_ms", "end_ms", "motion", "frozen", "black", "silence", "loudness"),
+    "extract": ("width", "height", "frames", "sound"),
+    "transcribe": ("origin", "track", "language", "text"),
+    "pack": ("id", "stage", "split", "shard", "key", "offset", "tokens"),
+}

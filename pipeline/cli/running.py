@@ -1,0 +1,56 @@
+"""`ola run`: settings, the run with its progress, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from manifests import storage, views
+from pipeline import config as configuration
+from pipeline.cli.looking import funnel
+from pipeline.config import Config
+from pipeline.pack.publish import current
+from pipeline.plan import Plan
+from pipeline.progress import Progress
+from pipeline.run import PACK, Options, packable, run, totals
+
+
+def run_and_report(
+    inputs: Sequence[str], root: str, file: str | None, sets: Sequence[str], options: Options, min_yield: float
+) -> int:
+    """Exit code of the run: 0, or 1 where too little came out."""
+    config = settings(inputs, root, file, sets)
+    console = Console()
+    with Progress(config.plan(root), console):
+        plan = run(config, root, options)
+    console.print(funnel(totals(plan)))
+    made, given, what = run_yield(plan, options.only)
+    share = made / given if given else 0.0
+    console.print(f"{made} of {given} {what} ({share:.0%})", highlight=False)
+    if made == 0 or share < min_yield:
+        bound = "zero" if made == 0 else f"under {min_yield:.0%}"
+        console.print(f"the yield is {bound}: `ola status` and `ola why` tell where it went", highlight=False)
+        return 1
+    return 0
+
+
+def settings(inputs: Sequence[str], root: str, file: str | None, sets: Sequence[str]) -> Config:
+    """The YAML file, or without one the settings that the run at `root` had; then overrides, then named inputs."""
+    stored = storage.join(storage.normal(root), configuration.RUN)
+    base = configuration.of_run(root).model_dump(mode="json") if file is None and storage.exists(stored) else {}
+    config = configuration.load(file, sets, base)
+    named = tuple(storage.normal(name) for name in inputs or config.inputs)
+    return config.model_copy(update={"inputs": named})
+
+
+def run_yield(plan: Plan, only: str | None) -> tuple[int, int, str]:
+    """How much of what came out: videos that reached the shards, or of one step alone the inputs that went well."""
+    if only in (None, PACK) and packable(plan):
+        with views.connect(plan.root, [], current(plan.root)) as connection:
+            there = connection.sql("SELECT 1 FROM duckdb_views() WHERE view_name = 'shards'").fetchall()
+            rows = connection.sql("SELECT count(DISTINCT video) FROM shards").fetchall() if there else [(0,)]
+        return rows[0][0], plan.steps[0].manifest.total().inputs, "videos reached the shards"
+    planned = plan.named(only) if only else plan.steps[-1]
+    counts = planned.manifest.total()
+    return counts.ok, counts.inputs, f"inputs of '{planned.step.name}' went well"

@@ -1,0 +1,158 @@
+"""The configuration of a run: one commented YAML, dotted overrides, and errors that name key, value and choices.
+
+Sections named after steps decide what comes out, and are part of the steps' keys. Everything else (engine, workers,
+resources) decides only how fast it comes and may change from one run to the next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from manifests import storage
+from pipeline.errors import ConfigError
+from pipeline.pack.settings import PackSettings
+from pipeline.plan import Plan, plan
+from pipeline.step import Resources
+from pipeline.steps import STEPS
+from pipeline.steps.extract import Settings as ExtractSettings
+from pipeline.steps.ingest import Settings as IngestSettings
+from pipeline.steps.split import Settings as SplitSettings
+from pipeline.steps.transcribe import Settings as TranscribeSettings
+
+RUN = "run.yaml"
+
+
+class Config(BaseModel):
+    """All settings of a run; the defaults are what `ola run INPUT --root ROOT` does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: tuple[str, ...] = ()
+    steps: tuple[str, ...] = tuple(STEPS)
+    engine: Literal["inline", "ray"] = "inline"
+    workers: int = Field(default=0, ge=0, description="of each lane under ray; 0: as many as there are CPUs")
+    ray_address: str = Field(default="", description="of a cluster; empty: RAY_ADDRESS if set, else this machine")
+    isolate: bool = Field(default=True, description="false: steps run in the engine's own process, for a debugger")
+    videos_per_part: int | None = Field(default=None, gt=0)
+    resources: dict[str, dict[str, float]] = {}
+
+    ingest: IngestSettings = IngestSettings()
+    split: SplitSettings = SplitSettings()
+    extract: ExtractSettings = ExtractSettings()
+    transcribe: TranscribeSettings = TranscribeSettings()
+    pack: PackSettings = PackSettings()
+
+    @field_validator("steps")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in STEPS:
+                raise ValueError(f"no step '{name}' (choices: {', '.join(STEPS)})")
+        return names
+
+    def limits(self) -> dict[str, Resources]:
+        """What each step may use: its own defaults, with the `resources` section on top."""
+        for name in self.resources:
+            if name not in STEPS:
+                raise ConfigError(f"resources.{name}: no such step (choices: {', '.join(STEPS)})")
+        return {
+            name: checked(Resources, {**STEPS[name].resources.model_dump(), **self.resources.get(name, {})}, f"resources.{name}")
+            for name in self.steps
+        }
+
+    def plan(self, root: str) -> Plan:
+        """The checked plan of this configuration below `root`."""
+        steps = [STEPS[name](getattr(self, name)) for name in self.steps]
+        return plan(root, steps, self.limits())
+
+
+def load(file: str | None, overrides: Sequence[str], base: Mapping[str, Any] | None = None) -> Config:
+    """`base` (the run's own settings), then the YAML file, then `a.b=value` overrides. Raises ConfigError."""
+    facts: dict[str, Any] = dict(base or {})
+    if file is not None:
+        facts = merged(facts, _yaml_file(file))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {override}: write it as key=value, as in split.longest=20")
+        facts = merged(facts, nested(key.split("."), _yaml_value(override, value)))
+    return checked(Config, facts)
+
+
+def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `top` laid over it, section by section."""
+    both = dict(base)
+    for key, value in top.items():
+        under = both.get(key)
+        both[key] = merged(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
+    """{'a': {'b': value}} for keys a, b."""
+    return {keys[0]: nested(keys[1:], value) if len(keys) > 1 else value}
+
+
+def _yaml_file(file: str) -> dict[str, Any]:
+    try:
+        facts = yaml.safe_load(storage.read_bytes(file))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: {' '.join(str(error).split())}") from error
+    if not isinstance(facts, dict):
+        raise ConfigError(f"{file}: expected keys and values, found {type(facts).__name__}")
+    return facts
+
+
+def _yaml_value(override: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text) if text else ""
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: {' '.join(str(error).split())}") from error
+
+
+def checked(model: type[Any], facts: Mapping[str, Any], prefix: str = "") -> Any:
+    """A model of the facts; the first thing wrong becomes one line that names key, value and choices."""
+    try:
+        return model.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [*prefix.split("."), *map(str, first["loc"])] if prefix else [str(key) for key in first["loc"]]
+        raise ConfigError(_complaint(model, keys, first)) from error
+
+
+def _complaint(model: type[BaseModel], keys: list[str], error: Any) -> str:
+    key = ".".join(keys)
+    if error["type"] == "extra_forbidden":
+        section = _section(model, [str(k) for k in error["loc"][:-1]])
+        choices = list(section.model_fields)
+        near = difflib.get_close_matches(keys[-1], choices, n=1)
+        return f"{key}: no such setting{f', did you mean {near[0]!r}?' if near else ''} (choices: {', '.join(choices)})"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {error['input']!r} does not do: {message[0].lower()}{message[1:]}" if key else message
+
+
+def _section(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel]:
+    for key in keys:
+        annotation = model.model_fields[key].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        model = annotation
+    return model
+
+
+def dump(config: Config) -> str:
+    """The resolved configuration as YAML, for `run.yaml`."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def of_run(root: str) -> Config:
+    """The configuration of the run at `root`. Raises ConfigError where there is none."""
+    uri = storage.join(storage.normal(root), RUN)
+    if not storage.exists(uri):
+        raise ConfigError(f"no run at {root}: {RUN} is not there")
+    return load(uri, ())

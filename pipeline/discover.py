@@ -1,0 +1,252 @@
+"""From what the user named to sources: files, folders, globs, object-store prefixes, and lists of them.
+
+Everything named gets a source, so that everything gets a row: what cannot be used carries its `fault`. Files of any
+extension count, since extensions lie; only subtitles that lie beside a file of the same name belong to that file.
+Parts are append-only: sources seen before keep their part, new ones form new parts.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from manifests import storage
+from manifests.ledger import Manifest, parquet_bytes
+from manifests.records import ID_DIGITS, Source
+from manifests.schema import records_table
+from pipeline.errors import ConfigError
+
+LISTS = (".jsonl", ".csv", ".parquet")
+COLUMNS = ("uri", "path", "video", "file")  # of a list, in this order: where the video is
+SIDECARS = (".srt", ".vtt")
+LARGEST_PART = 32  # videos: a part is what one worker loses when it is killed
+FEWEST_PARTS = 64  # of a large input, so that a few workers stay busy until the end
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something named in the input."""
+
+    uri: str
+    bytes: int = 0
+    fault: str | None = None
+    meta: str = "{}"
+
+
+def discover(inputs: Sequence[str], root: str) -> list[Source]:
+    """Sources of all inputs, sorted by uri, each uri once. Raises ConfigError for an input that is not there.
+
+    root: the run's own folder, which is never an input, even where it lies inside one.
+    """
+    found: dict[str, Found] = {}
+    for name in inputs:
+        for one in _expand(name, storage.normal(root)):
+            found.setdefault(one.uri, one)
+    return [
+        Source(id=_id(one), uri=one.uri, bytes=one.bytes, sidecars=sidecars, fault=one.fault, meta=one.meta)
+        for one, sidecars in _with_sidecars(sorted(found.values(), key=lambda one: one.uri))
+    ]
+
+
+def _id(one: Found) -> str:
+    """Name and size: a file that was only touched stays the same source; one that grew is another."""
+    return hashlib.sha256(f"{one.uri}\n{one.bytes}".encode()).hexdigest()[:ID_DIGITS]
+
+
+def _expand(name: str, root: str) -> Iterator[Found]:
+    if name.lower().endswith(LISTS):
+        yield from _listed(name)
+    elif storage.is_local(name):
+        yield from _local(storage.normal(name), root)
+    elif storage.exists(name):
+        yield from _sized([name])
+    else:
+        entries = storage.listing(name, recursive=True)
+        if not entries:
+            raise ConfigError(f"inputs: nothing at {name}")
+        yield from (Found(storage.join(name, e.path), e.size) for e in entries)
+
+
+def _local(path: str, root: str) -> Iterator[Found]:
+    if os.path.isdir(path):
+        yield from _walk(path, root)
+    elif os.path.lexists(path):
+        yield _local_file(path)
+    elif glob.has_magic(path):
+        matches = sorted(glob.glob(path, recursive=True))
+        if not matches:
+            raise ConfigError(f"inputs: no file matches {path}")
+        for match in matches:
+            yield from _local(match, root)
+    else:
+        raise ConfigError(f"inputs: no such file or folder: {path}")
+
+
+def _walk(folder: str, root: str) -> Iterator[Found]:
+    """All files below a folder but hidden ones; links that lead out of it are not followed."""
+    denied: list[OSError] = []
+    home = os.path.realpath(folder)
+    for path, folders, names in os.walk(folder, onerror=denied.append):
+        links = [name for name in folders if os.path.islink(os.path.join(path, name))]
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and os.path.join(path, f) != root)
+        for name in sorted(links):
+            yield Found(_text(os.path.join(path, name)), fault="symbolic link to a folder: not followed")
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            full = os.path.join(path, name)
+            outside = os.path.islink(full) and not os.path.realpath(full).startswith(home + os.sep)
+            yield Found(_text(full), fault="symbolic link out of the input") if outside else _local_file(full)
+    yield from (Found(_text(str(e.filename)), fault=f"folder cannot be read: {e.strerror}") for e in denied)
+
+
+def _local_file(path: str) -> Found:
+    name = _text(path)
+    if name != path:
+        return Found(name, fault="the name is not UTF-8: rename the file")
+    try:
+        info = os.stat(path)
+    except OSError as error:
+        return Found(name, fault=f"cannot be read: {error.strerror}")
+    if not stat.S_ISREG(info.st_mode):
+        return Found(name, fault="not a regular file")
+    return Found(name, info.st_size)
+
+
+def _text(path: str) -> str:
+    """The path as text that can be stored: bytes that are not UTF-8 are written out."""
+    return os.fsencode(path).decode("utf-8", errors="backslashreplace")
+
+
+def _listed(name: str) -> Iterator[Found]:
+    """The rows of a list; their further columns are carried along. Relative paths count from the list's folder."""
+    if not storage.exists(name):
+        raise ConfigError(f"inputs: no such list: {name}")
+    base = storage.normal(name).rsplit("/", 1)[0]
+    for number, row in enumerate(_rows(name), start=1):
+        column = next((c for c in COLUMNS if row.get(c)), None)
+        if column is None:
+            raise ConfigError(f"inputs: {name} row {number} names no video (columns looked for: {', '.join(COLUMNS)})")
+        uri = str(row.pop(column))
+        full = uri if "://" in uri or os.path.isabs(uri) else storage.join(base, uri)
+        meta = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
+        for one in _sized([full]):
+            yield replace(one, meta=meta)
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    import pyarrow as pa
+
+    data = pa.BufferReader(storage.read_bytes(name))
+    try:
+        if name.lower().endswith(".parquet"):
+            return list(pq.read_table(data).to_pylist())
+        if name.lower().endswith(".csv"):
+            from pyarrow import csv
+
+            return list(csv.read_csv(data, parse_options=csv.ParseOptions(newlines_in_values=True)).to_pylist())
+        return [json.loads(line) for line in data.read().decode().splitlines() if line.strip()]
+    except (pa.ArrowInvalid, ValueError) as error:
+        raise ConfigError(f"inputs: {name} is not a readable list: {' '.join(str(error).split())}") from error
+
+
+def _sized(uris: Iterable[str]) -> Iterator[Found]:
+    for uri in uris:
+        if storage.is_local(uri):
+            path = storage.normal(uri)
+            yield _local_file(path) if os.path.lexists(path) else Found(path, fault="no such file")
+            continue
+        try:
+            filesystem, path = storage.resolve(uri)
+            info = filesystem.get_file_info(path)
+        except (OSError, ValueError, ImportError) as error:
+            yield Found(uri, fault=f"cannot be read: {' '.join(str(error).split())}")
+            continue
+        yield Found(uri, info.size) if info.is_file else Found(uri, fault="no such file")
+
+
+def _with_sidecars(found: Sequence[Found]) -> Iterator[tuple[Found, tuple[str, ...]]]:
+    """Each source with the subtitles beside it; subtitles that belong to one are not sources themselves."""
+    folders = {one.uri.rsplit("/", 1)[0] for one in found}
+    beside = {uri for folder in folders for uri in _subtitles(folder)}
+    subtitles = beside | {one.uri for one in found if one.uri.lower().endswith(SIDECARS)}
+    stems = defaultdict(list)
+    for one in found:
+        if one.uri not in subtitles:
+            stems[os.path.splitext(one.uri)[0]].append(one.uri)
+    owned: dict[str, list[str]] = defaultdict(list)
+    taken = set()
+    for uri in sorted(subtitles):
+        for owner in stems.get(_owner_stem(uri, stems), ()):
+            owned[owner].append(uri)
+            taken.add(uri)
+    for one in found:
+        if one.uri not in taken:
+            yield one, tuple(owned[one.uri])
+
+
+def _owner_stem(uri: str, stems: dict[str, list[str]]) -> str:
+    """`talk.en.srt` belongs to `talk.en.mp4` if that is there, else to `talk.mp4`."""
+    folder, _, name = uri.rpartition("/")
+    pieces = name.split(".")
+    names = (f"{folder}/{'.'.join(pieces[:n])}" for n in range(len(pieces) - 1, 0, -1))
+    return next((stem for stem in names if stem in stems), "")
+
+
+def _subtitles(folder: str) -> list[str]:
+    try:
+        if storage.is_local(folder):
+            names = [path.name for path in Path(folder).iterdir()]
+        else:
+            names = [entry.path for entry in storage.listing(folder)]
+    except OSError:
+        return []  # the folder's files carry the fault themselves
+    return [f"{folder}/{name}" for name in names if PurePosixPath(name).suffix.lower() in SIDECARS and _text(name) == name]
+
+
+def register(manifest: Manifest, sources: Sequence[Source], limit: int | None, per_part: int | None) -> list[int]:
+    """Write parts for the sources not seen before; returns the numbers of all parts.
+
+    limit: of sources in the whole run; per_part: videos of a part (default: 1 to 32, by how many are new).
+    """
+    parts = manifest.committed()
+    tables = [manifest.read(part) for part in sorted(parts)]
+    known = {name for table in tables for name in table["id"].to_pylist()}
+    sizes: dict[int, list[str]] = defaultdict(list)
+    for table in tables:
+        for row in table.select(["uri", "bytes", "fault"]).to_pylist():
+            if row["fault"] is None:
+                sizes[row["bytes"]].append(row["uri"])
+    new = [source for source in sources if source.id not in known]
+    new = new[: max(0, limit - len(known))] if limit is not None else new
+    size = per_part or min(LARGEST_PART, -(-len(new) // FEWEST_PARTS) or 1)
+    for start in range(0, len(new), size):
+        part = max(parts, default=-1) + 1
+        members = [_with_rivals(source, sizes) for source in new[start : start + size]]
+        parts[part] = _write_part(manifest, part, members)
+    return sorted(parts)
+
+
+def _with_rivals(source: Source, sizes: dict[int, list[str]]) -> Source:
+    """Only a file of equal size can be an exact copy; the earlier one stays."""
+    if source.fault is not None or not source.bytes:
+        return source
+    rivals = tuple(sizes[source.bytes])
+    sizes[source.bytes].append(source.uri)
+    return replace(source, rivals=rivals)
+
+
+def _write_part(manifest: Manifest, part: int, members: Sequence[Source]) -> int:
+    data = parquet_bytes(records_table(Source, members))
+    storage.write_bytes(manifest.uri(part), data)
+    return len(data)

@@ -1,0 +1,153 @@
+"""Engines: who calls the lanes. A lane is anything that is called with a number and closed in the end.
+
+`inline` is a loop in this process; `ray` is one Ray Data graph whose rows are the numbers, with a pool of actors a lane:
+overlap of lanes, back-pressure and fractional GPUs are Ray Data's. What is done and what failed is on disk, so an
+engine has nothing to return.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pipeline.errors import OlaError, RunError
+
+
+class Lane(Protocol):
+    """Takes numbers (of parts, of shards) and does what there is to do for each."""
+
+    def __call__(self, number: int) -> None:
+        """Do it."""
+
+    def close(self) -> None:
+        """Let go of processes and files."""
+
+
+@dataclass(frozen=True)
+class LanePlan:
+    """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray."""
+
+    make: Callable[[], Lane]
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+class Inline:
+    """A loop in this process: no Ray is imported, and a debugger works."""
+
+    def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> None:
+        """Every number through all lanes, one after the other."""
+        made = [lane.make() for lane in lanes]
+        try:
+            for number in numbers:
+                for lane in made:
+                    lane(number)
+        finally:
+            for lane in made:
+                lane.close()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class LaneActor:
+    """A lane inside a Ray actor; rows of the graph are `{"number": n}`."""
+
+    def __init__(self, make: Callable[[], Lane]) -> None:
+        """Make the lane in the actor's own process."""
+        self.lane = make()
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Do the number and pass it on."""
+        self.lane(int(row["number"]))
+        return row
+
+
+class OnRay:
+    """A Ray Data graph, on the Ray this process is in already, that of `address` or RAY_ADDRESS, else one of our own.
+
+    Our own is never found by anybody else: it has its own folder, and ends with `close`. It starts with the first map.
+    """
+
+    def __init__(self, workers: int = 0, address: str = "") -> None:
+        """workers: actors a lane; 0: as many as the cluster's CPUs and GPUs hold."""
+        self.workers, self.address = workers, address or os.environ.get("RAY_ADDRESS", "")
+        self.folder: str | None = None
+
+    def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> None:
+        """Every number through all lanes. Raises the OlaError that a lane raised, or RunError with Ray's words."""
+        if not numbers:
+            return
+        self._connect()
+        import ray
+
+        size = min(len(numbers), self.workers or _fitting(lanes))
+        try:
+            for _ in _graph(lanes, numbers, size).iter_batches(batch_size=1):
+                pass
+        except ray.exceptions.RayError as error:
+            raise original(error) from error
+
+    def close(self) -> None:
+        """End the Ray that was started here, and delete its folder."""
+        if self.folder is not None:
+            import ray
+
+            ray.shutdown()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
+
+    def _connect(self) -> None:
+        import ray
+        from ray.data import DataContext
+
+        if not ray.is_initialized():
+            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
+            if self.address:
+                ray.init(address=self.address, **quiet)
+            else:
+                self.folder = tempfile.mkdtemp(prefix="ray-")
+                ray.init(address="local", include_dashboard=False, _temp_dir=self.folder, **quiet)
+        context = DataContext.get_current()
+        context.enable_progress_bars = False  # ours are enough
+        context.print_on_execution_start = False
+
+
+def _fitting(lanes: Sequence[LanePlan]) -> int:
+    """How many of each lane the cluster holds at once."""
+    import ray
+
+    have = ray.cluster_resources()
+    fits = int(have.get("CPU", 1) / max(1e-9, sum(lane.cpus for lane in lanes)))
+    gpus = sum(lane.gpus for lane in lanes)
+    return max(1, min(fits, int(have.get("GPU", 0) / gpus)) if gpus else fits)
+
+
+def _graph(lanes: Sequence[LanePlan], numbers: Sequence[int], size: int) -> Any:
+    import ray.data
+    from ray.data import ActorPoolStrategy
+
+    rows = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
+    for lane in lanes:
+        # one number at an actor at a time: a second one waiting there would leave others idle at the end
+        pool = ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
+        rows = rows.map(
+            LaneActor, fn_constructor_args=(lane.make,), compute=pool, num_cpus=lane.cpus, num_gpus=lane.gpus
+        )
+    return rows
+
+
+def original(error: BaseException) -> OlaError:
+    """The error of ours inside Ray's wrapping; what is not ours becomes a RunError with its last line."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OlaError):
+            return seen
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return RunError(f"a worker failed: {lines[-1].strip()}")

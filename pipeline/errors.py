@@ -1,0 +1,64 @@
+"""What can go wrong, as one tree. The library raises these; the command line prints their one line.
+
+    OlaError
+    ├── ConfigError       a setting, a plan or an input list is wrong: nothing has run
+    ├── RunError          the run cannot go on (a step's weights are missing, somebody else works on this root)
+    │   └── OpenFailed    a step's `open()` raised; carries the original traceback
+    ├── BadMedia          this file cannot be used: becomes a `failed` row with this reason
+    └── StepFault         a step did not answer for its batch; the worker turns it into rows
+        ├── Raised        it raised
+        ├── Died          its process died
+        └── OverLimit     it took longer or more memory than its limit, and was killed
+"""
+
+from __future__ import annotations
+
+
+class OlaError(Exception):
+    """Anything of ours that a user should read as one line."""
+
+
+class ConfigError(OlaError):
+    """A setting, a plan or an input list is wrong; nothing has run."""
+
+
+class RunError(OlaError):
+    """The run cannot go on; what is committed stays."""
+
+
+class OpenFailed(RunError):
+    """A step could not open (weights missing, wrong version); `detail` is the original traceback."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        """Keep both parts in `args`, so that the error survives being pickled by Ray."""
+        super().__init__(message, detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        """The one line."""
+        return str(self.args[0])
+
+
+class BadMedia(OlaError):
+    """A file cannot be used. `str()` is the row's reason."""
+
+
+class StepFault(OlaError):
+    """A step did not answer for its batch. `reason` is short and groups well; `detail` tells all."""
+
+    def __init__(self, reason: str, detail: str | None = None) -> None:
+        """Keep the reason for the row and the detail for `ola why`."""
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+class Raised(StepFault):
+    """The step raised; its process lives on."""
+
+
+class Died(StepFault):
+    """The step's process died."""
+
+
+class OverLimit(StepFault):
+    """The step took too long or too much memory, and was killed."""

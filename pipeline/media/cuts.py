@@ -1,0 +1,127 @@
+"""Where to cut a video into clips, from what one pass over it found.
+
+In: a `Scan` and the shortest and longest clip. Out: spans in whole milliseconds that cover the whole video.
+Clips end at scene changes, best in a pause of the sound, since half a sentence or scene teaches little.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.media.scan import Scan
+
+# What a boundary costs; the plan with the lowest sum wins. A cut left inside a clip outweighs a boundary in
+# mid-speech; a boundary that is neither cut nor pause pays only where a clip would be too long or too short.
+CUT_IN_PAUSE, CUT_IN_SOUND, PAUSE, GRID = 0, 1, 2, 8
+CUT_INSIDE = 3
+
+GRID_STEP = 1000  # ms; finer serves no ear
+GRID_STEPS = 60  # in a longest clip at most, so that long clips do not make the plan slow
+TICK = 100  # ms; the evenness of lengths is weighed in these, so that sums of squares fit an int64
+
+Milliseconds = NDArray[np.int64]
+
+
+def plan(scan: Scan, shortest: float, longest: float) -> list[tuple[int, int]]:
+    """(start_ms, end_ms) of each clip, without gap or overlap, from 0 to the end of the video.
+
+    `shortest` and `longest` are seconds. A video shorter than `shortest` gives none. All lengths are within both
+    if any number n of clips allows it (n * shortest <= duration <= n * longest); if none does, `longest` holds,
+    and the clips are the fewest it allows, of equal length. Among plans that cost the same, the one with the most
+    even lengths is taken. Raises ValueError unless 0 < shortest <= longest.
+    """
+    least, most, total = (round(seconds * 1000) for seconds in (shortest, longest, scan.duration))
+    if not 0 < least <= most:
+        raise ValueError(
+            f"clips of {shortest} s to {longest} s: shortest must be above 0 and not above longest"
+        )
+    if total < least:
+        return []
+    fewest = -(-total // most)
+    times, costs, cuts = _candidates(scan, total, most, fewest)
+    ends = _cheapest(times, costs, cuts, min(least, total // fewest), most)
+    return list(pairwise(ends))
+
+
+def _candidates(
+    scan: Scan, total: int, most: int, fewest: int
+) -> tuple[Milliseconds, Milliseconds, Milliseconds]:
+    """Times a clip may end at, what each costs, and the scene cuts, all in ms and ascending."""
+    # a fade through black is a change of scene that shows no jump
+    cuts = _within(total, [cut.t for cut in scan.cuts], map(_middle, scan.black))
+    quiet = [(round(a * 1000), round(b * 1000)) for a, b in scan.silences]
+    costs = dict.fromkeys(_grid(cuts, total, most, fewest), GRID if scan.has_sound else PAUSE)
+    costs |= dict.fromkeys(_within(total, map(_middle, scan.silences)), PAUSE)
+    costs |= {t: CUT_IN_SOUND if scan.has_sound and not _in_any(quiet, t) else CUT_IN_PAUSE for t in cuts}
+    costs |= {0: 0, total: 0}
+    times = sorted(costs)
+    return (
+        np.array(times, dtype=np.int64),
+        np.array([costs[time] for time in times], dtype=np.int64),
+        np.array(cuts, dtype=np.int64),
+    )
+
+
+def _grid(cuts: Sequence[int], total: int, most: int, fewest: int) -> set[int]:
+    """Times that always allow a plan: the whole and each scene in equal parts, and a fine grid."""
+    times = set(range(0, total, max(GRID_STEP, most // GRID_STEPS)))
+    times |= {total * n // fewest for n in range(fewest)}
+    for start, end in zip((0, *cuts), (*cuts, total), strict=True):
+        parts = -(-(end - start) // most)
+        times |= {start + (end - start) * n // parts for n in range(1, parts)}
+    return times
+
+
+def _cheapest(
+    times: Milliseconds, costs: Milliseconds, cuts: Milliseconds, least: int, most: int
+) -> list[int]:
+    """The boundaries of the cheapest plan: for each candidate, the best of those that a clip can begin at."""
+    first = np.searchsorted(times, times - most)
+    last = np.searchsorted(times, times - least, side="right")
+    cuts_before = np.searchsorted(cuts, times)
+    cuts_until = np.searchsorted(cuts, times, side="right")
+    # above any sum of squared lengths: evenness decides only between equals
+    unit = int(times[-1] // TICK + 1) * (most // TICK + 1)
+    never = np.iinfo(np.int64).max // 2
+    best = np.full(len(times), never, dtype=np.int64)
+    origin = np.zeros(len(times), dtype=np.int64)
+    best[0] = 0
+    for n in range(1, len(times)):
+        starts = slice(first[n], last[n])
+        if first[n] >= last[n]:
+            continue
+        lengths = (times[n] - times[starts]) // TICK
+        sums = best[starts] + unit * CUT_INSIDE * (cuts_before[n] - cuts_until[starts]) + lengths * lengths
+        choice = int(sums.argmin())
+        if sums[choice] < never:
+            best[n] = sums[choice] + unit * costs[n]
+            origin[n] = first[n] + choice
+    return _trace(times, origin)
+
+
+def _trace(times: Milliseconds, origin: Milliseconds) -> list[int]:
+    place = len(times) - 1
+    ends = [int(times[place])]
+    while place:
+        place = int(origin[place])
+        ends.append(int(times[place]))
+    return ends[::-1]
+
+
+def _within(total: int, *seconds: Iterable[float]) -> list[int]:
+    times = {round(second * 1000) for group in seconds for second in group}
+    return sorted(time for time in times if 0 < time < total)
+
+
+def _middle(span: tuple[float, float]) -> float:
+    return (span[0] + span[1]) / 2
+
+
+def _in_any(spans: Sequence[tuple[int, int]], time: int) -> bool:
+    place = bisect_right(spans, time, key=lambda span: span[0]) - 1
+    return place >= 0 and time <= spans[place][1]

@@ -1,0 +1,187 @@
+"""What a file is: streams, clock, picture and sound, counted from its packets and its first frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from manifests.records import SoundTrack, SubtitleTrack
+from pipeline.errors import BadMedia
+from pipeline.media.footage import decode, index_of, stamp_of
+from pipeline.media.index import PictureIndex
+from pipeline.media.safety import open_container
+
+SHORT = 0.1  # a file may miss this share of what its header promises before it counts as truncated
+WIDEST_PIXEL = 10.0  # a sample aspect ratio beyond this is a broken header
+TEXT = frozenset({"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"})
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What `probe` found; the fields are those of `Video`."""
+
+    container: str
+    duration: float
+    picture: int
+    codec: str
+    pixel_format: str
+    coded_width: int
+    coded_height: int
+    width: int
+    height: int
+    rotation: int
+    frame_rate: float
+    frames: int
+    variable_rate: bool
+    sounds: tuple[SoundTrack, ...]
+    sound: int | None
+    subtitles: tuple[SubtitleTrack, ...]
+
+
+def probe(path: str) -> Facts | None:
+    """Facts of a local file, or None if it has no moving picture. Raises BadMedia with the reason."""
+    import av.error
+
+    try:
+        with open_container(path) as container:
+            streams = [s for s in container.streams.video if not attached(s)]
+            if not streams:
+                if not container.streams:
+                    raise BadMedia("not a video: no stream in it")
+                return None
+            return _facts(path, container, streams[0])
+    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+        raise BadMedia(f"not a video: {getattr(error, 'strerror', None) or error}") from error
+
+
+def attached(stream: Any) -> bool:
+    """Whether a picture stream is cover art."""
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _facts(path: str, container: Any, stream: Any) -> Facts:
+    if stream.codec_context is None:
+        raise BadMedia("no decoder for its picture")
+    index = index_of(path, stream.index)
+    if not len(index.stamps):
+        raise BadMedia("no frame in it")
+    frame = first_frame(container, stream)
+    start = (container.start_time or 0) / 1e6
+    rotation = -round(frame.rotation / 90) * 90 % 360  # libav counts against the clock
+    width, height = displayed(frame, stream, rotation)
+    rate, variable = frame_rate(index)
+    sounds = tuple(sound_tracks(container))
+    duration = max(0.0, index_end(index) - start)
+    check_whole(path, container, stream, duration)
+    return Facts(
+        container=container.format.name,
+        duration=duration,
+        picture=stream.index,
+        codec=stream.codec_context.name,
+        pixel_format=frame.format.name,
+        coded_width=frame.width,
+        coded_height=frame.height,
+        width=width,
+        height=height,
+        rotation=rotation,
+        frame_rate=rate,
+        frames=len(index.stamps),
+        variable_rate=variable,
+        sounds=sounds,
+        sound=chosen_sound(container, sounds),
+        subtitles=tuple(subtitle_tracks(container)),
+    )
+
+
+def first_frame(container: Any, stream: Any) -> Any:
+    """The first frame that can be decoded."""
+    stream.codec_context.thread_count = 1
+    for frame in decode(container.demux(stream), stream):
+        if stamp_of(frame) is not None:
+            return frame
+    raise BadMedia("no frame of it can be decoded")
+
+
+def displayed(frame: Any, stream: Any, rotation: int) -> tuple[int, int]:
+    """Width and height as a viewer sees them."""
+    ratio = float(stream.sample_aspect_ratio or 1)
+    if not 1 / WIDEST_PIXEL < ratio < WIDEST_PIXEL:
+        ratio = 1.0
+    width, height = max(1, round(frame.width * ratio)), frame.height
+    return (height, width) if rotation in (90, 270) else (width, height)
+
+
+def frame_rate(index: PictureIndex) -> tuple[float, bool]:
+    """Frames a second over the whole file, and whether more than one interval in a hundred is off by a quarter."""
+    shown = index.shown
+    if len(shown) < 2:
+        return 0.0, False
+    gaps = np.diff(shown) * index.tick
+    usual = float(np.median(gaps))
+    # a millisecond of slack: mkv rounds 33.4 ms to 33 or 34
+    odd = np.abs(gaps - usual) > max(usual / 4, 0.0015)
+    return (len(shown) - 1) / float(gaps.sum()), bool(odd.mean() > 0.01)
+
+
+def index_end(index: PictureIndex) -> float:
+    """When the last frame ends, in seconds; a frame without a length is as long as the usual one."""
+    shown = index.shown
+    last = int(shown[-1])
+    if index.end > last:
+        return index.end * index.tick
+    usual = int(np.median(np.diff(shown))) if len(shown) > 1 else 0
+    return (last + usual) * index.tick
+
+
+def check_whole(path: str, container: Any, stream: Any, duration: float) -> None:
+    """Raise BadMedia if much less of the picture is there than its header promises."""
+    promised = stream.duration
+    if promised is None or stream.time_base is None:
+        return
+    seconds = float(promised * stream.time_base)
+    if math.isfinite(seconds) and duration < seconds * (1 - SHORT) - 1:
+        raise BadMedia(f"truncated: {duration:.1f} s of {seconds:.1f} s are there")
+
+
+def sound_tracks(container: Any) -> list[SoundTrack]:
+    """Sound tracks that can be decoded, in the order of the file."""
+    return [
+        SoundTrack(
+            index=stream.index,
+            codec=stream.codec_context.name,
+            rate=stream.codec_context.sample_rate or 0,
+            channels=stream.codec_context.channels or 0,
+            language=language_of(stream),
+        )
+        for stream in container.streams.audio
+        if stream.codec_context is not None
+    ]
+
+
+def chosen_sound(container: Any, tracks: Sequence[SoundTrack]) -> int | None:
+    """Index of the track a player would choose: the first marked as default, else the first."""
+    from av.stream import Disposition
+
+    marked = [track for track in tracks if container.streams[track.index].disposition & Disposition.default]
+    return next((track.index for track in (*marked, *tracks)), None)
+
+
+def subtitle_tracks(container: Any) -> list[SubtitleTrack]:
+    """Text streams; pictures of text (DVD, Blu-ray) are not text."""
+    return [
+        SubtitleTrack(position=position, codec=stream.codec_context.name, language=language_of(stream))
+        for position, stream in enumerate(container.streams.subtitles)
+        if stream.codec_context is not None and stream.codec_context.name in TEXT
+    ]
+
+
+def language_of(stream: Any) -> str | None:
+    """Language tag of a stream, unless it says that it has none."""
+    tag = stream.metadata.get("language")
+    return None if tag in (None, "", "und") else str(tag)

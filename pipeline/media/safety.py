@@ -1,0 +1,39 @@
+"""Unknown files are kept to themselves: no playlist, network protocol or second file, whatever a file says it is.
+
+ffmpeg's demuxers for playlists (hls, dash, concat, imf) and descriptions (sdp, image patterns) open other files and
+addresses; so only containers are allowed, by name, and only the protocol `file`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+# containers of video and sound, by ffmpeg's demuxer names; those of sound alone are here so that such a file gets the
+# reason "no picture" instead of "not a video"
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,mpegts,mpeg,mpegvideo,asf,ogg,rm,nut,mxf,gxf,wtv,dv,ivf,"
+    "h264,hevc,m4v,obu,mjpeg,nsv,dhav,wav,w64,aiff,mp3,flac,aac,ac3,eac3,dts,caf,"
+    "au,amr,ape,tta,wv"
+)
+WHITELISTS: dict[str, str] = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+FFMPEG_INPUT: dict[str, Any] = dict(WHITELISTS)
+
+
+def safe_url(path: str) -> str:
+    """A local path as ffmpeg cannot misread it: names may begin with `-` or look like `concat:` or `https:`."""
+    return "file:" + str(Path(path).absolute())
+
+
+def ffmpeg_exe() -> str:
+    """The ffmpeg that comes with imageio-ffmpeg."""
+    import imageio_ffmpeg
+
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def open_container(path: str) -> Any:
+    """A file opened by PyAV for reading, kept to itself. Raises av's FFmpegError or OSError."""
+    import av
+
+    return av.open(safe_url(path), container_options=dict(WHITELISTS), metadata_errors="replace")

@@ -1,0 +1,188 @@
+"""One shard: read the media of its samples from the parts' tars, write the tar, its index, and its rows.
+
+A shard's rows file is written last: where it is, the shard is whole and is not written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from manifests import storage
+from manifests.ledger import parquet_bytes
+from manifests.records import PackedTask
+from manifests.schema import records_table
+from pipeline.media.sound import RATE
+from pipeline.pack.writer import Placed, ShardWriter, index_bytes
+from pipeline.prompts import prompt
+from stages.samples import FAMILIES, Pictures, Said, Sample, Sound, Task, Turn
+
+PLAN = "plan.parquet"
+WAV_HEAD = 44
+SCORES = ("motion", "frozen", "black", "silence", "loudness", "words", "coverage")
+ORIGINS = ("uri", "origin", "track", "language", "word_times")
+OPEN_FILES = 4  # samples come video by video: neighbours lie in the same part's tar
+
+
+def rows_uri(folder: str, shard: str) -> str:
+    """Where the rows of a shard wait until the set is whole."""
+    return storage.join(folder, "rows", f"{shard}.parquet")
+
+
+class ShardLane:
+    """Writes shards by number: the n-th (stage, shard) of a selection."""
+
+    def __init__(self, root: str, folders: Mapping[str, str], shards: list[tuple[str, str]], plan_key: str) -> None:
+        """folders: of each stage's shard set, with the selection's rows in `plan.parquet`."""
+        self.root, self.folders, self.shards, self.plan_key = root, folders, shards, plan_key
+
+    def __call__(self, number: int) -> None:
+        """Write one shard, unless it is whole already."""
+        stage, shard = self.shards[number]
+        folder = self.folders[stage]
+        if storage.exists(rows_uri(folder, shard)):
+            return
+        with storage.open_random(storage.join(folder, PLAN)) as file:
+            table = pq.read_table(file, filters=pc.field("shard") == shard)
+        rows = write_shard(self.root, folder, stage, shard, table, self.plan_key)
+        storage.write_bytes(rows_uri(folder, shard), parquet_bytes(records_table(PackedTask, rows)))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def write_shard(root: str, folder: str, stage: str, shard: str, table: pa.Table, plan_key: str) -> list[PackedTask]:
+    """Write `<shard>.tar` and its index; returns a row for each task in it."""
+    uri = storage.join(folder, f"{shard}.tar")
+    read = Reader(root)
+    rows: list[PackedTask] = []
+    with storage.draft(uri) as path:
+        with ShardWriter(path) as writer:
+            for key, tasks in groupby(table.to_pylist(), key=lambda row: str(row["key"])):
+                group = list(tasks)
+                sample = sample_of(key, stage, group, plan_key)
+                placed = writer.add(key, members_of(sample, group[0], read))
+                rows += packed(sample, group, f"{shard}.tar", placed)
+        offsets = writer.offsets
+    storage.write_bytes(uri + ".idx", index_bytes(offsets))
+    return rows
+
+
+class Reader:
+    """Reads references to media of a run; the last few files stay open."""
+
+    def __init__(self, root: str) -> None:
+        """root: of the run; references are below it."""
+        self.open = lru_cache(maxsize=OPEN_FILES)(lambda uri: storage.open_random(storage.join(root, uri)))
+
+    def __call__(self, media: Mapping[str, Any]) -> memoryview:
+        """The bytes of a reference. Raises OSError when the file ends before them."""
+        data = self.open(media["uri"]).read_at(media["size"], media["offset"])
+        if len(data) != media["size"]:
+            raise OSError(f"{media['uri']}: {media['size']} bytes at {media['offset']} are not there")
+        return memoryview(data)
+
+
+def members_of(sample: Sample, row: Mapping[str, Any], read: Reader) -> dict[str, bytes | memoryview]:
+    """The sample's files by extension, in the order of its family."""
+    frames = read(row["pictures"])
+    contents = {
+        "json": lambda: sample.model_dump_json(by_alias=True, exclude_none=False).encode(),
+        "mjpg": lambda: frames,
+        "jpg": lambda: frames[slice(*middle(row["frame_bytes"]))],
+        "wav": lambda: read(row["sound"]),
+    }
+    return {extension: contents[extension]() for extension in FAMILIES[sample.stage]}
+
+
+def middle(sizes: list[int]) -> tuple[int, int]:
+    """Where the middle frame begins and ends: the picture that stands for a clip."""
+    at = len(sizes) // 2
+    return sum(sizes[:at]), sum(sizes[: at + 1])
+
+
+def sample_of(key: str, stage: str, rows: list[dict[str, Any]], plan_key: str) -> Sample:
+    """The json of a sample from the rows of its tasks, which agree in all that is the clip's."""
+    row = rows[0]
+    at = len(row["frame_bytes"]) // 2
+    which = slice(at, at + 1) if "jpg" in FAMILIES[stage] else slice(None)
+    sound = row["sound"] if "wav" in FAMILIES[stage] else None
+    return Sample(
+        key=key,
+        stage=stage,
+        clip=row["clip"],
+        video=row["video"],
+        start_ms=row["start_ms"],
+        end_ms=row["end_ms"],
+        pictures=Pictures(
+            width=row["width"],
+            height=row["height"],
+            bytes=tuple(row["frame_bytes"][which]),
+            ms=tuple(row["frame_ms"][which]),
+        ),
+        sound=None if sound is None else Sound(rate=RATE, samples=(sound["size"] - WAV_HEAD) // 2),
+        tasks=tuple(task_of(row) for row in rows),
+        scores={name: row[name] for name in SCORES},
+        provenance={**{name: row[name] for name in ORIGINS}, "key": plan_key},
+        meta=_json(row["meta"]),
+    )
+
+
+def task_of(row: Mapping[str, Any]) -> Task:
+    """The task of one row; a subtitle's answer is what is said in the clip."""
+    kind = row["kind"]
+    segments = row["segments"]
+    return Task(
+        id=f"{row['clip']}-{kind}-0",
+        kind=kind,
+        conversations=(
+            Turn(speaker="human", value=f"<speech><image>\n{prompt(kind)}"),
+            Turn(speaker="gpt", value=row["text"]),
+        ),
+        times=tuple(_said(segment) for segment in segments),
+        words=tuple(_said(word) for segment in segments for word in segment["words"]),
+    )
+
+
+def _said(what: Mapping[str, Any]) -> Said:
+    return Said(start=what["start"], end=what["end"], text=what["text"])
+
+
+def _json(text: str) -> dict[str, Any]:
+    import json
+
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def packed(sample: Sample, rows: Iterable[Mapping[str, Any]], shard: str, placed: Placed) -> Iterator[PackedTask]:
+    """Rows of `shards.parquet` for the tasks of a sample that was written."""
+    members = placed.members
+    picture, sound = members.get("mjpg", members.get("jpg")), members.get("wav")
+    for row, task in zip(rows, sample.tasks, strict=True):
+        yield PackedTask(
+            id=task.id,
+            kind=task.kind,
+            stage=sample.stage,
+            split=row["split"],
+            shard=shard,
+            key=sample.key,
+            clip=sample.clip,
+            video=sample.video,
+            offset=placed.offset,
+            size=placed.size,
+            digest=placed.digest,
+            json_offset=members["json"].offset,
+            json_bytes=members["json"].size,
+            picture_offset=None if picture is None else picture.offset,
+            picture_bytes=sample.pictures.bytes,
+            sound_offset=None if sound is None else sound.offset,
+            sound_bytes=None if sound is None else sound.size,
+            tokens=row["tokens"],
+        )

@@ -1,0 +1,116 @@
+"""The plan of a run: which steps in which order, under which keys. Checked before anything runs.
+
+The key of a step is the digest of its facts (name, version, settings, prompts, weights) and of the key before it. Its
+manifest lies in a folder of that key; nothing else decides what is stale.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from manifests import storage
+from manifests.ledger import Manifest, digest
+from manifests.records import PLURALS, Source
+from manifests.schema import from_rows
+from pipeline.errors import ConfigError
+from pipeline.step import Resources, Step, input_record, parts_of
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A step in its place: its manifest, the manifests it reads by record type, and what it may use."""
+
+    step: Step[Any, Any]
+    manifest: Manifest
+    reads: Mapping[type, Manifest]
+    resources: Resources
+
+    def inputs(self, part: int) -> list[Any]:
+        """What the step is given for one part: a record, or a bundle of records, for each `ok` row before it."""
+        wanted = parts_of(self.step.takes)
+        tables = {record: self._records(record, part) for record in wanted.values()}
+        first = next(iter(wanted.values()))
+        if "" in wanted:
+            return list(tables[first].values())
+        return [self._bundle(record, wanted, tables) for record in tables[first].values()]
+
+    def _records(self, record: type, part: int) -> dict[str, Any]:
+        manifest = self.reads[record]
+        table = manifest.read(part)
+        rows = [row for row in table.to_pylist() if row.get("status", "ok") == "ok"]
+        return {made.id: made for made in from_rows(record, rows)}
+
+    def _bundle(self, first: Any, wanted: Mapping[str, type], tables: Mapping[type, dict[str, Any]]) -> Any:
+        """Follow the ids from the first record: a Footage names its clip, the Clip its video."""
+        found: dict[type, Any] = {type(first): first}
+        for record in wanted.values():
+            if record not in found:
+                name = record.__name__.lower()
+                holder = next(held for held in found.values() if hasattr(held, name))
+                found[record] = tables[record][getattr(holder, name)]
+        return self.step.takes(**{name: found[record] for name, record in wanted.items()})
+
+    def name_of(self, value: Any) -> str:
+        """Id of the input: what its row is named after."""
+        return str(input_record(self.step.takes, value).id)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All steps of a run below one root, in order, after the sources."""
+
+    root: str
+    sources: Manifest
+    steps: tuple[Planned, ...]
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """The sources and the manifest of every step, in order."""
+        return [self.sources, *(planned.manifest for planned in self.steps)]
+
+    @property
+    def key(self) -> str:
+        """Key of the last step: what follows the plan stands on it."""
+        return self.steps[-1].manifest.key if self.steps else ""
+
+    def named(self, name: str) -> Planned:
+        """The step of that name."""
+        for planned in self.steps:
+            if planned.step.name == name:
+                return planned
+        raise ConfigError(f"no step '{name}' in this run (choices: {', '.join(p.step.name for p in self.steps)})")
+
+
+def plan(root: str, steps: Sequence[Step[Any, Any]], resources: Mapping[str, Resources] | None = None) -> Plan:
+    """Put steps in their place below `root`. Raises ConfigError when one needs what none before it makes."""
+    root = storage.normal(root)
+    sources = Manifest(root, 0, "source", "", Source)
+    makers: dict[type, Manifest] = {Source: sources}
+    planned: list[Planned] = []
+    key = ""
+    for number, step in enumerate(steps, start=1):
+        reads = {record: _maker(step, record, makers) for record in parts_of(step.takes).values()}
+        key = digest({**step.facts(), "before": key})
+        manifest = Manifest(root, number, step.name, key, step.gives)
+        makers[step.gives] = manifest
+        planned.append(Planned(step, manifest, reads, (resources or {}).get(step.name, step.resources)))
+    return Plan(root, sources, tuple(planned))
+
+
+def _maker(step: Step[Any, Any], record: type, makers: Mapping[type, Manifest]) -> Manifest:
+    if record in makers:
+        return makers[record]
+    from pipeline.steps import STEPS
+
+    noun = PLURALS.get(record, record.__name__)
+    advice = [name for name, made in STEPS.items() if made.gives is record]
+    hint = f" (add '{advice[0]}')" if advice else ""
+    raise ConfigError(f"step '{step.name}' needs {noun}; no step before it makes them{hint}")
+
+
+def canonical(facts: Any) -> str:
+    """JSON with sorted keys, for files that must be equal byte for byte."""
+    return json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,114 @@
+"""What a step is: one verb over records. It knows nothing of Ray, of Parquet or of other steps.
+
+    class Count(Step[Clip, Length]):
+        name, takes, gives = "count", Clip, Length
+        def run(self, batch):
+            return [[Length(id=clip.id, clip=clip.id, ms=clip.end_ms - clip.start_ms)] for clip in batch]
+
+    Count().run([clip])                   # in a REPL: no engine, no files
+
+`takes` is a record type, or a dataclass of records (`Clip` and its `Video`): then the first field is the input and
+the others are looked up for it. What a step needs before it follows from that, and the plan is checked for it.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
+from itertools import groupby
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from manifests.records import Drop
+from manifests.schema import hints
+from pipeline.media.keep import MediaTar
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Settings(BaseModel):
+    """What decides a step's result: its fields are the YAML keys, and part of the step's key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Resources(BaseModel):
+    """What a step may use: decides how fast and how safely it runs, never what comes out.
+
+    seconds: wall-clock limit of one record, to which the step's `allowance` for its size is added.
+    memory_gb: limit on the resident memory of the step's process and its children.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    batch: int = 1
+    seconds: float = 120.0  # a record that takes longer than this beyond its allowance does not come back
+    memory_gb: float = 4.0  # a 4K decoder with its reference frames stays under 1 GB
+
+
+class Step(Generic[In, Out]):
+    """One verb. Subclasses give `name`, `takes`, `gives` and `run`; the rest has defaults."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1  # raise it when the same settings give another result
+    takes: ClassVar[type]
+    gives: ClassVar[type]
+    Settings: ClassVar[type[Settings]] = Settings
+    resources: ClassVar[Resources] = Resources()
+    together: ClassVar[str | None] = None  # a field of the input: neighbours that agree in it share a batch
+    keeps_media: ClassVar[bool] = False
+
+    media: MediaTar  # where a step with `keeps_media` puts bytes; there while `run` runs
+    scratch: str  # a folder for copies of remote files; there while `run` runs
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        """Keep the settings; weights are loaded by `open`."""
+        self.settings = settings if settings is not None else self.Settings()
+
+    def open(self) -> None:
+        """Load what is heavy. Called once per process, before the first batch; raising ends the run."""
+
+    def run(self, batch: Sequence[In]) -> list[list[Out] | Drop]:
+        """One entry per input, in order: the records made of it, or why a rule drops it."""
+        raise NotImplementedError
+
+    def allowance(self, record: In) -> float:
+        """Seconds that a record of this size may take on top of the limit."""
+        return 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """All that decides the step's result, for its key. Steps with prompts or weights add their digests."""
+        return {"step": self.name, "version": self.version, "settings": self.settings.model_dump(mode="json")}
+
+
+def parts_of(takes: type) -> dict[str, type]:
+    """Field name to record type of what a step takes; a plain record is its own only part, under ''."""
+    found = {name: hint for name, hint in hints(takes).items() if is_dataclass(hint)} if is_bundle(takes) else {}
+    return typing.cast(dict[str, type], found) or {"": takes}
+
+
+def is_bundle(takes: type) -> bool:
+    """Whether `takes` is a dataclass of records, and not a record: records have an `id` of their own."""
+    return is_dataclass(takes) and "id" not in hints(takes)
+
+
+def input_record(takes: type, value: Any) -> Any:
+    """The record that the input's row is named after."""
+    name = next(iter(parts_of(takes)))
+    return getattr(value, name) if name else value
+
+
+def batches(step: Step[In, Out], size: int, inputs: Sequence[In]) -> Iterator[list[In]]:
+    """The inputs in groups of `size`; or, with `together`, all neighbours that agree in that field."""
+    if step.together is None:
+        for start in range(0, len(inputs), size):
+            yield list(inputs[start : start + size])
+        return
+    field = step.together
+    for _, group in groupby(inputs, key=lambda value: getattr(input_record(step.takes, value), field)):
+        yield list(group)

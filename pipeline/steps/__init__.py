@@ -1,0 +1,18 @@
+"""The steps, by the names they have on the command line and in settings. A new step is a file here and a line below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.step import Step
+from pipeline.steps.extract import Extract
+from pipeline.steps.ingest import Ingest
+from pipeline.steps.split import Split
+from pipeline.steps.transcribe import Transcribe
+
+STEPS: dict[str, type[Step[Any, Any]]] = {
+    "ingest": Ingest,
+    "split": Split,
+    "extract": Extract,
+    "transcribe": Transcribe,
+}

@@ -1,0 +1,108 @@
+"""Clip in, Footage out: the frames and the sound that Ola trains on, for all clips of a video in one decode.
+
+Frames are JPEGs at the trainer's pixel size with their times; sound is 16 kHz mono. Both go into the part's tar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from manifests import storage
+from manifests.records import Clip, Drop, Footage, Video
+from pipeline import step
+from pipeline.errors import BadMedia
+from pipeline.media.footage import Cut, Shot, shots
+from pipeline.media.picture import Painter
+from pipeline.media.sound import wav
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """A clip and the video it lies in."""
+
+    clip: Clip
+    video: Video
+
+
+class Frames(step.Settings):
+    """Which frames: `count` evenly over the clip, or `fps` a second but at most `cap`. Ola trains on up to 48."""
+
+    policy: Literal["fps", "count"] = "fps"
+    fps: float = Field(default=1.0, gt=0)
+    cap: int = Field(default=48, gt=0)
+    count: int = Field(default=48, gt=0)
+
+    def times(self, start: float, end: float) -> tuple[float, ...]:
+        """When to look, in seconds: the middles of equal stretches between `start` and `end`."""
+        wanted = self.count if self.policy == "count" else min(self.cap, round((end - start) * self.fps))
+        stretch = (end - start) / max(1, wanted)
+        return tuple(start + (n + 0.5) * stretch for n in range(max(1, wanted)))
+
+
+class Settings(step.Settings):
+    """quality: of the JPEGs, 1..95; sound: whether clips without sound are kept; reader: what decodes the frames."""
+
+    frames: Frames = Frames()
+    quality: int = Field(default=90, ge=1, le=95)
+    sound: Literal["optional", "required"] = "optional"
+    reader: Literal["libav", "decord"] = "libav"
+
+
+class Extract(step.Step[Cutting, Footage]):
+    """Frames and sound of all clips of a video."""
+
+    name, takes, gives = "extract", Cutting, Footage
+    Settings = Settings
+    settings: Settings
+    together, keeps_media = "video", True
+
+    def allowance(self, record: Cutting) -> float:
+        """Decoding 4K on a slow core runs at a quarter of play; when a clip runs alone the video's index comes on top."""
+        return 4 * (record.clip.end_ms - record.clip.start_ms) / 1000 + record.video.duration / 100
+
+    def run(self, batch: Sequence[Cutting]) -> list[list[Footage] | Drop]:
+        """One Footage per clip; `batch` holds clips of one video. Raises BadMedia where no frame can be decoded."""
+        video = batch[0].video
+        if video.sound is None and self.settings.sound == "required":
+            hint = "set extract.sound: optional to keep silent clips"
+            return [Drop("no sound track", f"in {video.uri}; {hint}") for _ in batch]
+        painter = Painter(video.width, video.height, video.rotation, self.settings.quality)
+        taken = zip(batch, self._shots(batch, painter), strict=True)
+        return [self._kept(cutting.clip, shot, painter.size) for cutting, shot in taken]
+
+    def _shots(self, batch: Sequence[Cutting], painter: Painter) -> Iterator[Shot]:
+        video = batch[0].video
+        path = storage.fetch(video.uri, self.scratch)
+        cuts = [self._cut(cutting.clip) for cutting in batch]
+        if self.settings.reader == "libav":
+            return shots(path, video, cuts, painter)
+        from pipeline.media.decord_reader import shots as decord_shots
+
+        return decord_shots(path, video, cuts, painter)
+
+    def _cut(self, clip: Clip) -> Cut:
+        times = self.settings.frames.times(clip.start_ms / 1000, clip.end_ms / 1000)
+        return Cut(clip.start_ms, clip.end_ms, times)
+
+    def _kept(self, clip: Clip, shot: Shot, size: tuple[int, int]) -> list[Footage] | Drop:
+        if not shot.frames:
+            raise BadMedia("no frame of this clip can be decoded")
+        if shot.pcm is None and self.settings.sound == "required":
+            return Drop("no sound can be decoded")
+        jpegs = [jpeg for _, jpeg in shot.frames]
+        return [
+            Footage(
+                id=clip.id,
+                clip=clip.id,
+                width=size[0],
+                height=size[1],
+                frames=self.media.keep(f"{clip.id}.mjpg", b"".join(jpegs)),
+                frame_bytes=tuple(len(jpeg) for jpeg in jpegs),
+                frame_ms=tuple(ms for ms, _ in shot.frames),
+                sound=None if shot.pcm is None else self.media.keep(f"{clip.id}.wav", wav(shot.pcm)),
+            )
+        ]

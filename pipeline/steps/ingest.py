@@ -1,0 +1,102 @@
+"""Source in, Video out: is it a video, which one, and what is in it?
+
+Reads every byte once for the digest that is the video's id, drops exact copies, and probes what is left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import BinaryIO
+
+from pydantic import Field
+
+from manifests import storage
+from manifests.records import ID_DIGITS, Drop, Source, Video
+from pipeline import step
+from pipeline.errors import BadMedia
+from pipeline.media.probe import Facts, probe
+
+CHUNK = 1 << 20
+READ_RATE = 5e6  # bytes a second: a slow network disk; what is slower counts as hanging
+
+
+class Settings(step.Settings):
+    """max_pixels: pictures with more are dropped (the default admits 8K); min_side: pixels of the shorter side."""
+
+    max_pixels: int = Field(default=8192 * 4320, gt=0)
+    min_side: int = Field(default=32, gt=0)
+
+
+class Ingest(step.Step[Source, Video]):
+    """Probe, digest, drop exact copies."""
+
+    name, takes, gives = "ingest", Source, Video
+    Settings = Settings
+    settings: Settings
+    resources = step.Resources(memory_gb=2.0)  # one frame of 8K with its references stays under 1 GB
+
+    def allowance(self, record: Source) -> float:
+        """Time to read the file, and each file it may be a copy of."""
+        return record.bytes / READ_RATE * (1 + len(record.rivals))
+
+    def run(self, batch: Sequence[Source]) -> list[list[Video] | Drop]:
+        """One Video, or why there is none. Raises BadMedia for files that are no video, OSError if unreadable."""
+        return [self._video(source) for source in batch]
+
+    def _video(self, source: Source) -> list[Video] | Drop:
+        if source.fault is not None:
+            raise BadMedia(source.fault)
+        path = storage.fetch(source.uri, self.scratch)
+        with open(path, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        name = sha256[:ID_DIGITS]
+        if not source.bytes:
+            raise BadMedia("empty file")
+        if any(self._same(path, rival) for rival in source.rivals):
+            return Drop(f"duplicate of {name}")
+        facts = probe(path)
+        if facts is None:
+            return Drop("no picture", "the file has sound or text, but no moving picture")
+        return self._judged(facts) or [
+            Video(
+                id=name,
+                source=source.id,
+                uri=source.uri,
+                bytes=source.bytes,
+                sha256=sha256,
+                sidecars=source.sidecars,
+                meta=source.meta,
+                **fields(facts),
+            )
+        ]
+
+    def _judged(self, facts: Facts) -> Drop | None:
+        shape = f"{facts.coded_width}x{facts.coded_height}"
+        if facts.coded_width * facts.coded_height > self.settings.max_pixels:
+            return Drop("picture too large", f"{shape}; ingest.max_pixels is {self.settings.max_pixels}")
+        if min(facts.coded_width, facts.coded_height) < self.settings.min_side:
+            return Drop("picture too small", f"{shape}; ingest.min_side is {self.settings.min_side}")
+        if facts.duration <= 0:
+            return Drop("zero duration")
+        return None
+
+    def _same(self, path: str, rival: str) -> bool:
+        """Whether an earlier source of equal size has equal bytes; one that is gone or unreadable is no rival."""
+        try:
+            with open(path, "rb") as one, open(storage.fetch(rival, self.scratch), "rb") as other:
+                return all(mine == theirs for mine, theirs in zip(chunks(one), chunks(other), strict=False))
+        except OSError:
+            return False
+
+
+def chunks(file: BinaryIO) -> Iterator[bytes]:
+    """The file's bytes, in pieces of one size."""
+    return iter(lambda: file.read(CHUNK), b"")
+
+
+def fields(facts: Facts) -> dict[str, object]:
+    """The facts as fields of a Video."""
+    nested = ("sounds", "subtitles")
+    return {**asdict(facts), **{name: getattr(facts, name) for name in nested}}

@@ -1,0 +1,1 @@
+"""Alignment stages of Ola: recipes, tasks to tokens, the shard loader, the trainer and evaluation."""
