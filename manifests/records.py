@@ -175,7 +175,8 @@ class PackedTask:
     """A row of `shards.parquet`: one task, and where its sample lies in which shard.
 
     offset, size: the sample's bytes in the tar, headers and padding included. The `*_offset` of a member is where its
-    data begin. digest: BLAKE3 of the sample's bytes. tokens: what the sample costs in Ola's context (pictures and sound; text is estimated).
+    data begin. digest: BLAKE3 of the sample's bytes. tokens: what the task takes in Ola's context (its text is
+    estimated).
     """
 
     id: str

@@ -90,7 +90,7 @@ def records_table(record: type[R], records: Sequence[R]) -> pa.Table:
 
 
 @cache
-def adapter(record: type[R]) -> Any:
+def adapter(record: type) -> Any:
     """Validator that turns rows into records, nested ones included."""
     from pydantic import TypeAdapter
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-from pipeline.errors import Died, OpenFailed, OverLimit, Raised
+from pipeline.errors import Died, OlaError, OpenFailed, OverLimit, Raised
 from pipeline.media.keep import MediaTar
 from pipeline.step import Step
 
@@ -198,15 +198,18 @@ def serve(pipe: Connection) -> None:
             answers = step.run(batch)
             reply = pickle.dumps(("answers", answers, media.size if media is not None else 0))
         except Exception as error:
-            reply = pickle.dumps(("raised", one_line(error), traceback.format_exc()))
+            reply = pickle.dumps(("raised", one_line(error), told(error)))
         signal.setitimer(signal.ITIMER_REAL, 0)
         pipe.send_bytes(reply)
 
 
+def told(error: BaseException) -> str | None:
+    """What a row says beyond its reason: where it happened, unless the error is one of ours and says all itself."""
+    return None if isinstance(error, OlaError) else traceback.format_exc()
+
+
 def one_line(error: BaseException) -> str:
     """An error as a row's reason: its own words if it is one of ours or says enough, else with its type."""
-    from pipeline.errors import OlaError
-
     text = " ".join(str(error).split())
     return text if isinstance(error, OlaError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
 

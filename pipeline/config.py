@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -19,12 +19,13 @@ from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan, plan
 from pipeline.step import Resources
 from pipeline.steps import STEPS
-from pipeline.steps.extract import Settings as ExtractSettings
-from pipeline.steps.ingest import Settings as IngestSettings
-from pipeline.steps.split import Settings as SplitSettings
-from pipeline.steps.transcribe import Settings as TranscribeSettings
+from pipeline.steps.extract import ExtractSettings
+from pipeline.steps.ingest import IngestSettings
+from pipeline.steps.split import SplitSettings
+from pipeline.steps.transcribe import TranscribeSettings
 
 RUN = "run.yaml"
+M = TypeVar("M", bound=BaseModel)
 
 
 class Config(BaseModel):
@@ -60,10 +61,11 @@ class Config(BaseModel):
         for name in self.resources:
             if name not in STEPS:
                 raise ConfigError(f"resources.{name}: no such step (choices: {', '.join(STEPS)})")
-        return {
-            name: checked(Resources, {**STEPS[name].resources.model_dump(), **self.resources.get(name, {})}, f"resources.{name}")
-            for name in self.steps
-        }
+        return {name: self._resources(name) for name in self.steps}
+
+    def _resources(self, name: str) -> Resources:
+        facts = {**STEPS[name].resources.model_dump(), **self.resources.get(name, {})}
+        return checked(Resources, facts, f"resources.{name}")
 
     def plan(self, root: str) -> Plan:
         """The checked plan of this configuration below `root`."""
@@ -115,7 +117,7 @@ def _yaml_value(override: str, text: str) -> Any:
         raise ConfigError(f"--set {override}: {' '.join(str(error).split())}") from error
 
 
-def checked(model: type[Any], facts: Mapping[str, Any], prefix: str = "") -> Any:
+def checked(model: type[M], facts: Mapping[str, Any], prefix: str = "") -> M:
     """A model of the facts; the first thing wrong becomes one line that names key, value and choices."""
     try:
         return model.model_validate(facts)
@@ -139,7 +141,8 @@ def _complaint(model: type[BaseModel], keys: list[str], error: Any) -> str:
 def _section(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel]:
     for key in keys:
         annotation = model.model_fields[key].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
         model = annotation
     return model
 

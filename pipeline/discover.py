@@ -229,21 +229,26 @@ def register(manifest: Manifest, sources: Sequence[Source], limit: int | None, p
                 sizes[row["bytes"]].append(row["uri"])
     new = [source for source in sources if source.id not in known]
     new = new[: max(0, limit - len(known))] if limit is not None else new
+    rivals = _rivals(new, sizes)
     size = per_part or min(LARGEST_PART, -(-len(new) // FEWEST_PARTS) or 1)
     for start in range(0, len(new), size):
         part = max(parts, default=-1) + 1
-        members = [_with_rivals(source, sizes) for source in new[start : start + size]]
+        members = [replace(source, rivals=rivals[source.id]) for source in new[start : start + size]]
         parts[part] = _write_part(manifest, part, members)
     return sorted(parts)
 
 
-def _with_rivals(source: Source, sizes: dict[int, list[str]]) -> Source:
-    """Only a file of equal size can be an exact copy; the earlier one stays."""
-    if source.fault is not None or not source.bytes:
-        return source
-    rivals = tuple(sizes[source.bytes])
-    sizes[source.bytes].append(source.uri)
-    return replace(source, rivals=rivals)
+def _rivals(new: Sequence[Source], sizes: dict[int, list[str]]) -> dict[str, tuple[str, ...]]:
+    """For each new source those it may be an exact copy of: of equal size, and before it.
+
+    Sources of earlier parts come first, then those with subtitles, since of two copies the first one stays.
+    """
+    rivals: dict[str, tuple[str, ...]] = {source.id: () for source in new}
+    for source in sorted(new, key=lambda source: (not source.sidecars, source.uri)):
+        if source.fault is None and source.bytes:
+            rivals[source.id] = tuple(sizes[source.bytes])
+            sizes[source.bytes].append(source.uri)
+    return rivals
 
 
 def _write_part(manifest: Manifest, part: int, members: Sequence[Source]) -> int:

@@ -20,7 +20,7 @@ from pipeline.errors import OlaError, RunError
 class Lane(Protocol):
     """Takes numbers (of parts, of shards) and does what there is to do for each."""
 
-    def __call__(self, number: int) -> None:
+    def __call__(self, number: int, /) -> None:
         """Do it."""
 
     def close(self) -> None:

@@ -41,7 +41,8 @@ class Planned:
         manifest = self.reads[record]
         table = manifest.read(part)
         rows = [row for row in table.to_pylist() if row.get("status", "ok") == "ok"]
-        return {made.id: made for made in from_rows(record, rows)}
+        records: list[Any] = from_rows(record, rows)
+        return {made.id: made for made in records}
 
     def _bundle(self, first: Any, wanted: Mapping[str, type], tables: Mapping[type, dict[str, Any]]) -> Any:
         """Follow the ids from the first record: a Footage names its clip, the Clip its video."""

@@ -79,7 +79,8 @@ class Progress:
 
     def _line(self) -> None:
         parts = self._parts()
-        steps = [f"{t.manifest.name} {t.total.inputs + t.look(parts)}" for t in self.tallies]
+        moving = [tally.look(parts) for tally in self.tallies]
+        steps = [f"{t.manifest.name} {t.total.inputs + more}" for t, more in zip(self.tallies, moving, strict=True)]
         done = sum(len(tally.parts) for tally in self.tallies)
         text = f"{done}/{len(parts) * len(self.tallies)} parts · records: {', '.join(steps)}"
         if text != self.last:

@@ -67,14 +67,10 @@ def work(config: Config, plan: Plan, parts: Sequence[int], only: str | None = No
             views.write(plan.root, plan.manifests, current(plan.root))
             engine.map(lanes(steps, config.isolate), numbers)
         if only in (None, PACK) and packable(plan):
-            pack(plan, config.pack, lambda lane, count: engine.map([LanePlan(partial(_same, lane))], range(count)))
+            pack(plan, config.pack, lambda make, count: engine.map([LanePlan(make)], range(count)))
     finally:
         engine.close()
         views.write(plan.root, all_manifests(plan), current(plan.root))
-
-
-def _same(lane: Lane) -> Lane:
-    return lane
 
 
 def packable(plan: Plan) -> bool:

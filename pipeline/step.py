@@ -58,7 +58,7 @@ class Step(Generic[In, Out]):
     version: ClassVar[int] = 1  # raise it when the same settings give another result
     takes: ClassVar[type]
     gives: ClassVar[type]
-    Settings: ClassVar[type[Settings]] = Settings
+    settings_type: ClassVar[type[Settings]] = Settings
     resources: ClassVar[Resources] = Resources()
     together: ClassVar[str | None] = None  # a field of the input: neighbours that agree in it share a batch
     keeps_media: ClassVar[bool] = False
@@ -68,7 +68,7 @@ class Step(Generic[In, Out]):
 
     def __init__(self, settings: Settings | None = None) -> None:
         """Keep the settings; weights are loaded by `open`."""
-        self.settings = settings if settings is not None else self.Settings()
+        self.settings: Any = self.settings_type() if settings is None else settings
 
     def open(self) -> None:
         """Load what is heavy. Called once per process, before the first batch; raising ends the run."""

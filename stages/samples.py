@@ -35,8 +35,13 @@ class Shape(BaseModel):
 class Turn(Shape):
     """One turn of a conversation."""
 
-    speaker: Literal["human", "gpt"] = Field(alias="from")
+    speaker: Literal["human", "gpt"] = Field(validation_alias="from", serialization_alias="from")
     value: str
+
+
+def turn(speaker: str, value: str) -> Turn:
+    """A turn by `human` or `gpt`."""
+    return Turn.model_validate({"from": speaker, "value": value})
 
 
 class Said(Shape):
@@ -58,7 +63,7 @@ class Task(Shape):
 
 
 class Pictures(Shape):
-    """The JPEGs end to end in `.mjpg` (one in `.jpg`): size in pixels, bytes of each, times in ms on the clip's clock."""
+    """The JPEGs, end to end: size in pixels, bytes of each, and when each is shown, in ms on the clip's clock."""
 
     width: int
     height: int

@@ -51,6 +51,11 @@ class ShardReader:
         except TarError as error:
             raise self._named(error) from None
 
+    @property
+    def offsets(self) -> list[int]:
+        """The n+1 offsets: where each sample starts, and where the last one ends."""
+        return list(self._offsets)
+
     def __len__(self) -> int:
         return len(self._offsets) - 1
 

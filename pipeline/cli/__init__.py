@@ -40,17 +40,17 @@ Root = Annotated[str, typer.Argument(help="Folder or URI of the run.")]
 
 
 @app.command("run")
-def run_command(
-    inputs: Annotated[list[str] | None, typer.Argument(help="Files, folders, globs, URIs, or .jsonl/.csv/.parquet lists.")] = None,
+def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer declares a command
+    inputs: Annotated[list[str] | None, typer.Argument(help="Files, folders, globs, URIs, or lists of them.")] = None,
     root: Annotated[str, typer.Option(help="Where the run lives: a folder or a URI (s3://…, gs://…).")] = "",
     config: Annotated[str | None, typer.Option(help="YAML file of settings.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting, as split.longest=20; may repeat.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting: split.longest=20. Repeat.")] = None,
     engine: Annotated[EngineName | None, typer.Option(help="inline: a loop in this process. ray: Ray Data.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Of each lane under ray; 0: as many as fit.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Videos at most, in the whole run.")] = None,
     only: Annotated[str | None, typer.Option(help="The only step to run.")] = None,
     retry: Annotated[bool, typer.Option(help="Run failed records again.")] = False,
-    min_yield: Annotated[float, typer.Option(min=0, max=1, help="Least share of videos that must reach the shards.")] = 0.0,
+    min_yield: Annotated[float, typer.Option(min=0, max=1, help="Least share of videos in the shards.")] = 0.0,
 ) -> None:
     """Bring videos through all steps into shards; again: only what is new, changed or unfinished."""
     from pipeline.cli.running import run_and_report
@@ -72,7 +72,7 @@ def status(root: Root, as_json: Annotated[bool, typer.Option("--json", help="For
 
 
 @app.command()
-def why(root: Root, name: Annotated[str, typer.Argument(metavar="ID", help="Id, key or path, or its beginning.")]) -> None:
+def why(root: Root, name: Annotated[str, typer.Argument(metavar="ID", help="Id, key or path, or its start.")]) -> None:
     """A record's whole life: where it came from, what became of it, and where and why it stopped."""
     from pipeline.cli.looking import show_life
 
@@ -131,8 +131,8 @@ def main() -> None:
     try:
         app()
     except OlaError as error:
-        print(f"ola: {error}", file=sys.stderr)
+        typer.echo(f"ola: {error}", err=True)
         detail = getattr(error, "detail", "")
         if detail:
-            print(detail, file=sys.stderr)
+            typer.echo(detail, err=True)
         sys.exit(WRONG if isinstance(error, ConfigError) else BROKEN)

@@ -44,12 +44,11 @@ def show_status(root: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"steps": [step_facts(*row) for row in counts], "shards": shards}, ensure_ascii=False, indent=2))
         return
-    console = Console()
-    console.print(funnel(counts))
+    print(funnel(counts))
     for stage, facts in shards.items():
         if facts["files"]:
             sizes = f"{facts['samples']} samples, {facts['tasks']} tasks, {facts['bytes'] / 1e6:.1f} MB"
-            console.print(f"shards/{stage}: {facts['files']} files, {sizes}", highlight=False)
+            print(f"shards/{stage}: {facts['files']} files, {sizes}")
 
 
 def step_facts(name: str, counts: Counts) -> dict[str, Any]:
@@ -77,17 +76,18 @@ def shard_facts(root: str) -> dict[str, dict[str, int]]:
     return facts
 
 
-def funnel(counts: Sequence[tuple[str, Counts]]) -> Table:
+def funnel(counts: Sequence[tuple[str, Counts]]) -> str:
     """The funnel: a line a step, and beneath it why inputs were left behind."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("step", "inputs", "ok", "dropped", "failed", "outputs", "seconds"):
-        table.add_column(column, justify="left" if column == "step" else "right", overflow="fold")
+    heads = ("inputs", "ok", "dropped", "failed", "outputs", "seconds")
+    lines = [f"{'step':<12}" + "".join(f"{head:>9}" for head in heads)]
     for name, row in counts:
         numbers = (row.inputs, row.ok, row.dropped, row.failed, row.outputs)
-        table.add_row(name, *map(str, numbers), f"{row.seconds:.1f}")
-        for reason, count in sorted(grouped(row.reasons).items(), key=lambda pair: (-pair[1], pair[0]))[:REASONS]:
-            table.add_row(f"[dim]  {count} x {escaped(reason)}[/]")
-    return table
+        lines.append(f"{name:<12}" + "".join(f"{number:>9}" for number in numbers) + f"{row.seconds:>9.1f}")
+        reasons = sorted(grouped(row.reasons).items(), key=lambda pair: (-pair[1], pair[0]))
+        lines += [f"    {count} x {' '.join(reason.split())}" for reason, count in reasons[:REASONS]]
+        if len(reasons) > REASONS:
+            lines.append(f"    and {len(reasons) - REASONS} reasons more: `ola status --json` has all")
+    return "\n".join(lines)
 
 
 def grouped(reasons: dict[str, int]) -> dict[str, int]:

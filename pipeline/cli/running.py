@@ -24,7 +24,7 @@ def run_and_report(
     console = Console()
     with Progress(config.plan(root), console):
         plan = run(config, root, options)
-    console.print(funnel(totals(plan)))
+    console.print(funnel(totals(plan)), markup=False, highlight=False)
     made, given, what = run_yield(plan, options.only)
     share = made / given if given else 0.0
     console.print(f"{made} of {given} {what} ({share:.0%})", highlight=False)

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from pipeline.media.scan import Scan
 
-# What a boundary costs; the plan with the lowest sum wins. A cut left inside a clip outweighs a boundary in
-# mid-speech; a boundary that is neither cut nor pause pays only where a clip would be too long or too short.
-CUT_IN_PAUSE, CUT_IN_SOUND, PAUSE, GRID = 0, 1, 2, 8
+# What a boundary costs; the plan with the lowest sum wins. Where the sound has pauses, as speech has, a scene cut
+# in mid-sentence costs more than to cut at a pause and leave it inside; where it has none (music, noise), every
+# cut is taken. A boundary that is neither cut nor pause pays only where a clip would be too long or too short.
+CUT_IN_PAUSE, CUT_IN_SOUND, PAUSE, CUT_IN_SPEECH, GRID = 0, 1, 2, 6, 8
 CUT_INSIDE = 3
+NEAR = 10_000  # ms; hardly a sentence is longer, so sound without a pause this near is not speech
 
 GRID_STEP = 1000  # ms; finer serves no ear
 GRID_STEPS = 60  # in a longest clip at most, so that long clips do not make the plan slow
@@ -30,10 +32,10 @@ Milliseconds = NDArray[np.int64]
 def plan(scan: Scan, shortest: float, longest: float) -> list[tuple[int, int]]:
     """(start_ms, end_ms) of each clip, without gap or overlap, from 0 to the end of the video.
 
-    `shortest` and `longest` are seconds. A video shorter than `shortest` gives none. All lengths are within both
-    if any number n of clips allows it (n * shortest <= duration <= n * longest); if none does, `longest` holds,
-    and the clips are the fewest it allows, of equal length. Among plans that cost the same, the one with the most
-    even lengths is taken. Raises ValueError unless 0 < shortest <= longest.
+    `shortest` and `longest` are seconds. A video shorter than `shortest` gives none. All lengths are within
+    both if any number n of clips allows it (n * shortest <= duration <= n * longest); if none does, `longest`
+    holds, and the clips are the fewest it allows, of equal length. Among plans of equal cost the one with the
+    most even lengths is taken. Raises ValueError unless 0 < shortest <= longest.
     """
     least, most, total = (round(seconds * 1000) for seconds in (shortest, longest, scan.duration))
     if not 0 < least <= most:
@@ -57,7 +59,7 @@ def _candidates(
     quiet = [(round(a * 1000), round(b * 1000)) for a, b in scan.silences]
     costs = dict.fromkeys(_grid(cuts, total, most, fewest), GRID if scan.has_sound else PAUSE)
     costs |= dict.fromkeys(_within(total, map(_middle, scan.silences)), PAUSE)
-    costs |= {t: CUT_IN_SOUND if scan.has_sound and not _in_any(quiet, t) else CUT_IN_PAUSE for t in cuts}
+    costs |= {t: _cut_cost(quiet, t) if scan.has_sound else CUT_IN_PAUSE for t in cuts}
     costs |= {0: 0, total: 0}
     times = sorted(costs)
     return (
@@ -122,6 +124,11 @@ def _middle(span: tuple[float, float]) -> float:
     return (span[0] + span[1]) / 2
 
 
-def _in_any(spans: Sequence[tuple[int, int]], time: int) -> bool:
-    place = bisect_right(spans, time, key=lambda span: span[0]) - 1
-    return place >= 0 and time <= spans[place][1]
+def _cut_cost(quiet: Sequence[tuple[int, int]], time: int) -> int:
+    """What it costs to cut at `time`, by the pause it lies in, or how far away the nearest ones are."""
+    place = bisect_right(quiet, time, key=lambda span: span[0])
+    around = quiet[max(0, place - 1) : place + 1]
+    if any(start <= time <= end for start, end in around):
+        return CUT_IN_PAUSE
+    near = any(min(abs(time - start), abs(time - end)) <= NEAR for start, end in around)
+    return CUT_IN_SPEECH if near else CUT_IN_SOUND

@@ -118,10 +118,8 @@ def scan(path: str, *, duration: float, sound: int | None) -> Scan:
     named in `sound_error`. Raises ScanError if ffmpeg fails or no frame comes out.
     """
     run, lost = _run(path, sound), None
-    if sound is not None and (run.code != 0 or not run.heard.values):
-        lost = run.reason
-    if sound is not None and run.code != 0:
-        run = _run(path, None)
+    if sound is not None and not (run.code == 0 and run.heard.values):
+        lost, run = run.reason, run if run.code == 0 else _run(path, None)
     if run.code != 0 or not run.seen.values:
         raise ScanError(f"{Path(path).name} cannot be scanned: {run.reason}")
     return Scan(
@@ -138,8 +136,8 @@ def scan(path: str, *, duration: float, sound: int | None) -> Scan:
 
 def scores(scan: Scan, start: float, end: float) -> dict[str, float | None]:
     """Scores of start..end seconds: motion, frozen, black, silence and loudness, as `Clip` defines them."""
-    # the frame at `start` is left out: it differs from one before the span, often across a cut
-    first, last = np.searchsorted(scan.motion.times, (start + ROUNDING, end), side="right")
+    # a difference at `start` or `end` is often that across a cut, and not within the span
+    first, last = np.searchsorted(scan.motion.times, (start + ROUNDING, end - ROUNDING))
     motion = scan.motion.values[first:last]
     return {
         "motion": float(motion.mean()) if len(motion) else 0.0,
@@ -158,8 +156,7 @@ def _share(spans: Sequence[Span], start: float, end: float) -> float:
 
 def _integrated(loudness: Series, start: float, end: float) -> float | None:
     """Gated loudness of the blocks that lie within the span, after ITU-R BS.1770-4 annex 1."""
-    first = np.searchsorted(loudness.times, start + BLOCK - ROUNDING)
-    last = np.searchsorted(loudness.times, end + ROUNDING, side="right")
+    first, last = np.searchsorted(loudness.times, (start + BLOCK - ROUNDING, end + ROUNDING))
     blocks = loudness.values[first:last]
     blocks = blocks[blocks > SILENT]
     if not len(blocks):

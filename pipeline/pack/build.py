@@ -5,7 +5,7 @@ A shard's rows file is written last: where it is, the shard is whole and is not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
@@ -21,7 +21,7 @@ from manifests.schema import records_table
 from pipeline.media.sound import RATE
 from pipeline.pack.writer import Placed, ShardWriter, index_bytes
 from pipeline.prompts import prompt
-from stages.samples import FAMILIES, Pictures, Said, Sample, Sound, Task, Turn
+from stages.samples import FAMILIES, Pictures, Said, Sample, Sound, Task, turn
 
 PLAN = "plan.parquet"
 WAV_HEAD = 44
@@ -92,10 +92,11 @@ class Reader:
 def members_of(sample: Sample, row: Mapping[str, Any], read: Reader) -> dict[str, bytes | memoryview]:
     """The sample's files by extension, in the order of its family."""
     frames = read(row["pictures"])
-    contents = {
+    begin, end = middle(row["frame_bytes"])
+    contents: dict[str, Callable[[], bytes | memoryview]] = {
         "json": lambda: sample.model_dump_json(by_alias=True, exclude_none=False).encode(),
         "mjpg": lambda: frames,
-        "jpg": lambda: frames[slice(*middle(row["frame_bytes"]))],
+        "jpg": lambda: frames[begin:end],
         "wav": lambda: read(row["sound"]),
     }
     return {extension: contents[extension]() for extension in FAMILIES[sample.stage]}
@@ -142,8 +143,8 @@ def task_of(row: Mapping[str, Any]) -> Task:
         id=f"{row['clip']}-{kind}-0",
         kind=kind,
         conversations=(
-            Turn(speaker="human", value=f"<speech><image>\n{prompt(kind)}"),
-            Turn(speaker="gpt", value=row["text"]),
+            turn("human", f"<speech><image>\n{prompt(kind)}"),
+            turn("gpt", row["text"]),
         ),
         times=tuple(_said(segment) for segment in segments),
         words=tuple(_said(word) for segment in segments for word in segment["words"]),

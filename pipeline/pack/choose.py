@@ -17,6 +17,7 @@ import pyarrow as pa
 from manifests import views
 from manifests.ledger import DROPPED, OK, digest
 from manifests.records import Outcome
+from manifests.schema import manifest_schema
 from pipeline.errors import ConfigError
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
@@ -24,7 +25,6 @@ from pipeline.prompts import prompt
 from stages.samples import KINDS, media_tokens, text_tokens
 
 VERSION = 1
-EMPTY = "no task: nothing to learn from this clip"
 
 CANDIDATES = """
 CREATE TEMP TABLE candidates AS
@@ -56,13 +56,13 @@ SELECT *, clip || '-' || stage AS key,
 FROM candidates
 """
 
-# Samples in the order of their keys, which is by video and time; a new shard when the one before is full. Videos, not
-# clips, fall to train or val: by their id, which is a digest and so evenly spread.
+# Samples in the order of their keys, which is by video and time; a new shard when the one before is full. Videos,
+# not clips, fall to train or val: by their id, which is a digest and so evenly spread.
 PLACES = """
 CREATE TEMP TABLE places AS
 WITH samples AS (
-    SELECT stage, key, any_value(CASE WHEN ('0x' || video[1:8])::UBIGINT < {val} * 4294967296 THEN 'val' ELSE 'train' END)
-           AS split, any_value(list_sum(frame_bytes) + coalesce(sound.size, 0)) + 4096 AS bytes
+    SELECT stage, key, any_value(CASE WHEN ('0x' || video[1:8])::UBIGINT < {val} * 4294967296
+           THEN 'val' ELSE 'train' END) AS split, any_value(list_sum(frame_bytes) + coalesce(sound.size, 0)) + 4096 AS bytes
     FROM verdicts WHERE reason IS NULL GROUP BY ALL),
 filled AS (SELECT *, (sum(bytes) OVER (PARTITION BY stage, split ORDER BY key) - bytes) // {limit} AS bin FROM samples)
 SELECT stage, key, split, dense_rank() OVER (PARTITION BY stage, split ORDER BY bin) - 1 AS shard FROM filled
@@ -80,6 +80,9 @@ SELECT sha256(coalesce(string_agg(md5(concat_ws('|', key, kind, coalesce(reason,
               , '' ORDER BY key, kind), ''))
 FROM (SELECT v.*, p.split || p.shard AS shard_name FROM verdicts v LEFT JOIN places p USING (stage, key))
 """
+
+
+REASONS = "SELECT clip, first(coalesce(reason, '') ORDER BY kind) FROM verdicts GROUP BY clip ORDER BY clip"
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def select(plan: Plan, settings: PackSettings) -> Selection:
     data = connection.sql(DATA).fetchall()[0][0]
     texts = {kind: prompt(kind) for kind in KINDS}
     facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(), "prompts": texts}
-    reasons = connection.sql("SELECT clip, first(coalesce(reason, '') ORDER BY kind) FROM verdicts GROUP BY clip ORDER BY clip")
+    reasons = connection.sql(REASONS)
     return Selection(
         key=digest({**facts, "before": plan.key, "data": data}),
         chosen=connection.sql(CHOSEN).to_arrow_table(),
@@ -127,8 +130,6 @@ def _prepare(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     made = {name for (name,) in connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}
     for planned in plan.steps:
         if planned.manifest.name not in made:
-            from manifests.schema import manifest_schema
-
             connection.register(planned.manifest.name, manifest_schema(planned.manifest.record).empty_table())
     rows = ", ".join(f"({views.quoted(kind)}, {views.quoted(stage)})" for kind, stage in KINDS.items())
     connection.execute(f"CREATE TEMP TABLE kinds AS SELECT * FROM (VALUES {rows}) AS t(kind, stage)")
@@ -142,4 +143,5 @@ def _judge(connection: duckdb.DuckDBPyConnection, settings: PackSettings) -> Non
     except duckdb.Error as error:
         columns = [name for (name, *_) in connection.sql("DESCRIBE candidates").fetchall()]
         what = " ".join(str(error).split())
-        raise ConfigError(f"pack.where: {settings.where!r} does not do: {what} (columns: {', '.join(columns)})") from error
+        known = ", ".join(columns)
+        raise ConfigError(f"pack.where: {settings.where!r} does not do: {what} (columns: {known})") from error

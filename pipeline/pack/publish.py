@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ from pipeline.pack.writer import energon_meta
 from pipeline.plan import Plan
 
 CURRENT = "shards/current.json"
-Write = Callable[[ShardLane, int], None]  # applies a lane to the numbers 0..n-1, on whatever engine
+Write = Callable[[Callable[[], ShardLane], int], None]  # makes lanes and brings 0..n-1 through them, on some engine
 
 
 def current(root: str) -> dict[str, str]:
@@ -75,15 +76,15 @@ def _write_all(plan: Plan, selection: Selection, folders: Mapping[str, str], wri
         of_stage = selection.chosen.filter(pa.compute.equal(selection.chosen["stage"], stage))
         storage.write_bytes(storage.join(plan.root, folder, PLAN), parquet_bytes(of_stage))
     full = {stage: storage.join(plan.root, folder) for stage, folder in folders.items()}
-    write(ShardLane(plan.root, full, selection.shards, plan.key), len(selection.shards))
+    write(partial(ShardLane, plan.root, full, selection.shards, plan.key), len(selection.shards))
 
 
 def _collect(root: str, selection: Selection, folders: Mapping[str, str]) -> list[PackedTask]:
     """Complete every set: `.nv-meta`, then `shards.parquet` as its last file."""
     rows: list[PackedTask] = []
     for stage, folder in folders.items():
-        shards = [shard for of, shard in selection.shards if of == stage]
-        tables = [pq.read_table(pa.BufferReader(storage.read_bytes(rows_uri(storage.join(root, folder), s)))) for s in shards]
+        uris = [rows_uri(storage.join(root, folder), shard) for of, shard in selection.shards if of == stage]
+        tables = [pq.read_table(pa.BufferReader(storage.read_bytes(uri))) for uri in uris]
         table = pa.concat_tables(tables).cast(record_schema(PackedTask))
         for path, data in energon_meta(*_energon_facts(table)).items():
             storage.write_bytes(storage.join(root, folder, path), data)

@@ -1,9 +1,10 @@
 """Writing shards: tars of training samples that WebDataset, Energon and the original Ola trainer all read.
 
 In: samples, as a key and the bytes of its members. Out: a local draft of a tar, where each sample lies in it
-and its digest, and the bytes of the files beside it (`.tar.idx`, `.nv-meta/`). Equal samples give equal bytes.
-Digests are BLAKE3, a sample each: over 3 GB/s on one core where sha256 sets a ceiling of 0.9 to the whole writer,
-and a damaged shard names the samples that are damaged. Publishing the draft is the caller's: nothing here touches a store.
+and its digest, and the bytes of the files beside it (`.tar.idx`, `.nv-meta/`). Equal samples give equal
+bytes. Digests are BLAKE3, a sample each: over 3 GB/s on one core where sha256 sets a ceiling of 0.9 to the whole
+writer, and a damaged shard names the samples that are damaged. Publishing the draft is the caller's: nothing here
+touches a store.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Frames(step.Settings):
         return tuple(start + (n + 0.5) * stretch for n in range(max(1, wanted)))
 
 
-class Settings(step.Settings):
+class ExtractSettings(step.Settings):
     """quality: of the JPEGs, 1..95; sound: whether clips without sound are kept; reader: what decodes the frames."""
 
     frames: Frames = Frames()
@@ -56,8 +56,8 @@ class Extract(step.Step[Cutting, Footage]):
     """Frames and sound of all clips of a video."""
 
     name, takes, gives = "extract", Cutting, Footage
-    Settings = Settings
-    settings: Settings
+    settings_type = ExtractSettings
+    settings: ExtractSettings
     together, keeps_media = "video", True
 
     def allowance(self, record: Cutting) -> float:

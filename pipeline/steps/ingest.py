@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pydantic import Field
 
@@ -22,7 +22,7 @@ CHUNK = 1 << 20
 READ_RATE = 5e6  # bytes a second: a slow network disk; what is slower counts as hanging
 
 
-class Settings(step.Settings):
+class IngestSettings(step.Settings):
     """max_pixels: pictures with more are dropped (the default admits 8K); min_side: pixels of the shorter side."""
 
     max_pixels: int = Field(default=8192 * 4320, gt=0)
@@ -33,8 +33,8 @@ class Ingest(step.Step[Source, Video]):
     """Probe, digest, drop exact copies."""
 
     name, takes, gives = "ingest", Source, Video
-    Settings = Settings
-    settings: Settings
+    settings_type = IngestSettings
+    settings: IngestSettings
     resources = step.Resources(memory_gb=2.0)  # one frame of 8K with its references stays under 1 GB
 
     def allowance(self, record: Source) -> float:
@@ -96,7 +96,7 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: file.read(CHUNK), b"")
 
 
-def fields(facts: Facts) -> dict[str, object]:
+def fields(facts: Facts) -> dict[str, Any]:
     """The facts as fields of a Video."""
     nested = ("sounds", "subtitles")
     return {**asdict(facts), **{name: getattr(facts, name) for name in nested}}

@@ -7,6 +7,7 @@ preferably in a pause of the sound, and are never longer than one chunk of Ola's
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -14,17 +15,17 @@ from manifests import storage
 from manifests.records import Clip, Drop, Video
 from pipeline import step
 from pipeline.media import cuts
-from pipeline.media.scan import scan, scores
+from pipeline.media.scan import Scan, scan, scores
 
 
-class Settings(step.Settings):
+class SplitSettings(step.Settings):
     """shortest, longest: seconds of a clip. 30 s is one audio chunk of Ola; under 2 s there is little to say."""
 
     shortest: float = Field(default=2.0, gt=0)
     longest: float = Field(default=30.0, gt=0)
 
     @model_validator(mode="after")
-    def _room_to_cut(self) -> Settings:
+    def _room_to_cut(self) -> SplitSettings:
         if self.longest < 2 * self.shortest:
             raise ValueError(f"longest ({self.longest} s) must be at least twice shortest ({self.shortest} s)")
         return self
@@ -34,11 +35,11 @@ class Split(step.Step[Video, Clip]):
     """Cut a video into clips with scores."""
 
     name, takes, gives = "split", Video, Clip
-    Settings = Settings
-    settings: Settings
+    settings_type = SplitSettings
+    settings: SplitSettings
 
     def allowance(self, record: Video) -> float:
-        """The pass runs at 20-40 times the speed of 720p play on one core; 8K on a busy one can be 80 times slower."""
+        """The pass runs at 20 times the speed of play for 720p on one core; 8K is up to 80 times slower."""
         return 4 * record.duration
 
     def run(self, batch: Sequence[Video]) -> list[list[Clip] | Drop]:
@@ -55,7 +56,12 @@ class Split(step.Step[Video, Clip]):
                 video=video.id,
                 start_ms=start,
                 end_ms=end,
-                **scores(seen, start / 1000, end / 1000),
+                **measured(seen, start, end),
             )
             for start, end in cuts.plan(seen, self.settings.shortest, self.settings.longest)
         ]
+
+
+def measured(seen: Scan, start: int, end: int) -> dict[str, Any]:
+    """The scores of a span in ms, as fields of a Clip."""
+    return dict(scores(seen, start / 1000, end / 1000))

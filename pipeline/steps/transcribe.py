@@ -42,7 +42,7 @@ class Track:
     cues: tuple[Cue, ...]
 
 
-class Settings(step.Settings):
+class TranscribeSettings(step.Settings):
     """sources: in the order they are asked; language: preferred where a video has several (as `en`)."""
 
     sources: tuple[Literal["sidecar", "embedded"], ...] = Field(default=("sidecar", "embedded"), min_length=1)
@@ -53,8 +53,8 @@ class Transcribe(step.Step[Heard, Transcript]):
     """Find what is said in a clip."""
 
     name, takes, gives = "transcribe", Heard, Transcript
-    Settings = Settings
-    settings: Settings
+    settings_type = TranscribeSettings
+    settings: TranscribeSettings
     resources = step.Resources(memory_gb=1.0)
 
     def __init__(self, settings: step.Settings | None = None) -> None:

@@ -1,0 +1,85 @@
+"""`make demo`: the main path on real encoded video, in under a minute: videos -> clips -> shards, and a look at each.
+
+The videos are made on the spot with ffmpeg (H.264 and AAC, with subtitles beside them); three of them are trouble.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.media.safety import ffmpeg_exe
+
+SCENES = ("testsrc2", "mandelbrot", "life=mold=10:ratio=0.1:death_color=blue:life_color=white", "smptebars")
+LINES = (
+    "Welcome to the demonstration.",
+    "Every video is cut where its scene changes.",
+    "Its sound is kept beside its pictures.",
+    "And what is said becomes something to learn.",
+)
+
+
+def encode(path: Path, pictures: Sequence[str], sound: str | None) -> None:
+    """A video of four seconds a scene; `sound` is an ffmpeg source, or None for none."""
+    inputs = [part for name in pictures for part in ("-f", "lavfi", "-t", "4", "-i", _sized(name))]
+    joined = "".join(f"[{n}:v]format=yuv420p,setsar=1[v{n}];" for n in range(len(pictures)))
+    joined += "".join(f"[v{n}]" for n in range(len(pictures))) + f"concat=n={len(pictures)}:v=1:a=0[v]"
+    heard = ["-f", "lavfi", "-t", str(4 * len(pictures)), "-i", sound] if sound else []
+    maps = ["-map", "[v]", *(["-map", f"{len(pictures)}:a", "-c:a", "aac"] if sound else [])]
+    command = [ffmpeg_exe(), "-nostdin", "-v", "error", "-y", *inputs, *heard, "-filter_complex", joined, *maps]
+    subprocess.run([*command, "-c:v", "libx264", "-preset", "veryfast", str(path)], check=True)
+
+
+def _sized(name: str) -> str:
+    return f"{name}{':' if '=' in name else '='}size=320x180:rate=24"
+
+
+def subtitles(lines: Sequence[str]) -> str:
+    """An .srt with a line every four seconds."""
+    cues = (f"{n + 1}\n00:00:{4 * n:02d},500 --> 00:00:{4 * n + 3:02d},500\n{line}\n" for n, line in enumerate(lines))
+    return "\n".join(cues)
+
+
+def make_videos(folder: Path) -> None:
+    """Three good videos, of which one is silent, and three that are trouble."""
+    beeps = "aevalsrc='0.3*sin(880*PI*t)*between(mod(t,4),0.5,3.5)':s=44100"
+    encode(folder / "tour.mp4", SCENES, beeps)
+    (folder / "tour.en.srt").write_text(subtitles(LINES))
+    encode(folder / "short talk.mkv", SCENES[:2], beeps)
+    (folder / "short talk.vtt").write_text("WEBVTT\n\n" + subtitles(LINES[:2]).replace(",", "."))
+    encode(folder / "silent.mp4", SCENES[1:3], None)
+    shutil.copy(folder / "tour.mp4", folder / "tour again.mp4")
+    (folder / "cut off.mp4").write_bytes((folder / "silent.mp4").read_bytes()[:20000])
+    (folder / "playlist.mp4").write_text("#EXTM3U\n#EXTINF:4,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n")
+
+
+def ola(*arguments: str) -> None:
+    """Show a command, and run it as a user would."""
+    print(f"\n$ ola {' '.join(repr(a) if ' ' in a else a for a in arguments)}", flush=True)  # noqa: T201
+    code = "from pipeline.cli import main; main()"
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+
+
+def main() -> None:
+    """Run the demonstration in a folder of its own, which is left to look at."""
+    folder = Path(tempfile.mkdtemp(prefix="ola-demo-"))
+    videos, root = folder / "videos", str(folder / "run")
+    videos.mkdir()
+    make_videos(videos)
+    ola("run", str(videos), "--root", root, "--set", "pack.val=0")
+    ola("sql", root, "SELECT v.uri[-12:] AS video, count(*) AS clips, round(avg(motion), 2) AS motion "
+        "FROM split c JOIN ingest v ON v.id = c.video GROUP BY ALL ORDER BY 1")  # fmt: skip
+    ola("sql", root, "SELECT start_ms, end_ms, text FROM transcribe t JOIN split c ON c.id = t.clip ORDER BY c.id")
+    ola("why", root, str(videos / "playlist.mp4"))
+    ola("check", root)
+    ola("export", root, str(folder / "ola.json"))
+    ola("run", str(videos), "--root", root)
+    print(f"\nAll of it lies in {folder}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Read every shard of a run as the trainers will, and name every fault.
+
+A trainer meets a bad sample at night, or, worse, swaps it for another without a word; so before the hand-off the whole
+set is read: headers, indexes, digests, rows, the json, every JPEG and every WAV, and that no video is in train and val.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import mmap
+import os
+import tempfile
+import wave
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests import storage
+from manifests.records import PackedTask
+from manifests.schema import from_rows
+from pipeline.errors import ConfigError
+from pipeline.media.sound import RATE
+from pipeline.pack.publish import current
+from pipeline.pack.writer import digest, index_bytes
+from stages.samples import FAMILIES, Sample, media_tokens
+from stages.shards import RawSample, ShardReader, split_frames
+
+Rows = Mapping[str, list[PackedTask]]
+
+
+def check_run(root: str) -> Iterator[str]:
+    """Every fault of the current shard sets, a line each. Raises ConfigError where there is no whole set."""
+    root = storage.normal(root)
+    folders = current(root)
+    if not folders:
+        raise ConfigError(f"no shards at {root}: nothing was packed yet")
+    owners: dict[str, str] = {}
+    for stage, folder in folders.items():
+        yield from (f"{folder}/{fault}" for fault in check_set(storage.join(root, folder), stage, owners))
+
+
+def check_set(folder: str, stage: str, owners: dict[str, str]) -> Iterator[str]:
+    """Faults of one stage's set. `owners` remembers which shard has which key, over all sets."""
+    try:
+        table = pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(folder, "shards.parquet"))))
+        rows = from_rows(PackedTask, table.to_pylist())
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        yield f"shards.parquet: {_line(error)}"
+        return
+    by_shard: dict[str, list[PackedTask]] = defaultdict(list)
+    for row in rows:
+        by_shard[row.shard].append(row)
+    yield from _check_names(folder, set(by_shard))
+    yield from _check_split(rows)
+    yield from _check_energon(folder, by_shard)
+    for shard in sorted(by_shard):
+        for fault in check_shard(folder, shard, stage, by_shard[shard], owners):
+            yield f"{shard}: {fault}"
+
+
+def _check_names(folder: str, expected: set[str]) -> Iterator[str]:
+    """The tars are those of the rows, numbered without gaps."""
+    there = {entry.path for entry in storage.listing(folder) if entry.path.endswith(".tar")}
+    yield from (f"{name}: the shard is missing" for name in sorted(expected - there))
+    yield from (f"{name}: the shard is in no row of shards.parquet" for name in sorted(there - expected))
+    for split in ("train", "val"):
+        numbers = sorted(int(name[len(split) + 1 : -4]) for name in expected if name.startswith(f"{split}-"))
+        if numbers != list(range(len(numbers))):
+            yield f"{split}: shard numbers have gaps: {numbers}"
+
+
+def _check_split(rows: Sequence[PackedTask]) -> Iterator[str]:
+    sides: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        sides[row.video].add(row.split)
+    yield from (f"video {video} is in train and in val" for video, found in sorted(sides.items()) if len(found) > 1)
+    twice = [name for name, count in Counter(row.id for row in rows).items() if count > 1]
+    yield from (f"task {name} stands in more than one row" for name in sorted(twice))
+
+
+def _check_energon(folder: str, rows: Rows) -> Iterator[str]:
+    try:
+        counts = json.loads(storage.read_bytes(storage.join(folder, ".nv-meta/.info.json")))["shard_counts"]
+    except (OSError, ValueError, KeyError) as error:
+        yield f".nv-meta/.info.json: {_line(error)}"
+        return
+    expected = {shard: len({row.key for row in of}) for shard, of in rows.items()}
+    if counts != expected:
+        yield f".nv-meta/.info.json: counts {counts} but the rows say {expected}"
+
+
+def check_shard(folder: str, shard: str, stage: str, rows: Sequence[PackedTask], owners: dict[str, str]) -> Iterator[str]:
+    """Faults of one tar, its index and its rows."""
+    uri = storage.join(folder, shard)
+    if not storage.exists(uri):
+        return  # named already
+    with tempfile.TemporaryDirectory() as scratch, open(storage.fetch(uri, scratch), "rb") as file:
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.stat(file.name).st_size else b"")
+        try:
+            # scanned, not by its index: so a wrong index is a fault of the index alone
+            reader = ShardReader(data)
+        except ValueError as error:
+            yield _line(error)
+            yield from _check_loose(data, rows)
+            return
+        yield from _check_index(uri, reader.offsets)
+        by_key: dict[str, list[PackedTask]] = defaultdict(list)
+        for row in rows:
+            by_key[row.key].append(row)
+        for raw in reader:
+            if owners.setdefault(raw.key, uri) != uri:
+                yield f"key {raw.key} is also in {owners[raw.key]}"
+            whole = data[raw.offset : raw.offset + raw.size]
+            for fault in check_sample(raw, stage, by_key.pop(raw.key, []), whole):
+                yield f"{raw.key}: {fault}"
+        yield from (f"{key}: the sample is missing from the tar" for key in sorted(by_key))
+
+
+def _check_index(uri: str, offsets: Sequence[int]) -> Iterator[str]:
+    try:
+        stored = storage.read_bytes(uri + ".idx")
+    except OSError as error:
+        yield f".idx: {_line(error)}"
+        return
+    if stored != index_bytes(offsets):
+        yield ".idx: offsets are not those of the samples"
+
+
+def _check_loose(data: memoryview, rows: Sequence[PackedTask]) -> Iterator[str]:
+    """Where the tar cannot be read as one: which samples, by their rows, are damaged."""
+    for row in rows:
+        if digest(data[row.offset : row.offset + row.size]) != row.digest:
+            yield f"{row.key}: the bytes are not those that were written (digest)"
+
+
+def check_sample(raw: RawSample, stage: str, rows: Sequence[PackedTask], whole: memoryview) -> Iterator[str]:
+    """Faults of one sample: its bytes, its members, its json, and whether all of them agree."""
+    if not rows:
+        yield "the sample is in no row of shards.parquet"
+    for row in rows:
+        if (row.offset, row.size) != (raw.offset, raw.size):
+            yield f"row {row.id} places it at {row.offset}+{row.size}, it lies at {raw.offset}+{raw.size}"
+        elif digest(whole) != row.digest:
+            yield "the bytes are not those that were written (digest)"
+    if set(raw.members) != set(FAMILIES[stage]):
+        yield f"members {sorted(raw.members)}, expected {sorted(FAMILIES[stage])}"
+        return
+    try:
+        sample = Sample.model_validate_json(bytes(raw.members["json"]))
+    except ValueError as error:
+        yield f"json: {_line(error)}"
+        return
+    yield from _check_said(raw, sample, stage, rows)
+    yield from _check_pictures(raw, sample)
+    if "wav" in raw.members:
+        yield from _check_sound(raw, sample)
+
+
+def _check_said(raw: RawSample, sample: Sample, stage: str, rows: Sequence[PackedTask]) -> Iterator[str]:
+    if (sample.key, sample.stage) != (raw.key, stage):
+        yield f"json: it is of key {sample.key}, stage {sample.stage}"
+    tasks, listed = {task.id for task in sample.tasks}, {row.id for row in rows}
+    if tasks != listed:
+        yield f"json: tasks {sorted(tasks)}, rows have {sorted(listed)}"
+    for task in sample.tasks:
+        first = task.conversations[0].value if task.conversations else ""
+        if not first.startswith(("<speech>", "<image>")):
+            yield f"json: task {task.id} begins without <image> or <speech>"
+        if not all(turn.value.strip() for turn in task.conversations):
+            yield f"json: task {task.id} has an empty turn"
+    floor = media_tokens(sample.pictures.width, sample.pictures.height, len(sample.pictures.bytes), None)
+    yield from (f"row {row.id}: {row.tokens} tokens, the frames alone take {floor}" for row in rows if row.tokens < floor)
+
+
+def _check_pictures(raw: RawSample, sample: Sample) -> Iterator[str]:
+    from PIL import Image
+
+    data = raw.members.get("mjpg", raw.members.get("jpg"))
+    assert data is not None
+    pictures = sample.pictures
+    try:
+        frames = split_frames(data, pictures.bytes)
+    except ValueError as error:
+        yield f"frames: {_line(error)}"
+        return
+    if len(pictures.ms) != len(frames) or list(pictures.ms) != sorted(pictures.ms):
+        yield f"frames: {len(frames)} pictures with times {list(pictures.ms)}"
+    for number, frame in enumerate(frames):
+        try:
+            with Image.open(io.BytesIO(bytes(frame))) as image:
+                image.load()
+                if image.size != (pictures.width, pictures.height):
+                    yield f"frame {number} is {image.size}, the json says {(pictures.width, pictures.height)}"
+        except (OSError, SyntaxError) as error:
+            yield f"frame {number}: {_line(error)}"
+
+
+def _check_sound(raw: RawSample, sample: Sample) -> Iterator[str]:
+    try:
+        with wave.open(io.BytesIO(bytes(raw.members["wav"]))) as sound:
+            found = (sound.getframerate(), sound.getnchannels(), sound.getsampwidth(), sound.getnframes())
+    except (wave.Error, EOFError) as error:
+        yield f"wav: {_line(error)}"
+        return
+    expected = (RATE, 1, 2, sample.sound.samples if sample.sound else 0)
+    if found != expected:
+        yield f"wav: rate, channels, bytes, samples are {found}, expected {expected}"
+    elif abs(found[3] / RATE * 1000 - (sample.end_ms - sample.start_ms)) > 1:
+        yield f"wav: {found[3] / RATE:.3f} s of sound for a clip of {(sample.end_ms - sample.start_ms) / 1000:.3f} s"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

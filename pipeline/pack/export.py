@@ -1,0 +1,68 @@
+"""Tasks for other trainers, with references into our tars instead of copies.
+
+`ola-json` is the list that the original Ola trainer reads: {id, video, audio, conversations}, where media are patch
+references {"patch": file, "start_num": offset, "size": bytes or a list of them}. One record a task.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests import storage
+from manifests.records import PackedTask
+from manifests.schema import from_rows
+from pipeline.errors import ConfigError
+from pipeline.pack.publish import current
+from stages.samples import Sample
+
+# The original trainer swaps red and blue for paths that hold one of these.
+SWAPPED = ("sharegpt4o", "ShareGPT4Video/new_patch", "cinepile", "nextqa", "perceptiontest")
+
+
+def ola_json(root: str, file: Path) -> int:
+    """Write the train tasks of all stages to `file`; returns how many. Raises ConfigError where it would mislead."""
+    root = storage.normal(root)
+    folders = current(root)
+    if not folders:
+        raise ConfigError(f"no shards at {root}: nothing was packed yet")
+    records = [record for _, folder in sorted(folders.items()) for record in _records(storage.join(root, folder))]
+    with storage.draft(str(file)) as path:
+        Path(path).write_text(json.dumps(records, ensure_ascii=False, indent=1), encoding="utf-8")
+    return len(records)
+
+
+def _records(folder: str) -> Iterator[dict[str, Any]]:
+    for word in SWAPPED:
+        if word in folder:
+            raise ConfigError(f"{folder}: the original trainer swaps red and blue for paths with {word!r}; move the run")
+    table = pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(folder, "shards.parquet"))))
+    rows = [row for row in from_rows(PackedTask, table.to_pylist()) if row.split == "train"]
+    for shard, of_shard in groupby(rows, key=lambda row: row.shard):
+        uri = storage.join(folder, shard)
+        with storage.open_random(uri) as tar:
+            for row in of_shard:
+                sample = Sample.model_validate_json(tar.read_at(row.json_bytes, row.json_offset))
+                yield _record(uri, row, sample)
+
+
+def _record(uri: str, row: PackedTask, sample: Sample) -> dict[str, Any]:
+    task = next(task for task in sample.tasks if task.id == row.id)
+    record: dict[str, Any] = {"id": row.id}
+    if row.picture_offset is not None:
+        many = row.stage != "image"
+        size = list(row.picture_bytes) if many else row.picture_bytes[0]
+        record["video" if many else "image"] = {"patch": uri, "start_num": row.picture_offset, "size": size}
+    if row.sound_offset is not None:
+        record["audio"] = {"patch": uri, "start_num": row.sound_offset, "size": row.sound_bytes}
+    record["conversations"] = [turn.model_dump(by_alias=True) for turn in task.conversations]
+    return record
+
+
+FORMS: dict[str, Callable[[str, Path], int]] = {"ola-json": ola_json}
