@@ -2,32 +2,40 @@
 
 Decoders crash, hang while they hold Python's lock, and eat memory. The worker sends a batch, waits with a clock and an
 eye on the process's memory, and gets the answers or a `StepFault` that says how it ended. A new process is
-started for the next batch. When the worker itself is killed, the cell dies at once: it holds the reading end of a
-pipe that nobody else holds open.
+started for the next batch. When the worker itself is killed, the kernel kills the cell and its children at once: it
+holds the reading end of a pipe, its lifeline, that nobody but the worker holds open.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
+import select
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Sequence
-from multiprocessing.connection import Connection, Pipe
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from typing import Any
 
-from pipeline.errors import Died, OlaError, OpenFailed, OverLimit, Raised
+from manifests.ledger import misfit
+from manifests.records import Drop
+from pipeline.errors import Died, OlaError, OpenFailed, OverLimit, Raised, StepFault
 from pipeline.media.keep import MediaTar
 from pipeline.step import Step
 
 GLANCE = 0.1  # seconds between looks at a cell's memory: at 2 GB/s it gets 200 MB past its limit
 CENSUS = 10  # looks between searches for the cell's children: one reads all of /proc, some 5 ms
-STDERR_TAIL = 2000
+GRACE = 5.0  # seconds for a process that has closed its pipe to end: the kernel takes apart GBs of memory in less
+STDERR_TAIL, STDERR_ROOM = 2000, 1 << 20  # bytes: shown of what a dead cell printed; kept of what a living one prints
+REASON = 300  # characters of a row's reason: the rest is in its detail
 
 
 class Here:
@@ -45,7 +53,7 @@ class Here:
         if media is not None:
             self.step.media = media
         self.step.scratch = scratch
-        return self.step.run(batch)
+        return answers_of(self.step, batch)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -66,8 +74,12 @@ class Cell:
         `size` is moved on only when the batch ends well. Raises Raised, Died, OverLimit, or OpenFailed.
         """
         self._start()
-        self._send((list(batch), seconds, media, scratch))
-        kind, *rest = self._answer(seconds, memory)
+        self._patience(seconds)
+        try:
+            self._send((list(batch), media, scratch))
+            kind, *rest = self._answer(seconds, memory)
+        except BlockingIOError:  # bytes that stopped halfway: something in the cell holds Python's lock
+            raise self._over(seconds) from None
         if kind == "raised":
             raise Raised(*rest)
         answers, size = rest
@@ -79,12 +91,11 @@ class Cell:
         """End the process and all its children."""
         if self.process is None:
             return
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         self.pipe.close()
+        self.socket.close()
         os.close(self.lifeline)
         self.stderr.close()
         self.process = None
@@ -92,52 +103,74 @@ class Cell:
     def _start(self) -> None:
         if self.process is not None:
             return
-        self.pipe, theirs = Pipe()
+        self.socket, theirs = socket.socketpair()
+        self.pipe = Connection(os.dup(self.socket.fileno()))
         watched, self.lifeline = os.pipe()
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115  read when the process has died
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cell", str(theirs.fileno()), str(watched)],
+            # -P: a random.py in the user's folder is not Python's
+            [sys.executable, "-P", "-m", "pipeline.cell", str(theirs.fileno()), str(watched)],
             pass_fds=(theirs.fileno(), watched),
             start_new_session=True,  # a group of its own: one signal ends it with its ffmpegs
             stdin=subprocess.DEVNULL,
             stdout=self.stderr,
             stderr=self.stderr,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
         )
         theirs.close()
         os.close(watched)
         self._send(self.step)
+        self._opened()
+
+    def _opened(self) -> None:
+        """Wait for the step to open. Raises OpenFailed."""
+        name = self.step.name
         try:
             kind, *rest = self.pipe.recv()
         except (EOFError, ConnectionError):
-            detail = self._last_words()
-            self.close()
-            raise OpenFailed(f"step '{self.step.name}' died while opening", detail) from None
+            died = self._died()
+            detail = "\n".join(filter(None, (died.reason, died.detail)))
+            raise OpenFailed(f"step '{name}' died while opening ({died.reason})", detail) from None
         if kind == "failed":
             self.close()
-            raise OpenFailed(f"step '{self.step.name}' cannot open: {rest[0]}", rest[1])
+            raise OpenFailed(f"step '{name}' cannot open: {rest[0]}", rest[1])
+
+    def _patience(self, seconds: float) -> None:
+        """How long the kernel lets one read or write of the pipe wait."""
+        limit = struct.pack("ll", int(seconds) + 1, 0)
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            self.socket.setsockopt(socket.SOL_SOCKET, option, limit)
 
     def _send(self, message: Any) -> None:
-        try:
+        # one that is dead already is no error here: the wait for its answer finds out how it died
+        with suppress(ConnectionError):
             self.pipe.send_bytes(pickle.dumps(message))
-        except ConnectionError:
-            pass  # it is dead already: the wait for its answer finds out how
 
     def _answer(self, seconds: float, memory: float) -> Any:
+        assert self.process is not None
         deadline = time.monotonic() + seconds
         looks = 0
         try:
             while not self.pipe.poll(GLANCE):
+                if self.process.poll() is not None and not self.pipe.poll():
+                    raise EOFError  # a child that it forked still holds the pipe
                 if time.monotonic() > deadline:
-                    self.close()
-                    raise OverLimit(f"took longer than its limit of {seconds:.0f} s")
+                    raise self._over(seconds)
                 if self._memory(census=looks % CENSUS == 0) > memory:
                     self.close()
                     raise OverLimit(f"took more memory than its limit of {memory / 1e9:.1f} GB")
                 looks += 1
-            return self.pipe.recv()
+            answer = self.pipe.recv()
         except (EOFError, ConnectionError):
             raise self._died() from None
+        if os.lseek(self.stderr.fileno(), 0, os.SEEK_CUR) > STDERR_ROOM:  # the offset is the cell's own too
+            os.ftruncate(self.stderr.fileno(), 0)
+            os.lseek(self.stderr.fileno(), 0, os.SEEK_SET)
+        return answer
+
+    def _over(self, seconds: float) -> OverLimit:
+        self.close()
+        return OverLimit(f"took longer than its limit of {seconds:.0f} s")
 
     def _memory(self, census: bool) -> int:
         import psutil
@@ -151,16 +184,16 @@ class Cell:
         except psutil.NoSuchProcess:
             self.family = []
         for process in self.family:
-            try:
+            with suppress(psutil.NoSuchProcess):  # it ended between two looks
                 total += process.memory_info().rss
-            except psutil.NoSuchProcess:
-                pass  # it ended between two looks
         return total
 
     def _died(self) -> Died:
         assert self.process is not None
-        code = self.process.wait()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        try:
+            how = _ending(self.process.wait(GRACE))
+        except subprocess.TimeoutExpired:
+            how = "closed its pipe"
         words = self._last_words()
         self.close()
         return Died(how, words)
@@ -170,37 +203,57 @@ class Cell:
         return self.stderr.read().decode(errors="replace").strip()
 
 
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    names = {int(s): s.name for s in signal.Signals}
+    return f"signal {names.get(-code, -code)}"
+
+
 def _die_with(lifeline: int) -> None:
-    os.read(lifeline, 1)  # returns when the last holder of the other end is gone
-    os.killpg(0, signal.SIGKILL)
+    """Have the kernel kill this group when the last holder of the other end is gone, whatever Python is doing then."""
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:  # it was gone before
+        os.killpg(0, signal.SIGKILL)
 
 
 def serve(pipe: Connection) -> None:
     """The cell's side: open the step, then answer batch after batch until the pipe closes."""
-    step: Step[Any, Any] = pickle.loads(pipe.recv_bytes())
     try:
+        step: Step[Any, Any] = pickle.loads(pipe.recv_bytes())
         step.open()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, the engine says it
         pipe.send(("failed", one_line(error), traceback.format_exc()))
         return
     pipe.send(("open",))
     while True:
         try:
-            batch, seconds, media, scratch = pickle.loads(pipe.recv_bytes())
+            message = pipe.recv_bytes()
         except EOFError:
             return
-        # the kernel's own clock: it ends even a decoder that hangs with Python's lock when the worker is gone
-        signal.setitimer(signal.ITIMER_REAL, seconds + 30)
-        if media is not None:
-            step.media = media
-        step.scratch = scratch
         try:
-            answers = step.run(batch)
+            batch, media, step.scratch = pickle.loads(message)
+            if media is not None:
+                step.media = media
+            answers = answers_of(step, batch)
             reply = pickle.dumps(("answers", answers, media.size if media is not None else 0))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
             reply = pickle.dumps(("raised", one_line(error), told(error)))
-        signal.setitimer(signal.ITIMER_REAL, 0)
         pipe.send_bytes(reply)
+
+
+def answers_of(step: Step[Any, Any], batch: Sequence[Any]) -> list[Any]:
+    """One answer per input: a Drop, or records that can be stored as they are. Raises StepFault, or what `run` raises."""
+    answers = list(step.run(batch))
+    if len(answers) != len(batch):
+        raise StepFault(f"step '{step.name}' gave {len(answers)} answers for {len(batch)} inputs")
+    made = [answer if isinstance(answer, Drop) else list(answer) for answer in answers]
+    for record in (record for answer in made if not isinstance(answer, Drop) for record in answer):
+        if (wrong := misfit(step.gives, record)) is not None:
+            raise StepFault(f"step '{step.name}' gave a {step.gives.__name__} that cannot be stored: {wrong}")
+    return made
 
 
 def told(error: BaseException) -> str | None:
@@ -211,18 +264,19 @@ def told(error: BaseException) -> str | None:
 def one_line(error: BaseException) -> str:
     """An error as a row's reason: its own words if it is one of ours or says enough, else with its type."""
     text = " ".join(str(error).split())
-    return text if isinstance(error, OlaError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+    line = text if isinstance(error, OlaError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+    return line if len(line) <= REASON or isinstance(error, OlaError) else f"{line[: REASON - 1]}…"
 
 
 def main() -> None:
     """Entry of the process: the file descriptors of the pipe and of the lifeline are its arguments."""
-    threading.Thread(target=_die_with, args=(int(sys.argv[2]),), daemon=True).start()
+    _die_with(int(sys.argv[2]))
     try:
         # if the machine runs out of memory, the kernel should take this process and not the driver
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")
     except OSError:
-        pass  # not Linux, or not allowed: the memory limit still holds
+        pass  # not allowed: the memory limit still holds
     serve(Connection(int(sys.argv[1])))
 
 

@@ -42,22 +42,41 @@ class Shot:
     pcm: bytes | None = None
 
 
-def index_of(path: str, picture: int) -> PictureIndex:
-    """The index of stream number `picture`; decodes the file where its packets do not tell when they are shown."""
+def index_of(path: str, picture: int, sound: int | None = None) -> PictureIndex:
+    """The index of stream number `picture`; decodes the file where its packets do not tell when they are shown.
+
+    sound: number of the stream to count beside it.
+    """
     with open_container(path) as container:
         stream = container.streams[picture]
-        index = read_index(container, stream)
+        index = read_index(container, stream, None if sound is None else container.streams[sound])
         if index.exact:
             return index
     with open_container(path) as container:
         stream = container.streams[picture]
-        frames = [(stamp_of(f), f.duration or 0) for f in decode(container.demux(stream), stream)]
-        return decoded_index([(stamp, length) for stamp, length in frames if stamp is not None], index.tick)
+        frames = [(stamp_of(frame), frame.duration or 0) for frame in decode(container.demux(stream), stream)]
+        return decoded_index(index, frames, float(stream.average_rate or stream.guessed_rate or 25))
 
 
 def stamp_of(frame: Any) -> int | None:
     """When a frame is shown, in ticks of its stream."""
     return int(frame.pts) if frame.pts is not None else frame.dts
+
+
+def stamps_of(index: PictureIndex, cut: Cut, start: float) -> list[int]:
+    """The frames of a cut; `start` is the container's start time in seconds."""
+    span = (cut.start_ms / 1000 + start, cut.end_ms / 1000 + start)
+    return index.choose([time + start for time in cut.times], *span)
+
+
+def clip_ms(stamp: int, index: PictureIndex, cut: Cut, start: float) -> int:
+    """A frame's time on the clip's own clock, in ms."""
+    return max(0, round((stamp * index.tick - start) * 1000) - cut.start_ms)
+
+
+def start_of(container: Any) -> float:
+    """The container's start time in seconds: zero of the video's clock."""
+    return (container.start_time or 0) / 1e6
 
 
 def decode(packets: Iterable[Any], stream: Any) -> Iterator[Any]:
@@ -79,7 +98,7 @@ class PictureDecoder:
         self.stream, self.index, self.wanted = stream, index, set(wanted)
         self.need = index.needed(sorted(self.wanted))
         self.skips = index.exact and stream.codec_context.name in DISPOSABLE
-        self.position, self.fed = 0, False
+        self.position, self.shown, self.fed = 0, 0, False
         stream.codec_context.thread_count = 1  # one worker a core: more threads only get into each other's way
 
     def frames(self, packet: Any) -> Iterator[tuple[int, Any]]:
@@ -107,9 +126,16 @@ class PictureDecoder:
 
     def _wanted(self, frames: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         for frame in frames:
-            stamp = stamp_of(frame)
+            stamp = self._stamp(frame)
             if stamp is not None and stamp in self.wanted and not frame.is_corrupt:
+                self.wanted.discard(stamp)  # a file that says the same time twice gets one frame for it
                 yield stamp, frame
+
+    def _stamp(self, frame: Any) -> int | None:
+        if self.index.exact:
+            return stamp_of(frame)
+        self.shown += 1
+        return int(self.index.stamps[self.shown - 1]) if self.shown <= len(self.index.stamps) else None
 
 
 def read_frames(path: str, picture: int, index: PictureIndex, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
@@ -121,38 +147,76 @@ def read_frames(path: str, picture: int, index: PictureIndex, wanted: Sequence[i
             yield from decoder.frames(packet)
 
 
+class Ear:
+    """The sound of cuts: packets in, the PCM of each cut out as soon as it is whole."""
+
+    def __init__(self, container: Any, video: Video, cuts: Sequence[Cut], packets: int) -> None:
+        """packets: how many there are, since a sound that ends before the picture says so by nothing else."""
+        self.stream = None if video.sound is None else container.streams[video.sound]
+        self.cuts, self.start, self.left = cuts, start_of(container), packets
+        self.tape = Tape(_sample(cuts[0].start_ms), _sample(cuts[-1].end_ms))
+
+    def hear(self, packet: Any) -> None:
+        """Take a packet of the sound; an empty one ends it."""
+        for frame in decode([packet], self.stream):
+            self.tape.add(frame, self.start)
+        self.left -= 1
+        if self.left == 0 and packet.size:
+            self.end()
+
+    def end(self) -> None:
+        """No sound comes any more."""
+        import av
+
+        for frame in decode([av.Packet()], self.stream):
+            self.tape.add(frame, self.start)
+        self.tape.flush()
+        self.left = 0
+
+    def has(self, n: int) -> bool:
+        """Whether the sound of cut `n` is there."""
+        return self.stream is None or self.left <= 0 or self.tape.end >= _sample(self.cuts[n].end_ms)
+
+    def pcm(self, n: int) -> bytes | None:
+        """The sound of cut `n`, and no more of what is before its end; None where nothing was ever heard."""
+        cut = self.cuts[n]
+        pcm = self.tape.cut(_sample(cut.start_ms), _sample(cut.end_ms))
+        return pcm if self.tape.heard else None
+
+
+def _sample(ms: int) -> int:
+    return ms * RATE // 1000
+
+
 class Pass:
     """One pass over a file: packets in, whole shots out."""
 
     def __init__(self, container: Any, video: Video, cuts: Sequence[Cut], painter: Painter, index: PictureIndex):
         """cuts: in order of time, without overlap."""
-        self.container, self.video, self.painter, self.tick = container, video, painter, index.tick
-        self.start = (container.start_time or 0) / 1e6
+        self.container, self.painter, self.index = container, painter, index
+        self.start = start_of(container)
         self.cuts, self.shots, self.done = cuts, [Shot() for _ in cuts], 0
         self.owners: dict[int, list[int]] = {}
         self.last_stamp = [0] * len(cuts)
         for n, cut in enumerate(cuts):
-            span = (cut.start_ms / 1000 + self.start, cut.end_ms / 1000 + self.start)
-            for stamp in index.choose([time + self.start for time in cut.times], *span):
+            for stamp in stamps_of(index, cut, self.start):
                 self.owners.setdefault(stamp, []).append(n)
                 self.last_stamp[n] = stamp
         self.picture = container.streams[video.picture]
         self.decoder = PictureDecoder(self.picture, index, self.owners)
-        self.sound = None if video.sound is None else container.streams[video.sound]
-        self.tape = Tape(longest=cuts[-1].end_ms * RATE // 1000 + RATE)
+        self.ear = Ear(container, video, cuts, index.sound.packets)
         self.seen = -1
 
     def shots_in_order(self) -> Iterator[Shot]:
         """Every shot once its frames and its sound are there."""
-        streams = [stream for stream in (self.picture, self.sound) if stream is not None]
+        streams = [stream for stream in (self.picture, self.ear.stream) if stream is not None]
         for packet in self.container.demux(streams):
-            if packet.stream is self.sound:
-                self._hear(packet)
+            if packet.stream is self.ear.stream:
+                self.ear.hear(packet)
             else:
                 self._see(packet)
-            while self.done < len(self.cuts) and self._whole(self.done):
+            while self.done < len(self.cuts) and self.ear.has(self.done) and self.seen >= self.last_stamp[self.done]:
                 yield self._finish()
-        self.tape.flush()
         while self.done < len(self.cuts):
             yield self._finish()
 
@@ -161,23 +225,11 @@ class Pass:
             self.seen = max(self.seen, stamp)
             jpeg = self.painter.jpeg(frame)
             for n in self.owners[stamp]:
-                ms = round((stamp * self.tick - self.start) * 1000) - self.cuts[n].start_ms
-                self.shots[n].frames.append((max(0, ms), jpeg))
-
-    def _hear(self, packet: Any) -> None:
-        for frame in decode([packet], self.sound):
-            self.tape.add(frame, self.start)
-
-    def _whole(self, n: int) -> bool:
-        heard = self.sound is None or self.tape.end >= self.cuts[n].end_ms * RATE // 1000
-        return heard and self.seen >= self.last_stamp[n]
+                self.shots[n].frames.append((clip_ms(stamp, self.index, self.cuts[n], self.start), jpeg))
 
     def _finish(self) -> Shot:
         n, shot = self.done, self.shots[self.done]
-        if self.sound is not None:
-            cut = self.cuts[n]
-            pcm = self.tape.cut(cut.start_ms * RATE // 1000, cut.end_ms * RATE // 1000)
-            shot.pcm = pcm if self.tape.heard else None
+        shot.pcm = self.ear.pcm(n) if self.ear.stream is not None else None
         self.shots[n] = Shot()  # what is handed over is not held
         self.done += 1
         return shot
@@ -185,8 +237,20 @@ class Pass:
 
 def shots(path: str, video: Video, cuts: Sequence[Cut], painter: Painter) -> Iterator[Shot]:
     """Frames and sound of every cut of a local file. Raises BadMedia where the picture has no packet."""
-    index = index_of(path, video.picture)
-    if not len(index.stamps):
+    index = index_of(path, video.picture, video.sound)
+    if not len(index.shown):
         raise BadMedia("no frame in the whole file")
     with open_container(path) as container:
         yield from Pass(container, video, cuts, painter, index).shots_in_order()
+
+
+def sounds(path: str, video: Video, cuts: Sequence[Cut], packets: int) -> Iterator[bytes | None]:
+    """The sound alone of every cut, in order, for readers that bring only pictures."""
+    with open_container(path) as container:
+        ear, done = Ear(container, video, cuts, packets), 0
+        for packet in container.demux(ear.stream) if ear.stream is not None else ():
+            ear.hear(packet)
+            while done < len(cuts) and ear.has(done):
+                yield ear.pcm(done)
+                done += 1
+        yield from (ear.pcm(n) if ear.stream is not None else None for n in range(done, len(cuts)))

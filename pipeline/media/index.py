@@ -8,30 +8,43 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What the same pass saw of the sound: how many packets, and when the last of them ends, in seconds."""
+
+    packets: int = 0
+    end: float = 0.0
 
 
 @dataclass(frozen=True)
 class PictureIndex:
-    """Packets in the order they are decoded.
+    """Packets in the order they are decoded, or, where `exact` is false, frames in the order they are shown.
 
     stamps: when each frame is shown, in ticks of `tick` seconds; keys: whether decoding can begin there;
-    end: when the last frame ends, in ticks; exact: whether the file itself gave the stamps.
+    hidden: whether an edit list cuts the frame off; end: when the last frame ends, in ticks;
+    exact: whether the packets gave the stamps; setback: by how many seconds their clock jumps back at most.
     """
 
-    stamps: np.ndarray[Any, np.dtype[np.int64]]
-    keys: np.ndarray[Any, np.dtype[np.bool_]]
+    stamps: NDArray[np.int64]
+    keys: NDArray[np.bool_]
+    hidden: NDArray[np.bool_]
     tick: float
     end: int
     exact: bool
+    setback: float = 0.0
+    sound: Sound = Sound()
 
     @property
-    def shown(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def shown(self) -> NDArray[np.int64]:
         """Stamps in the order they are shown."""
-        return np.unique(self.stamps)
+        return np.unique(self.stamps[~self.hidden])
 
     def choose(self, times: Sequence[float], start: float, end: float) -> list[int]:
         """Stamps of the frames that a viewer sees at `times` (seconds), each once, in order.
@@ -47,14 +60,14 @@ class PictureIndex:
             chosen.add(int(shown[max(at, min(int(first), int(last) - 1), 0)]))
         return sorted(chosen)
 
-    def needed(self, wanted: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def needed(self, wanted: Sequence[int]) -> NDArray[np.bool_]:
         """Which packets must be decoded to see the wanted stamps: from the key frame before each up to itself."""
         need = np.zeros(len(self.stamps), dtype=bool)
         if not self.exact or not self.keys.any():
             return ~need
         starts = np.flatnonzero(self.keys)
         key_stamps = np.minimum.accumulate(self.stamps[starts][::-1])[::-1]
-        place = {int(stamp): n for n, stamp in enumerate(self.stamps)}
+        place = {int(self.stamps[n]): int(n) for n in np.flatnonzero(~self.hidden)}
         for stamp in wanted:
             # leading pictures of an open group are shown before its key frame: they belong to the group before
             group = max(0, bisect_right(key_stamps, stamp) - 1)
@@ -62,25 +75,65 @@ class PictureIndex:
         return need
 
 
-def read_index(container: Any, stream: Any) -> PictureIndex:
-    """Read all packets of `stream`; where they do not say when they are shown, decode them to find out."""
-    stamps, keys, end, exact = [], [], 0, True
-    for packet in container.demux(stream):
+def read_index(container: Any, stream: Any, sound: Any = None) -> PictureIndex:
+    """Read all packets of `stream`, and count those of `sound` on the way."""
+    stamps, keys, hidden, exact = [], [], [], True
+    end, clock, setback = 0, None, 0
+    sound_packets, sound_end = 0, 0.0
+    for packet in container.demux([s for s in (stream, sound) if s is not None]):
         if not packet.size:
+            continue
+        if packet.stream is sound:
+            sound_packets += 1
+            sound_end = max(sound_end, ((packet.pts or 0) + (packet.duration or 0)) * float(sound.time_base or 0))
             continue
         exact &= packet.pts is not None
         stamp = packet.pts if packet.pts is not None else packet.dts or 0
         stamps.append(stamp)
         keys.append(packet.is_keyframe)
+        hidden.append(packet.is_discard)
         end = max(end, stamp + (packet.duration or 0))
-    exact &= len(set(stamps)) == len(stamps)
-    return PictureIndex(
-        np.array(stamps, dtype=np.int64), np.array(keys, dtype=bool), float(stream.time_base or 1), end, exact
+        if packet.dts is not None:
+            setback = max(setback, clock - packet.dts) if clock is not None else 0
+            clock = packet.dts
+    index = PictureIndex(
+        stamps=np.array(stamps, dtype=np.int64),
+        keys=np.array(keys, dtype=bool),
+        hidden=np.array(hidden, dtype=bool),
+        tick=float(stream.time_base or 1),
+        end=end,
+        exact=exact,
+        setback=setback * float(stream.time_base or 1),
+        sound=Sound(sound_packets, sound_end),
     )
+    return replace(index, exact=exact and _told(index, container, stream))
 
 
-def decoded_index(frames: Sequence[tuple[int, int]], tick: float) -> PictureIndex:
-    """An index made of decoded frames, as (stamp, duration): for files whose packets do not tell (avi, raw streams)."""
-    stamps = np.array([stamp for stamp, _ in frames], dtype=np.int64)
-    end = max((stamp + length for stamp, length in frames), default=0)
-    return PictureIndex(stamps, np.ones(len(stamps), dtype=bool), tick, end, False)
+def _told(index: PictureIndex, container: Any, stream: Any) -> bool:
+    """Whether stamps can be the times frames are shown at: an avi only has the order in which they are decoded."""
+    shown = index.stamps[~index.hidden]
+    if len(np.unique(shown)) != len(shown):
+        return False
+    ordered = bool((np.diff(index.stamps) > 0).all())
+    return not (container.format.name == "avi" and stream.codec_context.has_b_frames and ordered)
+
+
+def decoded_index(index: PictureIndex, frames: Sequence[tuple[int | None, int]], rate: float) -> PictureIndex:
+    """The index of a file whose packets do not tell (avi, raw streams), from its decoded frames as (stamp, duration).
+
+    Frames come out of the decoder in the order they are shown, whatever their stamps say; where some have none, they
+    are `rate` a second.
+    """
+    stamps = [stamp for stamp, _ in frames if stamp is not None]
+    if len(stamps) < len(frames):
+        stamps = [round(n / rate / index.tick) for n in range(len(frames))]
+    shown = np.sort(np.array(stamps, dtype=np.int64))
+    usual = int(np.median(np.diff(shown))) if len(shown) > 1 else 0
+    return replace(
+        index,
+        stamps=shown,
+        keys=np.ones(len(shown), dtype=bool),
+        hidden=np.zeros(len(shown), dtype=bool),
+        end=int(shown[-1]) + max(usual, frames[-1][1]) if len(shown) else 0,
+        exact=False,
+    )

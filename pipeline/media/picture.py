@@ -44,10 +44,12 @@ class Painter:
     def _build(self, width: int, height: int, pixel_format: str) -> Any:
         from fractions import Fraction
 
+        import av
         import av.filter
 
         graph = av.filter.Graph()
-        last = graph.add_buffer(width=width, height=height, format=pixel_format, time_base=Fraction(1, 1000))
+        form = av.VideoFormat(pixel_format)
+        last = graph.add_buffer(width=width, height=height, format=form, time_base=Fraction(1, 1000))
         for name, options in self._filters():
             following = graph.add(name, options)
             last.link_to(following)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +10,13 @@ import numpy as np
 
 from manifests.records import SoundTrack, SubtitleTrack
 from pipeline.errors import BadMedia
-from pipeline.media.footage import decode, index_of, stamp_of
+from pipeline.media.footage import decode, index_of, start_of
+from pipeline.media.guess import guess
 from pipeline.media.index import PictureIndex
 from pipeline.media.safety import open_container
 
 SHORT = 0.1  # a file may miss this share of what its header promises before it counts as truncated
+SETBACK = 1.0  # seconds; packets are in the order of this clock, but muxers have been seen to be some frames off
 WIDEST_PIXEL = 10.0  # a sample aspect ratio beyond this is a broken header
 TEXT = frozenset({"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"})
 
@@ -55,7 +56,7 @@ def probe(path: str) -> Facts | None:
                 return None
             return _facts(path, container, streams[0])
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise BadMedia(f"not a video: {getattr(error, 'strerror', None) or error}") from error
+        raise BadMedia(f"not a video: {guess(path)}") from error
 
 
 def attached(stream: Any) -> bool:
@@ -68,20 +69,20 @@ def attached(stream: Any) -> bool:
 def _facts(path: str, container: Any, stream: Any) -> Facts:
     if stream.codec_context is None:
         raise BadMedia("no decoder for its picture")
-    index = index_of(path, stream.index)
-    if not len(index.stamps):
+    sounds = tuple(sound_tracks(container))
+    sound = chosen_sound(container, sounds)
+    index = index_of(path, stream.index, sound)
+    if not len(index.shown):
         raise BadMedia("no frame in it")
     frame = first_frame(container, stream)
-    start = (container.start_time or 0) / 1e6
-    rotation = -round(frame.rotation / 90) * 90 % 360  # libav counts against the clock
+    start = start_of(container)
+    rotation = turned(frame)
     width, height = displayed(frame, stream, rotation)
     rate, variable = frame_rate(index)
-    sounds = tuple(sound_tracks(container))
-    duration = max(0.0, index_end(index) - start)
-    check_whole(path, container, stream, duration)
+    check_whole(container, index, start)
     return Facts(
         container=container.format.name,
-        duration=duration,
+        duration=max(0.0, index_end(index) - start),
         picture=stream.index,
         codec=stream.codec_context.name,
         pixel_format=frame.format.name,
@@ -91,10 +92,10 @@ def _facts(path: str, container: Any, stream: Any) -> Facts:
         height=height,
         rotation=rotation,
         frame_rate=rate,
-        frames=len(index.stamps),
+        frames=len(index.shown),
         variable_rate=variable,
         sounds=sounds,
-        sound=chosen_sound(container, sounds),
+        sound=sound,
         subtitles=tuple(subtitle_tracks(container)),
     )
 
@@ -103,9 +104,20 @@ def first_frame(container: Any, stream: Any) -> Any:
     """The first frame that can be decoded."""
     stream.codec_context.thread_count = 1
     for frame in decode(container.demux(stream), stream):
-        if stamp_of(frame) is not None:
-            return frame
+        return frame
     raise BadMedia("no frame of it can be decoded")
+
+
+def turned(frame: Any) -> int:
+    """Degrees clockwise that make the coded picture upright. Raises BadMedia where it must be mirrored, too."""
+    from av.sidedata.sidedata import Type
+
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is not None:
+        a, b, _, c, d = np.frombuffer(bytes(matrix), dtype="<i4")[:5].astype(float)
+        if a * d - b * c < 0:
+            raise BadMedia("its header mirrors the picture: re-encode it upright, as ffmpeg does by itself")
+    return -round(int(frame.rotation) / 90) * 90 % 360  # libav counts against the clock
 
 
 def displayed(frame: Any, stream: Any, rotation: int) -> tuple[int, int]:
@@ -139,14 +151,15 @@ def index_end(index: PictureIndex) -> float:
     return (last + usual) * index.tick
 
 
-def check_whole(path: str, container: Any, stream: Any, duration: float) -> None:
-    """Raise BadMedia if much less of the picture is there than its header promises."""
-    promised = stream.duration
-    if promised is None or stream.time_base is None:
-        return
-    seconds = float(promised * stream.time_base)
-    if math.isfinite(seconds) and duration < seconds * (1 - SHORT) - 1:
-        raise BadMedia(f"truncated: {duration:.1f} s of {seconds:.1f} s are there")
+def check_whole(container: Any, index: PictureIndex, start: float) -> None:
+    """Raise BadMedia if much less is there than the header promises, or if the file is several in one."""
+    if index.setback > SETBACK:
+        advice = "join the recordings with ffmpeg's concat demuxer"
+        raise BadMedia(f"several recordings in one: its clock jumps back by {index.setback:.1f} s; {advice}")
+    promised = (container.duration or 0) / 1e6
+    there = max(index_end(index), index.sound.end) - start
+    if there < promised * (1 - SHORT) - 1:
+        raise BadMedia(f"truncated: {there:.1f} s of {promised:.1f} s are there")
 
 
 def sound_tracks(container: Any) -> list[SoundTrack]:

@@ -12,21 +12,17 @@ GAP = RATE // 20  # samples; a stamp that is off by less than 50 ms is jitter of
 class Tape:
     """A growing stretch of sound from which the front is cut off as clips are done.
 
-    Sample 0 is time 0 of the video's clock; holes between packets become silence, overlaps are cut.
+    Sample 0 is time 0 of the video's clock. Holes between packets are silence, and take no memory however long a
+    broken stamp makes them; of sounds that overlap the later one counts.
     """
 
-    def __init__(self, longest: int) -> None:
-        """An empty tape that never gets longer than `longest` samples, whatever stamps say."""
-        self.longest = longest
-        self.samples = bytearray()
-        self.front = 0  # number of the first sample still held
+    def __init__(self, first: int, last: int) -> None:
+        """Only samples first..last are ever asked for; nothing else is held."""
+        self.front, self.last = first, last
+        self.end = 0  # number of the sample after the newest one
+        self.pieces: list[tuple[int, bytearray]] = []  # number of the first sample, and the samples
         self.heard = False
         self.resampler: Any = None
-
-    @property
-    def end(self) -> int:
-        """Number of the sample after the last one."""
-        return self.front + len(self.samples) // 2
 
     def add(self, frame: Any, start: float) -> None:
         """Add a decoded `av.AudioFrame`; `start` is the container's start time in seconds."""
@@ -49,23 +45,43 @@ class Tape:
 
     def cut(self, first: int, last: int) -> bytes:
         """PCM of samples first..last; what was never there is silence. Forgets everything before `last`."""
-        begin, end = (max(0, n - self.front) * 2 for n in (first, last))
-        piece = bytes(self.samples[begin:end])
-        del self.samples[:end]
+        sound = bytearray(2 * (last - first))
+        for start, piece in self.pieces:
+            begin, end = max(start, first), min(start + len(piece) // 2, last)
+            if begin < end:
+                sound[2 * (begin - first) : 2 * (end - first)] = piece[2 * (begin - start) : 2 * (end - start)]
         self.front = max(self.front, last)
-        return piece.ljust((last - first) * 2, b"\0")
+        self._forget()
+        return bytes(sound)
+
+    def _forget(self) -> None:
+        kept = []
+        for start, piece in self.pieces:
+            del piece[: max(0, 2 * (self.front - start))]
+            if piece:
+                kept.append((max(start, self.front), piece))
+        self.pieces = kept
 
     def _move_to(self, sample: int) -> None:
-        missing = min(sample, self.longest) - self.end
-        if missing > 0:
-            self.samples += bytes(2 * missing)
-        elif missing < 0:
-            del self.samples[max(0, len(self.samples) + 2 * missing) :]
+        """The next sound begins at `sample`: what was there from it on is taken back."""
+        for start, piece in self.pieces:
+            del piece[max(0, 2 * (sample - start)) :]
+        self.pieces = [(start, piece) for start, piece in self.pieces if piece]
+        self.end = sample
 
     def _take(self, frames: list[Any]) -> None:
         for frame in frames:
             self.heard = True
-            self.samples += bytes(frame.planes[0])[: frame.samples * 2]
+            start, data = self.end, bytes(frame.planes[0])[: frame.samples * 2]
+            self.end += frame.samples
+            skipped = max(0, self.front - start)
+            data = data[2 * skipped : max(0, 2 * (self.last - start))]
+            if not data:
+                continue
+            if self.pieces and self.pieces[-1][0] + len(self.pieces[-1][1]) // 2 == start + skipped:
+                self.pieces[-1][1].extend(data)
+            else:
+                self.pieces.append((start + skipped, bytearray(data)))
 
 
 def wav(pcm: bytes) -> bytes:

@@ -21,7 +21,8 @@ TIMING = re.compile(rf"^\s*{STAMP}\s*-->\s*{STAMP}")
 MARK = re.compile(rf"<{STAMP}>")
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>|\{\\[^}]*\}")
 # Scripts written without spaces: each sign counts as a word, so that cues can be cut anywhere in them.
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
+SIGNS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+WORD = re.compile(rf"[{SIGNS}]|[^\s{SIGNS}]+")
 
 
 @dataclass(frozen=True)

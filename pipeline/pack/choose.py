@@ -62,7 +62,8 @@ PLACES = """
 CREATE TEMP TABLE places AS
 WITH samples AS (
     SELECT stage, key, any_value(CASE WHEN ('0x' || video[1:8])::UBIGINT < {val} * 4294967296
-           THEN 'val' ELSE 'train' END) AS split, any_value(list_sum(frame_bytes) + coalesce(sound.size, 0)) + 4096 AS bytes
+           THEN 'val' ELSE 'train' END) AS split,
+           any_value(list_sum(frame_bytes) + coalesce(sound.size, 0)) + 4096 AS bytes
     FROM verdicts WHERE reason IS NULL GROUP BY ALL),
 filled AS (SELECT *, (sum(bytes) OVER (PARTITION BY stage, split ORDER BY key) - bytes) // {limit} AS bin FROM samples)
 SELECT stage, key, split, dense_rank() OVER (PARTITION BY stage, split ORDER BY bin) - 1 AS shard FROM filled

@@ -48,7 +48,8 @@ class Split(step.Step[Video, Clip]):
 
     def _clips(self, video: Video) -> list[Clip] | Drop:
         if video.duration < self.settings.shortest:
-            return Drop("shorter than split.shortest", f"{video.duration:.2f} s; the limit is {self.settings.shortest} s")
+            detail = f"{video.duration:.2f} s; the limit is {self.settings.shortest} s"
+            return Drop("shorter than split.shortest", detail)
         seen = scan(storage.fetch(video.uri, self.scratch), duration=video.duration, sound=video.sound)
         return [
             Clip(

@@ -1,0 +1,77 @@
+"""`make bench`: how fast the pipeline is beside what one would use instead, on this machine, now.
+
+    python -m tests.bench                 all benchmarks, under eight minutes on two cores
+    python -m tests.bench shards scan     some of them
+    python -m tests.bench --json FILE     raw values go there (default: bench.json in this folder)
+
+Prints a table of ratios. A missed target fails nothing, since a shared machine is no judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import again, engine, footage, scan, shards
+from tests.bench.measure import Figure
+from tests.bench.videos import Videos
+
+BENCHES: dict[str, Callable[[Videos], Iterator[Figure]]] = {
+    "footage": footage.measure,
+    "scan": scan.measure,
+    "shards": shards.measure,
+    "again": again.measure,
+    "ray": engine.measure,
+}
+WIDE = 170  # columns; where the output is no terminal, rich would fold the table to 80
+
+
+def table_of(figures: Sequence[Figure]) -> Table:
+    """A row for each figure."""
+    table = Table(show_lines=True, title="ours beside others: median of the rounds, with least..most")
+    for name in ("bench", "ours", "against", "rounds", "ours", "theirs", "ratio", "target", ""):
+        table.add_column(name)
+    for figure in figures:
+        table.add_row(*figure.row())
+    return table
+
+
+def measured(names: Sequence[str]) -> Iterator[Figure]:
+    """The figures of the named benchmarks, made in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="ola-bench-") as folder:
+        videos = Videos(Path(folder))
+        for name in names:
+            started = time.monotonic()
+            yield from BENCHES[name](videos)
+            print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Run the named benchmarks, or all."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Ratios against other tools.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHES)}; default: all")
+    parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="FILE", help="raw values")
+    chosen = parser.parse_args()
+    if unknown := sorted(set(chosen.names) - set(BENCHES)):
+        parser.error(f"no benchmark {', '.join(unknown)} (choices: {', '.join(BENCHES)})")
+    figures = list(measured(chosen.names or list(BENCHES)))
+    console = Console()
+    console.width = console.width if console.is_terminal else WIDE
+    console.print(table_of(figures))
+    machine = {"cpus": os.cpu_count(), "load": os.getloadavg(), "python": platform.python_version()}
+    facts = {"machine": machine, "figures": [figure.facts() for figure in figures]}
+    chosen.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

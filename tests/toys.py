@@ -1,0 +1,273 @@
+"""Toy records and steps that misbehave on demand, and a driver to kill: `python -m tests.toys ROOT ENGINE`.
+
+What a source's uri says is what the first step does with it (see `do`). Each step writes the name of every input it
+is given to the file `trace`, so that a test can count how often a record ran. Kept in a module of its own because
+cells and Ray workers import steps by name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifests.ledger import FAILED, Manifest
+from manifests.records import Drop, Media, Outcome, Source
+from pipeline import step
+from pipeline.discover import register
+from pipeline.engines import Inline, OnRay
+from pipeline.plan import Plan, plan
+from pipeline.run import lanes, pending, stored_outcomes
+
+MB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pebble:
+    """Made of a source."""
+
+    id: str
+    source: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grain:
+    """One of the pieces of a pebble."""
+
+    id: str
+    pebble: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gem:
+    """A polished grain."""
+
+    id: str
+    grain: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reel:
+    """A source on film."""
+
+    id: str
+    source: str
+    film: Media
+    sound: Media
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A grain and the pebble it comes from."""
+
+    grain: Grain
+    pebble: Pebble
+
+
+def eat() -> None:
+    """Take 25 MB more every 10 ms, for a minute at most."""
+    eaten = [b"x" * (25 * MB) for _ in range(1)]
+    for _ in range(100):
+        eaten.append(b"x" * (25 * MB))
+        time.sleep(0.01)
+    time.sleep(60)
+
+
+def complain() -> None:
+    """Fail as a library does."""
+    raise ValueError("this one is bad")
+
+
+def kill_worker() -> None:
+    """Take the process that watches this one with it."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(3600)
+
+
+def close_pipe() -> None:
+    """Stay alive, but deaf and mute."""
+    os.closerange(3, 256)
+    time.sleep(3600)
+
+
+def leave_child() -> None:
+    """Die, and leave a forked child that holds all of this process's files."""
+    if os.fork() == 0:
+        time.sleep(3600)
+    os._exit(3)
+
+
+DEEDS: Mapping[str, Callable[[], object]] = {
+    "exit": lambda: os._exit(3),
+    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "odd signal": lambda: os.kill(os.getpid(), signal.SIGRTMIN + 3),
+    "leave": lambda: sys.exit("no more"),
+    "hang": lambda: time.sleep(3600),
+    "hang locked": lambda: ctypes.PyDLL(None).pause(),  # PyDLL keeps Python's lock, as a stuck decoder does
+    "eat": eat,
+    "raise": complain,
+    "kill worker": kill_worker,
+    "close pipe": close_pipe,
+    "leave child": leave_child,
+}
+
+
+def do(source: Source) -> None:
+    """What the source's uri asks for; nothing for all other uris."""
+    DEEDS.get(source.uri, lambda: None)()
+
+
+class Traced(step.Settings):
+    """trace: file that names every input a step was given; pause: seconds a record takes."""
+
+    trace: str = ""
+    pause: float = 0.0
+
+
+class Toy(step.Step[Any, Any]):
+    """A step that says what it was given."""
+
+    settings_type = Traced
+    settings: Traced
+    resources = step.Resources(cpus=1.0, seconds=30.0, memory_gb=1.0)
+
+    def note(self, name: str) -> None:
+        """One line, whole even when several processes write."""
+        if self.settings.trace:
+            file = os.open(self.settings.trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            os.write(file, f"{self.name} {name}\n".encode())
+            os.close(file)
+        if self.settings.pause:
+            time.sleep(self.settings.pause)
+
+
+class Take(Toy):
+    """Source to Pebble; answers `drop` with a Drop, `nothing` with [], `few` with an answer less than asked."""
+
+    name, takes, gives = "take", Source, Pebble
+
+    def run(self, batch: Sequence[Source]) -> list[list[Pebble] | Drop]:
+        answers = [self._pebble(source) for source in batch]
+        return answers[:-1] if any(source.uri == "few" for source in batch) else answers
+
+    def _pebble(self, source: Source) -> list[Pebble] | Drop:
+        self.note(source.id)
+        do(source)
+        if source.uri == "drop":
+            return Drop("unwanted", "the toy does not want it")
+        if source.uri == "nothing":
+            return []
+        return [Pebble(id=f"p-{source.id}", source=source.id, weight=source.bytes)]
+
+
+class Crack(Toy):
+    """Pebble to three Grains."""
+
+    name, takes, gives = "crack", Pebble, Grain
+
+    def run(self, batch: Sequence[Pebble]) -> list[list[Grain] | Drop]:
+        return [self._grains(pebble) for pebble in batch]
+
+    def _grains(self, pebble: Pebble) -> list[Grain] | Drop:
+        self.note(pebble.id)
+        return [Grain(id=f"{pebble.id}-{n}", pebble=pebble.id, number=n) for n in range(3)]
+
+
+class Polish(Toy):
+    """Grain and its Pebble to Gem."""
+
+    name, takes, gives = "polish", Setting, Gem
+
+    def run(self, batch: Sequence[Setting]) -> list[list[Gem] | Drop]:
+        return [self._gem(setting) for setting in batch]
+
+    def _gem(self, setting: Setting) -> list[Gem] | Drop:
+        self.note(setting.grain.id)
+        return [Gem(id=setting.grain.id, grain=setting.grain.id, weight=setting.pebble.weight / 3)]
+
+
+class Film(Toy):
+    """Source to Reel; the first half of its bytes is kept before the deed is done."""
+
+    name, takes, gives = "film", Source, Reel
+    keeps_media = True
+
+    def run(self, batch: Sequence[Source]) -> list[list[Reel] | Drop]:
+        return [self._reel(source) for source in batch]
+
+    def _reel(self, source: Source) -> list[Reel] | Drop:
+        self.note(source.id)
+        film = self.media.keep(f"{source.id}.mjpg", source.id.encode() * source.bytes)
+        do(source)
+        sound = self.media.keep(f"{source.id}.wav", b"sound of " + source.id.encode())
+        return [Reel(id=source.id, source=source.id, film=film, sound=sound)]
+
+
+class Shut(Toy):
+    """Does not open."""
+
+    name, takes, gives = "shut", Source, Pebble
+
+    def open(self) -> None:
+        raise FileNotFoundError("weights.bin is not there")
+
+
+def sources(deeds: Sequence[str]) -> list[Source]:
+    """A source a deed, named after its place."""
+    return [Source(id=f"s{n:04d}", uri=deed, bytes=n % 7 + 1) for n, deed in enumerate(deeds)]
+
+
+def planned(
+    root: Path, steps: Sequence[step.Step[Any, Any]], deeds: Sequence[str], per_part: int, **wants: float
+) -> tuple[Plan, list[int]]:
+    """The plan of `steps` below `root`, its sources registered, and the numbers of its parts."""
+    resources = {s.name: s.resources.model_copy(update=wants) for s in steps}
+    made = plan(str(root), steps, resources)
+    return made, register(made.sources, sources(deeds), None, per_part)
+
+
+def apply(made: Plan, parts: Sequence[int], engine: Inline | OnRay) -> None:
+    """All parts through all steps, as a run does it."""
+    try:
+        engine.map(lanes(made.steps, isolate=True), pending(made.steps, parts))
+    finally:
+        engine.close()
+
+
+def outcomes(manifest: Manifest) -> Iterator[Outcome]:
+    """What is committed, in the order of parts."""
+    for part in sorted(manifest.committed()):
+        yield from stored_outcomes(manifest, part)
+
+
+def failures(manifest: Manifest) -> dict[str, str | None]:
+    """Reason of each failed input."""
+    return {o.input: o.reason for o in outcomes(manifest) if o.status == FAILED}
+
+
+def traced(trace: Path) -> Counter[str]:
+    """How often each step was given each input."""
+    return Counter(trace.read_text().splitlines()) if trace.exists() else Counter()
+
+
+def main(root: str, engine: str) -> None:
+    """A run of three steps over 40 sources in 8 parts, slow enough to be killed in the middle."""
+    settings = Traced(trace=f"{root}/trace", pause=0.01)
+    steps = [Take(settings), Crack(settings), Polish(settings)]
+    deeds = ["exit" if n == 17 else "ok" for n in range(40)]
+    made, parts = planned(Path(root), steps, deeds, per_part=5, cpus=0.5)
+    apply(made, parts, OnRay(workers=1) if engine == "ray" else Inline())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
