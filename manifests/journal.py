@@ -1,9 +1,9 @@
 """What a worker writes before and after each record of a part, so that nothing finished is done twice.
 
 Lines of JSON, appended: `{"session", "life", "start": [ids]}`, then `{"done": outcome}`. A session is one life of the
-driver, a life one of a worker. A record that was in flight when its worker vanished while the driver lived on may have
-killed it: `deaths` counts those workers. If the driver itself was killed, nobody is blamed. A torn last line is a
-record that was not finished.
+driver, a life one of a worker. What a life has in flight is its last `start` without what is `done`. A record that was
+in flight when its worker vanished while the driver lived on may have killed it: `deaths` counts those workers. If the
+driver itself was killed, nobody is blamed. A torn last line is a record that was not finished.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import Any
 from manifests import storage
 from manifests.records import Outcome
 from manifests.schema import from_rows
+
+DONE = b'{"done": '  # how a line begins that holds an outcome
 
 
 def journal_path(root: str, path: str) -> Path:
@@ -40,7 +41,7 @@ class Journal:
         """Open the journal at `path` for records of type `record`, and read what earlier workers left."""
         self.path, self.record, self.session, self.life = path, record, session, life
         self.outcomes: dict[str, Outcome] = {}
-        self.lives: defaultdict[str, set[str]] = defaultdict(set)
+        self.flights: dict[str, set[str]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = 0
         for line, end in _lines(path):
@@ -53,14 +54,14 @@ class Journal:
         if "done" in line:
             outcome = self._outcome(line["done"])
             self.outcomes[outcome.input] = outcome
-            self.lives.pop(outcome.input, None)
-        elif line["session"] == self.session and line["life"] != self.life:
-            for name in line["start"]:
-                self.lives[name].add(line["life"])
+            for flight in self.flights.values():
+                flight.discard(outcome.input)
+        elif line["session"] == self.session:
+            self.flights[line["life"]] = set(line["start"])
 
     def deaths(self, name: str) -> int:
         """How many workers of this session vanished while this input was in flight."""
-        return len(self.lives.get(name, ()))
+        return sum(name in flight for flight in self.flights.values())
 
     def _outcome(self, facts: dict[str, Any]) -> Outcome:
         return Outcome(**{**facts, "records": tuple(from_rows(self.record, facts["records"]))})
@@ -102,4 +103,7 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
 
 def finished(path: Path) -> int:
     """How many inputs of a part in flight have their outcome: what live progress shows between commits."""
-    return sum(1 for line, _ in _lines(path) if "done" in line)
+    if not path.exists():
+        return 0
+    with open(path, "rb") as file:
+        return sum(line.startswith(DONE) for line in file)

@@ -1,12 +1,13 @@
 """Engines: who calls the lanes. A lane is anything that is called with a number and closed in the end.
 
-`inline` is a loop in this process; `ray` is one Ray Data graph whose rows are the numbers, with a pool of actors a lane:
-overlap of lanes, back-pressure and fractional GPUs are Ray Data's. What is done and what failed is on disk, so an
-engine has nothing to return.
+`inline` is a loop in this process; `ray` is one Ray Data graph whose rows are the numbers, with a pool of actors a
+lane: overlap of lanes, back-pressure and fractional GPUs are Ray Data's. What is done and what failed is on disk, so
+an engine has nothing to return.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -108,6 +109,7 @@ class OnRay:
         if not ray.is_initialized():
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else of actors that it restarts, on the terminal
             if self.address:
                 ray.init(address=self.address, **quiet)
             else:
@@ -116,6 +118,11 @@ class OnRay:
         context = DataContext.get_current()
         context.enable_progress_bars = False  # ours are enough
         context.print_on_execution_start = False
+        context.execution_no_progress_timeout_s = -1  # a part may well take over half an hour; its cells have limits
+        context.max_consecutive_actor_init_deaths = 8  # a node may be lost while an actor starts on it
+        for handler in logging.getLogger("ray.data").handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setLevel(logging.CRITICAL)  # what it would say of errors comes as the error itself
 
 
 def _fitting(lanes: Sequence[LanePlan]) -> int:

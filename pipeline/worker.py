@@ -10,14 +10,18 @@ write the part. A committed part passes straight through. This is the only place
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 import time
+import typing
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +38,29 @@ from pipeline.step import batches
 TWICE = "killed its worker twice"
 DEATHS = 2  # of whole workers, while one record was in flight
 SCRATCH = "ola-scratch"
+STALE = 60.0  # seconds: a scratch folder this old that nobody holds belonged to a worker that was killed
 
 
 @dataclass
 class Trip:
-    """One part under way through one step: its journal, where it puts media, and room for copies of remote files."""
+    """One part under way through one step: its journal, where it puts media, and room for copies of remote files.
+
+    made: ids of the records made so far, with the input they were made of.
+    """
 
     journal: Journal
     media: MediaTar | None
     scratch: str
+    made: dict[str, str] = field(default_factory=dict)
+
+    def done(self, outcome: Outcome) -> None:
+        """Journal an outcome; it fails if one of its records is there already, since one of the two would be lost."""
+        twice = [name for name, times in Counter(ids_of(outcome)).items() if times > 1 or name in self.made]
+        if twice:
+            detail = f"{twice[0]}, made of {self.made.get(twice[0], outcome.input)}"
+            outcome = failed(outcome.input, "made a record that is there already", detail, outcome.seconds)
+        self.made.update(dict.fromkeys(ids_of(outcome), outcome.input))
+        self.journal.done(outcome)
 
 
 class StepWorker:
@@ -59,27 +77,30 @@ class StepWorker:
         if manifest.has(part):
             return
         inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part)}
-        with self._media(part) as media, self._journal(part) as journal:
+        with self._media(part, scratch) as media, self._journal(part) as journal:
             trip = Trip(journal, media, scratch)
+            # an earlier run may have journalled an input that a redone step before this one does not give any more
+            for outcome in [outcome for name, outcome in journal.outcomes.items() if name in inputs]:
+                trip.made.update(dict.fromkeys(ids_of(outcome), outcome.input))
             for batch in self._batches(inputs, journal):
                 for outcome in self._attempt(batch, trip):
-                    journal.done(outcome)
+                    trip.done(outcome)
             if media is not None:
                 media.close()
                 storage.place(media.path, storage.join(manifest.root, media.uri))
-            manifest.commit(part, list(inputs), list(journal.outcomes.values()))
+            manifest.commit(part, list(inputs), [journal.outcomes[name] for name in inputs if name in journal.outcomes])
 
     def close(self) -> None:
         """End the step's process."""
         self.cell.close()
 
     def _batches(self, inputs: Mapping[str, Any], journal: Journal) -> Iterator[Sequence[Any]]:
-        """What is not done yet. Inputs that were in flight when a worker vanished run alone: nobody else is charged."""
-        todo = {name: value for name, value in inputs.items() if name not in journal.outcomes}
-        suspects = [[value] for name, value in todo.items() if journal.deaths(name)]
-        rest = [value for name, value in todo.items() if not journal.deaths(name)]
-        yield from suspects
-        yield from batches(self.planned.step, self.planned.resources.batch, rest)
+        """What is not done yet, in order. Inputs that were in flight when a worker vanished run alone."""
+        todo = [name for name in inputs if name not in journal.outcomes]
+        for suspect, names in groupby(todo, key=lambda name: journal.deaths(name) > 0):
+            size = 1 if suspect else self.planned.resources.batch
+            values = [inputs[name] for name in names]
+            yield from ([value] for value in values) if suspect else batches(self.planned.step, size, values)
 
     def _attempt(self, batch: Sequence[Any], trip: Trip) -> Iterator[Outcome]:
         """Outcomes of a batch: at once if all goes well, else record by record."""
@@ -106,20 +127,18 @@ class StepWorker:
                 return outcome_of(name, answer, time.monotonic() - started)
             except StepFault as second:
                 fault = second
-        detail = "\n".join(filter(None, (fault.reason, fault.detail)))
-        reason = TWICE if isinstance(fault, Died) else fault.reason
-        return Outcome(name, FAILED, time.monotonic() - started, (), reason, detail)
+        if isinstance(fault, Died):
+            detail = "\n".join(filter(None, (fault.reason, fault.detail)))
+            return failed(name, TWICE, detail, time.monotonic() - started)
+        return failed(name, fault.reason, fault.detail, time.monotonic() - started)
 
     def _run(self, batch: Sequence[Any], trip: Trip) -> list[Any]:
-        """The step's answers, one per input; an answer too few or too many is a fault of the step."""
+        """The step's answers, one per input. Raises StepFault."""
         step, resources = self.planned.step, self.planned.resources
         if any(trip.journal.deaths(self.planned.name_of(value)) >= DEATHS for value in batch):
             raise Died("took its whole worker with it")
         seconds = sum(resources.seconds + step.allowance(value) for value in batch)
-        answers = self.cell.run(batch, seconds, resources.memory_gb * 1e9, trip.media, trip.scratch)
-        if len(answers) != len(batch):
-            raise StepFault(f"step '{step.name}' gave {len(answers)} answers for {len(batch)} inputs")
-        return list(answers)
+        return list(self.cell.run(batch, seconds, resources.memory_gb * 1e9, trip.media, trip.scratch))
 
     @contextmanager
     def _journal(self, part: int) -> Iterator[Journal]:
@@ -135,12 +154,15 @@ class StepWorker:
             journal.close(delete=manifest.has(part))
 
     @contextmanager
-    def _media(self, part: int) -> Iterator[MediaTar | None]:
+    def _media(self, part: int, scratch: str) -> Iterator[MediaTar | None]:
         if not self.planned.step.keeps_media:
             yield None
             return
-        path = self.planned.manifest.path(part, "tar")
-        tar = MediaTar(path, storage.draft_path(storage.join(self.planned.manifest.root, path)))
+        manifest = self.planned.manifest
+        # scratch is swept when its worker was killed; a draft beside its part is when a run starts
+        local = storage.is_local(manifest.root)
+        path = storage.draft_path(manifest.uri(part, "tar")) if local else str(Path(scratch, uuid.uuid4().hex))
+        tar = MediaTar(manifest.path(part, "tar"), path)
         try:
             yield tar
         finally:
@@ -150,10 +172,25 @@ class StepWorker:
 def outcome_of(name: str, answer: Any, seconds: float) -> Outcome:
     """What a step's answer for one input means."""
     if isinstance(answer, Drop):
-        return Outcome(name, DROPPED, seconds, (), answer.reason, answer.detail)
+        return Outcome(name, DROPPED, seconds, (), storable(answer.reason), storable(answer.detail))
     if not answer:
-        return Outcome(name, FAILED, seconds, (), "the step gave no answer")
+        return failed(name, "the step gave no answer", None, seconds)
     return Outcome(name, OK, seconds, tuple(answer))
+
+
+def failed(name: str, reason: str, detail: str | None, seconds: float) -> Outcome:
+    """The outcome of an input that a step could not do."""
+    return Outcome(name, FAILED, seconds, (), storable(reason), storable(detail))
+
+
+def storable(text: str | None) -> str | None:
+    """Text without what UTF-8 cannot hold: errors quote file names, which may be any bytes."""
+    return None if text is None else text.encode(errors="backslashreplace").decode()
+
+
+def ids_of(outcome: Outcome) -> list[str]:
+    """Ids of the records of an outcome."""
+    return [str(typing.cast(Any, record).id) for record in outcome.records]
 
 
 class Lane:
@@ -165,11 +202,12 @@ class Lane:
 
     def __init__(self, steps: Sequence[Planned], session: str, isolate: bool = True) -> None:
         """Steps open when their first part comes."""
+        remove_scratch()
         self.workers = [StepWorker(planned, session, isolate) for planned in steps]
 
     def __call__(self, part: int) -> None:
         """Commit one part of every step of the lane."""
-        with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}-{os.getpid()}-") as scratch:
+        with scratch_folder() as scratch:
             for worker in self.workers:
                 worker(part, scratch)
 
@@ -179,11 +217,26 @@ class Lane:
             worker.close()
 
 
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """A folder that is this process's own until the block, or the process, ends."""
+    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}-") as folder:
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield folder
+        finally:
+            os.close(held)
+
+
 def remove_scratch() -> None:
     """Delete the scratch folders of workers that were killed on this machine."""
-    import psutil
-
-    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*-*"):
-        with suppress(ValueError, OSError):
-            if not psutil.pid_exists(int(path.name.split("-")[2])):
-                shutil.rmtree(path)
+    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*"):
+        with suppress(OSError):  # somebody holds it, or was faster
+            held = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - os.fstat(held).st_mtime > STALE:
+                    shutil.rmtree(path)
+            finally:
+                os.close(held)

@@ -240,6 +240,11 @@ def shots(path: str, video: Video, cuts: Sequence[Cut], painter: Painter) -> Ite
     index = index_of(path, video.picture, video.sound)
     if not len(index.shown):
         raise BadMedia("no frame in the whole file")
+    return shots_of(path, video, cuts, painter, index)
+
+
+def shots_of(path: str, video: Video, cuts: Sequence[Cut], painter: Painter, index: PictureIndex) -> Iterator[Shot]:
+    """The same, of a file whose index is known."""
     with open_container(path) as container:
         yield from Pass(container, video, cuts, painter, index).shots_in_order()
 

@@ -46,6 +46,12 @@ class PictureIndex:
         """Stamps in the order they are shown."""
         return np.unique(self.stamps[~self.hidden])
 
+    @property
+    def open_groups(self) -> bool:
+        """Whether some frame is shown before the key frame that it comes after."""
+        latest_key = np.maximum.accumulate(np.where(self.keys, self.stamps, np.iinfo(np.int64).min))
+        return bool((self.stamps < latest_key).any())
+
     def choose(self, times: Sequence[float], start: float, end: float) -> list[int]:
         """Stamps of the frames that a viewer sees at `times` (seconds), each once, in order.
 

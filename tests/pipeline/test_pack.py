@@ -1,0 +1,270 @@
+"""Pack on made-up manifests: what is chosen, how it is placed, and that a set is whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from manifests.records import Clip, Footage, Media, Outcome, PackedTask, Segment, Transcript, Video, Word
+from manifests.schema import from_rows
+from pipeline.config import Config
+from pipeline.engines import Inline, LanePlan
+from pipeline.errors import ConfigError
+from pipeline.media.keep import MediaTar
+from pipeline.media.sound import wav
+from pipeline.pack.build import members_of, sample_of
+from pipeline.pack.check import check_run
+from pipeline.pack.choose import select
+from pipeline.pack.publish import current, pack
+from pipeline.pack.settings import PackSettings
+from pipeline.plan import Plan
+from stages.samples import KINDS, key_of
+from stages.shards import ShardReader
+
+VIDEOS, CLIPS, MS = 40, 3, 2000
+
+
+def video_id(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()[:20]
+
+
+def video(number: int) -> Video:
+    return Video(
+        id=video_id(number),
+        source=f"source {number}",
+        uri=f"video {number}.mp4",
+        bytes=number,
+        sha256="",
+        container="mp4",
+        duration=CLIPS * MS / 1000,
+        picture=0,
+        codec="h264",
+        pixel_format="yuv420p",
+        coded_width=64,
+        coded_height=32,
+        width=64,
+        height=32,
+        rotation=0,
+        frame_rate=25.0,
+        frames=150,
+        variable_rate=False,
+        sounds=(),
+        sound=1,
+        subtitles=(),
+        sidecars=(),
+        meta=json.dumps({"licence": "CC-BY" if number % 2 else "unknown"}),
+    )
+
+
+def clip(number: int, place: int) -> Clip:
+    start = place * MS
+    name = f"{video_id(number)}-{start:09d}-{start + MS:09d}"
+    return Clip(
+        id=name,
+        video=video_id(number),
+        start_ms=start,
+        end_ms=start + MS,
+        motion=float(number),
+        frozen=0.0,
+        black=0.0,
+        silence=0.5,
+        loudness=-20.0,
+    )
+
+
+def jpeg(shade: int) -> bytes:
+    sink = io.BytesIO()
+    Image.new("RGB", (64, 32), (shade, shade, shade)).save(sink, "JPEG")
+    return sink.getvalue()
+
+
+def footage(made: Clip, tar: MediaTar, *, silent: bool) -> Footage:
+    frames = [jpeg(place * 50) for place in range(3)]
+    return Footage(
+        id=made.id,
+        clip=made.id,
+        width=64,
+        height=32,
+        frames=tar.keep(f"{made.id}.mjpg", b"".join(frames)),
+        frame_bytes=tuple(len(frame) for frame in frames),
+        frame_ms=(300, 1000, 1700),
+        sound=None if silent else tar.keep(f"{made.id}.wav", wav(bytes(MS * 32))),
+    )
+
+
+def transcript(made: Clip, text: str) -> Transcript:
+    words = tuple(Word(text=word, start=0.2 * n, end=0.2 * n + 0.2) for n, word in enumerate(text.split()))
+    return Transcript(
+        id=made.id,
+        clip=made.id,
+        origin="sidecar",
+        track="x.srt",
+        language=None,
+        word_times="interpolated",
+        text=text,
+        segments=(Segment(start=0.0, end=1.0, text=text, words=words),),
+        words=len(words),
+        coverage=0.5,
+    )
+
+
+def ok(name: str, *records: object) -> Outcome:
+    return Outcome(name, "ok", 0.1, records)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Forty videos of three clips: one video has no sound, and every third clip says nothing."""
+    root = tmp_path_factory.mktemp("root")
+    made = Config().plan(str(root))
+    ingest, split, extract, transcribe = (planned.manifest for planned in made.steps)
+    path = extract.path(0, "tar")
+    (root / path).parent.mkdir(parents=True)
+    tar = MediaTar(path, str(root / path))
+    clips = [clip(number, place) for number in range(VIDEOS) for place in range(CLIPS)]
+    silent = video_id(7)
+    videos = [video(number) for number in range(VIDEOS)]
+    ingest.commit(0, [v.source for v in videos], [ok(v.source, v) for v in videos])
+    of = {v.id: [c for c in clips if c.video == v.id] for v in videos}
+    split.commit(0, list(of), [ok(name, *made_clips) for name, made_clips in of.items()])
+    shots = [footage(c, tar, silent=c.video == silent) for c in clips]
+    extract.commit(0, [c.id for c in clips], [ok(f.id, f) for f in shots])
+    tar.close()
+    said = [
+        Outcome(c.id, "dropped", 0.0, (), "nothing said") if n % 3 == 2 else ok(c.id, transcript(c, "one two three"))
+        for n, c in enumerate(clips)
+    ]
+    transcribe.commit(0, [c.id for c in clips], said)
+    return made
+
+
+def packed(plan: Plan, **settings: Any) -> list[PackedTask]:
+    counts = pack(plan, PackSettings(**settings), lambda make, n: Inline().map([LanePlan(make)], range(n)))
+    assert counts.inputs == VIDEOS * CLIPS == counts.ok + counts.dropped + counts.failed
+    rows: list[PackedTask] = []
+    for folder in current(plan.root).values():
+        table = pq.read_table(Path(plan.root, folder, "shards.parquet"))
+        rows += from_rows(PackedTask, table.to_pylist())
+    return rows
+
+
+def samples(plan: Plan) -> Iterator[dict[str, Any]]:
+    for folder in current(plan.root).values():
+        for path in sorted(Path(plan.root, folder).glob("*.tar")):
+            for sample in ShardReader(path):
+                yield json.loads(bytes(sample.members["json"]))
+
+
+def test_every_clip_has_its_reason(plan: Plan) -> None:
+    reasons = select(plan, PackSettings()).reasons
+    found = list(reasons.values())
+    assert len(found) == VIDEOS * CLIPS
+    assert found.count("no transcript") == VIDEOS
+    assert found.count("no sound") == 2
+    assert found.count("") == VIDEOS * 2 - 2
+
+
+def test_where_chooses_by_scores_and_by_carried_columns(plan: Plan) -> None:
+    rows = packed(plan, where="motion >= 20 AND meta->>'licence' = 'CC-BY'")
+    assert {row.video for row in rows} == {video_id(n) for n in range(20, VIDEOS) if n % 2}
+    assert {sample["meta"]["licence"] for sample in samples(plan)} == {"CC-BY"}
+
+
+def test_where_that_is_null_keeps_nothing(plan: Plan) -> None:
+    assert packed(plan, where="motion > NULL") == []
+
+
+@pytest.mark.parametrize("where", ["colour = 'red'", "motion >", "motion) OR (", "'word'"])
+def test_where_that_is_no_condition_is_refused(plan: Plan, where: str) -> None:
+    with pytest.raises(ConfigError, match=r"pack\.where"):
+        select(plan, PackSettings(where=where))
+
+
+def test_what_is_over_the_context_is_left_out(plan: Plan) -> None:
+    assert set(select(plan, PackSettings(context=100)).reasons.values()) == {"no transcript", "no sound", "over pack.context"}
+
+
+def test_train_and_val_share_no_video_and_numbers_have_no_gap(plan: Plan) -> None:
+    rows = packed(plan, val=0.4, shard_mb=1)
+    sides = {side: {row.video for row in rows if row.split == side} for side in ("train", "val")}
+    assert sides["train"]
+    assert sides["val"]
+    assert not sides["train"] & sides["val"]
+    for side in sides:
+        names = sorted({row.shard for row in rows if row.split == side})
+        assert names == [f"{side}-{number:06d}.tar" for number in range(len(names))]
+    assert len({row.shard for row in rows}) > 2  # 1 MB is too little for all
+    assert len({row.id for row in rows}) == len(rows)
+    assert list(check_run(plan.root)) == []
+
+
+def test_the_order_is_that_of_the_keys(plan: Plan) -> None:
+    packed(plan, val=0.0)
+    keys = [sample["key"] for sample in samples(plan)]
+    assert keys == sorted(keys)
+    assert all("." not in key for key in keys)
+
+
+def test_packing_again_writes_nothing(plan: Plan) -> None:
+    packed(plan, where="motion < 5")
+    before = {path: path.stat().st_mtime_ns for path in Path(plan.root).rglob("*") if path.is_file()}
+    packed(plan, where="motion < 5")
+    assert {path: path.stat().st_mtime_ns for path in Path(plan.root).rglob("*") if path.is_file()} == before
+
+
+def test_another_where_is_another_set_and_the_old_one_stays(plan: Plan) -> None:
+    packed(plan, where="motion < 6")
+    old = current(plan.root)["omni"]
+    packed(plan, where="motion < 7")
+    assert current(plan.root)["omni"] != old
+    assert Path(plan.root, old, "shards.parquet").exists()
+
+
+def test_a_sample_says_what_its_clip_says(plan: Plan) -> None:
+    packed(plan)
+    sample = next(samples(plan))
+    (task,) = sample["tasks"]
+    human, answer = task["conversations"]
+    assert human["from"] == "human"
+    assert human["value"].startswith("<speech><image>\n")
+    assert answer == {"from": "gpt", "value": "one two three"}
+    assert task["times"] == [{"start": 0.0, "end": 1.0, "text": "one two three"}]
+    assert [word["text"] for word in task["words"]] == ["one", "two", "three"]
+    assert sample["sound"] == {"rate": 16000, "samples": MS * 16}
+    assert sample["pictures"]["ms"] == [300, 1000, 1700]
+
+
+def test_an_image_sample_is_the_middle_frame(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image stage has no kind of task yet; its family is made as soon as it has."""
+    assert set(KINDS.values()) == {"omni"}
+    frames = [jpeg(0), jpeg(120), jpeg(240)]
+    (tmp_path / "m.tar").write_bytes(b"".join(frames))
+    row = {
+        **select(plan, PackSettings()).chosen.slice(0, 1).to_pylist()[0],
+        "pictures": {"uri": "m.tar", "offset": 0, "size": sum(map(len, frames))},
+        "frame_bytes": [len(frame) for frame in frames],
+    }
+    sample = sample_of(key_of(row["clip"], "image"), "image", [row], "key")
+    from pipeline.pack.build import Reader
+
+    members = members_of(sample, row, Reader(str(tmp_path)))
+    assert bytes(members["jpg"]) == frames[1]
+    assert sample.pictures.bytes == (len(frames[1]),)
+    assert sample.sound is None
+
+
+def test_media_that_are_not_there_are_an_error(tmp_path: Path) -> None:
+    from pipeline.pack.build import Reader
+
+    (tmp_path / "short.tar").write_bytes(b"0123456789")
+    with pytest.raises(OSError, match=r"short\.tar: 20 bytes at 5 are not there"):
+        Reader(str(tmp_path))({"uri": "short.tar", "offset": 5, "size": 20})
+    assert Media(uri="a", offset=0, size=1).size == 1
