@@ -103,6 +103,8 @@ class Cell:
     def _start(self) -> None:
         if self.process is not None:
             return
+        if type(self.step).__module__ == "__main__":
+            raise OpenFailed(f"step '{self.step.name}' is defined in the script itself: move it to a module")
         self.socket, theirs = socket.socketpair()
         self.pipe = Connection(os.dup(self.socket.fileno()))
         watched, self.lifeline = os.pipe()
@@ -245,7 +247,7 @@ def serve(pipe: Connection) -> None:
 
 
 def answers_of(step: Step[Any, Any], batch: Sequence[Any]) -> list[Any]:
-    """One answer per input: a Drop, or records that can be stored as they are. Raises StepFault, or what `run` raises."""
+    """One answer per input: a Drop, or records that can be stored as they are. Raises StepFault where they are not."""
     answers = list(step.run(batch))
     if len(answers) != len(batch):
         raise StepFault(f"step '{step.name}' gave {len(answers)} answers for {len(batch)} inputs")

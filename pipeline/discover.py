@@ -120,6 +120,8 @@ def _local_file(path: str) -> Found:
         return Found(name, fault=f"cannot be read: {error.strerror}")
     if not stat.S_ISREG(info.st_mode):
         return Found(name, fault="not a regular file")
+    if not os.access(path, os.R_OK):
+        return Found(name, info.st_size, fault="cannot be read: Permission denied")
     return Found(name, info.st_size)
 
 
@@ -134,6 +136,8 @@ def _listed(name: str) -> Iterator[Found]:
         raise ConfigError(f"inputs: no such list: {name}")
     base = storage.normal(name).rsplit("/", 1)[0]
     for number, row in enumerate(_rows(name), start=1):
+        if not isinstance(row, dict):
+            raise ConfigError(f"inputs: {name} row {number} is no object of columns: {str(row)[:50]!r}")
         column = next((c for c in COLUMNS if row.get(c)), None)
         if column is None:
             raise ConfigError(f"inputs: {name} row {number} names no video (columns looked for: {', '.join(COLUMNS)})")
@@ -144,7 +148,7 @@ def _listed(name: str) -> Iterator[Found]:
             yield replace(one, meta=meta)
 
 
-def _rows(name: str) -> list[dict[str, Any]]:
+def _rows(name: str) -> list[Any]:
     import pyarrow as pa
 
     data = pa.BufferReader(storage.read_bytes(name))
@@ -179,7 +183,8 @@ def _with_sidecars(found: Sequence[Found]) -> Iterator[tuple[Found, tuple[str, .
     """Each source with the subtitles beside it; subtitles that belong to one are not sources themselves."""
     folders = {one.uri.rsplit("/", 1)[0] for one in found}
     beside = {uri for folder in folders for uri in _subtitles(folder)}
-    subtitles = beside | {one.uri for one in found if one.uri.lower().endswith(SIDECARS)}
+    beside |= {one.uri for one in found if one.uri.lower().endswith(SIDECARS)}
+    subtitles = beside - {one.uri for one in found if one.fault is not None}
     stems = defaultdict(list)
     for one in found:
         if one.uri not in subtitles:
@@ -206,12 +211,13 @@ def _owner_stem(uri: str, stems: dict[str, list[str]]) -> str:
 def _subtitles(folder: str) -> list[str]:
     try:
         if storage.is_local(folder):
-            names = [path.name for path in Path(folder).iterdir()]
+            names = [path.name for path in Path(folder).iterdir() if path.is_file()]
         else:
             names = [entry.path for entry in storage.listing(folder)]
     except OSError:
         return []  # the folder's files carry the fault themselves
-    return [f"{folder}/{name}" for name in names if PurePosixPath(name).suffix.lower() in SIDECARS and _text(name) == name]
+    sidecars = (name for name in names if PurePosixPath(name).suffix.lower() in SIDECARS)
+    return [f"{folder}/{name}" for name in sidecars if _text(name) == name]
 
 
 def register(manifest: Manifest, sources: Sequence[Source], limit: int | None, per_part: int | None) -> list[int]:

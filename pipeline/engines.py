@@ -10,9 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pipeline.errors import OlaError, RunError
@@ -64,8 +67,24 @@ class LaneActor:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Do the number and pass it on."""
-        self.lane(int(row["number"]))
+        try:
+            self.lane(int(row["number"]))
+        except Exception as error:
+            raise Carried(ours(error)) from error
         return row
+
+
+class Carried(Exception):
+    """Brings an error through Ray unchanged, which writes into the words of what it carries itself."""
+
+    def __init__(self, error: OlaError) -> None:
+        """The error to bring."""
+        super().__init__(str(error))
+        self.error = error
+
+    def __reduce__(self) -> tuple[type[Carried], tuple[OlaError]]:
+        """Made again from the error alone."""
+        return Carried, (self.error,)
 
 
 class OnRay:
@@ -86,12 +105,27 @@ class OnRay:
         self._connect()
         import ray
 
+        lanes = [self._fitted(lane) for lane in lanes]
         size = min(len(numbers), self.workers or _fitting(lanes))
         try:
             for _ in _graph(lanes, numbers, size).iter_batches(batch_size=1):
                 pass
         except ray.exceptions.RayError as error:
             raise original(error) from error
+
+    def _fitted(self, lane: LanePlan) -> LanePlan:
+        """On this machine, CPUs that it has: Ray would wait for others for ever. A cluster may grow."""
+        if self.folder is None:
+            return lane
+        import ray
+
+        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        if lane.gpus > have.get("GPU", 0):
+            raise RunError(
+                f"a step asks for {lane.gpus:g} GPUs, and this machine has {have.get('GPU', 0):g}: "
+                "lower resources.<step>.gpus, or name a cluster as ray_address"
+            )
+        return replace(lane, cpus=min(lane.cpus, have["CPU"]))
 
     def close(self) -> None:
         """End the Ray that was started here, and delete its folder."""
@@ -110,26 +144,41 @@ class OnRay:
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else of actors that it restarts, on the terminal
-            if self.address:
-                ray.init(address=self.address, **quiet)
-            else:
+            if not self.address:
                 self.folder = tempfile.mkdtemp(prefix="ray-")
-                ray.init(address="local", include_dashboard=False, _temp_dir=self.folder, **quiet)
+                quiet |= {"include_dashboard": False, "_temp_dir": self.folder}
+            with hushed():  # it says that it has read the line above
+                ray.init(address=self.address or "local", **quiet)
         context = DataContext.get_current()
         context.enable_progress_bars = False  # ours are enough
         context.print_on_execution_start = False
         context.execution_no_progress_timeout_s = -1  # a part may well take over half an hour; its cells have limits
+        context.raise_original_map_exception = True  # else a UserCodeException hides it
         context.max_consecutive_actor_init_deaths = 8  # a node may be lost while an actor starts on it
         for handler in logging.getLogger("ray.data").handlers:
             if isinstance(handler, logging.StreamHandler):
                 handler.setLevel(logging.CRITICAL)  # what it would say of errors comes as the error itself
 
 
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Standard error goes nowhere, not even that of C++; errors that are raised are not touched."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _fitting(lanes: Sequence[LanePlan]) -> int:
     """How many of each lane the cluster holds at once."""
     import ray
 
-    have = ray.cluster_resources()
+    have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     fits = int(have.get("CPU", 1) / max(1e-9, sum(lane.cpus for lane in lanes)))
     gpus = sum(lane.gpus for lane in lanes)
     return max(1, min(fits, int(have.get("GPU", 0) / gpus)) if gpus else fits)
@@ -139,7 +188,7 @@ def _graph(lanes: Sequence[LanePlan], numbers: Sequence[int], size: int) -> Any:
     import ray.data
     from ray.data import ActorPoolStrategy
 
-    rows = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
+    rows: Any = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
     for lane in lanes:
         # one number at an actor at a time: a second one waiting there would leave others idle at the end
         pool = ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
@@ -150,11 +199,20 @@ def _graph(lanes: Sequence[LanePlan], numbers: Sequence[int], size: int) -> Any:
 
 
 def original(error: BaseException) -> OlaError:
-    """The error of ours inside Ray's wrapping; what is not ours becomes a RunError with its last line."""
+    """The error that a lane raised, out of Ray's wrapping."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OlaError):
-            return seen
+        if isinstance(seen, Carried):
+            return seen.error
         seen = getattr(seen, "cause", None) or seen.__cause__
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return RunError(f"a worker failed: {lines[-1].strip()}")
+    return ours(error)
+
+
+def ours(error: BaseException) -> OlaError:
+    """An error as one of ours: itself, or a RunError with its last line and, as a note, where it was raised."""
+    if isinstance(error, OlaError):
+        return error
+    lines = str(error).strip().splitlines() or [""]
+    made = RunError(f"a worker failed: {type(error).__name__}: {lines[-1].strip()}")
+    made.add_note("".join(traceback.format_exception(error)))
+    return made

@@ -14,7 +14,7 @@ from typing import Any
 from manifests import storage
 from manifests.ledger import Manifest, digest
 from manifests.records import PLURALS, Source
-from manifests.schema import from_rows
+from manifests.schema import from_rows, hints
 from pipeline.errors import ConfigError
 from pipeline.step import Resources, Step, input_record, parts_of
 
@@ -93,12 +93,25 @@ def plan(root: str, steps: Sequence[Step[Any, Any]], resources: Mapping[str, Res
     planned: list[Planned] = []
     key = ""
     for number, step in enumerate(steps, start=1):
+        _check(step, [before.step.name for before in planned])
         reads = {record: _maker(step, record, makers) for record in parts_of(step.takes).values()}
         key = digest({**step.facts(), "before": key})
         manifest = Manifest(root, number, step.name, key, step.gives)
         makers[step.gives] = manifest
         planned.append(Planned(step, manifest, reads, (resources or {}).get(step.name, step.resources)))
     return Plan(root, sources, tuple(planned))
+
+
+def _check(step: Step[Any, Any], before: Sequence[str]) -> None:
+    """A step stands in a plan once, and the records it takes together can be found by the ids they name."""
+    if step.name in before:
+        raise ConfigError(f"step '{step.name}' is there twice; take one of them out of steps")
+    held: list[type] = []
+    for record in parts_of(step.takes).values():
+        if held and not any(record.__name__.lower() in hints(holder) for holder in held):
+            names = ", ".join(holder.__name__ for holder in held)
+            raise ConfigError(f"step '{step.name}' takes a {record.__name__} that no record before it names: {names}")
+        held.append(record)
 
 
 def _maker(step: Step[Any, Any], record: type, makers: Mapping[type, Manifest]) -> Manifest:

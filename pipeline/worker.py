@@ -98,9 +98,9 @@ class StepWorker:
         """What is not done yet, in order. Inputs that were in flight when a worker vanished run alone."""
         todo = [name for name in inputs if name not in journal.outcomes]
         for suspect, names in groupby(todo, key=lambda name: journal.deaths(name) > 0):
-            size = 1 if suspect else self.planned.resources.batch
             values = [inputs[name] for name in names]
-            yield from ([value] for value in values) if suspect else batches(self.planned.step, size, values)
+            alone = [[value] for value in values]
+            yield from alone if suspect else batches(self.planned.step, self.planned.resources.batch, values)
 
     def _attempt(self, batch: Sequence[Any], trip: Trip) -> Iterator[Outcome]:
         """Outcomes of a batch: at once if all goes well, else record by record."""

@@ -11,6 +11,7 @@ import io
 import shutil
 import subprocess
 import tempfile
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manifests.records import Source, Video
 from pipeline.media.safety import ffmpeg_exe
+from pipeline.steps.ingest import Ingest
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "12", "-pix_fmt", "yuv420p")
 AAC = ("-c:a", "aac", "-b:a", "64k")
 STRIPES = "geq=lum='if(bitand(N,pow(2,floor(X*8/W))),235,16)':cb=128:cr=128"
 BITS = 8
+LOUD = 0.05 * 32768  # what codecs make of silence stays under it
 
 
 @cache
@@ -49,6 +53,14 @@ def made(name: str, *arguments: str | Path) -> Path:
     return file
 
 
+@cache
+def written(name: str, text: str) -> Path:
+    """A file of that text."""
+    file = Path(tempfile.mkdtemp(dir=store()), name)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
 def numbered(
     name: str,
     frames: int = 100,
@@ -61,7 +73,7 @@ def numbered(
 ) -> Path:
     """A video whose frames bear their numbers; `sound` adds one beep of 1 kHz at 1.0..1.1 s in silence."""
     picture = f"color=black:s={size}:r={rate},format=yuv420p,{STRIPES}{filters}"
-    length = frames / float(rate)
+    length = float(frames / Fraction(rate))
     sounds = ("-f", "lavfi", "-t", f"{length}", "-i", beeps(1.0)) if sound else ()
     codecs = (*codec, *(AAC if sound and "-c:a" not in options else ()))
     return made(name, "-f", "lavfi", "-i", picture, *sounds, "-frames:v", str(frames), *codecs, *options)
@@ -99,10 +111,20 @@ def pixels(jpeg: bytes | memoryview) -> NDArray[Any]:
 
 def onset(pcm: NDArray[Any], rate: int = 16000) -> float | None:
     """Seconds until the sound first rises to half its height; None for silence."""
-    loud = np.flatnonzero(np.abs(pcm.astype(float)) > 0.25 * 32768)
+    height = np.abs(pcm.astype(float))
+    loud = np.flatnonzero(height > max(height.max(initial=0) / 2, LOUD))
     return float(loud[0]) / rate if len(loud) else None
 
 
 def samples(wav: bytes | memoryview) -> NDArray[np.int16]:
     """The samples of a canonical 16-bit WAV."""
     return np.frombuffer(bytes(wav)[44:], dtype="<i2")
+
+
+def video_of(path: Path) -> Video:
+    """What ingest makes of a file. Raises BadMedia; fails where a rule drops it."""
+    step = Ingest()
+    step.scratch = tempfile.gettempdir()
+    (answer,) = step.run([Source(id="source", uri=str(path), bytes=path.stat().st_size)])
+    assert isinstance(answer, list), answer
+    return answer[0]

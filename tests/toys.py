@@ -1,4 +1,4 @@
-"""Toy records and steps that misbehave on demand, and a driver to kill: `python -m tests.toys ROOT ENGINE`.
+"""Toy records and steps that misbehave on demand, and a driver to kill.
 
 What a source's uri says is what the first step does with it (see `do`). Each step writes the name of every input it
 is given to the file `trace`, so that a test can count how often a record ran. Kept in a module of its own because
@@ -8,13 +8,16 @@ cells and Ray workers import steps by name.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
+import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +79,16 @@ class Setting:
 
 def eat() -> None:
     """Take 25 MB more every 10 ms, for a minute at most."""
-    eaten = [b"x" * (25 * MB) for _ in range(1)]
+    eaten = []
     for _ in range(100):
         eaten.append(b"x" * (25 * MB))
         time.sleep(0.01)
     time.sleep(60)
 
 
-def complain() -> None:
+def complain(text: str = "this one is bad") -> None:
     """Fail as a library does."""
-    raise ValueError("this one is bad")
+    raise ValueError(text)
 
 
 def kill_worker() -> None:
@@ -100,11 +103,27 @@ def close_pipe() -> None:
     time.sleep(3600)
 
 
-def leave_child() -> None:
+def leave_child(then: Callable[[], object] = lambda: os._exit(3)) -> None:
     """Die, and leave a forked child that holds all of this process's files."""
     if os.fork() == 0:
         time.sleep(3600)
+    then()
+
+
+def exit_loudly() -> None:
+    """Say something, and die."""
+    os.write(2, b"goodbye")
     os._exit(3)
+
+
+def hang_later() -> None:
+    """Answer, and then stop the whole process, with Python's lock held."""
+
+    def stop() -> None:
+        time.sleep(0.2)
+        ctypes.PyDLL(None).pause()
+
+    threading.Thread(target=stop, daemon=True).start()
 
 
 DEEDS: Mapping[str, Callable[[], object]] = {
@@ -116,15 +135,38 @@ DEEDS: Mapping[str, Callable[[], object]] = {
     "hang locked": lambda: ctypes.PyDLL(None).pause(),  # PyDLL keeps Python's lock, as a stuck decoder does
     "eat": eat,
     "raise": complain,
+    "quote bytes": lambda: complain("cannot read \udcff.mp4"),
+    "hang later": hang_later,
+    "eat in a child": lambda: subprocess.run([sys.executable, "-c", "import tests.toys as t; t.eat()"], check=True),
+    "print": lambda: os.write(1, b"noise " * 100_000),
     "kill worker": kill_worker,
     "close pipe": close_pipe,
     "leave child": leave_child,
+    "leave child and hang": lambda: leave_child(lambda: time.sleep(3600)),
+    "exit loudly": exit_loudly,
 }
 
 
 def do(source: Source) -> None:
-    """What the source's uri asks for; nothing for all other uris."""
+    """What the source's uri asks for: a deed; a file that must be there (`need PATH`); nothing for all other uris."""
+    if source.uri.startswith("need "):
+        Path(source.uri.removeprefix("need ")).read_bytes()
     DEEDS.get(source.uri, lambda: None)()
+
+
+def good(source: Source) -> list[Any]:
+    """The pebble that a source gives."""
+    return [Pebble(id=f"p-{source.id}", source=source.id, weight=source.bytes)]
+
+
+GIFTS: Mapping[str, Callable[[Source], list[Any]]] = {
+    "give text for a number": lambda source: [replace(good(source)[0], weight="7")],
+    "give a half": lambda source: [replace(good(source)[0], weight=0.5)],
+    "give another type": lambda source: [Grain(id=source.id, pebble="", number=0)],
+    "give bytes of a name": lambda source: [replace(good(source)[0], source="\udcff")],
+    "many": lambda source: [replace(good(source)[0], id=f"{n}") for n in range(source.bytes)],
+    "give the first again": lambda source: [replace(good(source)[0], id="p-s0000")],
+}
 
 
 class Traced(step.Settings):
@@ -163,17 +205,16 @@ class Take(Toy):
     def _pebble(self, source: Source) -> list[Pebble] | Drop:
         self.note(source.id)
         do(source)
-        if source.uri == "drop":
-            return Drop("unwanted", "the toy does not want it")
-        if source.uri == "nothing":
-            return []
-        return [Pebble(id=f"p-{source.id}", source=source.id, weight=source.bytes)]
+        if source.uri.startswith("drop"):
+            return Drop("is \udcff.mp4") if "bytes" in source.uri else Drop("unwanted", "the toy does not want it")
+        return [] if source.uri == "nothing" else GIFTS.get(source.uri, good)(source)
 
 
 class Crack(Toy):
-    """Pebble to three Grains."""
+    """Pebble to three Grains; asks for less than Take, and so has a lane of its own."""
 
     name, takes, gives = "crack", Pebble, Grain
+    resources = Toy.resources.model_copy(update={"cpus": 0.5})
 
     def run(self, batch: Sequence[Pebble]) -> list[list[Grain] | Drop]:
         return [self._grains(pebble) for pebble in batch]
@@ -187,6 +228,7 @@ class Polish(Toy):
     """Grain and its Pebble to Gem."""
 
     name, takes, gives = "polish", Setting, Gem
+    resources = Toy.resources.model_copy(update={"cpus": 0.5})
 
     def run(self, batch: Sequence[Setting]) -> list[list[Gem] | Drop]:
         return [self._gem(setting) for setting in batch]
@@ -213,13 +255,47 @@ class Film(Toy):
         return [Reel(id=source.id, source=source.id, film=film, sound=sound)]
 
 
+class Watch(Toy):
+    """Reel to Grain."""
+
+    name, takes, gives = "watch", Reel, Grain
+
+    def run(self, batch: Sequence[Reel]) -> list[list[Grain] | Drop]:
+        return [[Grain(id=reel.id, pebble=reel.source, number=reel.film.size)] for reel in batch]
+
+
+class Together(Take):
+    """Sources of one size share a batch."""
+
+    together = "bytes"
+
+
+class Greedy(Take):
+    """Asks for more CPUs than this machine has."""
+
+    resources = Toy.resources.model_copy(update={"cpus": 512.0})
+
+
 class Shut(Toy):
     """Does not open."""
 
     name, takes, gives = "shut", Source, Pebble
 
     def open(self) -> None:
+        DEEDS.get(self.settings.trace, lambda: None)()
         raise FileNotFoundError("weights.bin is not there")
+
+
+class Unloadable(Take):
+    """Cannot be made again in another process."""
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return refuse, ()
+
+
+def refuse() -> object:
+    """As a module that is not there."""
+    raise ImportError("only in one process")
 
 
 def sources(deeds: Sequence[str]) -> list[Source]:
@@ -260,14 +336,57 @@ def traced(trace: Path) -> Counter[str]:
     return Counter(trace.read_text().splitlines()) if trace.exists() else Counter()
 
 
-def main(root: str, engine: str) -> None:
-    """A run of three steps over 40 sources in 8 parts, slow enough to be killed in the middle."""
+class BadLane:
+    """A lane with a flaw of its own, which no row can hold."""
+
+    def __call__(self, number: int) -> None:
+        """Fail at once."""
+        raise RuntimeError(f"no room for {number}")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+STEPS: Mapping[str, type[Toy]] = {"take": Take, "crack": Crack, "polish": Polish, "film": Film}
+
+
+def main(root: str, engine: str, *names: str) -> None:
+    """A run of the chain, or of the steps named, over 60 sources in 6 parts; one of them kills its cell."""
     settings = Traced(trace=f"{root}/trace", pause=0.01)
-    steps = [Take(settings), Crack(settings), Polish(settings)]
-    deeds = ["exit" if n == 17 else "ok" for n in range(40)]
-    made, parts = planned(Path(root), steps, deeds, per_part=5, cpus=0.5)
+    steps = [STEPS[name](settings) for name in names] or [Greedy(settings), Crack(settings), Polish(settings)]
+    deeds = ["exit" if n == 17 else "ok" for n in range(60)]
+    made, parts = planned(Path(root), steps, deeds, per_part=10)
+    os.write(1, b"ready\n")
     apply(made, parts, OnRay(workers=1) if engine == "ray" else Inline())
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def command(root: Path, engine: str, *names: str) -> list[str]:
+    """What starts `main` in a process of its own."""
+    return [sys.executable, "-c", "import sys, tests.toys; tests.toys.main(*sys.argv[1:])", str(root), engine, *names]
+
+
+def lose_a_node(root: str) -> None:
+    """A run of two steps on a head without CPUs and two nodes with one each, of which one is lost in the middle."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    settings = Traced(trace=f"{root}/trace", pause=0.01)
+    made, parts = planned(Path(root), [Take(settings), Crack(settings)], ["ok"] * 60, per_part=5, cpus=0.5)
+    soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 2, "health_check_initial_delay_ms": 0}
+    head = {"num_cpus": 0, "object_store_memory": 80 * MB, "_system_config": soon, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 * MB) for _ in range(2)]
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+
+    def lose() -> None:
+        while len(traced(Path(root, "trace"))) < 20:
+            time.sleep(0.05)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+        os.write(1, f"lost a node after {len(traced(Path(root, 'trace')))} records\n".encode())
+
+    loser = threading.Thread(target=lose)
+    loser.start()
+    apply(made, parts, OnRay())
+    loser.join()
+    ray.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]

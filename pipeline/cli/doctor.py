@@ -77,7 +77,8 @@ def ray_ready() -> Iterator[Finding]:
     try:
         import ray
 
-        yield Finding(True, f"ray {ray.__version__}: {'cluster at ' + address if address else 'its own, on this machine'}")
+        where = f"cluster at {address}" if address else "its own, on this machine"
+        yield Finding(True, f"ray {ray.__version__}: {where}")
     except ImportError as error:
         yield Finding(False, f"ray ({error})", "pip install 'ray[default,data,train]'")
 

@@ -31,6 +31,12 @@ def plan_of(root: str) -> Plan:
     return of_run(root).plan(root)
 
 
+def views_of(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Names of the views that a connection has."""
+    found = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    return {name for (name,) in found}
+
+
 def connect(root: str) -> duckdb.DuckDBPyConnection:
     """DuckDB with the views of the run at `root`."""
     plan = plan_of(root)
@@ -42,7 +48,8 @@ def show_status(root: str, as_json: bool) -> None:
     plan = plan_of(root)
     counts, shards = totals(plan), shard_facts(plan.root)
     if as_json:
-        print(json.dumps({"steps": [step_facts(*row) for row in counts], "shards": shards}, ensure_ascii=False, indent=2))
+        steps = [step_facts(*row) for row in counts]
+        print(json.dumps({"steps": steps, "shards": shards}, ensure_ascii=False, indent=2))
         return
     print(funnel(counts))
     for stage, facts in shards.items():
@@ -94,7 +101,7 @@ def grouped(reasons: dict[str, int]) -> dict[str, int]:
     """Reasons without the ids and numbers in which they differ."""
     merged: dict[str, int] = {}
     for reason, count in reasons.items():
-        plain = re.sub(r"\b[0-9a-f]{20}\b|\d+(\.\d+)?", "…", reason)
+        plain = re.sub(r"\b[0-9a-f]{20}\b|\b\d+(\.\d+)?\b", "…", reason)
         key = plain if plain != reason else reason
         merged[key] = merged.get(key, 0) + count
     return merged
@@ -111,15 +118,16 @@ def show_query(root: str, query: str, form: str) -> None:
     """Print the answer of a query. Raises ConfigError with DuckDB's words."""
     with connect(root) as connection:
         try:
-            answer = connection.sql(query)
-            if answer is None:
+            answer: Any = connection.sql(query)
+            if answer is None:  # a statement that answers nothing
                 return
             names, rows = answer.columns, answer.fetchall()
         except duckdb.Error as error:
-            tables = [name for (name,) in connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()]
-            raise ConfigError(f"{' '.join(str(error).split())} (views: {', '.join(sorted(tables))})") from error
+            made = ", ".join(sorted(views_of(connection)))
+            raise ConfigError(f"{' '.join(str(error).split())} (views: {made})") from error
     if form == "json":
-        print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], ensure_ascii=False, indent=2, default=str))
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        print(json.dumps(found, ensure_ascii=False, indent=2, default=str))
     elif form == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
@@ -143,7 +151,7 @@ def show_life(root: str, name: str) -> int:
     plan = plan_of(root)
     found = lives(plan, name)
     if not found:
-        print(f"no record of this run is called or begins with {name!r}; `ola sql {root} \"SELECT uri, input, status FROM ingest\"`")
+        print(f"no record of this run is called {name!r}, nor begins so; all files: `ola sql {root} 'FROM source'`")
         return 1
     for step, row in found:
         print(life_line(step, row))
@@ -151,9 +159,9 @@ def show_life(root: str, name: str) -> int:
 
 
 def lives(plan: Plan, name: str) -> list[tuple[str, dict[str, Any]]]:
-    """(step, row) of all that belongs to a name: a path, or the beginning of the id of a source, video, clip or task."""
+    """(step, row) of all that belongs to a name: a file's path or name, or the beginning of an id or key."""
     with views.connect(plan.root, all_manifests(plan), current(plan.root)) as connection:
-        made = {view for (view,) in connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}
+        made = views_of(connection)
         if "source" not in made:
             return []
         wanted = _sources(connection, made, name)
@@ -167,13 +175,15 @@ def lives(plan: Plan, name: str) -> list[tuple[str, dict[str, Any]]]:
             step = planned.step.name
             if step in made:
                 rows += [(step, row) for row in _of_videos(connection, step, videos, name)]
-        return rows + [("pack", row) for row in (_of_videos(connection, "pack", videos, name) if "pack" in made else [])]
+        packed = _of_videos(connection, "pack", videos, name) if "pack" in made else []
+        return rows + [("pack", row) for row in packed]
 
 
 def _sources(connection: duckdb.DuckDBPyConnection, made: set[str], name: str) -> list[str]:
     """Ids of the sources that a name may mean."""
     path = storage.normal(name)
-    found = {row["id"] for row in _rows(connection, "SELECT id FROM source WHERE uri IN (?, ?)", name, path)}
+    query = "SELECT id FROM source WHERE uri IN (?, ?) OR ends_with(uri, '/' || ?)"
+    found = {row["id"] for row in _rows(connection, query, name, path, name)}
     if len(name) >= PREFIX:
         found |= {row["id"] for row in _rows(connection, "SELECT id FROM source WHERE starts_with(id, ?)", name)}
         if "ingest" in made:

@@ -80,7 +80,7 @@ def start_of(container: Any) -> float:
 
 
 def decode(packets: Iterable[Any], stream: Any) -> Iterator[Any]:
-    """Frames of the packets, in the order they are shown; a damaged packet costs its own frames only."""
+    """Frames of the packets, in the order they are shown; a damaged packet costs no more than itself."""
     import av.error
 
     for packet in packets:
@@ -98,7 +98,7 @@ class PictureDecoder:
         self.stream, self.index, self.wanted = stream, index, set(wanted)
         self.need = index.needed(sorted(self.wanted))
         self.skips = index.exact and stream.codec_context.name in DISPOSABLE
-        self.position, self.shown, self.fed = 0, 0, False
+        self.position, self.shown, self.fed, self.intact = 0, 0, False, True
         stream.codec_context.thread_count = 1  # one worker a core: more threads only get into each other's way
 
     def frames(self, packet: Any) -> Iterator[tuple[int, Any]]:
@@ -112,22 +112,31 @@ class PictureDecoder:
             if self.skips:
                 self.stream.codec_context.skip_frame = "DEFAULT" if packet.pts in self.wanted else "NONREF"
             self.fed = True
-            yield from self._wanted(decode([packet], self.stream))
+            yield from self._wanted(self._decode(packet))
         elif self.fed:
             yield from self._drain()
 
     def _drain(self) -> Iterator[tuple[int, Any]]:
-        import av
-
         if self.fed:
-            yield from self._wanted(decode([av.Packet()], self.stream))
+            yield from self._wanted(self._decode(None))
             self.stream.codec_context.flush_buffers()
             self.fed = False
+
+    def _decode(self, packet: Any) -> list[Any]:
+        import av.error
+
+        try:
+            return list(self.stream.codec_context.decode(packet))
+        except (av.error.InvalidDataError, av.error.EOFError):
+            self.intact = False
+            return []
 
     def _wanted(self, frames: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         for frame in frames:
             stamp = self._stamp(frame)
-            if stamp is not None and stamp in self.wanted and not frame.is_corrupt:
+            # what comes after damage is made of it, up to the next key frame
+            self.intact = (self.intact or bool(frame.key_frame)) and not frame.is_corrupt
+            if stamp is not None and stamp in self.wanted and self.intact:
                 self.wanted.discard(stamp)  # a file that says the same time twice gets one frame for it
                 yield stamp, frame
 

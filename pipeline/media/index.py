@@ -9,10 +9,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+ROUNDING = 0.01  # of a tick: a time that falls on a frame may be a hair before it after some arithmetic
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,12 @@ class PictureIndex:
         of a clip could show the scene before it.
         """
         shown = self.shown
-        first, last = np.searchsorted(shown, (round(start / self.tick), round(end / self.tick)))
+        bounds = [ceil(time / self.tick - ROUNDING) for time in (start, end)]
+        first, last = (int(place) for place in np.searchsorted(shown, bounds))
         chosen = set()
         for time in times:
-            at = bisect_right(shown, round(time / self.tick)) - 1
-            chosen.add(int(shown[max(at, min(int(first), int(last) - 1), 0)]))
+            at = bisect_right(shown, floor(time / self.tick + ROUNDING)) - 1
+            chosen.add(int(shown[max(at, min(first, last - 1), 0)]))
         return sorted(chosen)
 
     def needed(self, wanted: Sequence[int]) -> NDArray[np.bool_]:

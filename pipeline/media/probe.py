@@ -82,7 +82,7 @@ def _facts(path: str, container: Any, stream: Any) -> Facts:
     check_whole(container, index, start)
     return Facts(
         container=container.format.name,
-        duration=max(0.0, index_end(index) - start),
+        duration=round(max(0.0, index_end(index) - start), 6),  # containers count in microseconds
         picture=stream.index,
         codec=stream.codec_context.name,
         pixel_format=frame.format.name,
@@ -138,7 +138,7 @@ def frame_rate(index: PictureIndex) -> tuple[float, bool]:
     usual = float(np.median(gaps))
     # a millisecond of slack: mkv rounds 33.4 ms to 33 or 34
     odd = np.abs(gaps - usual) > max(usual / 4, 0.0015)
-    return (len(shown) - 1) / float(gaps.sum()), bool(odd.mean() > 0.01)
+    return round((len(shown) - 1) / float(gaps.sum()), 6), bool(odd.mean() > 0.01)
 
 
 def index_end(index: PictureIndex) -> float:

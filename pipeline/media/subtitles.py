@@ -11,7 +11,9 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+from manifests import storage
 from manifests.records import Segment, Word
 from pipeline.errors import BadMedia
 from pipeline.media.safety import FFMPEG_INPUT, ffmpeg_exe, safe_url
@@ -20,9 +22,13 @@ STAMP = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
 TIMING = re.compile(rf"^\s*{STAMP}\s*-->\s*{STAMP}")
 MARK = re.compile(rf"<{STAMP}>")
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>|\{\\[^}]*\}")
-# Scripts written without spaces: each sign counts as a word, so that cues can be cut anywhere in them.
-SIGNS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-WORD = re.compile(rf"[{SIGNS}]|[^\s{SIGNS}]+")
+# Scripts written without spaces: each sign counts as a word, with the marks after it, so that cues can be cut anywhere.
+SIGNS, MARKS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff", r"\u3001-\u303f\uff01-\uff20"
+WORD = re.compile(rf"[{SIGNS}][{MARKS}]*|[^\s{SIGNS}]+")
+LARGEST = 32 << 20  # bytes: word by word, a day of speech takes 20 MB
+FLASH = 0.05  # seconds: too short to be read; automatic captions have such cues between two rolls
+WESTERN = ("cp1250", "cp1257", "cp1254", "mac_latin2", "mac_iceland")  # what short Western texts are taken for
+Block = tuple[float, float, list[str]]
 
 
 @dataclass(frozen=True)
@@ -36,31 +42,48 @@ class Cue:
     timed: bool
 
 
+def read(uri: str) -> bytes:
+    """The bytes of a subtitle file. Raises BadMedia where they are too many for one, OSError where there is none."""
+    filesystem, path = storage.resolve(uri)
+    size = filesystem.get_file_info(path).size or 0
+    if size > LARGEST:
+        raise BadMedia(f"too large for subtitles: {size >> 20} MB in {uri}")
+    return storage.read_bytes(uri)
+
+
 def decoded(data: bytes) -> str:
     """The text of a subtitle file, whatever its encoding: by its mark, as UTF-8, else by its likelihood."""
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark):
             return data.decode(encoding, errors="replace")
+    if b"\0" in data[:100]:  # UTF-16 without its mark: digits and arrows have a zero beside them
+        return data.decode("utf-16-be" if data[:1] == b"\0" else "utf-16-le", errors="replace")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        from charset_normalizer import from_bytes
+        return _likeliest(data)
 
-        best = from_bytes(data).best()
-        return str(best) if best is not None else data.decode("cp1252", errors="replace")
+
+def _likeliest(data: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    matches = from_bytes(data)
+    best = matches.best()
+    if best is None or (best.encoding in WESTERN and any(match.encoding == "cp1252" for match in matches)):
+        return data.decode("cp1252", errors="replace")
+    return str(best)
 
 
 def parse(text: str) -> list[Cue]:
-    """Cues of an .srt or .vtt text, in order of time; notes, styles and numbers are left out."""
-    found: list[Cue] = []
-    for start, end, lines in _blocks(text):
-        cue = _cue(start, end, " ".join(lines)) if end > start else None
-        if cue is not None:
-            found.append(cue)
-    return sorted(found, key=lambda cue: (cue.start, cue.end))
+    """Cues of an .srt or .vtt text, in order of time; notes, styles, numbers and repeated lines are left out."""
+    blocks = [block for block in _blocks(text) if block[1] > block[0]]
+    if _rolls(blocks):
+        blocks = list(_unrolled(blocks))
+    found = (_cue(start, end, " ".join(lines)) for start, end, lines in blocks)
+    return sorted(filter(None, found), key=lambda cue: (cue.start, cue.end))
 
 
-def _blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
+def _blocks(text: str) -> Iterator[Block]:
     lines: list[str] | None = None
     span = (0.0, 0.0)
     for line in text.splitlines():
@@ -79,6 +102,29 @@ def _blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
         yield *span, lines
 
 
+def _rolls(blocks: Sequence[Block]) -> bool:
+    """Whether these are automatic captions, in which each line comes again above the next one."""
+    return any(
+        after[1] - after[0] < FLASH and _plain(after[2][0]) == _plain(before[2][-1])
+        for before, after in pairwise(blocks)
+    )
+
+
+def _unrolled(blocks: Sequence[Block]) -> Iterator[Block]:
+    """The blocks without the lines that the block before showed already."""
+    shown: list[str] = []
+    for start, end, lines in blocks:
+        plain = [_plain(line) for line in lines]
+        repeated = next((n for n in range(len(plain), 0, -1) if plain[:n] == shown[-n:]), 0)
+        if repeated < len(lines):
+            yield start, end, lines[repeated:]
+        shown = plain
+
+
+def _plain(raw: str) -> str:
+    return " ".join(html.unescape(TAG.sub("", MARK.sub("", raw))).split())
+
+
 def _seconds(groups: Sequence[str | None]) -> float:
     hours, minutes, seconds, fraction = (group or "0" for group in groups)
     return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction.ljust(3, "0")) / 1000
@@ -89,10 +135,9 @@ def _cue(start: float, end: float, raw: str) -> Cue | None:
     pieces = MARK.split(raw)
     marks = [_seconds(pieces[n : n + 4]) for n in range(1, len(pieces), 5)]
     times = [start, *(min(max(mark, start), end) for mark in marks), end]
-    texts = [" ".join(html.unescape(TAG.sub("", piece or "")).split()) for piece in pieces[::5]]
-    words = [word for n, text in enumerate(texts) for word in _spread(text, times[n], times[n + 1])]
-    text = " ".join(filter(None, texts))
-    return Cue(start, end, text, tuple(words), timed=bool(marks)) if words else None
+    texts = [html.unescape(TAG.sub("", piece or "")) for piece in pieces[::5]]
+    words = [word for n, text in enumerate(texts) for word in _spread(text.strip(), times[n], times[n + 1])]
+    return Cue(start, end, " ".join("".join(texts).split()), tuple(words), timed=bool(marks)) if words else None
 
 
 def _spread(text: str, start: float, end: float) -> Iterator[Word]:
@@ -106,30 +151,27 @@ def segment(cue: Cue, start: float, end: float) -> Segment | None:
 
     A word belongs where its middle is, so that clips side by side share no word and lose none.
     """
-    words = [word for word in cue.words if start <= (word.start + word.end) / 2 < end]
-    if not words:
+    inside = [n for n, word in enumerate(cue.words) if start <= (word.start + word.end) / 2 < end]
+    if not inside:
         return None
+    words = [cue.words[n] for n in inside]
     whole = len(words) == len(cue.words)
     first, last = (cue.start, cue.end) if whole else (words[0].start, words[-1].end)
     return Segment(
         start=_on(first, start, end),
         end=_on(last, start, end),
-        text=cue.text if whole else join_words([word.text for word in words]),
+        text=_text(cue, inside[0], inside[-1]),
         words=tuple(Word(text=w.text, start=_on(w.start, start, end), end=_on(w.end, start, end)) for w in words),
     )
 
 
-def join_words(words: Sequence[str]) -> str:
-    """Words as a line: signs of scripts without spaces stand side by side."""
-    line = ""
-    for word in words:
-        tight = not line or (_is_sign(line[-1]) and _is_sign(word[0]))
-        line += word if tight else f" {word}"
-    return line
-
-
-def _is_sign(character: str) -> bool:
-    return "\u3040" <= character <= "\u9fff" or "\uf900" <= character <= "\ufaff"
+def _text(cue: Cue, first: int, last: int) -> str:
+    """The text from one word to another, with the spaces that are, or are not, between them."""
+    places, at = [], 0
+    for word in cue.words:
+        at = cue.text.index(word.text, at)
+        places.append((at, at := at + len(word.text)))
+    return cue.text[places[first][0] : places[last][1]]
 
 
 def _on(time: float, start: float, end: float) -> float:

@@ -23,7 +23,7 @@ from manifests.records import PackedTask
 from manifests.schema import from_rows
 from pipeline.errors import ConfigError
 from pipeline.media.sound import RATE
-from pipeline.pack.publish import current
+from pipeline.pack.publish import CURRENT, current
 from pipeline.pack.writer import digest, index_bytes
 from stages.samples import FAMILIES, Sample, media_tokens
 from stages.shards import RawSample, ShardReader, split_frames
@@ -36,7 +36,9 @@ def check_run(root: str) -> Iterator[str]:
     root = storage.normal(root)
     folders = current(root)
     if not folders:
-        raise ConfigError(f"no shards at {root}: nothing was packed yet")
+        if not storage.exists(storage.join(root, CURRENT)):
+            raise ConfigError(f"no shards at {root}: nothing was packed yet")
+        yield "shards: pack chose no task; `ola status` tells why"
     owners: dict[str, str] = {}
     for stage, folder in folders.items():
         yield from (f"{folder}/{fault}" for fault in check_set(storage.join(root, folder), stage, owners))
@@ -92,7 +94,9 @@ def _check_energon(folder: str, rows: Rows) -> Iterator[str]:
         yield f".nv-meta/.info.json: counts {counts} but the rows say {expected}"
 
 
-def check_shard(folder: str, shard: str, stage: str, rows: Sequence[PackedTask], owners: dict[str, str]) -> Iterator[str]:
+def check_shard(
+    folder: str, shard: str, stage: str, rows: Sequence[PackedTask], owners: dict[str, str]
+) -> Iterator[str]:
     """Faults of one tar, its index and its rows."""
     uri = storage.join(folder, shard)
     if not storage.exists(uri):
@@ -172,7 +176,8 @@ def _check_said(raw: RawSample, sample: Sample, stage: str, rows: Sequence[Packe
         if not all(turn.value.strip() for turn in task.conversations):
             yield f"json: task {task.id} has an empty turn"
     floor = media_tokens(sample.pictures.width, sample.pictures.height, len(sample.pictures.bytes), None)
-    yield from (f"row {row.id}: {row.tokens} tokens, the frames alone take {floor}" for row in rows if row.tokens < floor)
+    short = (row for row in rows if row.tokens < floor)
+    yield from (f"row {row.id}: {row.tokens} tokens, the frames alone take {floor}" for row in short)
 
 
 def _check_pictures(raw: RawSample, sample: Sample) -> Iterator[str]:

@@ -41,7 +41,7 @@ def ola_json(root: str, file: Path) -> int:
 def _records(folder: str) -> Iterator[dict[str, Any]]:
     for word in SWAPPED:
         if word in folder:
-            raise ConfigError(f"{folder}: the original trainer swaps red and blue for paths with {word!r}; move the run")
+            raise ConfigError(f"{folder}: the original trainer swaps red and blue in paths with {word!r}; move the run")
     table = pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(folder, "shards.parquet"))))
     rows = [row for row in from_rows(PackedTask, table.to_pylist()) if row.split == "train"]
     for shard, of_shard in groupby(rows, key=lambda row: row.shard):

@@ -61,7 +61,7 @@ class Extract(step.Step[Cutting, Footage]):
     together, keeps_media = "video", True
 
     def allowance(self, record: Cutting) -> float:
-        """Decoding 4K on a slow core runs at a quarter of play; when a clip runs alone the video's index comes on top."""
+        """Decoding 4K on a slow core runs at a quarter of play; a clip that runs alone takes the index on top."""
         return 4 * (record.clip.end_ms - record.clip.start_ms) / 1000 + record.video.duration / 100
 
     def run(self, batch: Sequence[Cutting]) -> list[list[Footage] | Drop]:

@@ -54,11 +54,11 @@ class Ingest(step.Step[Source, Video]):
         name = sha256[:ID_DIGITS]
         if not source.bytes:
             raise BadMedia("empty file")
-        if any(self._same(path, rival) for rival in source.rivals):
-            return Drop(f"duplicate of {name}")
+        if (twin := next((rival for rival in source.rivals if self._same(path, rival)), None)) is not None:
+            return Drop(f"duplicate of {name}", f"the same bytes as {twin}")
         facts = probe(path)
         if facts is None:
-            return Drop("no picture", "the file has sound or text, but no moving picture")
+            return Drop("no moving picture", "the file has sound, text or a cover, but no moving picture")
         return self._judged(facts) or [
             Video(
                 id=name,

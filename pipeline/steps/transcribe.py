@@ -20,6 +20,13 @@ from pipeline.errors import BadMedia
 from pipeline.media import subtitles
 from pipeline.media.subtitles import Cue
 
+# Files bear either form: ISO 639-1, then those of ISO 639-2; the languages that subtitles mostly are in.
+LANGUAGES = """
+ar ara, bg bul, bn ben, ca cat, cs ces cze, da dan, de deu ger, el ell gre, en eng, es spa, et est, fa fas per, fi fin,
+fr fra fre, he heb, hi hin, hr hrv, hu hun, id ind, it ita, ja jpn, ko kor, lt lit, lv lav, ml mal, ms msa may,
+nl nld dut, no nor nob nb, pl pol, pt por, ro ron rum, ru rus, sk slk slo, sl slv, sr srp, sv swe, ta tam, te tel,
+th tha, tr tur, uk ukr, ur urd, vi vie, zh zho chi
+"""
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})?", re.IGNORECASE)
 
 
@@ -60,7 +67,7 @@ class Transcribe(step.Step[Heard, Transcript]):
     def __init__(self, settings: step.Settings | None = None) -> None:
         """The cues of the last video are kept: its clips come one after the other."""
         super().__init__(settings)
-        self.last: tuple[str, Track | None] = ("", None)
+        self.last: tuple[str, Track | BadMedia | None] = ("", None)
 
     def allowance(self, record: Heard) -> float:
         """A text stream is spread over the whole file, which must be read once."""
@@ -96,7 +103,12 @@ class Transcribe(step.Step[Heard, Transcript]):
 
     def _track(self, video: Video) -> Track | None:
         if self.last[0] != video.id:
-            self.last = (video.id, self._first_track(video))
+            try:
+                self.last = (video.id, self._first_track(video))
+            except BadMedia as error:  # a text that cannot be read is read once, not for each clip
+                self.last = (video.id, error)
+        if isinstance(self.last[1], BadMedia):
+            raise BadMedia(str(self.last[1]))
         return self.last[1]
 
     def _first_track(self, video: Video) -> Track | None:
@@ -108,7 +120,7 @@ class Transcribe(step.Step[Heard, Transcript]):
         if not video.sidecars:
             return None
         uri = min(video.sidecars, key=lambda uri: (self._rank(sidecar_language(uri)), len(uri), uri))
-        cues = subtitles.parse(subtitles.decoded(storage.read_bytes(uri)))
+        cues = subtitles.parse(subtitles.decoded(subtitles.read(uri)))
         if not cues:
             raise BadMedia(f"no subtitle can be read in {uri}")
         return Track("sidecar", uri, sidecar_language(uri), tuple(cues))
@@ -122,7 +134,14 @@ class Transcribe(step.Step[Heard, Transcript]):
 
     def _rank(self, language: str | None) -> int:
         wanted = self.settings.language
-        return 0 if wanted and language and language.split("-")[0] == wanted.split("-")[0] else 1
+        return 0 if wanted and language and short(language) == short(wanted) else 1
+
+
+def short(language: str) -> str:
+    """A tag as two letters where there are two: `deu`, `ger` and `de-AT` are `de`."""
+    tag = language.split("-", maxsplit=1)[0].lower()
+    known = (codes.split() for codes in LANGUAGES.split(","))
+    return next((codes[0] for codes in known if tag in codes), tag)
 
 
 def sidecar_language(uri: str) -> str | None:

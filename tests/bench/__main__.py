@@ -64,13 +64,21 @@ def main() -> None:
     chosen = parser.parse_args()
     if unknown := sorted(set(chosen.names) - set(BENCHES)):
         parser.error(f"no benchmark {', '.join(unknown)} (choices: {', '.join(BENCHES)})")
-    figures = list(measured(chosen.names or list(BENCHES)))
+    figures: list[Figure] = []
+    try:
+        figures.extend(measured(chosen.names or list(BENCHES)))
+    finally:  # what was measured before something broke is shown all the same
+        report(figures, chosen.json)
+
+
+def report(figures: Sequence[Figure], file: Path) -> None:
+    """Print the table, and write the raw values to `file`."""
     console = Console()
     console.width = console.width if console.is_terminal else WIDE
     console.print(table_of(figures))
     machine = {"cpus": os.cpu_count(), "load": os.getloadavg(), "python": platform.python_version()}
     facts = {"machine": machine, "figures": [figure.facts() for figure in figures]}
-    chosen.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

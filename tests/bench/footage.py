@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from manifests.records import Clip, Footage, Video
 from pipeline.cell import Cell
 from pipeline.media.footage import index_of, read_frames
+from pipeline.media.index import PictureIndex
 from pipeline.media.keep import MediaTar
 from pipeline.media.picture import Painter
 from pipeline.steps.extract import Cutting, Extract, ExtractSettings, Frames
 from tests.bench.measure import Figure, Target, interleaved
-from tests.bench.videos import RATE, SCENE_S, Videos, ffmpeg
+from tests.bench.videos import SCENE_S, Videos, ffmpeg
 
 CORES = 2
 COUNT = 48  # frames of a clip: the most Ola trains on
@@ -30,7 +31,7 @@ SIZE = (576, 320)  # pixels that Ola's rule gives 720p
 CLIP_S = 30
 SPARSE = 16
 # Its bytes are within a tenth of those of Pillow's quality 90, which Extract uses.
-MJPEG_QUALITY = 3
+MJPEG_QUALITY = 2
 
 
 class Cells:
@@ -159,39 +160,44 @@ def ours_alone(file: Path, video: Video, count: int) -> list[NDArray[np.uint8]]:
     """Frames at the middles of `count` stretches, in this process: index, decode, scale."""
     index = index_of(str(file), video.picture)
     painter = Painter(video.width, video.height, video.rotation, 90)
-    times = Frames(policy="count", count=count).times(0.0, video.duration)
-    wanted = index.choose(times, 0.0, video.duration)
+    wanted = chosen(index, video, count)
     return [painter.pixels(frame) for _, frame in read_frames(str(file), video.picture, index, wanted)]
 
 
-def decord_alone(file: Path, video: Video, count: int) -> NDArray[np.uint8]:
-    """The same frames by decord with one thread: (count, height, width, 3)."""
+def chosen(index: PictureIndex, video: Video, count: int) -> list[int]:
+    """Stamps of the frames that Extract takes of the whole video."""
+    return index.choose(Frames(policy="count", count=count).times(0.0, video.duration), 0.0, video.duration)
+
+
+def decord_alone(file: Path, numbers: Sequence[int]) -> NDArray[np.uint8]:
+    """Frames by their numbers, by decord with one thread: (count, height, width, 3)."""
     import decord
 
     reader = decord.VideoReader(str(file), decord.cpu(0), width=SIZE[0], height=SIZE[1], num_threads=1)
-    times = Frames(policy="count", count=count).times(0.0, video.duration)
-    batch: NDArray[np.uint8] = reader.get_batch([int(time * RATE) for time in times]).asnumpy()
+    batch: NDArray[np.uint8] = reader.get_batch(numbers).asnumpy()
     return batch
 
 
-def _against_decord(file: Path, video: Video, count: int, rounds: int, what: str) -> Figure:
-    pictures, others = ours_alone(file, video, count), decord_alone(file, video, count)
+def _against_decord(videos: Videos, file: Path, count: int, what: str) -> Figure:
+    video = videos.record(file)
+    index = index_of(str(file), video.picture)
+    # decord asks for numbers, which are not times x rate where a file was joined
+    numbers = [int(number) for number in np.searchsorted(index.shown, chosen(index, video, count))]
+    pictures, others = ours_alone(file, video, count), decord_alone(file, numbers)
     assert len(pictures) == len(others) == count
-    # grain makes neighbouring frames differ too, so this tells another scene or order, not the frame beside
+    # the two scale differently, so equal frames are a few levels apart; other scenes are dozens apart
     apart = float(np.abs(np.stack(pictures).astype(int) - others).mean())
     assert apart < 8, f"not the same frames: {apart:.1f} levels apart"
-    ours, theirs = interleaved(rounds, lambda: ours_alone(file, video, count), lambda: decord_alone(file, video, count))
-    against = "decord, one thread, scaled by it, the same times"
+    ours, theirs = interleaved(3, lambda: ours_alone(file, video, count), lambda: decord_alone(file, numbers))
+    against = "decord, one thread, scaled by it, the same frames"
     return Figure("footage", what, against, "s", ours, theirs, note=f"frames {apart:.1f} of 255 levels apart")
 
 
 def _dense_against_decord(videos: Videos) -> Figure:
-    file = videos.clips[0]
     what = f"{COUNT} frames of a {CLIP_S} s clip as RGB, no sound, one process, index included"
-    return _against_decord(file, videos.record(file), COUNT, 3, what)
+    return _against_decord(videos, videos.clips[0], COUNT, what)
 
 
 def _sparse_against_decord(videos: Videos) -> Figure:
-    file = videos.ten_minutes
     what = f"{SPARSE} frames of a 10 min video as RGB, no sound, one process, index included"
-    return _against_decord(file, videos.record(file), SPARSE, 3, what)
+    return _against_decord(videos, videos.ten_minutes, SPARSE, what)

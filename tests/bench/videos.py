@@ -21,7 +21,7 @@ SCENES = (
     "mandelbrot=s=1280x720:r=30",
     "testsrc2=s=1280x720:r=30",
     "life=s=320x180:r=30:mold=10:ratio=0.1:death_color=#602020:life_color=#ffd0a0,scale=1280:720",
-    "gradients=s=1280x720:r=30:speed=0.05:n=6:seed=7",
+    "sierpinski=s=1280x720:r=30:seed=7",
 )
 SCENE_S = 10
 RATE = 30  # frames a second

@@ -1,0 +1,42 @@
+"""What tests share: one Ray for the whole session, and the two engines."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.engines import Inline, OnRay
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """A Ray of two CPUs that nobody else finds; tests that lose nodes or drivers start their own."""
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="ray-")  # not below tmp_path: the names of sockets have room for 107 bytes
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
+    ray.init(
+        address="local",
+        _temp_dir=folder,
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["inline", "ray"])
+def engine(request: pytest.FixtureRequest) -> Inline | OnRay:
+    """Each engine in turn."""
+    if request.param == "inline":
+        return Inline()
+    request.getfixturevalue("ray_here")
+    return OnRay()

@@ -1,0 +1,239 @@
+"""A cell: what it does with large messages, deaths, hangs and children, and what it leaves behind.
+
+In: a toy step in a process of its own. Out: answers or faults; no process, file descriptor or zombie.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from manifests.records import Source
+from pipeline import cell as cells
+from pipeline.cell import Cell
+from pipeline.errors import Died, OlaError, OpenFailed, OverLimit, Raised
+from pipeline.media.keep import MediaTar
+from tests import toys
+from tests.test_project import ROOT
+from tests.toys import MB, Film, Shut, Take, Unloadable
+
+GB = 1e9
+
+
+@pytest.fixture
+def cell() -> Iterator[Cell]:
+    made = Cell(Take())
+    yield made
+    made.close()
+
+
+def give(cell: Cell, *deeds: str, seconds: float = 20.0, memory: float = GB, size: int = 1) -> Any:
+    batch = [Source(id=f"s{n:04d}", uri=deed, bytes=size) for n, deed in enumerate(deeds)]
+    return cell.run(batch, seconds, memory, None, "")
+
+
+def pid(cell: Cell) -> int:
+    assert cell.process is not None
+    return cell.process.pid
+
+
+def gone(pid: int, within: float = 5.0) -> bool:
+    """Whether a process ends in time."""
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_step_that_raises_keeps_its_process(cell: Cell) -> None:
+    give(cell, "ok")
+    first = pid(cell)
+    with pytest.raises(Raised, match="ValueError: this one is bad") as caught:
+        give(cell, "raise")
+    assert "complain" in str(caught.value.detail)
+    assert give(cell, "ok")[0][0].id == "p-s0000"
+    assert pid(cell) == first
+
+
+@pytest.mark.parametrize(
+    ("deed", "how"),
+    [
+        ("exit", "exit code 3"),
+        ("crash", "signal SIGSEGV"),
+        ("leave child", "exit code 3"),
+        ("close pipe", "closed its pipe"),
+    ],
+)
+def test_a_death_says_how(cell: Cell, monkeypatch: pytest.MonkeyPatch, deed: str, how: str) -> None:
+    monkeypatch.setattr(cells, "GRACE", 0.5)
+    with pytest.raises(Died, match=how):
+        give(cell, deed)
+    assert cell.process is None
+    assert give(cell, "ok")[0][0].weight == 1
+
+
+@pytest.mark.parametrize("deed", ["hang", "hang locked"])
+def test_a_hang_ends_at_its_limit(cell: Cell, deed: str) -> None:
+    give(cell, "ok")
+    began = time.monotonic()
+    with pytest.raises(OverLimit, match="took longer than its limit of 1 s"):
+        give(cell, deed, seconds=1.0)
+    assert time.monotonic() - began < 3
+
+
+def test_a_hang_that_comes_after_the_answer_does_not_hold_up_a_large_batch(cell: Cell) -> None:
+    give(cell, "hang later")
+    time.sleep(0.5)
+    began = time.monotonic()
+    with pytest.raises(OverLimit):
+        give(cell, "x" * (5 * MB), seconds=1.0)
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("deed", ["eat", "eat in a child"])
+def test_memory_counts_with_that_of_children(cell: Cell, deed: str) -> None:
+    give(cell, "ok")
+    with pytest.raises(OverLimit, match=r"took more memory than its limit of 0\.4 GB"):
+        give(cell, deed, memory=0.4 * GB)
+
+
+def test_large_batches_and_answers_pass(cell: Cell) -> None:
+    (pebbles,) = give(cell, "many", size=200_000)
+    assert len(pebbles) == 200_000
+    uris = ["x" * MB] * 20
+    assert len(give(cell, *uris)) == 20
+
+
+def test_what_a_step_prints_does_not_fill_the_disk(cell: Cell) -> None:
+    give(cell, "print")
+    for _ in range(5):
+        give(cell, "print")
+        assert os.fstat(cell.stderr.fileno()).st_size < 3 * cells.STDERR_ROOM
+    with pytest.raises(Died) as caught:
+        give(cell, "exit loudly")
+    assert str(caught.value.detail).endswith("goodbye")
+
+
+def test_open_that_fails_says_why() -> None:
+    with pytest.raises(OpenFailed) as caught:
+        give(Cell(Shut()), "ok")
+    assert str(caught.value) == "step 'shut' cannot open: FileNotFoundError: weights.bin is not there"
+    assert 'raise FileNotFoundError("weights.bin is not there")' in caught.value.detail
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.detail) == (str(caught.value), caught.value.detail)
+
+
+def test_open_that_dies_says_how() -> None:
+    shut = Shut(Shut.settings_type(trace="exit"))
+    with pytest.raises(OpenFailed, match=r"step 'shut' died while opening \(exit code 3\)"):
+        give(Cell(shut), "ok")
+
+
+def test_a_step_that_the_cell_cannot_import_says_so() -> None:
+    with pytest.raises(OpenFailed, match="cannot open: ImportError: only in one process"):
+        give(Cell(Unloadable()), "ok")
+
+
+def test_a_step_of_the_script_itself_is_refused() -> None:
+    class Local(Take):
+        __module__ = "__main__"
+
+    with pytest.raises(OpenFailed, match="step 'take' is defined in the script itself: move it to a module"):
+        give(Cell(Local()), "ok")
+
+
+def test_a_death_leaves_media_as_they_were(tmp_path: Path) -> None:
+    tar = MediaTar("part.tar", str(tmp_path / "part.tar"))
+    cell = Cell(Film())
+    good = Source(id="a", uri="ok", bytes=1000)
+    cell.run([good], 20, GB, tar, "")
+    size = tar.size
+    with pytest.raises(Died):
+        cell.run([Source(id="b", uri="exit", bytes=100_000)], 20, GB, tar, "")
+    assert tar.size == size
+    cell.close()
+
+
+def test_deaths_leave_no_process_zombie_or_file() -> None:
+    cell = Cell(Take())
+    give(cell, "ok")
+    cell.close()
+    me = psutil.Process()
+    files, children = me.num_fds(), len(me.children(recursive=True))
+    for deed in ("exit", "leave child", "raise", "crash") * 2:
+        with pytest.raises((Died, Raised)):
+            give(cell, deed)
+    cell.close()
+    cell.close()
+    assert (me.num_fds(), len(me.children(recursive=True))) == (files, children)
+
+
+@pytest.mark.parametrize("deed", ["hang", "hang locked", "leave child and hang"])
+def test_a_cell_dies_with_its_worker(tmp_path: Path, deed: str) -> None:
+    code = f"""
+import os
+from manifests.records import Source
+from pipeline.cell import Cell
+from tests.toys import Take
+cell = Cell(Take())
+cell._start()
+print(cell.process.pid, flush=True)
+cell.run([Source(id="a", uri={deed!r}, bytes=1)], 3600, 1e9, None, "")
+"""
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True)
+    assert worker.stdout is not None
+    cell = psutil.Process(int(worker.stdout.readline()))
+    time.sleep(0.3)
+    family = [cell, *cell.children(recursive=True)]
+    worker.kill()
+    worker.wait()
+    worker.stdout.close()
+    assert all(gone(process.pid) for process in family)
+
+
+def test_ctrl_c_ends_worker_and_cell(tmp_path: Path) -> None:
+    command = toys.command(tmp_path, "inline")
+    worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True)
+    while not (tmp_path / "trace").exists() and worker.poll() is None:
+        time.sleep(0.05)
+    cell = psutil.Process(worker.pid).children()[0]
+    worker.send_signal(signal.SIGINT)
+    _, said = worker.communicate(timeout=10)
+    assert worker.returncode != 0
+    assert said.strip().endswith("KeyboardInterrupt")
+    assert gone(cell.pid)
+
+
+def test_files_of_the_users_folder_are_not_taken_for_pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "random.py").write_text("raise RuntimeError('not mine')")
+    monkeypatch.chdir(tmp_path)
+    cell = Cell(Take())
+    assert give(cell, "ok")
+    cell.close()
+
+
+def test_a_cell_starts_light() -> None:
+    """Each death costs a start: what steps need, they import in `open` and `run`."""
+    heavy = ("av", "duckdb", "ffmpeg", "pandas", "ray", "rich", "torch", "transformers", "yaml")
+    code = "import sys, pipeline.cell; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True, check=True)
+    assert set(loaded.stdout.split()).isdisjoint(heavy)
+
+
+def test_reasons_stay_short() -> None:
+    reason = cells.one_line(ValueError("word " * 1000))
+    assert len(reason) == cells.REASON
+    assert cells.one_line(ValueError()) == "ValueError"
+    assert cells.one_line(OlaError("a  clear\nword")) == "a clear word"

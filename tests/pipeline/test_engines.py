@@ -1,0 +1,88 @@
+"""Engines: what stops a run stops it at once, with its own words, on both of them."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.engines import Carried, Inline, LanePlan, OnRay, original, ours
+from pipeline.errors import ConfigError, OpenFailed, RunError
+from pipeline.run import lanes, pending
+from tests import toys
+from tests.test_project import ROOT
+from tests.toys import BadLane, Shut, Take
+
+
+@pytest.fixture(autouse=True)
+def cpus_back() -> Iterator[None]:
+    """A Ray Data graph that failed is a cycle of references, and holds its actors' CPUs until it is collected."""
+    yield
+    gc.collect()
+
+
+def test_a_step_that_cannot_open_ends_the_run_at_once(tmp_path: Path, engine: Inline | OnRay) -> None:
+    plan, parts = toys.planned(tmp_path, [Shut()], ["ok"] * 200, per_part=2)
+    began = time.monotonic()
+    with pytest.raises(OpenFailed) as caught:
+        toys.apply(plan, parts, engine)
+    assert time.monotonic() - began < 20
+    assert str(caught.value) == "step 'shut' cannot open: FileNotFoundError: weights.bin is not there"
+    assert 'raise FileNotFoundError("weights.bin is not there")' in caught.value.detail
+    assert plan.steps[0].manifest.committed() == {}
+
+
+def test_what_breaks_a_worker_ends_the_run(ray_here: None) -> None:
+    with pytest.raises(RunError) as caught:
+        OnRay().map([LanePlan(BadLane)], [0, 1])
+    assert str(caught.value) in {f"a worker failed: RuntimeError: no room for {n}" for n in (0, 1)}
+    assert "in __call__" in caught.value.__notes__[0]
+
+
+def test_steps_that_ask_for_the_same_share_a_lane(tmp_path: Path) -> None:
+    plan, _ = toys.planned(tmp_path, [Take(), toys.Crack(), toys.Polish()], ["ok"], per_part=1)
+    assert [(lane.cpus, lane.gpus) for lane in lanes(plan.steps, isolate=True)] == [(1.0, 0.0), (0.5, 0.0)]
+
+
+def test_only_what_is_not_done_is_taken_up(tmp_path: Path) -> None:
+    plan, parts = toys.planned(tmp_path, [Take(), toys.Crack()], ["ok"] * 4, per_part=1)
+    assert pending(plan.steps, parts) == [0, 1, 2, 3]
+    assert pending(plan.steps[1:], parts) == []
+    Inline().map(lanes(plan.steps, isolate=False), [1])
+    Inline().map(lanes(plan.steps[:1], isolate=False), [2])
+    assert pending(plan.steps, parts) == [0, 2, 3]
+    assert pending(plan.steps[1:], parts) == [2]
+
+
+def test_inline_imports_no_ray(tmp_path: Path) -> None:
+    code = "import sys, tests.toys; tests.toys.main(sys.argv[1], 'inline', 'film'); assert 'ray' not in sys.modules"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_ray_is_left_as_it_was_found(ray_here: None) -> None:
+    import ray
+
+    engine = OnRay()
+    engine.map([LanePlan(BadLane)], [])
+    engine._connect()
+    engine.close()
+    assert ray.is_initialized()
+    assert logging.getLogger("ray.data").handlers
+
+
+def test_errors_of_ours_are_found_inside_others() -> None:
+    error = ConfigError("wrong")
+    wrapped = RuntimeError("outside")
+    wrapped.__cause__ = pickle.loads(pickle.dumps(Carried(error)))
+    assert str(original(wrapped)) == "wrong"
+    assert isinstance(original(wrapped), ConfigError)
+    assert ours(error) is error
+    assert str(original(ValueError("first\nlast"))) == "a worker failed: ValueError: last"

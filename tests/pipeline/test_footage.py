@@ -1,0 +1,396 @@
+"""Frames and sound of small videos of every kind: the right ones, at the right times, upright, whoever decodes them."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from manifests.records import Video
+from pipeline.media import decord_reader
+from pipeline.media.footage import Cut, Shot, index_of, read_frames, shots, stamps_of, start_of
+from pipeline.media.index import PictureIndex
+from pipeline.media.picture import Painter
+from pipeline.media.safety import ffmpeg_exe, open_container
+from pipeline.media.sound import RATE, Tape
+from tests.media import AAC, X264, beeps, made, number_of, numbered, onset, pixels, video_of
+
+FRAMES = 100
+H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "12", "-preset", "medium", "-g", "25", "-bf", "3")
+OPEN = (*H264, "-x264-params", "open-gop=1:b-pyramid=normal")
+HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-crf", "12", "-x265-params")
+HEVC_OPEN = (*HEVC, "log-level=none:keyint=25:open-gop=1:bframes=3")
+VP9 = ("-c:v", "libvpx-vp9", "-crf", "20", "-b:v", "0", "-deadline", "realtime", "-cpu-used", "8")
+AV1 = ("-c:v", "libsvtav1", "-preset", "12", "-crf", "20")
+MPEG4 = ("-c:v", "mpeg4", "-q:v", "2", "-bf", "2", "-g", "25")
+MPEG2 = ("-c:v", "mpeg2video", "-q:v", "2", "-bf", "2", "-g", "12")
+SLOWING = ",settb=1/90000,setpts='if(lt(N,50),N*3600,180000+(N-50)*9000)'"  # 25 frames a second, then 10
+
+KINDS: dict[str, Callable[[], Path]] = {
+    "h264": lambda: numbered("plain.mp4", FRAMES),
+    "h264 with b-frames": lambda: numbered("bframes.mp4", FRAMES, codec=H264),
+    "h264 with open groups": lambda: numbered("open.mp4", FRAMES, codec=OPEN),
+    "mkv": lambda: numbered("h264.mkv", FRAMES, codec=H264),
+    "hevc with open groups": lambda: numbered("hevc.mp4", FRAMES, codec=HEVC_OPEN),
+    "vp9": lambda: numbered("vp9.webm", FRAMES, "-c:a", "libopus", codec=VP9),
+    "av1": lambda: numbered("av1.mp4", FRAMES, codec=AV1),
+    "mpeg4 in avi": lambda: numbered("mpeg4.avi", FRAMES, "-c:a", "libmp3lame", codec=MPEG4),
+    "h264 in avi": lambda: numbered("h264.avi", FRAMES, "-c:a", "libmp3lame", codec=H264),
+    "mpeg-ts": lambda: numbered("late.ts", FRAMES, codec=H264),
+    "mpeg-ps": lambda: numbered("mpeg2.mpg", FRAMES, "-c:a", "mp2", codec=MPEG2),
+    "flv": lambda: numbered("h264.flv", FRAMES, "-ar", "44100", codec=H264),
+    "raw h264": lambda: numbered("raw.h264", FRAMES, sound=False, codec=H264),
+    "mjpeg": lambda: numbered("mjpeg.mov", FRAMES, sound=False, codec=("-c:v", "mjpeg", "-q:v", "3")),
+    "variable rate": lambda: numbered(
+        "vfr.mp4",
+        FRAMES,
+        *("-fps_mode", "passthrough", "-enc_time_base", "1/90000"),
+        sound=False,
+        codec=H264,
+        filters=SLOWING,
+    ),
+    "trimmed without encoding": lambda: made(
+        "trim.mp4", "-ss", "1.3", "-i", numbered("bframes.mp4", FRAMES, codec=H264), "-c", "copy"
+    ),
+}
+DECORDS = {"h264", "h264 with b-frames", "h264 with open groups", "mkv", "vp9", "mjpeg", "variable rate"}
+
+
+def everything(path: Path) -> list[Any]:
+    """All frames by PyAV alone, in the order they are shown."""
+    with open_container(str(path)) as container:
+        return list(container.decode(container.streams.video[0]))
+
+
+def rgb(frame: Any) -> NDArray[Any]:
+    return np.asarray(frame.to_ndarray(format="rgb24"))
+
+
+def cuts_of(video: Video) -> list[Cut]:
+    """Three cuts over the whole video; times that fall on frames, between them, and near the ends."""
+    end = round(video.duration * 1000)
+    return [
+        Cut(0, 1000, (0.1, 0.35, 0.5, 0.77)),
+        Cut(1000, 2000, (1.0, 1.11, 1.9)),
+        Cut(2000, end, (2.02, 2.5, end / 1000 - 0.1)),
+    ]
+
+
+def painter_of(video: Video) -> Painter:
+    return Painter(video.width, video.height, video.rotation, 90)
+
+
+def wanted(index: PictureIndex, cuts: Sequence[Cut], start: float) -> list[int]:
+    return [stamp for cut in cuts for stamp in stamps_of(index, cut, start)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_frame_is_the_one_shown_at_its_time(kind: str) -> None:
+    path = KINDS[kind]()
+    video = video_of(path)
+    first = number_of(rgb(everything(path)[0]))
+    cuts = cuts_of(video)
+    begins = begins_of(path, video)
+    assert video.frames == len(begins) == (FRAMES - first if kind.startswith("trimmed") else FRAMES)
+    for cut, shot in zip(cuts, shots(str(path), video, cuts, painter_of(video)), strict=True):
+        numbers = [number_of(pixels(jpeg)) - first for _, jpeg in shot.frames]
+        assert [ms for ms, _ in shot.frames] == [round(begins[n] * 1000) - cut.start_ms for n in numbers]
+        assert numbers == [shown_at(time, begins, cut.start_ms / 1000) for time in cut.times]
+
+
+def shown_at(time: float, begins: Sequence[float], start: float) -> int:
+    """Which frame is on screen at a time; a frame that begins before the clip is not its own."""
+    on_screen = sum(begin <= time + 1e-6 for begin in begins) - 1
+    return max(on_screen, sum(begin < start - 1e-6 for begin in begins))
+
+
+def begins_of(path: Path, video: Video) -> list[float]:
+    """When the n-th frame is shown, on the video's clock."""
+    with open_container(str(path)) as container:
+        start = start_of(container)
+    index = index_of(str(path), video.picture)
+    return [float(stamp) * index.tick - start for stamp in index.shown]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("h264 in avi", "raw h264")])
+def test_selective_decoding_gives_the_pixels_of_full_decoding(kind: str) -> None:
+    path = KINDS[kind]()
+    video = video_of(path)
+    index = index_of(str(path), video.picture)
+    with open_container(str(path)) as container:
+        stamps = wanted(index, cuts_of(video), start_of(container))
+    full = {frame.pts: frame for frame in everything(path)}
+    found = list(read_frames(str(path), video.picture, index, stamps))
+    assert [stamp for stamp, _ in found] == stamps
+    for stamp, frame in found:
+        np.testing.assert_array_equal(rgb(frame), rgb(full[stamp]))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "rotated"])
+def test_decord_gives_the_same_frames_and_sound(kind: str) -> None:
+    path = turned("-90") if kind == "rotated" else KINDS[kind]()
+    video = video_of(path)
+    cuts = [Cut(0, 900, (0.2, 0.5))] if kind == "rotated" else cuts_of(video)
+    index = index_of(str(path), video.picture)
+    assert (decord_reader.open_reader(str(path), video, index) is not None) == (kind in DECORDS | {"rotated"})
+    ours = list(shots(str(path), video, cuts, painter_of(video)))
+    theirs = list(decord_reader.shots(str(path), video, cuts, painter_of(video)))
+    assert [[ms for ms, _ in shot.frames] for shot in ours] == [[ms for ms, _ in shot.frames] for shot in theirs]
+    assert [shot.pcm for shot in ours] == [shot.pcm for shot in theirs]
+    for one, other in zip(jpegs_of(ours), jpegs_of(theirs), strict=True):
+        assert np.abs(one.astype(int) - other).mean() < 3
+
+
+def test_decord_is_not_asked_for_the_last_frames_of_a_file_with_b_frames() -> None:
+    path = KINDS["h264 with open groups"]()
+    video = video_of(path)
+    (shot,) = decord_reader.shots(str(path), video, [Cut(3000, 4000, (3.01, 3.97))], painter_of(video))
+    assert [number_of(pixels(jpeg)) for _, jpeg in shot.frames] == [75, 99]
+
+
+def jpegs_of(made_of: Sequence[Shot]) -> list[NDArray[Any]]:
+    return [pixels(jpeg) for shot in made_of for _, jpeg in shot.frames]
+
+
+CORNERS = (
+    "color=black:s={size}:r=25:d=1,format=rgb24,geq=r='if(lt(X,W/2)*lt(Y,H/2),255,0)'"
+    ":g='if(gte(X,W/2)*lt(Y,H/2),255,0)':b='if(lt(X,W/2)*gte(Y,H/2),255,0)'"
+)
+RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
+
+
+def corners(name: str = "corners.mp4", *options: str, size: str = "160x120", filters: str = "") -> Path:
+    """Red, green, blue and black quarters, in reading order."""
+    codec = options or X264
+    return made(name, "-f", "lavfi", "-i", CORNERS.format(size=size) + filters, *codec)
+
+
+def turned(degrees: str, source: Path | None = None, name: str = "turned.mp4") -> Path:
+    return made(name, "-display_rotation", degrees, "-i", source or corners(), "-c", "copy")
+
+
+def quarters(picture: NDArray[Any]) -> list[tuple[int, ...]]:
+    """Colours in the middles of the quarters, in reading order, rounded to 0 or 255."""
+    height, width = picture.shape[:2]
+    middles = [(y, x) for y in (height // 4, 3 * height // 4) for x in (width // 4, 3 * width // 4)]
+    return [tuple(255 * int(value > 127) for value in picture[place]) for place in middles]
+
+
+def one_picture(path: Path) -> tuple[Video, NDArray[Any]]:
+    video = video_of(path)
+    (shot,) = shots(str(path), video, [Cut(0, 900, (0.5,))], painter_of(video))
+    return video, pixels(shot.frames[0][1])
+
+
+def as_ffmpeg_shows(path: Path, width: int, height: int) -> NDArray[Any]:
+    command = [ffmpeg_exe(), "-v", "error", "-ss", "0.5", "-i", str(path), "-frames:v", "1"]
+    command += ["-vf", f"scale={width}:{height}:flags=bicubic,setsar=1", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    raw = subprocess.run(command, capture_output=True, check=True).stdout
+    return np.frombuffer(raw, dtype=np.uint8).reshape(height, width, 3)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "rotation", "expected"),
+    [
+        ("0", 0, [RED, GREEN, BLUE, BLACK]),
+        ("-90", 90, [BLUE, RED, BLACK, GREEN]),
+        ("180", 180, [BLACK, BLUE, GREEN, RED]),
+        ("90", 270, [GREEN, BLACK, RED, BLUE]),
+    ],
+)
+@pytest.mark.parametrize("name", ["turned.mp4", "turned.mkv"])
+def test_pictures_are_upright(degrees: str, rotation: int, expected: list[tuple[int, ...]], name: str) -> None:
+    path = turned(degrees, name=name)
+    video, picture = one_picture(path)
+    assert video.rotation == rotation
+    assert (video.width, video.height) == ((120, 160) if rotation in (90, 270) else (160, 120))
+    assert quarters(picture) == expected
+    height, width = picture.shape[:2]
+    assert np.abs(picture.astype(int) - as_ffmpeg_shows(path, width, height)).mean() < 2
+
+
+FFV1 = ("-c:v", "ffv1", "-pix_fmt")
+LOOKS: dict[str, tuple[Callable[[], Path], tuple[int, int]]] = {
+    "wide pixels": (lambda: corners("sar.mp4", filters=",setsar=16/9"), (284, 120)),
+    "wide pixels, turned": (lambda: turned("90", corners("sar.mp4", filters=",setsar=16/9")), (120, 284)),
+    "odd size": (lambda: corners("odd.mkv", *FFV1, "yuv444p", size="161x121"), (161, 121)),
+    "rgb": (lambda: corners("rgb.mkv", *FFV1, "bgr0"), (160, 120)),
+    "ten bits": (lambda: corners("ten.mp4", *HEVC, "log-level=none", "-pix_fmt", "yuv420p10le"), (160, 120)),
+    "full range": (
+        lambda: corners("full.mp4", *X264, "-color_range", "pc", filters=",scale=out_range=pc"),
+        (160, 120),
+    ),
+    "bt.709": (
+        lambda: corners("hd.mp4", *X264, "-colorspace", "bt709", filters=",scale=out_color_matrix=bt709"),
+        (160, 120),
+    ),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_pictures_look_as_a_player_shows_them(look: str) -> None:
+    make, size = LOOKS[look]
+    video, picture = one_picture(make())
+    assert (video.width, video.height) == size
+    height, width = picture.shape[:2]
+    assert width % 32 == height % 32 == 0
+    assert np.abs(picture.astype(int) - as_ffmpeg_shows(make(), width, height)).mean() < 2
+
+
+def test_a_size_that_changes_midway_is_brought_to_one() -> None:
+    small, large = (numbered(f"{size}.ts", 50, size=size, sound=False) for size in ("160x120", "320x240"))
+    first = made("first.ts", "-i", small, "-c", "copy", "-muxdelay", "0")
+    then = made("then.ts", "-i", large, "-c", "copy", "-muxdelay", "0", "-output_ts_offset", "2")
+    path = first.with_name("joined.ts")
+    path.write_bytes(first.read_bytes() + then.read_bytes())
+    video = video_of(path)
+    taken = list(shots(str(path), video, [Cut(0, 2000, (0.5, 1.5)), Cut(2000, 4000, (2.5, 3.5))], painter_of(video)))
+    assert {picture.shape for picture in jpegs_of(taken)} == {(224, 320, 3)}
+    assert [number_of(picture) for picture in jpegs_of(taken)] == pytest.approx([12, 37, 12, 37], abs=1)
+
+
+FILM = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=9")
+CENTRE = "aevalsrc='0|0|0.9*cos(2*PI*1000*t)*between(t,4,4.1)|0|0|0':s=48000:c=5.1:d=9"
+BEEP = 4.0
+
+
+def heard(name: str, sound: str = f"{beeps(BEEP)}:d=9", *options: str | Path, before: tuple[str, ...] = ()) -> Path:
+    codecs = options or (*X264, *AAC)
+    return made(name, *FILM, *before, "-f", "lavfi", "-i", sound, *codecs)
+
+
+SOUNDS: dict[str, Callable[[], Path]] = {
+    "aac": lambda: heard("aac.mp4"),
+    "aac at 44.1 kHz": lambda: heard("cd.mp4", f"{beeps(BEEP, rate=44100)}:d=9"),
+    "opus": lambda: heard("opus.webm", f"{beeps(BEEP)}:d=9", *VP9, "-c:a", "libopus"),
+    "flac at 96 kHz": lambda: heard("flac.mkv", f"{beeps(BEEP, rate=96000)}:d=9", *X264, "-c:a", "flac"),
+    "pcm at 8 kHz": lambda: heard("pcm.mov", f"{beeps(BEEP, rate=8000)}:d=9", *X264, "-c:a", "pcm_s16le"),
+    "mp3": lambda: heard("mp3.mp4", f"{beeps(BEEP)}:d=9", *X264, "-c:a", "libmp3lame"),
+    "5.1, in the centre": lambda: heard("surround.mp4", CENTRE),
+    "begins late": lambda: heard("late.mp4", f"{beeps(1.0)}:d=3", before=("-itsoffset", "3")),
+    "begins late, mkv": lambda: heard("late.mkv", f"{beeps(1.0)}:d=3", before=("-itsoffset", "3")),
+    "has a hole": lambda: heard(
+        "hole.mkv", f"{beeps(BEEP)}:d=9,aselect='not(between(t,1,3.5))'", *X264, "-c:a", "pcm_s16le"
+    ),
+    "mpeg-ts": lambda: heard("heard.ts"),
+    "marked as default": lambda: heard(
+        "tracks.mkv",
+        f"{beeps(BEEP)}:d=9",
+        *X264,
+        *AAC,
+        *("-map", "0", "-map", "1", "-map", "2", "-disposition:a:0", "0", "-disposition:a:1", "default"),
+        *("-metadata:s:a:1", "language=deu"),
+        before=("-f", "lavfi", "-i", f"{beeps(1.0)}:d=9"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SOUNDS)
+def test_a_beep_stands_at_its_time_in_the_sound_of_its_clip(kind: str) -> None:
+    path = SOUNDS[kind]()
+    video = video_of(path)
+    end = round(video.duration * 1000)
+    cuts = [Cut(0, 3000, (1.0,)), Cut(3000, 3950, (3.5,)), Cut(3950, 6000, (5.0,)), Cut(6000, end, (7.0,))]
+    found = []
+    for cut, shot in zip(cuts, shots(str(path), video, cuts, painter_of(video)), strict=True):
+        assert shot.pcm is not None
+        assert len(shot.pcm) == 32 * (cut.end_ms - cut.start_ms)
+        at = onset(np.frombuffer(shot.pcm, dtype="<i2"))
+        found.append(None if at is None else at + cut.start_ms / 1000)
+    # the picture of the same moment is the clock: mpeg-ts starts it with the sound's lead-in of 21 ms
+    assert found == [None, None, pytest.approx(BEEP + begins_of(path, video)[0], abs=0.005), None]
+
+
+def test_a_sound_that_ends_early_is_silence_from_there_and_holds_no_clip_back() -> None:
+    path = heard("early.mp4", f"{beeps(1.0)}:d=2")
+    video = video_of(path)
+    cuts = [Cut(n * 1000, n * 1000 + 1000, (n + 0.5,)) for n in range(9)]
+    sounds = [np.frombuffer(shot.pcm or b"", dtype="<i2") for shot in shots(str(path), video, cuts, painter_of(video))]
+    assert [onset(sound) for sound in sounds] == [None, pytest.approx(0, abs=0.005), *[None] * 7]
+    assert all(len(sound) == 16000 for sound in sounds)
+
+
+def test_a_video_without_sound_has_none() -> None:
+    path = numbered("mute.mp4", 50, sound=False)
+    video = video_of(path)
+    (shot,) = shots(str(path), video, [Cut(0, 2000, (1.0,))], painter_of(video))
+    assert (video.sound, shot.pcm) == (None, None)
+
+
+def test_a_clip_taken_alone_is_the_clip_taken_with_others() -> None:
+    path = KINDS["h264 with b-frames"]()
+    video = video_of(path)
+    together = list(shots(str(path), video, cuts_of(video), painter_of(video)))
+    alone = [next(iter(shots(str(path), video, [cut], painter_of(video)))) for cut in cuts_of(video)]
+    assert alone == together
+
+
+def damaged() -> Path:
+    """A video with six frames overwritten in the middle."""
+    path = KINDS["h264 with b-frames"]()
+    data, dice = bytearray(path.read_bytes()), random.Random(3)
+    with open_container(str(path)) as container:
+        places = [(p.pos, p.size) for p in container.demux(container.streams.video[0]) if p.size]
+    for number in (30, 31, 32, 40, 55, 60):
+        start, size = places[number]
+        for n in range(start + 10, start + size, 3):
+            data[n] = dice.randrange(256)
+    other = path.with_name("damaged.mp4")
+    other.write_bytes(data)
+    return other
+
+
+@pytest.mark.parametrize("reader", [shots, decord_reader.shots])
+def test_damage_costs_the_frames_up_to_the_next_key_frame_and_lets_no_wrong_one_through(
+    reader: Callable[..., Iterator[Shot]],
+) -> None:
+    path = damaged()
+    video = video_of(path)
+    every = Cut(0, 4000, tuple(n / 25 + 0.01 for n in range(FRAMES)))
+    (shot,) = reader(str(path), video, [every], painter_of(video))
+    assert 60 < len(shot.frames) < FRAMES
+    assert [number_of(pixels(jpeg)) for _, jpeg in shot.frames] == [round(ms / 40) for ms, _ in shot.frames]
+
+
+def tone(second: float) -> Any:
+    """A second of sound that says it begins at that time."""
+    import av
+
+    frame = av.AudioFrame.from_ndarray(np.full((1, RATE), 9, dtype=np.int16), format="s16", layout="mono")
+    frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), round(second * RATE)
+    return frame
+
+
+def heard_at(*seconds: float, first: int, last: int) -> Tape:
+    tape = Tape(first, last)
+    for second in seconds:
+        tape.add(tone(second), 0.0)
+    tape.flush()
+    return tape
+
+
+def test_a_hole_of_a_day_is_silence_and_takes_no_memory() -> None:
+    day = 86400
+    tape = heard_at(0, day, first=0, last=(day + 1) * RATE)
+    assert sum(len(piece) for _, piece in tape.pieces) == 4 * RATE
+    assert tape.cut(0, 2 * RATE) == b"\x09\0" * RATE + bytes(2 * RATE)
+    assert tape.cut(day * RATE, (day + 1) * RATE) == b"\x09\0" * RATE
+
+
+def test_only_what_is_asked_for_is_held() -> None:
+    tape = heard_at(0, 1, 2, 3, first=RATE, last=2 * RATE)
+    assert sum(len(piece) for _, piece in tape.pieces) == 2 * RATE
+    assert tape.cut(RATE, 2 * RATE) == b"\x09\0" * RATE
+    assert tape.pieces == []
+
+
+def test_a_clock_that_goes_back_overwrites() -> None:
+    tape = heard_at(0, 1, 0.5, first=0, last=3 * RATE)
+    assert tape.cut(0, 2 * RATE) == b"\x09\0" * (RATE * 3 // 2) + bytes(RATE)

@@ -1,0 +1,161 @@
+"""The driver is killed, a node is lost: the run that follows ends with the same rows, and blames no innocent record.
+
+In: a chain of three toy steps in a process of its own, and SIGKILL at moments drawn from a fixed seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from manifests.ledger import Manifest
+from pipeline.plan import plan
+from tests import toys
+from tests.test_project import ROOT
+
+CHAIN = ("take", "crack", "polish")
+MARK = "OLA_TEST_OF"  # in the environment of all that a test starts
+
+
+def start(root: Path, engine: str, *names: str) -> subprocess.Popen[str]:
+    """Start the driver, and wait until it begins to work."""
+    driver = subprocess.Popen(
+        toys.command(root, engine, *names),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=ROOT,
+        env={**os.environ, MARK: str(root)},
+        text=True,
+    )
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == "ready\n"
+    return driver
+
+
+def finish(driver: subprocess.Popen[str]) -> str:
+    """What a driver says that is let alone until it ends."""
+    said, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 0, said
+    return said
+
+
+def kill(driver: subprocess.Popen[str]) -> None:
+    driver.kill()
+    driver.communicate()
+
+
+def marked(root: Path) -> list[psutil.Process]:
+    """What was started for the test at `root` and still lives."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == str(root) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def survivors(root: Path, within: float = 10.0) -> list[Sequence[str]]:
+    """Command lines of what does not end in time."""
+    end = time.monotonic() + within
+    while (left := marked(root)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return [process.cmdline() for process in left]
+
+
+def manifests(root: Path, names: Sequence[str] = CHAIN) -> list[Manifest]:
+    settings = toys.Traced(trace=f"{root}/trace", pause=0.01)
+    return [planned.manifest for planned in plan(str(root), [toys.STEPS[name](settings) for name in names]).steps]
+
+
+def check_chain(root: Path, kills: int) -> None:
+    """All 60 sources but the bad one are through, and none ran twice but those in flight at a kill."""
+    taken, cracked, polished = manifests(root)
+    assert toys.failures(taken) == {"s0017": "killed its worker twice"}
+    assert [m.total().ok for m in (taken, cracked, polished)] == [59, 59, 177]
+    assert [m.total().failed for m in (taken, cracked, polished)] == [1, 0, 0]
+    assert len({o.input for o in toys.outcomes(polished)}) == 177
+    runs = toys.traced(root / "trace")
+    runs.pop("take s0017")
+    assert len(runs) == 59 + 59 + 177
+    assert sum(runs.values()) - len(runs) <= kills
+    assert not list(root.rglob("*.journal"))
+
+
+def test_a_driver_killed_again_and_again(tmp_path: Path) -> None:
+    moments = random.Random(7)
+    kills = 0
+    while True:
+        driver = start(tmp_path, "inline")
+        try:
+            driver.wait(moments.uniform(0.3, 1.0) if kills < 12 else 60)
+            break
+        except subprocess.TimeoutExpired:
+            kill(driver)
+            kills += 1
+    assert finish(driver) == ""
+    assert kills >= 10
+    check_chain(tmp_path, kills)
+    assert survivors(tmp_path) == []
+
+
+def test_a_driver_with_its_own_ray_killed_twice(tmp_path: Path) -> None:
+    moments = random.Random(3)
+    for _ in range(2):
+        before = sum(toys.traced(tmp_path / "trace").values())
+        driver = start(tmp_path, "ray")
+        while sum(toys.traced(tmp_path / "trace").values()) < before + 20 and driver.poll() is None:
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0.0, 0.5))
+        assert driver.poll() is None
+        kill(driver)
+    driver = start(tmp_path, "ray")
+    assert finish(driver) == ""  # a terminal shows our output, and nothing of Ray's
+    check_chain(tmp_path, 2 * len(CHAIN))  # up to one in flight of each step
+    assert survivors(tmp_path) == []
+
+
+def test_a_killed_part_of_media_is_made_anew(tmp_path: Path) -> None:
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    finish(start(calm, "inline", "film"))
+    driver = start(killed, "inline", "film")
+    while len(toys.traced(killed / "trace")) < 25 and driver.poll() is None:
+        time.sleep(0.01)
+    kill(driver)
+    assert list(killed.rglob("*.tar.draft*"))
+    finish(start(killed, "inline", "film"))
+    tars = [{path.name: path.read_bytes() for path in root.rglob("*.tar")} for root in (calm, killed)]
+    assert len(tars[0]) == 6
+    assert tars[0] == tars[1]
+    runs = toys.traced(killed / "trace")
+    assert {runs[f"film s{n:04d}"] for n in range(10)} == {1}
+    assert {runs[f"film s{n:04d}"] for n in range(20, 24)} == {2}
+
+
+def test_a_node_is_lost(tmp_path: Path) -> None:
+    code = "import sys, tests.toys; tests.toys.lose_a_node(*sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, MARK: str(tmp_path)},
+        timeout=150,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    lost = int(done.stdout.split("lost a node after ")[1].split()[0])
+    assert lost < 110
+    taken, cracked = manifests(tmp_path, CHAIN[:2])
+    assert toys.failures(taken) == {}
+    assert (taken.total().ok, cracked.total().ok) == (60, 60)
+    assert survivors(tmp_path) == []

@@ -1,0 +1,163 @@
+"""Input and root in an object store: the same shards as on disk, and nothing half-written is ever seen."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manifests import storage
+from tests.media import numbered, pattern
+from tests.runs import Said, ola, rows, shards_of, status, talking
+
+FAST = ("--set", "extract.frames.cap=4", "--set", "split.longest=4", "--set", "videos_per_part=2")
+
+
+@pytest.fixture(scope="module")
+def store_at() -> Iterator[str]:
+    """An S3 of our own on this machine, with the bucket `films`."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        client().create_bucket(Bucket="films")
+        storage._remote.cache_clear()  # it may know S3 by another endpoint
+        yield "s3://films"
+    storage._remote.cache_clear()
+    server.stop()
+
+
+def client() -> Any:
+    import boto3
+
+    return boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+
+
+def keys(prefix: str) -> dict[str, int]:
+    """Objects below a prefix, with their sizes."""
+    pages = client().get_paginator("list_objects_v2").paginate(Bucket="films", Prefix=prefix)
+    return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+
+
+def upload(folder: Path, prefix: str) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            client().upload_file(str(path), "films", f"{prefix}/{path.relative_to(folder)}")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory, store_at: str) -> Path:
+    folder = tmp_path_factory.mktemp("remote") / "videos"
+    talking(folder, "one", numbered("plain.mp4", 100), 4)
+    talking(folder / "sub folder", "two", pattern("two.mp4", 4.4), 4)
+    shutil.copy(folder / "one.mp4", folder / "copy.mp4")
+    (folder / "bad?#.mp4").write_text("no video")
+    upload(folder, "in")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(videos: Path, store_at: str) -> Said:
+    return ola("run", f"{store_at}/in", "--root", f"{store_at}/out", *FAST)
+
+
+def digests(tars: dict[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(data).hexdigest() for name, data in tars.items()}
+
+
+def test_a_run_from_store_to_store(done: Said, store_at: str) -> None:
+    assert done.code == 0, done
+    assert "2 of 4 videos reached the shards" in done.out
+    steps = status(f"{store_at}/out")
+    assert (steps["ingest"]["ok"], steps["ingest"]["dropped"], steps["ingest"]["failed"]) == (2, 1, 1)
+    assert ola("check", f"{store_at}/out") == Said(0, "no fault\n", "")
+    assert "extract " in ola("why", f"{store_at}/out", f"{store_at}/in/sub folder/two.mp4").out
+    assert not [name for name in keys("out") if storage.DRAFT in name or name.endswith(".journal")]
+
+
+def test_a_second_run_writes_no_part_again(done: Said, store_at: str) -> None:
+    before = {e["Key"]: e["LastModified"] for e in client().list_objects_v2(Bucket="films", Prefix="out/")["Contents"]}
+    time.sleep(1.1)  # the store's clock counts in seconds
+    assert ola("run", "--root", f"{store_at}/out").code == 0
+    after = {e["Key"]: e["LastModified"] for e in client().list_objects_v2(Bucket="films", Prefix="out/")["Contents"]}
+    anew = {"out/run.yaml", "out/views.sql"}
+    assert {key: at for key, at in after.items() if key not in anew} == {
+        k: at for k, at in before.items() if k not in anew
+    }
+
+
+def test_shards_are_those_of_a_run_on_the_same_uris(done: Said, store_at: str, tmp_path: Path) -> None:
+    """Provenance names the input, so the input is the same and only the root differs."""
+    assert ola("run", f"{store_at}/in", "--root", tmp_path / "out", *FAST).code == 0
+    local = {path.name: path.read_bytes() for path in shards_of(tmp_path / "out")}
+    remote = {
+        key.rsplit("/", 1)[1]: storage.read_bytes(f"s3://films/{key}")
+        for key in keys("out/shards")
+        if key.endswith(".tar")
+    }
+    assert digests(remote) == digests(local)
+    assert local
+
+
+def test_frames_and_sound_are_those_of_a_run_on_disk(done: Said, store_at: str, videos: Path, tmp_path: Path) -> None:
+    assert ola("run", videos, "--root", tmp_path / "out", *FAST).code == 0
+    query = "SELECT id, frame_bytes, frame_ms, sound.size FROM extract WHERE status = 'ok' ORDER BY id"
+    assert rows(tmp_path / "out", query) == rows(f"{store_at}/out", query)
+
+
+UPLOAD = """
+import sys
+from manifests import storage
+target = sys.argv[1]
+with storage.draft(target) as path:
+    with open(path, "wb") as file:
+        file.write(bytes(64 << 20))
+    print("ready", flush=True)
+"""
+
+
+def test_a_killed_upload_leaves_nothing_to_see(store_at: str, tmp_path: Path) -> None:
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", UPLOAD, f"{store_at}/killed/big.bin"]
+    for wait in (0.0, 0.02, 0.1):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(wait)
+            process.send_signal(signal.SIGKILL)
+        assert set(keys("killed").values()) <= {64 << 20}
+
+
+def test_a_block_that_raises_writes_nothing(store_at: str) -> None:
+    def broken() -> None:
+        with storage.draft(f"{store_at}/raised/x.bin") as path:
+            Path(path).write_bytes(b"half")
+            raise KeyError("on the way")
+
+    with pytest.raises(KeyError):
+        broken()
+    assert keys("raised") == {}
+
+
+def test_a_bucket_that_is_not_there_is_one_line(store_at: str, tmp_path: Path) -> None:
+    said = ola("run", "s3://nobody/in", "--root", tmp_path / "out")
+    assert said.code == 2, said
+    assert said.err.count("\n") == 1
+    assert "s3://nobody/in" in said.err

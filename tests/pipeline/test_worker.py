@@ -1,0 +1,266 @@
+"""No record takes another with it: each that dies, hangs, eats memory or raises is one `failed` row.
+
+In: toy steps over sources that misbehave. Out: rows, and how often each record ran.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from manifests.ledger import Counts
+from manifests.records import Source
+from pipeline.engines import Inline, OnRay
+from pipeline.run import _reopen, lanes
+from pipeline.step import batches
+from stages import ustar
+from tests import toys
+from tests.toys import Crack, Film, Polish, Reel, Take, Traced
+
+BAD = {
+    11: ("exit", "killed its worker twice"),
+    36: ("exit", "killed its worker twice"),
+    60: ("hang", "took longer than its limit of 3 s"),
+    110: ("hang locked", "took longer than its limit of 3 s"),
+    130: ("eat", "took more memory than its limit of 0.4 GB"),
+    190: ("raise", "ValueError: this one is bad"),
+}
+DEEDS = [BAD[n][0] if n in BAD else "ok" for n in range(200)]
+
+
+def reasons(bad: dict[int, tuple[str, str]]) -> dict[str, str]:
+    return {f"s{n:04d}": reason for n, (_, reason) in bad.items()}
+
+
+def runs(trace: Path, step: str = "take") -> Counter[str]:
+    """How often the step was given each input."""
+    return Counter({line.split()[1]: n for line, n in toys.traced(trace).items() if line.split()[0] == step})
+
+
+def test_the_bad_ones_fail_and_nobody_else(tmp_path: Path, engine: Inline | OnRay) -> None:
+    trace = tmp_path / "trace"
+    steps = [Take(Traced(trace=str(trace)))]
+    plan, parts = toys.planned(tmp_path, steps, DEEDS, per_part=25, seconds=3.0, memory_gb=0.4)
+    toys.apply(plan, parts, engine)
+    taken = plan.steps[0].manifest
+    assert toys.failures(taken) == reasons(BAD)
+    total = taken.total()
+    assert (total.inputs, total.ok, total.dropped, total.failed, total.outputs) == (200, 194, 0, 6, 194)
+    again = {name: n for name, n in runs(trace).items() if n != 1}
+    assert again == {"s0011": 2, "s0036": 2}  # a death may have been chance
+    assert len(runs(trace)) == 200
+    assert not list(tmp_path.rglob("*.journal"))
+    assert not list(tmp_path.rglob("*.draft*"))
+
+
+def test_details_say_how_it_died_and_where(tmp_path: Path) -> None:
+    deeds = ["exit", "crash", "odd signal", "leave", "raise"]
+    plan, parts = toys.planned(tmp_path, [Take()], deeds, per_part=5)
+    toys.apply(plan, parts, Inline())
+    found = {o.input: (o.reason, o.detail or "") for o in toys.outcomes(plan.steps[0].manifest)}
+    assert found["s0000"] == ("killed its worker twice", "exit code 3")
+    assert found["s0001"] == ("killed its worker twice", "signal SIGSEGV")
+    assert found["s0002"] == ("killed its worker twice", "signal 37")
+    assert found["s0003"] == ("killed its worker twice", "exit code 1\nno more")
+    assert "complain" in found["s0004"][1]
+
+
+def test_a_bad_record_does_not_take_its_batch_along(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    bad = {3: BAD[11], 12: BAD[190], 22: ("hang", "took longer than its limit of 1 s")}
+    deeds = [bad[n][0] if n in bad else "ok" for n in range(40)]
+    plan, parts = toys.planned(tmp_path, [Take(Traced(trace=str(trace)))], deeds, 20, batch=5, seconds=1.0)
+    toys.apply(plan, parts, Inline())
+    assert toys.failures(plan.steps[0].manifest) == reasons(bad)
+    assert plan.steps[0].manifest.total().ok == 37
+    beside = {name: n for name, n in runs(trace).items() if n > 1 and name not in reasons(bad)}
+    # those before it in its batch ran there and alone; those after it, alone
+    assert beside == dict.fromkeys(["s0000", "s0001", "s0002", "s0010", "s0011", "s0020", "s0021"], 2)
+
+
+def test_a_worker_that_vanishes_is_blamed_on_what_it_had_in_flight(tmp_path: Path, ray_here: None) -> None:
+    trace = tmp_path / "trace"
+    deeds = ["kill worker" if n in {4, 13} else "ok" for n in range(20)]
+    plan, parts = toys.planned(tmp_path, [Take(Traced(trace=str(trace)))], deeds, per_part=10)
+    toys.apply(plan, parts, OnRay())
+    twice = "killed its worker twice"
+    assert toys.failures(plan.steps[0].manifest) == {"s0004": twice, "s0013": twice}
+    assert runs(trace) == Counter({f"s{n:04d}": 2 if n in {4, 13} else 1 for n in range(20)})
+    assert not list(tmp_path.rglob("*.journal"))
+
+
+def test_a_batch_that_vanished_with_its_worker_runs_one_by_one(tmp_path: Path, ray_here: None) -> None:
+    deeds = ["kill worker" if n == 2 else "ok" for n in range(12)]
+    plan, parts = toys.planned(tmp_path, [Take()], deeds, per_part=12, batch=4)
+    toys.apply(plan, parts, OnRay())
+    assert toys.failures(plan.steps[0].manifest) == {"s0002": "killed its worker twice"}
+    assert plan.steps[0].manifest.total().ok == 11
+
+
+def test_an_answer_too_few_an_empty_one_and_a_drop(tmp_path: Path) -> None:
+    deeds = ["ok", "few", "nothing", "drop", "ok"]
+    plan, parts = toys.planned(tmp_path, [Take()], deeds, per_part=5, batch=5)
+    toys.apply(plan, parts, Inline())
+    found = {o.input: (o.status, o.reason) for o in toys.outcomes(plan.steps[0].manifest)}
+    assert found == {
+        "s0000": ("ok", None),
+        "s0001": ("failed", "step 'take' gave 0 answers for 1 inputs"),
+        "s0002": ("failed", "the step gave no answer"),
+        "s0003": ("dropped", "unwanted"),
+        "s0004": ("ok", None),
+    }
+
+
+def test_what_cannot_be_stored_fails_alone(tmp_path: Path) -> None:
+    deeds = ["ok", "give text for a number", "give a half", "give another type", "give bytes of a name", "ok"]
+    plan, parts = toys.planned(tmp_path, [Take()], deeds, per_part=6, batch=3)
+    toys.apply(plan, parts, Inline())
+    said = "step 'take' gave a Pebble that cannot be stored: "
+    assert toys.failures(plan.steps[0].manifest) == {
+        "s0001": said + "weight is '7', not int",
+        "s0002": said + "weight is 0.5, not int",
+        "s0003": said + "it is a Grain",
+        "s0004": said + "source is '\\udcff', not str",
+    }
+
+
+def test_a_record_made_twice_is_not_lost_in_silence(tmp_path: Path) -> None:
+    plan, parts = toys.planned(tmp_path, [Take()], ["ok", "give the first again", "ok"], per_part=3)
+    toys.apply(plan, parts, Inline())
+    assert toys.failures(plan.steps[0].manifest) == {"s0001": "made a record that is there already"}
+
+
+def test_errors_that_quote_any_bytes_become_rows(tmp_path: Path) -> None:
+    plan, parts = toys.planned(tmp_path, [Take()], ["quote bytes", "drop with bytes"], per_part=2)
+    toys.apply(plan, parts, Inline())
+    said = [o.reason for o in toys.outcomes(plan.steps[0].manifest)]
+    assert said == ["ValueError: cannot read \\udcff.mp4", "is \\udcff.mp4"]
+
+
+def test_a_chain_gives_the_same_rows_on_both_engines(tmp_path: Path, ray_here: None) -> None:
+    deeds = ["drop" if n % 7 == 3 else "ok" for n in range(30)]
+    tables = []
+    for name, engine in (("inline", Inline()), ("ray", OnRay())):
+        plan, parts = toys.planned(tmp_path / name, [Take(), Crack(), Polish()], deeds, per_part=4)
+        toys.apply(plan, parts, engine)
+        manifests = [planned.manifest for planned in plan.steps]
+        tables.append([m.read(part).drop_columns("seconds") for m in manifests for part in parts])
+        assert [m.total().ok for m in manifests] == [26, 26, 78]
+    assert tables[0] == tables[1]
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> dict[str, bytes]:
+    """The tar of an undisturbed run."""
+    plan, parts = toys.planned(tmp_path / "calm", [Film()], ["ok"] * 20, per_part=10)
+    toys.apply(plan, parts, Inline())
+    return tars(plan.steps[0].manifest.root)
+
+
+def tars(root: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(Path(root).rglob("*.tar"))}
+
+
+def test_a_record_that_dies_after_it_kept_bytes_leaves_no_trace(tmp_path: Path, engine: Inline | OnRay) -> None:
+    deeds = [{4: "exit", 7: "raise", 15: "hang"}.get(n, "ok") for n in range(20)]
+    plan, parts = toys.planned(tmp_path, [Film()], deeds, per_part=10, seconds=2.0)
+    toys.apply(plan, parts, engine)
+    manifest = plan.steps[0].manifest
+    assert set(toys.failures(manifest)) == {"s0004", "s0007", "s0015"}
+    kept = [reel for o in toys.outcomes(manifest) for reel in o.records if isinstance(reel, Reel)]
+    contents = tars(manifest.root)
+    names = [member.name for tar in contents.values() for member in ustar.members(memoryview(tar))]
+    assert names == [f"{reel.id}.{kind}" for reel in kept for kind in ("mjpg", "wav")]
+    for reel in kept:
+        for media, data in (
+            (reel.film, reel.id.encode() * (int(reel.id[1:]) % 7 + 1)),
+            (reel.sound, f"sound of {reel.id}".encode()),
+        ):
+            assert (tmp_path / media.uri).read_bytes()[media.offset : media.offset + media.size] == data
+
+
+def test_media_are_the_same_bytes_on_both_engines(tmp_path: Path, films: dict[str, bytes], ray_here: None) -> None:
+    plan, parts = toys.planned(tmp_path / "ray", [Film()], ["ok"] * 20, per_part=10)
+    toys.apply(plan, parts, OnRay())
+    assert tars(plan.root) == films
+
+
+def test_retry_runs_what_failed_and_nothing_else(tmp_path: Path) -> None:
+    trace, weights = tmp_path / "trace", tmp_path / "weights"
+    settings = Traced(trace=str(trace))
+    deeds = [f"need {weights}" if n in {3, 8} else "raise" if n == 4 else "ok" for n in range(20)]
+    plan, parts = toys.planned(tmp_path, [Take(settings), Crack(settings), Polish(settings)], deeds, per_part=5)
+    toys.apply(plan, parts, Inline())
+    assert set(toys.failures(plan.steps[0].manifest)) == {"s0003", "s0004", "s0008"}
+    trace.unlink()
+    weights.touch()
+    _reopen(plan, None)
+    toys.apply(plan, parts, Inline())
+    assert set(toys.failures(plan.steps[0].manifest)) == {"s0004"}
+    assert [planned.manifest.total().ok for planned in plan.steps] == [19, 19, 57]
+    pieces = [f"p-{name}-{n}" for name in ("s0003", "s0008") for n in range(3)]
+    again = [f"take {name}" for name in ("s0003", "s0004", "s0008")]
+    again += ["crack p-s0003", "crack p-s0008", *(f"polish {piece}" for piece in pieces)]
+    assert toys.traced(trace) == Counter(again)
+
+
+def test_retry_of_media_makes_the_part_anew(tmp_path: Path, films: dict[str, bytes]) -> None:
+    weights = tmp_path / "weights"
+    deeds = [f"need {weights}" if n == 3 else "ok" for n in range(20)]
+    plan, parts = toys.planned(tmp_path / "twice", [Film()], deeds, per_part=10)
+    toys.apply(plan, parts, Inline())
+    assert tars(plan.root) != films
+    weights.touch()
+    _reopen(plan, None)
+    toys.apply(plan, parts, Inline())
+    assert tars(plan.root) == films
+    assert plan.steps[0].manifest.total().ok == 20
+
+
+def test_what_a_redone_step_does_not_give_any_more_is_left_out(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.touch()
+    deeds = ["ok", f"need {weights}", "raise", "ok"]
+    plan, parts = toys.planned(tmp_path, [Film(), toys.Watch()], deeds, per_part=4)
+    toys.apply(plan, parts, Inline())
+    weights.unlink()
+    _reopen(plan, None)
+    toys.apply(plan, parts, Inline())
+    assert [p.manifest.total().ok for p in plan.steps] == [2, 2]
+
+
+def test_a_part_that_is_committed_is_not_touched(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    plan, parts = toys.planned(tmp_path, [Take(Traced(trace=str(trace)))], ["ok"] * 6, per_part=3)
+    toys.apply(plan, parts, Inline())
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    for _ in range(2):
+        Inline().map(lanes(plan.steps, isolate=True), parts)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")} == before
+    assert sum(toys.traced(trace).values()) == 6
+
+
+def test_isolate_false_runs_the_step_in_this_process(tmp_path: Path) -> None:
+    plan, parts = toys.planned(tmp_path, [Take(), Film()], ["ok", "drop", "few"], per_part=3, batch=2)
+    Inline().map(lanes(plan.steps, isolate=False), parts)
+    assert toys.failures(plan.steps[0].manifest) == {"s0002": "step 'take' gave 0 answers for 1 inputs"}
+    plan, parts = toys.planned(tmp_path / "raise", [Take()], ["raise"], per_part=1)
+    with pytest.raises(ValueError, match="this one is bad"):
+        Inline().map(lanes(plan.steps, isolate=False), parts)
+
+
+def test_neighbours_that_agree_share_a_batch() -> None:
+    sources = [Source(id=f"{n}", uri="x", bytes=size) for n, size in enumerate([1, 1, 2, 1, 3, 3, 3])]
+    step = toys.Together()
+    assert [[s.id for s in batch] for batch in batches(step, 2, sources)] == [["0", "1"], ["2"], ["3"], ["4", "5", "6"]]
+    assert [len(batch) for batch in batches(Take(), 3, sources)] == [3, 3, 1]
+
+
+def test_counts_add_up(tmp_path: Path) -> None:
+    plan, parts = toys.planned(tmp_path, [Take()], ["ok", "drop", "raise", "drop"], per_part=2)
+    toys.apply(plan, parts, Inline())
+    total = plan.steps[0].manifest.total()
+    total.seconds = 0.0
+    assert total == Counts(4, 1, 2, 1, 1, 0.0, {"unwanted": 2, "ValueError: this one is bad": 1})
