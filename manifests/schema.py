@@ -1,7 +1,7 @@
 """From record types to Arrow and back: the one place where dataclass fields become typed, nested columns.
 
-    table = to_table(Clip, outcomes)      # the ledger's columns first, then the record's
-    clips = from_rows(Clip, table.to_pylist())
+table = to_table(Clip, outcomes)      # the ledger's columns first, then the record's
+clips = from_rows(Clip, table.to_pylist())
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ def to_table(record: type, outcomes: Iterable[Outcome]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=manifest_schema(record))
 
 
-def records_table(record: type[R], records: Sequence[R]) -> pa.Table:
+def records_table(record: type, records: Sequence[Any]) -> pa.Table:
     """A plain table of records, without the ledger's columns."""
-    return pa.Table.from_pylist([asdict(typing.cast(Any, r)) for r in records], schema=record_schema(record))
+    return pa.Table.from_pylist([asdict(each) for each in records], schema=record_schema(record))
 
 
 @cache
@@ -100,5 +100,5 @@ def adapter(record: type) -> Any:
 def from_rows(record: type[R], rows: Iterable[Mapping[str, Any]]) -> list[R]:
     """Records of the rows; columns that are not the record's are left aside."""
     names = [f.name for f in fields(typing.cast(Any, record))]
-    validate = adapter(record).validate_python
+    validate = adapter(typing.cast(Any, record)).validate_python
     return [validate({name: row[name] for name in names}) for row in rows]

@@ -195,5 +195,3 @@ def fetch(uri: str, folder: str) -> str:
             shutil.copyfileobj(stream, sink, COPY_BYTES)
         os.replace(path + DRAFT, path)
     return path
-
-

@@ -1,7 +1,7 @@
 """DuckDB over the manifests: a view a step, in memory here and in `<root>/manifest.duckdb` for everybody else.
 
-    connection = connect(root, manifests)
-    connection.sql("SELECT status, count(*) FROM split GROUP BY ALL")
+connection = connect(root, manifests)
+connection.sql("SELECT status, count(*) FROM split GROUP BY ALL")
 """
 
 from __future__ import annotations

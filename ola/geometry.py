@@ -121,7 +121,5 @@ def _scaled(width: int, height: int, side: int) -> Size:
 
 def _rows(width: int, height: int) -> int:
     if width % CELL or height % CELL or width < 1 or height < 1:
-        raise ValueError(
-            f"{width}x{height} is no size Ola takes: both sides must be multiples of {CELL}; fit it first"
-        )
+        raise ValueError(f"{width}x{height} is no size Ola takes: both sides must be multiples of {CELL}; fit it first")
     return height // CELL * (width // CELL + 1)

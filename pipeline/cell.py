@@ -27,12 +27,13 @@ from typing import Any
 
 from manifests.ledger import misfit
 from manifests.records import Drop
-from pipeline.errors import Died, OlaError, OpenFailed, OverLimit, Raised, StepFault
+from pipeline.errors import BadMedia, Died, OlaError, OpenFailed, OverLimit, Raised, StepFault
 from pipeline.media.keep import MediaTar
 from pipeline.step import Step
 
 GLANCE = 0.1  # seconds between looks at a cell's memory: at 2 GB/s it gets 200 MB past its limit
 CENSUS = 10  # looks between searches for the cell's children: one reads all of /proc, some 5 ms
+ALIVE = ("alive",)
 GRACE = 5.0  # seconds for a process that has closed its pipe to end: the kernel takes apart GBs of memory in less
 STDERR_TAIL, STDERR_ROOM = 2000, 1 << 20  # bytes: shown of what a dead cell printed; kept of what a living one prints
 REASON = 300  # characters of a row's reason: the rest is in its detail
@@ -70,8 +71,8 @@ class Cell:
     def run(self, batch: Sequence[Any], seconds: float, memory: float, media: MediaTar | None, scratch: str) -> Any:
         """The step's answers for a batch.
 
-        seconds: wall clock; memory: bytes resident, children included; media: where the step keeps bytes, whose
-        `size` is moved on only when the batch ends well. Raises Raised, Died, OverLimit, or OpenFailed.
+        seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
+        included; media: where the step keeps bytes, whose `size` is moved on only when the batch ends well. Raises Raised, Died, OverLimit, or OpenFailed.
         """
         self._start()
         self._patience(seconds)
@@ -149,26 +150,32 @@ class Cell:
             self.pipe.send_bytes(pickle.dumps(message))
 
     def _answer(self, seconds: float, memory: float) -> Any:
-        assert self.process is not None
-        deadline = time.monotonic() + seconds
-        looks = 0
+        """The cell's message that is no sign of life: a sign makes the clock start anew."""
         try:
-            while not self.pipe.poll(GLANCE):
-                if self.process.poll() is not None and not self.pipe.poll():
-                    raise EOFError  # a child that it forked still holds the pipe
-                if time.monotonic() > deadline:
-                    raise self._over(seconds)
-                if self._memory(census=looks % CENSUS == 0) > memory:
-                    self.close()
-                    raise OverLimit(f"took more memory than its limit of {memory / 1e9:.1f} GB")
-                looks += 1
-            answer = self.pipe.recv()
+            while (answer := self._message(seconds, memory)) == ALIVE:
+                pass
         except (EOFError, ConnectionError):
             raise self._died() from None
         if os.lseek(self.stderr.fileno(), 0, os.SEEK_CUR) > STDERR_ROOM:  # the offset is the cell's own too
             os.ftruncate(self.stderr.fileno(), 0)
             os.lseek(self.stderr.fileno(), 0, os.SEEK_SET)
         return answer
+
+    def _message(self, seconds: float, memory: float) -> Any:
+        """The next message of the cell, if it comes within its limits. Raises OverLimit, or EOFError when it died."""
+        assert self.process is not None
+        deadline = time.monotonic() + seconds
+        looks = 0
+        while not self.pipe.poll(GLANCE):
+            if self.process.poll() is not None and not self.pipe.poll():
+                raise EOFError  # a child that it forked still holds the pipe
+            if time.monotonic() > deadline:
+                raise self._over(seconds)
+            if self._memory(census=looks % CENSUS == 0) > memory:
+                self.close()
+                raise OverLimit(f"took more memory than its limit of {memory / 1e9:.1f} GB")
+            looks += 1
+        return self.pipe.recv()
 
     def _over(self, seconds: float) -> OverLimit:
         self.close()
@@ -230,6 +237,7 @@ def serve(pipe: Connection) -> None:
         pipe.send(("failed", one_line(error), traceback.format_exc()))
         return
     pipe.send(("open",))
+    step.alive = lambda: pipe.send(ALIVE)
     while True:
         try:
             message = pipe.recv_bytes()
@@ -251,8 +259,8 @@ def answers_of(step: Step[Any, Any], batch: Sequence[Any]) -> list[Any]:
     answers = list(step.run(batch))
     if len(answers) != len(batch):
         raise StepFault(f"step '{step.name}' gave {len(answers)} answers for {len(batch)} inputs")
-    made = [answer if isinstance(answer, Drop) else list(answer) for answer in answers]
-    for record in (record for answer in made if not isinstance(answer, Drop) for record in answer):
+    made = [answer if isinstance(answer, Drop | BadMedia) else list(answer) for answer in answers]
+    for record in (record for answer in made if isinstance(answer, list) for record in answer):
         if (wrong := misfit(step.gives, record)) is not None:
             raise StepFault(f"step '{step.name}' gave a {step.gives.__name__} that cannot be stored: {wrong}")
     return made

@@ -16,9 +16,12 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import OlaError, RunError
+
+FOLDER = "ola-ray"  # of a Ray of our own, then its driver's process id
 
 
 class Lane(Protocol):
@@ -145,7 +148,8 @@ class OnRay:
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else of actors that it restarts, on the terminal
             if not self.address:
-                self.folder = tempfile.mkdtemp(prefix="ray-")
+                remove_folders()
+                self.folder = tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-")
                 quiet |= {"include_dashboard": False, "_temp_dir": self.folder}
             with hushed():  # it says that it has read the line above
                 ray.init(address=self.address or "local", **quiet)
@@ -158,6 +162,15 @@ class OnRay:
         for handler in logging.getLogger("ray.data").handlers:
             if isinstance(handler, logging.StreamHandler):
                 handler.setLevel(logging.CRITICAL)  # what it would say of errors comes as the error itself
+
+
+def remove_folders() -> None:
+    """Delete what killed runs left of their Rays: logs and sockets, some MB each."""
+    import psutil
+
+    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-*"):
+        if not psutil.pid_exists(int(path.name.split("-")[2])):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -190,8 +203,9 @@ def _graph(lanes: Sequence[LanePlan], numbers: Sequence[int], size: int) -> Any:
 
     rows: Any = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
     for lane in lanes:
-        # one number at an actor at a time: a second one waiting there would leave others idle at the end
-        pool = ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
+        # a second number that waits at an actor saves it the 0.1 s until Ray Data hands out the next one; where there
+        # are few, it would leave others idle at the end
+        pool = ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2 if len(numbers) > 8 * size else 1)
         rows = rows.map(
             LaneActor, fn_constructor_args=(lane.make,), compute=pool, num_cpus=lane.cpus, num_gpus=lane.gpus
         )

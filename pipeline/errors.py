@@ -1,14 +1,14 @@
 """What can go wrong, as one tree. The library raises these; the command line prints their one line.
 
-    OlaError
-    ├── ConfigError       a setting, a plan or an input list is wrong: nothing has run
-    ├── RunError          the run cannot go on (a step's weights are missing, somebody else works on this root)
-    │   └── OpenFailed    a step's `open()` raised; carries the original traceback
-    ├── BadMedia          this file cannot be used: becomes a `failed` row with this reason
-    └── StepFault         a step did not answer for its batch; the worker turns it into rows
-        ├── Raised        it raised
-        ├── Died          its process died
-        └── OverLimit     it took longer or more memory than its limit, and was killed
+OlaError
+├── ConfigError       a setting, a plan or an input list is wrong: nothing has run
+├── RunError          the run cannot go on (a step's weights are missing, somebody else works on this root)
+│   └── OpenFailed    a step's `open()` raised; carries the original traceback
+├── BadMedia          this file cannot be used: becomes a `failed` row with this reason
+└── StepFault         a step did not answer for its batch; the worker turns it into rows
+    ├── Raised        it raised
+    ├── Died          its process died
+    └── OverLimit     it took longer or more memory than its limit, and was killed
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ the others are looked up for it. What a step needs before it follows from that, 
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
 from itertools import groupby
 from typing import Any, ClassVar, Generic, TypeVar
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from manifests.records import Drop
 from manifests.schema import hints
+from pipeline.errors import BadMedia
 from pipeline.media.keep import MediaTar
 
 In = TypeVar("In")
@@ -38,7 +39,7 @@ class Settings(BaseModel):
 class Resources(BaseModel):
     """What a step may use: decides how fast and how safely it runs, never what comes out.
 
-    seconds: wall-clock limit of one record, to which the step's `allowance` for its size is added.
+    seconds: wall-clock limit of a batch, to which the step's `allowance` for the size of its records is added.
     memory_gb: limit on the resident memory of the step's process and its children.
     """
 
@@ -47,7 +48,7 @@ class Resources(BaseModel):
     cpus: float = 1.0
     gpus: float = 0.0
     batch: int = 1
-    seconds: float = 120.0  # a record that takes longer than this beyond its allowance does not come back
+    seconds: float = 120.0  # what takes longer than this beyond its allowance does not come back
     memory_gb: float = 4.0  # a 4K decoder with its reference frames stays under 1 GB
 
 
@@ -62,19 +63,25 @@ class Step(Generic[In, Out]):
     resources: ClassVar[Resources] = Resources()
     together: ClassVar[str | None] = None  # a field of the input: neighbours that agree in it share a batch
     keeps_media: ClassVar[bool] = False
+    signs: ClassVar[bool] = False  # calls `alive` after each record: its limits are for one record, not for the batch
 
     media: MediaTar  # where a step with `keeps_media` puts bytes; there while `run` runs
     scratch: str  # a folder for copies of remote files; there while `run` runs
+    alive: Callable[[], None]  # what a step that `signs` calls after each record
 
     def __init__(self, settings: Settings | None = None) -> None:
         """Keep the settings; weights are loaded by `open`."""
+        self.alive = unheard
         self.settings: Any = self.settings_type() if settings is None else settings
 
     def open(self) -> None:
         """Load what is heavy. Called once per process, before the first batch; raising ends the run."""
 
-    def run(self, batch: Sequence[In]) -> list[list[Out] | Drop]:
-        """One entry per input, in order: the records made of it, or why a rule drops it."""
+    def run(self, batch: Sequence[In]) -> Sequence[list[Out] | Drop | BadMedia]:
+        """One entry per input, in order: the records made of it, why a rule drops it, or why it alone failed.
+
+        Whatever is raised fails the whole batch, whose records are then run again one by one.
+        """
         raise NotImplementedError
 
     def allowance(self, record: In) -> float:
@@ -84,6 +91,10 @@ class Step(Generic[In, Out]):
     def facts(self) -> dict[str, Any]:
         """All that decides the step's result, for its key. Steps with prompts or weights add their digests."""
         return {"step": self.name, "version": self.version, "settings": self.settings.model_dump(mode="json")}
+
+
+def unheard() -> None:
+    """A sign of life where nobody watches."""
 
 
 def parts_of(takes: type) -> dict[str, type]:

@@ -30,7 +30,7 @@ from manifests.journal import Journal, journal_path
 from manifests.ledger import DROPPED, FAILED, OK
 from manifests.records import Drop, Outcome
 from pipeline.cell import Cell, Here
-from pipeline.errors import Died, StepFault
+from pipeline.errors import BadMedia, Died, StepFault
 from pipeline.media.keep import MediaTar
 from pipeline.plan import Planned
 from pipeline.step import batches
@@ -137,7 +137,8 @@ class StepWorker:
         step, resources = self.planned.step, self.planned.resources
         if any(trip.journal.deaths(self.planned.name_of(value)) >= DEATHS for value in batch):
             raise Died("took its whole worker with it")
-        seconds = sum(resources.seconds + step.allowance(value) for value in batch)
+        allowances = [step.allowance(value) for value in batch]
+        seconds = resources.seconds + (max(allowances) if step.signs else sum(allowances))
         return list(self.cell.run(batch, seconds, resources.memory_gb * 1e9, trip.media, trip.scratch))
 
     @contextmanager
@@ -171,6 +172,8 @@ class StepWorker:
 
 def outcome_of(name: str, answer: Any, seconds: float) -> Outcome:
     """What a step's answer for one input means."""
+    if isinstance(answer, BadMedia):
+        return failed(name, str(answer), None, seconds)
     if isinstance(answer, Drop):
         return Outcome(name, DROPPED, seconds, (), storable(answer.reason), storable(answer.detail))
     if not answer:

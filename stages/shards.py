@@ -93,15 +93,11 @@ def read_index(path: str | os.PathLike[str]) -> list[int]:
     with open(path, "rb") as file:
         content = file.read()
     if not content or len(content) % 8:
-        raise TarError(
-            f"index {os.fspath(path)}: {len(content)} bytes are not one or more uint64; build it again"
-        )
+        raise TarError(f"index {os.fspath(path)}: {len(content)} bytes are not one or more uint64; build it again")
     offsets = list(struct.unpack(f"<{len(content) // 8}Q", content))
     rising = all(a < b for a, b in pairwise(offsets))
     if offsets[0] != 0 or not rising or any(offset % BLOCK for offset in offsets):
-        raise TarError(
-            f"index {os.fspath(path)}: offsets must rise from 0 in multiples of {BLOCK}; build it again"
-        )
+        raise TarError(f"index {os.fspath(path)}: offsets must rise from 0 in multiples of {BLOCK}; build it again")
     return offsets
 
 
@@ -112,9 +108,7 @@ def split_frames(mjpg: Bytes, sizes: Sequence[int]) -> list[memoryview]:
     """
     view = memoryview(mjpg)
     if sum(sizes) != len(view) or any(size < 1 for size in sizes):
-        raise ValueError(
-            f"{len(sizes)} frames of {sum(sizes)} bytes do not fill a member of {len(view)} bytes"
-        )
+        raise ValueError(f"{len(sizes)} frames of {sum(sizes)} bytes do not fill a member of {len(view)} bytes")
     frames, start = [], 0
     for size in sizes:
         frames.append(view[start : start + size])
@@ -140,9 +134,7 @@ def _scanned(view: memoryview) -> list[int]:
         member_key, _ = _split_name(member)
         if member_key != key:
             if member_key in seen:
-                raise TarError(
-                    f"byte {member.header_offset}: key {member_key!r} comes again; write the shard anew"
-                )
+                raise TarError(f"byte {member.header_offset}: key {member_key!r} comes again; write the shard anew")
             if end:
                 offsets.append(end)
             seen.add(key := member_key)
@@ -158,9 +150,7 @@ def _sample(view: memoryview, start: int, stop: int) -> RawSample:
             raise TarError(f"byte {offset}: the tar ends inside a sample; its index does not belong to it")
         member_key, extension = _split_name(member)
         if (found and member_key != key) or extension in found:
-            raise TarError(
-                f"byte {offset}: {member.name!r} does not fit sample {key!r} which holds {list(found)}"
-            )
+            raise TarError(f"byte {offset}: {member.name!r} does not fit sample {key!r} which holds {list(found)}")
         key, found[extension] = member_key, view[member.offset : member.offset + member.size]
         offset = member.offset + padded(member.size)
     if offset != stop:

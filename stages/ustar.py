@@ -57,13 +57,9 @@ def header(name: str, size: int) -> bytes:
     """
     encoded = name.encode()
     if not encoded or len(encoded) > NAME_LIMIT or b"\0" in encoded:
-        raise ValueError(
-            f"tar member {name!r}: a name has 1 to {NAME_LIMIT} bytes and no NUL; shorten the key"
-        )
+        raise ValueError(f"tar member {name!r}: a name has 1 to {NAME_LIMIT} bytes and no NUL; shorten the key")
     if not 0 <= size < SIZE_LIMIT:
-        raise ValueError(
-            f"tar member {name!r}: {size} bytes do not fit, the limit is 8 GiB - 1; split the sample"
-        )
+        raise ValueError(f"tar member {name!r}: {size} bytes do not fit, the limit is 8 GiB - 1; split the sample")
     start = encoded.ljust(NAME_LIMIT, b"\0") + _MODE_TO_GID + b"%011o\0" % size + _MTIME
     return b"%b%06o\0 %b" % (start, sum(start) + _SUM_OF_REST, _TYPE_TO_END)
 
@@ -84,9 +80,7 @@ def member_at(view: memoryview, offset: int) -> Member | None:
     if not block:
         raise TarError(f"byte {offset}: the tar ends without its two zero blocks; it was cut or never closed")
     if len(block) < BLOCK:
-        raise TarError(
-            f"byte {offset}: the tar is cut {len(block)} bytes into a header; fetch or write it again"
-        )
+        raise TarError(f"byte {offset}: the tar is cut {len(block)} bytes into a header; fetch or write it again")
     if block == _ZEROS:
         return None
     _check_header(block, offset)
@@ -103,30 +97,20 @@ def check_end(view: memoryview, offset: int) -> None:
     """TarError unless the tar ends at `offset`, with two zero blocks and at most zero padding after them."""
     tail = len(view) - offset
     if tail < len(END):
-        raise TarError(
-            f"byte {offset}: {max(tail, 0)} bytes stand where the two zero blocks of the end belong"
-        )
+        raise TarError(f"byte {offset}: {max(tail, 0)} bytes stand where the two zero blocks of the end belong")
     if tail > _RECORD + BLOCK or bytes(view[offset:]).count(0) != tail:
-        raise TarError(
-            f"byte {offset}: there is data after the end of the tar; is this several tars in one file?"
-        )
+        raise TarError(f"byte {offset}: there is data after the end of the tar; is this several tars in one file?")
 
 
 def _check_header(block: bytes, offset: int) -> None:
     stated = _octal(block[_SUM], offset, "checksum")
     found = sum(block) - sum(block[_SUM]) + _SUM_BLANK
     if stated != found:
-        raise TarError(
-            f"byte {offset}: the header's checksum is {found}, it says {stated}; the header is damaged"
-        )
+        raise TarError(f"byte {offset}: the header's checksum is {found}, it says {stated}; the header is damaged")
     if block[257:265] != _MAGIC:
-        raise TarError(
-            f"byte {offset}: not a USTAR header (magic {block[257:265]!r}); use tar --format=ustar"
-        )
+        raise TarError(f"byte {offset}: not a USTAR header (magic {block[257:265]!r}); use tar --format=ustar")
     if block[156:157] not in (b"0", b"\0"):
-        raise TarError(
-            f"byte {offset}: type {block[156:157]!r} is not a regular file; a shard holds nothing else"
-        )
+        raise TarError(f"byte {offset}: type {block[156:157]!r} is not a regular file; a shard holds nothing else")
 
 
 def _octal(field: bytes, offset: int, what: str) -> int:

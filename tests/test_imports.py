@@ -40,8 +40,7 @@ def imported_modules(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[
                 base = package[: len(package) - level + 1] if level <= len(package) else ("..",)
                 yield node.lineno, ".".join((*base, module) if module else base)
             case ast.Call(
-                func=ast.Attribute(attr="import_module" | "__import__")
-                | ast.Name(id="import_module" | "__import__"),
+                func=ast.Attribute(attr="import_module" | "__import__") | ast.Name(id="import_module" | "__import__"),
                 args=[ast.Constant(value=str(name)), *_],
             ):
                 yield node.lineno, name
@@ -67,9 +66,7 @@ def taken_names() -> frozenset[str]:
     """Top-level module names of the standard library and of each direct dependency."""
     direct = {canonical(name) for name in direct_dependencies()}
     modules = {
-        module
-        for module, owners in packages_distributions().items()
-        if direct & {canonical(owner) for owner in owners}
+        module for module, owners in packages_distributions().items() if direct & {canonical(owner) for owner in owners}
     }
     return frozenset(sys.stdlib_module_names) | modules | {name.replace("-", "_") for name in direct}
 
@@ -135,9 +132,7 @@ def test_a_right_arrow_passes(tmp_path: Path, file: str, line: str) -> None:
     assert wrong_arrows(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    "file", ["pipeline/queue.py", "stages/ray.py", "ola/types/__init__.py", "tests/yaml.py"]
-)
+@pytest.mark.parametrize("file", ["pipeline/queue.py", "stages/ray.py", "ola/types/__init__.py", "tests/yaml.py"])
 def test_a_shadowing_name_is_caught(tmp_path: Path, file: str) -> None:
     write(tmp_path / file, "")
     assert len(shadowing_names(tmp_path, taken_names())) == 1

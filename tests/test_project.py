@@ -45,9 +45,7 @@ NAMED = [
     "duckdb",
 ]
 OUTPUTS = ("__pycache__", "build", "dist")
-ONE_MACHINE = re.compile(
-    r"(?<![\w.$}~-])/(?:home|Users|root|tmp|private/tmp|var/folders)/[\w.-]+|\b[A-Z]:\\Users\\\w+"
-)
+ONE_MACHINE = re.compile(r"(?<![\w.$}~-])/(?:home|Users|root|tmp|private/tmp|var/folders)/[\w.-]+|\b[A-Z]:\\Users\\\w+")
 
 
 def files_of_git(root: Path) -> list[Path]:
@@ -64,9 +62,7 @@ def files_on_disk(root: Path) -> list[Path]:
     """All files but those in dot-folders (`.ci` excepted) and in build outputs."""
     found = []
     for folder, subfolders, names in os.walk(root):
-        subfolders[:] = [
-            name for name in subfolders if name == ".ci" or not (name.startswith(".") or name in OUTPUTS)
-        ]
+        subfolders[:] = [name for name in subfolders if name == ".ci" or not (name.startswith(".") or name in OUTPUTS)]
         found += [Path(folder, name) for name in names]
     return found
 

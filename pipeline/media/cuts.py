@@ -39,9 +39,7 @@ def plan(scan: Scan, shortest: float, longest: float) -> list[tuple[int, int]]:
     """
     least, most, total = (round(seconds * 1000) for seconds in (shortest, longest, scan.duration))
     if not 0 < least <= most:
-        raise ValueError(
-            f"clips of {shortest} s to {longest} s: shortest must be above 0 and not above longest"
-        )
+        raise ValueError(f"clips of {shortest} s to {longest} s: shortest must be above 0 and not above longest")
     if total < least:
         return []
     fewest = -(-total // most)
@@ -50,9 +48,7 @@ def plan(scan: Scan, shortest: float, longest: float) -> list[tuple[int, int]]:
     return list(pairwise(ends))
 
 
-def _candidates(
-    scan: Scan, total: int, most: int, fewest: int
-) -> tuple[Milliseconds, Milliseconds, Milliseconds]:
+def _candidates(scan: Scan, total: int, most: int, fewest: int) -> tuple[Milliseconds, Milliseconds, Milliseconds]:
     """Times a clip may end at, what each costs, and the scene cuts, all in ms and ascending."""
     # a fade through black is a change of scene that shows no jump
     cuts = _within(total, [cut.t for cut in scan.cuts], map(_middle, scan.black))
@@ -79,9 +75,7 @@ def _grid(cuts: Sequence[int], total: int, most: int, fewest: int) -> set[int]:
     return times
 
 
-def _cheapest(
-    times: Milliseconds, costs: Milliseconds, cuts: Milliseconds, least: int, most: int
-) -> list[int]:
+def _cheapest(times: Milliseconds, costs: Milliseconds, cuts: Milliseconds, least: int, most: int) -> list[int]:
     """The boundaries of the cheapest plan: for each candidate, the best of those that a clip can begin at."""
     first = np.searchsorted(times, times - most)
     last = np.searchsorted(times, times - least, side="right")

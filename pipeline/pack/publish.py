@@ -1,7 +1,7 @@
 """A shard set is whole when its `shards.parquet` is there; what a run's current sets are is said in one file.
 
-    <root>/shards/<stage>/<key>/{train,val}-000000.tar, .tar.idx, .nv-meta/, shards.parquet
-    <root>/shards/current.json                      {"key": ..., "folders": {stage: folder below the root}}
+<root>/shards/<stage>/<key>/{train,val}-000000.tar, .tar.idx, .nv-meta/, shards.parquet
+<root>/shards/current.json                      {"key": ..., "folders": {stage: folder below the root}}
 """
 
 from __future__ import annotations

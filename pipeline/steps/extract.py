@@ -58,21 +58,24 @@ class Extract(step.Step[Cutting, Footage]):
     name, takes, gives = "extract", Cutting, Footage
     settings_type = ExtractSettings
     settings: ExtractSettings
-    together, keeps_media = "video", True
+    together, keeps_media, signs = "video", True, True
 
     def allowance(self, record: Cutting) -> float:
         """Decoding 4K on a slow core runs at a quarter of play; a clip that runs alone takes the index on top."""
         return 4 * (record.clip.end_ms - record.clip.start_ms) / 1000 + record.video.duration / 100
 
-    def run(self, batch: Sequence[Cutting]) -> list[list[Footage] | Drop]:
-        """One Footage per clip; `batch` holds clips of one video. Raises BadMedia where no frame can be decoded."""
+    def run(self, batch: Sequence[Cutting]) -> list[list[Footage] | Drop | BadMedia]:
+        """One Footage per clip; `batch` holds clips of one video. Raises BadMedia where it has no frame at all."""
         video = batch[0].video
         if video.sound is None and self.settings.sound == "required":
             hint = "set extract.sound: optional to keep silent clips"
             return [Drop("no sound track", f"in {video.uri}; {hint}") for _ in batch]
         painter = Painter(video.width, video.height, video.rotation, self.settings.quality)
-        taken = zip(batch, self._shots(batch, painter), strict=True)
-        return [self._kept(cutting.clip, shot, painter.size) for cutting, shot in taken]
+        answers = []
+        for cutting, shot in zip(batch, self._shots(batch, painter), strict=True):
+            answers.append(self._kept(cutting.clip, shot, painter.size))
+            self.alive()
+        return answers
 
     def _shots(self, batch: Sequence[Cutting], painter: Painter) -> Iterator[Shot]:
         video = batch[0].video
@@ -88,9 +91,9 @@ class Extract(step.Step[Cutting, Footage]):
         times = self.settings.frames.times(clip.start_ms / 1000, clip.end_ms / 1000)
         return Cut(clip.start_ms, clip.end_ms, times)
 
-    def _kept(self, clip: Clip, shot: Shot, size: tuple[int, int]) -> list[Footage] | Drop:
+    def _kept(self, clip: Clip, shot: Shot, size: tuple[int, int]) -> list[Footage] | Drop | BadMedia:
         if not shot.frames:
-            raise BadMedia("no frame of this clip can be decoded")
+            return BadMedia("no frame of this clip can be decoded")
         if shot.pcm is None and self.settings.sound == "required":
             return Drop("no sound can be decoded")
         jpegs = [jpeg for _, jpeg in shot.frames]

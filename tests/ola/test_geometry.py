@@ -82,9 +82,7 @@ def test_video_sizes_are_the_originals(frame: Size, fitted: Size, how: str) -> N
     assert video_size(*frame) == Fit(fitted, how)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "source", [(1920, 1080), (1280, 720), (640, 480), (320, 240), (720, 1280), (854, 480)]
-)
+@pytest.mark.parametrize("source", [(1920, 1080), (1280, 720), (640, 480), (320, 240), (720, 1280), (854, 480)])
 def test_a_stored_frame_is_not_scaled_again(source: Size) -> None:
     fitted = video_size(*source).size
     assert video_size(*fitted).size == fitted

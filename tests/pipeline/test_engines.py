@@ -33,7 +33,7 @@ def test_a_step_that_cannot_open_ends_the_run_at_once(tmp_path: Path, engine: In
     began = time.monotonic()
     with pytest.raises(OpenFailed) as caught:
         toys.apply(plan, parts, engine)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60  # of a few seconds; a machine may be busy
     assert str(caught.value) == "step 'shut' cannot open: FileNotFoundError: weights.bin is not there"
     assert 'raise FileNotFoundError("weights.bin is not there")' in caught.value.detail
     assert plan.steps[0].manifest.committed() == {}

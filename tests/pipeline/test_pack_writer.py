@@ -65,9 +65,7 @@ def test_three_readers_read_identical_bytes(tmp_path: Path) -> None:
 
 @settings(deadline=None)  # it writes files, whose time is the disk's
 @given(st.lists(st.tuples(st.binary(max_size=2000), st.binary(max_size=2000)), max_size=4))
-def test_any_size_comes_back(
-    tmp_path_factory: pytest.TempPathFactory, contents: list[tuple[bytes, bytes]]
-) -> None:
+def test_any_size_comes_back(tmp_path_factory: pytest.TempPathFactory, contents: list[tuple[bytes, bytes]]) -> None:
     path = tmp_path_factory.mktemp("any") / "x.tar"
     samples = {str(i): {"json": one, "wav": two} for i, (one, two) in enumerate(contents)}
     writer = write(path, samples)
@@ -173,13 +171,9 @@ def test_index_is_little_endian_uint64() -> None:
 
 
 def test_energon_files() -> None:
-    files = energon_meta(
-        {"train-000000.tar": 3, "val-000000.tar": 1}, ["train-000000.tar"], ["val-000000.tar"]
-    )
+    files = energon_meta({"train-000000.tar": 3, "val-000000.tar": 1}, ["train-000000.tar"], ["val-000000.tar"])
     assert sorted(files) == [".nv-meta/.info.json", ".nv-meta/dataset.yaml", ".nv-meta/split.yaml"]
-    assert json.loads(files[".nv-meta/.info.json"]) == {
-        "shard_counts": {"train-000000.tar": 3, "val-000000.tar": 1}
-    }
+    assert json.loads(files[".nv-meta/.info.json"]) == {"shard_counts": {"train-000000.tar": 3, "val-000000.tar": 1}}
     assert yaml.safe_load(files[".nv-meta/dataset.yaml"]) == {
         "__module__": "megatron.energon",
         "__class__": "CrudeWebdataset",

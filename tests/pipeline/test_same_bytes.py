@@ -1,4 +1,4 @@
-"""The same videos give the same shards, byte for byte: on any engine, with any number of workers, however often killed."""
+"""The same videos give the same shards, byte for byte, on any engine and however often the run was killed."""
 
 from __future__ import annotations
 

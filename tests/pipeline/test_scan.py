@@ -36,9 +36,7 @@ def make(file: Path, picture: str, sound: str | None = None, *options: str) -> s
 def scenes(*colours: tuple[str, float]) -> str:
     """A graph of plain colours, one after another, each for some seconds."""
     pieces = [
-        f"{MOVING}:d={length}[p{n}]"
-        if colour == "moving"
-        else f"color={colour}:s=160x90:r=25:d={length}[p{n}]"
+        f"{MOVING}:d={length}[p{n}]" if colour == "moving" else f"color={colour}:s=160x90:r=25:d={length}[p{n}]"
         for n, (colour, length) in enumerate(colours)
     ]
     return ";".join([*pieces, "".join(f"[p{n}]" for n in range(len(pieces))) + f"concat=n={len(pieces)}"])
@@ -214,9 +212,7 @@ def test_a_file_with_an_odd_name(tmp_path: Path) -> None:
 
 def test_gates_of_bs1770() -> None:
     nothing = Series(np.empty(0), np.empty(0))
-    blocks = np.repeat(
-        [-20.0, -33.0, -71.0], 10
-    )  # the second is below the relative gate, the third below both
+    blocks = np.repeat([-20.0, -33.0, -71.0], 10)  # the second is below the relative gate, the third below both
     times = (np.arange(len(blocks)) + 4) / 10
     found = Scan(3.3, (), nothing, (), (), (), Series(times, blocks))
     assert scores(found, 0.0, 3.3)["loudness"] == pytest.approx(-20)

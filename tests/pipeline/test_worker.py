@@ -69,9 +69,9 @@ def test_details_say_how_it_died_and_where(tmp_path: Path) -> None:
 
 def test_a_bad_record_does_not_take_its_batch_along(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    bad = {3: BAD[11], 12: BAD[190], 22: ("hang", "took longer than its limit of 1 s")}
+    bad = {3: BAD[11], 12: BAD[190], 22: ("hang", "took longer than its limit of 2 s")}
     deeds = [bad[n][0] if n in bad else "ok" for n in range(40)]
-    plan, parts = toys.planned(tmp_path, [Take(Traced(trace=str(trace)))], deeds, 20, batch=5, seconds=1.0)
+    plan, parts = toys.planned(tmp_path, [Take(Traced(trace=str(trace)))], deeds, 20, batch=5, seconds=0.4)
     toys.apply(plan, parts, Inline())
     assert toys.failures(plan.steps[0].manifest) == reasons(bad)
     assert plan.steps[0].manifest.total().ok == 37

@@ -43,9 +43,7 @@ def test_header_is_the_one_tarfile_writes(name: str, size: int) -> None:
     assert header(name, size) == info.tobuf(tarfile.USTAR_FORMAT)
 
 
-@pytest.mark.parametrize(
-    ("name", "size"), [("k" * 101, 1), ("", 1), ("a\0b", 1), ("k.wav", 8**11), ("k.wav", -1)]
-)
+@pytest.mark.parametrize(("name", "size"), [("k" * 101, 1), ("", 1), ("a\0b", 1), ("k.wav", 8**11), ("k.wav", -1)])
 def test_header_names_what_does_not_fit(name: str, size: int) -> None:
     with pytest.raises(ValueError, match=re.escape(f"tar member {name!r}")):
         header(name, size)
@@ -198,9 +196,7 @@ def test_an_index_of_another_tar_is_named(offsets: list[int], message: str) -> N
         read(ShardReader(SHARD, offsets))
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"1234567", struct.pack("<2Q", 512, 1024), struct.pack("<3Q", 0, 512, 512)]
-)
+@pytest.mark.parametrize("content", [b"", b"1234567", struct.pack("<2Q", 512, 1024), struct.pack("<3Q", 0, 512, 512)])
 def test_a_broken_index_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.tar.idx"
     path.write_bytes(content)

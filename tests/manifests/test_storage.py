@@ -1,0 +1,112 @@
+"""Storage: a write is seen whole or not at all, whatever the path is called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manifests import storage
+
+ODD = 'it\'s [a] "b" *c? {d} e#f%20'
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> str:
+    """A root with all the characters that some language gives a meaning."""
+    return str(tmp_path / ODD)
+
+
+def names(root: str) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in Path(root).rglob("*") if path.is_file())
+
+
+def test_bytes_are_written_read_and_listed(odd: str) -> None:
+    uri = storage.join(odd, "a b", "part.parquet")
+    assert not storage.exists(uri)
+    assert storage.listing(odd) == []
+    storage.write_bytes(uri, b"one")
+    storage.write_bytes(uri, b"second")
+    assert storage.read_bytes(uri) == b"second"
+    assert storage.exists(uri)
+    assert not storage.exists(storage.join(odd, "a b"))
+    assert storage.listing(odd) == []
+    assert storage.listing(odd, recursive=True) == [storage.Entry("a b/part.parquet", 6)]
+    with storage.open_random(uri) as file:
+        assert file.read_at(3, 1) == b"eco"
+    storage.remove(uri)
+    storage.remove(uri)
+    assert names(odd) == []
+
+
+def test_a_draft_that_raises_leaves_what_was_there(odd: str) -> None:
+    uri = storage.join(odd, "x")
+    storage.write_bytes(uri, b"old")
+
+    def fail() -> None:
+        with storage.draft(uri) as path:
+            Path(path).write_bytes(b"half of the n")
+            assert storage.read_bytes(uri) == b"old"
+            assert [entry.path for entry in storage.listing(odd)] == ["x"]
+            raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        fail()
+    assert storage.read_bytes(uri) == b"old"
+    assert names(odd) == ["x"]
+
+
+def test_a_draft_that_was_never_written_is_an_error(odd: str) -> None:
+    def fail() -> None:
+        with storage.draft(storage.join(odd, "x")):
+            pass
+
+    with pytest.raises(FileNotFoundError):
+        fail()
+    assert names(odd) == []
+
+
+def test_drafts_of_killed_runs_are_removed_and_nothing_else(odd: str) -> None:
+    for name in ("a/part-000000.tar", "b"):
+        Path(storage.draft_path(storage.join(odd, name))).write_bytes(b"half")
+    storage.write_bytes(storage.join(odd, "a", "kept"), b"")
+    assert len(names(odd)) == 3
+    storage.remove_drafts(odd)
+    assert names(odd) == ["a/kept"]
+
+
+def test_two_drafts_of_one_file_do_not_meet(odd: str) -> None:
+    uri = storage.join(odd, "x")
+    with storage.draft(uri) as one, storage.draft(uri) as other:
+        Path(one).write_bytes(b"one")
+        Path(other).write_bytes(b"other")
+    assert storage.read_bytes(uri) == b"one"  # the outer block ends last
+
+
+def test_fetch_of_a_local_file_is_the_file(odd: str) -> None:
+    storage.write_bytes(storage.join(odd, "x"), b"1")
+    assert storage.fetch(storage.join(odd, "x"), "nowhere") == storage.join(odd, "x")
+
+
+def test_paths_have_one_form(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    wanted = f"{tmp_path}/a"
+    assert {storage.normal(form) for form in ("a", "./a/", f"file://{tmp_path}/a", "~/a", Path("a"))} == {wanted}
+    assert storage.normal("s3://bucket/a/") == "s3://bucket/a"
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1), min_size=1))
+def test_join_is_what_a_path_is(pieces: list[str]) -> None:
+    assert storage.join("/root/", *pieces) == "/root/" + "/".join(pieces)
+    assert storage.is_local(storage.join("/root", "x"))
+    assert not storage.is_local(storage.join("gs://root", *pieces))
+
+
+def test_a_file_that_is_not_there_says_which(odd: str) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        storage.read_bytes(storage.join(odd, "x"))
+    assert os.fspath(caught.value.filename) == storage.join(odd, "x")
