@@ -72,7 +72,8 @@ class Cell:
         """The step's answers for a batch.
 
         seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
-        included; media: where the step keeps bytes, whose `size` is moved on only when the batch ends well. Raises Raised, Died, OverLimit, or OpenFailed.
+        included; media: where the step keeps bytes, whose `size` is moved on only when the batch ends well.
+        Raises Raised, Died, OverLimit, or OpenFailed.
         """
         self._start()
         self._patience(seconds)
