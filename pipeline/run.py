@@ -26,6 +26,7 @@ from pipeline.config import Config
 from pipeline.discover import discover, register
 from pipeline.engines import Inline, LanePlan, OnRay
 from pipeline.errors import ConfigError, RunError
+from pipeline.pack.choose import check_where
 from pipeline.pack.publish import current, current_manifest, pack
 from pipeline.plan import Plan, Planned
 from pipeline.worker import Lane, remove_scratch
@@ -48,6 +49,8 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
     plan = config.plan(root)
     if options.only is not None and options.only != PACK:
         plan.named(options.only)
+    if packable(plan):
+        check_where(plan, config.pack)
     with alone(root):
         parts = _register(config, plan, options)
         storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())

@@ -79,7 +79,11 @@ class Sound(Shape):
 
 
 class Sample(Shape):
-    """All of `<key>.json`."""
+    """All of `<key>.json`.
+
+    The same fields with the same types in every sample, since Hugging Face datasets take the types of the first ones:
+    what is absent is "" or the value of silence, never null; `meta` is the JSON of the source's further columns.
+    """
 
     key: str
     stage: str
@@ -90,9 +94,9 @@ class Sample(Shape):
     pictures: Pictures
     sound: Sound | None
     tasks: tuple[Task, ...]
-    scores: Mapping[str, float | str | None]
-    provenance: Mapping[str, str | None]
-    meta: Mapping[str, object]
+    scores: Mapping[str, float]
+    provenance: Mapping[str, str]
+    meta: str
 
 
 def key_of(clip: str, stage: str) -> str:

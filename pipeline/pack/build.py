@@ -25,7 +25,8 @@ from stages.samples import FAMILIES, Pictures, Said, Sample, Sound, Task, turn
 
 PLAN = "plan.parquet"
 WAV_HEAD = 44
-SCORES = ("motion", "frozen", "black", "silence", "loudness", "words", "coverage")
+# score -> what stands for it where it could not be measured: silence, at the gate of ITU-R BS.1770
+SCORES = {"motion": 0, "frozen": 0, "black": 0, "silence": 1, "loudness": -70, "words": 0, "coverage": 0}
 ORIGINS = ("uri", "origin", "track", "language", "word_times")
 OPEN_FILES = 4  # samples come video by video: neighbours lie in the same part's tar
 
@@ -129,9 +130,9 @@ def sample_of(key: str, stage: str, rows: list[dict[str, Any]], plan_key: str) -
         ),
         sound=None if sound is None else Sound(rate=RATE, samples=(sound["size"] - WAV_HEAD) // 2),
         tasks=tuple(task_of(row) for row in rows),
-        scores={name: row[name] for name in SCORES},
-        provenance={**{name: row[name] for name in ORIGINS}, "key": plan_key},
-        meta=_json(row["meta"]),
+        scores={name: absent if row[name] is None else row[name] for name, absent in SCORES.items()},
+        provenance={**{name: row[name] or "" for name in ORIGINS}, "key": plan_key},
+        meta=row["meta"],
     )
 
 
@@ -153,13 +154,6 @@ def task_of(row: Mapping[str, Any]) -> Task:
 
 def _said(what: Mapping[str, Any]) -> Said:
     return Said(start=what["start"], end=what["end"], text=what["text"])
-
-
-def _json(text: str) -> dict[str, Any]:
-    import json
-
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
 
 
 def packed(sample: Sample, rows: Iterable[Mapping[str, Any]], shard: str, placed: Placed) -> Iterator[PackedTask]:

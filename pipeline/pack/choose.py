@@ -126,6 +126,14 @@ def select(plan: Plan, settings: PackSettings) -> Selection:
     )
 
 
+def check_where(plan: Plan, settings: PackSettings) -> None:
+    """Raise the ConfigError of `pack.where` now, before the steps have run for hours."""
+    with duckdb.connect() as connection:
+        _prepare(connection, plan)
+        connection.execute(CANDIDATES)
+        _judge(connection, settings)
+
+
 def _prepare(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Names that the query needs even where a step has no part yet, and Ola's arithmetic."""
     made = {name for (name,) in connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}

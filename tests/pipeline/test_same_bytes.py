@@ -56,7 +56,7 @@ def expected(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ray_gives_the_same_bytes(
-    videos: Path, expected: dict[str, str], tmp_path: Path, session_ray: None, workers: int
+    videos: Path, expected: dict[str, str], tmp_path: Path, ray_here: None, workers: int
 ) -> None:
     assert made(videos, tmp_path / "root", "engine=ray", f"workers={workers}") == expected
 
