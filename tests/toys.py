@@ -366,22 +366,22 @@ def command(root: Path, engine: str, *names: str) -> list[str]:
 
 
 def lose_a_node(root: str) -> None:
-    """A run of two steps on a head without CPUs and two nodes with one each, of which one is lost in the middle."""
+    """A run of two steps on two nodes with a CPU each, of which one is lost in the middle."""
     import ray
     from ray.cluster_utils import Cluster
 
     settings = Traced(trace=f"{root}/trace", pause=0.01)
     made, parts = planned(Path(root), [Take(settings), Crack(settings)], ["ok"] * 60, per_part=5, cpus=0.5)
     soon = {"health_check_period_ms": 500, "health_check_failure_threshold": 2, "health_check_initial_delay_ms": 0}
-    head = {"num_cpus": 0, "object_store_memory": 80 * MB, "_system_config": soon, "include_dashboard": False}
+    head = {"num_cpus": 1, "object_store_memory": 80 * MB, "_system_config": soon, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 * MB) for _ in range(2)]
+    node = cluster.add_node(num_cpus=1, object_store_memory=80 * MB)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
 
     def lose() -> None:
         while len(traced(Path(root, "trace"))) < 20:
             time.sleep(0.05)
-        cluster.remove_node(nodes[0], allow_graceful=False)
+        cluster.remove_node(node, allow_graceful=False)
         os.write(1, f"lost a node after {len(traced(Path(root, 'trace')))} records\n".encode())
 
     loser = threading.Thread(target=lose)
