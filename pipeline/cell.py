@@ -77,6 +77,7 @@ class Cell:
         """
         self._start()
         self._patience(seconds)
+        self.looks, self.look_at = 0, time.monotonic() + GLANCE
         try:
             self._send((list(batch), media, scratch))
             kind, *rest = self._answer(seconds, memory)
@@ -154,7 +155,7 @@ class Cell:
         """The cell's message that is no sign of life: a sign makes the clock start anew."""
         try:
             while (answer := self._message(seconds, memory)) == ALIVE:
-                pass
+                self._weigh(memory)
         except (EOFError, ConnectionError):
             raise self._died() from None
         if os.lseek(self.stderr.fileno(), 0, os.SEEK_CUR) > STDERR_ROOM:  # the offset is the cell's own too
@@ -166,21 +167,26 @@ class Cell:
         """The next message of the cell, if it comes within its limits. Raises OverLimit, or EOFError when it died."""
         assert self.process is not None
         deadline = time.monotonic() + seconds
-        looks = 0
         while not self.pipe.poll(GLANCE):
             if self.process.poll() is not None and not self.pipe.poll():
                 raise EOFError  # a child that it forked still holds the pipe
             if time.monotonic() > deadline:
                 raise self._over(seconds)
-            if self._memory(census=looks % CENSUS == 0) > memory:
-                self.close()
-                raise OverLimit(f"took more memory than its limit of {memory / 1e9:.1f} GB")
-            looks += 1
+            self._weigh(memory)
         return self.pipe.recv()
 
     def _over(self, seconds: float) -> OverLimit:
         self.close()
         return OverLimit(f"took longer than its limit of {seconds:.0f} s")
+
+    def _weigh(self, memory: float) -> None:
+        """Raise OverLimit if the cell is over `memory`; looks no oftener than every GLANCE."""
+        if time.monotonic() < self.look_at:
+            return
+        if self._memory(census=self.looks % CENSUS == 0) > memory:
+            self.close()
+            raise OverLimit(f"took more memory than its limit of {memory / 1e9:.1f} GB")
+        self.looks, self.look_at = self.looks + 1, time.monotonic() + GLANCE
 
     def _memory(self, census: bool) -> int:
         import psutil

@@ -26,6 +26,7 @@ from manifests.records import Drop, Media, Outcome, Source
 from pipeline import step
 from pipeline.discover import register
 from pipeline.engines import Inline, OnRay
+from pipeline.errors import BadMedia
 from pipeline.plan import Plan, plan
 from pipeline.run import lanes, pending, stored_outcomes
 
@@ -77,11 +78,12 @@ class Setting:
     pebble: Pebble
 
 
-def eat() -> None:
+def eat(alive: Callable[[], None] = lambda: None) -> None:
     """Take 25 MB more every 10 ms, for a minute at most."""
     eaten = []
     for _ in range(100):
         eaten.append(b"x" * (25 * MB))
+        alive()
         time.sleep(0.01)
     time.sleep(60)
 
@@ -198,13 +200,20 @@ class Take(Toy):
 
     name, takes, gives = "take", Source, Pebble
 
-    def run(self, batch: Sequence[Source]) -> list[list[Pebble] | Drop]:
+    def run(self, batch: Sequence[Source]) -> list[list[Pebble] | Drop | BadMedia]:
         answers = [self._pebble(source) for source in batch]
         return answers[:-1] if any(source.uri == "few" for source in batch) else answers
 
-    def _pebble(self, source: Source) -> list[Pebble] | Drop:
+    def _pebble(self, source: Source) -> list[Pebble] | Drop | BadMedia:
         self.note(source.id)
         do(source)
+        if source.uri == "eat and sign":
+            eat(self.alive)
+        for _ in range(8 if source.uri == "slow but alive" else 0):
+            time.sleep(0.25)
+            self.alive()
+        if source.uri == "bad media":
+            return BadMedia("no frame can be decoded")
         if source.uri.startswith("drop"):
             return Drop("is \udcff.mp4") if "bytes" in source.uri else Drop("unwanted", "the toy does not want it")
         return [] if source.uri == "nothing" else GIFTS.get(source.uri, good)(source)

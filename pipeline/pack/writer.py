@@ -25,10 +25,6 @@ _KEY = re.compile(r"[A-Za-z0-9_-]+")
 _EXTENSION = re.compile(r"[a-z0-9][a-z0-9_]*(\.[a-z0-9_]+)*")
 
 
-# bytes of one write: whole samples of 1 MB at once were seen to take the kernel three times as long now and then
-PIECE = 1 << 19
-
-
 @dataclass(frozen=True, slots=True)
 class Placed:
     """A sample in its tar: `offset` and `size` in bytes, headers and padding included, and its BLAKE3 digest."""
@@ -53,6 +49,7 @@ class ShardWriter:
         self.offsets = [0]
         self._keys: set[str] = set()
         self._extensions: list[str] = []
+        self._buffer = bytearray()
         self._file = open(path, "wb", buffering=0)  # noqa: SIM115 (closed by __exit__)
 
     def __enter__(self) -> ShardWriter:
@@ -81,7 +78,7 @@ class ShardWriter:
             placed[extension] = Member(name, position + len(head), size, position)
             chunks += (head, content, bytes(padded(size) - size))
             position += len(head) + padded(size)
-        sample, offset = b"".join(chunks), self.bytes
+        sample, offset = self._gathered(chunks, position - self.bytes), self.bytes
         self._write(sample)
         self._keys.add(key)
         self._extensions = sorted(members)
@@ -91,7 +88,7 @@ class ShardWriter:
     def close(self) -> None:
         """End the tar; a second call does nothing more."""
         if not self._file.closed:
-            self._write(END)
+            self._write(memoryview(END))
             self._file.close()
 
     def _check(self, key: str, members: Mapping[str, Bytes]) -> None:
@@ -109,11 +106,20 @@ class ShardWriter:
                 f"{wanted or 'at least one'}"
             )
 
-    def _write(self, content: bytes) -> None:
-        view = memoryview(content)
-        for start in range(0, len(view), PIECE):
-            self._file.write(view[start : start + PIECE])
-        self.bytes += len(content)
+    def _write(self, content: memoryview) -> None:
+        while content:  # an unbuffered file may take less than it is given
+            taken = self._file.write(content)
+            content, self.bytes = content[taken:], self.bytes + taken
+
+    def _gathered(self, chunks: Sequence[Bytes], size: int) -> memoryview:
+        """The chunks side by side, in a buffer for all samples: new memory for each would cost as much as the hash."""
+        if len(self._buffer) < size:
+            self._buffer = bytearray(2 * size)
+        view, end = memoryview(self._buffer), 0
+        for chunk in chunks:
+            start, end = end, end + memoryview(chunk).nbytes
+            view[start:end] = memoryview(chunk).cast("B")
+        return view[:end]
 
 
 def digest(sample: Bytes) -> str:

@@ -109,8 +109,16 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def interleaved(
-    rounds: int, ours: Callable[[], object], theirs: Callable[[], object]
+    rounds: int,
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    before: Callable[[], object] = lambda: None,
 ) -> tuple[list[float], list[float]]:
-    """Seconds of both sides, turn and turn about."""
-    pairs = [(timed(ours), timed(theirs)) for _ in range(rounds)]
+    """Seconds of both sides, turn and turn about; `before` each turn something that is not measured."""
+    pairs = []
+    for _ in range(rounds):
+        before()
+        mine = timed(ours)
+        before()
+        pairs.append((mine, timed(theirs)))
     return [one for one, _ in pairs], [other for _, other in pairs]

@@ -76,15 +76,13 @@ def _write(folder: Path) -> Figure:
     content, ours_to, theirs_to = samples(), folder / "ours.tar", folder / "theirs-%06d.tar"
 
     def ours() -> None:
-        _fresh(folder)
         write_ours(ours_to, content)
 
     def theirs() -> None:
-        _fresh(folder)
         write_theirs(theirs_to, content)
 
-    interleaved(1, ours, theirs)
-    seconds, others = interleaved(ROUNDS, ours, theirs)
+    interleaved(1, ours, theirs, lambda: _fresh(folder))
+    seconds, others = interleaved(ROUNDS, ours, theirs, lambda: _fresh(folder))
     megabytes = SAMPLES * sum(SIZES.values()) / 1e6
     return Figure(
         "shards",
@@ -95,7 +93,7 @@ def _write(folder: Path) -> Figure:
 
 
 def _fresh(folder: Path) -> None:
-    """Unlink what the round before wrote, so that each round pays for its own pages; some 0.05 s, on both sides."""
+    """Unlink what the turn before wrote, so that each pays for its own pages, and for no other's."""
     for path in folder.iterdir():
         path.unlink()
 

@@ -102,7 +102,11 @@ def test_a_hang_that_comes_after_the_answer_does_not_hold_up_a_large_batch(cell:
     assert time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("deed", ["eat", "eat in a child"])
+def test_a_sign_of_life_starts_the_clock_anew(cell: Cell) -> None:
+    assert give(cell, "slow but alive", seconds=1.5)[0][0].id == "p-s0000"
+
+
+@pytest.mark.parametrize("deed", ["eat", "eat and sign", "eat in a child"])
 def test_memory_counts_with_that_of_children(cell: Cell, deed: str) -> None:
     give(cell, "ok")
     with pytest.raises(OverLimit, match=r"took more memory than its limit of 0\.4 GB"):

@@ -5,6 +5,8 @@ In: toy steps over sources that misbehave. Out: rows, and how often each record 
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from manifests.records import Source
 from pipeline.engines import Inline, OnRay
 from pipeline.run import _reopen, lanes
 from pipeline.step import batches
+from pipeline.worker import remove_scratch, scratch_folder
 from stages import ustar
 from tests import toys
 from tests.toys import Crack, Film, Polish, Reel, Take, Traced
@@ -97,7 +100,7 @@ def test_a_batch_that_vanished_with_its_worker_runs_one_by_one(tmp_path: Path, r
 
 
 def test_an_answer_too_few_an_empty_one_and_a_drop(tmp_path: Path) -> None:
-    deeds = ["ok", "few", "nothing", "drop", "ok"]
+    deeds = ["ok", "few", "nothing", "drop", "bad media"]
     plan, parts = toys.planned(tmp_path, [Take()], deeds, per_part=5, batch=5)
     toys.apply(plan, parts, Inline())
     found = {o.input: (o.status, o.reason) for o in toys.outcomes(plan.steps[0].manifest)}
@@ -106,7 +109,7 @@ def test_an_answer_too_few_an_empty_one_and_a_drop(tmp_path: Path) -> None:
         "s0001": ("failed", "step 'take' gave 0 answers for 1 inputs"),
         "s0002": ("failed", "the step gave no answer"),
         "s0003": ("dropped", "unwanted"),
-        "s0004": ("ok", None),
+        "s0004": ("failed", "no frame can be decoded"),
     }
 
 
@@ -226,6 +229,20 @@ def test_what_a_redone_step_does_not_give_any_more_is_left_out(tmp_path: Path) -
     _reopen(plan, None)
     toys.apply(plan, parts, Inline())
     assert [p.manifest.total().ok for p in plan.steps] == [2, 2]
+
+
+def test_scratch_of_killed_workers_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    long_ago = 1_000_000_000
+    left, fresh, other = (tmp_path / name for name in ("ola-scratch-old", "ola-scratch-new", "other-old"))
+    for folder in (left, fresh, other):
+        folder.mkdir()
+        (folder / "copy").write_bytes(b"x")
+    with scratch_folder() as held:
+        for folder in (left, other, Path(held)):
+            os.utime(folder, (long_ago, long_ago))
+        remove_scratch()
+        assert {path.name for path in tmp_path.iterdir()} == {fresh.name, other.name, Path(held).name}
 
 
 def test_a_part_that_is_committed_is_not_touched(tmp_path: Path) -> None:
