@@ -13,7 +13,6 @@ import pytest
 
 from pipeline.engines import Inline, OnRay
 
-
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault of the code
 hypothesis.settings.load_profile("any machine")
 
