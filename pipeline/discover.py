@@ -11,10 +11,12 @@ import glob
 import hashlib
 import json
 import os
+import re
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -71,10 +73,24 @@ def _expand(name: str, root: str) -> Iterator[Found]:
     elif storage.exists(name):
         yield from _sized([name])
     else:
-        entries = storage.listing(name, recursive=True)
-        if not entries:
-            raise ConfigError(f"inputs: nothing at {name}")
-        yield from (Found(storage.join(name, e.path), e.size) for e in entries)
+        yield from _stored(storage.normal(name), root)
+
+
+def _stored(name: str, root: str) -> Iterator[Found]:
+    """All objects below a prefix, or that match a glob, but hidden ones and those of the run itself."""
+    pattern = re.search(r"[*?\[]", name)
+    folder = name[: pattern.start()].rpartition("/")[0] if pattern else name
+    found = [Found(storage.join(folder, e.path), e.size) for e in storage.listing(folder, recursive=True)]
+    chosen = [
+        one
+        for one in found
+        if not one.uri.startswith(f"{root}/")
+        and "/." not in one.uri[len(folder) :]
+        and (pattern is None or fnmatchcase(one.uri, name))
+    ]
+    if not chosen:
+        raise ConfigError(f"inputs: nothing at {name}")
+    yield from chosen
 
 
 def _local(path: str, root: str) -> Iterator[Found]:

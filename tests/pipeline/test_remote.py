@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from manifests import storage
+from pipeline.discover import discover
+from pipeline.errors import ConfigError
 from tests.media import numbered, pattern
 from tests.runs import Said, ola, rows, shards_of, status, talking
 
@@ -124,6 +126,8 @@ def test_frames_and_sound_are_those_of_a_run_on_disk(done: Said, store_at: str, 
 UPLOAD = """
 import sys
 from manifests import storage
+from pipeline.discover import discover
+from pipeline.errors import ConfigError
 target = sys.argv[1]
 with storage.draft(target) as path:
     with open(path, "wb") as file:
@@ -161,3 +165,17 @@ def test_a_bucket_that_is_not_there_is_one_line(store_at: str, tmp_path: Path) -
     assert said.code == 2, said
     assert said.err.count("\n") == 1
     assert "s3://nobody/in" in said.err
+
+
+def test_globs_and_prefixes_leave_out_what_is_hidden_and_the_run_itself(videos: Path, store_at: str) -> None:
+    upload(videos, "globs")
+    client().put_object(Bucket="films", Key="globs/.hidden.mp4", Body=b"x")
+    client().put_object(Bucket="films", Key="globs/out/00-source/part-000000.parquet", Body=b"x")
+    root = f"{store_at}/globs/out"
+    whole = [source.uri for source in discover([f"{store_at}/globs"], root)]
+    assert whole == sorted(
+        f"{store_at}/globs/{name}" for name in ("bad?#.mp4", "copy.mp4", "one.mp4", "sub folder/two.mp4")
+    )
+    assert [source.uri for source in discover([f"{store_at}/globs/[co]*.mp4"], root)] == whole[1:3]
+    with pytest.raises(ConfigError, match="nothing at"):
+        discover([f"{store_at}/globs/*.mov"], root)
