@@ -78,6 +78,17 @@ def test_ray_is_left_as_it_was_found(ray_here: None) -> None:
     assert logging.getLogger("ray.data").handlers
 
 
+def test_on_this_machine_no_lane_asks_for_more_than_it_has(ray_here: None) -> None:
+    engine = OnRay()
+    engine.folder = "of a Ray of its own"
+    assert engine._fitted(LanePlan(BadLane, cpus=512)).cpus == 2
+    assert engine._fitted(LanePlan(BadLane, cpus=0.5)).cpus == 0.5
+    with pytest.raises(
+        RunError, match=r"a step asks for 1 GPUs, and this machine has 0: lower resources\.<step>\.gpus"
+    ):
+        engine._fitted(LanePlan(BadLane, gpus=1))
+
+
 def test_errors_of_ours_are_found_inside_others() -> None:
     error = ConfigError("wrong")
     wrapped = RuntimeError("outside")

@@ -83,20 +83,15 @@ def test_a_bad_record_does_not_take_its_batch_along(tmp_path: Path) -> None:
 def test_a_worker_that_vanishes_is_blamed_on_what_it_had_in_flight(tmp_path: Path, ray_here: None) -> None:
     trace = tmp_path / "trace"
     deeds = ["kill worker" if n in {4, 13} else "ok" for n in range(20)]
-    plan, parts = toys.planned(tmp_path, [Take(Traced(trace=str(trace)))], deeds, per_part=10)
-    toys.apply(plan, parts, OnRay())
+    plan, parts = toys.planned(tmp_path / "one", [Take(Traced(trace=str(trace)))], deeds, per_part=10)
+    batched, _ = toys.planned(tmp_path / "many", [Take()], deeds, per_part=10, batch=4)
+    OnRay().map([*lanes(plan.steps, isolate=True), *lanes(batched.steps, isolate=True)], parts)
     twice = "killed its worker twice"
-    assert toys.failures(plan.steps[0].manifest) == {"s0004": twice, "s0013": twice}
+    for made in (plan, batched):
+        assert toys.failures(made.steps[0].manifest) == {"s0004": twice, "s0013": twice}
+        assert made.steps[0].manifest.total().ok == 18
     assert runs(trace) == Counter({f"s{n:04d}": 2 if n in {4, 13} else 1 for n in range(20)})
     assert not list(tmp_path.rglob("*.journal"))
-
-
-def test_a_batch_that_vanished_with_its_worker_runs_one_by_one(tmp_path: Path, ray_here: None) -> None:
-    deeds = ["kill worker" if n == 2 else "ok" for n in range(12)]
-    plan, parts = toys.planned(tmp_path, [Take()], deeds, per_part=12, batch=4)
-    toys.apply(plan, parts, OnRay())
-    assert toys.failures(plan.steps[0].manifest) == {"s0002": "killed its worker twice"}
-    assert plan.steps[0].manifest.total().ok == 11
 
 
 def test_an_answer_too_few_an_empty_one_and_a_drop(tmp_path: Path) -> None:
@@ -139,16 +134,20 @@ def test_errors_that_quote_any_bytes_become_rows(tmp_path: Path) -> None:
     assert said == ["ValueError: cannot read \\udcff.mp4", "is \\udcff.mp4"]
 
 
-def test_a_chain_gives_the_same_rows_on_both_engines(tmp_path: Path, ray_here: None) -> None:
-    deeds = ["drop" if n % 7 == 3 else "ok" for n in range(30)]
-    tables = []
+def test_both_engines_give_the_same_rows_and_media(tmp_path: Path, ray_here: None) -> None:
+    deeds = ["drop" if n % 7 == 3 else "raise" if n == 5 else "ok" for n in range(30)]
+    steps = [Take(), Crack(), Polish(), Film()]
+    tables, bytes_of = [], []
     for name, engine in (("inline", Inline()), ("ray", OnRay())):
-        plan, parts = toys.planned(tmp_path / name, [Take(), Crack(), Polish()], deeds, per_part=4)
+        plan, parts = toys.planned(tmp_path / name, steps, deeds, per_part=10)
         toys.apply(plan, parts, engine)
         manifests = [planned.manifest for planned in plan.steps]
         tables.append([m.read(part).drop_columns("seconds") for m in manifests for part in parts])
-        assert [m.total().ok for m in manifests] == [26, 26, 78]
+        bytes_of.append(tars(plan.root))
+        assert [m.total().ok for m in manifests] == [25, 25, 75, 29]
     assert tables[0] == tables[1]
+    assert len(bytes_of[0]) == 3
+    assert bytes_of[0] == bytes_of[1]
 
 
 @pytest.fixture
@@ -163,10 +162,10 @@ def tars(root: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(Path(root).rglob("*.tar"))}
 
 
-def test_a_record_that_dies_after_it_kept_bytes_leaves_no_trace(tmp_path: Path, engine: Inline | OnRay) -> None:
+def test_a_record_that_dies_after_it_kept_bytes_leaves_no_trace(tmp_path: Path) -> None:
     deeds = [{4: "exit", 7: "raise", 15: "crash"}.get(n, "ok") for n in range(20)]
     plan, parts = toys.planned(tmp_path, [Film()], deeds, per_part=10)
-    toys.apply(plan, parts, engine)
+    toys.apply(plan, parts, Inline())
     manifest = plan.steps[0].manifest
     assert set(toys.failures(manifest)) == {"s0004", "s0007", "s0015"}
     kept = [reel for o in toys.outcomes(manifest) for reel in o.records if isinstance(reel, Reel)]
@@ -179,12 +178,6 @@ def test_a_record_that_dies_after_it_kept_bytes_leaves_no_trace(tmp_path: Path, 
             (reel.sound, f"sound of {reel.id}".encode()),
         ):
             assert (tmp_path / media.uri).read_bytes()[media.offset : media.offset + media.size] == data
-
-
-def test_media_are_the_same_bytes_on_both_engines(tmp_path: Path, films: dict[str, bytes], ray_here: None) -> None:
-    plan, parts = toys.planned(tmp_path / "ray", [Film()], ["ok"] * 20, per_part=10)
-    toys.apply(plan, parts, OnRay())
-    assert tars(plan.root) == films
 
 
 def test_retry_runs_what_failed_and_nothing_else(tmp_path: Path) -> None:
