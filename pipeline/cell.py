@@ -288,12 +288,10 @@ def one_line(error: BaseException) -> str:
 def main() -> None:
     """Entry of the process: the file descriptors of the pipe and of the lifeline are its arguments."""
     _die_with(int(sys.argv[2]))
-    try:
-        # if the machine runs out of memory, the kernel should take this process and not the driver
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
-    except OSError:
-        pass  # not allowed: the memory limit still holds
+    # if the machine runs out of memory, the kernel should take this process and not the driver; where it may not be
+    # told so, the memory limit still holds
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
     serve(Connection(int(sys.argv[1])))
 
 
