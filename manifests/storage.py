@@ -8,6 +8,7 @@ stores because an object appears when its upload is complete, and uploads begin 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 DRAFT = ".draft"  # what a half-written file is called; never listed, removed when a run starts
+DRAFTED = re.compile(re.escape(DRAFT) + r"-\d+-[0-9a-f]{8}$")
 COPY_BYTES = 8 << 20  # larger blocks gain nothing over a network; smaller ones cost round trips
 
 
@@ -92,7 +94,7 @@ def listing(uri: str, recursive: bool = False) -> list[Entry]:
     entries = (
         Entry(info.path[len(path.rstrip("/")) + 1 :], info.size)
         for info in filesystem.get_file_info(selector)
-        if info.type == pafs.FileType.File and DRAFT not in info.base_name
+        if info.type == pafs.FileType.File and not DRAFTED.search(info.base_name)
     )
     return sorted(entries, key=lambda entry: entry.path)
 

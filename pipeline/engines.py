@@ -12,15 +12,17 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import OlaError, RunError
 
+STALE = 86400.0  # seconds: a younger one may be of a container that shares this folder, but not our process ids
 FOLDER = "ola-ray"  # of a Ray of our own, then its driver's process id
 
 
@@ -169,8 +171,10 @@ def remove_folders() -> None:
     import psutil
 
     for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-*"):
-        if not psutil.pid_exists(int(path.name.split("-")[2])):
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(ValueError, OSError):  # not one of ours, or somebody was faster
+            pid, age = int(path.name.split("-")[2]), time.time() - path.stat().st_mtime
+            if age > STALE and not psutil.pid_exists(pid):
+                shutil.rmtree(path)
 
 
 @contextmanager

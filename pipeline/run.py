@@ -29,7 +29,7 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.pack.choose import check_where
 from pipeline.pack.publish import current, current_manifest, pack
 from pipeline.plan import Plan, Planned
-from pipeline.worker import Lane, remove_scratch
+from pipeline.worker import Lane
 
 PACK = "pack"
 
@@ -172,7 +172,6 @@ def alone(root: str) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         storage.remove_drafts(root)
-        remove_scratch()
         yield
 
 
