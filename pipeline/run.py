@@ -47,8 +47,9 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
     """Do all there is to do at `root`. Raises ConfigError before anything runs, RunError when it cannot go on."""
     root = storage.normal(root)
     plan = config.plan(root)
-    if options.only is not None and options.only != PACK:
-        plan.named(options.only)
+    names = [*(planned.step.name for planned in plan.steps), PACK]
+    if options.only not in (None, *names):
+        raise ConfigError(f"--only {options.only}: no such step in this run (choices: {', '.join(names)})")
     if packable(plan):
         check_where(plan, config.pack)
     with alone(root):

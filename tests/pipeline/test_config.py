@@ -39,7 +39,7 @@ MISTAKES: dict[str, tuple[list[str], tuple[str, ...]]] = {
     ),
     "unknown step of resources": (["--set", "resources.spilt.cpus=2"], ("resources.spilt: no such step", "split")),
     "unknown resource": (["--set", "resources.split.cpu=2"], ("resources.split.cpu: no such setting", "'cpus'")),
-    "unknown only": (["--only", "splt"], ("no step 'splt' in this run (choices: ingest, split, ",)),
+    "unknown only": (["--only", "splt"], ("--only splt: no such step in this run (choices: ingest, split, ", "pack)")),
     "bad where": (["--set", "pack.where=wrds > 3"], ("pack.where: 'wrds > 3' does not do", "columns: clip, video, ")),
     "no sql at all": (["--set", "pack.where=)("], ("pack.where: ')(' does not do",)),
 }
