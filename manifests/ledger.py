@@ -160,7 +160,7 @@ class Manifest:
 
     def read(self, part: int) -> pa.Table:
         """All rows of a committed part."""
-        return pq.read_table(pa.BufferReader(storage.read_bytes(self.uri(part))))
+        return read_parquet(self.uri(part))
 
     def counts(self, part: int) -> Counts:
         """Counts of a committed part, from its footer alone."""
@@ -175,6 +175,11 @@ class Manifest:
             for counts in pool.map(self.counts, self.committed()):
                 total.add(counts)
         return total
+
+
+def read_parquet(uri: str) -> pa.Table:
+    """A Parquet file as a table. Raises OSError, or pyarrow's ArrowException where it is none."""
+    return pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

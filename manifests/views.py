@@ -60,6 +60,12 @@ def statements(globs: Mapping[str, str]) -> list[str]:
     return made
 
 
+def names(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Names of the views that a connection has."""
+    found = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    return {name for (name,) in found}
+
+
 def connect(root: str, manifests: Iterable[Manifest], shards: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with all views; object stores are read through Arrow, so no extension is fetched."""
     globs = sources(root, manifests, shards)

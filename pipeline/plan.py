@@ -6,7 +6,6 @@ manifest lies in a folder of that key; nothing else decides what is stale.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,8 +122,3 @@ def _maker(step: Step[Any, Any], record: type, makers: Mapping[type, Manifest]) 
     advice = [name for name, made in STEPS.items() if made.gives is record]
     hint = f" (add '{advice[0]}')" if advice else ""
     raise ConfigError(f"step '{step.name}' needs {noun}; no step before it makes them{hint}")
-
-
-def canonical(facts: Any) -> str:
-    """JSON with sorted keys, for files that must be equal byte for byte."""
-    return json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

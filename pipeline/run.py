@@ -68,7 +68,8 @@ def work(config: Config, plan: Plan, parts: Sequence[int], only: str | None = No
         if only != PACK:
             steps = [planned for planned in plan.steps if only in (None, planned.step.name)]
             numbers = pending(steps, parts)
-            views.write(plan.root, plan.manifests, current(plan.root))
+            if numbers:
+                views.write(plan.root, plan.manifests, current(plan.root))  # to look at while it works
             engine.map(lanes(steps, config.isolate), numbers)
         if only in (None, PACK) and packable(plan):
             pack(plan, config.pack, lambda make, count: engine.map([LanePlan(make)], range(count)))

@@ -31,12 +31,6 @@ def plan_of(root: str) -> Plan:
     return of_run(root).plan(root)
 
 
-def views_of(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """Names of the views that a connection has."""
-    found = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
-    return {name for (name,) in found}
-
-
 def connect(root: str) -> duckdb.DuckDBPyConnection:
     """DuckDB with the views of the run at `root`."""
     plan = plan_of(root)
@@ -123,7 +117,7 @@ def show_query(root: str, query: str, form: str) -> None:
                 return
             names, rows = answer.columns, answer.fetchall()
         except duckdb.Error as error:
-            made = ", ".join(sorted(views_of(connection)))
+            made = ", ".join(sorted(views.names(connection)))
             raise ConfigError(f"{' '.join(str(error).split())} (views: {made})") from error
     if form == "json":
         found = [dict(zip(names, row, strict=True)) for row in rows]
@@ -161,7 +155,7 @@ def show_life(root: str, name: str) -> int:
 def lives(plan: Plan, name: str) -> list[tuple[str, dict[str, Any]]]:
     """(step, row) of all that belongs to a name: a file's path or name, or the beginning of an id or key."""
     with views.connect(plan.root, all_manifests(plan), current(plan.root)) as connection:
-        made = views_of(connection)
+        made = views.names(connection)
         if "source" not in made:
             return []
         wanted = _sources(connection, made, name)

@@ -48,7 +48,7 @@ def run_yield(plan: Plan, only: str | None) -> tuple[int, int, str]:
     """How much of what came out: videos that reached the shards, or of one step alone the inputs that went well."""
     if only in (None, PACK) and packable(plan):
         with views.connect(plan.root, [], current(plan.root)) as connection:
-            there = connection.sql("SELECT 1 FROM duckdb_views() WHERE view_name = 'shards'").fetchall()
+            there = "shards" in views.names(connection)
             rows = connection.sql("SELECT count(DISTINCT video) FROM shards").fetchall() if there else [(0,)]
         return rows[0][0], plan.steps[0].manifest.total().inputs, "videos reached the shards"
     planned = plan.named(only) if only else plan.steps[-1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil, floor
 from typing import Any
 
@@ -44,7 +45,7 @@ class PictureIndex:
     setback: float = 0.0
     sound: Sound = Sound()
 
-    @property
+    @cached_property  # asked for by every clip, and eight hours have a million stamps to sort
     def shown(self) -> NDArray[np.int64]:
         """Stamps in the order they are shown."""
         return np.unique(self.stamps[~self.hidden])

@@ -16,14 +16,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from manifests import storage
 from manifests.records import PackedTask
-from manifests.schema import from_rows
 from pipeline.errors import ConfigError
 from pipeline.media.sound import RATE
-from pipeline.pack.publish import CURRENT, current
+from pipeline.pack.publish import CURRENT, current, rows_of
 from pipeline.pack.writer import digest, index_bytes
 from stages.samples import FAMILIES, Sample, media_tokens
 from stages.shards import RawSample, ShardReader, split_frames
@@ -47,8 +45,7 @@ def check_run(root: str) -> Iterator[str]:
 def check_set(folder: str, stage: str, owners: dict[str, str]) -> Iterator[str]:
     """Faults of one stage's set. `owners` remembers which shard has which key, over all sets."""
     try:
-        table = pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(folder, "shards.parquet"))))
-        rows = from_rows(PackedTask, table.to_pylist())
+        rows = rows_of(folder)
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         yield f"shards.parquet: {_line(error)}"
         return

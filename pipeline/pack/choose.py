@@ -136,7 +136,7 @@ def check_where(plan: Plan, settings: PackSettings) -> None:
 
 def _prepare(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Names that the query needs even where a step has no part yet, and Ola's arithmetic."""
-    made = {name for (name,) in connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}
+    made = views.names(connection)
     for planned in plan.steps:
         if planned.manifest.name not in made:
             connection.register(planned.manifest.name, manifest_schema(planned.manifest.record).empty_table())

@@ -12,14 +12,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from manifests import storage
 from manifests.records import PackedTask
-from manifests.schema import from_rows
 from pipeline.errors import ConfigError
-from pipeline.pack.publish import current
+from pipeline.pack.publish import current, rows_of
 from stages.samples import Sample
 
 # The original trainer swaps red and blue for paths that hold one of these.
@@ -42,8 +38,7 @@ def _records(folder: str) -> Iterator[dict[str, Any]]:
     for word in SWAPPED:
         if word in folder:
             raise ConfigError(f"{folder}: the original trainer swaps red and blue in paths with {word!r}; move the run")
-    table = pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(folder, "shards.parquet"))))
-    rows = [row for row in from_rows(PackedTask, table.to_pylist()) if row.split == "train"]
+    rows = [row for row in rows_of(folder) if row.split == "train"]
     for shard, of_shard in groupby(rows, key=lambda row: row.shard):
         uri = storage.join(folder, shard)
         with storage.open_random(uri) as tar:

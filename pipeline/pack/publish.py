@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from manifests import storage
-from manifests.ledger import Counts, Manifest, parquet_bytes
+from manifests.ledger import Counts, Manifest, parquet_bytes, read_parquet
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema
 from pipeline.pack.build import PLAN, ShardLane, rows_uri
@@ -24,6 +23,7 @@ from pipeline.pack.writer import energon_meta
 from pipeline.plan import Plan
 
 CURRENT = "shards/current.json"
+ROWS = "shards.parquet"
 Write = Callable[[Callable[[], ShardLane], int], None]  # makes lanes and brings 0..n-1 through them, on some engine
 
 
@@ -34,6 +34,11 @@ def current(root: str) -> dict[str, str]:
         return {}
     folders: dict[str, str] = json.loads(storage.read_bytes(uri))["folders"]
     return folders
+
+
+def rows_of(folder: str) -> list[PackedTask]:
+    """The rows of a whole shard set. Raises OSError, ValueError or KeyError where they cannot be read."""
+    return from_rows(PackedTask, read_parquet(storage.join(folder, ROWS)).to_pylist())
 
 
 def manifest_of(plan: Plan, key: str) -> Manifest:
@@ -84,11 +89,10 @@ def _collect(root: str, selection: Selection, folders: Mapping[str, str]) -> lis
     rows: list[PackedTask] = []
     for stage, folder in folders.items():
         uris = [rows_uri(storage.join(root, folder), shard) for of, shard in selection.shards if of == stage]
-        tables = [pq.read_table(pa.BufferReader(storage.read_bytes(uri))) for uri in uris]
-        table = pa.concat_tables(tables).cast(record_schema(PackedTask))
+        table = pa.concat_tables(read_parquet(uri) for uri in uris).cast(record_schema(PackedTask))
         for path, data in energon_meta(*_energon_facts(table)).items():
             storage.write_bytes(storage.join(root, folder, path), data)
-        storage.write_bytes(storage.join(root, folder, "shards.parquet"), parquet_bytes(table))
+        storage.write_bytes(storage.join(root, folder, ROWS), parquet_bytes(table))
         rows += from_rows(PackedTask, table.to_pylist())
     return rows
 
