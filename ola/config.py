@@ -1,0 +1,123 @@
+"""Every size of the model.
+
+In: `config.json`, of this project or of the released weights. Out: one object that the towers, the processor and the
+loader read. The released file says nothing of its towers, so their defaults here are the released sizes, and it
+loads as it is: its `mm_*` and `speech_*` keys stay as plain attributes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PretrainedConfig, Qwen2Config, SiglipVisionConfig, WhisperConfig
+
+from ola.geometry import Limits
+
+# OryxViT: SigLIP-400M at patch 16 with a 128x128 grid of positions, resized to each image.
+VISION = {
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "patch_size": 16,
+    "image_size": 2048,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-6,
+}
+# The encoder of Whisper large-v3.
+WHISPER = {
+    "num_mel_bins": 128,
+    "d_model": 1280,
+    "encoder_layers": 32,
+    "encoder_attention_heads": 20,
+    "encoder_ffn_dim": 5120,
+}
+AUDIO_FRAMES_PER_S = 50
+
+
+class BeatsConfig(PretrainedConfig):
+    """Sizes of BEATs, the encoder of sounds that are not speech; defaults: iter3+ AS2M finetuned on AS2M, cpt2."""
+
+    model_type = "beats"
+
+    def __init__(
+        self,
+        hidden_size: int = 768,
+        intermediate_size: int = 3072,
+        num_hidden_layers: int = 12,
+        num_attention_heads: int = 12,
+        embed_dim: int = 512,
+        patch_size: int = 16,
+        num_mel_bins: int = 128,
+        conv_pos: int = 128,
+        conv_pos_groups: int = 16,
+        num_buckets: int = 320,
+        max_distance: int = 800,
+        num_classes: int = 527,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.hidden_size = hidden_size
+        self.intermediate_size = intermediate_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.embed_dim = embed_dim
+        self.patch_size = patch_size
+        self.num_mel_bins = num_mel_bins
+        self.conv_pos = conv_pos
+        self.conv_pos_groups = conv_pos_groups
+        self.num_buckets = num_buckets
+        self.max_distance = max_distance
+        self.num_classes = num_classes
+
+
+class OlaConfig(Qwen2Config):
+    """The decoder's sizes (Qwen2's own names) with those of the towers, the projectors and the inputs.
+
+    `has_speech` False: Ola-Image and Ola-Video, which see but do not hear; a released file says so by naming no
+    `speech_encoder`. `speech_encoder_ds_rate` encoder frames make one token. `tokenizer_model_max_length` bounds a
+    training sequence, and a prompt with its answer. `limits` are fields of `Limits` that differ from its defaults.
+    """
+
+    model_type = "ola_qwen"
+    sub_configs = {"vision": SiglipVisionConfig, "whisper": WhisperConfig, "beats": BeatsConfig}
+
+    def __init__(
+        self,
+        vision: dict[str, Any] | SiglipVisionConfig | None = None,
+        whisper: dict[str, Any] | WhisperConfig | None = None,
+        beats: dict[str, Any] | BeatsConfig | None = None,
+        has_speech: bool | None = None,
+        pool: int = 2,
+        speech_encoder_ds_rate: int = 10,
+        speech_projector_size: int = 2048,
+        audio_chunk_seconds: int = 30,
+        max_frames: int = 64,
+        tokenizer_model_max_length: int = 16384,
+        limits: dict[str, int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        released = "mm_vision_tower" in kwargs
+        self.has_speech = has_speech if has_speech is not None else not released or bool(kwargs.get("speech_encoder"))
+        self.vision = vision if isinstance(vision, SiglipVisionConfig) else SiglipVisionConfig(**VISION | (vision or {}))
+        self.whisper = whisper if isinstance(whisper, WhisperConfig) else WhisperConfig(**WHISPER | (whisper or {}))
+        self.whisper.max_source_positions = AUDIO_FRAMES_PER_S * audio_chunk_seconds
+        self.beats = beats if isinstance(beats, BeatsConfig) else BeatsConfig(**(beats or {}))
+        self.pool = pool
+        self.speech_encoder_ds_rate = speech_encoder_ds_rate
+        self.speech_projector_size = speech_projector_size
+        self.audio_chunk_seconds = audio_chunk_seconds
+        self.max_frames = max_frames
+        self.tokenizer_model_max_length = tokenizer_model_max_length
+        self.limits = limits or {}
+        super().__init__(**kwargs)
+
+    @property
+    def fits(self) -> Limits:
+        """The pixel sizes this model takes."""
+        return Limits(**{"cell": self.vision.patch_size * self.pool} | self.limits)
+
+    @property
+    def speech_chunk_tokens(self) -> int:
+        """Embeddings of one chunk of sound: its stacked frames and a newline; 151 as released."""
+        return self.whisper.max_source_positions // self.speech_encoder_ds_rate + 1
