@@ -17,15 +17,28 @@ Size = tuple[int, int]
 
 # One pooled token covers 2x2 patches of 16 pixels.
 CELL = 32
-# Sides of the squares whose areas bound a view (training limits of the original Ola).
-IMAGE_HIGH_SIDE = 1536
-IMAGE_LOW_SIDE = 384
-VIDEO_MAX_SIDE = 448
-VIDEO_MIN_SIDE = 288
 PAD_GREY = 127
 SOUND_CHUNK_S = 30
 # 1500 encoder frames, ten to a token, and a newline after each chunk.
 SOUND_CHUNK_TOKENS = 151
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a view, in pixels: the defaults are those that the released weights were trained with.
+
+    cell: both sides are multiples of it. The others are sides of squares whose areas bound a view.
+    `Limits(cell=64, video_max=480)` are the video sizes of the original's inference script.
+    """
+
+    cell: int = CELL
+    image_high: int = 1536
+    image_low: int = 384
+    video_max: int = 448
+    video_min: int = 288
+
+
+RELEASED = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,36 +49,34 @@ class Fit:
     how: Literal["resize", "pad"]
 
 
-def image_size(width: int, height: int) -> Fit:
-    """The high view of an image: padded to multiples of 32, or scaled down where its area exceeds 1536^2.
+def image_size(width: int, height: int, limits: Limits = RELEASED) -> Fit:
+    """The high view of an image: padded to multiples of the cell, or scaled down where its area exceeds 1536^2.
 
-    Scaling floors each side, so the aspect ratio shifts by up to 31 pixels a side. ValueError for an empty
-    picture.
+    Scaling floors each side, so the aspect ratio shifts by up to a cell a side. ValueError for an empty picture.
     """
-    area = _area(width, height)
-    if area > IMAGE_HIGH_SIDE**2:
-        return Fit(_scaled(width, height, IMAGE_HIGH_SIDE), "resize")
-    return Fit((_ceil(width), _ceil(height)), "pad")
+    if _area(width, height) > limits.image_high**2:
+        return Fit(_scaled((width, height), limits.image_high, limits), "resize")
+    return Fit((_ceil(width, limits), _ceil(height, limits)), "pad")
 
 
-def image_low_size(high: Size) -> Size:
+def image_low_size(high: Size, limits: Limits = RELEASED) -> Size:
     """The low view of an image, scaled (up or down) to an area near 384^2 from its high view."""
-    return _scaled(*high, IMAGE_LOW_SIDE)
+    return _scaled(high, limits.image_low, limits)
 
 
-def video_size(width: int, height: int) -> Fit:
-    """The size of a video frame: scaled if its area is outside 288^2..448^2, else padded to multiples of 32.
+def video_size(width: int, height: int, limits: Limits = RELEASED) -> Fit:
+    """The size of a video frame: scaled if its area is outside 288^2..448^2, else padded to multiples of the cell.
 
-    A side that floors to nothing becomes 32, where the original trainer fails. Of small or very long frames
+    A side that floors to nothing becomes one cell, where the original trainer fails. Of small or very long frames
     the result can lie below 288^2 and be scaled again when it is read: see whether `video_size` of it is
     the same.
     """
     area = _area(width, height)
-    if area > VIDEO_MAX_SIDE**2:
-        return Fit(_scaled(width, height, VIDEO_MAX_SIDE), "resize")
-    if area < VIDEO_MIN_SIDE**2:
-        return Fit(_scaled(width, height, VIDEO_MIN_SIDE), "resize")
-    return Fit((_ceil(width), _ceil(height)), "pad")
+    if area > limits.video_max**2:
+        return Fit(_scaled((width, height), limits.video_max, limits), "resize")
+    if area < limits.video_min**2:
+        return Fit(_scaled((width, height), limits.video_min, limits), "resize")
+    return Fit((_ceil(width, limits), _ceil(height, limits)), "pad")
 
 
 def pad_offset(source: Size, target: Size) -> Size:
@@ -73,26 +84,41 @@ def pad_offset(source: Size, target: Size) -> Size:
     return (target[0] - source[0]) // 2, (target[1] - source[1]) // 2
 
 
-def image_tokens(high_width: int, high_height: int) -> int:
+def frame_indices(frames: int, keep: int) -> list[int]:
+    """`keep` indices spread evenly over `frames`, first and last included: linspace(0, frames - 1, keep) truncated.
+
+    Indices come more than once where keep > frames, as in the original's inference; `min(frames, keep)` takes every
+    frame once, as in its training. ValueError unless both are at least 1.
+    """
+    if frames < 1 or keep < 1:
+        raise ValueError(f"cannot take {keep} of {frames} frames; both must be at least 1")
+    if keep == 1:
+        return [0]
+    step = (frames - 1) / (keep - 1)
+    return [*(int(n * step) for n in range(keep - 1)), frames - 1]
+
+
+def image_tokens(high_width: int, high_height: int, low: Size | None = None, cell: int = CELL) -> int:
     """Embeddings of one image whose high view has this size: begin, low rows, separator, high rows, end.
 
-    Each row of the pooled grid ends in a newline token. ValueError unless both sides are multiples of 32.
+    low: the size of its low view; None: as `image_low_size` has it. cell: the pixels a side of one token. Each row
+    of the pooled grid ends in a newline token. ValueError unless all sides are multiples of the cell.
     """
-    low = image_low_size((high_width, high_height))
-    return 2 + _rows(*low) + 1 + _rows(high_width, high_height)
+    width, height = low or image_low_size((high_width, high_height))
+    return 2 + _rows(width, height, cell) + 1 + _rows(high_width, high_height, cell)
 
 
-def video_tokens(width: int, height: int, frames: int) -> int:
+def video_tokens(width: int, height: int, frames: int, cell: int = CELL) -> int:
     """Embeddings of `frames` frames of this size: begin, then each frame's rows and a separator, then end.
 
-    ValueError unless both sides are multiples of 32 and there is a frame.
+    ValueError unless both sides are multiples of the cell and there is a frame.
     """
     if frames < 1:
         raise ValueError(f"a video of {frames} frames has no tokens; give at least one frame")
-    return 2 + frames * (_rows(width, height) + 1)
+    return 2 + frames * (_rows(width, height, cell) + 1)
 
 
-def sound_tokens(seconds: float) -> int:
+def sound_tokens(seconds: float, chunk_s: float = SOUND_CHUNK_S, chunk_tokens: int = SOUND_CHUNK_TOKENS) -> int:
     """Embeddings of a sound: begin and end, and 151 for each started 30 s chunk.
 
     Not capped: the original trainer drops what lies beyond 25 chunks (750 s), so its callers keep clips
@@ -100,7 +126,7 @@ def sound_tokens(seconds: float) -> int:
     """
     if not seconds > 0:
         raise ValueError(f"a sound of {seconds} s has no tokens; leave the sound out of the sample instead")
-    return 2 + SOUND_CHUNK_TOKENS * math.ceil(seconds / SOUND_CHUNK_S)
+    return 2 + chunk_tokens * math.ceil(seconds / chunk_s)
 
 
 def _area(width: int, height: int) -> int:
@@ -109,17 +135,18 @@ def _area(width: int, height: int) -> int:
     return width * height
 
 
-def _ceil(side: int) -> int:
-    return -(-side // CELL) * CELL
+def _ceil(side: int, limits: Limits) -> int:
+    return -(-side // limits.cell) * limits.cell
 
 
-def _scaled(width: int, height: int, side: int) -> Size:
-    # The order of these float operations is the original's; another moves sides that land on multiples of 32.
-    scale = math.sqrt(side * side / _area(width, height))
-    return max(CELL, int(width * scale / CELL) * CELL), max(CELL, int(height * scale / CELL) * CELL)
+def _scaled(size: Size, square: int, limits: Limits) -> Size:
+    # The order of these float operations is the original's; another moves sides that land on multiples of a cell.
+    scale, cell = math.sqrt(square * square / _area(*size)), limits.cell
+    width, height = (max(cell, int(side * scale / cell) * cell) for side in size)
+    return width, height
 
 
-def _rows(width: int, height: int) -> int:
-    if width % CELL or height % CELL or width < 1 or height < 1:
-        raise ValueError(f"{width}x{height} is no size Ola takes: both sides must be multiples of {CELL}; fit it first")
-    return height // CELL * (width // CELL + 1)
+def _rows(width: int, height: int, cell: int) -> int:
+    if width % cell or height % cell or width < 1 or height < 1:
+        raise ValueError(f"{width}x{height} is no size Ola takes: both sides must be multiples of {cell}; fit it first")
+    return height // cell * (width // cell + 1)

@@ -1,4 +1,4 @@
-"""What tests share: one Ray for the whole session, and the two engines."""
+"""What tests share: one Ray for the whole session, the two engines, and fixtures of the original model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -15,6 +16,21 @@ from pipeline.engines import Inline, OnRay
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault of the code
 hypothesis.settings.load_profile("any machine")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--golden DIR`: what the original Ola computed, for tests/ola/test_upstream.py."""
+    default = Path(__file__).parents[2] / "shared" / "golden"
+    parser.addoption("--golden", type=Path, default=default, metavar="DIR", help="fixtures of the original model")
+
+
+@pytest.fixture(scope="session")
+def golden(request: pytest.FixtureRequest) -> Path:
+    """The folder of fixtures; its tests are skipped where there is none."""
+    folder: Path = request.config.getoption("--golden")
+    if not (folder / "config.json").is_file():
+        pytest.skip(f"no fixtures of the original model in {folder} (name them: --golden DIR)")
+    return folder
 
 
 @pytest.fixture(scope="session")

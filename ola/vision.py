@@ -1,0 +1,107 @@
+"""OryxViT: pictures of any size to patch features, each at its own size.
+
+In: batches of pictures (n, 3, h, w). Out: their patch features (n, gh, gw, D), one for each 16x16 pixels. All patches
+of a call run through the linear layers as one long row; attention stays inside each picture. SigLIP blocks without
+class token, final norm or pooling (paper, 3.1).
+
+Legend: n pictures of one size, N patches of a call, L patches of a picture, gh x gw its grid, D width, h heads, d width
+of a head.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import SiglipVisionConfig
+from transformers.models.siglip.modeling_siglip import SiglipAttention, SiglipEncoderLayer
+
+# Bounds the memory of one pass: at 7B sizes the widest activation of 16k patches has 140 MB in bfloat16.
+PATCHES_PER_PASS = 16_384
+
+
+class PictureAttention(SiglipAttention):
+    """SigLIP's attention over a row of several pictures, each attending only to itself."""
+
+    def forward(  # type: ignore[override]
+        self, hidden_states: Tensor, attention_mask: None = None, *, runs: Sequence[tuple[int, int]], **_: Any
+    ) -> tuple[Tensor, None]:
+        """hidden_states (1, N, D); runs: (pictures n, patches of each L) in the order of the row."""
+        qkv_Nhd = [
+            proj(hidden_states[0]).unflatten(1, (self.num_heads, -1))
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
+        ]
+        parts = zip(*(x_Nhd.split([n * length for n, length in runs]) for x_Nhd in qkv_Nhd), strict=True)
+        out = [self._within(n, *part) for (n, _length), part in zip(runs, parts, strict=True)]
+        return self.out_proj(torch.cat(out)[None]), None
+
+    def _within(self, n: int, *qkv_Nhd: Tensor) -> Tensor:
+        q, k, v = (x_Nhd.unflatten(0, (n, -1)).transpose(1, 2) for x_Nhd in qkv_Nhd)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+class OryxViT(nn.Module):
+    """The vision tower. Input is uint8 RGB, or float scaled to [-1, 1]; sides that are no multiple of the patch are
+    zero-padded on the right and below."""
+
+    def __init__(self, config: SiglipVisionConfig) -> None:
+        super().__init__()
+        self.patch, width = config.patch_size, config.hidden_size
+        self.grid = config.image_size // config.patch_size
+        self.patch_embed = nn.Conv2d(config.num_channels, width, self.patch, self.patch)
+        self.pos_embed = nn.Parameter(torch.randn(1, self.grid**2, width) * width**-0.5)
+        self.layers = nn.ModuleList(SiglipEncoderLayer(config) for _ in range(config.num_hidden_layers))
+        for layer in self.layers:
+            layer.self_attn = PictureAttention(config)
+
+    def forward(self, batches: Sequence[Tensor]) -> list[Tensor]:
+        """Each (n, 3, h, w) to (n, gh, gw, D), in the order given; pictures of one size run together."""
+        order = sorted(range(len(batches)), key=lambda i: batches[i].shape[-2:])
+        groups = itertools.groupby(order, key=lambda i: batches[i].shape[-2:])
+        bounded = [part for _, group in groups for part in self._bounded(torch.cat([batches[i] for i in group]))]
+        pictures = itertools.chain.from_iterable(self._blocks(map(self._patches, bounded)))
+        features = {i: torch.stack(list(itertools.islice(pictures, len(batches[i])))) for i in order}
+        return [features[i] for i in range(len(batches))]
+
+    def _bounded(self, group_n3hw: Tensor) -> Sequence[Tensor]:
+        height, width = group_n3hw.shape[-2:]
+        return group_n3hw.split(max(1, PATCHES_PER_PASS * self.patch**2 // (height * width)))
+
+    def _patches(self, pixels_n3hw: Tensor) -> Tensor:
+        weight = self.patch_embed.weight
+        x = pixels_n3hw.to(weight.device)
+        x = x.to(weight.dtype) if x.is_floating_point() else (x.float() / 127.5 - 1).to(weight.dtype)
+        height, width = x.shape[-2:]
+        x_nDgg = self.patch_embed(F.pad(x, (0, -width % self.patch, 0, -height % self.patch)))
+        return x_nDgg.permute(0, 2, 3, 1) + self.positions(*x_nDgg.shape[-2:])
+
+    def positions(self, gh: int, gw: int) -> Tensor:
+        """The square table of positions resized bilinearly: (gh, gw, D)."""
+        table_1Dgg = self.pos_embed[0].unflatten(0, (self.grid, self.grid)).permute(2, 0, 1)[None]
+        resized = F.interpolate(table_1Dgg.float(), (gh, gw), mode="bilinear", align_corners=False)
+        return resized[0].permute(1, 2, 0).to(self.pos_embed.dtype)
+
+    def _blocks(self, pictures: Iterable[Tensor]) -> Iterator[Tensor]:
+        for some in _passes(pictures):
+            runs = [(len(x), x.shape[1] * x.shape[2]) for x in some]
+            row_1ND = torch.cat([x.flatten(0, 2) for x in some])[None]
+            for layer in self.layers:
+                row_1ND = layer(row_1ND, None, runs=runs)
+            parts = row_1ND[0].split([n * length for n, length in runs])
+            yield from (part.view(x.shape) for part, x in zip(parts, some, strict=True))
+
+
+def _passes(pictures: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Fill each pass up to `PATCHES_PER_PASS`."""
+    some: list[Tensor] = []
+    for x_nggD in pictures:
+        if some and sum(x[..., 0].numel() for x in (*some, x_nggD)) > PATCHES_PER_PASS:
+            yield some
+            some = []
+        some.append(x_nggD)
+    if some:
+        yield some
