@@ -7,14 +7,14 @@ loads as it is: its `mm_*` and `speech_*` keys stay as plain attributes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from transformers import PretrainedConfig, Qwen2Config, SiglipVisionConfig, WhisperConfig
 
 from ola.geometry import Limits
 
 # OryxViT: SigLIP-400M at patch 16 with a 128x128 grid of positions, resized to each image.
-VISION = {
+VISION: dict[str, Any] = {
     "hidden_size": 1152,
     "intermediate_size": 4304,
     "num_hidden_layers": 27,
@@ -25,7 +25,7 @@ VISION = {
     "layer_norm_eps": 1e-6,
 }
 # The encoder of Whisper large-v3.
-WHISPER = {
+WHISPER: dict[str, Any] = {
     "num_mel_bins": 128,
     "d_model": 1280,
     "encoder_layers": 32,
@@ -33,6 +33,8 @@ WHISPER = {
     "encoder_ffn_dim": 5120,
 }
 AUDIO_FRAMES_PER_S = 50
+
+Config = TypeVar("Config", bound=PretrainedConfig)
 
 
 class BeatsConfig(PretrainedConfig):
@@ -71,6 +73,10 @@ class BeatsConfig(PretrainedConfig):
         self.num_classes = num_classes
 
 
+def _made(kind: type[Config], given: Config | dict[str, Any] | None, defaults: dict[str, Any]) -> Config:
+    return given if isinstance(given, kind) else kind(**defaults | dict(given or {}))
+
+
 class OlaConfig(Qwen2Config):
     """The decoder's sizes (Qwen2's own names) with those of the towers, the projectors and the inputs.
 
@@ -80,7 +86,11 @@ class OlaConfig(Qwen2Config):
     """
 
     model_type = "ola_qwen"
-    sub_configs = {"vision": SiglipVisionConfig, "whisper": WhisperConfig, "beats": BeatsConfig}
+    sub_configs: ClassVar[dict[str, type[PretrainedConfig]]] = {
+        "vision": SiglipVisionConfig,
+        "whisper": WhisperConfig,
+        "beats": BeatsConfig,
+    }
 
     def __init__(
         self,
@@ -99,10 +109,10 @@ class OlaConfig(Qwen2Config):
     ) -> None:
         released = "mm_vision_tower" in kwargs
         self.has_speech = has_speech if has_speech is not None else not released or bool(kwargs.get("speech_encoder"))
-        self.vision = vision if isinstance(vision, SiglipVisionConfig) else SiglipVisionConfig(**VISION | (vision or {}))
-        self.whisper = whisper if isinstance(whisper, WhisperConfig) else WhisperConfig(**WHISPER | (whisper or {}))
+        self.vision = _made(SiglipVisionConfig, vision, VISION)
+        self.whisper = _made(WhisperConfig, whisper, WHISPER)
         self.whisper.max_source_positions = AUDIO_FRAMES_PER_S * audio_chunk_seconds
-        self.beats = beats if isinstance(beats, BeatsConfig) else BeatsConfig(**(beats or {}))
+        self.beats = _made(BeatsConfig, beats, {})
         self.pool = pool
         self.speech_encoder_ds_rate = speech_encoder_ds_rate
         self.speech_projector_size = speech_projector_size
@@ -115,7 +125,8 @@ class OlaConfig(Qwen2Config):
     @property
     def fits(self) -> Limits:
         """The pixel sizes this model takes."""
-        return Limits(**{"cell": self.vision.patch_size * self.pool} | self.limits)
+        sizes: dict[str, Any] = {"cell": self.vision.patch_size * self.pool}
+        return Limits(**sizes | self.limits)
 
     @property
     def speech_chunk_tokens(self) -> int:

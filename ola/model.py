@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Qwen2ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen2ForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -100,15 +100,14 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         text_LC = self.get_input_embeddings()(prompt.input_ids.clamp(min=0).to(self.device))
         return torch.cat(_between(text_LC, places, [*visuals, *sounds]))
 
-    def forward(  # type: ignore[override]
-        self, prompts: Sequence[Prompt] | None = None, **decoder: Any
-    ) -> CausalLMOutputWithPast:
+    def forward(self, prompts: Sequence[Prompt] | None = None, **decoder: Any) -> CausalLMOutputWithPast:
         """Of prompts: padded on the right; where they have labels, the mean loss and the logits (supervised, V) alone.
 
         Without prompts it is Qwen2's own forward, of `input_ids` (B, L) or `inputs_embeds` (B, L, C).
         """
         if prompts is None:
-            return super().forward(**decoder)
+            out: CausalLMOutputWithPast = super().forward(**decoder)
+            return out
         media = list(self.encode(prompts))
         sequences = [self.splice(prompt, *spans) for prompt, spans in zip(prompts, media, strict=True)]
         mask_BL = pad_sequence([torch.ones_like(x_LC[:, 0], dtype=torch.long) for x_LC in sequences], True)
@@ -175,3 +174,7 @@ def _between(text: Tensor, places: Sequence[int], spans: Sequence[Tensor]) -> li
         parts += [text[start:place], span.to(text)]
         start = place + 1
     return [*parts, text[start:]]
+
+
+AutoConfig.register(OlaConfig.model_type, OlaConfig)
+AutoModelForCausalLM.register(OlaConfig, OlaForConditionalGeneration)

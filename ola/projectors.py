@@ -18,6 +18,10 @@ from torch import Tensor, nn
 from ola.config import OlaConfig
 
 
+def _border(width: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(width) * width**-0.5)
+
+
 class LocalGlobalPooling(nn.Module):
     """Each channel of a k x k window is a weighted mean of its cells; the weights see a cell beside the window's mean.
 
@@ -27,7 +31,7 @@ class LocalGlobalPooling(nn.Module):
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.predictor = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
+        self.predictor = nn.ModuleList([nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width)])
 
     def forward(self, x_TggC: Tensor) -> Tensor:
         """(T, gh, gw, C) to (T, gh / k, gw / k, C); ValueError unless k divides the grid."""
@@ -37,13 +41,14 @@ class LocalGlobalPooling(nn.Module):
         if k == 1:
             return x_TggC
         cells_TggkC = x_TggC.unflatten(2, (-1, k)).unflatten(1, (-1, k)).transpose(2, 3).flatten(3, 4)
-        return (cells_TggkC * self._scores(cells_TggkC).softmax(dim=-2)).sum(dim=-2)
+        pooled: Tensor = (cells_TggkC * self._scores(cells_TggkC).softmax(dim=-2)).sum(dim=-2)
+        return pooled
 
     def _scores(self, cells_TggkC: Tensor) -> Tensor:
         # The first linear over [cell, mean] is split in two, so that a window's mean is multiplied once, not k*k times.
         first, gelu, last = self.predictor
-        on_cell, on_mean = first.weight.chunk(2, dim=1)
-        of_mean = F.linear(cells_TggkC.mean(dim=-2, keepdim=True), on_mean, first.bias)
+        on_cell, on_mean = first.get_parameter("weight").chunk(2, dim=1)
+        of_mean = F.linear(cells_TggkC.mean(dim=-2, keepdim=True), on_mean, first.get_parameter("bias"))
         scores: Tensor = last(gelu(F.linear(cells_TggkC, on_cell) + of_mean))
         return scores
 
@@ -57,8 +62,8 @@ class VisualProjector(nn.Module):
         self.proj1 = nn.Linear(config.vision.hidden_size, width)
         self.pooler = LocalGlobalPooling(width, config.pool)
         self.proj2 = nn.Linear(width, width)
-        for name in ("image_newline", "image_begin", "image_end", "image_sep"):
-            setattr(self, name, nn.Parameter(torch.randn(width) * width**-0.5))
+        self.image_newline, self.image_begin = _border(width), _border(width)
+        self.image_end, self.image_sep = _border(width), _border(width)
 
     def image(self, views: Sequence[Tensor]) -> Tensor:
         """An image of views (1, gh, gw, D), the low before the high, to [begin, rows, sep, rows, end]."""
@@ -87,8 +92,8 @@ class SpeechProjector(nn.Module):
         frame = config.whisper.d_model + config.beats.hidden_size
         self.linear1 = nn.Linear(frame * self.stack, config.speech_projector_size)
         self.linear2 = nn.Linear(config.speech_projector_size, config.hidden_size)
-        for name in ("speech_newline", "speech_begin", "speech_end"):
-            setattr(self, name, nn.Parameter(torch.randn(config.hidden_size) * config.hidden_size**-0.5))
+        width = config.hidden_size
+        self.speech_newline, self.speech_begin, self.speech_end = _border(width), _border(width), _border(width)
 
     def forward(self, x_nTD: Tensor) -> Tensor:
         """Chunks of one sound (n, T, D) to (2 + n * (T // stack + 1), C); a rest shorter than a stack is dropped."""

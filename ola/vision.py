@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +50,8 @@ class OryxViT(nn.Module):
 
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__()
-        self.patch, width = config.patch_size, config.hidden_size
-        self.grid = config.image_size // config.patch_size
+        width, self.patch = config.hidden_size, cast(int, config.patch_size)
+        self.grid = cast(int, config.image_size) // self.patch
         self.patch_embed = nn.Conv2d(config.num_channels, width, self.patch, self.patch)
         self.pos_embed = nn.Parameter(torch.randn(1, self.grid**2, width) * width**-0.5)
         self.layers = nn.ModuleList(SiglipEncoderLayer(config) for _ in range(config.num_hidden_layers))
@@ -60,8 +60,9 @@ class OryxViT(nn.Module):
 
     def forward(self, batches: Sequence[Tensor]) -> list[Tensor]:
         """Each (n, 3, h, w) to (n, gh, gw, D), in the order given; pictures of one size run together."""
-        order = sorted(range(len(batches)), key=lambda i: batches[i].shape[-2:])
-        groups = itertools.groupby(order, key=lambda i: batches[i].shape[-2:])
+        alike = [(str(batch.dtype), *batch.shape[-2:]) for batch in batches]
+        order = sorted(range(len(batches)), key=alike.__getitem__)
+        groups = itertools.groupby(order, key=alike.__getitem__)
         bounded = [part for _, group in groups for part in self._bounded(torch.cat([batches[i] for i in group]))]
         pictures = itertools.chain.from_iterable(self._blocks(map(self._patches, bounded)))
         features = {i: torch.stack(list(itertools.islice(pictures, len(batches[i])))) for i in order}
@@ -69,7 +70,8 @@ class OryxViT(nn.Module):
 
     def _bounded(self, group_n3hw: Tensor) -> Sequence[Tensor]:
         height, width = group_n3hw.shape[-2:]
-        return group_n3hw.split(max(1, PATCHES_PER_PASS * self.patch**2 // (height * width)))
+        parts: Sequence[Tensor] = group_n3hw.split(max(1, PATCHES_PER_PASS * self.patch**2 // (height * width)))
+        return parts
 
     def _patches(self, pixels_n3hw: Tensor) -> Tensor:
         weight = self.patch_embed.weight
@@ -77,7 +79,8 @@ class OryxViT(nn.Module):
         x = x.to(weight.dtype) if x.is_floating_point() else (x.float() / 127.5 - 1).to(weight.dtype)
         height, width = x.shape[-2:]
         x_nDgg = self.patch_embed(F.pad(x, (0, -width % self.patch, 0, -height % self.patch)))
-        return x_nDgg.permute(0, 2, 3, 1) + self.positions(*x_nDgg.shape[-2:])
+        patches: Tensor = x_nDgg.permute(0, 2, 3, 1) + self.positions(*x_nDgg.shape[-2:])
+        return patches
 
     def positions(self, gh: int, gw: int) -> Tensor:
         """The square table of positions resized bilinearly: (gh, gw, D)."""

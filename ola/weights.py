@@ -9,18 +9,18 @@ stays, so that loading needs little more memory than the weights.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, Qwen2ForCausalLM
 
-from ola.checkpoint import BadCheckpoint, Stored, pickled_tensors, safetensors_of
-from ola.config import OlaConfig
+from ola.checkpoint import BadCheckpoint, Stored, Unpickled, tensors_of, unpickled
+from ola.config import AUDIO_FRAMES_PER_S, OlaConfig
 
-Model = TypeVar("Model", bound=PreTrainedModel)
+Model = TypeVar("Model", bound=Qwen2ForCausalLM)
 
 VIT = "model.vision_tower.vision_tower."
 WHISPER = "model.speech_encoder.whisper_model."
@@ -63,6 +63,20 @@ NAMES = {
     "speech_encoder.beats.layers.#.": BEATS + "encoder.layers.#.",
     "speech_encoder.beats.predictor.": BEATS + "predictor.",
 }
+# Our sizes of BEATs to those of its checkpoint's `cfg`.
+BEATS_SIZES = {
+    "hidden_size": "encoder_embed_dim",
+    "intermediate_size": "encoder_ffn_embed_dim",
+    "num_hidden_layers": "encoder_layers",
+    "num_attention_heads": "encoder_attention_heads",
+    "embed_dim": "embed_dim",
+    "patch_size": "input_patch_size",
+    "conv_pos": "conv_pos",
+    "conv_pos_groups": "conv_pos_groups",
+    "num_buckets": "num_buckets",
+    "max_distance": "max_distance",
+    "num_classes": "predictor_class",
+}
 # One table, which the released weights repeat in each layer.
 SHARED = re.compile(re.escape(BEATS) + r"encoder\.layers\.[1-9]\d*\.self_attn\.relative_attention_bias\.weight")
 
@@ -74,3 +88,115 @@ def released_name(name: str) -> str:
     prefix = max((prefix for prefix in NAMES if general.startswith(prefix)), key=len)
     found = NAMES[prefix] + general.removeprefix(prefix)
     return found if layer is None else found.replace("#", layer[0], 1)
+
+
+def load(
+    kind: type[Model], folder: Path, config: OlaConfig, dtype: torch.dtype | str, device: torch.device | str
+) -> Model:
+    """A model of `kind` with the weights of `folder`, in evaluation mode; see `from_pretrained`."""
+    stored = tensors_of(folder)
+    released = any(name.startswith(VIT) for name in stored)
+    if released and config.has_speech and not any(name.startswith((WHISPER, BEATS)) for name in stored):
+        stored |= speech_files(folder, config)
+    with torch.device("meta"):
+        model = kind(config)
+    sources = {name: released_name(name) if released else name for name, _ in model.named_parameters()}
+    _check(folder, model, sources, stored)
+    if dtype == "auto":
+        dtype = stored["model.embed_tokens.weight"].dtype
+    exact: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    for name, parameter in model.named_parameters():
+        # BEATs computes in float32.
+        kept = torch.empty(parameter.shape, dtype=parameter.dtype if "beats" in name else exact, device=device)
+        _read(name, sources[name], stored, kept)
+        _place(model, name, kept)
+    return _finish(model, folder, device)
+
+
+def speech_files(folder: Path, config: OlaConfig) -> dict[str, Stored]:
+    """The audio encoders from the `.pt` files that `config.json` names, with their sizes put into `config`."""
+    whisper = unpickled(_beside(folder, config.speech_encoder))
+    dims = whisper["dims"]
+    config.whisper.update(
+        {
+            "num_mel_bins": dims["n_mels"],
+            "d_model": dims["n_audio_state"],
+            "encoder_layers": dims["n_audio_layer"],
+            "encoder_attention_heads": dims["n_audio_head"],
+            "encoder_ffn_dim": 4 * dims["n_audio_state"],
+            "max_source_positions": dims["n_audio_ctx"],
+        }
+    )
+    config.audio_chunk_seconds = dims["n_audio_ctx"] // AUDIO_FRAMES_PER_S
+    beats = unpickled(_beside(folder, config.music_encoder))
+    config.beats.update({ours: beats["cfg"][theirs] for ours, theirs in BEATS_SIZES.items() if theirs in beats["cfg"]})
+    encoder: dict[str, Stored] = {
+        WHISPER + name.removeprefix("encoder."): Unpickled(tensor)
+        for name, tensor in whisper["model_state_dict"].items()
+        if name.startswith("encoder.")
+    }
+    return encoder | {BEATS + name: Unpickled(tensor) for name, tensor in beats["model"].items()}
+
+
+def _beside(folder: Path, named: str) -> Path:
+    file = folder / Path(named).name
+    if not file.is_file():
+        raise BadCheckpoint(
+            f"{folder}: no audio encoder in the shards, and no {file.name} beside them; for a model that only sees, "
+            'say "has_speech": false in config.json'
+        )
+    return file
+
+
+def _check(folder: Path, model: nn.Module, sources: Mapping[str, str], stored: Mapping[str, Stored]) -> None:
+    wanted = dict(_shapes(model, sources))
+    missing = [f"missing {name} {list(shape)}" for name, shape in wanted.items() if name not in stored]
+    unexpected = [
+        f"unexpected {name} {list(stored[name].shape)}" for name in stored if not (name in wanted or SHARED.match(name))
+    ]
+    other = [
+        f"{name} is {list(stored[name].shape)}, not {list(shape)}"
+        for name, shape in wanted.items()
+        if name in stored and tuple(stored[name].shape) != shape
+    ]
+    if wrong := [*missing, *unexpected, *other]:
+        raise BadCheckpoint(f"{folder} does not hold this model's tensors:\n  " + "\n  ".join(wrong))
+
+
+def _shapes(model: nn.Module, sources: Mapping[str, str]) -> Iterable[tuple[str, tuple[int, ...]]]:
+    """Name and shape of each tensor that is to be in the files."""
+    for name, parameter in model.named_parameters():
+        source, shape = sources[name], tuple(parameter.shape)
+        yield source, (3 * shape[0], *shape[1:]) if ".qkv." in source else shape
+        if source.endswith(".weight_v"):
+            yield _norm_of(source), (1, 1, shape[2])
+
+
+def _read(name: str, source: str, stored: Mapping[str, Stored], kept: Tensor) -> None:
+    third = next((i for i, of in enumerate("qkv") if ".qkv." in source and f".{of}_proj." in name), 0)
+    stored[source].copy_into(kept, third * len(kept))
+    if source.endswith(".weight_v"):  # weight norm, a norm for each tap
+        length = torch.empty(1, 1, kept.shape[2], dtype=kept.dtype, device=kept.device)
+        stored[_norm_of(source)].copy_into(length)
+        kept *= length / kept.norm(dim=(0, 1), keepdim=True)
+
+
+def _norm_of(source: str) -> str:
+    return source.removesuffix("v") + "g"
+
+
+def _place(model: nn.Module, name: str, kept: Tensor) -> None:
+    module, _, leaf = name.rpartition(".")
+    owner = model.get_submodule(module)
+    setattr(owner, leaf, nn.Parameter(kept, requires_grad=getattr(owner, leaf).requires_grad))
+
+
+def _finish(model: Model, folder: Path, device: torch.device | str) -> Model:
+    # Its table of frequencies is no parameter: it was computed on the meta device.
+    with torch.device(device):
+        model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config)
+    model.tie_weights()
+    if (folder / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+    model.eval()
+    return model
