@@ -9,9 +9,10 @@ stays, so that loading needs little more memory than the weights.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -90,10 +91,21 @@ def released_name(name: str) -> str:
     return found if layer is None else found.replace("#", layer[0], 1)
 
 
-def load(
-    kind: type[Model], folder: Path, config: OlaConfig, dtype: torch.dtype | str, device: torch.device | str
-) -> Model:
-    """A model of `kind` with the weights of `folder`, in evaluation mode; see `from_pretrained`."""
+@dataclass(frozen=True)
+class Loading(Generic[Model]):
+    """A model on the meta device, and where each of its tensors is to come from.
+
+    sources: our names to names in `stored`. faults: a line for each tensor that is missing, unexpected or mis-shaped.
+    """
+
+    model: Model
+    stored: Mapping[str, Stored]
+    sources: Mapping[str, str]
+    faults: Sequence[str]
+
+
+def prepare(kind: type[Model], folder: Path, config: OlaConfig) -> Loading[Model]:
+    """Hold the names and shapes of a folder against those of the model, without reading a weight."""
     stored = tensors_of(folder)
     released = any(name.startswith(VIT) for name in stored)
     if released and config.has_speech and not any(name.startswith((WHISPER, BEATS)) for name in stored):
@@ -101,16 +113,25 @@ def load(
     with torch.device("meta"):
         model = kind(config)
     sources = {name: released_name(name) if released else name for name, _ in model.named_parameters()}
-    _check(folder, model, sources, stored)
+    return Loading(model, stored, sources, _faults(dict(_shapes(model, sources)), stored))
+
+
+def load(
+    kind: type[Model], folder: Path, config: OlaConfig, dtype: torch.dtype | str, device: torch.device | str
+) -> Model:
+    """A model of `kind` with the weights of `folder`, in evaluation mode; see `from_pretrained`."""
+    found = prepare(kind, folder, config)
+    if found.faults:
+        raise BadCheckpoint(f"{folder} does not hold this model's tensors:\n  " + "\n  ".join(found.faults))
     if dtype == "auto":
-        dtype = stored["model.embed_tokens.weight"].dtype
+        dtype = found.stored["model.embed_tokens.weight"].dtype
     exact: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    for name, parameter in model.named_parameters():
+    for name, parameter in found.model.named_parameters():
         # BEATs computes in float32.
         kept = torch.empty(parameter.shape, dtype=parameter.dtype if "beats" in name else exact, device=device)
-        _read(name, sources[name], stored, kept)
-        _place(model, name, kept)
-    return _finish(model, folder, device)
+        _read(name, found.sources[name], found.stored, kept)
+        _place(found.model, name, kept)
+    return _finish(found.model, folder, device)
 
 
 def speech_files(folder: Path, config: OlaConfig) -> dict[str, Stored]:
@@ -148,8 +169,7 @@ def _beside(folder: Path, named: str) -> Path:
     return file
 
 
-def _check(folder: Path, model: nn.Module, sources: Mapping[str, str], stored: Mapping[str, Stored]) -> None:
-    wanted = dict(_shapes(model, sources))
+def _faults(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, Stored]) -> list[str]:
     missing = [f"missing {name} {list(shape)}" for name, shape in wanted.items() if name not in stored]
     unexpected = [
         f"unexpected {name} {list(stored[name].shape)}" for name in stored if not (name in wanted or SHARED.match(name))
@@ -159,8 +179,7 @@ def _check(folder: Path, model: nn.Module, sources: Mapping[str, str], stored: M
         for name, shape in wanted.items()
         if name in stored and tuple(stored[name].shape) != shape
     ]
-    if wrong := [*missing, *unexpected, *other]:
-        raise BadCheckpoint(f"{folder} does not hold this model's tensors:\n  " + "\n  ".join(wrong))
+    return [*missing, *unexpected, *other]
 
 
 def _shapes(model: nn.Module, sources: Mapping[str, str]) -> Iterable[tuple[str, tuple[int, ...]]]:
