@@ -1,22 +1,20 @@
-"""Decoding: embeddings of prompts to token ids, many prompts at a time.
+"""Embeddings of prompts to token ids, many prompts at a time.
 
-In: `Turn`s, each a prompt's embeddings and how to go on from there. Out: (which turn, token id) as they come. The
-`Decoder` protocol is the seam behind which an engine that takes prompt embeddings can stand; `TorchDecoder` is the
-one of this project, plain transformers on any device.
+In: `Reply`s, each the embeddings of a prompt and how to go on. Out: (which reply, token id) as they come. `Decoder` is
+the seam behind which an engine that takes prompt embeddings can stand; `TorchDecoder` is plain transformers.
 
-Its batches are padded in the middle: prompts lie left-aligned in the first W columns of the cache, generated tokens
-in the columns after W, for all rows alike. So prompts are read without a mask (a causal row never looks at the padding
-behind it), a step writes one column, and what lies between a short prompt and W stays masked; positions are counted
-as if nothing lay there.
+Its batches are padded in the middle: prompts begin in column 0 of the cache, and what is generated goes to column W
+and on, in all rows alike. So prompts are read without a mask (a causal row never looks at padding behind it), a step
+writes one column, and only what lies between a prompt and W is masked; positions are counted as if it were not there.
 
-Legend: B rows of a batch, L positions of a prompt, W the longest of a batch, K columns of the cache, N new tokens at
-most, h key heads, d width of a head, C width of the decoder, V vocabulary.
+Legend: B rows of a batch, b of a pass, L positions of a prompt, W the longest of a batch or pass, K columns of the
+cache, N new tokens at most, h key heads, d width of a head, C width of the decoder, V vocabulary.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,75 +24,78 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, DynamicCache, Qwen2ForCausalLM
 from transformers.cache_utils import DynamicLayer
 
-# A pass over a few hundred tokens takes as long as one over a single token, on a GPU (the weights must be read) as on
-# a CPU (the calls must be made), so padding a row by less is cheaper than a pass of its own.
-PADDING = 256
-# Prompts read in one pass: enough to keep any device busy, few enough for the activations (0.6 GB at 7B sizes).
+# A pass over a hundred tokens takes as long as one over a single token, on a GPU (the weights must be read) as on a CPU
+# (the calls must be made), so fewer tokens of padding are cheaper than another pass.
+PADDING = 128
+# Enough for a pass to keep any device busy, few enough for its activations: 0.6 GB at 7B sizes in bfloat16.
 PASS_TOKENS = 16_384
 
 
 @dataclass(eq=False)
-class Turn:
-    """A prompt's embeddings (L, C), and how to go on.
+class Reply:
+    """The embeddings (L, C) of a prompt, and how to go on.
 
-    temperature 0 takes the likeliest token; above it `seed` fixes the choices, whatever else is decoded beside. top_p:
-    the likeliest tokens that hold this share of the probability are chosen from. finished: set by the decoder after a
-    token of `stop_ids` (which is given out) or `max_new_tokens`, or by the consumer at any time, to end it there.
+    temperature 0 takes the likeliest token; above it `seed` fixes the choices, whatever is decoded beside. top_p: the
+    likeliest tokens that hold this share of the probability are chosen from. finished: set by the decoder before it
+    gives out the last token (one of `end_ids`, or number `max_new_tokens`), and by its reader to end it earlier.
     """
 
-    embeds_LC: Tensor
+    embeds: Tensor
     max_new_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
-    stop_ids: frozenset[int] = frozenset()
+    end_ids: frozenset[int] = frozenset()
     finished: bool = False
 
 
 class Decoder(Protocol):
-    """Goes on from prompts. Turns may be taken in any order; closing the iterator ends them all."""
+    """Goes on from prompts, in any order; closing the generator ends it all."""
 
-    def decode(self, turns: Sequence[Turn]) -> Iterator[tuple[int, int]]:
-        """(index of a turn, its next token id), as they come."""
+    def decode(self, replies: Sequence[Reply]) -> Generator[tuple[int, int], None, None]:
+        """(index of a reply, its next token id), as they come."""
         ...
 
 
 class TorchDecoder:
-    """A batch at a time through a Qwen2 of transformers.
+    """One batch after the other through a Qwen2 of transformers.
 
-    token_budget: columns times rows of a batch, new tokens included, which bounds the cache: 3.8 GB at 7B sizes in
-    bfloat16. A turn that exceeds it is decoded alone.
+    token_budget: rows times columns of a batch, new tokens included, which is what the cache takes: 3.8 GB at 7B sizes
+    in bfloat16. A reply that exceeds it is decoded alone.
     """
 
     def __init__(self, model: Qwen2ForCausalLM, token_budget: int = 65_536) -> None:
-        self.model = model
-        self.token_budget = token_budget
+        self.model, self.token_budget = model, token_budget
 
     @torch.inference_mode()
-    def decode(self, turns: Sequence[Turn]) -> Iterator[tuple[int, int]]:
+    def decode(self, replies: Sequence[Reply]) -> Generator[tuple[int, int], None, None]:
         """Longest prompts first, so that what does not fit in memory fails at once."""
-        order = sorted(range(len(turns)), key=lambda index: -len(turns[index].embeds_LC))
-        sizes = [(len(turns[index].embeds_LC), turns[index].max_new_tokens) for index in order]
-        for start, end in batches(sizes, self.token_budget):
-            indices = order[start:end]
-            for row, token in _Batch(self.model, [turns[index] for index in indices]).tokens():
-                yield indices[row], token
+        order = sorted(range(len(replies)), key=lambda index: -len(replies[index].embeds))
+
+        def fits(start: int, end: int) -> bool:
+            some = [replies[index] for index in order[start:end]]
+            columns = len(some[0].embeds) + max(reply.max_new_tokens for reply in some)
+            return columns * len(some) <= self.token_budget
+
+        for rows in runs(len(order), fits):
+            for row, token in _Batch(self.model, [replies[index] for index in order[rows]]).tokens():
+                yield order[rows][row], token
 
 
-def batches(sizes: Sequence[tuple[int, int]], token_budget: int) -> Iterator[tuple[int, int]]:
-    """Borders of the batches of turns of (L, N), longest L first, that keep to a budget where their turns do."""
-    start, new = 0, 0
-    for index, (_length, tokens) in enumerate(sizes):
-        new = max(new, tokens)
-        if index > start and (sizes[start][0] + new) * (index + 1 - start) > token_budget:
-            yield start, index
-            start, new = index, tokens
-    if sizes:
-        yield start, len(sizes)
+def runs(count: int, fits: Callable[[int, int], bool]) -> Iterator[slice]:
+    """`count` things in a row cut into the longest runs that fit (start, end); one that never fits is a run alone."""
+    start = 0
+    for end in range(1, count + 1):
+        if end == count or not fits(start, end + 1):
+            yield slice(start, end)
+            start = end
 
 
 class _Room(DynamicLayer):
-    """One layer of the cache in a buffer made once: grown by a token at a time, it would be copied at each."""
+    """One layer of the cache in buffers made once; grown by a token at a time, it would be copied at each."""
+
+    keys: Tensor
+    values: Tensor
 
     def __init__(self, rows: int, columns: int, like_bhWd: Tensor) -> None:
         super().__init__()
@@ -103,25 +104,24 @@ class _Room(DynamicLayer):
         shape = (rows, like_bhWd.shape[1], columns, like_bhWd.shape[3])
         self.buffers = [like_bhWd.new_zeros(shape) for _ in range(2)]
 
-    def fill(self, row: int, prefilled: DynamicLayer) -> None:
-        """Put in the prompts of some rows."""
-        for buffer, part_bhWd in zip(self.buffers, (prefilled.keys, prefilled.values), strict=True):
+    def fill(self, row: int, *parts: Tensor) -> None:
+        """Put in keys and values (b, h, W, d) of the prompts from `row` on."""
+        for buffer, part_bhWd in zip(self.buffers, parts, strict=True):
             buffer[row : row + part_bhWd.shape[0], :, : part_bhWd.shape[2]] = part_bhWd
 
     def show(self, columns: int) -> None:
-        """Let the first columns be what attention sees."""
+        """Let attention see the first columns."""
         self.keys, self.values = (buffer[:, :, :columns] for buffer in self.buffers)
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         column = self.keys.shape[2]
-        self.buffers[0][:, :, column : column + 1] = key_states
-        self.buffers[1][:, :, column : column + 1] = value_states
         self.show(column + 1)
+        self.keys[:, :, column:], self.values[:, :, column:] = key_states, value_states
         return self.keys, self.values
 
     def keep(self, rows_B: Tensor, width: int, old_width: int) -> None:
         """Leave only some rows, and of the prompts' columns the first `width`."""
-        columns = self.keys.shape[2] + width - old_width
+        columns = self.keys.shape[2] - old_width + width
         parts = ((buffer[rows_B, :, :width], buffer[rows_B, :, old_width:]) for buffer in self.buffers)
         self.buffers = [torch.cat(part, dim=2) for part in parts]
         self.show(columns)
@@ -130,115 +130,102 @@ class _Room(DynamicLayer):
 class _Batch:
     """Rows that are decoded together, longest prompt first."""
 
-    def __init__(self, model: Qwen2ForCausalLM, turns: Sequence[Turn]) -> None:
-        self.model, self.device = model, turns[0].embeds_LC.device
-        self.turns = list(enumerate(turns))
-        self.lengths = [len(turn.embeds_LC) for turn in turns]
-        self.steps = max(turn.max_new_tokens for turn in turns)
-        self.width = max(self.lengths)
-        self.lengths_B1 = torch.tensor(self.lengths, device=self.device)[:, None]
-        self.choice = _Choice(turns, self.device)
-        self.mask = self._mask()
+    def __init__(self, model: Qwen2ForCausalLM, replies: Sequence[Reply]) -> None:
+        self.model, self.device = model, replies[0].embeds.device
+        self.rows = list(enumerate(replies))
+        self.steps = max(reply.max_new_tokens for reply in replies)
+        self.choice = _Choice(replies, self.steps, self.device)
+        self.rooms: list[_Room] = []
+        self._measure()
 
     def tokens(self) -> Iterator[tuple[int, int]]:
-        """(row, token) until all have finished."""
-        logits_BV, cache = self._read()
+        """(row, token) until all have finished. Those leave once they are half: copying the cache then pays."""
+        logits_BV = self._read()
         for step in range(self.steps):
             chosen_B = self.choice(logits_BV, step)
-            for (row, turn), token in zip(self.turns, chosen_B.tolist(), strict=True):
-                if not turn.finished:
-                    turn.finished = step + 1 == turn.max_new_tokens or token in turn.stop_ids
+            for (row, reply), token in zip(self.rows, chosen_B.tolist(), strict=True):
+                if not reply.finished:
+                    reply.finished = step + 1 == reply.max_new_tokens or token in reply.end_ids
                     yield row, token
-            alive = [place for place, (_row, turn) in enumerate(self.turns) if not turn.finished]
+            alive = [place for place, (_row, reply) in enumerate(self.rows) if not reply.finished]
             if not alive:
                 return
-            if 2 * len(alive) <= len(self.turns):
-                chosen_B = self._keep(alive, cache, chosen_B)
-            logits_BV = self._step(chosen_B, step, cache)
+            if 2 * len(alive) <= len(self.rows):
+                chosen_B = chosen_B[self._keep(alive)]
+            logits_BV = self._step(chosen_B, step)
 
-    def _read(self) -> tuple[Tensor, Cache]:
-        """Run the prompts, those of like lengths together: the logits after each, and the cache they leave."""
-        rooms: list[_Room] = []
+    def _measure(self) -> None:
+        self.lengths = [len(reply.embeds) for _row, reply in self.rows]
+        self.width, self.columns = self.lengths[0], self.lengths[0] + self.steps - 1
+        self.lengths_B1 = torch.tensor(self.lengths, device=self.device)[:, None]
+        self.mask = self._mask()
+
+    def _mask(self) -> Tensor | None:
+        """What new tokens may look at: 2-d for attention kernels that unpad, else as it is added to their scores."""
+        if self.lengths[-1] == self.width:
+            return None
+        columns_K = torch.arange(self.columns, device=self.device)
+        open_BK = (columns_K < self.lengths_B1) | (columns_K >= self.width)
+        if self.model.config._attn_implementation not in ("sdpa", "eager"):
+            return open_BK
+        dtype = self.rows[0][1].embeds.dtype
+        return torch.zeros_like(open_BK, dtype=dtype).masked_fill(~open_BK, torch.finfo(dtype).min)[:, None, None]
+
+    def _read(self) -> Tensor:
+        """Run the prompts, those of like lengths in one pass, and keep what they leave: the logits after each."""
+
+        def fits(start: int, end: int) -> bool:
+            area = self.lengths[start] * (end - start)
+            return area <= PASS_TOKENS and area - sum(self.lengths[start:end]) <= PADDING
+
         logits = []
-        for start, end in _passes(self.lengths):
-            embeds_bWC = pad_sequence([turn.embeds_LC for _, turn in self.turns[start:end]], batch_first=True)
-            cache = DynamicCache()
-            hidden_bWC = self.model.model(
-                inputs_embeds=embeds_bWC, past_key_values=cache, use_cache=True
-            ).last_hidden_state
-            last_b = self.lengths_B1[start:end, 0] - 1
-            logits.append(self.model.lm_head(hidden_bWC[torch.arange(end - start, device=self.device), last_b]))
-            columns = self.width + self.steps - 1
-            rooms = rooms or [_Room(len(self.turns), columns, layer.keys) for layer in cache.layers]
-            for room, layer in zip(rooms, cache.layers, strict=True):
-                room.fill(start, layer)
-        for room in rooms:
+        for rows in runs(len(self.rows), fits):
+            embeds_bWC = pad_sequence([reply.embeds for _row, reply in self.rows[rows]], batch_first=True)
+            read: Any = DynamicCache()
+            hidden_bWC = self.model.model(inputs_embeds=embeds_bWC, past_key_values=read).last_hidden_state
+            hidden_bC = hidden_bWC[torch.arange(len(embeds_bWC)), self.lengths_B1[rows, 0] - 1]
+            logits.append(self.model.lm_head(hidden_bC))
+            self.rooms = self.rooms or [_Room(len(self.rows), self.columns, layer.keys) for layer in read.layers]
+            for room, layer in zip(self.rooms, read.layers, strict=True):
+                room.fill(rows.start, layer.keys, layer.values)
+        for room in self.rooms:
             room.show(self.width)
-        return torch.cat(logits), Cache(layers=rooms)
+        return torch.cat(logits)
 
-    def _step(self, chosen_B: Tensor, step: int, cache: Cache) -> Tensor:
+    def _step(self, chosen_B: Tensor, step: int) -> Tensor:
         """Logits after one more token in each row."""
         hidden_B1C = self.model.model(
             input_ids=chosen_B[:, None],
             attention_mask=None if self.mask is None else self.mask[..., : self.width + step + 1],
             position_ids=self.lengths_B1 + step,
-            past_key_values=cache,
-            use_cache=True,
+            past_key_values=Cache(layers=[*self.rooms]),
         ).last_hidden_state
         logits_BV: Tensor = self.model.lm_head(hidden_B1C[:, 0])
         return logits_BV
 
-    def _mask(self) -> Tensor | None:
-        """What a new token may look at: 2-d for attention kernels that unpad, else ready to be added to scores."""
-        if min(self.lengths) == self.width:
-            return None
-        columns_K = torch.arange(self.width + self.steps - 1, device=self.device)
-        open_BK = (columns_K < self.lengths_B1) | (columns_K >= self.width)
-        if self.model.config._attn_implementation not in ("sdpa", "eager"):
-            return open_BK
-        dtype = self.model.dtype
-        return torch.zeros_like(open_BK, dtype=dtype).masked_fill(~open_BK, torch.finfo(dtype).min)[:, None, None]
-
-    def _keep(self, alive: Sequence[int], cache: Cache, chosen_B: Tensor) -> Tensor:
-        """Let finished rows leave, once they are half of the batch: a copy of the cache then pays."""
-        rows_B = torch.tensor(alive, device=self.device)
-        old_width = self.width
-        self.turns = [self.turns[place] for place in alive]
-        self.lengths = [self.lengths[place] for place in alive]
-        self.width, self.lengths_B1 = max(self.lengths), self.lengths_B1[rows_B]
+    def _keep(self, alive: Sequence[int]) -> Tensor:
+        rows_B, old_width = torch.tensor(alive, device=self.device), self.width
+        self.rows = [self.rows[place] for place in alive]
         self.choice.keep(rows_B)
-        self.mask = self._mask()
-        for room in cache.layers:
-            assert isinstance(room, _Room)
+        self._measure()
+        for room in self.rooms:
             room.keep(rows_B, self.width, old_width)
-        return chosen_B[rows_B]
-
-
-def _passes(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Borders of the prompts, longest first, to run in one pass."""
-    start = 0
-    for index, length in enumerate(lengths):
-        longest = lengths[start]
-        if index > start and (longest - length > PADDING or longest * (index + 1 - start) > PASS_TOKENS):
-            yield start, index
-            start = index
-    yield start, len(lengths)
+        return rows_B
 
 
 class _Choice:
-    """Picks a token in each row, as the row's turn asks."""
+    """Picks a token in each row, as its reply asks."""
 
-    def __init__(self, turns: Sequence[Turn], device: torch.device) -> None:
-        self.greedy = all(turn.temperature == 0 for turn in turns)
-        self.cut = any(turn.top_p < 1 for turn in turns)
-        steps = range(max(turn.max_new_tokens for turn in turns))
-        streams = [random.Random(turn.seed) for turn in turns]
+    def __init__(self, replies: Sequence[Reply], steps: int, device: torch.device) -> None:
+        self.greedy = all(reply.temperature == 0 for reply in replies)
+        self.cut = any(reply.top_p < 1 for reply in replies)
         if not self.greedy:
             # One number a token from the row's own seed, made ahead so that they cross to the device once.
-            numbers = [[stream.random() for _ in steps] for stream in streams]
+            streams = [random.Random(reply.seed) for reply in replies]
+            numbers = [[stream.random() for _ in range(steps)] for stream in streams]
             self.uniform_BN = torch.tensor(numbers, dtype=torch.float64, device=device)
-            self.temperature_B = torch.tensor([turn.temperature for turn in turns], device=device)
-            self.top_p_B = torch.tensor([turn.top_p for turn in turns], device=device)
+            self.temperature_B = torch.tensor([reply.temperature for reply in replies], device=device)
+            self.top_p_B = torch.tensor([reply.top_p for reply in replies], device=device)
 
     def __call__(self, logits_BV: Tensor, step: int) -> Tensor:
         likeliest_B = logits_BV.argmax(dim=-1)
@@ -249,7 +236,6 @@ class _Choice:
         return torch.where(self.temperature_B > 0, drawn_B, likeliest_B)
 
     def keep(self, rows_B: Tensor) -> None:
-        """Leave only some rows."""
         if not self.greedy:
             self.uniform_BN = self.uniform_BN[rows_B]
             self.temperature_B, self.top_p_B = self.temperature_B[rows_B], self.top_p_B[rows_B]

@@ -1,14 +1,14 @@
 """From sound to the features that the two audio encoders take.
 
 In: a `Wave` of any rate and any number of channels. Out: 16 kHz mono, cut into chunks of equal length, and of each
-chunk Whisper's log-mel and the Kaldi filter bank of BEATs. Both count 100 frames a second and are computed a chunk at
-a time, so that memory does not grow with the sound.
+chunk Whisper's log-mel and the Kaldi filter bank of BEATs. Both count 100 frames a second.
 
 Shapes: N chunks, S samples, T frames, F bins of frequency, M mel bins.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +20,7 @@ from ola.prompt import Wave
 RATE = 16_000
 FRAME, HOP = 400, 160  # 25 ms and 10 ms
 KALDI_FFT = 512
+BLOCK = 30 * RATE  # samples computed at a time, so that memory does not grow with the sound
 MAX_CHANNELS = 32  # more of them are samples of an array that is laid the wrong way round
 # Mean and twice the deviation of the filter bank over AudioSet, as BEATs was trained.
 FBANK_MEAN, FBANK_SPREAD = 15.41663, 2 * 6.55582
@@ -34,15 +35,12 @@ def mono16k(wave: Wave) -> np.ndarray:
     import soxr
 
     samples = _checked(wave)
-    if samples.dtype == np.int16:
-        samples = samples / np.float32(32_768)
-    samples = np.atleast_2d(samples).astype(np.float32, copy=False).mean(axis=0)
-    if bad := int(np.size(samples) - np.isfinite(samples).sum()):
-        raise ValueError(f"{bad} of {samples.size} samples are NaN or infinite; repair the sound or leave it out")
+    scale = np.float32(1 / 32_768 if samples.dtype == np.int16 else 1)
+    mono: np.ndarray = np.atleast_2d(samples.astype(np.float32, copy=False)).mean(axis=0) * scale
     if wave.rate == RATE:
-        return samples
-    expected = -(-samples.size * RATE // wave.rate)  # the original pads or cuts to this
-    resampled = soxr.resample(samples, wave.rate, RATE, quality="HQ")[:expected]
+        return mono
+    expected = -(-mono.size * RATE // wave.rate)  # the original pads or cuts to this
+    resampled = soxr.resample(mono, wave.rate, RATE, quality="HQ")[:expected]
     return np.pad(resampled, (0, expected - resampled.size))
 
 
@@ -54,15 +52,13 @@ def chunks(samples: np.ndarray, seconds: int) -> Tensor:
 
 
 def log_mel(chunks_NS: Tensor, bins: int) -> Tensor:
-    """Log-mel of Whisper: (N, S) -> float32 (N, bins, S / 160), at most 8 (in log10, before scaling) below its peak."""
-    window, filters_MF = torch.hann_window(FRAME), _whisper_filters(bins)
-    return torch.stack([_log_mel(wave_S, window, filters_MF) for wave_S in chunks_NS])
+    """Log-mel of Whisper: (N, S) -> float32 (N, bins, S / 160), cut off at 10^-8 of each chunk's own peak."""
+    return torch.cat([_log_mel(some_NS, _whisper_filters(bins)) for some_NS in _blocks(chunks_NS)])
 
 
 def fbank(chunks_NS: Tensor, bins: int = 128) -> Tensor:
     """Normalised filter bank of BEATs: (N, S) -> float32 (N, (S - 400) // 160 + 1, bins), 25 ms frames every 10 ms."""
-    window, filters_FM = _povey_window(), _kaldi_filters(bins)
-    return torch.stack([_fbank(wave_S, window, filters_FM) for wave_S in chunks_NS])
+    return torch.cat([_fbank(some_NS, _kaldi_filters(bins)) for some_NS in _blocks(chunks_NS)])
 
 
 def _checked(wave: Wave) -> np.ndarray:
@@ -75,26 +71,33 @@ def _checked(wave: Wave) -> np.ndarray:
         raise ValueError(f"a sound of {len(samples)} channels of {samples.shape[1]}; give (channels, samples): turn it")
     if wave.rate < 1:
         raise ValueError(f"a sound at {wave.rate} Hz; give the rate of its samples")
+    if bad := samples.size - int(np.isfinite(samples).sum()):
+        raise ValueError(f"{bad} of {samples.size} samples are NaN or infinite; repair the sound or leave it out")
     return samples
 
 
-def _log_mel(wave_S: Tensor, window: Tensor, filters_MF: Tensor) -> Tensor:
-    spectrum_FT = torch.stft(wave_S, FRAME, HOP, window=window, return_complex=True)[:, :-1]
-    mel_MT = (filters_MF @ _power(spectrum_FT)).clamp_(min=1e-10).log10_()
-    return torch.maximum(mel_MT, mel_MT.max() - 8.0).add_(4.0).div_(4.0)
+def _blocks(chunks_NS: Tensor) -> Iterator[Tensor]:
+    yield from chunks_NS.split(max(1, BLOCK // chunks_NS.shape[1]))
 
 
-def _fbank(wave_S: Tensor, window: Tensor, filters_FM: Tensor) -> Tensor:
-    frames_TS = (wave_S * 32_768).unfold(0, FRAME, HOP)
-    frames_TS = frames_TS - frames_TS.mean(dim=1, keepdim=True)
-    before_TS = torch.cat((frames_TS[:, :1], frames_TS[:, :-1]), dim=1)
-    spectrum_TF = torch.fft.rfft((frames_TS - 0.97 * before_TS) * window, KALDI_FFT)
-    mel_TM = (_power(spectrum_TF) @ filters_FM).clamp_(min=torch.finfo(torch.float32).eps).log_()
-    return mel_TM.sub_(FBANK_MEAN).div_(FBANK_SPREAD)
+def _log_mel(wave_NS: Tensor, filters_MF: Tensor) -> Tensor:
+    spectrum_NFT = torch.stft(wave_NS, FRAME, HOP, window=torch.hann_window(FRAME), return_complex=True)[..., :-1]
+    mel_NMT = (filters_MF @ _power(spectrum_NFT)).clamp_(min=1e-10).log10_()
+    return torch.maximum(mel_NMT, mel_NMT.amax((1, 2), keepdim=True) - 8.0).add_(4.0).div_(4.0)
+
+
+def _fbank(wave_NS: Tensor, filters_FM: Tensor) -> Tensor:
+    frames_NTS = (wave_NS * 32_768).unfold(1, FRAME, HOP)
+    frames_NTS = frames_NTS - frames_NTS.mean(dim=2, keepdim=True)
+    before_NTS = torch.cat((frames_NTS[..., :1], frames_NTS[..., :-1]), dim=2)
+    window = torch.hann_window(FRAME, periodic=False).pow(0.85)  # Povey's
+    spectrum_NTF = torch.fft.rfft((frames_NTS - 0.97 * before_NTS) * window, KALDI_FFT)
+    mel_NTM = (_power(spectrum_NTF) @ filters_FM).clamp_(min=torch.finfo(torch.float32).eps).log_()
+    return mel_NTM.sub_(FBANK_MEAN).div_(FBANK_SPREAD)
 
 
 def _power(spectrum: Tensor) -> Tensor:
-    return torch.view_as_real(spectrum).square().sum(-1)
+    return spectrum.real.square() + spectrum.imag.square()
 
 
 @lru_cache(maxsize=4)
@@ -103,11 +106,6 @@ def _whisper_filters(bins: int) -> Tensor:
 
     filters_FM = mel_filter_bank(FRAME // 2 + 1, bins, 0.0, RATE / 2, RATE, norm="slaney", mel_scale="slaney")
     return torch.from_numpy(filters_FM.T.astype(np.float32))
-
-
-@lru_cache(maxsize=1)
-def _povey_window() -> Tensor:
-    return torch.hann_window(FRAME, periodic=False).pow(0.85)
 
 
 @lru_cache(maxsize=4)

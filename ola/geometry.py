@@ -9,7 +9,9 @@ loaded.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 Size = tuple[int, int]
@@ -127,6 +129,22 @@ def sound_tokens(seconds: float, chunk_s: float = SOUND_CHUNK_S, chunk_tokens: i
     if not seconds > 0:
         raise ValueError(f"a sound of {seconds} s has no tokens; leave the sound out of the sample instead")
     return 2 + chunk_tokens * math.ceil(seconds / chunk_s)
+
+
+def parts_kept(parts: Sequence[int], tokens: Sequence[int], room: int) -> list[int]:
+    """How many parts (frames of a video, chunks of a sound) each medium keeps, so that all fit in `room` tokens.
+
+    tokens: what each medium takes whole: begin, end, and equal parts. The rule: the largest share that fits is kept
+    of each medium, rounded down to whole parts but never to none; so what has one part is kept whole. What cannot
+    fit at all comes out with one part each.
+    """
+    keep = list(parts)
+    for share in sorted({Fraction(k, whole) for whole in parts for k in range(1, whole + 1)}, reverse=True):
+        keep = [max(1, int(whole * share)) for whole in parts]
+        thin = [size - (size - 2) // whole * (whole - k) for size, whole, k in zip(tokens, parts, keep, strict=True)]
+        if sum(thin) <= room:
+            break
+    return keep
 
 
 def _area(width: int, height: int) -> int:

@@ -142,9 +142,9 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         Every tensor that is missing, unexpected or of another shape is named in one `ola.weights.BadCheckpoint`, before
         any is read. dtype `auto` is that of `config.json`; BEATs stays float32.
         """
-        from ola.weights import load
+        from ola.weights import config_of, load
 
-        config = config or OlaConfig.from_pretrained(folder)
+        config = config or config_of(Path(folder))
         if attn_implementation:
             config._attn_implementation = attn_implementation
         return load(cls, Path(folder), config, torch_dtype or dtype, device)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, Qwen2ForCausalLM
 
-from ola.checkpoint import BadCheckpoint, Stored, Unpickled, tensors_of, unpickled
+from ola.checkpoint import DTYPES, BadCheckpoint, Stored, Unpickled, tensors_of, unpickled
 from ola.config import AUDIO_FRAMES_PER_S, OlaConfig
 
 Model = TypeVar("Model", bound=Qwen2ForCausalLM)
@@ -104,6 +104,16 @@ class Loading(Generic[Model]):
     faults: Sequence[str]
 
 
+def config_of(folder: Path) -> OlaConfig:
+    """The sizes of the model in a folder. BadCheckpoint where it has no `config.json` of an Ola."""
+    if not (folder / "config.json").is_file():
+        raise BadCheckpoint(f"{folder} has no config.json: name the folder of a downloaded model")
+    given, _ = OlaConfig.get_config_dict(folder)
+    if given.get("model_type") != OlaConfig.model_type:
+        raise BadCheckpoint(f"{folder} holds a model of type {given.get('model_type')}, not {OlaConfig.model_type}")
+    return OlaConfig.from_dict(given)
+
+
 def prepare(kind: type[Model], folder: Path, config: OlaConfig) -> Loading[Model]:
     """Hold the names and shapes of a folder against those of the model, without reading a weight."""
     stored = tensors_of(folder)
@@ -123,15 +133,22 @@ def load(
     found = prepare(kind, folder, config)
     if found.faults:
         raise BadCheckpoint(f"{folder} does not hold this model's tensors:\n  " + "\n  ".join(found.faults))
-    if dtype == "auto":
-        dtype = found.stored["model.embed_tokens.weight"].dtype
-    exact: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    exact = _exact(dtype, found.stored["model.embed_tokens.weight"].dtype)
     for name, parameter in found.model.named_parameters():
         # BEATs computes in float32.
         kept = torch.empty(parameter.shape, dtype=parameter.dtype if "beats" in name else exact, device=device)
         _read(name, found.sources[name], found.stored, kept)
         _place(found.model, name, kept)
     return _finish(found.model, folder, device)
+
+
+def _exact(dtype: torch.dtype | str, stored: torch.dtype) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    named = {str(kind).removeprefix("torch."): kind for kind in DTYPES.values()} | {"auto": stored}
+    if dtype not in named:
+        raise ValueError(f"no dtype {dtype!r} (choices: {', '.join(named)})")
+    return named[dtype]
 
 
 def speech_files(folder: Path, config: OlaConfig) -> dict[str, Stored]:

@@ -119,6 +119,36 @@ def export(
 
 
 @app.command()
+def chat(  # noqa: PLR0913, PLR0917
+    model: Annotated[Path, typer.Option(help="Folder of the weights.")],
+    text: Annotated[str, typer.Argument(help="The question; without one, lines of the standard input.")] = "",
+    image: Annotated[list[Path] | None, typer.Option(help="A picture. Repeat.", exists=True)] = None,
+    video: Annotated[Path | None, typer.Option(help="A video; its sound is heard too.", exists=True)] = None,
+    sound: Annotated[list[Path] | None, typer.Option(help="A sound. Repeat.", exists=True)] = None,
+    speak: Annotated[Path | None, typer.Option(help="WAV file for the spoken answer.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer at most.")] = 1024,
+    temperature: Annotated[float, typer.Option(min=0, help="0: the likeliest words; above: sampled.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto (as stored), bfloat16, float16 or float32.")] = "auto",
+) -> None:
+    """Ask the model about pictures, a video, sounds; the answer comes as it is made."""
+    from ola.prompt import Request
+    from pipeline.cli.chat import Shown, chat
+
+    asked = Request(text, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    chat(model, Shown(image or (), video, sound or ()), asked, speak, device, dtype)
+
+
+@app.command("model")
+def model_command(folder: Annotated[Path, typer.Argument(help="Folder of the weights.")]) -> None:
+    """What a folder of weights holds: sizes and dtypes by module, and what is missing; exit 1 if anything is wrong."""
+    from pipeline.cli.weights import show_model
+
+    raise typer.Exit(GOOD if show_model(folder) else POOR)
+
+
+@app.command()
 def doctor() -> None:
     """What this machine has of what a run needs, and how to get what is missing; exit 1 if something must be got."""
     from pipeline.cli.doctor import examine

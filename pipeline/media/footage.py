@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from manifests.records import Video
 from pipeline.errors import BadMedia
 from pipeline.media.index import PictureIndex, decoded_index, read_index
 from pipeline.media.picture import Painter
@@ -23,6 +22,16 @@ from pipeline.media.sound import RATE, Tape
 
 # Codecs in which a frame marked as not referred to is really never referred to. In HEVC a higher temporal layer may.
 DISPOSABLE = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
+
+
+class Streams(Protocol):
+    """Which streams of a file to read, by number: those of a `Video`, or of what `probe` found."""
+
+    @property
+    def picture(self) -> int: ...
+
+    @property
+    def sound(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -159,7 +168,7 @@ def read_frames(path: str, picture: int, index: PictureIndex, wanted: Sequence[i
 class Ear:
     """The sound of cuts: packets in, the PCM of each cut out as soon as it is whole."""
 
-    def __init__(self, container: Any, video: Video, cuts: Sequence[Cut], packets: int) -> None:
+    def __init__(self, container: Any, video: Streams, cuts: Sequence[Cut], packets: int) -> None:
         """packets: how many there are, since a sound that ends before the picture says so by nothing else."""
         self.stream = None if video.sound is None else container.streams[video.sound]
         self.cuts, self.start, self.left = cuts, start_of(container), packets
@@ -200,7 +209,7 @@ def _sample(ms: int) -> int:
 class Pass:
     """One pass over a file: packets in, whole shots out."""
 
-    def __init__(self, container: Any, video: Video, cuts: Sequence[Cut], painter: Painter, index: PictureIndex):
+    def __init__(self, container: Any, video: Streams, cuts: Sequence[Cut], painter: Painter, index: PictureIndex):
         """cuts: in order of time, without overlap."""
         self.container, self.painter, self.index = container, painter, index
         self.start = start_of(container)
@@ -244,7 +253,7 @@ class Pass:
         return shot
 
 
-def shots(path: str, video: Video, cuts: Sequence[Cut], painter: Painter) -> Iterator[Shot]:
+def shots(path: str, video: Streams, cuts: Sequence[Cut], painter: Painter) -> Iterator[Shot]:
     """Frames and sound of every cut of a local file. Raises BadMedia where the picture has no packet."""
     index = index_of(path, video.picture, video.sound)
     if not len(index.shown):
@@ -252,13 +261,13 @@ def shots(path: str, video: Video, cuts: Sequence[Cut], painter: Painter) -> Ite
     return shots_of(path, video, cuts, painter, index)
 
 
-def shots_of(path: str, video: Video, cuts: Sequence[Cut], painter: Painter, index: PictureIndex) -> Iterator[Shot]:
+def shots_of(path: str, video: Streams, cuts: Sequence[Cut], painter: Painter, index: PictureIndex) -> Iterator[Shot]:
     """The same, of a file whose index is known."""
     with open_container(path) as container:
         yield from Pass(container, video, cuts, painter, index).shots_in_order()
 
 
-def sounds(path: str, video: Video, cuts: Sequence[Cut], packets: int) -> Iterator[bytes | None]:
+def sounds(path: str, video: Streams, cuts: Sequence[Cut], packets: int) -> Iterator[bytes | None]:
     """The sound alone of every cut, in order, for readers that bring only pictures."""
     with open_container(path) as container:
         ear, done = Ear(container, video, cuts, packets), 0

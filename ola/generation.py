@@ -1,0 +1,275 @@
+"""Requests in, answers out, many at a time.
+
+    requests ─ processor ─► prompts ─ longest first, in windows ─► encoders, once a medium ─► decoder ─► text
+
+All requests are prepared before the first is encoded, so that a bad one is named at once. They are then worked off in
+windows of `WINDOW_TOKENS`: however many there are, no more embeddings than that are held, beside those of recent media.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from ola.decoding import Decoder, Reply, TorchDecoder, runs
+from ola.model import OlaForConditionalGeneration
+from ola.processor import OlaProcessor
+from ola.prompt import Answer, Picture, Prompt, Request, Sound, Visual, Wave
+from ola.voice.detokenise import Detokeniser
+
+# Twice a decoder's batch, so that few batches are filled in part; 0.9 GB of embeddings at 7B sizes in bfloat16.
+WINDOW_TOKENS = 131_072
+END_TOKENS = ("<|im_end|>", "<|endoftext|>")
+
+Raw = TypeVar("Raw")
+Medium = TypeVar("Medium", Visual, Sound)
+
+
+class Ola:
+    """A model that answers. It keeps the embeddings of recent media from call to call (`encodings`), and no threads."""
+
+    def __init__(
+        self,
+        model: OlaForConditionalGeneration,
+        processor: OlaProcessor,
+        decoder: Decoder | None = None,
+        cache_tokens: int = 200_000,
+    ) -> None:
+        """cache_tokens: embeddings of media kept for later requests; 1.4 GB at 7B sizes in bfloat16."""
+        model.eval()
+        self.model, self.processor = model, processor
+        self.decoder = decoder or TorchDecoder(model)
+        self.encodings = Encodings(model, cache_tokens)
+        self.end_ids = _end_ids((model.config, model.generation_config), processor.tokenizer)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, dtype: torch.dtype | str = "auto", device: torch.device | str = "cpu"
+    ) -> Ola:
+        """Model and processor of one folder; errors as theirs."""
+        model = OlaForConditionalGeneration.from_pretrained(folder, dtype=dtype, device=device)
+        return cls(model, OlaProcessor.from_pretrained(folder))
+
+    def generate(
+        self, requests: Sequence[Request | Prompt], on_text: Callable[[int, str], object] | None = None
+    ) -> list[Answer]:
+        """An answer to each, in their order; a prompt is answered with the defaults of `Request`.
+
+        on_text: told (index of the request, next piece of its answer) as it comes; returning False ends that answer
+        with `cancel`. ValueError names the first request that cannot be answered, before any is encoded.
+        """
+        asked = self._prepared(requests)
+        with closing(self._pieces(asked)) as pieces:
+            for one, piece in pieces:
+                one.cancelled = on_text is not None and on_text(one.index, piece) is False
+        return [one.answer() for one in asked]
+
+    def stream(self, request: Request | Prompt) -> Generator[str, None, None]:
+        """The answer's text as it comes; closing it ends the decoding. The call itself raises what `generate` does."""
+        pieces = self._pieces(self._prepared([request]))
+        return (piece for _one, piece in pieces)
+
+    def _prepared(self, requests: Sequence[Request | Prompt]) -> list[_Asked]:
+        began, processor = time.perf_counter(), _Once(self.processor)
+        asked = []
+        for index, request in enumerate(requests):
+            settings = request if isinstance(request, Request) else Request()
+            try:
+                _check(settings)
+                prompt = request if isinstance(request, Prompt) else processor.prompt(request)
+            except (OSError, TypeError, ValueError) as wrong:
+                raise ValueError(f"request {index}: {wrong}") from wrong
+            asked.append(_Asked(index, prompt, settings, Detokeniser(processor.tokenizer), began))
+        return asked
+
+    def _pieces(self, asked: Sequence[_Asked]) -> Generator[tuple[_Asked, str], None, None]:
+        order = sorted(asked, key=lambda one: -one.prompt.length)
+
+        def fits(start: int, end: int) -> bool:
+            return sum(one.prompt.length for one in order[start:end]) <= WINDOW_TOKENS
+
+        for window in (order[some] for some in runs(len(order), fits)):
+            replies = self._replies(window)
+            with closing(self.decoder.decode(replies)) as tokens:
+                for at, token in tokens:
+                    if piece := window[at].push(token, replies[at]):
+                        yield window[at], piece
+                    replies[at].finished |= window[at].cancelled
+
+    @torch.inference_mode()
+    def _replies(self, window: Sequence[_Asked]) -> list[Reply]:
+        """Encode what is new, and splice."""
+        spans, seconds = self.encodings.of([one.prompt for one in window])
+        uses = Counter(medium.digest for one in window for medium in _media(one.prompt))
+        for one in window:
+            one.seconds["encode"] = sum((seconds.get(m.digest, 0.0) / uses[m.digest] for m in _media(one.prompt)), 0.0)
+        return [one.reply(self._spliced(one.prompt, spans), self.end_ids) for one in window]
+
+    def _spliced(self, prompt: Prompt, spans: dict[str, Tensor]) -> Tensor:
+        visuals = [spans[visual.digest] for visual in prompt.visuals]
+        return self.model.splice(prompt, visuals, [spans[sound.digest] for sound in prompt.sounds])
+
+
+class Encodings:
+    """Embeddings of media, each encoded once; the least recently used leave when they exceed `limit` tokens.
+
+    encoded: how many media went through the encoders. hits: how often one that was asked for had been before.
+    seconds: what the encoders took. tokens: embeddings kept.
+    """
+
+    def __init__(self, model: OlaForConditionalGeneration, limit: int) -> None:
+        self.model, self.limit = model, limit
+        self.encoded = self.hits = self.tokens = 0
+        self.seconds = 0.0
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+
+    def of(self, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """By digest: the embeddings (tokens, C) of the prompts' media, and the seconds of those encoded just now."""
+        asked = [medium for prompt in prompts for medium in _media(prompt)]
+        media = {medium.digest: medium for medium in asked}
+        found = {digest: self._kept[digest] for digest in media if digest in self._kept}
+        made, seconds = self._encode([medium for digest, medium in media.items() if digest not in found])
+        self.encoded += len(made)
+        self.hits += len(asked) - len(made)
+        self._keep(found | made)
+        return found | made, seconds
+
+    def _encode(self, media: Sequence[Visual | Sound]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        began = time.perf_counter()
+        visuals = [medium for medium in media if isinstance(medium, Visual)]
+        sounds = [medium for medium in media if isinstance(medium, Sound)]
+        digests = [medium.digest for medium in visuals] + [medium.digest for medium in sounds]
+        spans = [*self.model.encode_visuals(visuals), *self.model.encode_sounds(sounds)]
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+        took, total = time.perf_counter() - began, sum(map(len, spans))
+        self.seconds += took
+        shares = {digest: took * len(span) / total for digest, span in zip(digests, spans, strict=True)}
+        return dict(zip(digests, spans, strict=True)), shares
+
+    def _keep(self, spans: dict[str, Tensor]) -> None:
+        for digest, span in spans.items():
+            self.tokens += 0 if digest in self._kept else len(span)
+            self._kept[digest] = span
+            self._kept.move_to_end(digest)
+        while self.tokens > self.limit:
+            self.tokens -= len(self._kept.popitem(last=False)[1])
+
+
+class TextUntil:
+    """Text up to where the first of some stop strings is complete, and without it.
+
+    What may be the beginning of a stop string is held back until it is known.
+    """
+
+    def __init__(self, stops: Iterable[str]) -> None:
+        self.stops = [stop for stop in stops if stop]
+        self.stopped = False
+        self._held = ""
+
+    def push(self, text: str, last: bool = False) -> str:
+        """More text, perhaps the last; what of it can be given out."""
+        if self.stopped:
+            return ""
+        self._held += text
+        found = [(at + len(stop), at) for stop in self.stops if (at := self._held.find(stop)) >= 0]
+        self.stopped = bool(found)
+        until = min(found)[1] if found else len(self._held) - (0 if last else self._begun())
+        given, self._held = self._held[:until], self._held[until:]
+        return given
+
+    def _begun(self) -> int:
+        """Length of the longest end of the text that begins a stop string."""
+        sizes = (size for stop in self.stops for size in range(1, len(stop)) if self._held.endswith(stop[:size]))
+        return max(sizes, default=0)
+
+
+class _Asked:
+    """A request on its way to an answer; times count from when its call `began`."""
+
+    def __init__(self, index: int, prompt: Prompt, settings: Request, detokeniser: Detokeniser, began: float) -> None:
+        self.index, self.prompt, self.settings = index, prompt, settings
+        self.detokeniser, self.until, self.began = detokeniser, TextUntil(settings.stop), began
+        self.text: list[str] = []
+        self.tokens: list[int] = []
+        self.seconds: dict[str, float] = {}
+        self.prompt_tokens = 0
+        self.cancelled = False
+        self.finish: Literal["stop", "length", "cancel"] = "cancel"
+
+    def reply(self, embeds: Tensor, end_ids: frozenset[int]) -> Reply:
+        self.prompt_tokens, asked = len(embeds), self.settings
+        return Reply(embeds, asked.max_new_tokens, asked.temperature, asked.top_p, asked.seed, end_ids)
+
+    def push(self, token: int, reply: Reply) -> str:
+        """One more token; the text it makes final. A stop string ends the reply."""
+        self.tokens.append(token)
+        self.seconds["total"] = time.perf_counter() - self.began
+        self.seconds.setdefault("first_token", self.seconds["total"])
+        ended = token in reply.end_ids
+        text = "" if ended else self.detokeniser.push(token)
+        text += self.detokeniser.flush() if reply.finished else ""
+        self.text.append(self.until.push(text, last=reply.finished))
+        reply.finished |= self.until.stopped
+        if reply.finished:
+            self.finish = "stop" if ended or self.until.stopped else "length"
+        return self.text[-1]
+
+    def answer(self) -> Answer:
+        text, tokens = "".join(self.text), tuple(self.tokens)
+        return Answer(text, tokens, self.finish, self.prompt_tokens, self.seconds, self.prompt.notes)
+
+
+class _Once(OlaProcessor):
+    """Prepares a raw medium once, however many requests hold it."""
+
+    def __init__(self, processor: OlaProcessor) -> None:
+        super().__init__(processor.tokenizer, processor.config)
+        self.processor = processor
+        self.made: dict[int, Any] = {}
+
+    def image(self, picture: Picture) -> Visual:
+        return self._once(picture, self.processor.image)
+
+    def video(self, frames: Sequence[Picture]) -> Visual:
+        return self._once(frames, self.processor.video)
+
+    def sound(self, wave: Wave) -> Sound:
+        return self._once(wave, self.processor.sound)
+
+    def _once(self, raw: Raw, make: Callable[[Raw], Medium]) -> Medium:
+        if id(raw) not in self.made:
+            self.made[id(raw)] = make(raw)
+        made: Medium = self.made[id(raw)]
+        return made
+
+
+def _media(prompt: Prompt) -> list[Visual | Sound]:
+    return [*prompt.visuals, *prompt.sounds]
+
+
+def _check(settings: Request) -> None:
+    if settings.max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {settings.max_new_tokens}; an answer has at least one token")
+    if not settings.temperature >= 0:
+        raise ValueError(f"temperature is {settings.temperature}; give 0 for the likeliest token, or more to sample")
+    if not 0 < settings.top_p <= 1:
+        raise ValueError(f"top_p is {settings.top_p}; give a share of the probability above 0, at most 1")
+
+
+def _end_ids(configs: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The end tokens of the model's configurations, and those that the tokenizer knows by name."""
+    vocabulary = tokenizer.get_vocab()
+    given = [vocabulary.get(name) for name in END_TOKENS]
+    for config in configs:
+        ids = getattr(config, "eos_token_id", None)
+        given += ids if isinstance(ids, list) else [ids]
+    return frozenset(one for one in given if one is not None)

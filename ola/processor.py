@@ -1,0 +1,183 @@
+"""From what one asks, or what a training sample says, to what the model reads: `OlaProcessor`.
+
+In: raw pictures, frames, sounds and text. Out: `Prompt`s, whose length is known without a model. What does not fit
+the model's context is thinned by one rule, and said so in the prompt's notes; questions, answers and images are never
+cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from blake3 import blake3
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from ola import geometry
+from ola.config import OlaConfig
+from ola.conversation import Layouts, Turn
+from ola.features import chunks, fbank, log_mel, mono16k
+from ola.geometry import frame_indices, parts_kept
+from ola.pictures import image_views, video_views
+from ola.prompt import IMAGE, SPEECH, Picture, Prompt, Request, Sound, Visual, Wave
+
+Medium = Visual | Sound
+
+
+class OlaProcessor:
+    """Tokenizer, pictures and sounds of one model."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: OlaConfig) -> None:
+        """ValueError if the tokenizer lacks a control token."""
+        self.tokenizer, self.config = tokenizer, config
+        self.layouts = Layouts(tokenizer)
+        self.cell = cast("int", config.vision.patch_size) * config.pool
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **ignored: Any) -> OlaProcessor:
+        """From a folder with tokenizer files and a config.json; what else transformers passes along is not used."""
+        config = OlaConfig.from_pretrained(folder)
+        return cls(AutoTokenizer.from_pretrained(folder, config=config), config)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write what `from_pretrained` reads."""
+        self.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def image(self, picture: Picture) -> Visual:
+        """Both views of an image. ValueError for a picture whose pixels cannot be told."""
+        views = image_views(picture, self.config.fits)
+        low, high = (_channels_first(view[None]) for view in views)
+        return Visual("image", (low, high), _digest("image", *views))
+
+    def video(self, frames: Sequence[Picture]) -> Visual:
+        """At most `max_frames` of the frames, evenly spaced. ValueError for no frame, or frames of several sizes."""
+        indices = frame_indices(len(frames), min(len(frames), self.config.max_frames))
+        views = video_views(frames, indices, self.config.fits)
+        return Visual("video", (_channels_first(views),), _digest("video", views))
+
+    def sound(self, wave: Wave) -> Sound:
+        """Features of all chunks of a sound. ValueError for a bad sound, or a model that does not hear."""
+        self._hears()
+        samples = mono16k(wave)
+        chunks_NS = chunks(samples, self.config.audio_chunk_seconds)
+        mel = log_mel(chunks_NS, self.config.whisper.num_mel_bins)
+        return Sound(mel, fbank(chunks_NS, self.config.beats.num_mel_bins), _digest("sound", samples))
+
+    def prompt(self, request: Request) -> Prompt:
+        """A request in the inference layout, with room for its answer.
+
+        ValueError for a turn that asks nothing, a medium in the wrong place, and what cannot be thinned to fit.
+        """
+        _check_asked(request)
+        visuals = [given if isinstance(given, Visual) else self.image(given) for given in request.images]
+        notes: list[str] = []
+        if isinstance(request.video, Visual):
+            visuals.append(request.video)
+        elif request.video is not None:
+            visuals.append(self.video(request.video))
+            notes = _note(visuals[-1], len(request.video), _parts(visuals[-1]))
+        images = len(request.images)
+        if any(visual.kind != ("image" if n < images else "video") for n, visual in enumerate(visuals)):
+            raise ValueError("an image or a video in the other's place: `images` takes images, `video` the one video")
+        asking = [] if request.spoken_question is None else [request.spoken_question]
+        sounds = [given if isinstance(given, Sound) else self.sound(given) for given in (*request.sounds, *asking)]
+        heard = len(request.sounds)
+        ids = self.layouts.inference(request, heard, len(visuals))
+        prompt = self._fitted(ids, [*visuals, *sounds], sounds[heard:], request.max_new_tokens)
+        return replace(prompt, notes=(*notes, *prompt.notes))
+
+    def sample(
+        self, turns: Sequence[Turn], visuals: Sequence[Visual] = (), sounds: Sequence[Sound] = (), spoken: bool = False
+    ) -> Prompt:
+        """A conversation in the training layout, with labels; its human turns hold `<image>` and `<speech>` tags.
+
+        spoken: its sounds are questions, and its human turns are kept as they stand. ValueError if tags and media
+        differ in number, and for what cannot be thinned to fit.
+        """
+        ids, labels = self.layouts.training(turns, spoken)
+        for tag, given in ((IMAGE, visuals), (SPEECH, sounds)):
+            if ids.count(tag) != len(given):
+                name, what = ("<image>", "images or videos") if tag == IMAGE else ("<speech>", "sounds")
+                raise ValueError(f"the turns have {ids.count(tag)} {name} tags for {len(given)} {what}; give as many")
+        prompt = self._fitted(ids, [*visuals, *sounds], sounds if spoken else ())
+        return replace(prompt, labels=torch.tensor(labels))
+
+    def tokens(self, medium: Medium) -> int:
+        """Positions that a medium takes."""
+        if isinstance(medium, Sound):
+            return geometry.sound_tokens(len(medium.mel), 1, self.config.speech_chunk_tokens)
+        (_, _, low_height, low_width), (frames, _, height, width) = medium.views[0].shape, medium.views[-1].shape
+        if medium.kind == "video":
+            return geometry.video_tokens(width, height, frames, self.cell)
+        return geometry.image_tokens(width, height, (low_width, low_height), self.cell)
+
+    def _fitted(self, ids: list[int], media: Sequence[Medium], questions: Sequence[Sound], answer: int = 0) -> Prompt:
+        """The prompt, thinned so that `answer` positions are left; `questions` are sounds to be kept whole."""
+        if any(isinstance(medium, Sound) for medium in media):
+            self._hears()
+        text, room = len(ids) - len(media), self.config.tokenizer_model_max_length - answer
+        parts = [1 if medium in questions else _parts(medium) for medium in media]
+        keep = parts_kept(parts, [self.tokens(medium) for medium in media], room - text)
+        kept = [medium if k == n else _thinned(medium, k) for medium, n, k in zip(media, parts, keep, strict=True)]
+        sizes = [self.tokens(medium) for medium in kept]
+        if text + sum(sizes) > room:
+            each = "".join(f", {_kind(medium)} {size}" for medium, size in zip(kept, sizes, strict=True))
+            raise ValueError(
+                f"the prompt takes {text + sum(sizes)} positions at least (text {text}{each}) where {room} are free "
+                f"({room + answer}, less {answer} for the answer); give fewer or smaller media, or less text"
+            )
+        notes = [note for medium, n, k in zip(media, parts, keep, strict=True) for note in _note(medium, n, k)]
+        visuals = tuple(medium for medium in kept if isinstance(medium, Visual))
+        sounds = tuple(medium for medium in kept if isinstance(medium, Sound))
+        return Prompt(torch.tensor(ids), visuals, sounds, None, text + sum(sizes), tuple(notes))
+
+    def _hears(self) -> None:
+        if not self.config.has_speech:
+            raise ValueError("this model has no speech encoder: leave the sounds out, or take a model that hears")
+
+
+def _check_asked(request: Request) -> None:
+    for number, (question, _) in enumerate(request.history, 1):
+        if not question.strip():
+            raise ValueError(f"turn {number} of the history asks nothing; give its question")
+    if not request.text.strip() and request.spoken_question is None:
+        raise ValueError("the request asks nothing; give it a text or a spoken question")
+
+
+def _kind(medium: Medium) -> str:
+    return "sound" if isinstance(medium, Sound) else medium.kind
+
+
+def _parts(medium: Medium) -> int:
+    """What a medium can be thinned to: chunks of a sound, frames of a video; an image is one part."""
+    return len(medium.mel) if isinstance(medium, Sound) else len(medium.views[-1])
+
+
+def _thinned(medium: Medium, keep: int) -> Medium:
+    indices = frame_indices(_parts(medium), keep)
+    digest = blake3(f"{medium.digest} {indices}".encode()).hexdigest()
+    if isinstance(medium, Sound):
+        return Sound(medium.mel[indices], medium.fbank[indices], digest)
+    return Visual(medium.kind, (medium.views[-1][indices],), digest)
+
+
+def _note(medium: Medium, parts: int, kept: int) -> list[str]:
+    what = "chunks of sound" if isinstance(medium, Sound) else "frames"
+    return [f"{parts} {what} -> {kept}"] if kept < parts else []
+
+
+def _channels_first(views_THWC: np.ndarray) -> Tensor:
+    return torch.from_numpy(views_THWC).permute(0, 3, 1, 2)
+
+
+def _digest(kind: str, *arrays: np.ndarray) -> str:
+    hasher = blake3(kind.encode())
+    for array in arrays:
+        hasher.update(f"{array.dtype}{array.shape}".encode()).update(array.ravel().view(np.uint8).data)
+    return hasher.hexdigest()

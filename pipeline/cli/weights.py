@@ -1,0 +1,66 @@
+"""`ola model`: what a folder of weights holds, module by module, and what is missing, before a weight is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pipeline.errors import RunError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ola.model import OlaForConditionalGeneration
+    from ola.weights import Loading
+
+# The encoders of sound are told apart; all else is one row for each part of the model.
+APART = "speech_encoder."
+
+
+def show_model(folder: Path) -> bool:
+    """Print sizes and dtypes by module, then each fault; whether there is none. Raises RunError without a model."""
+    from rich.console import Console
+    from rich.table import Table
+
+    loading = prepared(folder)
+    table = Table(title=str(folder))
+    for name, right in (("module", False), ("parameters", True), ("stored as", False), ("MB", True)):
+        table.add_column(name, justify="right" if right else "left")
+    for name, *cells in rows(loading):
+        table.add_row(name, *cells)
+    console = Console()
+    console.print(table)
+    for fault in loading.faults:
+        console.print(fault, markup=False, highlight=False, soft_wrap=True)
+    return not loading.faults
+
+
+def prepared(folder: Path) -> Loading[OlaForConditionalGeneration]:
+    """The folder's names and shapes beside those of the model."""
+    from ola.model import OlaForConditionalGeneration
+    from ola.weights import config_of, prepare
+
+    try:
+        return prepare(OlaForConditionalGeneration, folder, config_of(folder))
+    except (ValueError, OSError) as error:
+        raise RunError(str(error)) from error
+
+
+def rows(loading: Loading[OlaForConditionalGeneration]) -> Iterable[tuple[str, str, str, str]]:
+    """Module, parameters, dtypes and megabytes as stored; the last row is the whole."""
+    parameters: Counter[str] = Counter()
+    size: Counter[str] = Counter()
+    dtypes: dict[str, set[str]] = {}
+    for name, parameter in loading.model.named_parameters():
+        stored = loading.stored.get(loading.sources[name])
+        for module in (_module(name), "all"):
+            parameters[module] += parameter.numel()
+            size[module] += parameter.numel() * stored.dtype.itemsize if stored else 0
+            dtypes.setdefault(module, set()).add(str(stored.dtype).removeprefix("torch.") if stored else "missing")
+    for module in [*(name for name in parameters if name != "all"), "all"]:
+        yield module, f"{parameters[module]:,}", ", ".join(sorted(dtypes[module])), f"{size[module] / 1e6:,.1f}"
+
+
+def _module(name: str) -> str:
+    return ".".join(name.split(".")[: 2 if name.startswith(APART) else 1])

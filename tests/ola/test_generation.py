@@ -1,0 +1,393 @@
+"""Many requests at once answer as each alone; media are encoded once; text streams, stops and ends where it should."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ola import decoding, generation
+from ola.decoding import Reply, TorchDecoder, draw
+from ola.generation import Encodings, Ola, TextUntil
+from ola.model import OlaForConditionalGeneration
+from ola.processor import OlaProcessor
+from ola.prompt import Picture, Prompt, Request, Sound, Visual, Wave
+from tests.ola import tiny
+
+CHOICES = [(0.0, 1.0), (0.7, 1.0), (1.0, 0.9), (1.5, 0.5)]
+"""(temperature, top_p)"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two that wait for each other on a busy machine take ten times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def model() -> OlaForConditionalGeneration:
+    model = tiny.model(seed=1)
+    printable = {index for piece, index in tiny.tokenizer().get_vocab().items() if piece.isascii() and "<" not in piece}
+    with torch.no_grad():
+        # Whatever it says is text: ids that are no bytes, and bytes that are no ASCII, are as good as never chosen.
+        model.lm_head.weight[[index for index in range(model.config.vocab_size) if index not in printable]] = 0
+        # Sharp attention, so that a wrong position or a token too many to look at changes the answer.
+        for layer in model.model.layers:
+            layer.self_attn.q_proj.weight *= 4
+    return model
+
+
+@pytest.fixture(scope="module")
+def processor(model: OlaForConditionalGeneration) -> OlaProcessor:
+    return OlaProcessor(tiny.tokenizer(), model.config)
+
+
+@pytest.fixture
+def ola(model: OlaForConditionalGeneration, processor: OlaProcessor) -> Ola:
+    return Ola(model, processor)
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([seed, height, width]).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def clip(frames: int, seed: int = 0) -> list[Picture]:
+    return [picture(64, 96, seed=100 * seed + frame) for frame in range(frames)]
+
+
+def wave(seconds: float, seed: int = 0) -> Wave:
+    noise = np.random.default_rng(seed).standard_normal(int(16_000 * seconds))
+    return Wave((noise / 10).astype(np.float32))
+
+
+def mixed() -> list[Request]:
+    """Requests of all kinds, prompts of 30 to 500 positions, answers of 3 to 40 tokens."""
+    requests = [
+        Request("Why?"),
+        Request("Say something about the sea, the wind and the thin grass between them. " * 3),
+        Request("And then?", history=[("What was in the tin?", "An ant.")], system=""),
+        Request("What is this?", images=[picture(96, 64)]),
+        Request("What differs?", images=[picture(32, 32), picture(64, 160), picture(100, 33)]),
+        Request("What happens?", video=clip(2)),
+        Request("What happens in the end?", video=clip(4, seed=1)),
+        Request("What is heard?", sounds=[wave(1)]),
+        Request("Which is louder?", sounds=[wave(2, seed=1), wave(3.1, seed=2)]),
+        Request("What is said, and who says it?", video=clip(3, seed=2), sounds=[wave(3, seed=3)]),
+        Request(spoken_question=wave(1.5, seed=4)),
+        Request(images=[picture(64, 64, seed=5)], spoken_question=wave(0.7, seed=5)),
+    ]
+    steps = [5, 40, 12, 25, 8, 3, 30, 17, 33, 21, 10, 28]
+    return [replace(request, max_new_tokens=n) for request, n in zip(requests, steps, strict=True)]
+
+
+def tokens(ola: Ola, requests: Sequence[Request | Prompt]) -> list[tuple[int, ...]]:
+    return [answer.tokens for answer in ola.generate(requests)]
+
+
+def embedded(model: OlaForConditionalGeneration, prompt: Prompt) -> Tensor:
+    with torch.inference_mode():
+        return model.splice(prompt, model.encode_visuals(prompt.visuals), model.encode_sounds(prompt.sounds))
+
+
+def test_a_batch_answers_as_plain_generate_does_one_by_one(ola: Ola) -> None:
+    answers = ola.generate(mixed())
+    for request, answer in zip(mixed(), answers, strict=True):
+        prompt = ola.processor.prompt(request)
+        embeds = embedded(ola.model, prompt)[None]
+        ids = ola.model.generate(  # type: ignore[misc]
+            inputs_embeds=embeds, attention_mask=torch.ones(embeds.shape[:2]), do_sample=False,
+            max_new_tokens=request.max_new_tokens, eos_token_id=sorted(ola.end_ids), pad_token_id=0,
+        )  # fmt: skip
+        assert answer.tokens == tuple(ids[0].tolist())
+        assert answer.prompt_tokens == prompt.length
+    assert [len(answer.tokens) for answer in answers] == [request.max_new_tokens for request in mixed()]
+    assert sum(len(set(answer.tokens)) for answer in answers) > 0.5 * sum(len(answer.tokens) for answer in answers)
+
+
+def test_sampling_is_the_same_alone_and_in_any_batch(ola: Ola) -> None:
+    asked = [
+        replace(request, temperature=CHOICES[n % 4][0], top_p=CHOICES[n % 4][1], seed=n // 5)
+        for n, request in enumerate(mixed())
+    ]
+    together = tokens(ola, asked)
+    assert together == [tokens(ola, [request])[0] for request in asked]
+    assert together[::-1] == tokens(ola, asked[::-1])
+    assert together[2::3] == tokens(ola, asked[2::3])
+    sampled = [n for n, request in enumerate(asked) if request.temperature]
+    reseeded = tokens(ola, [replace(request, seed=99) for request in asked])
+    assert all((together[n] != reseeded[n]) == (n in sampled) for n in range(len(asked)))
+
+
+def test_a_small_budget_and_small_windows_change_no_answer(ola: Ola, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = tokens(ola, mixed())
+    monkeypatch.setattr(generation, "WINDOW_TOKENS", 700)
+    monkeypatch.setattr(decoding, "PASS_TOKENS", 300)
+    assert tokens(Ola(ola.model, ola.processor, TorchDecoder(ola.model, token_budget=400)), mixed()) == expected
+
+
+def test_a_budget_splits_batches_and_what_exceeds_it_is_decoded_alone(model: OlaForConditionalGeneration) -> None:
+    embeds = embedded(model, Prompt(torch.arange(100)))
+    replies = [Reply(embeds[:length], new) for length, new in [(10, 5), (100, 5), (12, 8), (15, 5), (11, 5)]]
+    given = list(TorchDecoder(model, token_budget=60).decode(replies))
+    batches = [set(batch) for _, batch in groupby([index for index, _ in given], key={1: 0, 3: 1, 2: 1}.get)]
+    assert batches == [{1}, {3, 2}, {4, 0}]  # 1 x 105; 2 x (15 + 8); 2 x (11 + 5)
+    assert [sum(index == n for index, _ in given) for n in range(5)] == [5, 5, 8, 5, 5]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_prompt_of_one_token_and_longer_ones_beside_it(attention: str) -> None:
+    model = tiny.model(attn_implementation=attention)
+    replies = [Reply(embedded(model, Prompt(torch.arange(length))), 6) for length in (1, 7, 300)]
+    for some in (replies[:1], replies):
+        got: dict[int, list[int]] = {}
+        for index, token in TorchDecoder(model).decode([replace(reply) for reply in some]):
+            got.setdefault(index, []).append(token)
+        assert got == {index: by_reading_all_again(model, reply) for index, reply in enumerate(some)}
+
+
+def by_reading_all_again(model: OlaForConditionalGeneration, reply: Reply) -> list[int]:
+    """Greedy decoding without a cache."""
+    embeds, chosen = reply.embeds, []
+    with torch.inference_mode():
+        for _ in range(reply.max_new_tokens):
+            chosen.append(int(model(inputs_embeds=embeds[None]).logits[0, -1].argmax()))
+            embeds = torch.cat([embeds, model.get_input_embeddings()(torch.tensor(chosen[-1:]))])
+    return chosen
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    logits = torch.tensor([1.0, 3.0, -torch.inf, 2.0, 3.0])
+    draws = 20_000
+    uniform = (torch.arange(draws, dtype=torch.float64) + 0.5) / draws
+
+    def assert_shares(expected: Tensor, temperature: float, top_p: float | None) -> None:
+        top = None if top_p is None else torch.full((draws,), top_p)
+        drawn = draw(logits.expand(draws, -1), uniform, torch.full((draws,), temperature), top)
+        torch.testing.assert_close(torch.bincount(drawn, minlength=5) / draws, expected, rtol=0, atol=2 / draws)
+
+    assert_shares(logits.softmax(0), 1.0, None)
+    assert_shares((2 * logits).softmax(0), 0.5, 1.0)
+    assert_shares(logits.index_fill(0, torch.tensor([0]), -torch.inf).softmax(0), 1.0, 0.9)
+    assert_shares(torch.tensor([0, 0.5, 0, 0, 0.5]), 1.0, 1e-6)  # a tie keeps both
+
+
+def test_three_questions_on_one_clip_encode_and_prepare_it_once(ola: Ola) -> None:
+    prepared = []
+
+    class Counting(OlaProcessor):
+        def video(self, frames: Sequence[Picture]) -> Visual:
+            prepared.append("video")
+            return super().video(frames)
+
+        def sound(self, wave: Wave) -> Sound:
+            prepared.append("sound")
+            return super().sound(wave)
+
+    ola.processor = Counting(ola.processor.tokenizer, ola.processor.config)
+    frames, sound = clip(3), wave(2)
+    asked = [
+        Request(text, video=frames, sounds=[sound], max_new_tokens=9) for text in ("Who sings?", "Where?", "Why so?")
+    ]
+    first = ola.generate(asked)
+    assert sorted(prepared) == ["sound", "video"]
+    assert (ola.encodings.encoded, ola.encodings.hits) == (2, 4)
+    took = ola.encodings.seconds
+    assert sum(answer.seconds["encode"] for answer in first) == pytest.approx(took)
+    again = ola.generate([replace(asked[1], video=[frame.copy() for frame in frames])])  # the same pixels elsewhere
+    assert (ola.encodings.encoded, ola.encodings.hits) == (2, 6)
+    assert again[0].tokens == first[1].tokens
+    assert again[0].seconds["encode"] == 0
+    assert len({answer.tokens for answer in first}) == 3
+
+
+def test_the_least_recently_used_media_leave(ola: Ola) -> None:
+    prompts = [ola.processor.prompt(Request("?", images=[picture(32, 32, seed)])) for seed in range(3)]
+    with torch.inference_mode():
+        sizes = [len(span) for prompt in prompts for span in ola.model.encode_visuals(prompt.visuals)]
+        encodings = Encodings(ola.model, limit=2 * sizes[0] + 1)
+        passed = []
+        for which in (0, 1, 0, 2, 0, 1):
+            spans, _seconds = encodings.of([prompts[which]])
+            passed.append(encodings.encoded)
+            [alone] = ola.model.encode_visuals(prompts[which].visuals)
+            torch.testing.assert_close(spans[prompts[which].visuals[0].digest], alone)
+    assert passed == [1, 2, 2, 3, 3, 4]
+    assert encodings.tokens == 2 * sizes[0]
+    encodings = Encodings(ola.model, limit=sizes[0] - 1)
+    with torch.inference_mode():
+        encodings.of(prompts)
+    assert (encodings.tokens, encodings.encoded) == (0, 3)
+
+
+def test_streamed_pieces_are_the_text(ola: Ola) -> None:
+    asked = [replace(request, temperature=1.0, seed=3) for request in mixed()]
+    pieces: list[list[str]] = [[] for _ in asked]
+    answers = ola.generate(asked, lambda index, piece: pieces[index].append(piece))
+    assert ["".join(some) for some in pieces] == [answer.text for answer in answers]
+    assert all(len(some) > 1 for some in pieces)
+    for request, answer in zip(asked, answers, strict=True):
+        assert "".join(ola.stream(request)) == answer.text == decoded(ola, answer.tokens)
+        assert 0 < answer.seconds["first_token"] <= answer.seconds["total"]
+
+
+def decoded(ola: Ola, ids: Sequence[int]) -> str:
+    return str(ola.processor.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+@pytest.mark.parametrize(("start", "size"), [(0, 1), (5, 1), (7, 4), (11, 9)])
+def test_a_stop_string_ends_an_answer_wherever_tokens_are_cut(ola: Ola, start: int, size: int) -> None:
+    request = mixed()[1]
+    whole = ola.generate([request])[0]
+    stop = whole.text[start : start + size]
+    asked = replace(request, stop=["never said", stop])
+    for answer in (ola.generate([asked])[0], ola.generate([*mixed(), asked])[-1]):
+        assert answer.text == whole.text[: whole.text.index(stop)]
+        assert answer.finish == "stop"
+        assert answer.tokens == whole.tokens[: len(answer.tokens)]
+        assert stop in decoded(ola, answer.tokens)
+        assert stop not in decoded(ola, answer.tokens[:-1])
+    assert "".join(ola.stream(asked)) == answer.text
+
+
+def test_what_only_begins_a_stop_string_is_said(ola: Ola) -> None:
+    request = mixed()[1]
+    whole = ola.generate([request])[0]
+    answer = ola.generate([replace(request, stop=[whole.text[-3:] + "!", ""])])[0]
+    assert (answer.text, answer.finish) == (whole.text, "length")
+
+
+def test_stop_strings_are_found_alike_however_the_text_is_cut() -> None:
+    cases = [
+        ("say abab, then abac and more", ["abac", "zz"], "say abab, then "),
+        ("hello world, hello", ["world", "hello world!"], "hello "),
+        ("one\n\nHuman: two", ["\nHuman:", "Human"], "one\n\n"),
+        ("nothing here ab", ["abc"], "nothing here ab"),
+    ]
+    dice = random.Random(0)
+    for text, stops, expected in cases:
+        for _ in range(50):
+            until, given, at = TextUntil(stops), "", 0
+            while at < len(text):
+                size = dice.randint(1, 6)
+                given += until.push(text[at : at + size], last=at + size >= len(text))
+                at += size
+                assert expected.startswith(given)
+            assert given == expected
+            assert until.stopped == (expected != text)
+
+
+def test_end_tokens_end_an_answer_and_are_no_text(ola: Ola) -> None:
+    request = mixed()[1]
+    whole = ola.generate([request])[0]
+    last = next(n for n in range(6, 40) if whole.tokens[n] not in whole.tokens[:n])
+    vocabulary = ola.processor.tokenizer.get_vocab()
+    assert ola.end_ids >= {vocabulary["<|im_end|>"], vocabulary["<|endoftext|>"]}
+    ola.end_ids |= {whole.tokens[last]}
+    for answer in (ola.generate([request])[0], ola.generate([*mixed(), request])[-1]):
+        assert answer.tokens == whole.tokens[: last + 1]
+        assert answer.text == decoded(ola, whole.tokens[:last])
+        assert answer.finish == "stop"
+
+
+def test_end_tokens_come_from_the_configurations_too(ola: Ola, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ola.model.generation_config, "eos_token_id", [7, 8])
+    monkeypatch.setattr(ola.model.config, "eos_token_id", 9)
+    assert Ola(ola.model, ola.processor).end_ids >= {7, 8, 9}
+
+
+def test_one_answer_can_be_cancelled(ola: Ola) -> None:
+    whole = ola.generate(mixed())
+    heard: list[str] = []
+
+    def on_text(index: int, piece: str) -> bool:
+        if index == 1:
+            heard.append(piece)
+        return index != 1 or len(heard) < 3
+
+    answers = ola.generate(mixed(), on_text)
+    assert answers[1].finish == "cancel"
+    assert answers[1].text == "".join(heard) == whole[1].text[: len(answers[1].text)]
+    assert 3 <= len(answers[1].tokens) < len(whole[1].tokens)
+    assert answers[0].tokens == whole[0].tokens
+
+
+class Watched(TorchDecoder):
+    """Knows what it was asked for, what it gave and whether it was told to end."""
+
+    asked = given = ended = 0
+
+    def decode(self, replies: Sequence[Reply]) -> Generator[tuple[int, int], None, None]:
+        self.asked += len(replies)
+        try:
+            for pair in super().decode(replies):
+                self.given += 1
+                yield pair
+        finally:
+            self.ended += 1
+
+
+def test_closing_a_stream_ends_the_decoding(ola: Ola) -> None:
+    ola.decoder = watched = Watched(ola.model)
+    stream = ola.stream(mixed()[1])
+    assert watched.asked == 0
+    assert next(stream)
+    given = watched.given
+    stream.close()
+    assert (watched.given, watched.ended) == (given, 1)
+    assert given < 10
+
+
+def test_a_bad_request_is_named_before_any_is_encoded(ola: Ola) -> None:
+    ola.decoder = watched = Watched(ola.model)
+    good, bad = Request("?", images=[picture(32, 32)]), wave(1)
+    for wrong, what in [
+        (Request(" "), "request 2: .*asks nothing"),
+        (replace(good, max_new_tokens=0), "request 2: max_new_tokens is 0"),
+        (replace(good, temperature=-1), "request 2: temperature is -1"),
+        (replace(good, top_p=0), "request 2: top_p is 0"),
+        (replace(good, sounds=[replace(bad, samples=bad.samples * np.nan)]), "request 2: "),
+        (replace(good, max_new_tokens=5000), "request 2: .*5000 for the answer"),
+    ]:
+        with pytest.raises(ValueError, match=what):
+            ola.generate([good, good, wrong, good])
+        with pytest.raises(ValueError, match=what.replace("2", "0", 1)):
+            ola.stream(wrong)
+    assert (ola.encodings.encoded, watched.asked) == (0, 0)
+
+
+def test_no_request_no_answer(ola: Ola) -> None:
+    assert ola.generate([]) == []
+
+
+def test_prompts_and_media_made_ready_answer_the_same(ola: Ola) -> None:
+    request = replace(mixed()[9], max_new_tokens=1024)  # what a prompt gets
+    ola.end_ids |= set(tokens(ola, [mixed()[9]])[0][15:])
+    [expected] = ola.generate([request])
+    processor = ola.processor
+    assert isinstance(request.video, list)
+    ready = replace(request, video=processor.video(request.video), sounds=[processor.sound(wave(3, seed=3))])
+    assert tokens(ola, [processor.prompt(request), ready]) == [expected.tokens] * 2
+    assert ola.encodings.encoded == 2
+
+
+def test_what_was_thinned_is_said(ola: Ola) -> None:
+    [answer] = ola.generate([Request("?", video=clip(70), max_new_tokens=1)])
+    assert answer.notes[0] == "70 frames -> 64"
+
+
+def test_from_a_folder(ola: Ola, tmp_path: Path) -> None:
+    ola.model.save_pretrained(tmp_path)
+    ola.processor.save_pretrained(tmp_path)
+    loaded = Ola.from_pretrained(tmp_path)
+    assert tokens(loaded, mixed()[:5]) == tokens(ola, mixed()[:5])
+    assert Ola.from_pretrained(tmp_path, dtype=torch.bfloat16).generate(mixed()[3:4])[0].tokens
