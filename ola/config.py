@@ -7,9 +7,9 @@ loads as it is: its `mm_*` and `speech_*` keys stay as plain attributes.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
-from transformers import PretrainedConfig, Qwen2Config, SiglipVisionConfig, WhisperConfig
+from transformers import AutoConfig, PretrainedConfig, Qwen2Config, SiglipVisionConfig, WhisperConfig
 
 from ola.geometry import Limits
 
@@ -123,12 +123,19 @@ class OlaConfig(Qwen2Config):
         super().__init__(**kwargs)
 
     @property
+    def cell(self) -> int:
+        """Pixels along a side of what becomes one token."""
+        return cast("int", self.vision.patch_size) * self.pool
+
+    @property
     def fits(self) -> Limits:
         """The pixel sizes this model takes."""
-        sizes: dict[str, Any] = {"cell": self.vision.patch_size * self.pool}
-        return Limits(**sizes | self.limits)
+        return Limits(**{"cell": self.cell} | self.limits)
 
     @property
     def speech_chunk_tokens(self) -> int:
         """Embeddings of one chunk of sound: its stacked frames and a newline; 151 as released."""
         return self.whisper.max_source_positions // self.speech_encoder_ds_rate + 1
+
+
+AutoConfig.register(OlaConfig.model_type, OlaConfig)

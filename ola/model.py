@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModelForCausalLM, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, Qwen2ForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -176,5 +176,4 @@ def _between(text: Tensor, places: Sequence[int], spans: Sequence[Tensor]) -> li
     return [*parts, text[start:]]
 
 
-AutoConfig.register(OlaConfig.model_type, OlaConfig)
 AutoModelForCausalLM.register(OlaConfig, OlaForConditionalGeneration)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from blake3 import blake3
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
 
 from ola import geometry
 from ola.config import OlaConfig
@@ -25,6 +25,7 @@ from ola.features import chunks, fbank, log_mel, mono16k
 from ola.geometry import frame_indices, parts_kept
 from ola.pictures import image_views, video_views
 from ola.prompt import IMAGE, SPEECH, Picture, Prompt, Request, Sound, Visual, Wave
+from ola.weights import config_of
 
 Medium = Visual | Sound
 
@@ -33,15 +34,16 @@ class OlaProcessor:
     """Tokenizer, pictures and sounds of one model."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: OlaConfig) -> None:
-        """ValueError if the tokenizer lacks a control token."""
+        """ValueError if the tokenizer lacks a control token, or has more tokens than the model."""
+        if len(tokenizer) > config.vocab_size:
+            raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}: not a pair")
         self.tokenizer, self.config = tokenizer, config
         self.layouts = Layouts(tokenizer)
-        self.cell = cast("int", config.vision.patch_size) * config.pool
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **ignored: Any) -> OlaProcessor:
         """From a folder with tokenizer files and a config.json; what else transformers passes along is not used."""
-        config = OlaConfig.from_pretrained(folder)
+        config = config_of(Path(folder))
         return cls(AutoTokenizer.from_pretrained(folder, config=config), config)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -114,8 +116,8 @@ class OlaProcessor:
             return geometry.sound_tokens(len(medium.mel), 1, self.config.speech_chunk_tokens)
         (_, _, low_height, low_width), (frames, _, height, width) = medium.views[0].shape, medium.views[-1].shape
         if medium.kind == "video":
-            return geometry.video_tokens(width, height, frames, self.cell)
-        return geometry.image_tokens(width, height, (low_width, low_height), self.cell)
+            return geometry.video_tokens(width, height, frames, self.config.cell)
+        return geometry.image_tokens(width, height, (low_width, low_height), self.config.cell)
 
     def _fitted(self, ids: list[int], media: Sequence[Medium], questions: Sequence[Sound], answer: int = 0) -> Prompt:
         """The prompt, thinned so that `answer` positions are left; `questions` are sounds to be kept whole."""
@@ -181,3 +183,6 @@ def _digest(kind: str, *arrays: np.ndarray) -> str:
     for array in arrays:
         hasher.update(f"{array.dtype}{array.shape}".encode()).update(array.ravel().view(np.uint8).data)
     return hasher.hexdigest()
+
+
+AutoProcessor.register(OlaConfig, OlaProcessor)

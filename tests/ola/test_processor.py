@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoProcessor
 
 from ola.processor import OlaProcessor
 from ola.prompt import IGNORE, IMAGE, SPEECH, Request, Sound, Visual, Wave
@@ -227,3 +228,9 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     ours, theirs = PROCESSOR.prompt(request), again.prompt(request)
     assert torch.equal(ours.input_ids, theirs.input_ids)
     assert [visual.digest for visual in ours.visuals] == [visual.digest for visual in theirs.visuals]
+    assert type(AutoProcessor.from_pretrained(tmp_path)) is OlaProcessor
+
+
+def test_a_tokenizer_of_another_model_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a pair"):
+        OlaProcessor(tiny.tokenizer(), tiny.config(vocab_size=100))

@@ -6,6 +6,7 @@ checked by the same code. Ids and sizes are exact, activations within 1e-4.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
 
 from ola.features import fbank, mono16k
+from ola.generation import Ola
 from ola.geometry import Limits, frame_indices, image_low_size, image_size, video_size
+from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
+from ola.projectors import LocalGlobalPooling
 from ola.prompt import IGNORE
+from ola.weights import released_name
 from tests.ola.upstream import CASES, config_of, opened, read, record_of, request_of, sample_of, sound_of, visuals_of
 
 TOLERANCE = 1e-4
@@ -129,3 +135,125 @@ def test_prompt(golden: Path, processor: OlaProcessor, e2e: str) -> None:
     assert prompt.input_ids.tolist() == theirs["input_ids"][0].tolist()
     assert prompt.length == theirs["inputs_embeds"].shape[1]
     assert prompt.notes == ()
+
+
+@pytest.fixture(scope="module")
+def original(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> OlaForConditionalGeneration:
+    """The original's weights, loaded as one loads the released ones."""
+    folder = tmp_path_factory.mktemp("original")
+    config_of(golden).save_pretrained(folder)
+    (folder / "model.safetensors").symlink_to((golden / "weights.safetensors").absolute())
+    return OlaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+
+
+@torch.no_grad()
+def test_vision_tower(golden: Path, original: OlaForConditionalGeneration) -> None:
+    stored = load_file(golden / "vision_tower.safetensors")
+    cases = [name.removesuffix(".pixels") for name in stored if name.endswith(".pixels")]
+    grids = original.vision_tower([stored[f"{case}.pixels"] for case in cases])
+    for case, features in zip(cases, grids, strict=True):
+        assert_near(features.flatten(1, 2), stored[f"{case}.feats"], case)
+    for name, table in stored.items():
+        if name.startswith("pos."):
+            height, width = map(int, name.removeprefix("pos.").split("x"))
+            assert_near(original.vision_tower.positions(height, width).flatten(0, 1), table[0], name)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_pooling(golden: Path, original: OlaForConditionalGeneration, stride: int) -> None:
+    stored = load_file(golden / "mm_projector.safetensors")
+    pooler = LocalGlobalPooling(original.config.hidden_size, stride)
+    pooler.load_state_dict(original.visual_projector.pooler.state_dict())
+    given = stored["pooler.in_4x"] if stride == 4 else stored["pooler.in"]
+    assert_near(pooler(given), stored[f"pooler.out_{stride}x"])
+
+
+@torch.no_grad()
+def test_visual_projector(golden: Path, original: OlaForConditionalGeneration) -> None:
+    stored = load_file(golden / "mm_projector.safetensors")
+    grids = read(golden, "manifest.json")["mm_projector"]["grids"]
+    low, high, frames = (stored[name].unflatten(1, grid) for name, grid in grids.items())
+    projector = original.visual_projector
+    assert_near(projector.image([low, high]), stored["image.out"][0])
+    assert_near(projector.image([low]), stored["image_single.out"][0])
+    assert_near(projector.video(frames), stored["video.out"][0])
+
+
+@torch.no_grad()
+def test_audio_encoders(
+    golden: Path, original: OlaForConditionalGeneration, sound: str, processor: OlaProcessor
+) -> None:
+    stored, encoder = load_file(golden / "audio.safetensors"), original.speech_encoder
+    features = processor.sound(sound_of(golden / read(golden, "manifest.json")["audio"]["wav_files"][sound]))
+    patches = encoder.beats.patches(features.fbank)
+    ours = {
+        "whisper": encoder.whisper(features.mel).last_hidden_state,
+        "beats": encoder.beats(features.fbank),
+        "beats_patch_ln": patches,
+        "beats_after_pos_conv_ln": encoder.beats.positioned(patches),
+        "projector": original.encode_sounds([features])[0],
+    }
+    checked = [name for name in ours if f"{sound}.{name}" in stored]
+    assert {"whisper", "beats", "projector"} <= set(checked)
+    for name in checked:
+        assert_near(ours[name], stored[f"{sound}.{name}"], name)
+
+
+@torch.no_grad()
+def test_odd_ends_of_sound(golden: Path, original: OlaForConditionalGeneration) -> None:
+    stored, beats = load_file(golden / "audio.safetensors"), original.speech_encoder.beats
+    assert_near(beats(stored["short.fbank"]), stored["short.beats"])
+    assert_near(original.speech_projector(stored["odd.in"]), stored["odd.out"])
+    assert torch.equal(
+        beats.relative_attention_bias.buckets(stored["beats.rel_positions"]), stored["beats.rel_buckets"]
+    )
+
+
+@torch.no_grad()
+def test_end_to_end(golden: Path, original: OlaForConditionalGeneration, processor: OlaProcessor, e2e: str) -> None:
+    stored = load_file(golden / f"{e2e}.safetensors")
+    prompt = processor.prompt(request_of(golden, e2e, processor))
+    [media] = original.encode([prompt])
+    assert_near(original.splice(prompt, *media), stored["inputs_embeds"][0])
+    assert_near(original([prompt]).logits, stored["logits"])
+
+
+def test_greedy_ids(golden: Path, original: OlaForConditionalGeneration, processor: OlaProcessor) -> None:
+    """All at once: what a request is answered does not depend on its company."""
+    names = CASES["e2e"](golden)
+    greedy = [load_file(golden / f"{name}.safetensors")["greedy_ids"][0].tolist() for name in names]
+    ola = Ola(original, processor)
+    ola.end_ids = frozenset()  # the original was made to go on, too
+    requests = [
+        dataclasses.replace(request_of(golden, name, processor), max_new_tokens=len(ids))
+        for name, ids in zip(names, greedy, strict=True)
+    ]
+    answers = ola.generate(requests)
+    assert {name: list(answer.tokens) for name, answer in zip(names, answers, strict=True)} == dict(
+        zip(names, greedy, strict=True)
+    )
+
+
+def test_loss_and_gradients(
+    golden: Path, original: OlaForConditionalGeneration, processor: OlaProcessor, batch: Mapping[str, Any]
+) -> None:
+    stored, facts = load_file(golden / "train.safetensors"), read(golden, "train.json")
+    name = next(name for name, one in facts["batches"].items() if one == batch)
+    original.zero_grad()
+    out = original([sample_of(golden, record_of(golden, sample), processor) for sample in batch["items"]])
+    assert out.loss is not None
+    assert len(out.logits) == batch["supervised_tokens"]
+    assert_near(out.logits, stored[f"{name}.supervised_logits"])
+    assert out.loss.item() == pytest.approx(batch["loss"], abs=TOLERANCE)
+    out.loss.backward()
+    gradients = {released_name(ours): p.grad for ours, p in original.named_parameters() if p.grad is not None}
+    for theirs, norm in batch["grad_norms"].items():
+        assert gradients[theirs].norm().item() == pytest.approx(norm, rel=1e-4, abs=1e-6), theirs
+    for theirs, gradient in stored.items():
+        if theirs.startswith(f"{name}.grad."):
+            assert_near(gradients[theirs.removeprefix(f"{name}.grad.")], gradient, theirs)
+
+
+def assert_near(ours: Tensor, theirs: Tensor, what: str = "") -> None:
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=TOLERANCE, msg=lambda found: f"{what}: {found}")
