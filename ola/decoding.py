@@ -250,15 +250,15 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, temperature_B: Tensor, top_p_B: T
     divisor_B = torch.where(temperature_B > 0, temperature_B, 1.0)
     share_BV = (logits_BV / divisor_B[:, None]).softmax(dim=-1, dtype=torch.float64)
     if top_p_B is not None:
-        share_BV = share_BV * (share_BV >= _least_kept(share_BV, top_p_B)[:, None])
+        share_BV = share_BV * (share_BV >= _least_kept(share_BV, top_p_B))
     sum_BV = share_BV.cumsum(dim=-1)
     token_B1 = torch.searchsorted(sum_BV, uniform_B[:, None] * sum_BV[:, -1:], right=True)
     return token_B1[:, 0].clamp(max=logits_BV.shape[1] - 1)
 
 
 def _least_kept(share_BV: Tensor, top_p_B: Tensor) -> Tensor:
-    """The smallest probability among the likeliest tokens that together reach `top_p_B`."""
+    """(B, 1): the smallest probability among the likeliest tokens that together reach `top_p_B`."""
     falling_BV = share_BV.sort(dim=-1, descending=True).values
     before_BV = falling_BV.cumsum(dim=-1) - falling_BV
     last_B = (before_BV < top_p_B[:, None]).sum(dim=-1) - 1
-    return torch.where(top_p_B < 1, falling_BV.gather(1, last_B[:, None])[:, 0], 0.0)
+    return falling_BV.gather(1, last_B[:, None])

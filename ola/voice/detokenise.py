@@ -42,7 +42,7 @@ class Detokeniser:
         return text
 
     def _give(self, text: str) -> str:
-        new, self._given = text[self._given :], max(self._given, len(text))
+        new, self._given = text[self._given :], len(text)
         return new
 
     def _final(self) -> str:

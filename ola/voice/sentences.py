@@ -100,7 +100,7 @@ def _ends(text: str, after: str, quoted: bool) -> bool:
     mark, closers, space = found.groups()
     if any(character in WIDE_MARKS for character in mark):
         # Between " and " the mark is inside: the first did not close it, the second will.
-        return bool(space) or not (after in MARKS + CLOSERS or (quoted and '"' in closers + after))
+        return not (after in MARKS + CLOSERS or (quoted and '"' in closers + after))
     if after in MARKS or not (space or (WIDE.match(after) and (mark == "." or mark[-1] in "!?"))):
         return False
     if after.islower() and (mark[-1] in ".…" or any(character in "\"'”’»" for character in closers)):

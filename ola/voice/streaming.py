@@ -115,23 +115,27 @@ class Speech:
                 self._ended, self._error = True, error
             self._changed.notify_all()
 
-    def _wait_for(self, ready: Callable[[], bool]) -> None:
-        self._changed.wait_for(lambda: self._ended or ready())
-        if self._ended:
-            raise _Ended
+    @contextmanager
+    def _when(self, ready: Callable[[], bool]) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or ready())
+            if self._ended:
+                raise _Ended
+            yield
+            self._changed.notify_all()
 
     def _emit(self, event: Text | Sentence | Pcm, ready: Callable[[], bool] = lambda: True) -> None:
-        with self._changed:
-            self._wait_for(ready)
+        with self._when(ready):
             self._events.append(event)
             self._unheard += len(event.samples) if isinstance(event, Pcm) else 0
-            self._changed.notify_all()
 
     def _leave(self, unsaid: tuple[int, str] | None) -> None:
-        with self._changed:
-            self._wait_for(lambda: len(self._unsaid) < self._ahead)
+        with self._when(lambda: len(self._unsaid) < self._ahead):
             self._unsaid.append(unsaid)
-            self._changed.notify_all()
+
+    def _take(self) -> tuple[int, str] | None:
+        with self._when(lambda: bool(self._unsaid)):
+            return self._unsaid.popleft()
 
     def _run(self, work: Callable[[], None]) -> None:
         try:
@@ -162,17 +166,12 @@ class Speech:
 
     def _speak(self) -> None:
         plays_until = 0.0
-        while said := self._next_said():
+        while unsaid := self._take():
+            index, words = unsaid
             self.metrics.gaps.append(0.0)
-            with _closing(chunks := self._speaker.speak(said[1])):
-                plays_until = self._pass_on(said[0], iter(chunks), plays_until)
+            with _closing(chunks := self._speaker.speak(words)):
+                plays_until = self._pass_on(index, chunks, plays_until)
         self._end()
-
-    def _next_said(self) -> tuple[int, str] | None:
-        with self._changed:
-            self._wait_for(lambda: bool(self._unsaid))
-            self._changed.notify_all()
-            return self._unsaid.popleft()
 
     def _pass_on(self, index: int, chunks: Iterator[Samples], plays_until: float) -> float:
         asked = self._now()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ola import decoding, generation
 from ola.decoding import Reply, TorchDecoder, draw
@@ -144,11 +144,28 @@ def test_a_budget_splits_batches_and_what_exceeds_it_is_decoded_alone(model: Ola
     assert [sum(index == n for index, _ in given) for n in range(5)] == [5, 5, 8, 5, 5]
 
 
+def test_rows_leave_and_prompts_of_like_length_are_read_together(model: OlaForConditionalGeneration) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def note(_module: nn.Module, _given: object, kwargs: dict[str, Tensor]) -> None:
+        given = kwargs["inputs_embeds"] if "inputs_embeds" in kwargs else kwargs["input_ids"]
+        shapes.append(tuple(given.shape[:2]))
+
+    embeds = embedded(model, Prompt(torch.arange(300)))
+    replies = [Reply(embeds[:length], new) for length, new in [(20, 2), (300, 2), (19, 5), (250, 3)]]
+    with model.model.register_forward_pre_hook(note, with_kwargs=True):
+        list(TorchDecoder(model).decode(replies))
+    assert shapes == [(2, 300), (2, 20), (4, 1), (2, 1), (1, 1), (1, 1)]
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_a_prompt_of_one_token_and_longer_ones_beside_it(attention: str) -> None:
+def test_tokens_are_those_of_reading_all_again_without_a_cache(attention: str) -> None:
     model = tiny.model(attn_implementation=attention)
-    replies = [Reply(embedded(model, Prompt(torch.arange(length))), 6) for length in (1, 7, 300)]
-    for some in (replies[:1], replies):
+    replies = [
+        Reply(embedded(model, Prompt(torch.arange(length))), 8, *choice, seed=length)
+        for length, choice in zip((1, 1, 7, 300), CHOICES, strict=True)
+    ]
+    for some in (replies[:1], replies[1:2], replies):
         got: dict[int, list[int]] = {}
         for index, token in TorchDecoder(model).decode([replace(reply) for reply in some]):
             got.setdefault(index, []).append(token)
@@ -156,12 +173,14 @@ def test_a_prompt_of_one_token_and_longer_ones_beside_it(attention: str) -> None
 
 
 def by_reading_all_again(model: OlaForConditionalGeneration, reply: Reply) -> list[int]:
-    """Greedy decoding without a cache."""
-    embeds, chosen = reply.embeds, []
+    embeds, numbers, chosen = reply.embeds, random.Random(reply.seed), []
     with torch.inference_mode():
         for _ in range(reply.max_new_tokens):
-            chosen.append(int(model(inputs_embeds=embeds[None]).logits[0, -1].argmax()))
-            embeds = torch.cat([embeds, model.get_input_embeddings()(torch.tensor(chosen[-1:]))])
+            logits = model(inputs_embeds=embeds[None]).logits[:, -1]
+            uniform, temperature, top_p = torch.tensor([[numbers.random()], [reply.temperature], [reply.top_p]])
+            drawn = draw(logits, uniform, temperature, top_p) if reply.temperature else logits.argmax(dim=-1)
+            chosen.append(int(drawn))
+            embeds = torch.cat([embeds, model.get_input_embeddings()(drawn)])
     return chosen
 
 

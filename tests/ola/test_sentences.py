@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -17,7 +17,7 @@ from ola.voice.sentences import SentenceFinder, SpokenText
 # Cut where there is | by a finder without a minimum.
 CASES = [
     "Pi is 3.14. |It costs $1,000.50 today. |Version 2.0.1 is out.",
-    "Dr. Smith and Mrs. Jones met at 5 p.m. on Monday. |They left.",
+    "Hi. |Dr. Smith and Mrs. Jones met at 5 p.m. on Monday. |They like 'Dr. Who.' |I don't.",
     "Some authors, e.g. J. K. Rowling, i.e. a writer, left the U.S. in Dec. 2001. |She did.",
     "Fruit, nuts, etc. are fine. |Smith et al. Agree with that.",
     "What?! |No way... |I mean it!!! |Wait… what? |Well... maybe. |Then he left.",
@@ -35,10 +35,11 @@ CASES = [
     "今天天气很好。|我们去公园吧！|你去吗？！|真的？？？|好；|走。",
     "“真的吗？”|他问。|「好的。」|『走吧！』|（完。）|她说……然后走了。",
     '他说"好。"|然后离开。|"是吗？"|我问。|"好。|走。"|完。',
+    'A 5" disk\n|很好。|"是的。"|No 5" disk. |"Yes."',
     "第一行\n|第二行。 |第三行。\n|第四行！\n|\n第五行",
     "圆周率是3.14。|价格是1,000元，很贵。|他说：好。",
     "我用Python 3.12写代码.|很好用!|你呢?Node.js也行。|1.打开文件。|用 e.g.这个。",
-    "Hello世界。|This is 好的. |OK!|我们走吧。|Dr. 王来了。",
+    "Hello世界。|This is 好的. |OK!|我们走吧。|Dr. 王来了。|我是Dr. Wang.",
     "日本語です。|そうですか？|はい！",
     "안녕하세요. |반갑습니다!|네.",
     "",
@@ -185,16 +186,17 @@ def decoded(ids: list[int]) -> str:
 
 def check_stream(ids: list[int]) -> None:
     detokeniser = Detokeniser(BPE)
-    so_far = ""
-    for count, token in enumerate(ids, start=1):
-        so_far += detokeniser.push(token)
-        assert so_far == decoded(ids[:count]).removesuffix("\ufffd")  # all that is final, and at once
-    assert so_far + detokeniser.flush() == decoded(ids)
-    assert detokeniser.flush() == ""
+    for _ in range(2):
+        so_far = ""
+        for count, token in enumerate(ids, start=1):
+            so_far += detokeniser.push(token)
+            assert so_far == decoded(ids[:count]).removesuffix("\ufffd")  # all that is final, and at once
+        assert so_far + detokeniser.flush() == decoded(ids)
 
 
 @given(st.text(st.sampled_from("the cat你好世界😀👍🏽é\ufffd\n ") | st.characters(exclude_categories=["Cs"])))
 def test_any_text_comes_back(text: str) -> None:
+    assume("<|" not in text)
     ids = BPE(text)["input_ids"]
     assert decoded(ids) == text
     check_stream(ids)
