@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ola.decoding import Decoder, Reply, TorchDecoder, runs
-from ola.model import OlaForConditionalGeneration
+from ola.model import OlaForConditionalGeneration, placeholders
 from ola.processor import OlaProcessor
 from ola.prompt import Answer, Picture, Prompt, Request, Sound, Visual, Wave
 from ola.voice.detokenise import Detokeniser
@@ -85,6 +85,7 @@ class Ola:
             try:
                 _check(settings)
                 prompt = request if isinstance(request, Prompt) else processor.prompt(request)
+                placeholders(prompt)
             except (OSError, TypeError, ValueError) as wrong:
                 raise ValueError(f"request {index}: {wrong}") from wrong
             asked.append(_Asked(index, prompt, settings, Detokeniser(processor.tokenizer), began))

@@ -96,7 +96,7 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         The first placeholders, of whichever kind, take the visuals and the others the sounds: the model was trained
         that way, and hears after it has seen.
         """
-        places = _places(prompt)
+        places = placeholders(prompt)
         text_LC = self.get_input_embeddings()(prompt.input_ids.clamp(min=0).to(self.device))
         return torch.cat(_between(text_LC, places, [*visuals, *sounds]))
 
@@ -155,10 +155,10 @@ def spliced_labels(prompt: Prompt, visuals: Sequence[Tensor], sounds: Sequence[T
     if prompt.labels is None:
         raise ValueError("a prompt without labels cannot be learned from: make it with `OlaProcessor.sample`")
     nothing = [torch.full((len(span),), IGNORE) for span in (*visuals, *sounds)]
-    return torch.cat(_between(prompt.labels, _places(prompt), nothing))
+    return torch.cat(_between(prompt.labels, placeholders(prompt), nothing))
 
 
-def _places(prompt: Prompt) -> list[int]:
+def placeholders(prompt: Prompt) -> list[int]:
     """Where the placeholders are. ValueError where they are not as many as the media."""
     ids = prompt.input_ids
     for tag, kind, media in ((IMAGE, "image or video", prompt.visuals), (SPEECH, "sound", prompt.sounds)):

@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import again, engine, footage, scan, shards
+from tests.bench import again, engine, features, footage, generation, scan, shards
 from tests.bench.measure import Figure
 from tests.bench.videos import Videos
 
@@ -31,6 +31,8 @@ BENCHES: dict[str, Callable[[Videos], Iterator[Figure]]] = {
     "scan": scan.measure,
     "shards": shards.measure,
     "again": again.measure,
+    "features": features.measure,
+    "generation": generation.measure,
     "ray": engine.measure,
 }
 WIDE = 170  # columns; where the output is no terminal, rich would fold the table to 80

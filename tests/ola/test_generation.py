@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from PIL import Image
+from torch import Tensor
 
 from ola import decoding, generation
-from ola.decoding import Reply, TorchDecoder, draw
+from ola.decoding import Reply, TorchDecoder
 from ola.generation import Encodings, Ola, TextUntil
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
-from ola.prompt import Picture, Prompt, Request, Sound, Visual, Wave
+from ola.prompt import IMAGE, Picture, Prompt, Request, Sound, Visual, Wave
 from tests.ola import tiny
 
 CHOICES = [(0.0, 1.0), (0.7, 1.0), (1.0, 0.9), (1.5, 0.5)]
 """(temperature, top_p)"""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two that wait for each other on a busy machine take ten times as long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -133,71 +124,6 @@ def test_a_small_budget_and_small_windows_change_no_answer(ola: Ola, monkeypatch
     monkeypatch.setattr(generation, "WINDOW_TOKENS", 700)
     monkeypatch.setattr(decoding, "PASS_TOKENS", 300)
     assert tokens(Ola(ola.model, ola.processor, TorchDecoder(ola.model, token_budget=400)), mixed()) == expected
-
-
-def test_a_budget_splits_batches_and_what_exceeds_it_is_decoded_alone(model: OlaForConditionalGeneration) -> None:
-    embeds = embedded(model, Prompt(torch.arange(100)))
-    replies = [Reply(embeds[:length], new) for length, new in [(10, 5), (100, 5), (12, 8), (15, 5), (11, 5)]]
-    given = list(TorchDecoder(model, token_budget=60).decode(replies))
-    batches = [set(batch) for _, batch in groupby([index for index, _ in given], key={1: 0, 3: 1, 2: 1}.get)]
-    assert batches == [{1}, {3, 2}, {4, 0}]  # 1 x 105; 2 x (15 + 8); 2 x (11 + 5)
-    assert [sum(index == n for index, _ in given) for n in range(5)] == [5, 5, 8, 5, 5]
-
-
-def test_rows_leave_and_prompts_of_like_length_are_read_together(model: OlaForConditionalGeneration) -> None:
-    shapes: list[tuple[int, ...]] = []
-
-    def note(_module: nn.Module, _given: object, kwargs: dict[str, Tensor]) -> None:
-        given = kwargs["inputs_embeds"] if "inputs_embeds" in kwargs else kwargs["input_ids"]
-        shapes.append(tuple(given.shape[:2]))
-
-    embeds = embedded(model, Prompt(torch.arange(300)))
-    replies = [Reply(embeds[:length], new) for length, new in [(20, 2), (300, 2), (19, 5), (250, 3)]]
-    with model.model.register_forward_pre_hook(note, with_kwargs=True):
-        list(TorchDecoder(model).decode(replies))
-    assert shapes == [(2, 300), (2, 20), (4, 1), (2, 1), (1, 1), (1, 1)]
-
-
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_tokens_are_those_of_reading_all_again_without_a_cache(attention: str) -> None:
-    model = tiny.model(attn_implementation=attention)
-    replies = [
-        Reply(embedded(model, Prompt(torch.arange(length))), 8, *choice, seed=length)
-        for length, choice in zip((1, 1, 7, 300), CHOICES, strict=True)
-    ]
-    for some in (replies[:1], replies[1:2], replies):
-        got: dict[int, list[int]] = {}
-        for index, token in TorchDecoder(model).decode([replace(reply) for reply in some]):
-            got.setdefault(index, []).append(token)
-        assert got == {index: by_reading_all_again(model, reply) for index, reply in enumerate(some)}
-
-
-def by_reading_all_again(model: OlaForConditionalGeneration, reply: Reply) -> list[int]:
-    embeds, numbers, chosen = reply.embeds, random.Random(reply.seed), []
-    with torch.inference_mode():
-        for _ in range(reply.max_new_tokens):
-            logits = model(inputs_embeds=embeds[None]).logits[:, -1]
-            uniform, temperature, top_p = torch.tensor([[numbers.random()], [reply.temperature], [reply.top_p]])
-            drawn = draw(logits, uniform, temperature, top_p) if reply.temperature else logits.argmax(dim=-1)
-            chosen.append(int(drawn))
-            embeds = torch.cat([embeds, model.get_input_embeddings()(drawn)])
-    return chosen
-
-
-def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
-    logits = torch.tensor([1.0, 3.0, -torch.inf, 2.0, 3.0])
-    draws = 20_000
-    uniform = (torch.arange(draws, dtype=torch.float64) + 0.5) / draws
-
-    def assert_shares(expected: Tensor, temperature: float, top_p: float | None) -> None:
-        top = None if top_p is None else torch.full((draws,), top_p)
-        drawn = draw(logits.expand(draws, -1), uniform, torch.full((draws,), temperature), top)
-        torch.testing.assert_close(torch.bincount(drawn, minlength=5) / draws, expected, rtol=0, atol=2 / draws)
-
-    assert_shares(logits.softmax(0), 1.0, None)
-    assert_shares((2 * logits).softmax(0), 0.5, 1.0)
-    assert_shares(logits.index_fill(0, torch.tensor([0]), -torch.inf).softmax(0), 1.0, 0.9)
-    assert_shares(torch.tensor([0, 0.5, 0, 0, 0.5]), 1.0, 1e-6)  # a tie keeps both
 
 
 def test_three_questions_on_one_clip_encode_and_prepare_it_once(ola: Ola) -> None:
@@ -410,3 +336,27 @@ def test_from_a_folder(ola: Ola, tmp_path: Path) -> None:
     loaded = Ola.from_pretrained(tmp_path)
     assert tokens(loaded, mixed()[:5]) == tokens(ola, mixed()[:5])
     assert Ola.from_pretrained(tmp_path, dtype=torch.bfloat16).generate(mixed()[3:4])[0].tokens
+
+
+ODD = [
+    Request("What?", images=[Image.new("RGB", (1, 1), "red")]),
+    Request("What?", images=[Image.new("CMYK", (20_000, 10))]),
+    Request("What?", images=[Image.new("P", (50, 70))]),
+    Request("What?", video=[picture(10, 2000)]),
+    Request("What?", sounds=[Wave(np.zeros((2, 800), np.int16), 8_000)]),
+    Request("What?", sounds=[Wave(np.sin(np.arange(44_100 * 3, dtype=np.float64)), 44_100)]),
+    Request("What?", sounds=[wave(1200)]),
+]
+
+
+@pytest.mark.parametrize("request_", ODD, ids=["1x1", "20000x10", "palette", "a frame", "0.1 s", "44.1 kHz", "20 min"])
+def test_odd_media_are_answered(ola: Ola, request_: Request) -> None:
+    [answer] = ola.generate([replace(request_, max_new_tokens=3)])
+    assert len(answer.tokens) == 3
+    assert answer.prompt_tokens <= ola.processor.config.tokenizer_model_max_length
+    assert bool(answer.notes) == (len(request_.sounds) == 1 and answer.prompt_tokens > 2000)
+
+
+def test_a_prompt_made_by_hand_is_checked_too(ola: Ola) -> None:
+    with pytest.raises(ValueError, match=r"request 1: .* 1 image or video placeholders but there are 0"):
+        ola.generate([Request("Why?"), Prompt(torch.tensor([1, IMAGE, 2]))])

@@ -1,0 +1,91 @@
+"""Decoding in batches: the tokens of no batch and no cache, rows that leave, draws as often as they are likely."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import groupby
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ola.decoding import Reply, TorchDecoder, draw
+from ola.model import OlaForConditionalGeneration
+from tests.ola import tiny
+
+CHOICES = [(0.0, 1.0), (0.7, 1.0), (1.0, 0.9), (1.5, 0.5)]
+"""(temperature, top_p)"""
+
+
+def embedded(model: OlaForConditionalGeneration, length: int) -> Tensor:
+    with torch.inference_mode():
+        embeds: Tensor = model.get_input_embeddings()(torch.arange(length))
+    return embeds
+
+
+def test_a_budget_splits_batches_and_what_exceeds_it_is_decoded_alone() -> None:
+    model = tiny.model()
+    embeds = embedded(model, 100)
+    replies = [Reply(embeds[:length], new) for length, new in [(10, 5), (100, 5), (12, 8), (15, 5), (11, 5)]]
+    given = list(TorchDecoder(model, token_budget=60).decode(replies))
+    batches = [set(batch) for _, batch in groupby([index for index, _ in given], key={1: 0, 3: 1, 2: 1}.get)]
+    assert batches == [{1}, {3, 2}, {4, 0}]  # 1 x 105; 2 x (15 + 8); 2 x (11 + 5)
+    assert [sum(index == n for index, _ in given) for n in range(5)] == [5, 5, 8, 5, 5]
+
+
+def test_rows_leave_and_prompts_of_like_length_are_read_together() -> None:
+    model = tiny.model()
+    shapes: list[tuple[int, ...]] = []
+
+    def note(_module: nn.Module, _given: object, kwargs: dict[str, Tensor]) -> None:
+        given = kwargs["inputs_embeds"] if "inputs_embeds" in kwargs else kwargs["input_ids"]
+        shapes.append(tuple(given.shape[:2]))
+
+    embeds = embedded(model, 300)
+    replies = [Reply(embeds[:length], new) for length, new in [(20, 2), (300, 2), (19, 5), (250, 3)]]
+    with model.model.register_forward_pre_hook(note, with_kwargs=True):
+        list(TorchDecoder(model).decode(replies))
+    assert shapes == [(2, 300), (2, 20), (4, 1), (2, 1), (1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_tokens_are_those_of_reading_all_again_without_a_cache(attention: str) -> None:
+    model = tiny.model(attn_implementation=attention)
+    replies = [
+        Reply(embedded(model, length), 8, *choice, seed=length)
+        for length, choice in zip((1, 1, 7, 300), CHOICES, strict=True)
+    ]
+    for some in (replies[:1], replies[1:2], replies):
+        got: dict[int, list[int]] = {}
+        for index, token in TorchDecoder(model).decode([replace(reply) for reply in some]):
+            got.setdefault(index, []).append(token)
+        assert got == {index: by_reading_all_again(model, reply) for index, reply in enumerate(some)}
+
+
+def by_reading_all_again(model: OlaForConditionalGeneration, reply: Reply) -> list[int]:
+    embeds, numbers, chosen = reply.embeds, random.Random(reply.seed), []
+    with torch.inference_mode():
+        for _ in range(reply.max_new_tokens):
+            logits = model(inputs_embeds=embeds[None]).logits[:, -1]
+            uniform, temperature, top_p = torch.tensor([[numbers.random()], [reply.temperature], [reply.top_p]])
+            drawn = draw(logits, uniform, temperature, top_p) if reply.temperature else logits.argmax(dim=-1)
+            chosen.append(int(drawn))
+            embeds = torch.cat([embeds, model.get_input_embeddings()(drawn)])
+    return chosen
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    logits = torch.tensor([1.0, 3.0, -torch.inf, 2.0, 3.0])
+    draws = 20_000
+    uniform = (torch.arange(draws, dtype=torch.float64) + 0.5) / draws
+
+    def assert_shares(expected: Tensor, temperature: float, top_p: float | None) -> None:
+        top = None if top_p is None else torch.full((draws,), top_p)
+        drawn = draw(logits.expand(draws, -1), uniform, torch.full((draws,), temperature), top)
+        torch.testing.assert_close(torch.bincount(drawn, minlength=5) / draws, expected, rtol=0, atol=2 / draws)
+
+    assert_shares(logits.softmax(0), 1.0, None)
+    assert_shares((2 * logits).softmax(0), 0.5, 1.0)
+    assert_shares(logits.index_fill(0, torch.tensor([0]), -torch.inf).softmax(0), 1.0, 0.9)
+    assert_shares(torch.tensor([0, 0.5, 0, 0, 0.5]), 1.0, 1e-6)  # a tie keeps both
