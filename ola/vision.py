@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from transformers import SiglipVisionConfig
 from transformers.models.siglip.modeling_siglip import SiglipAttention, SiglipEncoderLayer
 
-# Bounds the memory of one pass: at 7B sizes the widest activation of 16k patches has 140 MB in bfloat16.
-PATCHES_PER_PASS = 16_384
+# Bounds the memory of one pass: at 7B sizes the widest activation of 16k patches has 140 MB in bfloat16. A CPU is a
+# quarter faster where a pass stays in its cache.
+PATCHES_PER_PASS = {"cuda": 16_384, "cpu": 2_048}
 
 
 class PictureAttention(SiglipAttention):
@@ -70,8 +71,11 @@ class OryxViT(nn.Module):
 
     def _bounded(self, group_n3hw: Tensor) -> Sequence[Tensor]:
         height, width = group_n3hw.shape[-2:]
-        parts: Sequence[Tensor] = group_n3hw.split(max(1, PATCHES_PER_PASS * self.patch**2 // (height * width)))
+        parts: Sequence[Tensor] = group_n3hw.split(max(1, self._room() * self.patch**2 // (height * width)))
         return parts
+
+    def _room(self) -> int:
+        return PATCHES_PER_PASS.get(self.pos_embed.device.type, max(PATCHES_PER_PASS.values()))
 
     def _patches(self, pixels_n3hw: Tensor) -> Tensor:
         weight = self.patch_embed.weight
@@ -89,7 +93,7 @@ class OryxViT(nn.Module):
         return resized[0].permute(1, 2, 0).to(self.pos_embed.dtype)
 
     def _blocks(self, pictures: Iterable[Tensor]) -> Iterator[Tensor]:
-        for some in _passes(pictures):
+        for some in _passes(pictures, self._room()):
             runs = [(len(x), x.shape[1] * x.shape[2]) for x in some]
             row_1ND = torch.cat([x.flatten(0, 2) for x in some])[None]
             for layer in self.layers:
@@ -98,11 +102,11 @@ class OryxViT(nn.Module):
             yield from (part.view(x.shape) for part, x in zip(parts, some, strict=True))
 
 
-def _passes(pictures: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Fill each pass up to `PATCHES_PER_PASS`."""
+def _passes(pictures: Iterable[Tensor], room: int) -> Iterator[list[Tensor]]:
+    """Fill each pass up to `room` patches."""
     some: list[Tensor] = []
     for x_nggD in pictures:
-        if some and sum(x[..., 0].numel() for x in (*some, x_nggD)) > PATCHES_PER_PASS:
+        if some and sum(x[..., 0].numel() for x in (*some, x_nggD)) > room:
             yield some
             some = []
         some.append(x_nggD)
