@@ -84,6 +84,12 @@ class Journal:
         self.file.close()
         if delete:
             self.path.unlink(missing_ok=True)
+            Path(self.notes).unlink(missing_ok=True)
+
+    @property
+    def notes(self) -> str:
+        """A file beside the journal, and as long-lived, for what the step itself writes down."""
+        return f"{self.path}-notes"
 
 
 def _lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:

@@ -171,6 +171,92 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a model was asked and what it said, word for word; `prompt_tokens` count the media too.
+
+    finish: why it ended (`stop`, `length`). notes: what was thinned to fit its context.
+    """
+
+    prompt: str
+    answer: str
+    finish: str
+    prompt_tokens: int
+    answer_tokens: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screening:
+    """Whether a transcript is worth asking about, as a language model sees it: probabilities of `yes`, 0..1."""
+
+    id: str
+    clip: str
+    footage: str
+    transcript: str
+    complete: float
+    informative: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caption:
+    """What is seen or heard in a clip, in words. view: `image` (the middle frame), `video`, `sound` or `joint`."""
+
+    id: str
+    clip: str
+    footage: str
+    view: str
+    text: str
+    asked: Asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A question about a clip that was made from its frames, its sound and its transcript.
+
+    number: from 0, within the clip; kind: what sort of question (see the prompt of `ask`); options: of a multiple
+    choice, else empty.
+    """
+
+    id: str
+    clip: str
+    footage: str
+    transcript: str
+    number: int
+    kind: str
+    question: str
+    answer: str
+    options: tuple[str, ...]
+    asked: Asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """An answer to a question under one view, beside the reference answer.
+
+    agreement: probability that a model says both mean the same; exact: equal after normalisation; f1: of their words.
+    """
+
+    answer: str
+    agreement: float
+    exact: bool
+    f1: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a question is answered from frames and sound, from each alone, and from neither."""
+
+    id: str
+    clip: str
+    question: str
+    both: Attempt
+    video: Attempt
+    audio: Attempt
+    text: Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PackedTask:
     """A row of `shards.parquet`: one task, and where its sample lies in which shard.
 
@@ -225,4 +311,8 @@ PLURALS: Mapping[type, str] = {
     Clip: "clips",
     Footage: "footage",
     Transcript: "transcripts",
+    Screening: "screenings",
+    Caption: "captions",
+    Question: "questions",
+    Verdict: "verdicts",
 }

@@ -56,6 +56,10 @@ class Decoder(Protocol):
         """(index of a reply, its next token id), as they come."""
         ...
 
+    def scores(self, replies: Sequence[Reply], ids: Sequence[int]) -> Tensor:
+        """Logits of these token ids as the next one of each reply: (replies, ids)."""
+        ...
+
 
 class TorchDecoder:
     """One batch after the other through a Qwen2 of transformers.
@@ -70,6 +74,20 @@ class TorchDecoder:
     @torch.inference_mode()
     def decode(self, replies: Sequence[Reply]) -> Generator[tuple[int, int], None, None]:
         """Longest prompts first, so that what does not fit in memory fails at once."""
+        for rows in self._batches(replies):
+            for row, token in _Batch(self.model, [replies[index] for index in rows]).tokens():
+                yield rows[row], token
+
+    @torch.inference_mode()
+    def scores(self, replies: Sequence[Reply], ids: Sequence[int]) -> Tensor:
+        """Logits (replies, ids), from reading the prompts alone."""
+        found: dict[int, Tensor] = {}
+        for rows in self._batches(replies):
+            logits_BV = _Batch(self.model, [replies[index] for index in rows]).read()
+            found.update(zip(rows, logits_BV[:, list(ids)], strict=True))
+        return torch.stack([found[index] for index in range(len(replies))])
+
+    def _batches(self, replies: Sequence[Reply]) -> Iterator[list[int]]:
         order = sorted(range(len(replies)), key=lambda index: -len(replies[index].embeds))
 
         def fits(start: int, end: int) -> bool:
@@ -77,9 +95,7 @@ class TorchDecoder:
             columns = len(some[0].embeds) + max(reply.max_new_tokens for reply in some)
             return columns * len(some) <= self.token_budget
 
-        for rows in runs(len(order), fits):
-            for row, token in _Batch(self.model, [replies[index] for index in order[rows]]).tokens():
-                yield order[rows][row], token
+        return (order[rows] for rows in runs(len(order), fits))
 
 
 def runs(count: int, fits: Callable[[int, int], bool]) -> Iterator[slice]:
@@ -140,7 +156,7 @@ class _Batch:
 
     def tokens(self) -> Iterator[tuple[int, int]]:
         """(row, token) until all have finished. Those leave once they are half: copying the cache then pays."""
-        logits_BV = self._read()
+        logits_BV = self.read()
         for step in range(self.steps):
             chosen_B = self.choice(logits_BV, step)
             for (row, reply), token in zip(self.rows, chosen_B.tolist(), strict=True):
@@ -171,7 +187,7 @@ class _Batch:
         dtype = self.rows[0][1].embeds.dtype
         return torch.zeros_like(open_BK, dtype=dtype).masked_fill(~open_BK, torch.finfo(dtype).min)[:, None, None]
 
-    def _read(self) -> Tensor:
+    def read(self) -> Tensor:
         """Run the prompts, those of like lengths in one pass, and keep what they leave: the logits after each."""
 
         def fits(start: int, end: int) -> bool:

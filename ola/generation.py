@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -59,23 +59,48 @@ class Ola:
         return cls(model, OlaProcessor.from_pretrained(folder))
 
     def generate(
-        self, requests: Sequence[Request | Prompt], on_text: Callable[[int, str], object] | None = None
+        self,
+        requests: Sequence[Request | Prompt],
+        on_text: Callable[[int, str], object] | None = None,
+        on_answer: Callable[[int, Answer], object] | None = None,
     ) -> list[Answer]:
         """An answer to each, in their order; a prompt is answered with the defaults of `Request`.
 
         on_text: told (index of the request, next piece of its answer) as it comes; returning False ends that answer
-        with `cancel`. ValueError names the first request that cannot be answered, before any is encoded.
+        with `cancel`. on_answer: told (index, answer) as soon as an answer is whole. ValueError names the first
+        request that cannot be answered, before any is encoded.
         """
         asked = self._prepared(requests)
         with closing(self._pieces(asked)) as pieces:
             for one, piece in pieces:
-                one.cancelled = on_text is not None and on_text(one.index, piece) is False
+                if piece and on_text is not None:
+                    one.cancelled = on_text(one.index, piece) is False
+                if one.ended and on_answer is not None:
+                    on_answer(one.index, one.answer())
         return [one.answer() for one in asked]
 
     def stream(self, request: Request | Prompt) -> Generator[str, None, None]:
         """The answer's text as it comes; closing it ends the decoding. The call itself raises what `generate` does."""
         pieces = self._pieces(self._prepared([request]))
-        return (piece for _one, piece in pieces)
+        return (piece for _one, piece in pieces if piece)
+
+    def choose(self, requests: Sequence[Request | Prompt], words: Sequence[str]) -> list[tuple[float, ...]]:
+        """How probable each word is as the beginning of each answer, of these words alone: the shares sum to 1.
+
+        A word counts however it is capitalised, by its first token. ValueError where two words share that, and as
+        `generate`.
+        """
+        asked, shares = self._prepared(requests), {}
+        columns, ids = _beginnings(self.processor.tokenizer, words)
+        for window in self._windows(asked):
+            replies = self._replies(window)
+            for reply in replies:
+                reply.max_new_tokens = 1
+            logits_BN = self.decoder.scores(replies, ids)
+            share_BN = logits_BN.double().softmax(dim=-1).cpu()
+            share_BW = share_BN @ (torch.tensor(columns)[:, None] == torch.arange(len(words))).double()
+            shares.update({one.index: tuple(row) for one, row in zip(window, share_BW.tolist(), strict=True)})
+        return [shares[one.index] for one in asked]
 
     def _prepared(self, requests: Sequence[Request | Prompt]) -> list[_Asked]:
         began, processor = time.perf_counter(), _Once(self.processor)
@@ -91,18 +116,21 @@ class Ola:
             asked.append(_Asked(index, prompt, settings, Detokeniser(processor.tokenizer), began))
         return asked
 
-    def _pieces(self, asked: Sequence[_Asked]) -> Generator[tuple[_Asked, str], None, None]:
+    def _windows(self, asked: Sequence[_Asked]) -> Iterator[list[_Asked]]:
         order = sorted(asked, key=lambda one: -one.prompt.length)
 
         def fits(start: int, end: int) -> bool:
             return sum(one.prompt.length for one in order[start:end]) <= WINDOW_TOKENS
 
-        for window in (order[some] for some in runs(len(order), fits)):
+        return (order[some] for some in runs(len(order), fits))
+
+    def _pieces(self, asked: Sequence[_Asked]) -> Generator[tuple[_Asked, str], None, None]:
+        """After each token: whose it is, and the text that it makes final."""
+        for window in self._windows(asked):
             replies = self._replies(window)
             with closing(self.decoder.decode(replies)) as tokens:
                 for at, token in tokens:
-                    if piece := window[at].push(token, replies[at]):
-                        yield window[at], piece
+                    yield window[at], window[at].push(token, replies[at])
                     replies[at].finished |= window[at].cancelled
 
     @torch.inference_mode()
@@ -203,7 +231,7 @@ class _Asked:
         self.tokens: list[int] = []
         self.seconds: dict[str, float] = {}
         self.prompt_tokens = 0
-        self.cancelled = False
+        self.cancelled = self.ended = False
         self.finish: Literal["stop", "length", "cancel"] = "cancel"
 
     def reply(self, embeds: Tensor, end_ids: frozenset[int]) -> Reply:
@@ -215,13 +243,14 @@ class _Asked:
         self.tokens.append(token)
         self.seconds["total"] = time.perf_counter() - self.began
         self.seconds.setdefault("first_token", self.seconds["total"])
-        ended = token in reply.end_ids
-        text = "" if ended else self.detokeniser.push(token)
+        at_end = token in reply.end_ids
+        text = "" if at_end else self.detokeniser.push(token)
         text += self.detokeniser.flush() if reply.finished else ""
         self.text.append(self.until.push(text, last=reply.finished))
         reply.finished |= self.until.stopped
-        if reply.finished:
-            self.finish = "stop" if ended or self.until.stopped else "length"
+        self.ended = reply.finished
+        if self.ended:
+            self.finish = "stop" if at_end or self.until.stopped else "length"
         return self.text[-1]
 
     def answer(self) -> Answer:
@@ -264,6 +293,18 @@ def _check(settings: Request) -> None:
         raise ValueError(f"temperature is {settings.temperature}; give 0 for the likeliest token, or more to sample")
     if not 0 < settings.top_p <= 1:
         raise ValueError(f"top_p is {settings.top_p}; give a share of the probability above 0, at most 1")
+
+
+def _beginnings(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> tuple[list[int], list[int]]:
+    """For each token that begins a word: the word's number, and the token's id."""
+    begins = [
+        {int(tokenizer.encode(form, add_special_tokens=False)[0]) for form in (word.lower(), word.capitalize())}
+        for word in words
+    ]
+    pairs = [(number, token) for number, tokens in enumerate(begins) for token in sorted(tokens)]
+    if len({token for _, token in pairs}) < len(pairs):
+        raise ValueError(f"{' and '.join(words)} begin with the same token: choose other words")
+    return [number for number, _ in pairs], [token for _, token in pairs]
 
 
 def _end_ids(configs: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -46,14 +46,22 @@ class Here:
         """The step is opened at its first batch."""
         self.step, self.opened = step, False
 
-    def run(self, batch: Sequence[Any], seconds: float, memory: float, media: MediaTar | None, scratch: str) -> Any:
+    def run(
+        self,
+        batch: Sequence[Any],
+        seconds: float,
+        memory: float,
+        media: MediaTar | None,
+        scratch: str,
+        notes: str = "",
+    ) -> Any:
         """Answers of the step; whatever it raises goes up."""
         if not self.opened:
             self.step.open()
             self.opened = True
         if media is not None:
             self.step.media = media
-        self.step.scratch = scratch
+        self.step.scratch, self.step.notes = scratch, notes
         return answers_of(self.step, batch)
 
     def close(self) -> None:
@@ -68,7 +76,15 @@ class Cell:
         self.step = step
         self.process: subprocess.Popen[bytes] | None = None
 
-    def run(self, batch: Sequence[Any], seconds: float, memory: float, media: MediaTar | None, scratch: str) -> Any:
+    def run(
+        self,
+        batch: Sequence[Any],
+        seconds: float,
+        memory: float,
+        media: MediaTar | None,
+        scratch: str,
+        notes: str = "",
+    ) -> Any:
         """The step's answers for a batch.
 
         seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
@@ -79,7 +95,7 @@ class Cell:
         self._patience(seconds)
         self.looks, self.look_at = 0, time.monotonic() + GLANCE
         try:
-            self._send((list(batch), media, scratch))
+            self._send((list(batch), media, scratch, notes))
             kind, *rest = self._answer(seconds, memory)
         except BlockingIOError:  # bytes that stopped halfway: something in the cell holds Python's lock
             raise self._over(seconds) from None
@@ -251,7 +267,7 @@ def serve(pipe: Connection) -> None:
         except EOFError:
             return
         try:
-            batch, media, step.scratch = pickle.loads(message)
+            batch, media, step.scratch, step.notes = pickle.loads(message)
             if media is not None:
                 step.media = media
             answers = answers_of(step, batch)

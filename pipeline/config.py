@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from manifests import storage
+from pipeline.annotator import Annotating, AnnotatorSettings
 from pipeline.errors import ConfigError
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan, plan
@@ -34,7 +35,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     inputs: tuple[str, ...] = ()
-    steps: tuple[str, ...] = tuple(STEPS)
+    steps: tuple[str, ...] = Field(default=(), description="empty: all, those that ask a model only if there is one")
     engine: Literal["inline", "ray"] = "inline"
     workers: int = Field(default=0, ge=0, description="of each lane under ray; 0: as many as there are CPUs")
     ray_address: str = Field(default="", description="of a cluster; empty: RAY_ADDRESS if set, else this machine")
@@ -42,6 +43,7 @@ class Config(BaseModel):
     videos_per_part: int | None = Field(default=None, gt=0)
     resources: dict[str, dict[str, float]] = {}
 
+    annotator: AnnotatorSettings = AnnotatorSettings()
     ingest: IngestSettings = IngestSettings()
     split: SplitSettings = SplitSettings()
     extract: ExtractSettings = ExtractSettings()
@@ -56,12 +58,22 @@ class Config(BaseModel):
                 raise ValueError(f"no step '{name}' (choices: {', '.join(STEPS)})")
         return names
 
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The steps of this run. Raises ConfigError where one asks a model and there is none."""
+        asking = [name for name, made in STEPS.items() if issubclass(made, Annotating)]
+        if self.annotator.model or self.annotator.engine != "torch":
+            return self.steps or tuple(STEPS)
+        if lacking := [name for name in self.steps if name in asking]:
+            raise ConfigError(f"step '{lacking[0]}' asks a model: name its folder (annotator.model)")
+        return self.steps or tuple(name for name in STEPS if name not in asking)
+
     def limits(self) -> dict[str, Resources]:
         """What each step may use: its own defaults, with the `resources` section on top."""
         for name in self.resources:
             if name not in STEPS:
                 raise ConfigError(f"resources.{name}: no such step (choices: {', '.join(STEPS)})")
-        return {name: self._resources(name) for name in self.steps}
+        return {name: self._resources(name) for name in self.chosen}
 
     def _resources(self, name: str) -> Resources:
         facts = {**STEPS[name].resources.model_dump(), **self.resources.get(name, {})}
@@ -69,7 +81,10 @@ class Config(BaseModel):
 
     def plan(self, root: str) -> Plan:
         """The checked plan of this configuration below `root`."""
-        steps = [STEPS[name](getattr(self, name)) for name in self.steps]
+        steps = [STEPS[name](getattr(self, name)) for name in self.chosen]
+        for step in steps:
+            if isinstance(step, Annotating):
+                step.annotator = self.annotator
         return plan(root, steps, self.limits())
 
 

@@ -92,6 +92,7 @@ def plan(root: str, steps: Sequence[Step[Any, Any]], resources: Mapping[str, Res
     planned: list[Planned] = []
     key = ""
     for number, step in enumerate(steps, start=1):
+        step.root = root
         _check(step, [before.step.name for before in planned])
         reads = {record: _maker(step, record, makers) for record in parts_of(step.takes).values()}
         key = digest({**step.facts(), "before": key})

@@ -66,6 +66,8 @@ class Step(Generic[In, Out]):
     signs: ClassVar[bool] = False  # calls `alive` after each record: its limits are for one record, not for the batch
 
     media: MediaTar  # where a step with `keeps_media` puts bytes; there while `run` runs
+    root: str  # of the run: what references to media are relative to; there once the step is planned
+    notes: str  # a file of the part's own, for what would be dear to do again; there while `run` runs, "" for none
     scratch: str  # a folder for copies of remote files; there while `run` runs
     alive: Callable[[], None]  # what a step that `signs` calls after each record
 

@@ -139,7 +139,8 @@ class StepWorker:
             raise Died("took its whole worker with it")
         allowances = [step.allowance(value) for value in batch]
         seconds = resources.seconds + (max(allowances) if step.signs else sum(allowances))
-        return list(self.cell.run(batch, seconds, resources.memory_gb * 1e9, trip.media, trip.scratch))
+        memory, notes = resources.memory_gb * 1e9, trip.journal.notes
+        return list(self.cell.run(batch, seconds, memory, trip.media, trip.scratch, notes))
 
     @contextmanager
     def _journal(self, part: int) -> Iterator[Journal]:

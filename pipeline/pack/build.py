@@ -6,7 +6,6 @@ A shard's rows file is written last: where it is, the shard is whole and is not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -16,8 +15,9 @@ import pyarrow.parquet as pq
 
 from manifests import storage
 from manifests.ledger import parquet_bytes
-from manifests.records import PackedTask
+from manifests.records import Media, PackedTask
 from manifests.schema import records_table
+from pipeline.media.keep import Reader
 from pipeline.media.sound import RATE
 from pipeline.pack.writer import Placed, ShardWriter, index_bytes
 from pipeline.prompts import prompt
@@ -28,7 +28,6 @@ WAV_HEAD = 44
 # score -> what stands for it where it could not be measured: silence, at the gate of ITU-R BS.1770
 SCORES = {"motion": 0, "frozen": 0, "black": 0, "silence": 1, "loudness": -70, "words": 0, "coverage": 0}
 ORIGINS = ("uri", "origin", "track", "language", "word_times")
-OPEN_FILES = 4  # samples come video by video: neighbours lie in the same part's tar
 
 
 def rows_uri(folder: str, shard: str) -> str:
@@ -75,30 +74,15 @@ def write_shard(root: str, folder: str, stage: str, shard: str, table: pa.Table,
     return rows
 
 
-class Reader:
-    """Reads references to media of a run; the last few files stay open."""
-
-    def __init__(self, root: str) -> None:
-        """root: of the run; references are below it."""
-        self.open = lru_cache(maxsize=OPEN_FILES)(lambda uri: storage.open_random(storage.join(root, uri)))
-
-    def __call__(self, media: Mapping[str, Any]) -> memoryview:
-        """The bytes of a reference. Raises OSError when the file ends before them."""
-        data = self.open(media["uri"]).read_at(media["size"], media["offset"])
-        if len(data) != media["size"]:
-            raise OSError(f"{media['uri']}: {media['size']} bytes at {media['offset']} are not there")
-        return memoryview(data)
-
-
 def members_of(sample: Sample, row: Mapping[str, Any], read: Reader) -> dict[str, bytes | memoryview]:
     """The sample's files by extension, in the order of its family."""
-    frames = read(row["pictures"])
+    frames = read(Media(**row["pictures"]))
     begin, end = middle(row["frame_bytes"])
     contents: dict[str, Callable[[], bytes | memoryview]] = {
         "json": lambda: sample.model_dump_json(by_alias=True, exclude_none=False).encode(),
         "mjpg": lambda: frames,
         "jpg": lambda: frames[begin:end],
-        "wav": lambda: read(row["sound"]),
+        "wav": lambda: read(Media(**row["sound"])),
     }
     return {extension: contents[extension]() for extension in FAMILIES[sample.stage]}
 

@@ -360,3 +360,29 @@ def test_odd_media_are_answered(ola: Ola, request_: Request) -> None:
 def test_a_prompt_made_by_hand_is_checked_too(ola: Ola) -> None:
     with pytest.raises(ValueError, match=r"request 1: .* 1 image or video placeholders but there are 0"):
         ola.generate([Request("Why?"), Prompt(torch.tensor([1, IMAGE, 2]))])
+
+
+def test_words_are_weighed_as_the_first_token_is(ola: Ola) -> None:
+    requests = mixed()
+    shares = ola.choose(requests, ("yes", "no"))
+    assert all(abs(sum(share) - 1) < 1e-9 for share in shares)
+    assert len(set(shares)) == len(shares)
+    for request, share in zip(requests, shares, strict=True):
+        [alone] = ola.choose([request], ("no", "yes"))
+        assert alone[::-1] == pytest.approx(share, abs=1e-4)
+    asked = ola.processor.prompt(requests[0])
+    logits = ola.model([asked]).logits[0, -1].detach()
+    ids = [[ola.processor.tokenizer.encode(form)[0] for form in (word, word.capitalize())] for word in ("yes", "no")]
+    weights = [sum(float(logits[token].exp()) for token in set(forms)) for forms in ids]
+    assert shares[0][0] == pytest.approx(weights[0] / sum(weights), rel=1e-3)
+
+
+def test_words_that_begin_alike_cannot_be_told_apart(ola: Ola) -> None:
+    with pytest.raises(ValueError, match="yes and yellow begin with the same token"):
+        ola.choose([Request("Why?")], ("yes", "yellow"))
+
+
+def test_whole_answers_are_told_as_they_end(ola: Ola) -> None:
+    told: dict[int, str] = {}
+    answers = ola.generate(mixed(), on_answer=lambda index, answer: told.update({index: answer.text}))
+    assert told == {index: answer.text for index, answer in enumerate(answers)}

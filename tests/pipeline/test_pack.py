@@ -263,7 +263,7 @@ def test_an_image_sample_is_the_middle_frame(plan: Plan, tmp_path: Path, monkeyp
         "frame_bytes": [len(frame) for frame in frames],
     }
     sample = sample_of(key_of(row["clip"], "image"), "image", [row], "key")
-    from pipeline.pack.build import Reader
+    from pipeline.media.keep import Reader
 
     members = members_of(sample, row, Reader(str(tmp_path)))
     assert bytes(members["jpg"]) == frames[1]
@@ -272,9 +272,9 @@ def test_an_image_sample_is_the_middle_frame(plan: Plan, tmp_path: Path, monkeyp
 
 
 def test_media_that_are_not_there_are_an_error(tmp_path: Path) -> None:
-    from pipeline.pack.build import Reader
+    from pipeline.media.keep import Reader
 
     (tmp_path / "short.tar").write_bytes(b"0123456789")
     with pytest.raises(OSError, match=r"short\.tar: 20 bytes at 5 are not there"):
-        Reader(str(tmp_path))({"uri": "short.tar", "offset": 5, "size": 20})
+        Reader(str(tmp_path))(Media(uri="short.tar", offset=5, size=20))
     assert Media(uri="a", offset=0, size=1).size == 1

@@ -1,0 +1,182 @@
+"""The model that annotates, as steps see it: requests in, answers and probabilities of words out.
+
+`torch` is Ola's own batched generation. Any other engine is named as `module:factory`, a function that takes the
+settings and gives an `Annotator`. Steps that ask are `Annotating`: they hand over all requests of a batch at once, and
+each answer is written down as it comes, so that a killed worker asks nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+
+from manifests.records import Asked, Footage
+from pipeline import step
+from pipeline.errors import ConfigError
+from pipeline.media.keep import Reader
+from pipeline.prompts import prompt
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ola.prompt import Answer, Request, Wave
+
+SAMPLED = 1 << 16  # bytes at each end of a file of weights that its digest looks at
+
+
+class AnnotatorSettings(step.Settings):
+    """model: folder of the weights; without one no step that asks can run. engine: `torch`, or `module:factory`.
+
+    dtype: of the weights, `auto` as stored. device: `cuda`, `cpu`; empty: the GPU if there is one.
+    """
+
+    model: str = ""
+    engine: str = "torch"
+    dtype: str = "auto"
+    device: str = ""
+
+
+class Annotator(Protocol):
+    """A model that answers. Media given raw and shared by several requests (the same objects) are prepared once."""
+
+    def generate(
+        self, requests: Sequence[Request], *, on_answer: Callable[[int, Answer], object] | None = None
+    ) -> list[Answer]:
+        """An answer to each; `on_answer` is told each as soon as it is whole."""
+        ...
+
+    def choose(self, requests: Sequence[Request], words: Sequence[str]) -> list[tuple[float, ...]]:
+        """How probable each of the words is as the beginning of the answer, of these words alone: they sum to 1."""
+        ...
+
+
+def opened(settings: AnnotatorSettings) -> Annotator:
+    """The annotator, with its weights loaded. Raises ConfigError, or what the engine raises."""
+    if settings.engine != "torch":
+        return cast("Annotator", factory(settings.engine)(settings))
+    import torch
+
+    from ola.generation import Ola
+
+    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Ola.from_pretrained(settings.model, dtype=settings.dtype, device=device)
+
+
+def factory(name: str) -> Any:
+    """What `module:name` means. Raises ConfigError."""
+    module, _, made = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), made)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"annotator.engine: no {name!r} ({error}); torch, or module:factory") from error
+
+
+def digest_of(folder: str) -> str:
+    """Names a model by its files: sizes, and the bytes at both ends of each, so that 18 GB need not be read."""
+    seen = hashlib.sha256()
+    for path in sorted(path for path in Path(folder).iterdir() if path.is_file()):
+        with open(path, "rb") as file:
+            head = file.read(SAMPLED)
+            file.seek(max(0, path.stat().st_size - SAMPLED))
+            seen.update(f"{path.name} {path.stat().st_size} ".encode() + head + file.read())
+    return seen.hexdigest()
+
+
+class Annotating(step.Step[step.In, step.Out]):
+    """A step that asks a model. `annotator` is set by the configuration; `prompts` are files of `pipeline/prompts`."""
+
+    prompts: ClassVar[tuple[str, ...]] = ()
+    # 32 clips of 48 frames are 1 GB of pixels, and enough requests to fill the model's batches.
+    resources = step.Resources(batch=32, seconds=1800, memory_gb=64)
+
+    annotator: AnnotatorSettings = AnnotatorSettings()
+
+    def open(self) -> None:
+        """Load the weights."""
+        self.model, self.read = opened(self.annotator), Reader(self.root)
+
+    def facts(self) -> dict[str, Any]:
+        """With the prompts' texts, and what the answers follow from of the model."""
+        weights = digest_of(self.annotator.model) if self.annotator.model else ""
+        engine = "" if self.annotator.engine == "torch" else self.annotator.engine
+        texts = {name: prompt(name) for name in self.prompts}
+        return {**super().facts(), "prompts": texts, "model": weights, "dtype": self.annotator.dtype, "engine": engine}
+
+    def pictures(self, footage: Footage) -> list[Image]:
+        """The frames of a clip, in order."""
+        from PIL import Image
+
+        data, frames, at = self.read(footage.frames), [], 0
+        for size in footage.frame_bytes:
+            frames.append(Image.open(io.BytesIO(data[at : at + size])))
+            at += size
+        return cast("list[Any]", frames)
+
+    def sound(self, footage: Footage) -> Wave | None:
+        """The sound of a clip, or None if it has none."""
+        if footage.sound is None:
+            return None
+        import wave
+
+        import numpy as np
+
+        from ola.prompt import Wave
+
+        with wave.open(io.BytesIO(self.read(footage.sound))) as file:
+            return Wave(np.frombuffer(file.readframes(file.getnframes()), np.int16), file.getframerate())
+
+    def ask(self, requests: Mapping[str, Request]) -> dict[str, Asked]:
+        """Answers by the requests' names, which say what is asked of which record; none is asked twice in a part."""
+        said = {name: Asked(**facts) for name, facts in self._noted().items() if name in requests}
+        names = [name for name in requests if name not in said]
+
+        def note(index: int, answer: Answer) -> None:
+            said[names[index]] = asked(requests[names[index]], answer)
+            self._note(names[index], asdict(said[names[index]]))
+
+        if names:
+            self.model.generate([requests[name] for name in names], on_answer=note)
+        return said
+
+    def yes(self, requests: Mapping[str, Request]) -> dict[str, float]:
+        """How probable `yes` is beside `no`, by the requests' names."""
+        chosen = self.model.choose(list(requests.values()), ("yes", "no")) if requests else []
+        return {name: yes for name, (yes, _no) in zip(requests, chosen, strict=True)}
+
+    def _noted(self) -> dict[str, Any]:
+        if not self.notes or not Path(self.notes).exists():
+            return {}
+        with open(self.notes, "r+b") as file:
+            whole = file.read().rpartition(b"\n")[0]
+            file.truncate(len(whole) + 1 if whole else 0)  # a line that was torn by a kill
+        return dict(json.loads(line) for line in whole.splitlines())
+
+    def _note(self, name: str, facts: dict[str, Any]) -> None:
+        if self.notes:
+            with open(self.notes, "ab") as file:
+                file.write(json.dumps([name, facts], ensure_ascii=False).encode() + b"\n")
+
+
+def asked(request: Request, answer: Answer) -> Asked:
+    """What a row keeps of a request and its answer."""
+    return Asked(
+        prompt=request.text,
+        answer=answer.text,
+        finish=answer.finish,
+        prompt_tokens=answer.prompt_tokens,
+        answer_tokens=len(answer.tokens),
+        seconds=answer.seconds.get("total", 0.0),
+        notes=answer.notes,
+    )
+
+
+def fenced(name: str, text: str) -> str:
+    """A text as data: between marks that it cannot contain, since they hold its own digest."""
+    mark = f"{name} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"[begin {mark}]\n{text}\n[end {mark}]"
