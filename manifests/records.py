@@ -174,7 +174,7 @@ class Transcript:
 class Asked:
     """What a model was asked and what it said, word for word; `prompt_tokens` count the media too.
 
-    finish: why it ended (`stop`, `length`). notes: what was thinned to fit its context.
+    finish: why it ended (`stop`, `length`). latency: seconds to its end. notes: what was thinned to fit its context.
     """
 
     prompt: str
@@ -182,7 +182,7 @@ class Asked:
     finish: str
     prompt_tokens: int
     answer_tokens: int
-    seconds: float
+    latency: float
     notes: tuple[str, ...] = ()
 
 

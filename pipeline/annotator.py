@@ -171,7 +171,7 @@ def asked(request: Request, answer: Answer) -> Asked:
         finish=answer.finish,
         prompt_tokens=answer.prompt_tokens,
         answer_tokens=len(answer.tokens),
-        seconds=answer.seconds.get("total", 0.0),
+        latency=answer.seconds.get("total", 0.0),
         notes=answer.notes,
     )
 
