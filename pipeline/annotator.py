@@ -13,8 +13,11 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+
+from pydantic import Field
 
 from manifests.records import Asked, Footage
 from pipeline import step
@@ -33,13 +36,15 @@ SAMPLED = 1 << 16  # bytes at each end of a file of weights that its digest look
 class AnnotatorSettings(step.Settings):
     """model: folder of the weights; without one no step that asks can run. engine: `torch`, or `module:factory`.
 
-    dtype: of the weights, `auto` as stored. device: `cuda`, `cpu`; empty: the GPU if there is one.
+    dtype: of the weights, `auto` as stored. device: `cuda`, `cpu`; empty: the GPU if there is one. gpus: that the steps
+    that ask take together, since they share the weights; 0.5 puts two workers on a GPU.
     """
 
     model: str = ""
     engine: str = "torch"
     dtype: str = "auto"
     device: str = ""
+    gpus: float = Field(default=0.0, ge=0)
 
 
 class Annotator(Protocol):
@@ -56,6 +61,7 @@ class Annotator(Protocol):
         ...
 
 
+@lru_cache(maxsize=1)  # the steps of a process share the weights, and the media that are encoded already
 def opened(settings: AnnotatorSettings) -> Annotator:
     """The annotator, with its weights loaded. Raises ConfigError, or what the engine raises."""
     if settings.engine != "torch":
@@ -92,6 +98,7 @@ class Annotating(step.Step[step.In, step.Out]):
     """A step that asks a model. `annotator` is set by the configuration; `prompts` are files of `pipeline/prompts`."""
 
     prompts: ClassVar[tuple[str, ...]] = ()
+    shares = "annotator"
     # 32 clips of 48 frames are 1 GB of pixels, and enough requests to fill the model's batches.
     resources = step.Resources(batch=32, seconds=1800, memory_gb=64)
 

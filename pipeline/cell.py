@@ -1,4 +1,5 @@
-"""A cell: a step in a process of its own, watched from outside, so that no record can take anything with it.
+"""A cell: a step (or some that share weights) in a process of its own, watched from outside, so that no record can
+take anything with it.
 
 Decoders crash, hang while they hold Python's lock, and eat memory. The worker sends a batch, waits with a clock and an
 eye on the process's memory, and gets the answers or a `StepFault` that says how it ended. A new process is
@@ -42,9 +43,10 @@ REASON = 300  # characters of a row's reason: the rest is in its detail
 class Here:
     """The step in this very process, for a debugger: same calls as `Cell`, no limits, no second life."""
 
-    def __init__(self, step: Step[Any, Any]) -> None:
-        """The step is opened at its first batch."""
-        self.step, self.opened = step, False
+    def __init__(self, *steps: Step[Any, Any]) -> None:
+        """Each step is opened at its first batch."""
+        self.steps: list[Step[Any, Any]] = list(steps)
+        self.opened: set[int] = set()
 
     def run(
         self,
@@ -54,15 +56,17 @@ class Here:
         media: MediaTar | None,
         scratch: str,
         notes: str = "",
+        number: int = 0,
     ) -> Any:
-        """Answers of the step; whatever it raises goes up."""
-        if not self.opened:
-            self.step.open()
-            self.opened = True
+        """Answers of step `number`; whatever it raises goes up."""
+        step = self.steps[number]
+        if number not in self.opened:
+            step.open()
+            self.opened.add(number)
         if media is not None:
-            self.step.media = media
-        self.step.scratch, self.step.notes = scratch, notes
-        return answers_of(self.step, batch)
+            step.media = media
+        step.scratch, step.notes = scratch, notes
+        return answers_of(step, batch)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -71,9 +75,9 @@ class Here:
 class Cell:
     """The step in a process of its own. Started at the first batch, and again after each death."""
 
-    def __init__(self, step: Step[Any, Any]) -> None:
+    def __init__(self, *steps: Step[Any, Any]) -> None:
         """Nothing runs yet."""
-        self.step = step
+        self.steps: list[Step[Any, Any]] = list(steps)
         self.process: subprocess.Popen[bytes] | None = None
 
     def run(
@@ -84,8 +88,9 @@ class Cell:
         media: MediaTar | None,
         scratch: str,
         notes: str = "",
+        number: int = 0,
     ) -> Any:
-        """The step's answers for a batch.
+        """The answers of step `number` for a batch.
 
         seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
         included; media: where the step keeps bytes, whose `size` is moved on only when the batch ends well.
@@ -95,7 +100,7 @@ class Cell:
         self._patience(seconds)
         self.looks, self.look_at = 0, time.monotonic() + GLANCE
         try:
-            self._send((list(batch), media, scratch, notes))
+            self._send((number, list(batch), media, scratch, notes))
             kind, *rest = self._answer(seconds, memory)
         except BlockingIOError:  # bytes that stopped halfway: something in the cell holds Python's lock
             raise self._over(seconds) from None
@@ -122,8 +127,9 @@ class Cell:
     def _start(self) -> None:
         if self.process is not None:
             return
-        if type(self.step).__module__ == "__main__":
-            raise OpenFailed(f"step '{self.step.name}' is defined in the script itself: move it to a module")
+        for step in self.steps:
+            if type(step).__module__ == "__main__":
+                raise OpenFailed(f"step '{step.name}' is defined in the script itself: move it to a module")
         self.socket, theirs = socket.socketpair()
         self.pipe = Connection(os.dup(self.socket.fileno()))
         watched, self.lifeline = os.pipe()
@@ -140,12 +146,12 @@ class Cell:
         )
         theirs.close()
         os.close(watched)
-        self._send(self.step)
+        self._send(self.steps)
         self._opened()
 
     def _opened(self) -> None:
-        """Wait for the step to open. Raises OpenFailed."""
-        name = self.step.name
+        """Wait for the steps to open. Raises OpenFailed."""
+        name = "', '".join(step.name for step in self.steps)
         try:
             kind, *rest = self.pipe.recv()
         except (EOFError, ConnectionError):
@@ -154,7 +160,7 @@ class Cell:
             raise OpenFailed(f"step '{name}' died while opening ({died.reason})", detail) from None
         if kind == "failed":
             self.close()
-            raise OpenFailed(f"step '{name}' cannot open: {rest[0]}", rest[1])
+            raise OpenFailed(f"step '{rest[0]}' cannot open: {rest[1]}", rest[2])
 
     def _patience(self, seconds: float) -> None:
         """How long the kernel lets one read or write of the pipe wait."""
@@ -252,22 +258,27 @@ def _die_with(lifeline: int) -> None:
 
 
 def serve(pipe: Connection) -> None:
-    """The cell's side: open the step, then answer batch after batch until the pipe closes."""
+    """The cell's side: open the steps, then answer batch after batch until the pipe closes."""
+    name = "?"
     try:
-        step: Step[Any, Any] = pickle.loads(pipe.recv_bytes())
-        step.open()
+        steps: list[Step[Any, Any]] = pickle.loads(pipe.recv_bytes())
+        for step in steps:
+            name = step.name
+            step.open()
+            step.alive = lambda: pipe.send(ALIVE)
     except Exception as error:  # noqa: BLE001  whatever it is, the engine says it
-        pipe.send(("failed", one_line(error), traceback.format_exc()))
+        pipe.send(("failed", name, one_line(error), traceback.format_exc()))
         return
     pipe.send(("open",))
-    step.alive = lambda: pipe.send(ALIVE)
     while True:
         try:
             message = pipe.recv_bytes()
         except EOFError:
             return
         try:
-            batch, media, step.scratch, step.notes = pickle.loads(message)
+            number, batch, media, scratch, notes = pickle.loads(message)
+            step = steps[number]
+            step.scratch, step.notes = scratch, notes
             if media is not None:
                 step.media = media
             answers = answers_of(step, batch)

@@ -77,6 +77,8 @@ class Config(BaseModel):
 
     def _resources(self, name: str) -> Resources:
         facts = {**STEPS[name].resources.model_dump(), **self.resources.get(name, {})}
+        if issubclass(STEPS[name], Annotating):
+            facts["gpus"] = facts["gpus"] or self.annotator.gpus
         return checked(Resources, facts, f"resources.{name}")
 
     def plan(self, root: str) -> Plan:

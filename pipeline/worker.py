@@ -66,10 +66,10 @@ class Trip:
 class StepWorker:
     """Applies one step to parts, with the step open in a cell of its own."""
 
-    def __init__(self, planned: Planned, session: str, isolate: bool = True) -> None:
-        """session: one life of the driver; isolate: False runs the step in this process, for a debugger."""
+    def __init__(self, planned: Planned, session: str, cell: Cell | Here, number: int = 0) -> None:
+        """session: one life of the driver; number: of the step within its cell."""
         self.planned, self.session, self.life = planned, session, uuid.uuid4().hex
-        self.cell: Cell | Here = Cell(planned.step) if isolate else Here(planned.step)
+        self.cell, self.number = cell, number
 
     def __call__(self, part: int, scratch: str) -> None:
         """Commit one part of the step, unless that is done already. `scratch` is for copies of remote files."""
@@ -140,7 +140,7 @@ class StepWorker:
         allowances = [step.allowance(value) for value in batch]
         seconds = resources.seconds + (max(allowances) if step.signs else sum(allowances))
         memory, notes = resources.memory_gb * 1e9, trip.journal.notes
-        return list(self.cell.run(batch, seconds, memory, trip.media, trip.scratch, notes))
+        return list(self.cell.run(batch, seconds, memory, trip.media, trip.scratch, notes, self.number))
 
     @contextmanager
     def _journal(self, part: int) -> Iterator[Journal]:
@@ -207,7 +207,7 @@ class Lane:
     def __init__(self, steps: Sequence[Planned], session: str, isolate: bool = True) -> None:
         """Steps open when their first part comes."""
         remove_scratch()
-        self.workers = [StepWorker(planned, session, isolate) for planned in steps]
+        self.workers = [worker for group in sharing(steps) for worker in _workers(group, session, isolate)]
 
     def __call__(self, part: int) -> None:
         """Commit one part of every step of the lane."""
@@ -219,6 +219,22 @@ class Lane:
         """End the steps' processes."""
         for worker in self.workers:
             worker.close()
+
+
+def sharing(steps: Sequence[Planned]) -> list[list[Planned]]:
+    """The steps by process: neighbours that share something in one, every other in one of its own."""
+    groups: list[list[Planned]] = []
+    for planned in steps:
+        if groups and planned.step.shares and planned.step.shares == groups[-1][-1].step.shares:
+            groups[-1].append(planned)
+        else:
+            groups.append([planned])
+    return groups
+
+
+def _workers(group: Sequence[Planned], session: str, isolate: bool) -> list[StepWorker]:
+    cell = (Cell if isolate else Here)(*(planned.step for planned in group))
+    return [StepWorker(planned, session, cell, number) for number, planned in enumerate(group)]
 
 
 @contextmanager

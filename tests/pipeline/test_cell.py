@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -23,6 +25,8 @@ from pipeline import cell as cells
 from pipeline.cell import Cell
 from pipeline.errors import Died, OlaError, OpenFailed, OverLimit, Raised
 from pipeline.media.keep import MediaTar
+from pipeline.step import Step
+from pipeline.worker import sharing
 from tests import toys
 from tests.test_project import ROOT
 from tests.toys import MB, Film, Shut, Take, Unloadable
@@ -241,3 +245,46 @@ def test_reasons_stay_short() -> None:
     assert len(reason) == cells.REASON
     assert cells.one_line(ValueError()) == "ValueError"
     assert cells.one_line(OlaError("a  clear\nword")) == "a clear word"
+
+
+class Here(Step[Source, Source]):
+    """Names each record after the process it is in."""
+
+    name, takes, gives = "here", Source, Source
+    shares = "process"
+
+    def run(self, batch: Sequence[Source]) -> list[list[Source]]:
+        return [[replace(source, id=f"{source.id}-{self.name}-{os.getpid()}")] for source in batch]
+
+
+class There(Here):
+    """The same under another name."""
+
+    name = "there"
+
+
+class NeverThere(There):
+    """Cannot open."""
+
+    def open(self) -> None:
+        raise RuntimeError("no weights")
+
+
+def test_steps_that_share_live_in_one_process() -> None:
+    cell, source = Cell(Here(), There()), Source(id="s", uri="", bytes=1)
+    try:
+        made = [cell.run([source], 20, GB, None, "", number=number)[0][0].id for number in (0, 1, 0)]
+        assert made == [f"s-{name}-{pid(cell)}" for name in ("here", "there", "here")]
+    finally:
+        cell.close()
+
+
+def test_of_steps_that_share_the_one_that_cannot_open_is_named() -> None:
+    with pytest.raises(OpenFailed, match="step 'there' cannot open: RuntimeError: no weights"):
+        Cell(Here(), NeverThere()).run([Source(id="s", uri="", bytes=1)], 20, GB, None, "")
+
+
+def test_only_neighbours_that_share_are_put_together() -> None:
+    planned = [SimpleNamespace(step=step) for step in (Take(), Here(), There(), Take(), Here())]
+    groups = [[one.step.name for one in group] for group in sharing(planned)]  # type: ignore[arg-type]
+    assert groups == [["take"], ["here", "there"], ["take"], ["here"]]
