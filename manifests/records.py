@@ -142,20 +142,38 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """What is said between two times, in seconds on the clip's own clock."""
+    """What is said between two times, in seconds on the clip's own clock.
+
+    Where a model recognised it, scores tell how far to believe it, and `flags` name the rules that doubt it (see
+    `pipeline.media.invented`). avg_logprob: of its tokens, natural logarithm; no_speech_prob: 0..1;
+    compression_ratio: bytes of text by bytes of it deflated; repeated, distinct, stock, voiced: shares, 0..1;
+    longest_word: characters; pace: words a second.
+    """
 
     start: float
     end: float
     text: str
     words: tuple[Word, ...]
+    flags: tuple[str, ...] = ()
+    avg_logprob: float | None = None
+    no_speech_prob: float | None = None
+    compression_ratio: float | None = None
+    repeated: float | None = None
+    distinct: float | None = None
+    stock: float | None = None
+    voiced: float | None = None
+    longest_word: int | None = None
+    pace: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
     """What is said in one clip.
 
-    origin: `sidecar` or `embedded`; track: which file or stream; word_times: `given` by the source, or
-    `interpolated` over a segment by the length of its words; coverage: share of the clip that segments cover.
+    origin: `sidecar`, `embedded` or `whisperx`; track: which file, stream or model. word_times: `given` by the source,
+    `interpolated` over a segment by the length of its words, `aligned` to the sound by a model made for it, or
+    `recognised` (the recogniser's own). coverage: share of the clip that segments cover. language_probability: where
+    the language was detected. flagged: share of the words that lie in segments with flags.
     """
 
     id: str
@@ -168,6 +186,8 @@ class Transcript:
     segments: tuple[Segment, ...]
     words: int
     coverage: float
+    language_probability: float | None = None
+    flagged: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +220,10 @@ class Screening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """What is seen or heard in a clip, in words. view: `image` (the middle frame), `video`, `sound` or `joint`."""
+    """What is seen or heard in a clip, in words. view: `image` (the middle frame), `video`, `sound` or `joint`.
+
+    left_out: views of the same clip whose captions could not be used: why, and what the model said.
+    """
 
     id: str
     clip: str
@@ -208,6 +231,7 @@ class Caption:
     view: str
     text: str
     asked: Asked
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +239,7 @@ class Question:
     """A question about a clip that was made from its frames, its sound and its transcript.
 
     number: from 0, within the clip; kind: what sort of question (see the prompt of `ask`); options: of a multiple
-    choice, else empty.
+    choice, whose answer is then a letter, else empty. left_out: why other questions of `asked` are no records.
     """
 
     id: str
@@ -228,6 +252,7 @@ class Question:
     answer: str
     options: tuple[str, ...]
     asked: Asked
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from pydantic import Field
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from ola.prompt import Answer, Request, Wave
 
+DIGITS = 4  # of a probability: what lies behind them is rounding of the hardware's
 SAMPLED = 1 << 16  # bytes at each end of a file of weights that its digest looks at
 
 
@@ -37,7 +39,8 @@ class AnnotatorSettings(step.Settings):
     """model: folder of the weights; without one no step that asks can run. engine: `torch`, or `module:factory`.
 
     dtype: of the weights, `auto` as stored. device: `cuda`, `cpu`; empty: the GPU if there is one. gpus: that the steps
-    that ask take together, since they share the weights; 0.5 puts two workers on a GPU.
+    that ask take together, since they share the weights; 0.5 puts two workers on a GPU. digest: of the weights; a run
+    fills it in, so that its results are found where the weights are not.
     """
 
     model: str = ""
@@ -45,6 +48,11 @@ class AnnotatorSettings(step.Settings):
     dtype: str = "auto"
     device: str = ""
     gpus: float = Field(default=0.0, ge=0)
+    digest: str = ""
+
+    def resolved(self) -> AnnotatorSettings:
+        """With the digest of the weights as they are now. Raises ConfigError where there are none."""
+        return self.model_copy(update={"digest": digest_of(self.model) if self.model else ""})
 
 
 class Annotator(Protocol):
@@ -71,6 +79,8 @@ def opened(settings: AnnotatorSettings) -> Annotator:
     from ola.generation import Ola
 
     device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cpu":
+        torch.set_num_threads(1)  # several add in another order, and scores then differ from machine to machine
     return Ola.from_pretrained(settings.model, dtype=settings.dtype, device=device)
 
 
@@ -85,6 +95,8 @@ def factory(name: str) -> Any:
 
 def digest_of(folder: str) -> str:
     """Names a model by its files: sizes, and the bytes at both ends of each, so that 18 GB need not be read."""
+    if not Path(folder).is_dir():
+        raise ConfigError(f"annotator.model: no folder {folder}")
     seen = hashlib.sha256()
     for path in sorted(path for path in Path(folder).iterdir() if path.is_file()):
         with open(path, "rb") as file:
@@ -110,7 +122,7 @@ class Annotating(step.Step[step.In, step.Out]):
 
     def facts(self) -> dict[str, Any]:
         """With the prompts' texts, and what the answers follow from of the model."""
-        weights = digest_of(self.annotator.model) if self.annotator.model else ""
+        weights = self.annotator.digest or self.annotator.resolved().digest
         engine = "" if self.annotator.engine == "torch" else self.annotator.engine
         texts = {name: prompt(name) for name in self.prompts}
         return {**super().facts(), "prompts": texts, "model": weights, "dtype": self.annotator.dtype, "engine": engine}
@@ -140,7 +152,8 @@ class Annotating(step.Step[step.In, step.Out]):
 
     def ask(self, requests: Mapping[str, Request]) -> dict[str, Asked]:
         """Answers by the requests' names, which say what is asked of which record; none is asked twice in a part."""
-        said = {name: Asked(**facts) for name, facts in self._noted().items() if name in requests}
+        noted = {name: facts for name, facts in self._noted().items() if name in requests}
+        said = {name: Asked(**{**facts, "notes": tuple(facts["notes"])}) for name, facts in noted.items()}
         names = [name for name in requests if name not in said]
 
         def note(index: int, answer: Answer) -> None:
@@ -154,7 +167,7 @@ class Annotating(step.Step[step.In, step.Out]):
     def yes(self, requests: Mapping[str, Request]) -> dict[str, float]:
         """How probable `yes` is beside `no`, by the requests' names."""
         chosen = self.model.choose(list(requests.values()), ("yes", "no")) if requests else []
-        return {name: yes for name, (yes, _no) in zip(requests, chosen, strict=True)}
+        return {name: round(yes, DIGITS) for name, (yes, _no) in zip(requests, chosen, strict=True)}
 
     def _noted(self) -> dict[str, Any]:
         if not self.notes or not Path(self.notes).exists():
@@ -181,6 +194,14 @@ def asked(request: Request, answer: Answer) -> Asked:
         latency=answer.seconds.get("total", 0.0),
         notes=answer.notes,
     )
+
+
+def filled(name: str, **texts: str) -> str:
+    """The prompt `<name>.md` with `$name` replaced by texts, in one pass: what they hold is not replaced in turn.
+
+    Raises KeyError where the prompt wants a text that is not given.
+    """
+    return Template(prompt(name)).substitute(texts)
 
 
 def fenced(name: str, text: str) -> str:

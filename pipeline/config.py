@@ -20,10 +20,14 @@ from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan, plan
 from pipeline.step import Resources
 from pipeline.steps import STEPS
+from pipeline.steps.ask import AskSettings
+from pipeline.steps.caption import CaptionSettings
 from pipeline.steps.extract import ExtractSettings
 from pipeline.steps.ingest import IngestSettings
+from pipeline.steps.screen import ScreenSettings
 from pipeline.steps.split import SplitSettings
 from pipeline.steps.transcribe import TranscribeSettings
+from pipeline.steps.verify import VerifySettings
 
 RUN = "run.yaml"
 M = TypeVar("M", bound=BaseModel)
@@ -48,6 +52,10 @@ class Config(BaseModel):
     split: SplitSettings = SplitSettings()
     extract: ExtractSettings = ExtractSettings()
     transcribe: TranscribeSettings = TranscribeSettings()
+    screen: ScreenSettings = ScreenSettings()
+    caption: CaptionSettings = CaptionSettings()
+    ask: AskSettings = AskSettings()
+    verify: VerifySettings = VerifySettings()
     pack: PackSettings = PackSettings()
 
     @field_validator("steps")

@@ -1,6 +1,7 @@
-"""`make demo`: the main path on real encoded video, in under a minute: videos -> clips -> shards, and a look at each.
+"""`make demo`: the whole path on real encoded video, in about a minute: videos -> clips -> shards, and a look at each.
 
 The videos are made on the spot with ffmpeg (H.264 and AAC, with subtitles beside them); three of them are trouble.
+Then an Ola of random weights is asked, to show the steps that ask a model: what it says means nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.media.safety import ffmpeg_exe
 
@@ -57,6 +59,43 @@ def make_videos(folder: Path) -> None:
     (folder / "playlist.mp4").write_text("#EXTM3U\n#EXTINF:4,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n")
 
 
+def make_model(folder: Path) -> None:
+    """An Ola of half a million random weights, whose tokens are single bytes."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    from ola.config import OlaConfig
+    from ola.model import OlaForConditionalGeneration
+    from ola.processor import OlaProcessor
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: n for n, letter in enumerate(letters)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>", "<|endoftext|>"])
+    few: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
+    config = OlaConfig(
+        **few,
+        vocab_size=512,
+        num_key_value_heads=2,
+        max_position_embeddings=16384,
+        speech_projector_size=64,
+        vision={**few, "image_size": 256},
+        whisper={"d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 64},
+        beats={**few, "embed_dim": 16, "conv_pos": 16, "conv_pos_groups": 4, "num_classes": 2},
+    )
+    torch.manual_seed(0)
+    OlaForConditionalGeneration(config).save_pretrained(folder)
+    words: Any = PreTrainedTokenizerFast
+    OlaProcessor(words(tokenizer_object=tokenizer), config).save_pretrained(folder)
+
+
 def ola(*arguments: str) -> None:
     """Show a command, and run it as a user would."""
     print(f"\n$ ola {' '.join(repr(a) if ' ' in a else a for a in arguments)}", flush=True)  # noqa: T201
@@ -78,6 +117,11 @@ def main() -> None:
     ola("check", root)
     ola("export", root, str(folder / "ola.json"))
     ola("run", str(videos), "--root", root)
+    make_model(folder / "model")
+    print("\nThe same with the steps that ask a model. Its weights are random: what it says means nothing.")  # noqa: T201
+    brief = ("caption.longest=16", "ask.longest=32", "ask.least_informative=0", f"annotator.model={folder / 'model'}")
+    ola("run", str(videos), "--root", root, *(part for setting in brief for part in ("--set", setting)))
+    ola("sql", root, "SELECT view, count(*) AS captions, any_value(text) AS one FROM caption GROUP BY ALL")
     print(f"\nAll of it lies in {folder}")  # noqa: T201
 
 

@@ -40,7 +40,12 @@ class OpenFailed(RunError):
 
 
 class BadMedia(OlaError):
-    """A file cannot be used. `str()` is the row's reason."""
+    """A file, or what a model made of it, cannot be used. `str()` is the row's reason; `detail` tells all."""
+
+    def __init__(self, reason: str, detail: str | None = None) -> None:
+        """Keep the reason for the row and the detail for `ola why`."""
+        super().__init__(reason)
+        self.detail = detail
 
 
 class StepFault(OlaError):

@@ -46,6 +46,7 @@ class Options:
 def run(config: Config, root: str, options: Options = Options()) -> Plan:
     """Do all there is to do at `root`. Raises ConfigError before anything runs, RunError when it cannot go on."""
     root = storage.normal(root)
+    config = config.model_copy(update={"annotator": config.annotator.resolved()})
     plan = config.plan(root)
     names = [*(planned.step.name for planned in plan.steps), PACK]
     if options.only not in (None, *names):

@@ -174,7 +174,7 @@ class StepWorker:
 def outcome_of(name: str, answer: Any, seconds: float) -> Outcome:
     """What a step's answer for one input means."""
     if isinstance(answer, BadMedia):
-        return failed(name, str(answer), None, seconds)
+        return failed(name, str(answer), answer.detail, seconds)
     if isinstance(answer, Drop):
         return Outcome(name, DROPPED, seconds, (), storable(answer.reason), storable(answer.detail))
     if not answer:

@@ -1,17 +1,18 @@
 """What a sample says: the one form of `<key>.json`, and which stage and members each kind of task has.
 
 A sample is one clip in one stage; its tasks share the pictures and the sound. Conversations are in Ola's layout: the
-first human turn begins with `<speech><image>`, `<speech>` or `<image>`, as the members are used.
+first human turn begins with `<speech><image>`, `<speech>` or `<image>`, and these tags alone say which of the sample's
+media the task uses: a sample of the `omni` stage has pictures and sound, its `speech_recognition` only listens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ola.geometry import sound_tokens, video_tokens
+from ola.geometry import image_tokens, sound_tokens, video_tokens
 
 # alignment stage -> members of its samples, in the order they lie in the tar
 FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -20,8 +21,26 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "omni": ("json", "mjpg", "wav"),
 }
 
-# kind of task -> the alignment stage it belongs to
-KINDS: Mapping[str, str] = {"subtitle": "omni"}
+IMAGE, SPEECH = "<image>", "<speech>"
+
+
+class Kind(NamedTuple):
+    """A kind of task: the alignment stage it belongs to, and the tags of the media that it uses."""
+
+    stage: str
+    tags: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "image_caption": Kind("image", IMAGE),
+    "video_caption": Kind("video", IMAGE),
+    "video_qa": Kind("video", IMAGE),
+    "cross_modal_qa": Kind("omni", SPEECH + IMAGE),
+    "joint_caption": Kind("omni", SPEECH + IMAGE),
+    "subtitle": Kind("omni", SPEECH + IMAGE),
+    "sound_caption": Kind("omni", SPEECH),
+    "speech_recognition": Kind("omni", SPEECH),
+}
 
 BYTES_A_TOKEN = 3  # of UTF-8 text: Qwen's tokenizer makes 3.5-4.5 of English and 2.5-3.5 of Chinese
 
@@ -52,14 +71,29 @@ class Said(Shape):
     text: str
 
 
+UNSAID = (Said(start=0, end=0, text=""),)
+"""The `times` and `words` of an answer that nobody says: not an empty list, which has no type for a reader."""
+
+
 class Task(Shape):
-    """One thing to learn. `times`: when the answer's segments are said, `words` likewise for its words."""
+    """One thing to learn. `times`: when the answer's segments are said, `words` likewise for its words.
+
+    needs: of a verified question, which media it takes to answer it (`both`, `video`, `audio`, ...), else empty.
+    """
 
     id: str
     kind: str
     conversations: tuple[Turn, ...]
-    times: tuple[Said, ...] = ()
-    words: tuple[Said, ...] = ()
+    times: tuple[Said, ...] = UNSAID
+    words: tuple[Said, ...] = UNSAID
+    needs: str = ""
+
+    @property
+    def tags(self) -> str:
+        """The tags that the conversation begins with: `<speech><image>`, `<speech>`, `<image>`, or nothing."""
+        first = self.conversations[0].value if self.conversations else ""
+        speech = SPEECH if first.startswith(SPEECH) else ""
+        return speech + (IMAGE if first.startswith(speech + IMAGE) else "")
 
 
 class Pictures(Shape):
@@ -104,9 +138,13 @@ def key_of(clip: str, stage: str) -> str:
     return f"{clip}-{stage}"
 
 
-def media_tokens(width: int, height: int, frames: int, seconds: float | None) -> int:
-    """Positions that frames and sound (None: without) take in Ola's context."""
-    return video_tokens(width, height, frames) + (sound_tokens(seconds) if seconds else 0)
+def media_tokens(kind: str, width: int, height: int, frames: int, seconds: float) -> int:
+    """Positions in Ola's context of what a kind of task uses: of the frames, and of the sound (0 s: there is none)."""
+    stage, tags = KINDS[kind]
+    heard = sound_tokens(seconds) if SPEECH in tags and seconds else 0
+    if IMAGE not in tags:
+        return heard
+    return heard + (image_tokens(width, height) if stage == "image" else video_tokens(width, height, frames))
 
 
 def text_tokens(text: str) -> int:

@@ -92,6 +92,14 @@ def sql(
 
 
 @app.command()
+def whatif(root: Root, where: Annotated[str, typer.Argument(help="In the place of pack.where.")]) -> None:
+    """What another pack.where would put into the shards, beside the present one; nothing is run or written."""
+    from pipeline.cli.whatif import show_whatif
+
+    show_whatif(root, where)
+
+
+@app.command()
 def check(root: Root) -> None:
     """Read every shard as the trainers will, and name every fault; exit 1 if there is any."""
     from pipeline.pack.check import check_run
@@ -116,6 +124,18 @@ def export(
     if to not in FORMS:
         raise ConfigError(f"--to {to}: no such form (choices: {', '.join(FORMS)})")
     typer.echo(f"{FORMS[to](root, file)} tasks in {file}")
+
+
+@app.command()
+def replay(
+    root: Root,
+    name: Annotated[str, typer.Argument(metavar="ID", help="Id of a step's input, or its beginning.")],
+    step: Annotated[str, typer.Option(help="The step to run again.")],
+) -> None:
+    """Run one record again and show what comes out differently; nothing is written. Exit 1 if anything does."""
+    from pipeline.cli.replay import replay
+
+    raise typer.Exit(GOOD if replay(root, name, step) else POOR)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from manifests import storage, views
 from manifests.ledger import Counts
+from manifests.schema import hints
 from pipeline.config import of_run
 from pipeline.errors import ConfigError
 from pipeline.pack.publish import current
@@ -40,16 +41,32 @@ def connect(root: str) -> duckdb.DuckDBPyConnection:
 def show_status(root: str, as_json: bool) -> None:
     """Print the funnel and what the shards hold."""
     plan = plan_of(root)
-    counts, shards = totals(plan), shard_facts(plan.root)
+    counts, shards, tokens = totals(plan), shard_facts(plan.root), token_counts(plan)
     if as_json:
-        steps = [step_facts(*row) for row in counts]
+        steps = [step_facts(*row) | tokens.get(row[0], {}) for row in counts]
         print(json.dumps({"steps": steps, "shards": shards}, ensure_ascii=False, indent=2))
         return
     print(funnel(counts))
+    for name, facts in tokens.items():
+        print(f"{name}: {facts['prompt_tokens']:,} tokens read, {facts['answer_tokens']:,} written")
     for stage, facts in shards.items():
         if facts["files"]:
             sizes = f"{facts['samples']} samples, {facts['tasks']} tasks, {facts['bytes'] / 1e6:.1f} MB"
             print(f"shards/{stage}: {facts['files']} files, {sizes}")
+
+
+def token_counts(plan: Plan) -> dict[str, dict[str, int]]:
+    """What the model has read and written for the rows of each step that keeps its answers."""
+    asking = [planned.step.name for planned in plan.steps if "asked" in hints(planned.manifest.record)]
+    found = {}
+    with views.connect(plan.root, all_manifests(plan), {}) as connection:
+        for name in sorted(set(asking) & views.names(connection), key=asking.index):
+            # several records may be of one answer
+            answers = f"SELECT DISTINCT clip, asked FROM {name} WHERE status = 'ok'"
+            query = f"SELECT sum(asked.prompt_tokens), sum(asked.answer_tokens) FROM ({answers})"
+            read, written = connection.sql(query).fetchall()[0]
+            found[name] = {"prompt_tokens": int(read or 0), "answer_tokens": int(written or 0)}
+    return found
 
 
 def step_facts(name: str, counts: Counts) -> dict[str, Any]:
@@ -207,8 +224,10 @@ def life_line(step: str, row: dict[str, Any]) -> str:
     if row["status"] != "ok":
         detail = f"\n{_indented(row['detail'])}" if row["detail"] else ""
         return f"{head}: {row['reason']}{detail}"
+    asked = row.get("asked")
+    told = "".join(f"\n{_indented(f'{key}: {asked[key]}')}" for key in ("prompt", "answer")) if asked else ""
     shown = {key: value for key, value in row.items() if key in _TOLD.get(step, ()) and value is not None}
-    return f"{head}  " + ", ".join(f"{key}={value!r}" for key, value in shown.items())
+    return f"{head}  " + ", ".join(f"{key}={value!r}" for key, value in shown.items()) + told
 
 
 def _indented(text: str) -> str:
@@ -220,5 +239,9 @@ _TOLD = {
     "split": ("id", "start_ms", "end_ms", "motion", "frozen", "black", "silence", "loudness"),
     "extract": ("width", "height", "frames", "sound"),
     "transcribe": ("origin", "track", "language", "text"),
+    "screen": ("complete", "informative"),
+    "caption": ("view", "text"),
+    "ask": ("id", "kind", "question", "answer", "options"),
+    "verify": ("both", "video", "audio", "text"),
     "pack": ("id", "stage", "split", "shard", "key", "offset", "tokens"),
 }

@@ -20,13 +20,24 @@ from manifests.schema import records_table
 from pipeline.media.keep import Reader
 from pipeline.media.sound import RATE
 from pipeline.pack.writer import Placed, ShardWriter, index_bytes
+from pipeline.parsing import LETTERS
 from pipeline.prompts import prompt
-from stages.samples import FAMILIES, Pictures, Said, Sample, Sound, Task, turn
+from stages.samples import FAMILIES, KINDS, UNSAID, Pictures, Said, Sample, Sound, Task, turn
 
 PLAN = "plan.parquet"
 WAV_HEAD = 44
 # score -> what stands for it where it could not be measured: silence, at the gate of ITU-R BS.1770
-SCORES = {"motion": 0, "frozen": 0, "black": 0, "silence": 1, "loudness": -70, "words": 0, "coverage": 0}
+SCORES = {
+    "motion": 0,
+    "frozen": 0,
+    "black": 0,
+    "silence": 1,
+    "loudness": -70,
+    "words": 0,
+    "coverage": 0,
+    "complete": 0,
+    "informative": 0,
+}
 ORIGINS = ("uri", "origin", "track", "language", "word_times")
 
 
@@ -121,19 +132,27 @@ def sample_of(key: str, stage: str, rows: list[dict[str, Any]], plan_key: str) -
 
 
 def task_of(row: Mapping[str, Any]) -> Task:
-    """The task of one row; a subtitle's answer is what is said in the clip."""
+    """The task of one row: its own question, or what all of its kind are asked; and the times of what is said."""
     kind = row["kind"]
-    segments = row["segments"]
+    segments = row["segments"] or ()
     return Task(
-        id=f"{row['clip']}-{kind}-0",
+        id=f"{row['clip']}-{kind}-{row['number']}",
         kind=kind,
         conversations=(
-            turn("human", f"<speech><image>\n{prompt(kind)}"),
-            turn("gpt", row["text"]),
+            turn("human", f"{KINDS[kind].tags}\n{_question(row)}"),
+            turn("gpt", row["answer"]),
         ),
-        times=tuple(_said(segment) for segment in segments),
-        words=tuple(_said(word) for segment in segments for word in segment["words"]),
+        times=tuple(_said(segment) for segment in segments) or UNSAID,
+        words=tuple(_said(word) for segment in segments for word in segment["words"]) or UNSAID,
+        needs=row["needs"] or "",
     )
+
+
+def _question(row: Mapping[str, Any]) -> str:
+    if row["question"] is None:
+        return prompt(row["kind"])
+    options = (f"{letter}) {option}" for letter, option in zip(LETTERS, row["options"] or (), strict=False))
+    return "\n".join((row["question"], *options))
 
 
 def _said(what: Mapping[str, Any]) -> Said:

@@ -23,7 +23,7 @@ from pipeline.errors import ConfigError
 from pipeline.media.sound import RATE
 from pipeline.pack.publish import CURRENT, current, rows_of
 from pipeline.pack.writer import digest, index_bytes
-from stages.samples import FAMILIES, Sample, media_tokens
+from stages.samples import FAMILIES, KINDS, Sample, media_tokens
 from stages.shards import RawSample, ShardReader, split_frames
 
 Rows = Mapping[str, list[PackedTask]]
@@ -167,14 +167,19 @@ def _check_said(raw: RawSample, sample: Sample, stage: str, rows: Sequence[Packe
     if tasks != listed:
         yield f"json: tasks {sorted(tasks)}, rows have {sorted(listed)}"
     for task in sample.tasks:
-        first = task.conversations[0].value if task.conversations else ""
-        if not first.startswith(("<speech>", "<image>")):
-            yield f"json: task {task.id} begins without <image> or <speech>"
+        kind = KINDS.get(task.kind)
+        if kind is None or kind.stage != stage:
+            yield f"json: task {task.id} is a {task.kind!r}, which stage {stage} does not have"
+        elif task.tags != kind.tags:
+            yield f"json: task {task.id} begins with {task.tags or 'no tag'}, a {task.kind} with {kind.tags}"
         if not all(turn.value.strip() for turn in task.conversations):
             yield f"json: task {task.id} has an empty turn"
-    floor = media_tokens(sample.pictures.width, sample.pictures.height, len(sample.pictures.bytes), None)
-    short = (row for row in rows if row.tokens < floor)
-    yield from (f"row {row.id}: {row.tokens} tokens, the frames alone take {floor}" for row in short)
+    pictures, seconds = sample.pictures, sample.sound.samples / sample.sound.rate if sample.sound else 0
+    for row in rows:
+        if row.kind in KINDS:
+            floor = media_tokens(row.kind, pictures.width, pictures.height, len(pictures.bytes), seconds)
+            if row.tokens < floor:
+                yield f"row {row.id}: {row.tokens} tokens, its media alone take {floor}"
 
 
 def _check_pictures(raw: RawSample, sample: Sample) -> Iterator[str]:

@@ -1,14 +1,11 @@
 """Which tasks go into which shard: one query over the manifests, the same answer whatever order they were made in.
 
-`candidates` has one row per clip and kind of task, with everything a `where` may ask for:
-
-    clip, video, uri, meta, kind, stage, start_ms, end_ms, seconds, width, height, frames, has_sound, tokens,
-    motion, frozen, black, silence, loudness                        of the clip (see `ola sql ROOT "DESCRIBE split"`)
-    text, words, coverage, language, origin, word_times             of its transcript
+The candidates are `pipeline.pack.candidates`; rules keep some out, and what is left is placed in shards by its key.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -17,43 +14,43 @@ import pyarrow as pa
 from manifests import views
 from manifests.ledger import DROPPED, OK, digest
 from manifests.records import Outcome
-from manifests.schema import manifest_schema
 from pipeline.errors import ConfigError
+from pipeline.pack.candidates import SPOKEN, define
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.prompts import prompt
-from stages.samples import KINDS, media_tokens, text_tokens
+from stages.samples import KINDS
 
-VERSION = 1
+VERSION = 2
 
-CANDIDATES = """
-CREATE TEMP TABLE candidates AS
-SELECT f.id AS clip, v.id AS video, v.uri, v.meta::JSON AS meta, k.kind, k.stage, c.start_ms, c.end_ms,
-       (c.end_ms - c.start_ms) / 1000 AS seconds, f.width, f.height, len(f.frame_ms) AS frames,
-       f.sound IS NOT NULL AS has_sound,
-       media_tokens(f.width, f.height, len(f.frame_ms), CASE WHEN f.sound IS NOT NULL
-                    THEN (c.end_ms - c.start_ms) / 1000 ELSE 0 END) + text_tokens(coalesce(t.text, '')) AS tokens,
-       c.motion, c.frozen, c.black, c.silence, c.loudness,
-       t.text, t.words, t.coverage, t.language, t.origin, t.word_times, t.track, t.segments,
-       f.frames AS pictures, f.frame_bytes, f.frame_ms, f.sound
-FROM extract f
-JOIN split c ON c.id = f.clip AND c.status = 'ok'
-JOIN ingest v ON v.id = c.video AND v.status = 'ok'
-JOIN kinds k ON true
-LEFT JOIN transcribe t ON t.clip = c.id AND t.status = 'ok'
-WHERE f.status = 'ok'
-"""
+# Readers take these for media, or for the end of a turn, wherever they stand.
+TAGS = r"<(image|speech)>|<\|\w+\|>"
 
 # The first rule that keeps a candidate out is its reason.
 VERDICTS = """
 CREATE TEMP TABLE verdicts AS
-SELECT *, clip || '-' || stage AS key,
-       CASE WHEN text IS NULL THEN 'no transcript'
-            WHEN NOT has_sound THEN 'no sound'
-            WHEN tokens > {context} THEN 'over pack.context'
-            WHEN NOT coalesce(({where}), false) THEN 'pack.where'
-       END AS reason
-FROM candidates
+WITH ruled AS (
+    SELECT *, CASE WHEN text IS NULL AND kind IN {spoken} THEN 'no transcript'
+                   WHEN NOT has_sound AND stage = 'omni' THEN 'no sound'
+                   WHEN coalesce(answer, '') = '' THEN 'no answer'
+                   WHEN contains(answer, '<') AND regexp_matches(answer, '{tags}')
+                     OR question IS NOT NULL AND regexp_matches(concat_ws(' ', question, options), '{tags}')
+                   THEN 'a tag in its text'
+                   WHEN kind = 'cross_modal_qa' AND needs IS NULL THEN 'not verified'
+                   WHEN kind = 'cross_modal_qa' AND NOT list_contains({needs}, needs) THEN 'needs ' || needs
+                   WHEN tokens > {context} THEN 'over pack.context'
+              END AS rule
+    FROM candidates)
+SELECT clip, video, seconds, stage, kind, number, tokens, {reasons} FROM ruled
+"""
+JUDGED = "CASE WHEN rule IS NOT NULL THEN rule WHEN NOT coalesce(({where}), false) THEN 'pack.where' END AS {name}"
+
+CAPPED = """
+CREATE OR REPLACE TEMP TABLE verdicts AS
+SELECT v.* REPLACE (CASE WHEN {name} IS NULL AND cap < row_number() OVER (
+                              PARTITION BY clip, v.kind, {name} IS NULL ORDER BY number)
+                         THEN 'over pack.caps' ELSE {name} END AS {name})
+FROM verdicts v JOIN kinds USING (kind)
 """
 
 # Samples in the order of their keys, which is by video and time; a new shard when the one before is full. Videos,
@@ -61,29 +58,40 @@ FROM candidates
 PLACES = """
 CREATE TEMP TABLE places AS
 WITH samples AS (
-    SELECT stage, key, any_value(CASE WHEN ('0x' || video[1:8])::UBIGINT < {val} * 4294967296
-           THEN 'val' ELSE 'train' END) AS split,
-           any_value(list_sum(frame_bytes) + coalesce(sound.size, 0)) + 4096 AS bytes
-    FROM verdicts WHERE reason IS NULL GROUP BY ALL),
+    SELECT DISTINCT v.stage, v.clip || '-' || v.stage AS key, v.clip,
+           CASE WHEN ('0x' || v.video[1:8])::UBIGINT < {val} * 4294967296 THEN 'val' ELSE 'train' END AS split,
+           CASE v.stage WHEN 'image' THEN f.frame_bytes[len(f.frame_bytes) // 2 + 1]
+                        WHEN 'video' THEN list_sum(f.frame_bytes)
+                        ELSE list_sum(f.frame_bytes) + coalesce(f.sound.size, 0) END + 4096 AS bytes
+    FROM verdicts v JOIN extract f ON f.clip = v.clip AND f.status = 'ok' WHERE v.reason IS NULL),
 filled AS (SELECT *, (sum(bytes) OVER (PARTITION BY stage, split ORDER BY key) - bytes) // {limit} AS bin FROM samples)
-SELECT stage, key, split, dense_rank() OVER (PARTITION BY stage, split ORDER BY bin) - 1 AS shard FROM filled
+SELECT stage, clip, key, split, dense_rank() OVER (PARTITION BY stage, split ORDER BY bin) - 1 AS shard FROM filled
 """
 
 CHOSEN = """
-SELECT v.*, p.split, printf('%s-%06d', p.split, p.shard) AS shard
-FROM verdicts v JOIN places p USING (stage, key) WHERE v.reason IS NULL ORDER BY v.stage, p.split, key, kind
+SELECT c.* REPLACE (CASE WHEN c.kind IN {spoken} THEN c.segments END AS segments),
+       p.key, p.split, printf('%s-%06d', p.split, p.shard) AS shard
+FROM candidates c JOIN verdicts v USING (clip, kind, number) JOIN places p ON p.clip = c.clip AND p.stage = c.stage
+WHERE v.reason IS NULL ORDER BY c.stage, p.split, p.key, c.kind, c.number
 """
 
 # What the content of the shards follows from, without where the media happen to lie.
 DATA = """
-SELECT sha256(coalesce(string_agg(md5(concat_ws('|', key, kind, coalesce(reason, shard_name), text, segments::VARCHAR,
-                                                frame_bytes::VARCHAR, frame_ms::VARCHAR, meta::VARCHAR, uri))
-              , '' ORDER BY key, kind), ''))
-FROM (SELECT v.*, p.split || p.shard AS shard_name FROM verdicts v LEFT JOIN places p USING (stage, key))
+SELECT sha256(coalesce(string_agg(md5(concat_ws('|', c.clip, c.kind, c.number, coalesce(v.reason, p.split || p.shard),
+                                                question, options::VARCHAR, answer, needs, complete, informative,
+                                                segments::VARCHAR, frame_bytes::VARCHAR, frame_ms::VARCHAR,
+                                                meta::VARCHAR, uri)),
+                                  '' ORDER BY c.clip, c.kind, c.number), ''))
+FROM candidates c JOIN verdicts v USING (clip, kind, number)
+LEFT JOIN places p ON p.clip = c.clip AND p.stage = c.stage
 """
 
-
-REASONS = "SELECT clip, first(coalesce(reason, '') ORDER BY kind) FROM verdicts GROUP BY clip ORDER BY clip"
+# Of a clip that is in no shard, why each of its tasks was left out.
+REASONS = """
+SELECT clip, CASE WHEN bool_or(reason IS NULL) THEN ''
+                  ELSE array_to_string(list_sort(list_distinct(list(reason))), '; ') END
+FROM verdicts GROUP BY clip ORDER BY clip
+"""
 
 
 @dataclass(frozen=True)
@@ -111,17 +119,16 @@ class Selection:
 def select(plan: Plan, settings: PackSettings) -> Selection:
     """Choose and place tasks. Raises ConfigError where `pack.where` is no expression over the candidates."""
     connection = views.connect(plan.root, plan.manifests, {})
-    _prepare(connection, plan)
-    connection.execute(CANDIDATES)
-    _judge(connection, settings)
+    define(connection, plan, settings)
+    judge(connection, settings, {"reason": settings.where})
     connection.execute(PLACES.format(val=settings.val, limit=settings.shard_mb << 20))
     data = connection.sql(DATA).fetchall()[0][0]
-    texts = {kind: prompt(kind) for kind in KINDS}
+    texts = {kind: prompt(kind) for kind in KINDS if not kind.endswith("_qa")}
     facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(), "prompts": texts}
     reasons = connection.sql(REASONS)
     return Selection(
         key=digest({**facts, "before": plan.key, "data": data}),
-        chosen=connection.sql(CHOSEN).to_arrow_table(),
+        chosen=connection.sql(CHOSEN.format(spoken=SPOKEN)).to_arrow_table(),
         reasons=dict(reasons.fetchall()),
     )
 
@@ -129,28 +136,24 @@ def select(plan: Plan, settings: PackSettings) -> Selection:
 def check_where(plan: Plan, settings: PackSettings) -> None:
     """Raise the ConfigError of `pack.where` now, before the steps have run for hours."""
     with duckdb.connect() as connection:
-        _prepare(connection, plan)
-        connection.execute(CANDIDATES)
-        _judge(connection, settings)
+        define(connection, plan, settings)
+        judge(connection, settings, {"reason": settings.where})
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
-    """Names that the query needs even where a step has no part yet, and Ola's arithmetic."""
-    made = views.names(connection)
-    for planned in plan.steps:
-        if planned.manifest.name not in made:
-            connection.register(planned.manifest.name, manifest_schema(planned.manifest.record).empty_table())
-    rows = ", ".join(f"({views.quoted(kind)}, {views.quoted(stage)})" for kind, stage in KINDS.items())
-    connection.execute(f"CREATE TEMP TABLE kinds AS SELECT * FROM (VALUES {rows}) AS t(kind, stage)")
-    connection.create_function("media_tokens", media_tokens, ["BIGINT", "BIGINT", "BIGINT", "DOUBLE"], "BIGINT")
-    connection.create_function("text_tokens", text_tokens, ["VARCHAR"], "BIGINT")
+def judge(connection: duckdb.DuckDBPyConnection, settings: PackSettings, wheres: Mapping[str, str]) -> None:
+    """Make `verdicts`, where each candidate has the reason that keeps it out, or null, in a column for each `where`.
 
-
-def _judge(connection: duckdb.DuckDBPyConnection, settings: PackSettings) -> None:
+    Raises ConfigError for one that is no condition over the candidates.
+    """
+    facts = {"spoken": SPOKEN, "tags": TAGS, "needs": list(settings.cross_modal_needs), "context": settings.context}
+    reasons = ", ".join(JUDGED.format(where=where, name=name) for name, where in wheres.items())
     try:
-        connection.execute(VERDICTS.format(context=settings.context, where=settings.where))
+        connection.execute(VERDICTS.format(**facts, reasons=reasons))
     except duckdb.Error as error:
+        where = list(wheres.values())[-1]
         columns = [name for (name, *_) in connection.sql("DESCRIBE candidates").fetchall()]
         what = " ".join(str(error).split())
         known = ", ".join(columns)
-        raise ConfigError(f"pack.where: {settings.where!r} does not do: {what} (columns: {known})") from error
+        raise ConfigError(f"pack.where: {where!r} does not do: {what} (columns: {known})") from error
+    for name in wheres if settings.caps else ():
+        connection.execute(CAPPED.format(name=name))

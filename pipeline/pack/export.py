@@ -1,7 +1,8 @@
 """Tasks for other trainers, with references into our tars instead of copies.
 
 `ola-json` is the list that the original Ola trainer reads: {id, video, audio, conversations}, where media are patch
-references {"patch": file, "start_num": offset, "size": bytes or a list of them}. One record a task.
+references {"patch": file, "start_num": offset, "size": bytes or a list of them}; in the image stage `image` stands for
+`video`. One record a task, with the media that its conversation has tags for and no others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from manifests import storage
 from manifests.records import PackedTask
 from pipeline.errors import ConfigError
 from pipeline.pack.publish import current, rows_of
-from stages.samples import Sample
+from stages.samples import IMAGE, SPEECH, Sample
 
 # The original trainer swaps red and blue for paths that hold one of these.
 SWAPPED = ("sharegpt4o", "ShareGPT4Video/new_patch", "cinepile", "nextqa", "perceptiontest")
@@ -50,11 +51,11 @@ def _records(folder: str) -> Iterator[dict[str, Any]]:
 def _record(uri: str, row: PackedTask, sample: Sample) -> dict[str, Any]:
     task = next(task for task in sample.tasks if task.id == row.id)
     record: dict[str, Any] = {"id": row.id}
-    if row.picture_offset is not None:
+    if row.picture_offset is not None and IMAGE in task.tags:
         many = row.stage != "image"
         size = list(row.picture_bytes) if many else row.picture_bytes[0]
         record["video" if many else "image"] = {"patch": uri, "start_num": row.picture_offset, "size": size}
-    if row.sound_offset is not None:
+    if row.sound_offset is not None and SPEECH in task.tags:
         record["audio"] = {"patch": uri, "start_num": row.sound_offset, "size": row.sound_bytes}
     record["conversations"] = [turn.model_dump(by_alias=True) for turn in task.conversations]
     return record

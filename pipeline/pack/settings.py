@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, field_validator
 
 from pipeline import step
+from stages.samples import KINDS
+
+Needs = Literal["both", "video", "audio", "text", "none-agrees"]
 
 
 class PackSettings(step.Settings):
     """What goes into the shards, and how they are cut.
 
-    where: a DuckDB expression over the columns of `candidates` (see `pipeline.pack.choose`); tasks for which it is
+    where: a DuckDB expression over the columns of `candidates` (see `pipeline.pack.candidates`); tasks for which it is
     not true are left out. val: share of videos kept for validation. shard_mb: a shard is closed when it is this large.
     context: tokens of Ola's context; samples beyond it are left out, since a trainer would cut off the answer.
+    caps: of a kind of task, how many a clip has at most. cross_modal_needs: what a question must need to be a
+    `cross_modal_qa`; one that needs the video alone is a `video_qa`. agreement: probability from which on an answer
+    of `verify` counts as the same.
     """
 
     where: str = "true"
     val: float = Field(default=0.02, ge=0, lt=1)
     shard_mb: int = Field(default=256, gt=0)
     context: int = Field(default=16384, gt=0)
+    caps: dict[str, NonNegativeInt] = Field(default={})
+    cross_modal_needs: tuple[Needs, ...] = ("both", "audio")
+    agreement: float = Field(default=0.5, gt=0, le=1)
+
+    @field_validator("caps")
+    @classmethod
+    def _known(cls, caps: dict[str, int]) -> dict[str, int]:
+        for kind in caps:
+            if kind not in KINDS:
+                raise ValueError(f"no kind of task {kind!r} (choices: {', '.join(KINDS)})")
+        return caps

@@ -1,23 +1,27 @@
 """Footage in, Transcript out: what is said in the clip, and when, on the clip's own clock.
 
-Sources are asked in order, and the first that has something for the video is taken: `sidecar` files beside it, then
-text streams `embedded` in it.
+Sources are asked in order: `sidecar` files beside the video, text streams `embedded` in it, and `whisperx`, which
+listens. Of the first two the first that has something for the video is taken; a clip in which it says nothing is handed
+on to what comes after.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import groupby
+from typing import Any, Literal
 
 from pydantic import Field
 
 from manifests import storage
-from manifests.records import Clip, Drop, Footage, Transcript, Video
+from manifests.records import Clip, Drop, Footage, Segment, Transcript, Video
 from pipeline import step
 from pipeline.errors import BadMedia
-from pipeline.media import subtitles
+from pipeline.media import invented, subtitles
+from pipeline.media.keep import Reader
+from pipeline.media.recognise import RecogniserSettings, Speech, opened, samples
 from pipeline.media.subtitles import Cue
 
 # Files bear either form: ISO 639-1, then those of ISO 639-2; the languages that subtitles mostly are in.
@@ -49,71 +53,121 @@ class Track:
     cues: tuple[Cue, ...]
 
 
+Answer = list[Transcript] | Drop | BadMedia
+
+
 class TranscribeSettings(step.Settings):
     """sources: in the order they are asked; language: preferred where a video has several (as `en`)."""
 
-    sources: tuple[Literal["sidecar", "embedded"], ...] = Field(default=("sidecar", "embedded"), min_length=1)
+    sources: tuple[Literal["sidecar", "embedded", "whisperx"], ...] = Field(
+        default=("sidecar", "embedded"), min_length=1
+    )
     language: str | None = None
+    whisperx: RecogniserSettings = RecogniserSettings()
 
 
 class Transcribe(step.Step[Heard, Transcript]):
     """Find what is said in a clip."""
 
     name, takes, gives = "transcribe", Heard, Transcript
+    version = 2  # 1 knew no flags
     settings_type = TranscribeSettings
     settings: TranscribeSettings
-    resources = step.Resources(memory_gb=1.0)
+    resources = step.Resources(batch=16, memory_gb=8.0)  # WhisperX with large-v3 in float32; subtitles need 1 GB
 
     def __init__(self, settings: step.Settings | None = None) -> None:
         """The cues of the last video are kept: its clips come one after the other."""
         super().__init__(settings)
         self.last: tuple[str, Track | BadMedia | None] = ("", None)
 
+    @property
+    def listens(self) -> bool:
+        """Whether sound is recognised at all."""
+        return "whisperx" in self.settings.sources
+
+    def open(self) -> None:
+        """Load the recogniser, if one is asked."""
+        if self.listens:
+            self.recogniser, self.read = opened(self.settings.whisperx), Reader(self.root)
+
+    def facts(self) -> dict[str, Any]:
+        """The recogniser counts where it is asked, with its models' files, but not how fast it is."""
+        facts = super().facts()
+        del facts["settings"]["whisperx"]
+        return {**facts, "whisperx": self.settings.whisperx.facts()} if self.listens else facts
+
     def allowance(self, record: Heard) -> float:
-        """A text stream is spread over the whole file, which must be read once."""
-        return record.video.bytes / 5e6
+        """A text stream is spread over the whole file, which must be read once; large models are slow on a CPU."""
+        listened = 20 * (record.clip.end_ms - record.clip.start_ms) / 1000 if self.listens else 0.0
+        return record.video.bytes / 5e6 + listened
 
-    def run(self, batch: Sequence[Heard]) -> list[list[Transcript] | Drop]:
-        """One Transcript per clip, or a drop where nothing is said. Raises BadMedia for unreadable subtitles."""
-        return [self._transcript(heard) for heard in batch]
+    def run(self, batch: Sequence[Heard]) -> list[Answer]:
+        """One Transcript per clip; a drop where nothing is said; BadMedia where the subtitles are unreadable."""
+        answers: dict[int, Answer] = {}
+        for listen, sources in groupby(self.settings.sources, key=lambda source: source == "whisperx"):
+            left = {n: heard for n, heard in enumerate(batch) if isinstance(answers.get(n, Drop("")), Drop)}
+            found = self._listened(left) if listen else self._looked_up(left, tuple(sources))
+            answers |= {n: _joined(answers.get(n), answer) for n, answer in found.items()}
+        return [answers[n] for n in range(len(batch))]
 
-    def _transcript(self, heard: Heard) -> list[Transcript] | Drop:
-        track = self._track(heard.video)
+    def _looked_up(self, batch: Mapping[int, Heard], sources: tuple[str, ...]) -> dict[int, Answer]:
+        return {n: self._subtitled(heard, sources) for n, heard in batch.items()}
+
+    def _subtitled(self, heard: Heard, sources: tuple[str, ...]) -> Answer:
+        try:
+            track = self._track(heard.video, sources)
+        except BadMedia as error:  # of this clip alone, not of the batch
+            return error
         if track is None:
-            return Drop("no subtitles", f"neither of {', '.join(self.settings.sources)} has any for the video")
-        clip = heard.clip
-        start, end = clip.start_ms / 1000, clip.end_ms / 1000
+            return Drop("no subtitles", f"none of {', '.join(sources)} has any for the video")
+        start, end = heard.clip.start_ms / 1000, heard.clip.end_ms / 1000
         segments = [s for s in (subtitles.segment(cue, start, end) for cue in track.cues) if s is not None]
         if not segments:
             return Drop("nothing said", f"{track.name} has no cue in this clip")
+        times = "given" if all(cue.timed for cue in track.cues) else "interpolated"
         return [
-            Transcript(
-                id=clip.id,
-                clip=clip.id,
-                origin=track.origin,
-                track=track.name,
-                language=track.language,
-                word_times="given" if all(cue.timed for cue in track.cues) else "interpolated",
-                text=" ".join(segment.text for segment in segments),
-                segments=tuple(segments),
-                words=sum(len(segment.words) for segment in segments),
-                coverage=min(1.0, sum(segment.end - segment.start for segment in segments) / (end - start)),
+            _transcript(
+                heard.clip, segments, origin=track.origin, track=track.name, language=track.language, word_times=times
             )
         ]
 
-    def _track(self, video: Video) -> Track | None:
-        if self.last[0] != video.id:
+    def _listened(self, batch: Mapping[int, Heard]) -> dict[int, Answer]:
+        """All clips that have a sound are recognised together."""
+        sounds = {n: samples(self.read(h.footage.sound)) for n, h in batch.items() if h.footage.sound is not None}
+        answers: dict[int, Answer] = {n: Drop("no sound", "the clip has none to recognise") for n in batch}
+        heard = self.recogniser(list(sounds.values())) if sounds else []
+        return answers | {n: self._spoken(batch[n].clip, speech) for n, speech in zip(sounds, heard, strict=True)}
+
+    def _spoken(self, clip: Clip, speech: Speech) -> Answer:
+        segments = [segment for stretch in speech.stretches for segment in invented.segments(stretch, speech.voiced)]
+        if not segments:
+            return Drop("nothing said", "no speech is recognised in the sound")
+        return [
+            _transcript(
+                clip,
+                segments,
+                origin="whisperx",
+                track=self.settings.whisperx.model,
+                language=speech.language,
+                language_probability=speech.language_probability,
+                word_times="aligned" if speech.aligned else "recognised",
+            )
+        ]
+
+    def _track(self, video: Video, sources: tuple[str, ...]) -> Track | None:
+        key = f"{video.id} {sources}"
+        if self.last[0] != key:
             try:
-                self.last = (video.id, self._first_track(video))
+                self.last = (key, self._first_track(video, sources))
             except BadMedia as error:  # a text that cannot be read is read once, not for each clip
-                self.last = (video.id, error)
+                self.last = (key, error)
         if isinstance(self.last[1], BadMedia):
             raise BadMedia(str(self.last[1]))
         return self.last[1]
 
-    def _first_track(self, video: Video) -> Track | None:
+    def _first_track(self, video: Video, sources: tuple[str, ...]) -> Track | None:
         ask: dict[str, Callable[[Video], Track | None]] = {"sidecar": self._sidecar, "embedded": self._embedded}
-        found = (ask[source](video) for source in self.settings.sources)
+        found = (ask[source](video) for source in sources)
         return next((track for track in found if track is not None), None)
 
     def _sidecar(self, video: Video) -> Track | None:
@@ -135,6 +189,28 @@ class Transcribe(step.Step[Heard, Transcript]):
     def _rank(self, language: str | None) -> int:
         wanted = self.settings.language
         return 0 if wanted and language and short(language) == short(wanted) else 1
+
+
+def _joined(before: Answer | None, answer: Answer) -> Answer:
+    """Where nobody has anything, the last reason, and what each of them said."""
+    if not isinstance(before, Drop) or not isinstance(answer, Drop):
+        return answer
+    return Drop(answer.reason, f"{before.detail}; {answer.detail}")
+
+
+def _transcript(clip: Clip, segments: Sequence[Segment], **facts: Any) -> Transcript:
+    words = sum(len(segment.words) for segment in segments)
+    seconds = (clip.end_ms - clip.start_ms) / 1000
+    return Transcript(
+        id=clip.id,
+        clip=clip.id,
+        text=" ".join(segment.text for segment in segments),
+        segments=tuple(segments),
+        words=words,
+        coverage=min(1.0, sum(segment.end - segment.start for segment in segments) / seconds),
+        flagged=sum(len(segment.words) for segment in segments if segment.flags) / words,
+        **facts,
+    )
 
 
 def short(language: str) -> str:

@@ -20,13 +20,11 @@ from pipeline.engines import Inline, LanePlan
 from pipeline.errors import ConfigError
 from pipeline.media.keep import MediaTar
 from pipeline.media.sound import wav
-from pipeline.pack.build import members_of, sample_of
 from pipeline.pack.check import check_run
 from pipeline.pack.choose import select
 from pipeline.pack.publish import current, pack
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
-from stages.samples import KINDS, key_of
 from stages.shards import ShardReader
 
 VIDEOS, CLIPS, MS = 40, 3, 2000
@@ -232,7 +230,10 @@ def test_another_where_is_another_set_and_the_old_one_stays(plan: Plan) -> None:
 def test_a_sample_says_what_its_clip_says(plan: Plan) -> None:
     packed(plan)
     sample = next(samples(plan))
-    (task,) = sample["tasks"]
+    alone, task = sample["tasks"]
+    assert (alone["kind"], task["kind"]) == ("speech_recognition", "subtitle")
+    assert alone["conversations"][0]["value"].startswith("<speech>\n")
+    assert (alone["conversations"][1], alone["times"]) == (task["conversations"][1], task["times"])
     human, answer = task["conversations"]
     assert human["from"] == "human"
     assert human["value"].startswith("<speech><image>\n")
@@ -250,25 +251,6 @@ def test_what_is_absent_has_the_type_of_what_is_there(plan: Plan) -> None:
         assert all(isinstance(value, str) for value in sample["provenance"].values())
         assert all(isinstance(value, int | float) for value in sample["scores"].values())
         assert sample["provenance"]["language"] == ""
-
-
-def test_an_image_sample_is_the_middle_frame(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The image stage has no kind of task yet; its family is made as soon as it has."""
-    assert set(KINDS.values()) == {"omni"}
-    frames = [jpeg(0), jpeg(120), jpeg(240)]
-    (tmp_path / "m.tar").write_bytes(b"".join(frames))
-    row = {
-        **select(plan, PackSettings()).chosen.slice(0, 1).to_pylist()[0],
-        "pictures": {"uri": "m.tar", "offset": 0, "size": sum(map(len, frames))},
-        "frame_bytes": [len(frame) for frame in frames],
-    }
-    sample = sample_of(key_of(row["clip"], "image"), "image", [row], "key")
-    from pipeline.media.keep import Reader
-
-    members = members_of(sample, row, Reader(str(tmp_path)))
-    assert bytes(members["jpg"]) == frames[1]
-    assert sample.pictures.bytes == (len(frames[1]),)
-    assert sample.sound is None
 
 
 def test_media_that_are_not_there_are_an_error(tmp_path: Path) -> None:

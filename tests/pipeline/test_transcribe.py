@@ -1,24 +1,73 @@
-"""Transcribe: which subtitles are taken, and what becomes of those that cannot be."""
+"""Transcribe: which source is taken, what becomes of subtitles that cannot be read, and of clips that are silent."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from manifests.records import Clip, Drop, Footage, Media, Source, Transcript, Video
+from manifests.records import Clip, Drop, Footage, Media, Outcome, Source, Transcript, Video, Word
+from manifests.schema import from_rows, to_table
 from pipeline.errors import BadMedia
+from pipeline.media.invented import Stretch
+from pipeline.media.keep import MediaTar
+from pipeline.media.recognise import RecogniserSettings, Speech
+from pipeline.media.sound import wav
 from pipeline.steps.ingest import Ingest
 from pipeline.steps.transcribe import Heard, Transcribe, TranscribeSettings, sidecar_language
 from tests.media import X264, made, numbered, written
 from tests.runs import srt
+
+if TYPE_CHECKING:
+    from pipeline.media.recognise import Sound
+
+
+class Ears:
+    """Recognises a sound by its length: `word` for each whole second, nothing below one. Keeps what it was given."""
+
+    def __init__(self, settings: RecogniserSettings) -> None:
+        """Any settings do."""
+        self.language, self.batches = settings.language, list[int]()
+
+    def __call__(self, sounds: Sequence[Sound]) -> list[Speech]:
+        self.batches.append(len(sounds))
+        return [self.heard(len(sound) // 16000) for sound in sounds]
+
+    def heard(self, seconds: int) -> Speech:
+        words = tuple(Word(text=" word", start=n + 0.1, end=n + 0.9) for n in range(seconds))
+        stretches = (Stretch(words, -0.5, 0.1, 1.5),) if words else ()
+        return Speech(self.language or "en", 0.75, False, stretches, ((0.0, 9.0),))
+
+
+def listener(root: Path, *sources: str, **settings: Any) -> Transcribe:
+    ears = {"engine": "tests.pipeline.test_transcribe:Ears", "model": "ears", **settings}
+    step = Transcribe(TranscribeSettings.model_validate({"sources": sources or ("whisperx",), "whisperx": ears}))
+    step.scratch, step.root = "scratch", str(root)
+    step.open()
+    return step
+
+
+def sounding(root: Path, video: Video, *seconds: float | None) -> list[Heard]:
+    """A clip of 4 s with a sound of so many seconds each, or none."""
+    tar = MediaTar("clips.tar", str(root / "clips.tar"))
+    clips = []
+    for n, length in enumerate(seconds):
+        sound = None if length is None else tar.keep(f"{n}.wav", wav(bytes(2 * int(16000 * length))))
+        clip = heard(video, 4000 * n, 4000 * (n + 1))
+        clips.append(replace(clip, footage=replace(clip.footage, sound=sound)))
+    tar.close()
+    return clips
 
 
 def transcribed(video: Video, end_ms: int = 4000, **settings: Any) -> Transcript | Drop:
     step = Transcribe(TranscribeSettings(**settings))
     step.scratch = "scratch"
     (answer,) = step.run([heard(video, 0, end_ms)])
+    assert not isinstance(answer, BadMedia)
     return answer if isinstance(answer, Drop) else answer[0]
 
 
@@ -99,7 +148,7 @@ def test_a_clip_in_which_nothing_is_said(tmp_path: Path) -> None:
     assert isinstance(found, Drop)
     assert found.reason == "nothing said"
     assert transcribed(with_sidecars(tmp_path)) == Drop(
-        "no subtitles", "neither of sidecar, embedded has any for the video"
+        "no subtitles", "none of sidecar, embedded has any for the video"
     )
 
 
@@ -107,9 +156,9 @@ def test_a_clip_in_which_nothing_is_said(tmp_path: Path) -> None:
 def test_subtitles_that_cannot_be_read_are_named_for_every_clip(tmp_path: Path, content: bytes) -> None:
     video = with_sidecars(tmp_path, ("talk.srt", content))
     step = Transcribe()
-    for start in (0, 2000):
-        with pytest.raises(BadMedia, match=r"no subtitle can be read in .*talk\.srt"):
-            step.run([heard(video, start, start + 2000)])
+    for answer in step.run([heard(video, start, start + 2000) for start in (0, 2000)]):
+        assert isinstance(answer, BadMedia)
+        assert re.match(r"no subtitle can be read in .*talk\.srt", str(answer))
 
 
 @pytest.mark.parametrize(
@@ -124,3 +173,77 @@ def test_subtitles_that_cannot_be_read_are_named_for_every_clip(tmp_path: Path, 
 )
 def test_language_of_a_sidecar(name: str, language: str | None) -> None:
     assert sidecar_language(f"folder/{name}") == language
+
+
+def test_clips_with_a_sound_are_recognised_together(tmp_path: Path) -> None:
+    step = listener(tmp_path)
+    first, silent, empty, last = step.run(sounding(tmp_path, with_sidecars(tmp_path), 2, None, 0.5, 3))
+    assert step.recogniser.batches == [3]  # type: ignore[attr-defined]
+    assert isinstance(first, list)
+    assert isinstance(last, list)
+    assert (first[0].text, last[0].text) == ("word word", "word word word")
+    assert (silent, empty) == (
+        Drop("no sound", "the clip has none to recognise"),
+        Drop("nothing said", "no speech is recognised in the sound"),
+    )
+    (said,) = first
+    assert (said.origin, said.track, said.word_times) == ("whisperx", "ears", "recognised")
+    assert (said.language, said.language_probability, said.words) == ("en", 0.75, 2)
+    (segment,) = said.segments
+    assert (segment.avg_logprob, segment.no_speech_prob, segment.compression_ratio) == (-0.5, 0.1, 1.5)
+    assert said.coverage == pytest.approx(0.45)
+    assert (said.flagged, segment.flags) == (0.0, ())
+
+
+def test_the_share_of_doubted_words_is_kept(tmp_path: Path) -> None:
+    (answer,) = listener(tmp_path).run(sounding(tmp_path, with_sidecars(tmp_path), 6))
+    assert isinstance(answer, list)
+    assert (answer[0].flagged, answer[0].segments[0].flags) == (1.0, ("repeated",))
+    table = to_table(Transcript, [Outcome(input="c", status="ok", seconds=0.1, records=(answer[0],))])
+    assert from_rows(Transcript, table.to_pylist()) == answer
+
+
+def test_sources_are_asked_in_the_order_given(tmp_path: Path) -> None:
+    video = with_sidecars(tmp_path, ("talk.srt", srt((1, 2, "from the file"))))
+    for sources, texts in (
+        (("sidecar", "whisperx"), ["from the file", "word word"]),  # the second clip has no cue
+        (("whisperx", "sidecar"), ["word", "word word"]),
+    ):
+        answers = listener(tmp_path, *sources).run(sounding(tmp_path, video, 1, 2))
+        assert [answer[0].text if isinstance(answer, list) else answer for answer in answers] == texts
+    (answer,) = listener(tmp_path, "whisperx", "sidecar").run(sounding(tmp_path, video, None))
+    assert isinstance(answer, list)
+    assert answer[0].origin == "sidecar"
+
+
+def test_a_recogniser_is_not_asked_for_what_subtitles_tell(tmp_path: Path) -> None:
+    video = with_sidecars(tmp_path, ("talk.srt", srt((1, 2, "one"), (5, 6, "two"))))
+    step = listener(tmp_path, "sidecar", "embedded", "whisperx")
+    step.run(sounding(tmp_path, video, 1, 2))
+    assert step.recogniser.batches == []  # type: ignore[attr-defined]
+
+
+def test_where_no_source_has_anything_each_is_told_of(tmp_path: Path) -> None:
+    step = listener(tmp_path, "sidecar", "whisperx")
+    answers = step.run(sounding(tmp_path, with_sidecars(tmp_path), None, 0))
+    before = "none of sidecar has any for the video"
+    assert answers == [
+        Drop("no sound", f"{before}; the clip has none to recognise"),
+        Drop("nothing said", f"{before}; no speech is recognised in the sound"),
+    ]
+
+
+def test_unreadable_subtitles_are_told_of_and_not_replaced(tmp_path: Path) -> None:
+    video = with_sidecars(tmp_path, ("talk.srt", b"no cue in it"))
+    (answer,) = listener(tmp_path, "sidecar", "whisperx").run(sounding(tmp_path, video, 2))
+    assert isinstance(answer, BadMedia)
+
+
+def test_a_recogniser_counts_where_it_is_asked() -> None:
+    def facts(**settings: Any) -> dict[str, Any]:
+        return Transcribe(TranscribeSettings.model_validate(settings)).facts()
+
+    other = {"model": "small"}
+    assert facts(whisperx=other) == facts()
+    assert facts(sources=["whisperx"], whisperx=other) != facts(sources=["whisperx"])
+    assert facts(sources=["whisperx"], whisperx={"batch_size": 2}) == facts(sources=["whisperx"])

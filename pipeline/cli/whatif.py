@@ -1,0 +1,94 @@
+"""`ola whatif`: what another `pack.where` would put into the shards, beside what the present one does.
+
+The very rules of pack are asked, over the manifests alone: no media are read, nothing is run, nothing is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+from manifests import views
+from pipeline.config import of_run
+from pipeline.errors import ConfigError
+from pipeline.pack.candidates import define
+from pipeline.pack.choose import judge
+from pipeline.pack.settings import PackSettings
+from pipeline.plan import Plan
+from pipeline.run import packable
+
+CLIPS = """
+SELECT count(*), count(*) FILTER (chosen), coalesce(sum(seconds) FILTER (chosen), 0)
+FROM (SELECT any_value(seconds) AS seconds, bool_or({reason} IS NULL) AS chosen FROM verdicts GROUP BY clip)
+"""
+TASKS = """
+SELECT stage, kind, count(*), sum(tokens) FROM verdicts WHERE {reason} IS NULL GROUP BY stage, kind
+"""
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """What a `where` brings in: clips of all `candidates`, their seconds, and (tasks, tokens) by stage and kind.
+
+    A token is counted as often as it is trained on: the frames of a clip once for each of its tasks that shows them.
+    """
+
+    candidates: int
+    clips: int
+    seconds: float
+    tasks: dict[tuple[str, str], tuple[int, int]]
+
+    @property
+    def share(self) -> float:
+        """Of the clips that could be packed, how many have a task in the shards."""
+        return self.clips / self.candidates if self.candidates else 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Of all tasks."""
+        return sum(tokens for _, tokens in self.tasks.values())
+
+
+def harvests(plan: Plan, settings: PackSettings, where: str) -> tuple[Harvest, Harvest]:
+    """What the settings bring in, and what `where` in the place of theirs would. Raises ConfigError for `where`."""
+    with views.connect(plan.root, plan.manifests, {}) as connection:
+        define(connection, plan, settings)
+        judge(connection, settings, {"now": settings.where, "other": where})
+        return _harvest(connection, "now"), _harvest(connection, "other")
+
+
+def _harvest(connection: duckdb.DuckDBPyConnection, reason: str) -> Harvest:
+    ((candidates, clips, seconds),) = connection.sql(CLIPS.format(reason=reason)).fetchall()
+    found = connection.sql(TASKS.format(reason=reason)).fetchall()
+    tasks = {(stage, kind): (count, tokens) for stage, kind, count, tokens in found}
+    return Harvest(candidates, clips, seconds, tasks)
+
+
+def show_whatif(root: str, where: str) -> None:
+    """Print both, side by side. Raises ConfigError where there is no run, none that packs, or `where` is none."""
+    config = of_run(root)
+    plan = config.plan(root)
+    if not packable(plan):
+        raise ConfigError(f"{root}: a run without ingest, split, extract and transcribe packs nothing")
+    now, then = harvests(plan, config.pack, where)
+    Console().print(compared(now, then))
+
+
+def compared(now: Harvest, then: Harvest) -> Table:
+    """A line for each number, with both columns."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for head in ("now", "what if"):
+        table.add_column(head, justify="right")
+    both = (now, then)
+    table.add_row(f"clips of {now.candidates:,}", *(f"{one.clips:,} ({one.share:.1%})" for one in both))
+    table.add_row("hours", *(f"{one.seconds / 3600:,.2f}" for one in both))
+    for stage, kind in sorted({*now.tasks, *then.tasks}):
+        counts: list[Any] = [one.tasks.get((stage, kind), (0, 0))[0] for one in both]
+        table.add_row(f"{stage}: {kind}", *(f"{count:,}" for count in counts))
+    table.add_row("tokens", *(f"{one.tokens:,}" for one in both))
+    return table

@@ -1,0 +1,112 @@
+"""Everything that could be packed, as a view over the manifests: one row per clip and task.
+
+`candidates` has what a `where` may ask for:
+
+    clip, video, uri, meta, start_ms, end_ms, seconds, width, height, frames, has_sound
+    motion, frozen, black, silence, loudness                        of the clip (see `ola sql ROOT "DESCRIBE split"`)
+    text, words, coverage, language, origin, word_times, ...        of its transcript: all columns of `transcribe`
+    complete, informative                                           of its screening, probabilities
+    kind, stage, number, tokens                                     of the task; tokens with its media and its text
+    question, question_kind, options, answer                        a caption, or what is said, is an answer
+    needs, agree_both, agree_video, agree_audio, agree_text         of a question that was verified
+
+What a task does not have is null. Steps that are not in the plan, or have no part yet, give no rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import duckdb
+
+from manifests import views
+from manifests.records import Caption, Question, Screening, Verdict
+from manifests.schema import manifest_schema
+from ola.geometry import CELL, RELEASED, SOUND_CHUNK_S, SOUND_CHUNK_TOKENS
+from pipeline.pack.settings import PackSettings
+from pipeline.plan import Plan
+from pipeline.steps.verify import NEEDS
+from stages.samples import BYTES_A_TOKEN, IMAGE, KINDS, SPEECH
+
+# What a run may go without.
+OPTIONAL: Mapping[str, type] = {"screen": Screening, "caption": Caption, "ask": Question, "verify": Verdict}
+SPOKEN = ("subtitle", "speech_recognition")  # the answer is the transcript
+
+# `stages.samples.media_tokens` and `text_tokens` once more: Python functions would take longer than all the rest.
+TOKENS = f"""
+CREATE TEMP MACRO grid_tokens(width, height) AS height // {CELL} * (width // {CELL} + 1);
+CREATE TEMP MACRO video_tokens(width, height, frames) AS 2 + frames * (grid_tokens(width, height) + 1);
+CREATE TEMP MACRO low_side(side, width, height) AS
+    greatest(1, trunc(side * sqrt({RELEASED.image_low**2} / (width * height)) / {CELL})::BIGINT) * {CELL};
+CREATE TEMP MACRO image_tokens(width, height) AS
+    3 + grid_tokens(low_side(width, width, height), low_side(height, width, height)) + grid_tokens(width, height);
+CREATE TEMP MACRO sound_tokens(seconds) AS 2 + {SOUND_CHUNK_TOKENS} * ceil(seconds / {SOUND_CHUNK_S})::BIGINT;
+CREATE TEMP MACRO media_tokens(stage, sees, hears, width, height, frames, seconds) AS
+    CASE WHEN NOT sees THEN 0 WHEN stage = 'image' THEN image_tokens(width, height)
+         ELSE video_tokens(width, height, frames) END
+    + CASE WHEN hears AND seconds > 0 THEN sound_tokens(seconds) ELSE 0 END;
+CREATE TEMP MACRO text_tokens(text) AS (coalesce(strlen(text), 0) + {BYTES_A_TOKEN - 1}) // {BYTES_A_TOKEN};
+"""
+
+TASKS = """
+CREATE TEMP VIEW tasks AS
+SELECT clip, unnest({spoken}) AS kind, 0 AS number FROM extract WHERE status = 'ok'
+UNION ALL BY NAME
+SELECT clip, "view" || '_caption' AS kind, 0 AS number, text AS answer FROM caption WHERE status = 'ok'
+UNION ALL BY NAME
+SELECT q.clip, q.number,
+       unnest(CASE WHEN v.needs = 'video' THEN (SELECT kinds FROM of_video) ELSE ['cross_modal_qa'] END) AS kind,
+       q.question, q.kind AS question_kind, q.options, q.answer, v.* EXCLUDE (question)
+FROM ask q
+LEFT JOIN (
+    SELECT question, {needs} AS needs, verify.both.agreement AS agree_both, verify.video.agreement AS agree_video,
+           verify.audio.agreement AS agree_audio, verify.text.agreement AS agree_text
+    FROM verify WHERE status = 'ok') v ON v.question = q.id
+WHERE q.status = 'ok';
+"""
+
+CANDIDATES = """
+CREATE TEMP VIEW candidates AS
+SELECT f.clip, v.id AS video, v.uri, v.meta::JSON AS meta, k.kind, k.stage, a.number,
+       c.start_ms, c.end_ms, (c.end_ms - c.start_ms) / 1000 AS seconds,
+       f.width, f.height, len(f.frame_ms) AS frames, f.sound IS NOT NULL AS has_sound,
+       media_tokens(k.stage, k.sees, k.hears AND f.sound IS NOT NULL,
+                    f.width, f.height, len(f.frame_ms), (c.end_ms - c.start_ms) / 1000)
+       + CASE WHEN a.question IS NULL THEN 0 ELSE text_tokens(array_to_string([a.question] || a.options, ' A) ')) END
+       + text_tokens(CASE WHEN k.spoken THEN t.text ELSE a.answer END) AS tokens,
+       c.motion, c.frozen, c.black, c.silence, c.loudness,
+       t.* EXCLUDE (input, status, reason, detail, seconds, id, clip), s.complete, s.informative,
+       a.question, a.question_kind, a.options, CASE WHEN k.spoken THEN t.text ELSE a.answer END AS answer,
+       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text,
+       f.frames AS pictures, f.frame_bytes, f.frame_ms, f.sound
+FROM tasks a
+JOIN kinds k ON k.kind = a.kind
+JOIN extract f ON f.clip = a.clip AND f.status = 'ok'
+JOIN split c ON c.id = f.clip AND c.status = 'ok'
+JOIN ingest v ON v.id = c.video AND v.status = 'ok'
+LEFT JOIN transcribe t ON t.clip = c.id AND t.status = 'ok'
+LEFT JOIN screen s ON s.clip = c.id AND s.status = 'ok'
+"""
+
+
+def define(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSettings) -> None:
+    """Give a connection with the views of `plan` its `candidates`, also where a step has no rows yet."""
+    made = views.names(connection)
+    records = {**OPTIONAL, **{planned.manifest.name: planned.manifest.record for planned in plan.steps}}
+    for name, record in records.items():
+        if name not in made:
+            connection.register(name, manifest_schema(record).empty_table())
+    connection.execute(
+        "CREATE TEMP TABLE kinds (kind TEXT, stage TEXT, sees BOOL, hears BOOL, spoken BOOL, cap BIGINT)"
+    )
+    rows = [
+        (kind, stage, IMAGE in tags, SPEECH in tags, kind in SPOKEN, settings.caps.get(kind))
+        for kind, (stage, tags) in KINDS.items()
+    ]
+    connection.executemany("INSERT INTO kinds VALUES (?, ?, ?, ?, ?, ?)", rows)
+    shared = "video" in settings.cross_modal_needs
+    connection.execute(
+        "CREATE TEMP TABLE of_video AS SELECT ? AS kinds", [["video_qa", "cross_modal_qa"] if shared else ["video_qa"]]
+    )
+    needs = NEEDS.format(of="verify.", threshold=settings.agreement)
+    connection.execute(TOKENS + TASKS.format(spoken=list(SPOKEN), needs=needs) + CANDIDATES)

@@ -1,0 +1,209 @@
+"""Text that people or a model wrote in, plain facts about it out: its words, its language, its questions, their flaws.
+
+Pure functions: the steps that ask use them to tell a usable answer from one that is refused, cut off, in another
+language or not in the form that was asked for. They know no step and no model.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, zip_longest
+
+KINDS = ("speech", "source", "order", "count", "reason", "mood")
+"""What the prompt of `ask` calls the kinds of questions."""
+LETTERS = "ABCD"
+LONGEST_QUESTION, LONGEST_ANSWER = 80, 80  # words; the paper's are short, and whole paragraphs are no question
+SAME_QUESTION = 0.8  # F1 of the words: "What does he say?" and "What does she say?" are two questions at 0.75
+
+ARTICLES = frozenset(("a", "an", "the"))  # what SQuAD leaves out of account
+APOSTROPHES = re.compile(r"['’ʼ]")
+# Scripts that put no spaces between words: each letter counts as one.
+UNSPACED = re.compile(r"([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])")
+SIGNS = re.compile(r"\[[^\]]*\]|\([^)]*\)|（[^）]*）|【[^】]*】|\*[^*]*\*|[♩♪♫♬#]")  # [Music], (laughs), ♪
+NAMES = re.compile(r"\b(sub-?title|caption|transcri[pb]|untertitel|sous-titre|subt[ií]tulo)|字幕", re.IGNORECASE)
+REFUSAL = re.compile(
+    r"^\W*((sorry|unfortunately),? (but )?i\b|(i['’]?m|i am) (sorry,? but|unable)\b|i can(no|['’])t\b)"
+    r"|\bas an ai\b|\b(ai|language) model\b|^\W*(很?抱歉|对不起)|作为一?[个名]?(ai|人工智能|语言模型)",
+    re.IGNORECASE,
+)
+# The words that sentences of a language cannot do without; those of two languages cancel out.
+FUNCTION_WORDS = {
+    "en": "the of and to is are what who why how does do with that this it in he she they was for on at from",
+    "de": "der die das und ist was wer warum wie nicht ein eine mit den dem sie er es im in auf von zu ich",
+    "fr": "le la les des du et est qui que pourquoi une un dans il elle pas ce avec pour sur en quoi je",
+    "es": "el la los las de y es que qué quién por una un en no con se lo para cómo ella él su del",
+    "it": "il lo la gli le di e è che chi perché una un in non con si per cosa come lei lui del nel",
+    "pt": "o a os as de e é que quem por uma um em não com se para como ela ele do da no na",
+    "nl": "de het een en is wat wie waarom hoe niet met van in op dat zijn hij zij ze te voor ik",
+}
+SURE = 2  # function words by which a language must lead: one may be a name
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A question as a model wrote it. answer: in words; `options` hold it, of a multiple choice, at `letter`."""
+
+    kind: str
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+    letter: str = ""
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    plain = UNSPACED.sub(r" \1 ", APOSTROPHES.sub("", unicodedata.normalize("NFKC", text).lower()))
+    return "".join(letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in plain).split()
+
+
+def spoken(text: str) -> str:
+    """What is left of a subtitle without notes and sounds in brackets."""
+    return SIGNS.sub(" ", text).strip()
+
+
+def repetition(text: str) -> float:
+    """Share of the pairs of neighbouring words that came before: 0 for most speech, near 1 for a loop."""
+    pairs = list(pairwise(words(text)))
+    return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
+
+
+def script(text: str) -> str | None:
+    """The script most of its letters are in, as Unicode names it; Japanese and Chinese are both `CJK`."""
+    letters = (letter for letter in unicodedata.normalize("NFKC", text) if letter.isalpha())
+    names = (unicodedata.name(letter, "?").split(maxsplit=1)[0] for letter in letters)
+    counts = Counter("CJK" if name in {"HIRAGANA", "KATAKANA"} else name for name in names)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def language(text: str) -> str | None:
+    """One of the languages of `FUNCTION_WORDS`, or None where that is not plain."""
+    said = words(text)
+    known = {code: set(some.split()) for code, some in FUNCTION_WORDS.items()}
+    counts = Counter({code: sum(word in some for word in said) for code, some in known.items()})
+    (first, most), (_, next_most) = counts.most_common(2)
+    return first if most - next_most >= SURE else None
+
+
+def foreign(text: str, like: str) -> bool:
+    """Whether a text is in another script or language than another; a name in Latin letters is at home anywhere."""
+    found, home = script(text), script(like)
+    if found is None or home is None:
+        return False
+    if found != home:
+        return found != "LATIN" or len(words(text)) > 3
+    codes = {language(text), language(like)} - {None}
+    return len(codes) > 1
+
+
+def refused(text: str) -> bool:
+    """Whether a model says that it will not or cannot, or speaks of itself."""
+    return REFUSAL.search(text) is not None
+
+
+def exact(answer: str, reference: str) -> bool:
+    """Equal but for case, punctuation and articles (as SQuAD counts it); nothing equals nothing at all."""
+    return bool(_told(answer)) and _told(answer) == _told(reference)
+
+
+def f1(answer: str, reference: str) -> float:
+    """Harmonic mean of precision and recall of an answer's words, articles left out (as SQuAD counts it), 0..1."""
+    given, wanted = _told(answer), _told(reference)
+    shared = (Counter(given) & Counter(wanted)).total()
+    return 2 * shared / (len(given) + len(wanted)) if shared else 0.0
+
+
+def option(answer: str, options: Sequence[str]) -> str:
+    """The option that an answer to a multiple choice means, by its letter or its words; else the answer itself."""
+    named = re.match(rf"\W*([{LETTERS}])(?:\W|$)", answer)
+    if options and named:
+        return options[LETTERS.index(named[1])]
+    return next((each for each in options if exact(each, answer)), answer)
+
+
+def fault(text: str, finish: str) -> str | None:
+    """What is wrong with a whole answer, whatever was asked."""
+    if not words(text):
+        return "empty"
+    if refused(text):
+        return "refused"
+    return "cut off" if finish == "length" else None
+
+
+def drafts(text: str, count: int, choice: bool = False) -> list[Draft]:
+    """Read `count` questions in the form of the prompts `ask_open` or `ask_choice`.
+
+    ValueError says at which line the text leaves the form, in no word of the text: it goes into a prompt. Empty
+    questions and answers are left for `flaws`.
+    """
+    found: list[str] = []
+    forms, lines = list(_forms(count, choice)), [line.strip() for line in text.splitlines() if line.strip()]
+    for number, (line, form) in enumerate(zip_longest(lines, forms), start=1):
+        if form is None:
+            raise ValueError(f"line {number} is one too many")
+        match = re.fullmatch(form[1], line or "")
+        if match is None:
+            raise ValueError(f"line {number} is {'missing' if line is None else 'not as it should be'}: {form[0]!r}")
+        found += match.groups()
+    size = len(found) // count
+    return [_draft(*found[start : start + size]) for start in range(0, len(found), size)]
+
+
+def flaws(questions: Sequence[Draft], like: str) -> list[str | None]:
+    """Why each question of a clip is not kept, or None. like: the transcript, whose language they must be in."""
+    kept: list[Draft] = []
+    found = []
+    for draft in questions:
+        found.append(_flaw(draft, kept, like))
+        kept += [] if found[-1] else [draft]
+    return found
+
+
+def _flaw(draft: Draft, kept: Sequence[Draft], like: str) -> str | None:
+    asked, said = words(draft.question), words(draft.answer)
+    choices = {tuple(words(each)) for each in draft.options}
+    rules = {
+        "empty": not asked or not said or () in choices,
+        "over-long": len(asked) > LONGEST_QUESTION or len(said) > LONGEST_ANSWER,
+        "refused": refused(draft.question) or refused(draft.answer),
+        "names the subtitles": NAMES.search(f"{draft.question}\n{draft.answer}") is not None,
+        "leaks its answer": leaks(draft.question, draft.answer),
+        "repeats an option": len(choices) < len(draft.options),
+        "repeats a question": any(f1(draft.question, other.question) >= SAME_QUESTION for other in kept),
+        "repeats an answer": any(exact(draft.answer, other.answer) for other in kept),
+        "not in the language of the clip": foreign(draft.question, like) or foreign(draft.answer, like),
+    }
+    return next((reason for reason, broken in rules.items() if broken), None)
+
+
+def leaks(question: str, answer: str) -> bool:
+    """Whether the words of the answer stand in the question, in a row."""
+    told = _told(answer)
+    return bool(told) and f" {' '.join(told)} " in f" {' '.join(_told(question))} "
+
+
+def _told(text: str) -> list[str]:
+    return [word for word in words(text) if word not in ARTICLES]
+
+
+def _forms(count: int, choice: bool) -> Iterator[tuple[str, str]]:
+    """What each line should be: as one would say it, and as a pattern."""
+    for number in range(1, count + 1):
+        yield f"Q{number} ({', '.join(KINDS)}): question", rf"Q{number} \(({'|'.join(KINDS)})\):\s*(.*)"
+        if choice:
+            yield from ((f"{letter}) option", rf"{letter}\)\s*(.*)") for letter in LETTERS)
+        yield f"A{number}: {'letter' if choice else 'answer'}", _answer_form(number, choice)
+
+
+def _answer_form(number: int, choice: bool) -> str:
+    return rf"A{number}:\s*" + (rf"([{LETTERS}])(?:[).:].*)?" if choice else "(.*)")
+
+
+def _draft(kind: str, question: str, *rest: str) -> Draft:
+    *options, answer = rest
+    if not options:
+        return Draft(kind, question, answer)
+    return Draft(kind, question, options[LETTERS.index(answer)], tuple(options), answer)

@@ -1,0 +1,142 @@
+"""Screening with its clip's footage and transcript in, Questions out: the paper's cross-modal questions and answers.
+
+The model sees the frames, hears the sound and reads the subtitles, fenced. What it writes is read strictly; what
+cannot be read is asked for once more, with what was wrong. Rules then leave out questions that train a bad habit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from manifests.records import Asked, Drop, Footage, Question, Screening, Transcript
+from pipeline import step
+from pipeline.annotator import Annotating, fenced, filled
+from pipeline.errors import BadMedia
+from pipeline.parsing import Draft, drafts, fault, flaws
+
+if TYPE_CHECKING:
+    from ola.prompt import Request
+
+AGAIN = "again"
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A clip that was screened, with what is seen and what is said in it."""
+
+    screening: Screening
+    footage: Footage
+    transcript: Transcript
+
+
+class AskSettings(step.Settings):
+    """questions: a clip. multiple_choice: four options, and a letter for an answer. longest: in tokens.
+
+    least_complete, least_informative: probabilities of `screen`; clips below them are not asked about.
+    """
+
+    questions: int = Field(default=3, ge=1, le=9)
+    multiple_choice: bool = False
+    least_complete: float = Field(default=0.0, ge=0, le=1)
+    least_informative: float = Field(default=0.5, ge=0, le=1)
+    longest: int = Field(default=768, gt=0)
+
+
+class Ask(Annotating[Asking, Question]):
+    """Write questions about a clip."""
+
+    name, takes, gives = "ask", Asking, Question
+    settings_type = AskSettings
+    settings: AskSettings
+    prompts = ("ask", "ask_open", "ask_choice", "ask_again")
+
+    def run(self, batch: Sequence[Asking]) -> list[list[Question] | Drop | BadMedia]:
+        """The questions of each clip; a drop by a score or where no question passes the rules."""
+        drops = {asking.screening.id: self._drop(asking.screening) for asking in batch}
+        requests = {each.screening.id: self._request(each) for each in batch if drops[each.screening.id] is None}
+        first = self.ask(requests)
+        unread = {name: wrong for name, asked in first.items() if isinstance(wrong := self._read(asked), str)}
+        second = self.ask(
+            {f"{name}-{AGAIN}": again(requests[name], wrong, first[name].answer) for name, wrong in unread.items()}
+        )
+        said = {name: (asked, second.get(f"{name}-{AGAIN}")) for name, asked in first.items()}
+        return [drops[each.screening.id] or self._answer(each, *said[each.screening.id]) for each in batch]
+
+    def _drop(self, screening: Screening) -> Drop | None:
+        for score in ("complete", "informative"):
+            value, least = getattr(screening, score), getattr(self.settings, f"least_{score}")
+            if value < least:
+                return Drop(f"not {score} enough", f"{value:.3f}; ask.least_{score} is {least}")
+        return None
+
+    def _request(self, asking: Asking) -> Request:
+        from ola.prompt import Request
+
+        count, sound = str(self.settings.questions), self.sound(asking.footage)
+        form = filled("ask_choice" if self.settings.multiple_choice else "ask_open", count=count)
+        text = filled("ask", count=count, form=form, subtitles=fenced("subtitles", asking.transcript.text))
+        sounds = () if sound is None else (sound,)
+        return Request(text, video=self.pictures(asking.footage), sounds=sounds, max_new_tokens=self.settings.longest)
+
+    def _read(self, asked: Asked) -> list[Draft] | str:
+        """What was written, or what is wrong with it."""
+        if wrong := fault(asked.answer, asked.finish):
+            return wrong
+        try:
+            return drafts(asked.answer, self.settings.questions, self.settings.multiple_choice)
+        except ValueError as error:
+            return f"not in the form: {error}"
+
+    def _answer(self, asking: Asking, first: Asked, second: Asked | None) -> list[Question] | Drop | BadMedia:
+        asked = second or first
+        found = self._read(asked)
+        if isinstance(found, str):
+            raw = (f"{self._read(each)}\n{each.answer}" for each in (first, second) if each is not None)
+            return BadMedia(f"no questions: {found.partition(':')[0]}, twice", "\n\n".join(raw))
+        wrong = flaws(found, asking.transcript.text)
+        left_out = tuple(f"Q{number}: {flaw}" for number, flaw in enumerate(wrong, start=1) if flaw)
+        if len(left_out) == len(found):
+            return Drop(f"no question kept: {counted([flaw for flaw in wrong if flaw])}", asked.answer)
+        return [
+            question_of(asking, number, draft, asked, left_out)
+            for number, (draft, flaw) in enumerate(zip(found, wrong, strict=True))
+            if flaw is None
+        ]
+
+
+def again(request: Request, wrong: str, answer: str) -> Request:
+    """The same request, with what was wrong with its answer."""
+    return replace(
+        request, text=f"{request.text}\n\n{filled('ask_again', wrong=wrong, answer=fenced('answer', answer))}"
+    )
+
+
+def counted(reasons: Sequence[str]) -> str:
+    """`2 x empty, 1 x refused`: the same reasons give the same text in whatever order they came."""
+    counts: Mapping[str, int] = Counter(reasons)
+    return ", ".join(
+        f"{counts[reason]} x {reason}" for reason in sorted(counts, key=lambda each: (-counts[each], each))
+    )
+
+
+def question_of(asking: Asking, number: int, draft: Draft, asked: Asked, left_out: tuple[str, ...]) -> Question:
+    """The record of a draft."""
+    clip = asking.screening.clip
+    return Question(
+        id=f"{clip}-question-{number}",
+        clip=clip,
+        footage=asking.footage.id,
+        transcript=asking.transcript.id,
+        number=number,
+        kind=draft.kind,
+        question=draft.question,
+        answer=draft.letter or draft.answer,
+        options=draft.options,
+        asked=asked,
+        left_out=left_out,
+    )

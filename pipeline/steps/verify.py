@@ -1,0 +1,134 @@
+"""Question in, Verdict out: how well it is answered from frames and sound, from each alone, and from neither.
+
+What a question needs follows in SQL from the scores (`NEEDS`), so that thresholds change without the model. A clip
+without sound is answered twice, with and without its frames: `both` is then `video`, and `audio` is `text`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from manifests.records import Attempt, Footage, Question, Verdict
+from pipeline import step
+from pipeline.annotator import Annotating, fenced, filled
+from pipeline.parsing import LETTERS, exact, f1, option, words
+
+if TYPE_CHECKING:
+    from ola.prompt import Request
+
+VIEWS = ("both", "video", "audio", "text")
+
+# The least that suffices: what words alone, or frames alone, answer does not need the sound, whatever else answers it.
+NEEDS = """CASE
+    WHEN {of}text.agreement IS NULL THEN NULL
+    WHEN {of}text.agreement >= {threshold} THEN 'text'
+    WHEN {of}video.agreement >= {threshold} THEN 'video'
+    WHEN {of}audio.agreement >= {threshold} THEN 'audio'
+    WHEN {of}"both".agreement >= {threshold} THEN 'both'
+    ELSE 'none-agrees'
+END"""
+"""SQL for what a question needs, over the columns of `verify`. threshold: of agreement, 0..1; of: `verify.`, or empty
+where no other table has such columns. NULL where the question could not be verified."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A question and the footage of its clip."""
+
+    question: Question
+    footage: Footage
+
+
+class VerifySettings(step.Settings):
+    """longest: of an answer, in tokens."""
+
+    longest: int = Field(default=64, gt=0)
+
+
+class Verify(Annotating[Doubt, Verdict]):
+    """Answer a question under four views, and compare the answers with its own."""
+
+    name, takes, gives = "verify", Doubt, Verdict
+    settings_type = VerifySettings
+    settings: VerifySettings
+    prompts = ("verify_answer", "verify_agree")
+    # Ten clips of three questions: the embeddings of their media fit into the 200,000 tokens that Ola keeps.
+    resources = step.Resources(batch=30, seconds=1800, memory_gb=64)
+
+    def run(self, batch: Sequence[Doubt]) -> list[list[Verdict]]:
+        """One Verdict per question."""
+        media = {doubt.footage.id: doubt.footage for doubt in batch}
+        views = {name: self._views(footage) for name, footage in media.items()}
+        requests = [self._requests(doubt.question, views[doubt.footage.id]) for doubt in batch]
+        said = self.ask({name: request for some in requests for name, request in some.items()})
+        answers = {name: asked.answer.strip() for name, asked in said.items()}
+        agreement = self._agreement(batch, answers)
+        return [[self._verdict(doubt, answers, agreement)] for doubt in batch]
+
+    def _views(self, footage: Footage) -> dict[str, dict[str, Any]]:
+        """The media of each view; made once a clip, since what is the same thing is encoded once."""
+        frames, sound = self.pictures(footage), self.sound(footage)
+        if sound is None:
+            return {"video": {"video": frames}, "text": {}}
+        seen, heard = {"video": frames}, {"sounds": (sound,)}
+        return {"both": seen | heard, "video": seen, "audio": heard, "text": {}}
+
+    def _requests(self, question: Question, views: dict[str, dict[str, Any]]) -> dict[str, Request]:
+        from ola.prompt import Request
+
+        text = filled("verify_answer", question=put(question))
+        return {
+            f"{question.id}-{view}": Request(text, max_new_tokens=self.settings.longest, **media)
+            for view, media in views.items()
+        }
+
+    def _agreement(self, batch: Sequence[Doubt], answers: dict[str, str]) -> dict[str, float]:
+        """By the answers' names: how probable it is that they mean the same as the reference. Silence means nothing."""
+        from ola.prompt import Request
+
+        questions = {name: doubt.question for doubt in batch for name in names_of(doubt).values()}
+        requests = {
+            name: Request(
+                filled(
+                    "verify_agree",
+                    question=fenced("question", put(questions[name])),
+                    reference=fenced("right answer", meant(questions[name].answer, questions[name])),
+                    answer=fenced("given answer", meant(answers[name], questions[name])),
+                )
+            )
+            for name in questions
+            if words(answers[name])
+        }
+        return dict.fromkeys(questions, 0.0) | self.yes(requests)
+
+    def _verdict(self, doubt: Doubt, answers: dict[str, str], agreement: dict[str, float]) -> Verdict:
+        question, reference = doubt.question, meant(doubt.question.answer, doubt.question)
+        attempts = {}
+        for view, name in names_of(doubt).items():
+            told = meant(answers[name], question)
+            attempts[view] = Attempt(
+                answer=answers[name], agreement=agreement[name], exact=exact(told, reference), f1=f1(told, reference)
+            )
+        return Verdict(id=question.id, clip=question.clip, question=question.id, **attempts)
+
+
+def names_of(doubt: Doubt) -> dict[str, str]:
+    """The name of the answer that each view takes."""
+    silent = {"both": "video", "audio": "text"} if doubt.footage.sound is None else {}
+    return {view: f"{doubt.question.id}-{silent.get(view, view)}" for view in VIEWS}
+
+
+def put(question: Question) -> str:
+    """A question as it is put to the model, with its options."""
+    return "\n".join(
+        [question.question, *(f"{letter}) {text}" for letter, text in zip(LETTERS, question.options, strict=False))]
+    )
+
+
+def meant(answer: str, question: Question) -> str:
+    """An answer in words: of a multiple choice, what the letter stands for."""
+    return option(answer, question.options) if question.options else answer

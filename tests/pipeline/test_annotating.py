@@ -1,0 +1,185 @@
+"""The steps that ask a model, in whole runs: what reaches the shards, what runs again, and what a kill costs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from ola.prompt import Answer, Request
+from pipeline.annotator import AnnotatorSettings
+from pipeline.config import load
+from pipeline.demo import make_model
+from pipeline.errors import ConfigError
+from tests.media import numbered, pattern
+from tests.pipeline.scripted import ENGINE, Scripted, prompt_of
+from tests.runs import ola, rows, shards_of, status, talking
+
+ASKING = ("screen", "caption", "ask", "verify")
+FEW = ("--set", "extract.frames.cap=3", "--set", "split.longest=4", "--set", "pack.val=0")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    talking(folder, "one", pattern("one.mp4", 8.2), 8)
+    talking(folder, "two", pattern("two.mp4", 4.4), 4)
+    talking(folder, "mute", numbered("plain.mp4", 100), 4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def annotated(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose model says sensible things."""
+    root = tmp_path_factory.mktemp("annotated") / "out"
+    said = ola("run", videos, "--root", root, *FEW, "--set", f"annotator.engine={ENGINE}")
+    assert said.code == 0, said
+    return root
+
+
+def test_every_stage_gets_tasks(annotated: Path) -> None:
+    steps = status(annotated)
+    assert [steps[name]["failed"] for name in ASKING] == [0, 0, 0, 0]
+    assert steps["ask"]["outputs"] == 3 * steps["ask"]["ok"] > 0
+    kinds = dict(rows(annotated, "SELECT kind, any_value(stage) FROM shards GROUP BY kind"))
+    assert {"image_caption", "video_caption", "sound_caption", "subtitle", "speech_recognition"} <= kinds.keys()
+    assert set(kinds.values()) == {"image", "video", "omni"}
+    assert "no fault" in ola("check", annotated).out
+
+
+def test_why_shows_what_was_asked_and_said(annotated: Path) -> None:
+    [(clip, question)] = rows(annotated, "SELECT clip, question FROM ask ORDER BY id LIMIT 1")
+    told = ola("why", annotated, clip).out
+    assert question in told
+    assert "prompt: " in told
+    assert "answer: Q1" in told
+
+
+def test_status_counts_tokens(annotated: Path) -> None:
+    told = status(annotated)
+    [(read, written)] = rows(annotated, "SELECT sum(asked.prompt_tokens), sum(asked.answer_tokens) FROM caption")
+    assert (told["caption"]["prompt_tokens"], told["caption"]["answer_tokens"]) == (read, written)
+    clips = told["ask"]["ok"]
+    [(once,)] = rows(annotated, "SELECT any_value(asked.answer_tokens) FROM ask")
+    assert told["ask"]["answer_tokens"] == clips * once  # three questions are one answer
+    assert f"ask: {told['ask']['prompt_tokens']:,} tokens read" in ola("status", annotated).out
+
+
+def test_replay_of_an_answer(annotated: Path) -> None:
+    [(clip,)] = rows(annotated, "SELECT clip FROM ask ORDER BY id LIMIT 1")
+    said = ola("replay", annotated, clip, "--step", "ask")
+    assert (said.code, "the same as committed" in said.out) == (0, True), said
+
+
+def test_a_changed_prompt_is_asked_anew_and_what_follows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load(None, [f"annotator.engine={ENGINE}"])
+
+    def keys() -> dict[str, str]:
+        return {planned.step.name: planned.manifest.key for planned in config.plan(str(tmp_path)).steps}
+
+    before = keys()
+    monkeypatch.setattr("pipeline.annotator.prompt", _changed("ask"))
+    after = keys()
+    assert {name for name in before if before[name] != after[name]} == {"ask", "verify"}
+
+
+def _changed(which: str) -> Callable[[str], str]:
+    from pipeline.prompts import prompt
+
+    return lambda name: prompt(name) + " And be brief." * (name == which)
+
+
+def test_weights_name_the_step_and_need_not_be_there_later(tmp_path: Path) -> None:
+    make_model(tmp_path / "model")
+    found = AnnotatorSettings(model=str(tmp_path / "model")).resolved()
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert AnnotatorSettings(model=str(tmp_path / "model")).resolved().digest != found.digest
+    weights.unlink()
+    config = load(None, []).model_copy(update={"annotator": found})
+    assert config.plan(str(tmp_path)).steps[-1].step.name == "verify"
+
+
+def test_without_a_model_nothing_is_asked(tmp_path: Path) -> None:
+    assert not set(load(None, []).chosen) & set(ASKING)
+    with pytest.raises(ConfigError, match=r"step 'ask' asks a model: name its folder \(annotator\.model\)"):
+        load(None, ["steps=[ingest, ask]"]).plan(str(tmp_path))
+    with pytest.raises(ConfigError, match="no folder /nowhere"):
+        load(None, ["annotator.model=/nowhere"]).plan(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_same_bytes_from_both_engines(videos: Path, tmp_path: Path) -> None:
+    make_model(tmp_path / "model")
+    small = ("--set", "caption.longest=4", "--set", "ask.longest=4", "--set", "ask.least_informative=0")
+    digests, outcomes = [], []
+    for name, engine in (("one", "inline"), ("two", "inline"), ("three", "ray")):
+        root = tmp_path / name
+        model = ("--set", f"annotator.model={tmp_path / 'model'}")
+        assert ola("run", videos, "--root", root, "--engine", engine, *FEW, *small, *model).code == 0
+        digests.append([hashlib.sha256(tar.read_bytes()).hexdigest() for tar in shards_of(root)])
+        query = "SELECT input, status, reason, detail FROM {} ORDER BY ALL"
+        outcomes.append([rows(root, query.format(step)) for step in ASKING])
+    assert digests[0] == digests[1] == digests[2] != []
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+class Traced(Scripted):
+    """Slow, and writes down what it has answered."""
+
+    def __init__(self, trace: Path) -> None:
+        super().__init__()
+        self.trace = trace
+
+    def generate(
+        self, requests: Sequence[Request], *, on_answer: Callable[[int, Answer], object] | None = None
+    ) -> list[Answer]:
+        def told(index: int, answer: Answer) -> None:
+            assert on_answer is not None
+            on_answer(index, answer)
+            digest = hashlib.sha256(requests[index].text.encode()).hexdigest()[:8]
+            with self.trace.open("a") as file:
+                file.write(f"{prompt_of(requests[index])} {digest} {len(requests[index].sounds)}\n")
+            time.sleep(0.2)
+
+        return super().generate(requests, on_answer=told)
+
+
+def traced(settings: AnnotatorSettings) -> Traced:
+    """A factory; where to write is in `device`."""
+    return Traced(Path(settings.device))
+
+
+def answered(trace: Path, name: str) -> Counter[str]:
+    lines = trace.read_text().splitlines() if trace.exists() else []
+    return Counter(line for line in lines if line.startswith(f"{name} "))
+
+
+def test_what_was_answered_before_a_kill_is_not_asked_again(videos: Path, tmp_path: Path) -> None:
+    trace, root = tmp_path / "trace", tmp_path / "out"
+    engine = ("--set", "annotator.engine=tests.pipeline.test_annotating:traced", "--set", f"annotator.device={trace}")
+    one = ("--set", "videos_per_part=3", "--set", "caption.kinds=[image]")
+    command = [sys.executable, "-m", "pipeline", "run", str(videos), "--root", str(root), *FEW, *engine, *one]
+    run = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not answered(trace, "ask") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    time.sleep(0.5)  # the cell dies with its lifeline
+    before = answered(trace, "ask")
+    assert before
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    clips = status(root)["ask"]["ok"]
+    assert sum(before.values()) < clips
+    assert answered(trace, "ask").keys() > before.keys()
+    assert set(answered(trace, "ask").values()) == {1}
+    assert not list(root.rglob("*-notes"))
