@@ -23,6 +23,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -40,6 +41,22 @@ STDERR_TAIL, STDERR_ROOM = 2000, 1 << 20  # bytes: shown of what a dead cell pri
 REASON = 300  # characters of a row's reason: the rest is in its detail
 
 
+@dataclass(frozen=True)
+class Errand:
+    """Which of a cell's steps does a batch, and what it is given for it: see the fields of `Step`."""
+
+    number: int = 0
+    media: MediaTar | None = None
+    scratch: str = ""
+    notes: str = ""
+
+    def equip(self, step: Step[Any, Any]) -> None:
+        """Give the step what it needs while `run` runs."""
+        step.scratch, step.notes = self.scratch, self.notes
+        if self.media is not None:
+            step.media = self.media
+
+
 class Here:
     """The step in this very process, for a debugger: same calls as `Cell`, no limits, no second life."""
 
@@ -48,24 +65,13 @@ class Here:
         self.steps: list[Step[Any, Any]] = list(steps)
         self.opened: set[int] = set()
 
-    def run(
-        self,
-        batch: Sequence[Any],
-        seconds: float,
-        memory: float,
-        media: MediaTar | None,
-        scratch: str,
-        notes: str = "",
-        number: int = 0,
-    ) -> Any:
-        """Answers of step `number`; whatever it raises goes up."""
-        step = self.steps[number]
-        if number not in self.opened:
+    def run(self, batch: Sequence[Any], seconds: float, memory: float, errand: Errand) -> Any:
+        """Answers of the step; whatever it raises goes up."""
+        step = self.steps[errand.number]
+        if errand.number not in self.opened:
             step.open()
-            self.opened.add(number)
-        if media is not None:
-            step.media = media
-        step.scratch, step.notes = scratch, notes
+            self.opened.add(errand.number)
+        errand.equip(step)
         return answers_of(step, batch)
 
     def close(self) -> None:
@@ -80,35 +86,26 @@ class Cell:
         self.steps: list[Step[Any, Any]] = list(steps)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def run(
-        self,
-        batch: Sequence[Any],
-        seconds: float,
-        memory: float,
-        media: MediaTar | None,
-        scratch: str,
-        notes: str = "",
-        number: int = 0,
-    ) -> Any:
-        """The answers of step `number` for a batch.
+    def run(self, batch: Sequence[Any], seconds: float, memory: float, errand: Errand) -> Any:
+        """The step's answers for a batch.
 
         seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
-        included; media: where the step keeps bytes, whose `size` is moved on only when the batch ends well.
+        included. The `size` of the errand's media is moved on only when the batch ends well.
         Raises Raised, Died, OverLimit, or OpenFailed.
         """
         self._start()
         self._patience(seconds)
         self.looks, self.look_at = 0, time.monotonic() + GLANCE
         try:
-            self._send((number, list(batch), media, scratch, notes))
+            self._send((list(batch), errand))
             kind, *rest = self._answer(seconds, memory)
         except BlockingIOError:  # bytes that stopped halfway: something in the cell holds Python's lock
             raise self._over(seconds) from None
         if kind == "raised":
             raise Raised(*rest)
         answers, size = rest
-        if media is not None:
-            media.size = size
+        if errand.media is not None:
+            errand.media.size = size
         return answers
 
     def close(self) -> None:
@@ -276,13 +273,11 @@ def serve(pipe: Connection) -> None:
         except EOFError:
             return
         try:
-            number, batch, media, scratch, notes = pickle.loads(message)
-            step = steps[number]
-            step.scratch, step.notes = scratch, notes
-            if media is not None:
-                step.media = media
+            batch, errand = pickle.loads(message)
+            step = steps[errand.number]
+            errand.equip(step)
             answers = answers_of(step, batch)
-            reply = pickle.dumps(("answers", answers, media.size if media is not None else 0))
+            reply = pickle.dumps(("answers", answers, errand.media.size if errand.media is not None else 0))
         except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
             reply = pickle.dumps(("raised", one_line(error), told(error)))
         pipe.send_bytes(reply)

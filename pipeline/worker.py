@@ -29,7 +29,7 @@ from manifests import storage
 from manifests.journal import Journal, journal_path
 from manifests.ledger import DROPPED, FAILED, OK
 from manifests.records import Drop, Outcome
-from pipeline.cell import Cell, Here
+from pipeline.cell import Cell, Errand, Here
 from pipeline.errors import BadMedia, Died, StepFault
 from pipeline.media.keep import MediaTar
 from pipeline.plan import Planned
@@ -139,8 +139,8 @@ class StepWorker:
             raise Died("took its whole worker with it")
         allowances = [step.allowance(value) for value in batch]
         seconds = resources.seconds + (max(allowances) if step.signs else sum(allowances))
-        memory, notes = resources.memory_gb * 1e9, trip.journal.notes
-        return list(self.cell.run(batch, seconds, memory, trip.media, trip.scratch, notes, self.number))
+        errand = Errand(self.number, trip.media, trip.scratch, trip.journal.notes)
+        return list(self.cell.run(batch, seconds, resources.memory_gb * 1e9, errand))
 
     @contextmanager
     def _journal(self, part: int) -> Iterator[Journal]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.records import Clip, Footage, Video
-from pipeline.cell import Cell
+from pipeline.cell import Cell, Errand
 from pipeline.media.footage import index_of, read_frames
 from pipeline.media.index import PictureIndex
 from pipeline.media.keep import MediaTar
@@ -60,7 +60,7 @@ class Cells:
         cell, name = self.free.get(), f"{cutting.clip.id}.tar"
         try:
             media = MediaTar(name, str(self.folder / name))
-            [[footage]] = cell.run([cutting], 600, 4e9, media, str(self.folder))
+            [[footage]] = cell.run([cutting], 600, 4e9, Errand(media=media, scratch=str(self.folder)))
         finally:
             self.free.put(cell)
         assert isinstance(footage, Footage)

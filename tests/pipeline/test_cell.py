@@ -22,7 +22,7 @@ import pytest
 
 from manifests.records import Source
 from pipeline import cell as cells
-from pipeline.cell import Cell
+from pipeline.cell import Cell, Errand
 from pipeline.errors import Died, OlaError, OpenFailed, OverLimit, Raised
 from pipeline.media.keep import MediaTar
 from pipeline.step import Step
@@ -43,7 +43,7 @@ def cell() -> Iterator[Cell]:
 
 def give(cell: Cell, *deeds: str, seconds: float = 20.0, memory: float = GB, size: int = 1) -> Any:
     batch = [Source(id=f"s{n:04d}", uri=deed, bytes=size) for n, deed in enumerate(deeds)]
-    return cell.run(batch, seconds, memory, None, "")
+    return cell.run(batch, seconds, memory, Errand())
 
 
 def pid(cell: Cell) -> int:
@@ -166,10 +166,10 @@ def test_a_death_leaves_media_as_they_were(tmp_path: Path) -> None:
     tar = MediaTar("part.tar", str(tmp_path / "part.tar"))
     cell = Cell(Film())
     good = Source(id="a", uri="ok", bytes=1000)
-    cell.run([good], 20, GB, tar, "")
+    cell.run([good], 20, GB, Errand(media=tar))
     size = tar.size
     with pytest.raises(Died):
-        cell.run([Source(id="b", uri="exit", bytes=100_000)], 20, GB, tar, "")
+        cell.run([Source(id="b", uri="exit", bytes=100_000)], 20, GB, Errand(media=tar))
     assert tar.size == size
     cell.close()
 
@@ -193,12 +193,12 @@ def test_a_cell_dies_with_its_worker(tmp_path: Path, deed: str) -> None:
     code = f"""
 import os
 from manifests.records import Source
-from pipeline.cell import Cell
+from pipeline.cell import Cell, Errand
 from tests.toys import Take
 cell = Cell(Take())
 cell._start()
 print(cell.process.pid, flush=True)
-cell.run([Source(id="a", uri={deed!r}, bytes=1)], 3600, 1e9, None, "")
+cell.run([Source(id="a", uri={deed!r}, bytes=1)], 3600, 1e9, Errand())
 """
     worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True)
     assert worker.stdout is not None
@@ -273,7 +273,7 @@ class NeverThere(There):
 def test_steps_that_share_live_in_one_process() -> None:
     cell, source = Cell(Here(), There()), Source(id="s", uri="", bytes=1)
     try:
-        made = [cell.run([source], 20, GB, None, "", number=number)[0][0].id for number in (0, 1, 0)]
+        made = [cell.run([source], 20, GB, Errand(number))[0][0].id for number in (0, 1, 0)]
         assert made == [f"s-{name}-{pid(cell)}" for name in ("here", "there", "here")]
     finally:
         cell.close()
@@ -281,7 +281,7 @@ def test_steps_that_share_live_in_one_process() -> None:
 
 def test_of_steps_that_share_the_one_that_cannot_open_is_named() -> None:
     with pytest.raises(OpenFailed, match="step 'there' cannot open: RuntimeError: no weights"):
-        Cell(Here(), NeverThere()).run([Source(id="s", uri="", bytes=1)], 20, GB, None, "")
+        Cell(Here(), NeverThere()).run([Source(id="s", uri="", bytes=1)], 20, GB, Errand())
 
 
 def test_only_neighbours_that_share_are_put_together() -> None:
