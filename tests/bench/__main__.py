@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import again, engine, features, footage, generation, scan, shards
+from tests.bench import again, annotate, engine, features, footage, generation, scan, shards
 from tests.bench.measure import Figure
 from tests.bench.videos import Videos
 
@@ -33,6 +33,7 @@ BENCHES: dict[str, Callable[[Videos], Iterator[Figure]]] = {
     "again": again.measure,
     "features": features.measure,
     "generation": generation.measure,
+    "annotate": annotate.measure,
     "ray": engine.measure,
 }
 WIDE = 170  # columns; where the output is no terminal, rich would fold the table to 80
