@@ -148,7 +148,7 @@ class Traced(Scripted):
             digest = hashlib.sha256(requests[index].text.encode()).hexdigest()[:8]
             with self.trace.open("a") as file:
                 file.write(f"{prompt_of(requests[index])} {digest} {len(requests[index].sounds)}\n")
-            time.sleep(0.2)
+            time.sleep(1.0 if prompt_of(requests[index]) == "ask" else 0.0)  # time for somebody to kill it
 
         return super().generate(requests, on_answer=told)
 
