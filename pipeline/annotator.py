@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ola.prompt import Answer, Request, Wave
 
 DIGITS = 4  # of a probability: what lies behind them is rounding of the hardware's
+LARGE = 4e9  # bytes of weights: what a CPU takes minutes a clip for is hardly meant
 SAMPLED = 1 << 16  # bytes at each end of a file of weights that its digest looks at
 
 
@@ -78,10 +79,21 @@ def opened(settings: AnnotatorSettings) -> Annotator:
 
     from ola.generation import Ola
 
-    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_for(settings, torch.cuda.is_available())
     if device == "cpu":
         torch.set_num_threads(1)  # several add in another order, and scores then differ from machine to machine
     return Ola.from_pretrained(settings.model, dtype=settings.dtype, device=device)
+
+
+def device_for(settings: AnnotatorSettings, has_gpu: bool) -> str:
+    """Where the weights go. Raises ConfigError where large ones would be left to a CPU by chance."""
+    weights = sum(path.stat().st_size for path in Path(settings.model).glob("*.safetensors"))
+    if not settings.device and not has_gpu and weights > LARGE:
+        raise ConfigError(
+            f"annotator.model: {weights / 1e9:.0f} GB of weights and no GPU for them; set annotator.gpus=1 where there "
+            "is one, or annotator.device=cpu to wait for a CPU"
+        )
+    return settings.device or ("cuda" if has_gpu else "cpu")
 
 
 def factory(name: str) -> Any:

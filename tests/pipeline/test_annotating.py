@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ola.prompt import Answer, Request
-from pipeline.annotator import AnnotatorSettings
+from pipeline.annotator import AnnotatorSettings, device_for
 from pipeline.config import load
 from pipeline.demo import make_model
 from pipeline.errors import ConfigError
@@ -106,6 +106,16 @@ def test_weights_name_the_step_and_need_not_be_there_later(tmp_path: Path) -> No
     weights.unlink()
     config = load(None, []).model_copy(update={"annotator": found})
     assert config.plan(str(tmp_path)).steps[-1].step.name == "verify"
+
+
+def test_large_weights_are_not_left_to_a_cpu_by_chance(tmp_path: Path) -> None:
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(18 * 10**9)
+    with pytest.raises(ConfigError, match=r"18 GB of weights and no GPU for them; set annotator\.gpus=1"):
+        device_for(AnnotatorSettings(model=str(tmp_path)), has_gpu=False)
+    assert device_for(AnnotatorSettings(model=str(tmp_path)), has_gpu=True) == "cuda"
+    assert device_for(AnnotatorSettings(model=str(tmp_path), device="cpu"), has_gpu=False) == "cpu"
+    assert device_for(AnnotatorSettings(model=str(tmp_path / "small")), has_gpu=False) == "cpu"
 
 
 def test_without_a_model_nothing_is_asked(tmp_path: Path) -> None:
