@@ -24,6 +24,7 @@ from manifests.records import Asked, Footage
 from pipeline import step
 from pipeline.errors import ConfigError
 from pipeline.media.keep import Reader
+from pipeline.media.sound import RATE, samples
 from pipeline.prompts import prompt
 
 if TYPE_CHECKING:
@@ -153,14 +154,9 @@ class Annotating(step.Step[step.In, step.Out]):
         """The sound of a clip, or None if it has none."""
         if footage.sound is None:
             return None
-        import wave
-
-        import numpy as np
-
         from ola.prompt import Wave
 
-        with wave.open(io.BytesIO(self.read(footage.sound))) as file:
-            return Wave(np.frombuffer(file.readframes(file.getnframes()), np.int16), file.getframerate())
+        return Wave(samples(self.read(footage.sound)), RATE)
 
     def ask(self, requests: Mapping[str, Request]) -> dict[str, Asked]:
         """Answers by the requests' names, which say what is asked of which record; none is asked twice in a part."""

@@ -116,6 +116,11 @@ def f1(answer: str, reference: str) -> float:
     return 2 * shared / (len(given) + len(wanted)) if shared else 0.0
 
 
+def put(question: str, options: Sequence[str]) -> str:
+    """A question as it is put to a model, with its options by their letters."""
+    return "\n".join([question, *(f"{letter}) {text}" for letter, text in zip(LETTERS, options, strict=False))])
+
+
 def option(answer: str, options: Sequence[str]) -> str:
     """The option that an answer to a multiple choice means, by its letter or its words; else the answer itself."""
     named = re.match(rf"\W*([{LETTERS}])(?:\W|$)", answer)

@@ -8,10 +8,8 @@ language is given.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
-import wave
 from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +22,7 @@ from pipeline import step
 from pipeline.annotator import digest_of, factory
 from pipeline.errors import ConfigError
 from pipeline.media.invented import Span, Stretch
+from pipeline.media.sound import RATE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
     Sound: TypeAlias = NDArray[np.float32]  # 16 kHz, one channel, -1..1
 
-RATE = 16000
 WINDOW = 30  # seconds that Whisper hears at once
 APART = 4  # seconds between clips on one tape, so that word times of one do not depend on the last word of another
 PACKAGED = "package:"
@@ -91,15 +89,6 @@ def located(model: str) -> str:
     if not found:
         raise ConfigError(f"transcribe.whisperx.model: no model.bin in a package {name!r}; is it installed?")
     return str(found[0])
-
-
-def samples(data: bytes | memoryview) -> Sound:
-    """The samples of a WAV of 16 kHz mono PCM16, -1..1."""
-    import numpy as np
-
-    with wave.open(io.BytesIO(data)) as file:
-        pcm = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-    return cast("Sound", pcm.astype(np.float32) / 32768)
 
 
 class WhisperX:

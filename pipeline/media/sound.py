@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import struct
-from typing import Any
+import wave
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 RATE = 16000
 GAP = RATE // 20  # samples; a stamp that is off by less than 50 ms is jitter of the muxer, not a hole
@@ -82,6 +88,15 @@ class Tape:
                 self.pieces[-1][1].extend(data)
             else:
                 self.pieces.append((start + skipped, bytearray(data)))
+
+
+def samples(data: bytes | memoryview) -> NDArray[np.float32]:
+    """The samples of a WAV of 16 kHz mono PCM16, -1..1."""
+    import numpy as np
+
+    with wave.open(io.BytesIO(data)) as file:
+        pcm = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    return pcm.astype(np.float32) / np.float32(32768)
 
 
 def wav(pcm: bytes) -> bytes:

@@ -20,7 +20,7 @@ from manifests.schema import records_table
 from pipeline.media.keep import Reader
 from pipeline.media.sound import RATE
 from pipeline.pack.writer import Placed, ShardWriter, index_bytes
-from pipeline.parsing import LETTERS
+from pipeline.parsing import put
 from pipeline.prompts import prompt
 from stages.samples import FAMILIES, KINDS, UNSAID, Pictures, Said, Sample, Sound, Task, turn
 
@@ -151,8 +151,7 @@ def task_of(row: Mapping[str, Any]) -> Task:
 def _question(row: Mapping[str, Any]) -> str:
     if row["question"] is None:
         return prompt(row["kind"])
-    options = (f"{letter}) {option}" for letter, option in zip(LETTERS, row["options"] or (), strict=False))
-    return "\n".join((row["question"], *options))
+    return put(row["question"], row["options"] or ())
 
 
 def _said(what: Mapping[str, Any]) -> Said:

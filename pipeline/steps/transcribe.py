@@ -21,7 +21,8 @@ from pipeline import step
 from pipeline.errors import BadMedia
 from pipeline.media import invented, subtitles
 from pipeline.media.keep import Reader
-from pipeline.media.recognise import RecogniserSettings, Speech, opened, samples
+from pipeline.media.recognise import RecogniserSettings, Speech, opened
+from pipeline.media.sound import samples
 from pipeline.media.subtitles import Cue
 
 # Files bear either form: ISO 639-1, then those of ISO 639-2; the languages that subtitles mostly are in.

@@ -15,7 +15,7 @@ from pydantic import Field
 from manifests.records import Attempt, Footage, Question, Verdict
 from pipeline import step
 from pipeline.annotator import Annotating, fenced, filled
-from pipeline.parsing import LETTERS, exact, f1, option, words
+from pipeline.parsing import exact, f1, option, put, words
 
 if TYPE_CHECKING:
     from ola.prompt import Request
@@ -80,7 +80,7 @@ class Verify(Annotating[Doubt, Verdict]):
     def _requests(self, question: Question, views: dict[str, dict[str, Any]]) -> dict[str, Request]:
         from ola.prompt import Request
 
-        text = filled("verify_answer", question=put(question))
+        text = filled("verify_answer", question=put(question.question, question.options))
         return {
             f"{question.id}-{view}": Request(text, max_new_tokens=self.settings.longest, **media)
             for view, media in views.items()
@@ -95,7 +95,7 @@ class Verify(Annotating[Doubt, Verdict]):
             name: Request(
                 filled(
                     "verify_agree",
-                    question=fenced("question", put(questions[name])),
+                    question=fenced("question", put(questions[name].question, questions[name].options)),
                     reference=fenced("right answer", meant(questions[name].answer, questions[name])),
                     answer=fenced("given answer", meant(answers[name], questions[name])),
                 )
@@ -120,13 +120,6 @@ def names_of(doubt: Doubt) -> dict[str, str]:
     """The name of the answer that each view takes."""
     silent = {"both": "video", "audio": "text"} if doubt.footage.sound is None else {}
     return {view: f"{doubt.question.id}-{silent.get(view, view)}" for view in VIEWS}
-
-
-def put(question: Question) -> str:
-    """A question as it is put to the model, with its options."""
-    return "\n".join(
-        [question.question, *(f"{letter}) {text}" for letter, text in zip(LETTERS, question.options, strict=False))]
-    )
 
 
 def meant(answer: str, question: Question) -> str:

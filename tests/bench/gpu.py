@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,23 +23,16 @@ from torch import Tensor
 from ola.config import OlaConfig
 from ola.decoding import Reply, TorchDecoder
 from ola.model import OlaForConditionalGeneration
+from tests.ola import tiny
 
 # Dense bfloat16 operations and bytes a second, from the vendors' data sheets.
 LIMITS = {"H100": (989e12, 3.35e12), "H200": (989e12, 4.8e12), "A100": (312e12, 2.0e12), "L40S": (362e12, 0.864e12)}
-DECODER: dict[str, Any] = {
-    "vocab_size": 152064,
-    "hidden_size": 3584,
-    "intermediate_size": 18944,
-    "num_attention_heads": 28,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 32768,
-}
 PROMPT, NEW = 2048, 64
 
 
 def random_model(layers: int, device: str) -> OlaForConditionalGeneration:
     """The released sizes, filled with small random numbers where they stay."""
-    config = OlaConfig(**DECODER, num_hidden_layers=layers, initializer_range=0.02)
+    config = OlaConfig(**tiny.RELEASED_DECODER | {"num_hidden_layers": layers})
     with torch.device("meta"):
         model = OlaForConditionalGeneration(config)
     beats = model.speech_encoder.beats
@@ -81,7 +73,8 @@ def decoding(model: OlaForConditionalGeneration, bandwidth: float) -> Iterator[s
     read = sum(p.numel() * p.itemsize for part in (model.model.layers, model.lm_head) for p in part.parameters())
     config = model.config
     head = config.hidden_size // config.num_attention_heads
-    a_token = 2 * 2 * config.num_hidden_layers * DECODER["num_key_value_heads"] * head  # keys and values, two bytes
+    heads = tiny.RELEASED_DECODER["num_key_value_heads"]
+    a_token = 2 * 2 * config.num_hidden_layers * heads * head  # keys and values, two bytes
     for rows in (1, 8, 32):
         given = prompts(model, rows, PROMPT)
         first = seconds(lambda given=given: decode(model, given, 1))  # type: ignore[misc]

@@ -21,8 +21,8 @@ from manifests.records import Segment, Word
 from pipeline.errors import ConfigError
 from pipeline.media import invented
 from pipeline.media.invented import RULES, Stretch
-from pipeline.media.recognise import RATE, Recogniser, RecogniserSettings, Speech, located, opened, samples
-from pipeline.media.sound import wav
+from pipeline.media.recognise import Recogniser, RecogniserSettings, Speech, located, opened
+from pipeline.media.sound import RATE, samples, wav
 
 if TYPE_CHECKING:
     from pipeline.media.recognise import Sound
