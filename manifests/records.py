@@ -170,8 +170,8 @@ class Segment:
 class Transcript:
     """What is said in one clip.
 
-    origin: `sidecar`, `embedded` or `whisperx`; track: which file, stream or model. word_times: `given` by the source,
-    `interpolated` over a segment by the length of its words, `aligned` to the sound by a model made for it, or
+    origin: `sidecar`, `embedded`, `whisperx` or `ola`; track: which file, stream or model. word_times: `given` by the
+    source, `interpolated` over a segment by the length of its words, `aligned` to the sound by a model made for it, or
     `recognised` (the recogniser's own). coverage: share of the clip that segments cover. language_probability: where
     the language was detected. flagged: share of the words that lie in segments with flags.
     """

@@ -24,6 +24,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, DynamicCache, Qwen2ForCausalLM
 from transformers.cache_utils import DynamicLayer
 
+from ola.packing import PACKED
+
 # A pass over a hundred tokens takes as long as one over a single token, on a GPU (the weights must be read) as on a CPU
 # (the calls must be made), so fewer tokens of padding are cheaper than another pass.
 PADDING = 128
@@ -182,7 +184,7 @@ class _Batch:
             return None
         columns_K = torch.arange(self.columns, device=self.device)
         open_BK = (columns_K < self.lengths_B1) | (columns_K >= self.width)
-        if self.model.config._attn_implementation not in ("sdpa", "eager"):
+        if self.model.config._attn_implementation not in ("sdpa", "eager", PACKED):
             return open_BK
         dtype = self.rows[0][1].embeds.dtype
         return torch.zeros_like(open_BK, dtype=dtype).masked_fill(~open_BK, torch.finfo(dtype).min)[:, None, None]

@@ -269,8 +269,8 @@ class _Once(OlaProcessor):
     def image(self, picture: Picture) -> Visual:
         return self._once(picture, self.processor.image)
 
-    def video(self, frames: Sequence[Picture]) -> Visual:
-        return self._once(frames, self.processor.video)
+    def video(self, frames: Sequence[Picture], digest: str = "") -> Visual:
+        return self._once(frames, lambda given: self.processor.video(given, digest))
 
     def sound(self, wave: Wave) -> Sound:
         return self._once(wave, self.processor.sound)

@@ -1,14 +1,16 @@
 """Ola: the paper's figure. Encoders and projectors turn media into embeddings that Qwen2 reads between its words.
 
-In: `Prompt`s. Out: the next-token loss where they have labels, else logits. Generation lives in `ola.generation`;
+In: `Prompt`s. Out: the next-token losses where they have labels, else logits. Generation lives in `ola.generation`;
 since the decoder is Qwen2 as it is in transformers, whatever takes `inputs_embeds` can run it.
 
-Legend: L positions of a sequence, C width of the decoder, V vocabulary, n chunks, T audio frames, D encoder width.
+Legend: B sequences, L positions of one, N supervised tokens, C width of the decoder, V vocabulary, n chunks, T audio
+frames, D encoder width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,12 +24,23 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from ola.beats import Beats
 from ola.config import OlaConfig
+from ola.packing import is_packed, row
 from ola.projectors import SpeechProjector, VisualProjector
 from ola.prompt import IGNORE, IMAGE, SPEECH, Prompt, Sound, Visual
 from ola.vision import OryxViT
 
 # Bounds the memory of one pass: BEATs holds two float32 tables of 12 x 1496 x 1496 a chunk.
 CHUNKS_PER_PASS = 8
+
+
+@dataclass
+class Learning(CausalLMOutputWithPast):
+    """What labelled prompts give: `logits` (N, V) and `losses` (N,) of the supervised tokens, and `loss`, their mean.
+
+    In order of the prompts and of their tokens, logits in the model's dtype, losses in float32 (nats).
+    """
+
+    losses: Tensor | None = None
 
 
 class SpeechEncoder(nn.Module):
@@ -101,8 +114,9 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         return torch.cat(_between(text_LC, places, [*visuals, *sounds]))
 
     def forward(self, prompts: Sequence[Prompt] | None = None, **decoder: Any) -> CausalLMOutputWithPast:
-        """Of prompts: padded on the right; where they have labels, the mean loss and the logits (supervised, V) alone.
+        """Of prompts: `Learning` where all have labels, else their logits (B, L, V), padded on the right.
 
+        They are read padded to the longest, or as one row where `attn_implementation` is "packed" (`ola.packing`).
         Without prompts it is Qwen2's own forward, of `input_ids` (B, L) or `inputs_embeds` (B, L, C).
         """
         if prompts is None:
@@ -110,20 +124,58 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
             return out
         media = list(self.encode(prompts))
         sequences = [self.splice(prompt, *spans) for prompt, spans in zip(prompts, media, strict=True)]
+        if any(prompt.labels is None for prompt in prompts):
+            return CausalLMOutputWithPast(logits=self.lm_head(pad_sequence(self._read(sequences), True)))
+        labels = [spliced_labels(prompt, *spans) for prompt, spans in zip(prompts, media, strict=True)]
+        sequences[0] = torch.cat([sequences[0], *self._absent(prompts)])
+        return self._learning(self._read(sequences), labels)
+
+    def _read(self, sequences: list[Tensor]) -> list[Tensor]:
+        """What the decoder makes (L, C) of each sequence (L, C)."""
+        lengths = [len(x_LC) for x_LC in sequences]
+        if is_packed(self.config):
+            hidden_1NC = self.model(**row(sequences, self.config)).last_hidden_state
+            return list(hidden_1NC[0].split(lengths))
         mask_BL = pad_sequence([torch.ones_like(x_LC[:, 0], dtype=torch.long) for x_LC in sequences], True)
         hidden_BLC = self.model(inputs_embeds=pad_sequence(sequences, True), attention_mask=mask_BL).last_hidden_state
-        if any(prompt.labels is None for prompt in prompts):
-            return CausalLMOutputWithPast(logits=self.lm_head(hidden_BLC))
-        labels = [spliced_labels(prompt, *spans) for prompt, spans in zip(prompts, media, strict=True)]
-        return self._loss(hidden_BLC, pad_sequence(labels, True, IGNORE))
+        return [hidden_LC[:length] for hidden_LC, length in zip(hidden_BLC, lengths, strict=True)]
 
-    def _loss(self, hidden_BLC: Tensor, labels_BL: Tensor) -> CausalLMOutputWithPast:
-        targets = labels_BL[:, 1:].to(hidden_BLC.device)
-        learned = targets != IGNORE
-        if not learned.any():
+    def _learning(self, hidden: list[Tensor], labels: list[Tensor]) -> Learning:
+        # What a position says of the next; the last one of a sequence has none to speak of.
+        targets = torch.cat([F.pad(labels_L[1:], (0, 1), value=IGNORE) for labels_L in labels])
+        learned = torch.nonzero(targets != IGNORE)[:, 0]
+        if not len(learned):
             raise ValueError("nothing to learn: every label of the batch is ignored")
-        logits_NV = self.lm_head(hidden_BLC[:, :-1][learned])
-        return CausalLMOutputWithPast(loss=F.cross_entropy(logits_NV.float(), targets[learned]), logits=logits_NV)
+        logits_NV = self.lm_head(torch.cat(hidden)[learned.to(self.device)])
+        losses_N = F.cross_entropy(logits_NV.float(), targets[learned].to(self.device), reduction="none")
+        return Learning(loss=losses_N.mean(), logits=logits_NV, losses=losses_N)
+
+    def _absent(self, prompts: Sequence[Prompt]) -> Iterator[Tensor]:
+        """No embeddings at all (0, C) of each kind of media that is trained but that no prompt has.
+
+        Ranks that share a model reduce the gradients of all that is trained together, whichever media each has read:
+        spliced in, nothing makes no difference to the loss, yet gives these parameters gradients, which are zero.
+        """
+        if not torch.is_grad_enabled():
+            return
+        if not any(prompt.visuals for prompt in prompts) and _trained(self.vision_tower, self.visual_projector):
+            view = torch.zeros(1, 3, self.config.cell, self.config.cell)
+            yield self.encode_visuals([Visual("image", (view, view), "")])[0][:0]
+        if not self.config.has_speech or any(prompt.sounds for prompt in prompts):
+            return
+        if _trained(self.speech_encoder, self.speech_projector):
+            yield self.speech_projector(self._silence())[:0]
+
+    def _silence(self) -> Tensor:
+        """The least audio frames (1, T, D) that make a token; encoded only where that is trained, for Whisper takes
+        no less than a chunk."""
+        if _trained(self.speech_encoder):
+            whisper, beats = self.config.whisper, self.config.beats
+            mel = torch.zeros(1, whisper.num_mel_bins, 2 * whisper.max_source_positions)
+            frames: Tensor = self.speech_encoder(mel, torch.zeros(1, beats.patch_size, beats.num_mel_bins))
+            return frames
+        linear, stack = self.speech_projector.linear1, self.speech_projector.stack
+        return torch.zeros(1, stack, linear.in_features // stack).to(linear.weight)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -148,6 +200,10 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         if attn_implementation:
             config._attn_implementation = attn_implementation
         return load(cls, Path(folder), config, torch_dtype or dtype, device)
+
+
+def _trained(*modules: nn.Module) -> bool:
+    return any(parameter.requires_grad for module in modules for parameter in module.parameters())
 
 
 def spliced_labels(prompt: Prompt, visuals: Sequence[Tensor], sounds: Sequence[Tensor]) -> Tensor:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from ola.geometry import PAD_GREY, Fit, Limits, Size, image_low_size, image_size, pad_offset, video_size
 from ola.prompt import Picture
 
 # PIL turns these into RGB as one expects; it clips integers of 32 bits and floats, whose range it cannot know.
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
+UPRIGHT = 1  # of EXIF's orientations
 
 
 def rgb(picture: Picture) -> Image.Image:
@@ -25,14 +26,16 @@ def rgb(picture: Picture) -> Image.Image:
     """
     if isinstance(picture, np.ndarray):
         return Image.fromarray(_checked(picture))
-    image = ImageOps.exif_transpose(picture)
+    picture.load()  # some formats say which way is up after their pixels
+    upright = picture.getexif().get(ExifTags.Base.Orientation, UPRIGHT) == UPRIGHT
+    image = picture if upright else ImageOps.exif_transpose(picture)  # which copies, also what is upright
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode not in MODES:
         raise ValueError(f"a picture of mode {image.mode}, whose range is unknown; convert it to 8-bit RGB first")
     if "transparency" in image.info:  # PIL warns unless it goes by way of RGBA
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def fit(picture: Picture, how: Fit) -> np.ndarray:

@@ -57,11 +57,14 @@ class OlaProcessor:
         low, high = (_channels_first(view[None]) for view in views)
         return Visual("image", (low, high), _digest("image", *views))
 
-    def video(self, frames: Sequence[Picture]) -> Visual:
-        """At most `max_frames` of the frames, evenly spaced. ValueError for no frame, or frames of several sizes."""
+    def video(self, frames: Sequence[Picture], digest: str = "") -> Visual:
+        """At most `max_frames` of the frames, evenly spaced. ValueError for no frame, or frames of several sizes.
+
+        digest: names the content, where the caller has a name for it; else its pixels do.
+        """
         indices = frame_indices(len(frames), min(len(frames), self.config.max_frames))
         views = video_views(frames, indices, self.config.fits)
-        return Visual("video", (_channels_first(views),), _digest("video", views))
+        return Visual("video", (_channels_first(views),), digest or _digest("video", views))
 
     def sound(self, wave: Wave) -> Sound:
         """Features of all chunks of a sound. ValueError for a bad sound, or a model that does not hear."""

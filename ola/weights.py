@@ -130,9 +130,19 @@ def load(
     kind: type[Model], folder: Path, config: OlaConfig, dtype: torch.dtype | str, device: torch.device | str
 ) -> Model:
     """A model of `kind` with the weights of `folder`, in evaluation mode; see `from_pretrained`."""
+    return fill(checked(kind, folder, config), folder, dtype, device)
+
+
+def checked(kind: type[Model], folder: Path, config: OlaConfig) -> Loading[Model]:
+    """As `prepare`. BadCheckpoint names every fault."""
     found = prepare(kind, folder, config)
     if found.faults:
         raise BadCheckpoint(f"{folder} does not hold this model's tensors:\n  " + "\n  ".join(found.faults))
+    return found
+
+
+def fill(found: Loading[Model], folder: Path, dtype: torch.dtype | str, device: torch.device | str) -> Model:
+    """Read what the model has of parameters, and make it ready; what was taken from it is not read."""
     exact = _exact(dtype, found.stored["model.embed_tokens.weight"].dtype)
     for name, parameter in found.model.named_parameters():
         # BEATs computes in float32.

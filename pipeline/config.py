@@ -18,7 +18,7 @@ from pipeline.annotator import Annotating, AnnotatorSettings
 from pipeline.errors import ConfigError
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan, plan
-from pipeline.step import Resources
+from pipeline.step import Resources, Step
 from pipeline.steps import STEPS
 from pipeline.steps.ask import AskSettings
 from pipeline.steps.caption import CaptionSettings
@@ -69,9 +69,11 @@ class Config(BaseModel):
     @property
     def chosen(self) -> tuple[str, ...]:
         """The steps of this run. Raises ConfigError where one asks a model and there is none."""
-        asking = [name for name, made in STEPS.items() if issubclass(made, Annotating)]
+        asking = [name for name in STEPS if self._asks(name)]
         if self.annotator.model or self.annotator.engine != "torch":
             return self.steps or tuple(STEPS)
+        if "transcribe" in asking and "transcribe" in (self.steps or STEPS):
+            raise ConfigError("transcribe.sources: ola asks a model: name its folder (annotator.model)")
         if lacking := [name for name in self.steps if name in asking]:
             raise ConfigError(f"step '{lacking[0]}' asks a model: name its folder (annotator.model)")
         return self.steps or tuple(name for name in STEPS if name not in asking)
@@ -84,18 +86,24 @@ class Config(BaseModel):
         return {name: self._resources(name) for name in self.chosen}
 
     def _resources(self, name: str) -> Resources:
-        facts = {**STEPS[name].resources.model_dump(), **self.resources.get(name, {})}
-        if issubclass(STEPS[name], Annotating):
+        facts = {**self._made(name).resources.model_dump(), **self.resources.get(name, {})}
+        if self._asks(name):
             facts["gpus"] = facts["gpus"] or self.annotator.gpus
         return checked(Resources, facts, f"resources.{name}")
 
     def plan(self, root: str) -> Plan:
         """The checked plan of this configuration below `root`."""
-        steps = [STEPS[name](getattr(self, name)) for name in self.chosen]
-        for step in steps:
-            if isinstance(step, Annotating):
-                step.annotator = self.annotator
-        return plan(root, steps, self.limits())
+        return plan(root, [self._made(name) for name in self.chosen], self.limits())
+
+    def _made(self, name: str) -> Step[Any, Any]:
+        step = STEPS[name](getattr(self, name))
+        if isinstance(step, Annotating):
+            step.annotator = self.annotator
+        return step
+
+    def _asks(self, name: str) -> bool:
+        step = self._made(name)
+        return isinstance(step, Annotating) and step.asks
 
 
 def load(file: str | None, overrides: Sequence[str], base: Mapping[str, Any] | None = None) -> Config:

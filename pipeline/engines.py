@@ -107,7 +107,7 @@ class OnRay:
         """Every number through all lanes. Raises the OlaError that a lane raised, or RunError with Ray's words."""
         if not numbers:
             return
-        self._connect()
+        self.connect()
         import ray
 
         lanes = [self._fitted(lane) for lane in lanes]
@@ -141,7 +141,8 @@ class OnRay:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
 
-    def _connect(self) -> None:
+    def connect(self) -> None:
+        """Be in a Ray: the one this process is in, or the one named, else a new one of our own."""
         import ray
         from ray.data import DataContext
 

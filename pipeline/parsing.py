@@ -13,16 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 
+from stages.wording import exact, f1, told, words
+
 KINDS = ("speech", "source", "order", "count", "reason", "mood")
 """What the prompt of `ask` calls the kinds of questions."""
 LETTERS = "ABCD"
 LONGEST_QUESTION, LONGEST_ANSWER = 80, 80  # words; the paper's are short, and whole paragraphs are no question
 SAME_QUESTION = 0.8  # F1 of the words: "What does he say?" and "What does she say?" are two questions at 0.75
 
-ARTICLES = frozenset(("a", "an", "the"))  # what SQuAD leaves out of account
-APOSTROPHES = re.compile(r"['’ʼ]")
-# Scripts that put no spaces between words: each letter counts as one.
-UNSPACED = re.compile(r"([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])")
 SIGNS = re.compile(r"\[[^\]]*\]|\([^)]*\)|（[^）]*）|【[^】]*】|\*[^*]*\*|[♩♪♫♬#]")  # [Music], (laughs), ♪
 NAMES = re.compile(r"\b(sub-?title|caption|transcri[pb]|untertitel|sous-titre|subt[ií]tulo)|字幕", re.IGNORECASE)
 REFUSAL = re.compile(
@@ -52,12 +50,6 @@ class Draft:
     answer: str
     options: tuple[str, ...] = ()
     letter: str = ""
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
-    plain = UNSPACED.sub(r" \1 ", APOSTROPHES.sub("", unicodedata.normalize("NFKC", text).lower()))
-    return "".join(letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in plain).split()
 
 
 def spoken(text: str) -> str:
@@ -102,18 +94,6 @@ def foreign(text: str, like: str) -> bool:
 def refused(text: str) -> bool:
     """Whether a model says that it will not or cannot, or speaks of itself."""
     return REFUSAL.search(text) is not None
-
-
-def exact(answer: str, reference: str) -> bool:
-    """Equal but for case, punctuation and articles (as SQuAD counts it); nothing equals nothing at all."""
-    return bool(_told(answer)) and _told(answer) == _told(reference)
-
-
-def f1(answer: str, reference: str) -> float:
-    """Harmonic mean of precision and recall of an answer's words, articles left out (as SQuAD counts it), 0..1."""
-    given, wanted = _told(answer), _told(reference)
-    shared = (Counter(given) & Counter(wanted)).total()
-    return 2 * shared / (len(given) + len(wanted)) if shared else 0.0
 
 
 def put(question: str, options: Sequence[str]) -> str:
@@ -186,12 +166,8 @@ def _flaw(draft: Draft, kept: Sequence[Draft], like: str) -> str | None:
 
 def leaks(question: str, answer: str) -> bool:
     """Whether the words of the answer stand in the question, in a row."""
-    told = _told(answer)
-    return bool(told) and f" {' '.join(told)} " in f" {' '.join(_told(question))} "
-
-
-def _told(text: str) -> list[str]:
-    return [word for word in words(text) if word not in ARTICLES]
+    given = told(answer)
+    return bool(given) and f" {' '.join(given)} " in f" {' '.join(told(question))} "
 
 
 def _forms(count: int, choice: bool) -> Iterator[tuple[str, str]]:

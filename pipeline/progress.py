@@ -5,41 +5,120 @@ In a terminal a table that stays in place; elsewhere (logs, `ray job submit`) a 
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
+import duckdb
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from manifests import storage
-from manifests.journal import finished, journal_path
+from manifests.journal import Growing, finished, journal_path, notes_path
 from manifests.ledger import Counts, Manifest
+from manifests.schema import hints
+from pipeline.annotator import Annotating
 from pipeline.plan import Plan
 
 GLANCE = 0.5  # seconds between looks in a terminal: a listing a step
 PLAIN = 10.0  # seconds between lines elsewhere: a night's log stays readable
+WINDOW = 60.0  # seconds that tokens/s are of: answers come in waves of a batch
+
+
+def asked_tokens(connection: duckdb.DuckDBPyConnection, rows: str) -> tuple[int, int]:
+    """What a model has read and written for the rows of a step, a view of that name. Several may be of one answer."""
+    answers = f"SELECT DISTINCT clip, asked FROM {rows} WHERE status = 'ok'"
+    query = f"SELECT sum(asked.prompt_tokens), sum(asked.answer_tokens) FROM ({answers})"
+    read, written = connection.sql(query).fetchall()[0]
+    return int(read or 0), int(written or 0)
+
+
+class Flight:
+    """A part under way: the inputs that are done, and the tokens of the answers that it has."""
+
+    def __init__(self, journal: Path, asks: bool) -> None:
+        """asks: whether its step notes answers."""
+        self.done, self.tokens, self.asks = finished(journal), Growing(notes_path(journal), answer_tokens), asks
+
+    def look(self) -> int:
+        """The inputs done by now."""
+        done = self.done.total()
+        if self.asks and self.done.offset:  # the journal comes first
+            self.tokens.total()
+        return done
+
+
+def answer_tokens(line: bytes) -> int:
+    """Of an answer as a step notes it."""
+    _name, facts = json.loads(line)
+    return int(facts["answer_tokens"])
 
 
 class Tally:
-    """Counts of one step as they grow: each part's footer is read once."""
+    """Counts of one step as they grow: each part's footer is read once, and each line of a journal.
 
-    def __init__(self, manifest: Manifest) -> None:
+    asks: whether the step asks a model; then the tokens of its answers are counted, in parts that are not committed
+    at the first look.
+    """
+
+    def __init__(self, manifest: Manifest, asks: bool = False) -> None:
         """Nothing is counted yet."""
-        self.manifest = manifest
+        self.manifest, self.asks = manifest, asks
         self.total, self.parts = Counts(), set[int]()
+        self.flights: dict[int, Flight] = {}
+        self.written = 0  # tokens, in parts that were committed since the first look
+        self.looks: deque[tuple[float, int]] = deque()
 
     def look(self, parts: Sequence[int]) -> int:
         """Count what was committed since the last look; returns the inputs done in parts still in flight."""
         for part in set(self.manifest.committed()) - self.parts:
             self.total.add(self.manifest.counts(part))
             self.parts.add(part)
-        if not storage.is_local(self.manifest.root):
+            self._land(part)
+        waiting = [part for part in parts if part not in self.parts] if storage.is_local(self.manifest.root) else []
+        done = sum(self._flight(part).look() for part in waiting)
+        if self.asks:
+            self.looks.append((time.monotonic(), self.tokens))
+            while self.looks[-1][0] - self.looks[0][0] > WINDOW:
+                self.looks.popleft()
+        return done
+
+    @property
+    def tokens(self) -> int:
+        """Written by the model, as far as the last look saw."""
+        return self.written + sum(flight.tokens.sum for flight in self.flights.values())
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second, over the last minute."""
+        if len(self.looks) < 2:
+            return 0.0
+        (began, before), (ended, after) = self.looks[0], self.looks[-1]
+        return (after - before) / (ended - began)
+
+    def _flight(self, part: int) -> Flight:
+        if part not in self.flights:
+            journal = journal_path(self.manifest.root, self.manifest.path(part, "journal"))
+            self.flights[part] = Flight(journal, self.asks)
+        return self.flights[part]
+
+    def _land(self, part: int) -> None:
+        """Notes go with the journal when a part is committed; most of what the last look did not see is in its rows."""
+        flight = self.flights.pop(part, None)
+        if self.asks and self.looks:
+            self.written += max(flight.tokens.sum if flight else 0, self._stored(part))
+
+    def _stored(self, part: int) -> int:
+        if "asked" not in hints(self.manifest.record):
             return 0
-        waiting = (part for part in parts if part not in self.parts)
-        return sum(finished(journal_path(self.manifest.root, self.manifest.path(p, "journal"))) for p in waiting)
+        with duckdb.connect() as connection:
+            connection.register("part", self.manifest.read(part))
+            return asked_tokens(connection, "part")[1]
 
 
 class Progress:
@@ -47,7 +126,8 @@ class Progress:
 
     def __init__(self, plan: Plan, console: Console) -> None:
         """console: where to; whether it is a terminal decides the form."""
-        self.tallies = [Tally(planned.manifest) for planned in plan.steps]
+        self.tallies = [Tally(planned.manifest, isinstance(planned.step, Annotating)) for planned in plan.steps]
+        self.asks = any(tally.asks for tally in self.tallies)
         self.sources, self.console = Tally(plan.sources), console
         self.stop, self.started, self.last = threading.Event(), time.monotonic(), ""
         self.thread = threading.Thread(target=self._watch, daemon=True)
@@ -66,6 +146,8 @@ class Progress:
 
     def _watch(self) -> None:
         if not self.console.is_terminal:
+            for tally in self.tallies if self.asks else ():
+                tally.look(self._parts())  # what is there already is not this run's
             while not self.stop.wait(PLAIN):
                 self._line()
             return
@@ -83,14 +165,18 @@ class Progress:
         steps = [f"{t.manifest.name} {t.total.inputs + more}" for t, more in zip(self.tallies, moving, strict=True)]
         done = sum(len(tally.parts) for tally in self.tallies)
         text = f"{done}/{len(parts) * len(self.tallies)} parts · records: {', '.join(steps)}"
+        written = ", ".join(f"{t.manifest.name} {t.rate:.0f}" for t in self.tallies if t.rate)
         if text != self.last:
-            self.console.print(f"[{time.monotonic() - self.started:6.0f} s] {text}", markup=False, highlight=False)
+            rates = f" · tokens/s: {written}" if written else ""
+            at = f"[{time.monotonic() - self.started:6.0f} s]"
+            self.console.print(f"{at} {text}{rates}", markup=False, highlight=False)
             self.last = text
 
     def _table(self) -> Table:
         parts = self._parts()
         table = Table(box=None, pad_edge=False)
-        for column in ("step", "parts", "records", "ok", "dropped", "failed", "a minute"):
+        tokens = ("tokens", "tokens/s") if self.asks else ()
+        for column in ("step", "parts", "records", "ok", "dropped", "failed", "a minute", *tokens):
             table.add_column(column, justify="left" if column == "step" else "right")
         minutes = max(time.monotonic() - self.started, 1) / 60
         for tally in self.tallies:
@@ -104,5 +190,6 @@ class Progress:
                 str(total.dropped),
                 f"[red]{total.failed}[/]" if total.failed else "0",
                 f"{(total.inputs + moving) / minutes:.0f}",
+                *((f"{tally.tokens:,}", f"{tally.rate:.0f}") if tally.tokens else ()),
             )
         return table

@@ -26,10 +26,12 @@ from pipeline.config import Config
 from pipeline.discover import discover, register
 from pipeline.engines import Inline, LanePlan, OnRay
 from pipeline.errors import ConfigError, RunError
+from pipeline.pack.candidates import packable
 from pipeline.pack.choose import check_where
-from pipeline.pack.publish import current, current_manifest, pack
+from pipeline.pack.publish import current_manifest, pack
 from pipeline.plan import Plan, Planned
 from pipeline.worker import Lane
+from stages.catalogue import current
 
 PACK = "pack"
 
@@ -77,11 +79,6 @@ def work(config: Config, plan: Plan, parts: Sequence[int], only: str | None = No
     finally:
         engine.close()
         views.write(plan.root, all_manifests(plan), current(plan.root))
-
-
-def packable(plan: Plan) -> bool:
-    """Whether the steps that pack reads are all in the plan."""
-    return {"ingest", "split", "extract", "transcribe"} <= {planned.step.name for planned in plan.steps}
 
 
 def all_manifests(plan: Plan) -> list[Manifest]:

@@ -60,10 +60,10 @@ class Step(Generic[In, Out]):
     takes: ClassVar[type]
     gives: ClassVar[type]
     settings_type: ClassVar[type[Settings]] = Settings
-    resources: ClassVar[Resources] = Resources()
+    resources: Resources = Resources()
     together: ClassVar[str | None] = None  # a field of the input: neighbours that agree in it share a batch
     keeps_media: ClassVar[bool] = False
-    shares: ClassVar[str] = ""  # steps of a lane with the same word here live in one process, and share what it holds
+    shares: str = ""  # steps of a lane with the same word here live in one process, and share what it holds
     signs: ClassVar[bool] = False  # calls `alive` after each record: its limits are for one record, not for the batch
 
     media: MediaTar  # where a step with `keeps_media` puts bytes; there while `run` runs

@@ -31,7 +31,7 @@ class Kind(NamedTuple):
     tags: str
 
 
-KINDS: Mapping[str, Kind] = {
+MADE: Mapping[str, Kind] = {
     "image_caption": Kind("image", IMAGE),
     "video_caption": Kind("video", IMAGE),
     "video_qa": Kind("video", IMAGE),
@@ -41,8 +41,33 @@ KINDS: Mapping[str, Kind] = {
     "sound_caption": Kind("omni", SPEECH),
     "speech_recognition": Kind("omni", SPEECH),
 }
+"""The kinds of task that the pipeline makes."""
+
+IMPORTED: Mapping[str, Kind] = {
+    "chat": Kind("image", ""),
+    "image_chat": Kind("image", IMAGE),
+    "video_chat": Kind("video", IMAGE),
+    "omni_chat": Kind("omni", SPEECH + IMAGE),
+    "audio_chat": Kind("omni", SPEECH),
+    "spoken_qa": Kind("omni", SPEECH + IMAGE),
+}
+"""The kinds that conversations of others come as, by their media."""
+
+KINDS: Mapping[str, Kind] = {**MADE, **IMPORTED}
+
+# kinds whose samples are not like those of their stage, and so lie in sets of their own -> members
+APART: Mapping[str, tuple[str, ...]] = {
+    "chat": ("json",),
+    "audio_chat": ("json", "wav"),
+    "spoken_qa": ("json", "jpg", "wav"),
+}
 
 BYTES_A_TOKEN = 3  # of UTF-8 text: Qwen's tokenizer makes 3.5-4.5 of English and 2.5-3.5 of Chinese
+
+
+def members_of(kind: str) -> tuple[str, ...]:
+    """The members of the samples that hold tasks of this kind, in the order they lie in the tar."""
+    return APART.get(kind, FAMILIES[KINDS[kind].stage])
 
 
 class Shape(BaseModel):
@@ -89,9 +114,16 @@ class Task(Shape):
     needs: str = ""
 
     @property
+    def spoken(self) -> bool:
+        """Whether the question is heard: its human turns are kept as they stand, their tags where they are."""
+        return self.kind == "spoken_qa"
+
+    @property
     def tags(self) -> str:
         """The tags that the conversation begins with: `<speech><image>`, `<speech>`, `<image>`, or nothing."""
         first = self.conversations[0].value if self.conversations else ""
+        if self.spoken:
+            return "".join(tag for tag in (SPEECH, IMAGE) if tag in first)
         speech = SPEECH if first.startswith(SPEECH) else ""
         return speech + (IMAGE if first.startswith(speech + IMAGE) else "")
 
@@ -140,11 +172,11 @@ def key_of(clip: str, stage: str) -> str:
 
 def media_tokens(kind: str, width: int, height: int, frames: int, seconds: float) -> int:
     """Positions in Ola's context of what a kind of task uses: of the frames, and of the sound (0 s: there is none)."""
-    stage, tags = KINDS[kind]
+    tags = KINDS[kind].tags
     heard = sound_tokens(seconds) if SPEECH in tags and seconds else 0
     if IMAGE not in tags:
         return heard
-    return heard + (image_tokens(width, height) if stage == "image" else video_tokens(width, height, frames))
+    return heard + (image_tokens(width, height) if "jpg" in members_of(kind) else video_tokens(width, height, frames))
 
 
 def text_tokens(text: str) -> int:

@@ -64,7 +64,7 @@ class ShardReader:
             raise IndexError(f"sample {index} of {self.name}: it has {len(self)} samples")
         index %= len(self)
         try:
-            return _sample(self._view, self._offsets[index], self._offsets[index + 1])
+            return sample_at(self._view, self._offsets[index], self._offsets[index + 1])
         except TarError as error:
             raise self._named(error) from None
 
@@ -142,7 +142,8 @@ def _scanned(view: memoryview) -> list[int]:
     return [*offsets, end] if end else offsets
 
 
-def _sample(view: memoryview, start: int, stop: int) -> RawSample:
+def sample_at(view: memoryview, start: int, stop: int) -> RawSample:
+    """The sample whose headers and members fill bytes `start` to `stop` of `view`. TarError where they do not."""
     key, found, offset = "", dict[str, memoryview](), start
     while offset < stop:
         member = member_at(view, offset)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import ConfigError, OlaError
+from stages.errors import StagesError
 
 GOOD, POOR, WRONG, BROKEN = 0, 1, 2, 3  # done; too little came out or faults found; bad settings; cannot go on
 
@@ -126,6 +127,25 @@ def export(
     typer.echo(f"{FORMS[to](root, file)} tasks in {file}")
 
 
+@app.command("import")
+def import_command(
+    file: Annotated[str, typer.Argument(help="Ola-Data or LLaVA JSON (a list or JSONL), or a folder of our tars.")],
+    root: Annotated[str, typer.Option(help="Where the shards go: a new folder, or that of a run.")],
+    media: Annotated[str, typer.Option(help="Folder or URI of the media; default: that of the file.")] = "",
+    frames: Annotated[int, typer.Option(min=1, help="Of a video at most.")] = 48,
+    val_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the media kept for validation.")] = 0.02,
+    strict: Annotated[bool, typer.Option(help="The first record that cannot be used is an error.")] = False,
+    retry: Annotated[bool, typer.Option(help="Anew, if records could not be used the last time.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode; 0: this one.")] = 0,
+) -> None:
+    """Bring conversations of others and their media into shards, once; exit 1 if none of them can be used."""
+    from pipeline.cli.importing import show_import
+    from pipeline.pack.imported import Wanted
+
+    wanted = Wanted(file, media, frames, val_share, workers=workers)
+    raise typer.Exit(GOOD if show_import(wanted, root, strict, retry) else POOR)
+
+
 @app.command()
 def replay(
     root: Root,
@@ -136,6 +156,59 @@ def replay(
     from pipeline.cli.replay import replay
 
     raise typer.Exit(GOOD if replay(root, name, step) else POOR)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Option(help="Folder of the weights.")],
+    suite: Annotated[list[str], typer.Option(help="mmbench=TSV, videomme=…, librispeech=…, shards=ROOT. Repeat.")],
+    out: Annotated[Path, typer.Option(help="Folder for the answers and results.json.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Questions of each suite at most: the first ones.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Of a video, at most; default: the model's own.")] = None,
+    views: Annotated[
+        bool, typer.Option("--views", help="Cross-modal questions also with frames or sound alone.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto (as stored), bfloat16, float16 or float32.")] = "auto",
+) -> None:
+    """Ask a model the questions of benchmarks; again: only what is open. Exit 1 if nothing of a suite can be asked."""
+    from pipeline.cli.evaluating import Asked, evaluate
+
+    asked = Asked(limit, frames, views, device, dtype)
+    raise typer.Exit(GOOD if evaluate(model, suite, out, asked) else POOR)
+
+
+@app.command()
+def compare(
+    models: Annotated[list[Path], typer.Argument(help="What `ola evaluate` wrote: folders, or their results.json.")],
+    png: Annotated[Path | None, typer.Option(help="Draw scores relative to the first model's into this file.")] = None,
+) -> None:
+    """The scores of several models side by side, relative to the first."""
+    from pipeline.cli.evaluating import compare
+
+    compare(models, png)
+
+
+@app.command("train")
+def train_command(  # noqa: PLR0913, PLR0917
+    recipe: Annotated[str, typer.Argument(help="progressive, direct, balanced, image, video, omni, or a YAML file.")],
+    shards: Annotated[list[str], typer.Option(help="Root of a run, or a folder of shards. Repeat.")],
+    model: Annotated[str, typer.Option(help="Folder of the weights to begin with.")],
+    out: Annotated[str, typer.Option(help="Folder of checkpoints and logs; OUT/model is the last.")],
+    workers: Annotated[int, typer.Option(min=1, help="Ranks; more than one run on Ray, with a GPU each if any.")] = 1,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="batch=64, omni.lr.decoder=1e-5. Repeat.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the order of the tasks.")] = 0,
+    decoders: Annotated[int, typer.Option(min=0, help="Processes a rank that decode samples.")] = 1,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
+    live: Annotated[bool, typer.Option(help="Begin while the run still packs.")] = False,
+) -> None:
+    """Train a recipe's phases on shards; again: go on after the last checkpoint."""
+    from pipeline.cli.training import train_and_report
+
+    options = {"seed": seed, "decoders": decoders, "save_every": save_every, "live": live}
+    typer.echo(train_and_report(recipe, overrides or (), shards, model, out, workers, **options))
 
 
 @app.command()
@@ -180,7 +253,7 @@ def main() -> None:
     """Entry of the console script: errors of ours are one line on stderr."""
     try:
         app()
-    except OlaError as error:
+    except (OlaError, StagesError) as error:
         typer.echo(f"ola: {error}", err=True)
         detail = getattr(error, "detail", "")
         if detail:

@@ -37,7 +37,7 @@ def chat(folder: Path, shown: Shown, asked: Request, speak_to: Path | None, devi
     try:  # the media first: a wrong file should not cost the minutes in which weights are read
         processor = OlaProcessor.from_pretrained(folder)
         request = with_media(processor, shown, asked)
-        model = OlaForConditionalGeneration.from_pretrained(folder, dtype=dtype, device=_device(device))
+        model = OlaForConditionalGeneration.from_pretrained(folder, dtype=dtype, device=device_of(device))
         if asked.text:
             answer(Ola(model, processor), request, speak_to)
         else:
@@ -46,7 +46,8 @@ def chat(folder: Path, shown: Shown, asked: Request, speak_to: Path | None, devi
         raise RunError(str(error)) from error
 
 
-def _device(asked: str | None) -> str:
+def device_of(asked: str | None) -> str:
+    """The device asked for, or the GPU if there is one. Raises ConfigError."""
     import torch
 
     try:

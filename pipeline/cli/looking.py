@@ -16,11 +16,13 @@ from rich.table import Table
 from manifests import storage, views
 from manifests.ledger import Counts
 from manifests.schema import hints
-from pipeline.config import of_run
+from pipeline.config import RUN, of_run
 from pipeline.errors import ConfigError
-from pipeline.pack.publish import current
+from pipeline.pack.publish import stage_of
 from pipeline.plan import Plan
+from pipeline.progress import asked_tokens
 from pipeline.run import all_manifests, totals
+from stages.catalogue import current
 from stages.samples import FAMILIES
 
 REASONS = 8  # lines of reasons in the funnel; `--json` has all
@@ -34,19 +36,27 @@ def plan_of(root: str) -> Plan:
 
 def connect(root: str) -> duckdb.DuckDBPyConnection:
     """DuckDB with the views of the run at `root`."""
-    plan = plan_of(root)
-    return views.connect(plan.root, all_manifests(plan), current(plan.root))
+    root = storage.normal(root)
+    return views.connect(root, all_manifests(plan_of(root)) if has_run(root) else [], current(root))
+
+
+def has_run(root: str) -> bool:
+    """Whether there is a run at `root`, as there must be unless shards were imported."""
+    return storage.exists(storage.join(root, RUN)) or not current(root)
 
 
 def show_status(root: str, as_json: bool) -> None:
     """Print the funnel and what the shards hold."""
-    plan = plan_of(root)
-    counts, shards, tokens = totals(plan), shard_facts(plan.root), token_counts(plan)
+    root = storage.normal(root)
+    plan = plan_of(root) if has_run(root) else None
+    counts, tokens = (totals(plan), token_counts(plan)) if plan else ([], {})
+    shards = shard_facts(root)
     if as_json:
         steps = [step_facts(*row) | tokens.get(row[0], {}) for row in counts]
         print(json.dumps({"steps": steps, "shards": shards}, ensure_ascii=False, indent=2))
         return
-    print(funnel(counts))
+    if plan:
+        print(funnel(counts))
     for name, facts in tokens.items():
         print(f"{name}: {facts['prompt_tokens']:,} tokens read, {facts['answer_tokens']:,} written")
     for stage, facts in shards.items():
@@ -61,11 +71,8 @@ def token_counts(plan: Plan) -> dict[str, dict[str, int]]:
     found = {}
     with views.connect(plan.root, all_manifests(plan), {}) as connection:
         for name in sorted(set(asking) & views.names(connection), key=asking.index):
-            # several records may be of one answer
-            answers = f"SELECT DISTINCT clip, asked FROM {name} WHERE status = 'ok'"
-            query = f"SELECT sum(asked.prompt_tokens), sum(asked.answer_tokens) FROM ({answers})"
-            read, written = connection.sql(query).fetchall()[0]
-            found[name] = {"prompt_tokens": int(read or 0), "answer_tokens": int(written or 0)}
+            read, written = asked_tokens(connection, name)
+            found[name] = {"prompt_tokens": read, "answer_tokens": written}
     return found
 
 
@@ -84,13 +91,15 @@ def step_facts(name: str, counts: Counts) -> dict[str, Any]:
 
 
 def shard_facts(root: str) -> dict[str, dict[str, int]]:
-    """Files, samples, tasks and bytes of the current shard set of each stage."""
+    """Files, samples, tasks and bytes of the current shard sets of each stage."""
     facts = {stage: {"files": 0, "samples": 0, "tasks": 0, "bytes": 0} for stage in FAMILIES}
-    for stage, folder in current(root).items():
+    for name, folder in current(root).items():
         sizes = [e.size for e in storage.listing(storage.join(root, folder)) if e.path.endswith(".tar")]
-        with views.connect(root, [], {stage: folder}) as connection:
+        with views.connect(root, [], {name: folder}) as connection:
             samples, tasks = connection.sql("SELECT count(DISTINCT key), count(*) FROM shards").fetchall()[0]
-        facts[stage] = {"files": len(sizes), "samples": samples, "tasks": tasks, "bytes": sum(sizes)}
+        found = {"files": len(sizes), "samples": samples, "tasks": tasks, "bytes": sum(sizes)}
+        of_stage = facts[stage_of(name)]
+        facts[stage_of(name)] = {what: of_stage[what] + number for what, number in found.items()}
     return facts
 
 

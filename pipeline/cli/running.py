@@ -10,10 +10,11 @@ from manifests import storage, views
 from pipeline import config as configuration
 from pipeline.cli.looking import funnel
 from pipeline.config import Config
-from pipeline.pack.publish import current
+from pipeline.pack.candidates import packable
+from pipeline.pack.publish import own
 from pipeline.plan import Plan
 from pipeline.progress import Progress
-from pipeline.run import PACK, Options, packable, run, totals
+from pipeline.run import PACK, Options, run, totals
 
 
 def run_and_report(
@@ -47,7 +48,7 @@ def settings(inputs: Sequence[str], root: str, file: str | None, sets: Sequence[
 def run_yield(plan: Plan, only: str | None) -> tuple[int, int, str]:
     """How much of what came out: videos that reached the shards, or of one step alone the inputs that went well."""
     if only in (None, PACK) and packable(plan):
-        with views.connect(plan.root, [], current(plan.root)) as connection:
+        with views.connect(plan.root, [], own(plan.root)) as connection:
             there = "shards" in views.names(connection)
             rows = connection.sql("SELECT count(DISTINCT video) FROM shards").fetchall() if there else [(0,)]
         return rows[0][0], plan.steps[0].manifest.total().inputs, "videos reached the shards"

@@ -8,25 +8,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 from rich.console import Console
 from rich.table import Table
 
 from manifests import views
 from pipeline.config import of_run
 from pipeline.errors import ConfigError
-from pipeline.pack.candidates import define
+from pipeline.pack.candidates import define, packable
 from pipeline.pack.choose import judge
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
-from pipeline.run import packable
 
 CLIPS = """
-SELECT count(*), count(*) FILTER (chosen), coalesce(sum(seconds) FILTER (chosen), 0)
-FROM (SELECT any_value(seconds) AS seconds, bool_or({reason} IS NULL) AS chosen FROM verdicts GROUP BY clip)
+SELECT count(*), count(*) FILTER (now), coalesce(sum(seconds) FILTER (now), 0),
+       count(*) FILTER (other), coalesce(sum(seconds) FILTER (other), 0)
+FROM (SELECT any_value(seconds) AS seconds, bool_or(now IS NULL) AS now, bool_or(other IS NULL) AS other
+      FROM verdicts GROUP BY clip)
 """
 TASKS = """
-SELECT stage, kind, count(*), sum(tokens) FROM verdicts WHERE {reason} IS NULL GROUP BY stage, kind
+SELECT stage, kind, count(*) FILTER (now IS NULL), sum(tokens) FILTER (now IS NULL),
+       count(*) FILTER (other IS NULL), sum(tokens) FILTER (other IS NULL)
+FROM verdicts GROUP BY stage, kind
 """
 
 
@@ -58,14 +60,10 @@ def harvests(plan: Plan, settings: PackSettings, where: str) -> tuple[Harvest, H
     with views.connect(plan.root, plan.manifests, {}) as connection:
         define(connection, plan, settings)
         judge(connection, settings, {"now": settings.where, "other": where})
-        return _harvest(connection, "now"), _harvest(connection, "other")
-
-
-def _harvest(connection: duckdb.DuckDBPyConnection, reason: str) -> Harvest:
-    ((candidates, clips, seconds),) = connection.sql(CLIPS.format(reason=reason)).fetchall()
-    found = connection.sql(TASKS.format(reason=reason)).fetchall()
-    tasks = {(stage, kind): (count, tokens) for stage, kind, count, tokens in found}
-    return Harvest(candidates, clips, seconds, tasks)
+        ((candidates, *clips),) = connection.sql(CLIPS).fetchall()  # clips and seconds now, clips and seconds then
+        kinds = connection.sql(TASKS).fetchall()
+    now, other = ({(stage, kind): (row[n], row[n + 1]) for stage, kind, *row in kinds if row[n]} for n in (0, 2))
+    return Harvest(candidates, clips[0], clips[1], now), Harvest(candidates, clips[2], clips[3], other)
 
 
 def show_whatif(root: str, where: str) -> None:

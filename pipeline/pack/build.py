@@ -22,9 +22,9 @@ from pipeline.media.sound import RATE
 from pipeline.pack.writer import Placed, ShardWriter, index_bytes
 from pipeline.parsing import put
 from pipeline.prompts import prompt
+from stages.catalogue import CLOSED, PLAN
 from stages.samples import FAMILIES, KINDS, UNSAID, Pictures, Said, Sample, Sound, Task, turn
 
-PLAN = "plan.parquet"
 WAV_HEAD = 44
 # score -> what stands for it where it could not be measured: silence, at the gate of ITU-R BS.1770
 SCORES = {
@@ -43,7 +43,7 @@ ORIGINS = ("uri", "origin", "track", "language", "word_times")
 
 def rows_uri(folder: str, shard: str) -> str:
     """Where the rows of a shard wait until the set is whole."""
-    return storage.join(folder, "rows", f"{shard}.parquet")
+    return storage.join(folder, CLOSED, f"{shard}.parquet")
 
 
 class ShardLane:

@@ -26,7 +26,7 @@ from ola.geometry import CELL, RELEASED, SOUND_CHUNK_S, SOUND_CHUNK_TOKENS
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.steps.verify import NEEDS
-from stages.samples import BYTES_A_TOKEN, IMAGE, KINDS, SPEECH
+from stages.samples import BYTES_A_TOKEN, IMAGE, MADE, SPEECH
 
 # What a run may go without.
 OPTIONAL: Mapping[str, type] = {"screen": Screening, "caption": Caption, "ask": Question, "verify": Verdict}
@@ -50,13 +50,17 @@ CREATE TEMP MACRO text_tokens(text) AS (coalesce(strlen(text), 0) + {BYTES_A_TOK
 
 TASKS = """
 CREATE TEMP VIEW tasks AS
-SELECT clip, unnest({spoken}) AS kind, 0 AS number FROM extract WHERE status = 'ok'
+SELECT clip, unnest({spoken}) AS kind, 0 AS number, 0 AS text_tokens FROM extract WHERE status = 'ok'
 UNION ALL BY NAME
-SELECT clip, "view" || '_caption' AS kind, 0 AS number, text AS answer FROM caption WHERE status = 'ok'
+SELECT clip, "view" || '_caption' AS kind, 0 AS number, text AS answer, text_tokens(text) AS text_tokens
+FROM caption WHERE status = 'ok'
 UNION ALL BY NAME
 SELECT q.clip, q.number,
        unnest(CASE WHEN v.needs = 'video' THEN (SELECT kinds FROM of_video) ELSE ['cross_modal_qa'] END) AS kind,
-       q.question, q.kind AS question_kind, q.options, q.answer, v.* EXCLUDE (question)
+       q.question, q.kind AS question_kind, q.options, q.answer,
+       text_tokens(CASE WHEN len(q.options) > 0 THEN array_to_string([q.question] || q.options, ' A) ')
+                        ELSE q.question END) + text_tokens(q.answer) AS text_tokens,
+       v.* EXCLUDE (question)
 FROM ask q
 LEFT JOIN (
     SELECT question, {needs} AS needs, verify.both.agreement AS agree_both, verify.video.agreement AS agree_video,
@@ -65,28 +69,45 @@ LEFT JOIN (
 WHERE q.status = 'ok';
 """
 
-CANDIDATES = """
-CREATE TEMP VIEW candidates AS
-SELECT f.clip, v.id AS video, v.uri, v.meta::JSON AS meta, k.kind, k.stage, a.number,
+# What the tasks of a clip share.
+CLIPS = """
+CREATE TEMP VIEW clips AS
+SELECT f.clip, v.id AS video, v.uri, v.meta::JSON AS meta,
        c.start_ms, c.end_ms, (c.end_ms - c.start_ms) / 1000 AS seconds,
        f.width, f.height, len(f.frame_ms) AS frames, f.sound IS NOT NULL AS has_sound,
-       media_tokens(k.stage, k.sees, k.hears AND f.sound IS NOT NULL,
-                    f.width, f.height, len(f.frame_ms), (c.end_ms - c.start_ms) / 1000)
-       + CASE WHEN a.question IS NULL THEN 0 ELSE text_tokens(array_to_string([a.question] || a.options, ' A) ')) END
-       + text_tokens(CASE WHEN k.spoken THEN t.text ELSE a.answer END) AS tokens,
        c.motion, c.frozen, c.black, c.silence, c.loudness,
        t.* EXCLUDE (input, status, reason, detail, seconds, id, clip), s.complete, s.informative,
-       a.question, a.question_kind, a.options, CASE WHEN k.spoken THEN t.text ELSE a.answer END AS answer,
-       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text,
        f.frames AS pictures, f.frame_bytes, f.frame_ms, f.sound
-FROM tasks a
-JOIN kinds k ON k.kind = a.kind
-JOIN extract f ON f.clip = a.clip AND f.status = 'ok'
+FROM extract f
 JOIN split c ON c.id = f.clip AND c.status = 'ok'
 JOIN ingest v ON v.id = c.video AND v.status = 'ok'
 LEFT JOIN transcribe t ON t.clip = c.id AND t.status = 'ok'
 LEFT JOIN screen s ON s.clip = c.id AND s.status = 'ok'
+WHERE f.status = 'ok';
 """
+
+# A clip has many tasks: what tokens it has, in whichever of them, is reckoned once.
+CANDIDATES = """
+CREATE TEMP VIEW candidates AS
+SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens), k.kind, k.stage, a.number,
+       CASE WHEN NOT k.sees THEN 0 WHEN k.stage = 'image' THEN c.picture_tokens ELSE c.video_tokens END
+       + CASE WHEN k.hears THEN c.sound_tokens ELSE 0 END
+       + CASE WHEN k.spoken THEN c.spoken_tokens ELSE a.text_tokens END AS tokens,
+       a.question, a.question_kind, a.options, CASE WHEN k.spoken THEN c.text ELSE a.answer END AS answer,
+       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text
+FROM tasks a
+JOIN kinds k ON k.kind = a.kind
+JOIN (SELECT *, media_tokens('image', true, false, width, height, frames, seconds) AS picture_tokens,
+             media_tokens('video', true, false, width, height, frames, seconds) AS video_tokens,
+             media_tokens('omni', false, has_sound, width, height, frames, seconds) AS sound_tokens,
+             text_tokens(text) AS spoken_tokens
+      FROM clips) c ON c.clip = a.clip
+"""
+
+
+def packable(plan: Plan) -> bool:
+    """Whether the steps without which there is nothing to pack are all in the plan."""
+    return {"ingest", "split", "extract", "transcribe"} <= {planned.step.name for planned in plan.steps}
 
 
 def define(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSettings) -> None:
@@ -101,7 +122,7 @@ def define(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSett
     )
     rows = [
         (kind, stage, IMAGE in tags, SPEECH in tags, kind in SPOKEN, settings.caps.get(kind))
-        for kind, (stage, tags) in KINDS.items()
+        for kind, (stage, tags) in MADE.items()
     ]
     connection.executemany("INSERT INTO kinds VALUES (?, ?, ?, ?, ?, ?)", rows)
     shared = "video" in settings.cross_modal_needs
@@ -109,4 +130,4 @@ def define(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSett
         "CREATE TEMP TABLE of_video AS SELECT ? AS kinds", [["video_qa", "cross_modal_qa"] if shared else ["video_qa"]]
     )
     needs = NEEDS.format(of="verify.", threshold=settings.agreement)
-    connection.execute(TOKENS + TASKS.format(spoken=list(SPOKEN), needs=needs) + CANDIDATES)
+    connection.execute(TOKENS + TASKS.format(spoken=list(SPOKEN), needs=needs) + CLIPS + CANDIDATES)

@@ -19,7 +19,7 @@ from pipeline.pack.candidates import SPOKEN, define
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.prompts import prompt
-from stages.samples import KINDS
+from stages.samples import MADE
 
 VERSION = 2
 
@@ -123,7 +123,7 @@ def select(plan: Plan, settings: PackSettings) -> Selection:
     judge(connection, settings, {"reason": settings.where})
     connection.execute(PLACES.format(val=settings.val, limit=settings.shard_mb << 20))
     data = connection.sql(DATA).fetchall()[0][0]
-    texts = {kind: prompt(kind) for kind in KINDS if not kind.endswith("_qa")}
+    texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
     facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(), "prompts": texts}
     reasons = connection.sql(REASONS)
     return Selection(

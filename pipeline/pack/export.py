@@ -2,7 +2,8 @@
 
 `ola-json` is the list that the original Ola trainer reads: {id, video, audio, conversations}, where media are patch
 references {"patch": file, "start_num": offset, "size": bytes or a list of them}; in the image stage `image` stands for
-`video`. One record a task, with the media that its conversation has tags for and no others.
+`video`, and a spoken question is `audio_q` beside the `text_q` that stands for the first turn. One record a task, with
+the media that its conversation has tags for and no others.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 from manifests import storage
 from manifests.records import PackedTask
 from pipeline.errors import ConfigError
-from pipeline.pack.publish import current, rows_of
-from stages.samples import IMAGE, SPEECH, Sample
+from pipeline.pack.publish import rows_of
+from stages.catalogue import current
+from stages.samples import IMAGE, SPEECH, Sample, members_of
 
 # The original trainer swaps red and blue for paths that hold one of these.
 SWAPPED = ("sharegpt4o", "ShareGPT4Video/new_patch", "cinepile", "nextqa", "perceptiontest")
@@ -52,11 +54,12 @@ def _record(uri: str, row: PackedTask, sample: Sample) -> dict[str, Any]:
     task = next(task for task in sample.tasks if task.id == row.id)
     record: dict[str, Any] = {"id": row.id}
     if row.picture_offset is not None and IMAGE in task.tags:
-        many = row.stage != "image"
+        many = "mjpg" in members_of(row.kind)
         size = list(row.picture_bytes) if many else row.picture_bytes[0]
         record["video" if many else "image"] = {"patch": uri, "start_num": row.picture_offset, "size": size}
     if row.sound_offset is not None and SPEECH in task.tags:
-        record["audio"] = {"patch": uri, "start_num": row.sound_offset, "size": row.sound_bytes}
+        heard = {"patch": uri, "start_num": row.sound_offset, "size": row.sound_bytes}
+        record |= {"audio_q": heard, "text_q": task.conversations[0].value} if task.spoken else {"audio": heard}
     record["conversations"] = [turn.model_dump(by_alias=True) for turn in task.conversations]
     return record
 

@@ -1,7 +1,10 @@
 """A shard set is whole when its `shards.parquet` is there; what a run's current sets are is said in one file.
 
 <root>/shards/<stage>/<key>/{train,val}-000000.tar, .tar.idx, .nv-meta/, shards.parquet
-<root>/shards/current.json                      {"key": ..., "folders": {stage: folder below the root}}
+<root>/shards/current.json                      {"key": ..., "folders": {name: folder below the root}}
+<root>/shards/packing.json                      the folders that are being written now, for who trains meanwhile
+
+The name of a set that the run packed is its stage; that of an imported one begins so: `omni_<key>`.
 """
 
 from __future__ import annotations
@@ -16,24 +19,41 @@ from manifests import storage
 from manifests.ledger import Counts, Manifest, parquet_bytes, read_parquet
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema
-from pipeline.pack.build import PLAN, ShardLane, rows_uri
+from pipeline.pack.build import ShardLane, rows_uri
 from pipeline.pack.choose import Selection, select
 from pipeline.pack.settings import PackSettings
 from pipeline.pack.writer import energon_meta
 from pipeline.plan import Plan
+from stages.catalogue import CURRENT, PACKING, PLAN, ROWS, current
+from stages.samples import FAMILIES
 
-CURRENT = "shards/current.json"
-ROWS = "shards.parquet"
 Write = Callable[[Callable[[], ShardLane], int], None]  # makes lanes and brings 0..n-1 through them, on some engine
 
 
-def current(root: str) -> dict[str, str]:
-    """Folders below `root` of the last whole shard sets, by stage; none before the first."""
+def stage_of(name: str) -> str:
+    """The alignment stage of the set that is called so."""
+    return name.partition("_")[0]
+
+
+def own(root: str) -> dict[str, str]:
+    """The sets that the run at `root` packed itself."""
+    return {name: folder for name, folder in current(root).items() if name in FAMILIES}
+
+
+def announce(root: str, folders: Mapping[str, str | None], key: str | None = None) -> None:
+    """Say what the current sets are: those of `folders` are added or, if None, taken out; all others stay.
+
+    key: of the run's own sets, which then are those of `folders` alone.
+    """
     uri = storage.join(root, CURRENT)
-    if not storage.exists(uri):
-        return {}
-    folders: dict[str, str] = json.loads(storage.read_bytes(uri))["folders"]
-    return folders
+    stored = storage.read_bytes(uri) if storage.exists(uri) else b'{"key": "", "folders": {}}'
+    before = json.loads(stored)
+    kept = {name: path for name, path in before["folders"].items() if key is None or name not in FAMILIES}
+    named = {name: path for name, path in {**kept, **folders}.items() if path is not None}
+    ordered = {name: named[name] for name in sorted(named, key=lambda name: (name not in FAMILIES, name))}
+    facts = json.dumps({"key": before["key"] if key is None else key, "folders": ordered}, indent=2).encode()
+    if stored != facts:
+        storage.write_bytes(uri, facts)
 
 
 def rows_of(folder: str) -> list[PackedTask]:
@@ -49,7 +69,8 @@ def manifest_of(plan: Plan, key: str) -> Manifest:
 def current_manifest(plan: Plan) -> Manifest | None:
     """The manifest of the last whole pack, if there is one."""
     uri = storage.join(plan.root, CURRENT)
-    return manifest_of(plan, json.loads(storage.read_bytes(uri))["key"]) if storage.exists(uri) else None
+    key = json.loads(storage.read_bytes(uri))["key"] if storage.exists(uri) else ""
+    return manifest_of(plan, key) if key else None  # what was imported has none
 
 
 def pack(plan: Plan, settings: PackSettings, write: Write) -> Counts:
@@ -66,20 +87,16 @@ def pack(plan: Plan, settings: PackSettings, write: Write) -> Counts:
         manifest.commit(0, list(selection.reasons), selection.outcomes(by_clip))
     for stage, folder in folders.items():
         _tidy(plan.root, folder, [shard for of, shard in selection.shards if of == stage])
-    facts = json.dumps({"key": selection.key, "folders": folders}, indent=2).encode()
-    if _stored(storage.join(plan.root, CURRENT)) != facts:
-        storage.write_bytes(storage.join(plan.root, CURRENT), facts)
+    announce(plan.root, folders, selection.key)
+    storage.remove(storage.join(plan.root, PACKING))
     return manifest.total()
-
-
-def _stored(uri: str) -> bytes | None:
-    return storage.read_bytes(uri) if storage.exists(uri) else None
 
 
 def _write_all(plan: Plan, selection: Selection, folders: Mapping[str, str], write: Write) -> None:
     for stage, folder in folders.items():
         of_stage = selection.chosen.filter(pa.compute.equal(selection.chosen["stage"], stage))
         storage.write_bytes(storage.join(plan.root, folder, PLAN), parquet_bytes(of_stage))
+    storage.write_bytes(storage.join(plan.root, PACKING), json.dumps({"folders": folders}, indent=2).encode())
     full = {stage: storage.join(plan.root, folder) for stage, folder in folders.items()}
     write(partial(ShardLane, plan.root, full, selection.shards, plan.key), len(selection.shards))
 
@@ -90,11 +107,16 @@ def _collect(root: str, selection: Selection, folders: Mapping[str, str]) -> lis
     for stage, folder in folders.items():
         uris = [rows_uri(storage.join(root, folder), shard) for of, shard in selection.shards if of == stage]
         table = pa.concat_tables(read_parquet(uri) for uri in uris).cast(record_schema(PackedTask))
-        for path, data in energon_meta(*_energon_facts(table)).items():
-            storage.write_bytes(storage.join(root, folder, path), data)
-        storage.write_bytes(storage.join(root, folder, ROWS), parquet_bytes(table))
+        complete(storage.join(root, folder), table)
         rows += from_rows(PackedTask, table.to_pylist())
     return rows
+
+
+def complete(folder: str, table: pa.Table) -> None:
+    """Make the tars in a folder a whole set: `.nv-meta`, then `shards.parquet` as its last file."""
+    for path, data in energon_meta(*_energon_facts(table)).items():
+        storage.write_bytes(storage.join(folder, path), data)
+    storage.write_bytes(storage.join(folder, ROWS), parquet_bytes(table))
 
 
 def _energon_facts(table: pa.Table) -> tuple[dict[str, int], list[str], list[str]]:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, field_validator
 
 from pipeline import step
-from stages.samples import KINDS
+from stages.samples import MADE
 
 Needs = Literal["both", "video", "audio", "text", "none-agrees"]
 
@@ -35,6 +35,6 @@ class PackSettings(step.Settings):
     @classmethod
     def _known(cls, caps: dict[str, int]) -> dict[str, int]:
         for kind in caps:
-            if kind not in KINDS:
-                raise ValueError(f"no kind of task {kind!r} (choices: {', '.join(KINDS)})")
+            if kind not in MADE:
+                raise ValueError(f"no kind of task {kind!r} (choices: {', '.join(MADE)})")
         return caps

@@ -14,7 +14,8 @@ from manifests.records import Drop, Screening, Transcript
 from pipeline import step
 from pipeline.annotator import Annotating, fenced, filled
 from pipeline.errors import BadMedia
-from pipeline.parsing import repetition, spoken, words
+from pipeline.parsing import repetition, spoken
+from stages.wording import words
 
 JUDGED = ("complete", "informative")
 

@@ -1,29 +1,37 @@
 """Footage in, Transcript out: what is said in the clip, and when, on the clip's own clock.
 
-Sources are asked in order: `sidecar` files beside the video, text streams `embedded` in it, and `whisperx`, which
-listens. Of the first two the first that has something for the video is taken; a clip in which it says nothing is handed
-on to what comes after.
+Sources are asked in order: `sidecar` files beside the video, text streams `embedded` in it, and those that listen,
+`whisperx` and `ola`. Of the first two the first that has something for the video is taken; a clip in which it says
+nothing is handed on to what comes after.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from manifests import storage
-from manifests.records import Clip, Drop, Footage, Segment, Transcript, Video
+from manifests.records import Asked, Clip, Drop, Footage, Segment, Transcript, Video
 from pipeline import step
+from pipeline.annotator import Annotating
 from pipeline.errors import BadMedia
 from pipeline.media import invented, subtitles
+from pipeline.media.dictation import dictated, windows
+from pipeline.media.invented import Span
 from pipeline.media.keep import Reader
 from pipeline.media.recognise import RecogniserSettings, Speech, opened
-from pipeline.media.sound import samples
+from pipeline.media.sound import RATE, samples
 from pipeline.media.subtitles import Cue
+from pipeline.prompts import prompt
+
+if TYPE_CHECKING:
+    from ola.prompt import Request, Wave
 
 # Files bear either form: ISO 639-1, then those of ISO 639-2; the languages that subtitles mostly are in.
 LANGUAGES = """
@@ -32,6 +40,7 @@ fr fra fre, he heb, hi hin, hr hrv, hu hun, id ind, it ita, ja jpn, ko kor, lt l
 nl nld dut, no nor nob nb, pl pol, pt por, ro ron rum, ru rus, sk slk slo, sl slv, sr srp, sv swe, ta tam, te tel,
 th tha, tr tur, uk ukr, ur urd, vi vie, zh zho chi
 """
+LISTENERS = ("whisperx", "ola")
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})?", re.IGNORECASE)
 
 
@@ -55,59 +64,81 @@ class Track:
 
 
 Answer = list[Transcript] | Drop | BadMedia
+NO_SOUND = Drop("no sound", "the clip has none to recognise")
+
+
+class DictationSettings(step.Settings):
+    """longest: what is said in a window of 30 s, in tokens; the fastest speakers need half of these."""
+
+    longest: int = Field(default=512, gt=0)
 
 
 class TranscribeSettings(step.Settings):
     """sources: in the order they are asked; language: preferred where a video has several (as `en`)."""
 
-    sources: tuple[Literal["sidecar", "embedded", "whisperx"], ...] = Field(
+    sources: tuple[Literal["sidecar", "embedded", "whisperx", "ola"], ...] = Field(
         default=("sidecar", "embedded"), min_length=1
     )
     language: str | None = None
     whisperx: RecogniserSettings = RecogniserSettings()
+    ola: DictationSettings = DictationSettings()
 
 
-class Transcribe(step.Step[Heard, Transcript]):
-    """Find what is said in a clip."""
+class Transcribe(Annotating[Heard, Transcript]):
+    """Find what is said in a clip. It asks a model where `ola` is a source, and is a step without one else."""
 
     name, takes, gives = "transcribe", Heard, Transcript
     version = 2  # 1 knew no flags
     settings_type = TranscribeSettings
     settings: TranscribeSettings
+    prompts = ("transcribe",)
     resources = step.Resources(batch=16, memory_gb=8.0)  # WhisperX with large-v3 in float32; subtitles need 1 GB
 
     def __init__(self, settings: step.Settings | None = None) -> None:
         """The cues of the last video are kept: its clips come one after the other."""
         super().__init__(settings)
+        self.shares = Annotating.shares if self.asks else ""
+        self.resources = Annotating.resources if self.asks else Transcribe.resources
         self.last: tuple[str, Track | BadMedia | None] = ("", None)
 
     @property
-    def listens(self) -> bool:
-        """Whether sound is recognised at all."""
+    def asks(self) -> bool:
+        """Whether Ola is a source."""
+        return "ola" in self.settings.sources
+
+    @property
+    def recognises(self) -> bool:
+        """Whether WhisperX is one."""
         return "whisperx" in self.settings.sources
 
     def open(self) -> None:
-        """Load the recogniser, if one is asked."""
-        if self.listens:
+        """Load the models of the sources that listen."""
+        if self.recognises:  # first: it takes as many threads as torch has, which the annotator may leave with one
             self.recogniser, self.read = opened(self.settings.whisperx), Reader(self.root)
+        super().open()
 
     def facts(self) -> dict[str, Any]:
-        """The recogniser counts where it is asked, with its models' files, but not how fast it is."""
+        """Each listener counts where it is asked; WhisperX with its models' files, but not how fast it is."""
         facts = super().facts()
-        del facts["settings"]["whisperx"]
-        return {**facts, "whisperx": self.settings.whisperx.facts()} if self.listens else facts
+        for listener in LISTENERS:
+            del facts["settings"][listener]
+        if self.asks:
+            facts["ola"] = self.settings.ola.model_dump(mode="json")
+        return {**facts, "whisperx": self.settings.whisperx.facts()} if self.recognises else facts
 
     def allowance(self, record: Heard) -> float:
         """A text stream is spread over the whole file, which must be read once; large models are slow on a CPU."""
-        listened = 20 * (record.clip.end_ms - record.clip.start_ms) / 1000 if self.listens else 0.0
+        listens = self.recognises or self.asks
+        listened = 20 * (record.clip.end_ms - record.clip.start_ms) / 1000 if listens else 0.0
         return record.video.bytes / 5e6 + listened
 
     def run(self, batch: Sequence[Heard]) -> list[Answer]:
         """One Transcript per clip; a drop where nothing is said; BadMedia where the subtitles are unreadable."""
         answers: dict[int, Answer] = {}
-        for listen, sources in groupby(self.settings.sources, key=lambda source: source == "whisperx"):
+        listen = {"whisperx": self._recognised, "ola": self._dictated}
+        for listener, sources in groupby(self.settings.sources, key=listen.get):
             left = {n: heard for n, heard in enumerate(batch) if isinstance(answers.get(n, Drop("")), Drop)}
-            found = self._listened(left) if listen else self._looked_up(left, tuple(sources))
+            found = listener(left) if listener else self._looked_up(left, tuple(sources))
             answers |= {n: _joined(answers.get(n), answer) for n, answer in found.items()}
         return [answers[n] for n in range(len(batch))]
 
@@ -132,10 +163,10 @@ class Transcribe(step.Step[Heard, Transcript]):
             )
         ]
 
-    def _listened(self, batch: Mapping[int, Heard]) -> dict[int, Answer]:
+    def _recognised(self, batch: Mapping[int, Heard]) -> dict[int, Answer]:
         """All clips that have a sound are recognised together."""
         sounds = {n: samples(self.read(h.footage.sound)) for n, h in batch.items() if h.footage.sound is not None}
-        answers: dict[int, Answer] = {n: Drop("no sound", "the clip has none to recognise") for n in batch}
+        answers: dict[int, Answer] = dict.fromkeys(batch, NO_SOUND)
         heard = self.recogniser(list(sounds.values())) if sounds else []
         return answers | {n: self._spoken(batch[n].clip, speech) for n, speech in zip(sounds, heard, strict=True)}
 
@@ -154,6 +185,35 @@ class Transcribe(step.Step[Heard, Transcript]):
                 word_times="aligned" if speech.aligned else "recognised",
             )
         ]
+
+    def _dictated(self, batch: Mapping[int, Heard]) -> dict[int, Answer]:
+        """Ola is asked about all windows of all clips together."""
+        waves = {n: wave for n, heard in batch.items() if (wave := self.sound(heard.footage)) is not None}
+        asking = {n: self._windows(batch[n].clip, wave) for n, wave in waves.items()}
+        said = self.ask({name: request for some in asking.values() for name, (request, _) in some.items()})
+        answers: dict[int, Answer] = dict.fromkeys(batch, NO_SOUND)
+        return answers | {
+            n: self._written(batch[n].clip, {span: said[name] for name, (_, span) in some.items()})
+            for n, some in asking.items()
+        }
+
+    def _windows(self, clip: Clip, wave: Wave) -> dict[str, tuple[Request, Span]]:
+        from ola.prompt import Request
+
+        def request(first: int, last: int) -> Request:
+            sound = replace(wave, samples=wave.samples[first:last])
+            return Request(prompt("transcribe"), sounds=(sound,), max_new_tokens=self.settings.ola.longest)
+
+        cuts = windows(wave.samples)
+        return {f"{clip.id}-{first}": (request(first, last), (first / RATE, last / RATE)) for first, last in cuts}
+
+    def _written(self, clip: Clip, said: Mapping[Span, Asked]) -> Answer:
+        found = (dictated(asked, start, end) for (start, end), asked in said.items())
+        segments = [segment for segment in found if segment is not None]
+        if not segments:
+            return Drop("nothing said", "ola writes nothing down of the sound")
+        model = Path(self.annotator.model).name or self.annotator.engine
+        return [_transcript(clip, segments, origin="ola", track=model, language=None, word_times="interpolated")]
 
     def _track(self, video: Video, sources: tuple[str, ...]) -> Track | None:
         key = f"{video.id} {sources}"
@@ -196,7 +256,8 @@ def _joined(before: Answer | None, answer: Answer) -> Answer:
     """Where nobody has anything, the last reason, and what each of them said."""
     if not isinstance(before, Drop) or not isinstance(answer, Drop):
         return answer
-    return Drop(answer.reason, f"{before.detail}; {answer.detail}")
+    told = (str(before.detail), str(answer.detail))
+    return Drop(answer.reason, told[0] if told[1] in told[0] else "; ".join(told))
 
 
 def _transcript(clip: Clip, segments: Sequence[Segment], **facts: Any) -> Transcript:

@@ -15,7 +15,8 @@ from pydantic import Field
 from manifests.records import Attempt, Footage, Question, Verdict
 from pipeline import step
 from pipeline.annotator import Annotating, fenced, filled
-from pipeline.parsing import exact, f1, option, put, words
+from pipeline.parsing import option, put
+from stages.wording import exact, f1, words
 
 if TYPE_CHECKING:
     from ola.prompt import Request

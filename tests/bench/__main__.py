@@ -22,7 +22,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import again, annotate, engine, features, footage, generation, scan, shards
+from tests.bench import (
+    again,
+    annotate,
+    engine,
+    features,
+    footage,
+    generation,
+    loading,
+    outside,
+    scan,
+    shards,
+    vllm_engine,
+)
 from tests.bench.measure import Figure
 from tests.bench.videos import Videos
 
@@ -31,9 +43,12 @@ BENCHES: dict[str, Callable[[Videos], Iterator[Figure]]] = {
     "scan": scan.measure,
     "shards": shards.measure,
     "again": again.measure,
+    "loading": loading.measure,
     "features": features.measure,
     "generation": generation.measure,
     "annotate": annotate.measure,
+    "outside": outside.measure,
+    "vllm": vllm_engine.measure,
     "ray": engine.measure,
 }
 WIDE = 170  # columns; where the output is no terminal, rich would fold the table to 80

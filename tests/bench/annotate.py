@@ -95,7 +95,7 @@ class World:
     def __init__(self, root: Path) -> None:
         root.mkdir()
         self.root, self.model = root, tiny.model(limits=SMALL, vocab_size=WORDS)
-        self.processor = OlaProcessor(_tokenizer(), self.model.config)
+        self.processor = OlaProcessor(tokenizer(), self.model.config)
         self.clips = [footage(root, f"clip-{n}", FRAMES, SOUND_S, seed=n) for n in range(CLIPS)]
 
     def ola(self) -> Noted:
@@ -162,7 +162,7 @@ class World:
         assert len(answers) == len(records)
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> PreTrainedTokenizerFast:
     texts = [prompt(file.stem) for file in sorted(Path(pipeline.prompts.__file__).parent.glob("*.md"))]
     made: PreTrainedTokenizerFast = tiny.tokenizer().train_new_from_iterator(texts, WORDS, show_progress=False)
     return made

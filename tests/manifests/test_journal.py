@@ -49,7 +49,7 @@ def test_outcomes_are_read_back(tmp_path: Path) -> None:
     first.start(["a", "b", "c"])
     for outcome in outcomes:
         first.done(outcome)
-    assert finished(path) == 3
+    assert finished(path).total() == 3
     first.close(delete=False)
     assert reopened(path).outcomes == {o.input: o for o in outcomes}
 
@@ -131,7 +131,26 @@ def test_close_deletes_when_the_part_is_committed(tmp_path: Path) -> None:
     one = journal(path)
     one.close(delete=True)
     assert not path.exists()
-    assert finished(path) == 0
+    assert finished(path).total() == 0
+
+
+def test_what_is_finished_is_counted_as_it_grows_and_each_line_once(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    seen = finished(path)
+    assert seen.total() == 0
+    left(path, "l1", ["a", "b"], done="ab")
+    assert (seen.total(), seen.total()) == (2, 2)
+    whole = path.read_bytes()
+    left(path, "l2", ["c"], done="c")
+    grown = path.read_bytes()
+    path.write_bytes(b"x" * len(whole) + grown[len(whole) : -1])  # what was read before is not looked at
+    assert seen.total() == 2  # the last line is still being written
+    path.write_bytes(b"x" * len(whole) + grown[len(whole) :])
+    assert seen.total() == 3
+    path.unlink()
+    assert seen.total() == 3
+    left(path, "l3", ["d"], done="d")  # begun anew
+    assert seen.total() == 1
 
 
 def test_journals_of_object_stores_lie_on_this_machine() -> None:

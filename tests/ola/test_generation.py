@@ -130,9 +130,9 @@ def test_three_questions_on_one_clip_encode_and_prepare_it_once(ola: Ola) -> Non
     prepared = []
 
     class Counting(OlaProcessor):
-        def video(self, frames: Sequence[Picture]) -> Visual:
+        def video(self, frames: Sequence[Picture], digest: str = "") -> Visual:
             prepared.append("video")
-            return super().video(frames)
+            return super().video(frames, digest)
 
         def sound(self, wave: Wave) -> Sound:
             prepared.append("sound")

@@ -23,6 +23,7 @@ from ola.features import fbank, mono16k
 from ola.generation import Ola
 from ola.geometry import Limits, frame_indices, image_low_size, image_size, video_size
 from ola.model import OlaForConditionalGeneration
+from ola.packing import PACKED
 from ola.processor import OlaProcessor
 from ola.projectors import LocalGlobalPooling
 from ola.prompt import IGNORE
@@ -235,9 +236,16 @@ def test_greedy_ids(golden: Path, original: OlaForConditionalGeneration, process
     )
 
 
+@pytest.mark.parametrize("attention", ["sdpa", PACKED])
 def test_loss_and_gradients(
-    golden: Path, original: OlaForConditionalGeneration, processor: OlaProcessor, batch: Mapping[str, Any]
+    golden: Path,
+    original: OlaForConditionalGeneration,
+    processor: OlaProcessor,
+    batch: Mapping[str, Any],
+    attention: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(original.config, "_attn_implementation", attention)
     stored, facts = load_file(golden / "train.safetensors"), read(golden, "train.json")
     name = next(name for name, one in facts["batches"].items() if one == batch)
     original.zero_grad()

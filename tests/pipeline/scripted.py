@@ -17,8 +17,8 @@ from manifests.records import Footage, Transcript
 from ola.prompt import Answer, Request
 from pipeline.annotator import Annotating, AnnotatorSettings
 from pipeline.media.keep import MediaTar
-from pipeline.parsing import exact
 from pipeline.prompts import prompt
+from stages.wording import exact
 
 ENGINE = "tests.pipeline.scripted:sensible"
 PROMPTS = (

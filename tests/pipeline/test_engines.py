@@ -72,7 +72,7 @@ def test_ray_is_left_as_it_was_found(ray_here: None) -> None:
 
     engine = OnRay()
     engine.map([LanePlan(BadLane)], [])
-    engine._connect()
+    engine.connect()
     engine.close()
     assert ray.is_initialized()
     assert logging.getLogger("ray.data").handlers

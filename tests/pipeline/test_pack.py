@@ -22,9 +22,10 @@ from pipeline.media.keep import MediaTar
 from pipeline.media.sound import wav
 from pipeline.pack.check import check_run
 from pipeline.pack.choose import select
-from pipeline.pack.publish import current, pack
+from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
+from stages.catalogue import current
 from stages.shards import ShardReader
 
 VIDEOS, CLIPS, MS = 40, 3, 2000

@@ -28,11 +28,12 @@ from pipeline.pack.candidates import TOKENS, define
 from pipeline.pack.check import check_run, check_sample
 from pipeline.pack.choose import judge, select
 from pipeline.pack.export import ola_json
-from pipeline.pack.publish import current, pack
+from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.plan import plan as planned
 from pipeline.steps import ask, caption, extract, ingest, screen, split, transcribe, verify
+from stages.catalogue import current
 from stages.samples import KINDS, media_tokens, text_tokens
 from stages.shards import ShardReader
 from tests.pipeline.test_pack import clip, footage, ok, transcript, video, video_id

@@ -8,8 +8,6 @@ from pipeline.parsing import (
     KINDS,
     Draft,
     drafts,
-    exact,
-    f1,
     fault,
     flaws,
     foreign,
@@ -19,9 +17,9 @@ from pipeline.parsing import (
     repetition,
     script,
     spoken,
-    words,
 )
 from pipeline.prompts import prompt
+from stages.wording import exact, f1, words
 from tests.pipeline.scripted import QUESTIONS, SAID
 
 CHOICE = """Q1 (count): How often does it knock?

@@ -5,14 +5,36 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from stages.samples import FAMILIES, KINDS, Task, Turn, key_of, media_tokens, text_tokens, turn
+from stages.samples import FAMILIES, KINDS, Task, Turn, key_of, media_tokens, members_of, text_tokens, turn
 
 
 def test_every_kind_of_task_belongs_to_a_stage_with_members() -> None:
     assert {kind.stage for kind in KINDS.values()} == set(FAMILIES)
     assert all(members[0] == "json" for members in FAMILIES.values())
-    for stage, tags in KINDS.values():
-        assert {"<image>": {"jpg", "mjpg"}, "<speech>": {"wav"}}[tags[: tags.index(">") + 1]] & set(FAMILIES[stage])
+    for kind, (_, tags) in KINDS.items():
+        assert members_of(kind)[0] == "json"
+        for tag, extensions in {"<image>": {"jpg", "mjpg"}, "<speech>": {"wav"}}.items():
+            assert tag not in tags or extensions & set(members_of(kind))
+
+
+def test_samples_apart_have_the_media_of_their_tags_and_no_others() -> None:
+    assert {kind: members_of(kind) for kind in ("chat", "audio_chat", "spoken_qa", "image_chat", "omni_chat")} == {
+        "chat": ("json",),
+        "audio_chat": ("json", "wav"),
+        "spoken_qa": ("json", "jpg", "wav"),
+        "image_chat": ("json", "jpg"),
+        "omni_chat": ("json", "mjpg", "wav"),
+    }
+
+
+def test_a_spoken_question_has_its_tags_where_they_are() -> None:
+    turns = (turn("human", "<image>\nUser's question in speech: <speech>"), turn("gpt", "So."))
+    task = Task(id="a", kind="spoken_qa", conversations=turns)
+    assert (task.tags, task.spoken) == ("<speech><image>", True)
+    assert Task(id="a", kind="image_chat", conversations=turns).tags == "<image>"
+    # an image, not a video of one frame; and 30 s of sound
+    assert media_tokens("spoken_qa", 448, 448, 1, 30.0) == media_tokens("image_chat", 448, 448, 1, 0.0) + 153
+    assert media_tokens("chat", 0, 0, 0, 0.0) == 0
 
 
 @pytest.mark.parametrize(

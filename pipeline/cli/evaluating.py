@@ -1,0 +1,193 @@
+"""`ola evaluate` asks a model the questions of benchmarks; `ola compare` puts what came out side by side."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
+
+from pipeline.errors import BadMedia, ConfigError, RunError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+    from rich.table import Table
+
+    from stages.evaluation.comparing import Line
+    from stages.evaluation.questions import Senses, Suite
+    from stages.evaluation.runner import Result
+
+SUITES = ("mmbench", "videomme", "librispeech", "shards")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Asked(NamedTuple):
+    """How a model is asked: see the flags of `ola evaluate`."""
+
+    limit: int | None = None
+    frames: int | None = None
+    views: bool = False
+    device: str | None = None
+    dtype: str = "auto"
+
+
+def evaluate(folder: Path, named: Sequence[str], out: Path, how: Asked) -> bool:
+    """Print the scores of a model; whether every suite had a question that could be asked.
+
+    named: `NAME=PATH`. Raises ConfigError, RunError and StagesError before a weight is read, where they can be.
+    """
+    from ola.generation import Ola
+    from ola.weights import config_of
+    from pipeline.annotator import digest_of
+    from pipeline.cli.chat import device_of
+    from stages.evaluation.runner import evaluate as ask
+
+    places = [_named(each) for each in named]
+    if not folder.is_dir():
+        raise ConfigError(f"--model {folder}: no such folder")
+    try:
+        config = config_of(folder)
+        senses = _senses(how.frames or config.max_frames, config.has_speech)
+        suites = [suite for name, place in places for suite in _suites(name, place, senses, how.views)]
+        ola = Ola.from_pretrained(folder, dtype=how.dtype, device=device_of(how.device))
+    except (ValueError, OSError) as error:  # what the model says of a folder
+        raise RunError(str(error)) from error
+    with _Progress() as progress:
+        found = ask(ola, suites, out, f"{digest_of(str(folder))[:16]} {how.dtype}", how.limit, progress.tell)
+    _show(found, out)
+    return all(facts["errors"] < facts["n"] for facts in found.values())
+
+
+def compare(paths: Sequence[Path], png: Path | None) -> None:
+    """Print the scores of several models beside each other, and draw them relative to the first. Raises StagesError."""
+    from rich.console import Console
+
+    from stages.evaluation.comparing import compare as read
+    from stages.evaluation.comparing import draw
+
+    names, lines = read(paths)
+    console = Console()
+    console.print(compared(names, lines))
+    for line in lines:
+        if line.uneven:
+            counts = ", ".join(f"{name} {count}" for name, count in zip(names, line.counts, strict=True))
+            console.print(f"{line.suite}: asked of different numbers of questions ({counts})", highlight=False)
+    if png is not None:
+        draw(names, lines, png)
+        console.print(f"{png} is drawn", highlight=False)
+
+
+def compared(names: Sequence[str], lines: Sequence[Line]) -> Table:
+    """A row a suite; in brackets what a score is relative to the first model's, above 1 if it is better."""
+    from rich.table import Table
+
+    table = Table(caption=f"in brackets: relative to {names[0]}, above 1 is better")
+    table.add_column("suite")
+    table.add_column("metric")
+    for name in names:
+        table.add_column(name, justify="right")
+    for line in lines:
+        pairs = zip(line.values, line.relative, strict=True)
+        cells = ["–" if value is None else f"{value:.4f}" + _bracketed(relative) for value, relative in pairs]
+        table.add_row(line.suite, line.metric + " ↓" * line.falls, *cells)
+    return table
+
+
+def _bracketed(relative: float | None) -> str:
+    return "" if relative is None else f" ({relative:.3f})"
+
+
+def _named(pair: str) -> tuple[str, str]:
+    name, _, place = pair.partition("=")
+    if name not in SUITES or not place:
+        raise ConfigError(f"--suite {pair}: give NAME=PATH, with a NAME among {', '.join(SUITES)}")
+    if "://" not in place and not Path(place).exists():
+        raise ConfigError(f"--suite {pair}: no such file or folder")
+    return name, place
+
+
+def _suites(name: str, place: str, senses: Senses, views: bool) -> Sequence[Suite]:
+    from stages.evaluation import benchmarks
+    from stages.evaluation.held_out import held_out
+
+    if name == "shards":
+        return held_out(place, senses, views)
+    by_name = {
+        "mmbench": benchmarks.mmbench,
+        "videomme": benchmarks.videomme,
+        "librispeech": benchmarks.librispeech,
+    }
+    return [by_name[name](Path(place), senses)]
+
+
+def _senses(frames: int, hears: bool) -> Senses:
+    from pipeline.media.viewing import hear, watch
+    from stages.evaluation.questions import Senses
+
+    return Senses(_readable(watch), _readable(hear), frames, hears)
+
+
+def _readable(read: Callable[P, R]) -> Callable[P, R]:
+    """The same, with the error that stages know."""
+    from stages.evaluation.questions import Unreadable
+
+    @wraps(read)
+    def reading(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return read(*args, **kwargs)
+        except BadMedia as error:
+            raise Unreadable(str(error)) from error
+
+    return reading
+
+
+class _Progress:
+    """A bar a suite, in a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bars = Progress(*columns, console=Console(file=sys.stderr), disable=not sys.stderr.isatty())
+        self.suites: dict[str, TaskID] = {}
+
+    def __enter__(self) -> _Progress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def tell(self, suite: str, done: int, of: int) -> None:
+        """So many questions of a suite are answered."""
+        if suite not in self.suites:
+            self.suites[suite] = self.bars.add_task(suite, total=of)
+        self.bars.update(self.suites[suite], completed=done)
+
+
+def _show(found: Mapping[str, Result], out: Path) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(scores(found))
+    console.print(f"answers: {out / 'answers'}; for scripts: {out / 'results.json'}", highlight=False, soft_wrap=True)
+
+
+def scores(found: Mapping[str, Result]) -> Table:
+    """A row a suite. Answers that could not be read, and questions that could not be asked, are wrong ones."""
+    from rich.table import Table
+
+    table = Table(caption="↓: less is better; unparsed answers and errors count as wrong")
+    table.add_column("suite")
+    table.add_column("metric")
+    for name in ("score", "exact", "questions", "unparsed", "errors"):
+        table.add_column(name, justify="right")
+    for suite, facts in found.items():
+        exact = "" if facts["exact_match"] is None else f"{facts['exact_match']:.4f}"
+        counts = (str(facts["n"]), str(facts["unparsed"]), str(facts["errors"]))
+        table.add_row(suite, facts["metric"] + " ↓" * facts["falls"], f"{facts['value']:.4f}", exact, *counts)
+    return table

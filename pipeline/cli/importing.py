@@ -1,0 +1,33 @@
+"""`ola import`: what became of the records of others, and where their shards are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from manifests import storage
+from pipeline.cli.looking import REASONS, shard_facts
+from pipeline.pack.imported import Wanted, bring
+from pipeline.pack.indexed import index
+
+
+def show_import(wanted: Wanted, root: str, strict: bool, retry: bool) -> bool:
+    """Import a JSON, or index a folder of tars, and print what came of it; whether anything can be trained on."""
+    if os.path.isdir(wanted.file):
+        tasks = index(wanted.file, root)
+        print(f"{tasks} tasks in the tars of {wanted.file}")
+        return tasks > 0
+    wanted = replace(wanted, media=storage.normal(wanted.media or os.path.dirname(os.path.abspath(wanted.file))))
+    report = bring(wanted, root, strict, retry)
+    left_out = sum(report.reasons.values())
+    done = "" if report.fresh else " (done before)"
+    print(f"{len(report.fates)} records: {report.packed} packed, {left_out} failed{done}")
+    ordered = sorted(report.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+    for reason, count in ordered[:REASONS]:
+        print(f"    {count} x {reason}")
+    if left_out:
+        print(f"    each with its reason in {storage.join(root, f'import-{report.key}.parquet')}; --retry tries again")
+    for stage, facts in shard_facts(storage.normal(root)).items():
+        if facts["files"]:
+            print(f"shards/{stage}: {facts['files']} files, {facts['samples']} samples, {facts['tasks']} tasks")
+    return report.packed > 0

@@ -1,0 +1,195 @@
+"""A medium of others, in a file or a patch, in the form that samples store: fitted JPEGs, 16 kHz mono PCM16.
+
+What has that form already is copied byte for byte; a second JPEG encoding would only lose.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from manifests import storage
+from ola.geometry import Fit, Size, frame_indices, image_size, video_size
+from pipeline.errors import BadMedia
+from pipeline.media.sound import wav
+from pipeline.pack.external import Reference
+from pipeline.steps.extract import ExtractSettings
+
+PATCH_MS = 1000  # nobody says when the frames of a patch are shown; they were taken at about one a second
+HEAD = 44  # bytes before the samples of a canonical WAV
+ORIENTATION = 0x0112  # EXIF
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # not all that PIL knows: for some it starts programs
+
+
+@dataclass(frozen=True)
+class Film:
+    """JPEGs of one size with their times in ms, and the length of the whole in ms."""
+
+    jpegs: tuple[bytes, ...]
+    size: Size
+    ms: tuple[int, ...]
+    length: int
+
+
+class Media:
+    """Reads references, which are below `folder` unless they are absolute."""
+
+    def __init__(self, folder: str) -> None:
+        """folder: or URI."""
+        self.folder = folder
+
+    def picture(self, what: Reference) -> Film:
+        """An image, fitted as an image."""
+        jpeg, size = fitted(next(self._parts(what, [0])), image_size)
+        return Film((jpeg,), size, (0,), 0)
+
+    def film(self, what: Reference, frames: int) -> Film:
+        """At most `frames` of a video, evenly: of a file as `extract` has them, of a patch as the original trainer."""
+        if not what.sizes:
+            with self._local(what) as path:
+                return _filmed(path, frames)
+        kept = frame_indices(len(what.sizes), min(frames, len(what.sizes)))
+        drawn = [fitted(data, video_size, what.swapped) for data in self._parts(what, kept)]
+        sizes = {size for _, size in drawn}
+        if len(sizes) > 1:
+            raise BadMedia("frames of several sizes", ", ".join(f"{w}x{h}" for w, h in sorted(sizes)))
+        ms = tuple(PATCH_MS * n for n in kept)
+        return Film(tuple(jpeg for jpeg, _ in drawn), sizes.pop(), ms, PATCH_MS * len(what.sizes))
+
+    def sound(self, what: Reference) -> bytes:
+        """A WAV of 16 kHz mono PCM16: the bytes themselves where they are one."""
+        if what.sizes:
+            data = next(self._parts(what, [0]))
+            if _is_ours(data):
+                return data
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(data)
+                file.flush()
+                return _heard(file.name)
+        with self._local(what) as path:
+            with open(path, "rb") as file:
+                head = file.read(HEAD)
+                data = head + file.read() if head.startswith(b"RIFF") else b""
+            return data if _is_ours(data) else _heard(path)
+
+    def _uri(self, what: Reference) -> str:
+        if not storage.is_local(what.path) and not what.path.startswith(f"{self.folder}/"):
+            raise BadMedia("an address that is not below --media", what.path)
+        absolute = os.path.isabs(what.path) or not storage.is_local(what.path)
+        uri = what.path if absolute else storage.join(self.folder, what.path)
+        if not storage.exists(uri):
+            raise BadMedia("no such file", what.path)
+        return uri
+
+    @contextmanager
+    def _local(self, what: Reference) -> Iterator[str]:
+        uri = self._uri(what)
+        with tempfile.TemporaryDirectory() as scratch:
+            yield storage.fetch(uri, scratch)
+
+    def _parts(self, what: Reference, kept: Sequence[int]) -> Iterator[bytes]:
+        """The bytes of some parts of a patch, or of a whole file."""
+        uri = self._uri(what)
+        if not what.sizes:
+            yield storage.read_bytes(uri)
+            return
+        file = storage.open_random(uri)
+        if what.start + sum(what.sizes) > file.size():
+            raise BadMedia("a patch file ends before its media", f"{what}; it has {file.size()} bytes")
+        for n in kept:
+            data = file.read_at(what.sizes[n], what.start + sum(what.sizes[:n]))
+            yield _decoded(data) if what.base64 else data
+
+
+def fitted(data: bytes, fit: Callable[[int, int], Fit], swapped: bool = False) -> tuple[bytes, Size]:
+    """A picture as a JPEG at the size of `fit`. Raises BadMedia where it is none.
+
+    A JPEG of this size is returned as it came. swapped: red and blue change places.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    from ola.pictures import fit as placed
+    from ola.pictures import rgb
+
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            image.load()
+            plain = image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1
+            if plain and not swapped and fit(*image.size).size == image.size:
+                return data, image.size
+            upright = rgb(image)
+    except UnidentifiedImageError as error:
+        raise BadMedia("not a picture") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadMedia("a picture that cannot be decoded", " ".join(str(error).split())) from error
+    how = fit(*upright.size)
+    pixels = placed(upright, how)
+    sink = io.BytesIO()
+    drawn = Image.fromarray(pixels[..., ::-1] if swapped else pixels)
+    drawn.save(sink, "JPEG", quality=ExtractSettings().quality)
+    return sink.getvalue(), how.size
+
+
+def _filmed(path: str, frames: int) -> Film:
+    from pipeline.media.footage import Cut, shots
+    from pipeline.media.picture import Painter
+    from pipeline.media.probe import probe
+    from pipeline.steps.extract import Frames
+
+    facts = probe(path)
+    if facts is None:
+        raise BadMedia("not a video: no moving picture in it")
+    length = max(1, round(facts.duration * 1000))
+    painter = Painter(facts.width, facts.height, facts.rotation, ExtractSettings().quality)
+    cut = Cut(0, length, Frames(policy="count", count=frames).times(0, facts.duration))
+    [shot] = shots(path, _Mute(facts.picture), [cut], painter)
+    if not shot.frames:
+        raise BadMedia("no frame of it can be decoded")
+    return Film(tuple(jpeg for _, jpeg in shot.frames), painter.size, tuple(ms for ms, _ in shot.frames), length)
+
+
+@dataclass(frozen=True)
+class _Mute:
+    """The picture of a file alone: what is heard of a record is a medium of its own."""
+
+    picture: int
+    sound: Any = None
+
+
+def _is_ours(data: bytes) -> bool:
+    return len(data) > HEAD and len(data) % 2 == 0 and wav(data[HEAD:]) == data
+
+
+def _heard(path: str) -> bytes:
+    import numpy as np
+
+    from ola.features import mono16k
+    from pipeline.media.viewing import hear
+
+    try:
+        samples = mono16k(hear(path))
+    except BadMedia as error:  # whose reason begins with the path, which would keep reasons from being counted
+        raise BadMedia("no sound can be decoded", str(error)) from error
+    except ValueError as error:
+        raise BadMedia("no sound in it", str(error)) from error
+    pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
+    return wav(pcm.tobytes())
+
+
+def _decoded(data: bytes) -> bytes:
+    try:
+        return base64.b64decode(data)
+    except binascii.Error as error:
+        raise BadMedia("a patch that is not base64", str(error)) from error
+
+
+def pcm_samples(sound: bytes) -> int:
+    """How many samples a WAV of ours has."""
+    return (len(sound) - HEAD) // 2

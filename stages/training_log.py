@@ -1,0 +1,117 @@
+"""What a training says of itself: a line a step, and the same figures and the tasks read as Parquet.
+
+Rows since the last checkpoint are held in memory and written with it: what is on disk fits the checkpoint that training
+goes on from, and a task that a kill made it read again is there once.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+MEMORY, EARLY = 50, 20  # steps whose losses a spike is held against; how many there must be
+SPIKE = 4.0  # times their median: what a bad batch or a burst optimizer does, and no stage's ordinary noise
+FILE = re.compile(r"step-(\d+)\.parquet")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one step. loss: nats a supervised token; by_kind: the same of each kind of task; norm: of the gradient.
+
+    mfu: share of the device's peak, None where that is not known; waited: share of the time without a batch to train.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    norm: float
+    rates: Mapping[str, float]
+    tokens: int
+    seconds: float
+    waited: float
+    mfu: float | None
+    by_kind: Mapping[str, float]
+    samples: Mapping[str, int]
+    skipped: int
+
+    def line(self) -> str:
+        """The step in one line."""
+        rates = " ".join(f"{name} {rate:.1e}" for name, rate in self.rates.items())
+        kinds = " ".join(f"{kind} {loss:.2f}" for kind, loss in self.by_kind.items())
+        stages = " ".join(f"{stage} {count}" for stage, count in self.samples.items())
+        mfu = "" if self.mfu is None else f" · mfu {self.mfu:.1%}"
+        skipped = f" · skipped {self.skipped}" if self.skipped else ""
+        return (
+            f"step {self.step}/{self.steps} · loss {self.loss:.4f} ({kinds}) · norm {self.norm:.2f} · lr {rates} · "
+            f"{self.tokens / self.seconds:.0f} tokens/s{mfu} · waited {self.waited:.1%} · samples {stages}{skipped}"
+        )
+
+    def row(self) -> dict[str, Any]:
+        """The step as a row; what belongs to names is a list of pairs, so that files agree in their columns."""
+        facts = dict(vars(self))
+        for name in ("rates", "by_kind", "samples"):
+            facts[name] = [{"name": key, "value": float(value)} for key, value in facts[name].items()]
+        return facts
+
+
+PAIRS = pa.list_(pa.struct([("name", pa.string()), ("value", pa.float64())]))
+LOG = pa.schema(
+    [
+        *((name, pa.int64()) for name in ("step", "steps", "epoch", "tokens", "skipped")),
+        *((name, pa.float64()) for name in ("loss", "norm", "seconds", "waited", "mfu")),
+        *((name, PAIRS) for name in ("rates", "by_kind", "samples")),
+    ]
+)
+READ = pa.schema([("step", pa.int64()), ("epoch", pa.int64()), ("task", pa.string())])
+
+
+class TrainingLog:
+    """The log of one phase, below its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folders = {"log": folder / "log", "read": folder / "read"}
+        self.figures: list[dict[str, Any]] = []
+        self.read: list[dict[str, Any]] = []
+        self.losses: deque[float] = deque(maxlen=MEMORY)
+
+    def forget_after(self, step: int) -> None:
+        """Delete what was written for steps that no checkpoint holds."""
+        for folder in self.folders.values():
+            for path in folder.glob("*.parquet"):
+                if (match := FILE.fullmatch(path.name)) and int(match[1]) > step:
+                    path.unlink()
+
+    def is_spike(self, loss: float) -> bool:
+        """Whether the loss is far above those of the steps before."""
+        return len(self.losses) >= EARLY and loss > SPIKE * statistics.median(self.losses)
+
+    def add(self, figures: Figures, tasks: Sequence[str]) -> None:
+        """A step that is done, and the tasks that it read."""
+        self.losses.append(figures.loss)
+        self.figures.append(figures.row())
+        at = {"step": figures.step, "epoch": figures.epoch}
+        self.read += [{**at, "task": task} for task in tasks]
+
+    def take(self) -> dict[str, pa.Table]:
+        """The rows since the last call, as tables."""
+        tables = {
+            "log": pa.Table.from_pylist(self.figures, LOG),
+            "read": pa.Table.from_pylist(self.read, READ),
+        }
+        self.figures, self.read = [], []
+        return tables
+
+    def write(self, step: int, tables: Mapping[str, pa.Table]) -> None:
+        """Tables of the steps up to `step`. Raises OSError."""
+        for name, table in tables.items():
+            self.folders[name].mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, self.folders[name] / f"step-{step:06d}.parquet")

@@ -1,0 +1,213 @@
+"""Rows of several sequences against padding: the same losses and gradients, whatever else is in the row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ola.decoding import Reply, TorchDecoder
+from ola.model import Learning, OlaForConditionalGeneration
+from ola.packing import PACKED, row
+from ola.prompt import IGNORE, IMAGE, SPEECH, Prompt
+from tests.ola import tiny
+from tests.ola.test_decoding import embedded
+from tests.ola.test_model import image, prompt, sound, video
+
+Gradients = dict[str, Tensor]
+
+
+def learned() -> list[Prompt]:
+    """Text, an image, a video, a sound, and two of these in one, with some of their labels; none is the longest."""
+    return [
+        prompt([1, 2, 3, 4], labels=[1, 2, IGNORE, 4]),
+        prompt([5, IMAGE, 6, 7], image(), labels=[IGNORE, IGNORE, 6, 7]),
+        prompt([8], labels=[8]),
+        prompt([9, IMAGE, SPEECH, 10], video(), sound(), labels=[9, IGNORE, IGNORE, 10]),
+        prompt([11, SPEECH, 12, 13], sound(2), labels=[11, IGNORE, IGNORE, 13]),
+        prompt([IMAGE, 14], video(2), labels=[IGNORE, 14]),
+    ]
+
+
+def gradients(model: OlaForConditionalGeneration, prompts: Sequence[Prompt]) -> tuple[Learning, Gradients]:
+    model.zero_grad()
+    out = model(prompts)
+    out.loss.backward()
+    return out, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def like(one: Gradients, other: Gradients) -> None:
+    assert one.keys() == other.keys()
+    for name, gradient in one.items():
+        torch.testing.assert_close(gradient, other[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_row_teaches_what_padding_teaches() -> None:
+    padded, by_padding = gradients(tiny.model(), learned())
+    packed, by_packing = gradients(tiny.model(attn_implementation=PACKED), learned())
+    assert packed.losses is not None
+    assert packed.losses.shape == (7,)
+    torch.testing.assert_close(packed.losses, padded.losses, rtol=0, atol=1e-5)
+    torch.testing.assert_close(packed.loss, packed.losses.mean())
+    torch.testing.assert_close(packed.logits, padded.logits, rtol=0, atol=1e-5)
+    like(by_packing, by_padding)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", PACKED])
+def test_losses_are_those_of_each_prompt_alone(attention: str) -> None:
+    model = tiny.model(attn_implementation=attention)
+    prompts = [some for some in learned() if len(some.input_ids) > 1]  # one token foretells nothing
+    with torch.no_grad():
+        together, alone = model(prompts), [model([some]) for some in prompts]
+    torch.testing.assert_close(together.losses, torch.cat([out.losses for out in alone]), rtol=0, atol=1e-5)
+    assert [len(out.losses) for out in alone] == [2, 2, 1, 1, 1]
+    expected = F.cross_entropy(alone[0].logits, torch.tensor([2, 4]), reduction="none")
+    torch.testing.assert_close(alone[0].losses, expected)
+
+
+def test_nothing_outside_a_sequence_changes_it() -> None:
+    model = tiny.model(attn_implementation=PACKED)
+    embeds = embedded(model, 60)
+    parts = [embeds[:20], embeds[20:33], embeds[33:]]
+    with torch.inference_mode():
+        one = model.model(**row(parts, model.config)).last_hidden_state[0].split([20, 13, 27])
+        parts[0], parts[2] = parts[0] + 1, parts[2][:5]
+        other = model.model(**row(parts, model.config)).last_hidden_state[0].split([20, 13, 5])
+    assert not torch.allclose(one[0], other[0])
+    assert torch.equal(one[1], other[1])
+    torch.testing.assert_close(one[2][:5], other[2], rtol=0, atol=1e-5)
+
+
+class Attentions(TorchFunctionMode):
+    """Notes how many positions each call of the kernel attends from and to, and whether under a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, int, bool]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            self.seen.append((args[0].shape[2], args[1].shape[2], (kwargs or {}).get("attn_mask") is not None))
+        return func(*args, **kwargs or {})
+
+
+def test_attention_costs_the_squares_of_the_lengths() -> None:
+    model = tiny.model(attn_implementation=PACKED)
+    with Attentions() as attentions, torch.no_grad():
+        model.model(**row([embedded(model, length) for length in (64, 3, 1, 200)], model.config))
+    once = [(64, 64, False), (3, 3, False), (1, 1, False), (200, 200, False)]
+    assert attentions.seen == model.config.num_hidden_layers * once
+
+
+@torch.no_grad()
+def test_logits_of_prompts_without_labels_are_padded() -> None:
+    prompts = [prompt([1, 2, 3]), prompt([4, IMAGE, 5, 6], image()), prompt([7, IMAGE, SPEECH], video(), sound())]
+    packed, padded = (tiny.model(attn_implementation=how)(prompts).logits for how in (PACKED, "sdpa"))
+    assert packed.shape == padded.shape
+    for n, some in enumerate(prompts):
+        length = len(tiny.model(attn_implementation=PACKED)([some]).logits[0])
+        torch.testing.assert_close(packed[n, :length], padded[n, :length], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_layers_that_are_computed_again_learn_the_same(reentrant: bool) -> None:
+    model = tiny.model(attn_implementation=PACKED).train()
+    model.speech_encoder.eval()
+    kept, by_keeping = gradients(model, learned())
+    # The newer name of transformers 5, which warns of the older.
+    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+    enable({"use_reentrant": reentrant})
+    calls: list[object] = []
+    hook = model.model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(_))
+    again, by_computing_again = gradients(model, learned())
+    hook.remove()
+    assert len(calls) == 2
+    torch.testing.assert_close(again.losses, kept.losses)
+    like(by_computing_again, by_keeping)
+
+
+def test_half_precision_and_as_many_key_heads_as_heads() -> None:
+    model = tiny.model(num_key_value_heads=4, initializer_range=0.05).bfloat16()
+    padded, _ = gradients(model, learned())
+    model.set_attn_implementation(PACKED)
+    packed, _ = gradients(model, learned())
+    assert packed.losses is not None
+    torch.testing.assert_close(packed.losses, padded.losses, rtol=0, atol=0.05)
+    assert packed.losses.dtype == torch.float32
+    assert packed.logits is not None
+    assert packed.logits.dtype == torch.bfloat16
+
+
+UNREAD = {"speech_encoder.beats.predictor.weight", "speech_encoder.beats.predictor.bias"}
+"""BEATs' classifier, which nothing reads."""
+TOWERS = {"vision_tower", "visual_projector", "speech_encoder", "speech_projector"}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", PACKED])
+@pytest.mark.parametrize(
+    "frozen", [set(), {"vision_tower", "speech_encoder"}, {"visual_projector", "speech_projector"}]
+)
+def test_what_is_trained_has_a_gradient_in_every_batch(attention: str, frozen: set[str]) -> None:
+    """Zero where the batch has no such media; and it is what it would be were nothing done about that."""
+    model = tiny.model(attn_implementation=attention)
+    for name in frozen:
+        model.get_submodule(name).requires_grad_(False)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad} - UNREAD
+    text, *others = [some for some in learned() if len(some.input_ids) > 1]
+    for prompts in ([text], *([text, other] for other in others)):
+        out, found = gradients(model, prompts)
+        assert found.keys() == trained
+        seen, heard = any(some.visuals for some in prompts), any(some.sounds for some in prompts)
+        used = TOWERS - frozen - (set() if seen else {"vision_tower", "visual_projector"})
+        used -= set() if heard else {"speech_encoder", "speech_projector"}
+        assert {name.partition(".")[0] for name, gradient in found.items() if gradient.any()} & TOWERS == used
+        with torch.no_grad():
+            torch.testing.assert_close(model(prompts).losses, out.losses, rtol=0, atol=1e-5)
+
+
+def test_what_is_frozen_is_not_run_for_nothing() -> None:
+    model = tiny.model(attn_implementation=PACKED)
+    ran: list[str] = []
+    for name in ("vision_tower.layers.0", "visual_projector.proj1", "speech_encoder", "speech_projector"):
+        model.get_submodule(name).register_forward_pre_hook(lambda *_, name=name: ran.append(name))
+    model.speech_encoder.requires_grad_(False)
+    gradients(model, learned()[:1])
+    assert ran[0] == "vision_tower.layers.0"
+    assert set(ran[1:-1]) == {"visual_projector.proj1"}
+    assert ran[-1] == "speech_projector"
+    ran.clear()
+    model.requires_grad_(False)
+    model.lm_head.requires_grad_(True)
+    gradients(model, learned()[:1])
+    assert not ran
+
+
+def test_a_model_set_to_rows_generates_as_before() -> None:
+    model = tiny.model()
+    prompts = [embedded(model, length) for length in (7, 300, 20)]
+    mask = torch.ones(2, 20, dtype=torch.long)
+    mask[1, :5] = 0  # padded on the left
+
+    def tokens() -> list[tuple[int, int]]:
+        return list(TorchDecoder(model).decode([Reply(prompt_LC, 8) for prompt_LC in prompts]))
+
+    def by_transformers(generating: Any = model) -> list[list[int]]:
+        embeds = torch.stack([prompts[2]] * 2)
+        ids = generating.generate(inputs_embeds=embeds, attention_mask=mask, max_new_tokens=5, pad_token_id=0)
+        return [list(map(int, answer)) for answer in ids]
+
+    expected = tokens(), by_transformers()
+    model.set_attn_implementation(PACKED)
+    assert (tokens(), by_transformers()) == expected
+
+
+def test_a_sequence_longer_than_the_window_is_not_packed() -> None:
+    model = tiny.model(attn_implementation=PACKED, use_sliding_window=True, sliding_window=16, max_window_layers=0)
+    model([prompt([*range(16)])])
+    with pytest.raises(ValueError, match="a sequence of 17 exceeds the sliding window of 16"):
+        model([prompt([*range(17)])])

@@ -1,0 +1,131 @@
+"""Data of others, made up: media in files and patches, and records in the forms that are released."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import wave
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pipeline.pack.imported import Report, Wanted, bring
+from pipeline.pack.shelf import Made
+from stages.catalogue import current
+from stages.samples import Sample
+from stages.shards import RawSample, ShardReader
+
+RATE = 16_000
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A picture unlike any other."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def encoded(image: Image.Image, form: str = "JPEG", **options: Any) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, form, **options)
+    return sink.getvalue()
+
+
+def sound(seconds: float, rate: int = RATE, channels: int = 1) -> bytes:
+    """A WAV of a tone."""
+    sink = io.BytesIO()
+    tone = (8000 * np.sin(np.arange(round(seconds * rate)) / rate * 2000)).astype("<i2")
+    with wave.open(sink, "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.repeat(tone, channels).tobytes())
+    return sink.getvalue()
+
+
+@cache
+def frames(count: int, form: str = "JPEG", width: int = 320, height: int = 288) -> tuple[bytes, ...]:
+    return tuple(encoded(noise(width, height, n), form) for n in range(count))
+
+
+def patch(folder: Path, name: str, parts: Sequence[bytes], before: int = 17) -> dict[str, Any]:
+    """Write parts end to end behind some bytes; the reference to them."""
+    (folder / name).write_bytes(bytes(before) + b"".join(parts))
+    return {"patch": name, "start_num": before, "size": [len(part) for part in parts]}
+
+
+def said(*texts: str) -> list[dict[str, str]]:
+    """A conversation that a human begins."""
+    return [{"from": ("human", "gpt")[n % 2], "value": text} for n, text in enumerate(texts)]
+
+
+def released(folder: Path) -> list[dict[str, Any]]:
+    """The six forms of the released data, with media in `folder`."""
+    (folder / "a.png").write_bytes(encoded(noise(100, 75, 1), "PNG"))
+    (folder / "b.png").write_bytes(encoded(noise(40, 200, 2), "PNG"))
+    (folder / "c.wav").write_bytes(sound(1.5))
+    video = patch(folder, "frames.patch", frames(5, "PNG", 64, 48))
+    asked = "<image>\nUser's question in speech: <speech>"
+    return [
+        {"id": "image", "image": "a.png", "conversations": said("<image>\nDescribe the image.", "A dog is running.")},
+        {"id": "audio", "audio": "c.wav", "conversations": said("<speech>\nTranscribe the speech.", "Hello.")},
+        {
+            "id": "video_audio",
+            "video": video,
+            "audio": "c.wav",
+            "conversations": said("<speech><image>\nWhat is happening?", "A man speaks."),
+        },
+        {
+            "id": "image_spoken",
+            "image": "b.png",
+            "audio_q": "c.wav",
+            "text_q": asked,
+            "conversations": said("<image>\nDescribe the image.", "The music starts."),
+        },
+        {"id": "text", "conversations": said("hello", "What is this?", "A dog.", "in the park.")},
+        {"id": "video", "video": video, "conversations": said("What is happening in this video?<image>", "A dog.")},
+    ]
+
+
+def listed(folder: Path, records: Sequence[Any], name: str = "train.json") -> str:
+    """Path of a JSON list of the records."""
+    (folder / name).write_text(json.dumps(records), encoding="utf-8")
+    return str(folder / name)
+
+
+def imported(folder: Path, records: Sequence[Any], root: Path, **settings: Any) -> Report:
+    """What becomes of the records, whose media are in `folder`; none of them for validation."""
+    return bring(Wanted(listed(folder, records), str(folder), **{"val": 0.0, **settings}), str(root))
+
+
+def samples(root: Path) -> Iterator[tuple[Sample, RawSample]]:
+    """Every sample of the current sets."""
+    for folder in current(str(root)).values():
+        for shard in sorted((root / folder).glob("*.tar")):
+            with ShardReader(shard) as reader:
+                yield from ((Sample.model_validate_json(bytes(raw.members["json"])), raw) for raw in reader)
+
+
+def by_kind(root: Path) -> dict[str, tuple[Sample, RawSample]]:
+    """The samples by the kind of their first task."""
+    return {sample.tasks[0].kind: (sample, raw) for sample, raw in samples(root)}
+
+
+def dies(_: object) -> Made:
+    """Stands for a decoder that takes its process with it."""
+    os._exit(1)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Every file of the sets; of tables their rows."""
+    return {
+        str(path.relative_to(root)): str(pq.read_table(path).to_pylist()).encode()
+        if path.suffix == ".parquet"
+        else path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }

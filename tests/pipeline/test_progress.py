@@ -1,0 +1,133 @@
+"""Live progress: what it shows of a run at work, and of what a model writes meanwhile."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from manifests.journal import Journal, journal_path
+from manifests.records import Asked, Caption, Outcome, Source
+from pipeline.annotator import AnnotatorSettings
+from pipeline.plan import Plan, plan
+from pipeline.progress import Progress, Tally
+from pipeline.steps.caption import Captioning
+from pipeline.steps.extract import Extract
+from pipeline.steps.ingest import Ingest
+from pipeline.steps.split import Split
+
+ENGINE = AnnotatorSettings(engine="tests.pipeline.scripted:sensible")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Plan:
+    """A run of two parts in which nothing is done yet."""
+    captioning = Captioning()
+    captioning.annotator = ENGINE
+    found = plan(str(tmp_path), [Ingest(), Split(), Extract(), captioning])
+    for part in range(2):
+        sources = [Outcome(f"s{part}", "ok", 0.0, (Source(id=f"s{part}", uri="a.mp4", bytes=1),))]
+        found.sources.commit(part, [f"s{part}"], sources)
+    return found
+
+
+def asked(tokens: int, answer: str = "a dog") -> Asked:
+    return Asked(prompt="p", answer=answer, finish="stop", prompt_tokens=900, answer_tokens=tokens, latency=1.0)
+
+
+def caption(clip: str, view: str, said: Asked) -> Caption:
+    return Caption(id=f"{clip}-{view}", clip=clip, footage=clip, view=view, text=said.answer, asked=said)
+
+
+@pytest.fixture
+def journal(made: Plan) -> Iterator[Journal]:
+    """Of the captions of part 0, under way."""
+    manifest = made.named("caption").manifest
+    one = Journal(journal_path(made.root, manifest.path(0, "journal")), Caption, "s", "l")
+    one.start(["clip"])
+    yield one
+    one.close(delete=True)
+
+
+def note(journal: Journal, name: str, said: Asked, end: str = "\n") -> None:
+    with open(journal.notes, "a", encoding="utf-8") as file:
+        file.write(json.dumps([name, asdict(said)]) + end)
+
+
+def test_answers_count_when_they_are_whole_and_once(made: Plan, journal: Journal) -> None:
+    tally = Tally(made.named("caption").manifest, asks=True)
+    note(journal, "before", asked(7))
+    tally.look([0, 1])
+    assert (tally.tokens, tally.rate) == (7, 0)
+    note(journal, "first", asked(30))
+    note(journal, "second", asked(50), end="")
+    time.sleep(0.05)
+    tally.look([0, 1])
+    assert tally.tokens == 37
+    first, last = tally.looks[0], tally.looks[-1]
+    assert tally.rate == pytest.approx(30 / (last[0] - first[0]))  # not what was there at the first look
+    with open(journal.notes, "a", encoding="utf-8") as file:
+        file.write("\n")
+    tally.look([0, 1])
+    assert tally.tokens == 87
+
+
+def test_what_a_commit_hides_is_read_off_its_rows(made: Plan, journal: Journal) -> None:
+    manifest = made.named("caption").manifest
+    tally = Tally(manifest, asks=True)
+    tally.look([0, 1])
+    note(journal, "image", asked(30))
+    tally.look([0, 1])
+    note(journal, "video", asked(50))
+    records = (caption("clip", "image", asked(30)), caption("clip", "video", asked(50, "two dogs")))
+    manifest.commit(0, ["clip"], [Outcome("clip", "ok", 1.0, records)])
+    journal.close(delete=True)
+    tally.look([0, 1])
+    assert (tally.tokens, tally.total.ok) == (80, 1)
+    tally.look([0, 1])
+    assert tally.tokens == 80
+    again = Tally(manifest, asks=True)
+    again.look([0, 1])
+    assert again.tokens == 0  # of another run
+
+
+def shown(made: Plan, terminal: bool) -> str:
+    console = Console(file=io.StringIO(), force_terminal=terminal, color_system=None, width=120)
+    progress = Progress(made, console)
+    for tally in progress.tallies:
+        tally.look([0, 1])
+    caption_step = progress.tallies[-1]
+    if caption_step.asks:
+        caption_step.looks.appendleft((caption_step.looks[0][0] - 2.0, 0))
+    if terminal:
+        console.print(progress._table())
+    else:
+        progress._line()
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert isinstance(text, str)
+    return text
+
+
+def test_the_table_has_columns_for_tokens_where_a_step_asks(made: Plan, journal: Journal) -> None:
+    note(journal, "image", asked(1400))
+    lines = [line.split() for line in shown(made, terminal=True).splitlines()]
+    assert lines[0][-4:] == ["a", "minute", "tokens", "tokens/s"]
+    assert lines[-1][0] == "caption"
+    assert lines[-1][-2] == "1,400"
+    assert 600 < float(lines[-1][-1]) <= 700
+    silent = Plan(made.root, made.sources, made.steps[:3])
+    assert "tokens" not in shown(silent, terminal=True)
+
+
+def test_lines_say_it_too(made: Plan, journal: Journal) -> None:
+    assert "tokens" not in shown(made, terminal=False)
+    note(journal, "image", asked(1400))
+    line = shown(made, terminal=False)
+    assert "0/8 parts · records: ingest 0, split 0, extract 0, caption 0 · tokens/s: caption " in line
+    assert 600 < float(line.split()[-1]) <= 700

@@ -1,0 +1,71 @@
+"""Several ranks learn what one learns, and each goes on from where the other was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.errors import StagesError
+from stages.launch import train_on_ray
+from stages.recipe import packaged
+from stages.trainer import train
+from tests.stages.lessons import lessons, logged, read, short, tensors, training, write_model
+
+KINDS = ("image_caption", "video_caption", "cross_modal_qa", "speech_recognition", "audio_chat")
+ONE_RANK = """
+import sys
+from stages.trainer import train
+from tests.stages.lessons import short, training
+train(training(tuple(sys.argv[3:]), sys.argv[1], __import__("pathlib").Path(sys.argv[2]), short(batch=3), save_every=1))
+"""
+
+
+@pytest.mark.slow
+def test_killed_on_one_rank_and_gone_on_with_on_two(ray_here: None, tmp_path: Path) -> None:
+    """Batches of three packs: each step one rank has a pack that only stands in."""
+    model, shards = write_model(tmp_path / "model"), lessons(tmp_path / "shards", KINDS, 2)
+    torch.set_num_threads(1)
+    plan = training(shards, model, tmp_path / "one", short(batch=3), save_every=1)
+    train(plan, say=len)
+    out = tmp_path / "two"
+    process = subprocess.Popen([sys.executable, "-c", ONE_RANK, model, str(out), *shards], stdout=subprocess.DEVNULL)
+    while not list(out.glob("test/step-*2/DONE")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    said: list[str] = []
+    last = train_on_ray(training(shards, model, out, short(batch=3), save_every=1), 2, said.append)
+    assert "goes on after step" in said[0]
+    assert last == (out / "model").resolve()
+    whole, pieced = ([row["loss"] for row in logged(tmp_path / name)] for name in ("one", "two"))
+    assert len(pieced) == 6
+    assert pieced == pytest.approx(whole, abs=1e-4)
+    assert read(out) == read(tmp_path / "one")
+    one, two = tensors(tmp_path / "one" / "model"), tensors(out / "model")
+    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
+    longer = [
+        training(shards, model, tmp_path / name, short(batch=3), short(name="more", steps=2)) for name in ("one", "two")
+    ]
+    for more in longer:
+        train(more, say=len)
+    first, second = ([row["loss"] for row in logged(tmp_path / name, "more")] for name in ("one", "two"))
+    assert second == pytest.approx(first, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_what_a_rank_cannot_do_is_one_line(ray_here: None, tmp_path: Path) -> None:
+    model, shards = write_model(tmp_path / "model"), lessons(tmp_path / "shards", KINDS[:1], 2)
+    with pytest.raises(StagesError, match=r"^phase test, step \d: loss"):
+        train_on_ray(training(shards, model, tmp_path / "out", short(lr={"decoder": 1e30}, warmup=0)), 2, len)
+
+
+def test_the_recipes_of_the_paper_are_there() -> None:
+    assert {"progressive", "direct", "balanced", "image", "video", "omni"} <= set(packaged())
