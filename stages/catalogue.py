@@ -150,12 +150,11 @@ def catalogue(sources: Sequence[str], split: str = "train", live: bool = False) 
     """
     packing = {source: _packing(storage.normal(source)) for source in sources} if live else {}
     if any(packing.values()):
-        table = pa.concat_tables(
-            _planned(folder, split) for source in sources for folder in packing[source] or folders(source)
-        )
-        made: Catalogue = Packing(table)
+        planned = [_planned(folder, split) for source in sources for folder in packing[source] or folders(source)]
+        made: Catalogue = Packing(pa.concat_tables(planned).combine_chunks())
     else:
-        made = Catalogue(pa.concat_tables(_set(folder, split) for source in sources for folder in folders(source)))
+        sets = [_set(folder, split) for source in sources for folder in folders(source)]
+        made = Catalogue(pa.concat_tables(sets).combine_chunks())
     if not len(made):
         raise StagesError(f"{', '.join(sources)}: no task of the split {split!r} in the shards")
     return made

@@ -14,7 +14,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import tee
 from typing import Any, NamedTuple
@@ -86,7 +87,11 @@ class Loader:
 
     def __iter__(self) -> Iterator[Step]:
         planned, ahead = tee(self._planned())
-        loaded = self._loaded(self.catalogue.places(rows) for plan in ahead for rows in plan.packs)
+        # closed on an error too, whose traceback would keep the workers
+        with closing(self._loaded(self.catalogue.places(rows) for plan in ahead for rows in plan.packs)) as loaded:
+            yield from self._steps(planned, loaded)
+
+    def _steps(self, planned: Iterator[Planned], loaded: Iterator[Loaded]) -> Iterator[Step]:
         allowance = Allowance(self.order.phase.tolerance, self.ranks)
         latest: Pack | None = None
         for plan in planned:
@@ -100,6 +105,7 @@ class Loader:
             packs += [_stand_in(latest, skipped)] * (plan.each - len(packs))
             yield Step(plan.number, plan.epoch, tuple(packs), plan.rows, skipped, waited)
             del read, packs  # else two steps' pixels would be in memory at once
+            latest = latest if self.order.phase.tolerance else None  # only for a step that is bad all through
 
     def _planned(self) -> Iterator[Planned]:
         """The steps in order; epochs follow one another, so that none is made twice."""
@@ -115,12 +121,17 @@ class Loader:
             yield Planned(number, epoch, tasks, np.concatenate(packs), own or packs[:1], len(own), each)
             at += 1
 
-    def _loaded(self, wanted: Iterator[list[Place]]) -> Iterator[Loaded]:
+    def _loaded(self, wanted: Iterator[list[Place]]) -> Generator[Loaded, None, None]:
         """The packs, in order."""
-        for answer in _raising(iter(self._torch_loader(wanted))):
-            if isinstance(answer, StagesError):
-                raise answer
-            yield answer
+        loading: Any = iter(self._torch_loader(wanted))
+        try:
+            for answer in _raising(loading):
+                if isinstance(answer, StagesError):
+                    raise answer
+                yield answer
+        finally:
+            if self.workers:
+                loading._shutdown_workers()  # else they live on until the garbage is collected
 
     def _torch_loader(self, wanted: Iterator[list[Place]]) -> DataLoader[Loaded | StagesError]:
         options: dict[str, Any] = {}

@@ -8,7 +8,7 @@ on at any step without reading what came before it.
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,15 +73,27 @@ class Order:
         if self.phase.steps is not None:
             return self.phase.steps
         if self.phase.tokens is None:
-            whole = int(self.phase.epochs)
-            rest = self.phase.epochs - whole
-            return max(1, sum(len(self.epoch(n)) for n in range(whole)) + round(rest * len(self.epoch(whole))))
+            shares = {n: min(1.0, self.phase.epochs - n) for n in range(math.ceil(self.phase.epochs))}
+            return max(1, sum(round(share * len(self.epoch(n))) for n, share in shares.items()))
         return self._until(self.phase.tokens)
 
     def mix(self) -> dict[str, float]:
         """The share of each kind in an epoch, as the recipe wants it; a stage that is replayed as `replay <stage>`."""
         total = sum(draws for _, draws in self.wanted.values())
         return {name: draws / total for name, (_, draws) in self.wanted.items()}
+
+    def realised(self, steps: int) -> dict[str, float]:
+        """What `mix` comes to in the first `steps` steps: they may end in mid-epoch, and tasks are whole."""
+        names, owner = list(self.wanted), np.zeros(len(self.tokens), np.int64)
+        for number, (rows, _) in enumerate(self.wanted.values()):
+            owner[rows] = number
+        counts, number = np.zeros(len(names), np.int64), 0
+        while steps > 0:
+            epoch = self.epoch(number)
+            last = epoch.starts[min(steps * epoch.batch, len(epoch.starts) - 1)]
+            counts += np.bincount(owner[epoch.rows[:last]], minlength=len(names))
+            number, steps = number + 1, steps - len(epoch)
+        return dict(zip(names, (counts / counts.sum()).tolist(), strict=True))
 
     def _until(self, tokens: int) -> int:
         """Steps until so many tokens have come."""
@@ -109,7 +121,7 @@ class Order:
     def _own(self, catalogue: Catalogue, stages: Mapping[str, Rows]) -> dict[str, Rows]:
         phase, within = self.phase, np.zeros(len(catalogue), bool)
         for stage in phase.stages:
-            within[stages.get(stage, ())] = True
+            within[stages.get(stage, np.empty(0, np.int64))] = True
         found = {kind: rows[within[rows]] for kind, rows in catalogue.kinds().items() if within[rows].any()}
         asked = tuple(found) if phase.tasks == "all" else tuple(phase.tasks)
         if not asked:
@@ -170,8 +182,3 @@ def packed(tokens: np.ndarray, budget: int) -> np.ndarray:
     while starts[-1] < len(tokens):
         starts.append(after[starts[-1]])
     return np.array(starts)
-
-
-def realised(kinds: np.ndarray, rows: Rows) -> Counter[str]:
-    """How often each kind comes among rows; `kinds` are the names of all tasks' kinds."""
-    return Counter(kinds[rows].tolist())

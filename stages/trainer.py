@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,8 +46,8 @@ class Training:
 
     sources: roots of runs or folders of shards. model: folder of the weights to begin with. out: folder of checkpoints
     and logs. decoders: processes a rank that decode samples, 0 for none. save_every: steps between checkpoints, of
-    which `keep` stay. live: the sources may still be packing. recompute: activations anew in the backward pass, which
-    saves memory; None: on a GPU.
+    which `keep` stay. live: the sources may still be packing. board: write for TensorBoard too. recompute: activations
+    anew in the backward pass, which saves memory; None: on a GPU.
     """
 
     recipe: Recipe
@@ -59,6 +59,7 @@ class Training:
     save_every: int = 500
     keep: int = 2
     live: bool = False
+    board: bool = False
     recompute: bool | None = None
 
 
@@ -121,7 +122,7 @@ class PhaseTraining:
             "live": training.live,
         }
         self.checkpoints = Checkpoints(self.folder, facts, training.keep)
-        self.log = TrainingLog(self.folder)
+        self.log = TrainingLog(self.folder, training.board and world.rank == 0)
         self.steps = order.steps()
         self.kinds = sorted(tasks.kinds())
         self.kind_of, self.stage_of = (tasks.table[name].to_pylist() for name in ("kind", "stage"))
@@ -146,6 +147,7 @@ class PhaseTraining:
                 if (step.number + 1) % self.training.save_every == 0 or step.number + 1 == self.steps:
                     self._save(step.number + 1)
         self.world.wait()
+        self.say(f"phase {self.phase.name}: realised mix {_shares(self.order.realised(self.steps))}")
         return self.folder / f"step-{self.steps:06d}"
 
     def _open(self, resumed: Path | None) -> None:
@@ -172,10 +174,10 @@ class PhaseTraining:
             checkpoints.restore(resumed, self.model, self.optimizer)
 
     def _opening(self, done: int) -> str:
-        mix = ", ".join(f"{name} {share:.1%}" for name, share in self.order.mix().items())
         many = sum(parameter.numel() for _, parameter in modules.trained(self.model))
         begun = f"goes on after step {done} of {self.steps}" if done else f"{self.steps} steps"
-        return f"phase {self.phase.name}: {begun} · trains {', '.join(self.phase.lr)} ({many / 1e6:.1f}M) · mix {mix}"
+        trains = f"phase {self.phase.name}: {begun} · trains {', '.join(self.phase.lr)} ({many / 1e6:.1f}M) · "
+        return f"{trains}mix {_shares(self.order.mix())}"
 
     def _step(self, step: Step) -> None:
         """Learn from one step, or stop where it does harm."""
@@ -274,6 +276,10 @@ def _link(link: Path, target: Path) -> None:
     draft.unlink(missing_ok=True)
     draft.symlink_to(Path(*target.parts[len(link.parent.parts) :]))
     draft.replace(link)
+
+
+def _shares(mix: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.1%}" for name, share in mix.items())
 
 
 def _nothing(_: str) -> None:

@@ -75,9 +75,15 @@ READ = pa.schema([("step", pa.int64()), ("epoch", pa.int64()), ("task", pa.strin
 
 
 class TrainingLog:
-    """The log of one phase, below its folder."""
+    """The log of one phase, below its folder. board: for TensorBoard too, below `board/`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, board: bool = False) -> None:
+        if board:
+            from tensorboardX import SummaryWriter
+
+            self.board: Any = SummaryWriter(str(folder / "board"))
+        else:
+            self.board = None
         self.folders = {"log": folder / "log", "read": folder / "read"}
         self.figures: list[dict[str, Any]] = []
         self.read: list[dict[str, Any]] = []
@@ -100,6 +106,11 @@ class TrainingLog:
         self.figures.append(figures.row())
         at = {"step": figures.step, "epoch": figures.epoch}
         self.read += [{**at, "task": task} for task in tasks]
+        if self.board is not None:
+            shown = {"loss": figures.loss, "norm": figures.norm, "tokens/s": figures.tokens / figures.seconds}
+            shown |= {f"loss/{kind}": loss for kind, loss in figures.by_kind.items()}
+            for name, value in shown.items():
+                self.board.add_scalar(name, value, figures.step)
 
     def take(self) -> dict[str, pa.Table]:
         """The rows since the last call, as tables."""

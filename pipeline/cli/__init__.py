@@ -203,11 +203,12 @@ def train_command(  # noqa: PLR0913, PLR0917
     decoders: Annotated[int, typer.Option(min=0, help="Processes a rank that decode samples.")] = 1,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
     live: Annotated[bool, typer.Option(help="Begin while the run still packs.")] = False,
+    tensorboard: Annotated[bool, typer.Option(help="Figures for TensorBoard too, in OUT/<phase>/board.")] = False,
 ) -> None:
     """Train a recipe's phases on shards; again: go on after the last checkpoint."""
     from pipeline.cli.training import train_and_report
 
-    options = {"seed": seed, "decoders": decoders, "save_every": save_every, "live": live}
+    options = {"seed": seed, "decoders": decoders, "save_every": save_every, "live": live, "board": tensorboard}
     typer.echo(train_and_report(recipe, overrides or (), shards, model, out, workers, **options))
 
 

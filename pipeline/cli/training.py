@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.engines import OnRay
 from pipeline.errors import ConfigError
 from stages.recipe import recipe
 from stages.trainer import Training, World, train
+
+STEP = re.compile(r"step (\d+)/(\d+) · ")  # of Figures.line
+
+
+class Shown:
+    """What the training says: in a terminal a bar with the last step's figures, elsewhere a line a step."""
+
+    def __init__(self, console: Console) -> None:
+        left, figures = TimeRemainingColumn(compact=True), TextColumn("{task.description}", markup=False)
+        columns = (BarColumn(20), MofNCompleteColumn(), left, figures)
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.bar = self.progress.add_task("", visible=False)
+
+    def __call__(self, line: str) -> None:
+        """A line of the training."""
+        step = STEP.match(line)
+        if step is None or self.progress.disable:
+            self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self.progress.reset(self.bar, visible=False)
+        else:
+            done, of = (int(number) for number in step.groups())
+            self.progress.update(self.bar, completed=done, total=of, visible=True, description=line[step.end() :])
 
 
 def train_and_report(
@@ -21,14 +47,15 @@ def train_and_report(
     if not shards:
         raise ConfigError("--shards is missing: the root of a run that has packed, or a folder with shards.parquet")
     training = Training(recipe(name, settings), tuple(shards), model, out, **options)
-    gpus = torch.cuda.is_available()
-    if workers == 1:
-        return train(training, World(device="cuda" if gpus else "cpu"))
-    from stages.launch import train_on_ray
+    gpus, shown = torch.cuda.is_available(), Shown(Console())
+    with shown.progress:
+        if workers == 1:
+            return train(training, World(device="cuda" if gpus else "cpu"), shown)
+        from stages.launch import train_on_ray
 
-    engine = OnRay()
-    try:
-        engine.connect()
-        return train_on_ray(training, workers, gpus=gpus)
-    finally:
-        engine.close()
+        engine = OnRay()
+        try:
+            engine.connect()
+            return train_on_ray(training, workers, shown, gpus)
+        finally:
+            engine.close()

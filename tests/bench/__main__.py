@@ -33,6 +33,7 @@ from tests.bench import (
     outside,
     scan,
     shards,
+    training,
     vllm_engine,
 )
 from tests.bench.measure import Figure
@@ -44,6 +45,7 @@ BENCHES: dict[str, Callable[[Videos], Iterator[Figure]]] = {
     "shards": shards.measure,
     "again": again.measure,
     "loading": loading.measure,
+    "training": training.measure,
     "features": features.measure,
     "generation": generation.measure,
     "annotate": annotate.measure,
