@@ -71,7 +71,10 @@ def _fault(out: Path, error: Exception) -> str:
     fault = out / FAULT
     if fault.exists():
         return fault.read_text(encoding="utf-8")
-    return f"a rank ended: {' '.join(str(error).split())[-300:]}; start again to go on from the last checkpoint"
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith((" ", "\t"))]
+    return (
+        f"a rank ended: {lines[-1] if lines else type(error).__name__}; start again to go on after the last checkpoint"
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.world import world
 from pipeline.errors import ConfigError, OlaError
 from stages.errors import StagesError
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(world, name="world")
 
 
 class EngineName(StrEnum):

@@ -84,9 +84,9 @@ def compared(names: Sequence[str], lines: Sequence[Line]) -> Table:
     """A row a suite; in brackets what a score is relative to the first model's, above 1 if it is better."""
     from rich.table import Table
 
-    table = Table(caption=f"in brackets: relative to {names[0]}, above 1 is better")
-    table.add_column("suite")
-    table.add_column("metric")
+    table = Table(box=None, pad_edge=False, caption=f"in brackets: relative to {names[0]}, above 1 is better")
+    table.add_column("suite", no_wrap=True)
+    table.add_column("metric", no_wrap=True)
     for name in names:
         table.add_column(name, justify="right")
     for line in lines:
@@ -181,11 +181,11 @@ def scores(found: Mapping[str, Result]) -> Table:
     """A row a suite. Answers that could not be read, and questions that could not be asked, are wrong ones."""
     from rich.table import Table
 
-    table = Table(caption="↓: less is better; unparsed answers and errors count as wrong")
-    table.add_column("suite")
-    table.add_column("metric")
-    for name in ("score", "exact", "questions", "unparsed", "errors"):
-        table.add_column(name, justify="right")
+    table = Table(box=None, pad_edge=False, caption="↓: less is better; unparsed answers and errors count as wrong")
+    table.add_column("suite", no_wrap=True)
+    table.add_column("metric", no_wrap=True)
+    for name in ("score", "exact", "asked", "unparsed", "errors"):
+        table.add_column(name, justify="right", no_wrap=True)
     for suite, facts in found.items():
         exact = "" if facts["exact_match"] is None else f"{facts['exact_match']:.4f}"
         counts = (str(facts["n"]), str(facts["unparsed"]), str(facts["errors"]))

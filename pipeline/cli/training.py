@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from manifests.storage import normal
 from pipeline.engines import OnRay
 from pipeline.errors import ConfigError
 from stages.recipe import recipe
@@ -46,7 +47,9 @@ def train_and_report(
 
     if not shards:
         raise ConfigError("--shards is missing: the root of a run that has packed, or a folder with shards.parquet")
-    training = Training(recipe(name, settings), tuple(shards), model, out, **options)
+    # absolute: ranks on Ray have a folder of their own
+    sources, weights, folder = tuple(map(normal, shards)), normal(model), normal(out)
+    training = Training(recipe(name, settings), sources, weights, folder, **options)
     gpus, shown = torch.cuda.is_available(), Shown(Console())
     with shown.progress:
         if workers == 1:

@@ -107,12 +107,18 @@ def _bars(axes: Axes, names: Sequence[str], shown: Sequence[Line]) -> None:
         bars = axes.bar(at, heights, width, label=name, color=COLOURS[number % len(COLOURS)])
         white = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
         axes.bar_label(bars, texts, fontsize=8, padding=2, bbox=white)
-    axes.set_xticks(range(len(shown)), [f"{line.suite}\n{line.metric}{', inverted' * line.falls}" for line in shown])
+    axes.set_xticks(range(len(shown)), [_label(line) for line in shown])
     heights = [height for line in shown for height in line.relative if height is not None]
     foot = min(heights) - 0.05 if min(heights) > CLOSE else 0.0
     axes.set_ylim(foot, max(heights) + 0.1 * (max(heights) - foot))
     axes.set_ylabel(f"score relative to {names[0]}" + f" (axis from {foot:.2f})" * (foot > 0))
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _label(line: Line) -> str:
+    """One word a line: those of neighbours must not touch."""
+    words = [*line.suite.replace("_", "-").split("-"), line.metric, *["inverted"] * line.falls]
+    return "\n".join(words)
 
 
 def _text(height: float | None) -> str:

@@ -36,7 +36,7 @@ WIDER: dict[str, Any] = {
 }
 FAMILIES = (("image_caption",), ("video_caption", "video_qa"), ("cross_modal_qa", "speech_recognition"))
 LEARNED = {"visual_projector": 1e-4, "speech_projector": 1e-4, "decoder": 1e-4}
-ROUNDS, STEPS, SAVE_EVERY = 5, 24, 4
+ROUNDS, STEPS, SAVE_EVERY = 3, 10, 2
 
 
 def measure(videos: Videos) -> Iterator[Figure]:
@@ -53,9 +53,9 @@ def measure(videos: Videos) -> Iterator[Figure]:
 
 
 def _shards(folder: Path) -> tuple[str, ...]:
-    """Sets of samples whose videos have 2 to 12 frames and whose sounds last 1 to 6 seconds."""
+    """Sets of samples whose videos have 2 to 8 frames and whose sounds last 1 to 4 seconds."""
     for number, kinds in enumerate(FAMILIES):
-        content = [sample(100 * number + n, *kinds, frames=2 + 2 * n, seconds=1 + n) for n in range(6)]
+        content = [sample(100 * number + n, *kinds, frames=2 + 2 * n, seconds=1 + n) for n in range(4)]
         write_set(folder / str(number), content, 1)
     return tuple(str(folder / str(number)) for number in range(len(FAMILIES)))
 

@@ -1,0 +1,90 @@
+"""Every word the world has, what each looks or sounds like, and which of them no training clip may show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+from pipeline.errors import ConfigError
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (205, 35, 40),
+    "green": (40, 160, 60),
+    "blue": (45, 70, 215),
+    "yellow": (235, 215, 50),
+    "purple": (135, 45, 160),
+    "orange": (240, 135, 30),
+    "white": (240, 240, 240),
+    "black": (20, 20, 20),
+}
+SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross")
+MOTIONS = ("stays still", "moves left", "moves right", "rises", "falls", "grows", "shrinks")
+MEETS = "meet"  # what two figures do
+SIZES = {"small": 10, "large": 20}  # radius in pixels of a frame of 96
+NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
+NOUNS = ("apples", "birds", "books", "cars", "dogs", "eggs", "houses", "keys", "lamps", "ships", "trees", "wheels")
+SOUNDS = ("beep", "siren", "hiss", "buzz", "chirp")
+VOICE = "voice"
+
+ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-us-nyc", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+SPEAKERS = (
+    *("m1", "m2", "m3", "m4", "m5", "m7", "m8", "f1", "f2", "f3", "f5", "Alex", "Annie", "Michael", "Lee", "Denis"),
+    *("Mario", "adam", "belinda", "benjamin", "caleb", "ed", "aunty", "grandpa"),
+)
+HELD_OUT_SPEAKERS = ("m6", "f4", "linda", "Andy", "steph", "john")
+
+FIGURES = tuple(product(COLOURS, SHAPES))
+PHRASES = tuple(product(NUMBERS, NOUNS))
+# A diagonal: each colour, shape, number and noun is also seen in other pairs.
+HELD_OUT_FIGURES = tuple((c, s) for c, s in FIGURES if (list(COLOURS).index(c) - SHAPES.index(s)) % len(COLOURS) == 3)
+HELD_OUT_PHRASES = tuple((n, w) for n, w in PHRASES if (NUMBERS.index(n) - NOUNS.index(w)) % len(NUMBERS) == 3)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A range of seeds, and whether its clips take what is held out (and nothing else) for voices and for pairs."""
+
+    name: str
+    seeds: range
+    held_out_voices: bool = False
+    held_out_pairs: bool = False
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Names of voices, as espeak-ng has them."""
+        speakers = HELD_OUT_SPEAKERS if self.held_out_voices else SPEAKERS
+        return tuple(f"{accent}+{speaker}" for accent, speaker in product(ACCENTS, speakers))
+
+    @property
+    def figures(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of colour and shape."""
+        return HELD_OUT_FIGURES if self.held_out_pairs else without(FIGURES, HELD_OUT_FIGURES)
+
+    @property
+    def phrases(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of number and noun."""
+        return HELD_OUT_PHRASES if self.held_out_pairs else without(PHRASES, HELD_OUT_PHRASES)
+
+
+SPLITS = (
+    Split("train", range(1000)),
+    Split("val", range(1000, 2000)),
+    Split("test", range(2000, 3000)),
+    Split("test-voices", range(3000, 4000), held_out_voices=True),
+    Split("test-pairs", range(4000, 5000), held_out_pairs=True),
+    Split("test-both", range(5000, 6000), held_out_voices=True, held_out_pairs=True),
+)
+
+
+def split_of(seed: int) -> Split:
+    """The split that a seed belongs to. Raises ConfigError for one that belongs to none."""
+    for split in SPLITS:
+        if seed in split.seeds:
+            return split
+    ranges = ", ".join(f"{split.name} {split.seeds[0]}-{split.seeds[-1]}" for split in SPLITS)
+    raise ConfigError(f"seed {seed} belongs to no split of the world (choices: {ranges})")
+
+
+def without(pairs: tuple[tuple[str, str], ...], held_out: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The pairs that are not held out, in their order."""
+    return tuple(pair for pair in pairs if pair not in held_out)

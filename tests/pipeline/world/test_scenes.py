@@ -1,0 +1,191 @@
+"""Scenes and what is asked of them: the splits keep what they hold out, and what a question needs is what it needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.parsing import KINDS as ASKED_KINDS
+from pipeline.parsing import Draft, flaws
+from pipeline.world.asking import Posed, questions, well_formed
+from pipeline.world.scenes import KINDS, Scene, compose
+from pipeline.world.telling import captions
+from pipeline.world.vocabulary import (
+    COLOURS,
+    HELD_OUT_FIGURES,
+    HELD_OUT_PHRASES,
+    HELD_OUT_SPEAKERS,
+    NOUNS,
+    NUMBERS,
+    SHAPES,
+    SPLITS,
+    VOICE,
+    split_of,
+)
+
+
+def scenes(seed: int, count: int = 60) -> list[Scene]:
+    return [compose(seed, number) for number in range(count)]
+
+
+def figures(scene: Scene) -> set[tuple[str, str]]:
+    return {(figure.colour, figure.shape) for sight in scene.sights for figure in sight.figures}
+
+
+def phrases(scene: Scene) -> set[tuple[str, ...]]:
+    spoken = {tuple(sound.text.split()) for sound in scene.sounds if sound.name == VOICE}
+    return spoken if scene.kind != "named" else set()
+
+
+def test_the_same_seed_and_number_give_the_same_scene() -> None:
+    assert scenes(3) == scenes(3)
+    assert len({repr(scene.sights) for scene in scenes(3) + scenes(4)}) == 120
+
+
+def test_ten_clips_are_of_every_kind() -> None:
+    made = Counter(scene.kind for scene in scenes(0, 10))
+    assert made == Counter(KINDS)
+    assert made["linked"] == 5
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.name)
+def test_a_split_takes_all_or_nothing_of_what_is_held_out(split: object) -> None:
+    assert split in SPLITS
+    chosen = next(each for each in SPLITS if each == split)
+    made = scenes(chosen.seeds[0]) + scenes(chosen.seeds[-1])
+    pairs = {pair for scene in made for pair in figures(scene)}
+    said = {pair for scene in made for pair in phrases(scene)}
+    speakers = {scene.voice.name.partition("+")[2] for scene in made}
+    assert {scene.split for scene in made} == {chosen.name}
+    for found, held_out, expected in (
+        (pairs, set(HELD_OUT_FIGURES), chosen.held_out_pairs),
+        (said, set(HELD_OUT_PHRASES), chosen.held_out_pairs),
+        (speakers, set(HELD_OUT_SPEAKERS), chosen.held_out_voices),
+    ):
+        assert found
+        assert found <= held_out if expected else found.isdisjoint(held_out)
+
+
+def test_each_word_that_is_held_out_in_a_pair_is_seen_in_others() -> None:
+    train = SPLITS[0]
+    assert {colour for colour, _ in train.figures} == set(COLOURS)
+    assert {shape for _, shape in train.figures} == set(SHAPES)
+    assert {number for number, _ in train.phrases} == set(NUMBERS)
+    assert {noun for _, noun in train.phrases} == set(NOUNS)
+    assert {shape for _, shape in HELD_OUT_FIGURES} == set(SHAPES)
+    assert {noun for _, noun in HELD_OUT_PHRASES} == set(NOUNS)
+
+
+def test_seeds_lie_in_one_split_or_are_refused() -> None:
+    assert [split_of(seed).name for seed in (0, 999, 1000, 5999)] == ["train", "train", "val", "test-both"]
+    with pytest.raises(ConfigError, match=r"seed 6000 belongs to no split of the world \(choices: train 0-999, val"):
+        split_of(6000)
+
+
+def test_questions_would_pass_the_rules_of_ask() -> None:
+    for scene in scenes(0) + scenes(4000):
+        asked = questions(scene)
+        assert len({posed.question for posed in asked}) == len(asked), "one question has two answers"
+        said = " ".join(sound.text for sound in scene.sounds)
+        for posed in asked:
+            assert flaws([Draft(posed.kind, posed.question, posed.answer)], said) == [None], posed
+            assert posed.kind in ASKED_KINDS
+            assert well_formed(posed.question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What colour is the dog while the voice says two cars?",
+        "What colour is the shape while the voice says two red?",
+        "What is heard while the circle red is seen?",
+        "What is heard while the red circle is seen and why?",
+        "",
+    ],
+)
+def test_what_the_world_would_not_ask_is_not_well_formed(question: str) -> None:
+    assert not well_formed(question)
+
+
+def test_case_and_punctuation_make_a_question_no_worse() -> None:
+    assert well_formed("what colour is the shape, while the voice says: 'Two cars'")
+
+
+def exchanged(scene: Scene, what: str) -> Scene:
+    """The same clip with its two sounds, or its two sights, in each other's place."""
+    first, second = getattr(scene, what)
+    swapped = (
+        replace(second, start=first.start, end=first.end),
+        replace(first, start=second.start, end=second.end),
+    )
+    return replace(scene, **{what: swapped})  # type: ignore[arg-type]
+
+
+def both_ways() -> Iterator[tuple[Posed, dict[str, str], dict[str, str]]]:
+    """Each question of a linked clip, with the answers when its sounds, and when its sights, change places."""
+    for scene in scenes(0, 200):
+        if scene.kind == "linked" and len(scene.sounds) == 2:
+            other_sound, other_sight = (
+                {posed.question: posed.answer for posed in questions(exchanged(scene, what))}
+                for what in ("sounds", "sights")
+            )
+            yield from ((posed, other_sound, other_sight) for posed in questions(scene))
+
+
+def test_what_a_question_needs_changes_its_answer_and_nothing_else_does() -> None:
+    """A view that cannot tell two clips apart, whose answers differ, does not suffice."""
+    seen: Counter[str] = Counter()
+    for posed, other_sound, other_sight in both_ways():
+        seen[posed.needs] += 1
+        kept = {
+            "sound": other_sound.get(posed.question, posed.answer) == posed.answer,
+            "sight": other_sight.get(posed.question, posed.answer) == posed.answer,
+        }
+        changes = {"both": ("sound", "sight"), "video": ("sight",), "audio": ("sound",), "text": ()}[posed.needs]
+        for what in ("sound", "sight"):
+            answers = other_sound if what == "sound" else other_sight
+            if what not in changes:
+                assert kept[what], posed
+            elif posed.needs == "both" and posed.question in answers:
+                assert not kept[what], posed
+    assert min(seen[needs] for needs in ("both", "video", "audio", "text")) > 50
+
+
+def test_a_question_of_one_answer_is_a_shortcut() -> None:
+    """A clip that shows one thing: what is seen while something is heard, the picture alone tells."""
+    still = [scene for scene in scenes(0) if scene.kind == "still"]
+    asked = [posed for scene in still for posed in questions(scene) if posed.form in ("colour while", "seen while")]
+    assert asked
+    assert {(posed.needs, posed.chance) for posed in asked} == {("video", 1.0)}
+
+
+@pytest.mark.parametrize("kind", ["named", "loose", "still", "silent", "mute"])
+def test_only_linked_clips_have_questions_that_need_both(kind: str) -> None:
+    asked = [posed for scene in scenes(0) if scene.kind == kind for posed in questions(scene)]
+    assert asked
+    assert "both" not in {posed.needs for posed in asked}
+
+
+def test_linked_clips_have_questions_that_need_both_answered_by_chance_half_the_time() -> None:
+    for scene in scenes(0, 100):
+        if scene.kind == "linked":
+            both = [posed for posed in questions(scene) if posed.needs == "both"]
+            assert both
+            assert all(posed.chance == 0.5 for posed in both)
+
+
+def test_captions_tell_what_there_is() -> None:
+    scene = compose(7, 0)
+    assert captions(scene, 2.5) == {
+        "image": "A red diamond.",
+        "video": "A black cross shrinks, then a red diamond grows.",
+        "sound": "A chirp is heard, then a voice says eight keys.",
+        "joint": "A black cross shrinks while a chirp is heard, then a red diamond grows while a voice says eight keys.",
+    }
+    assert captions(scene, 0.5)["image"] == "A black cross."
+    assert captions(compose(7, 3), 1.0)["sound"] == "Nothing is heard."
+    assert set(captions(compose(7, 9), 1.0)) == {"image", "video"}
