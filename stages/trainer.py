@@ -196,7 +196,7 @@ class PhaseTraining:
             step.number + 1, self.steps, step.epoch, loss, norm,
             {group["part"]: group["lr"] for group in self.optimizer.param_groups},
             tokens, seconds, step.waited / seconds,
-            utilisation(self.model, lengths, tokens, seconds, self.world),
+            utilisation(self.model, lengths, tokens, seconds, self.world.device, self.world.ranks),
             {kind: float(total / count) for kind, (total, count) in zip(self.kinds, learned, strict=True) if count},
             Counter(sorted(self.stage_of[row] for row in step.rows)), len(step.skipped),
         )  # fmt: skip

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
 from ola.model import OlaForConditionalGeneration
-
-if TYPE_CHECKING:
-    from stages.trainer import World
 
 # Dense bfloat16, in FLOP/s, from NVIDIA's data sheets.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
@@ -25,14 +21,14 @@ def peak(device: str) -> float | None:
 
 
 def utilisation(
-    model: OlaForConditionalGeneration, lengths: Sequence[int], tokens: int, seconds: float, world: World
+    model: OlaForConditionalGeneration, lengths: Sequence[int], tokens: int, seconds: float, device: str, ranks: int
 ) -> float | None:
     """Model FLOPs utilisation of a step, of the decoder alone.
 
     6 FLOPs a parameter and token (4 where the decoder is frozen), and causal attention's 6 * layers * width * length
-    a token; recomputed activations do not count. lengths: of this rank's sequences; tokens: of all ranks.
+    a token; recomputed activations do not count. lengths: of this rank's sequences; tokens: of all `ranks`.
     """
-    speed = peak(world.device)
+    speed = peak(device)
     if speed is None:
         return None
     decoder = model.model
@@ -41,4 +37,4 @@ def utilisation(
     weights = sum(parameter.numel() for parameter in decoder.layers.parameters())
     attention = passes * layers * width * sum(length**2 for length in lengths) / max(1, sum(lengths))
     done: float = tokens * (passes * weights + attention)
-    return done / (seconds * speed * world.ranks)
+    return done / (seconds * speed * ranks)

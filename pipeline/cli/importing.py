@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from manifests import storage
 from pipeline.cli.looking import REASONS, shard_facts
-from pipeline.pack.imported import Wanted, bring
-from pipeline.pack.indexed import index
+from pipeline.importing.imported import Wanted, bring
+from pipeline.importing.indexed import index
 
 
 def show_import(wanted: Wanted, root: str, strict: bool, retry: bool) -> bool:

@@ -1,4 +1,3 @@
 """Pack: clips in, shards out.
 
-`choose` decides what goes where, `build` writes one shard, `publish` completes the set. `imported` makes such sets of
-the data of others."""
+`choose` decides what goes where, `build` writes one shard, `publish` completes the set."""

@@ -17,10 +17,10 @@ from PIL import Image
 from ola.processor import OlaProcessor
 from ola.prompt import Wave
 from pipeline.errors import RunError
+from pipeline.importing.external import entry_of
+from pipeline.importing.imported import Wanted, ahead, bring
 from pipeline.media.sound import samples as samples_of
 from pipeline.pack.check import check_run
-from pipeline.pack.external import entry_of
-from pipeline.pack.imported import Wanted, ahead, bring
 from stages.catalogue import Place, catalogue, current
 from stages.reading import Decoder
 from stages.samples import members_of

@@ -13,8 +13,8 @@ from PIL import Image
 
 from ola.geometry import image_size
 from pipeline.errors import BadMedia, ConfigError
-from pipeline.pack.external import PIECE, entry_of, records
-from pipeline.pack.gathered import Media, fitted
+from pipeline.importing.external import PIECE, entry_of, records
+from pipeline.importing.gathered import Media, fitted
 from tests.media import pixels
 from tests.pipeline.outside import encoded, frames, imported, listed, noise, patch, said, samples, sound
 from tests.runs import ola

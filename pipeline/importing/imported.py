@@ -24,12 +24,12 @@ from manifests.ledger import FAILED, OK, LawBroken, digest, parquet_bytes, read_
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema, records_table
 from pipeline.errors import BadMedia, ConfigError, RunError
-from pipeline.pack.assembled import make
+from pipeline.importing.assembled import make
+from pipeline.importing.external import Entry, entry_of, name_of, records
+from pipeline.importing.shelf import Fate, Made, Shelf, failed
 from pipeline.pack.build import rows_uri
-from pipeline.pack.external import Entry, entry_of, name_of, records
 from pipeline.pack.publish import announce, complete
 from pipeline.pack.settings import PackSettings
-from pipeline.pack.shelf import Fate, Made, Shelf, failed
 from pipeline.run import alone
 from pipeline.steps.extract import ExtractSettings
 from stages.catalogue import ROWS, current

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from manifests.ledger import OK
 from pipeline.errors import BadMedia
+from pipeline.importing.external import Entry
+from pipeline.importing.gathered import Film, Media, pcm_samples
+from pipeline.importing.shelf import Fate, Made, failed
 from pipeline.media.sound import RATE
 from pipeline.pack.build import ORIGINS, SCORES
-from pipeline.pack.external import Entry
-from pipeline.pack.gathered import Film, Media, pcm_samples
-from pipeline.pack.shelf import Fate, Made, failed
 from stages.samples import IMPORTED, Pictures, Sample, Sound, Task, key_of, members_of, turn
 
 

@@ -18,8 +18,8 @@ from typing import Any
 from manifests import storage
 from ola.geometry import Fit, Size, frame_indices, image_size, video_size
 from pipeline.errors import BadMedia
+from pipeline.importing.external import Reference
 from pipeline.media.sound import wav
-from pipeline.pack.external import Reference
 from pipeline.steps.extract import ExtractSettings
 
 PATCH_MS = 1000  # nobody says when the frames of a patch are shown; they were taken at about one a second
