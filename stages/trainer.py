@@ -44,10 +44,10 @@ NAMED = 8  # tasks of a bad step that its error names; all of them are in a file
 class Training:
     """What is to be trained on what.
 
-    sources: roots of runs or folders of shards. model: folder of the weights to begin with. out: folder of checkpoints
-    and logs. decoders: processes a rank that decode samples, 0 for none. save_every: steps between checkpoints, of
-    which `keep` stay. live: the sources may still be packing. board: write for TensorBoard too. recompute: activations
-    anew in the backward pass, which saves memory; None: on a GPU.
+    sources: roots of runs or folders of shards. model: folder of the weights to begin with; `weights` names them. out:
+    folder of checkpoints and logs. decoders: processes a rank that decode samples, 0 for none. save_every: steps
+    between checkpoints, of which `keep` stay. live: the sources may still be packing. board: write for TensorBoard too.
+    recompute: activations anew in the backward pass, which saves memory; None: on a GPU.
     """
 
     recipe: Recipe
@@ -58,6 +58,7 @@ class Training:
     decoders: int = 1
     save_every: int = 500
     keep: int = 2
+    weights: str = ""
     live: bool = False
     board: bool = False
     recompute: bool | None = None
@@ -118,6 +119,7 @@ class PhaseTraining:
         facts = {
             "phase": phase.model_dump(mode="json"),
             "data": tasks.digest,
+            "model": training.weights,
             "seed": training.seed,
             "live": training.live,
         }

@@ -142,7 +142,7 @@ def import_command(
 ) -> None:
     """Bring conversations of others and their media into shards, once; exit 1 if none of them can be used."""
     from pipeline.cli.importing import show_import
-    from pipeline.pack.imported import Wanted
+    from pipeline.importing.imported import Wanted
 
     wanted = Wanted(file, media, frames, val_share, workers=workers)
     raise typer.Exit(GOOD if show_import(wanted, root, strict, retry) else POOR)
