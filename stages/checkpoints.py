@@ -10,11 +10,13 @@ a draft folder that is renamed at the end; what a kill or a full disk leaves is 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -107,6 +109,18 @@ class Checkpoints:
         except (OSError, SafetensorError, RuntimeError) as error:
             self._error = error
             shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Hold the folder of a training; the kernel lets go when the process ends, however. StagesError if another does."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StagesError(f"{out}: another training is at work there; wait for it, or end it") from None
+        yield
 
 
 def gathered(model: nn.Module, optimizer: torch.optim.Optimizer, dtype: torch.dtype, mine: bool) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -91,11 +92,12 @@ def train(training: Training, world: World = World(), say: Callable[[str], objec
     """
     tasks = catalogue(training.sources, live=training.live)
     orders = [Order(tasks, phase, training.seed, training.live) for phase in training.recipe.phases]
-    folder = Path(training.model)
-    for phase, order in zip(training.recipe.phases, orders, strict=True):
-        folder = PhaseTraining(training, phase, tasks, order, folder, world, say).run()
-    if world.rank == 0:
-        _link(Path(training.out) / "model", folder)
+    folder, out = Path(training.model), Path(training.out)
+    with checkpoints.alone(out) if world.rank == 0 else nullcontext():
+        for phase, order in zip(training.recipe.phases, orders, strict=True):
+            folder = PhaseTraining(training, phase, tasks, order, folder, world, say).run()
+        if world.rank == 0:
+            _link(out / "model", folder)
     return folder
 
 

@@ -1,6 +1,6 @@
 """`make bench`: how fast the pipeline is beside what one would use instead, on this machine, now.
 
-    python -m tests.bench                 all benchmarks, under eight minutes on two cores
+    python -m tests.bench                 all benchmarks, a quarter of an hour on two cores
     python -m tests.bench shards scan     some of them
     python -m tests.bench --json FILE     raw values go there (default: bench.json in this folder)
 

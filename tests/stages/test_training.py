@@ -16,6 +16,7 @@ from PIL import Image
 
 from ola.generation import Ola
 from ola.prompt import Request, Wave
+from stages.checkpoints import alone
 from stages.errors import StagesError
 from stages.modules import part_of, share
 from stages.samples import KINDS, Sample
@@ -163,6 +164,13 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(shards: tuple[str, ...]
     assert left == ["step-000001"]
     train(whole, say=len)
     assert len(logged(tmp_path / "full")) == 4
+
+
+def test_two_trainings_do_not_share_a_folder(shards: tuple[str, ...], model: str, tmp_path: Path) -> None:
+    plan = training(shards, model, tmp_path, short(steps=1))
+    with alone(tmp_path), pytest.raises(StagesError, match="another training is at work there"):
+        train(plan, say=len)
+    train(plan, say=len)
 
 
 def test_a_checkpoint_of_other_data_is_not_gone_on_from(shards: tuple[str, ...], model: str, tmp_path: Path) -> None:
