@@ -38,6 +38,7 @@ def row(sequences: list[Tensor], config: PretrainedConfig) -> dict[str, Any]:
         # Masks that are given are not made; else transformers makes one of N x N for positions that start anew.
         "attention_mask": dict.fromkeys(config.layer_types),
         "sequence_lengths": lengths,
+        "use_cache": False,
     }
 
 

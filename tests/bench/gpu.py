@@ -30,9 +30,8 @@ LIMITS = {"H100": (989e12, 3.35e12), "H200": (989e12, 4.8e12), "A100": (312e12, 
 PROMPT, NEW = 2048, 64
 
 
-def random_model(layers: int, device: str) -> OlaForConditionalGeneration:
-    """The released sizes, filled with small random numbers where they stay."""
-    config = OlaConfig(**tiny.RELEASED_DECODER | {"num_hidden_layers": layers})
+def filled(config: OlaConfig, device: str) -> OlaForConditionalGeneration:
+    """A model of small random numbers, which are made where they stay."""
     with torch.device("meta"):
         model = OlaForConditionalGeneration(config)
     beats = model.speech_encoder.beats
@@ -112,7 +111,7 @@ def main() -> None:
         parser.error("this torch sees no GPU")
     name = torch.cuda.get_device_name()
     peak, bandwidth = next((limits for card, limits in LIMITS.items() if card in name), (float("nan"), float("nan")))
-    model = random_model(layers, "cuda")
+    model = filled(OlaConfig(**tiny.RELEASED_DECODER | {"num_hidden_layers": layers}), "cuda")
     print(f"{name}, {layers} layers, {torch.cuda.memory_allocated() / 2**30:.1f} GiB of weights")
     for figures in (prefill(model, peak), decoding(model, bandwidth), vision(model)):
         for line in figures:
