@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,3 +28,45 @@ def make(
     made = Counter(scene.kind for scene in make_world(out, clips, seed, subtitles))
     kinds = ", ".join(f"{count} {kind}" for kind, count in made.most_common())
     typer.echo(f"{made.total()} clips in {out}: {kinds}")
+
+
+@world.command()
+def score(
+    root: Annotated[str, typer.Argument(help="Folder or URI of a run over films of the world.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts, with every fault.")] = False,
+    faults: Annotated[int, typer.Option(min=0, help="How many faults are shown.")] = 8,
+) -> None:
+    """What a run made of its films beside their truth: transcripts, captions, questions, needs, what was packed."""
+    from pipeline.world.scoring import Score
+
+    facts = Score(root).facts()
+    if as_json:
+        typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+        return
+    for line in table(facts):
+        typer.echo(line)
+    for fault in facts["faults"][:faults]:
+        typer.echo(f"{fault['film']}: {fault['fault']}: {fault['said']}")
+    if len(facts["faults"]) > faults:
+        typer.echo(f"and {len(facts['faults']) - faults} more: --json has all")
+
+
+def table(facts: dict[str, Any]) -> Iterator[str]:
+    """The measures for people, a line each; the confusion matrix has the truth at its side."""
+    for part in ("clips", "transcripts", "questions", "cross_modal"):
+        yield f"{part:<13}" + ", ".join(
+            f"{name.replace('_', ' ')} {shown(value)}" for name, value in facts[part].items()
+        )
+    for view, row in facts["captions"].items():
+        yield f"{'caption ' + view:<15}" + ", ".join(f"{name} {shown(value)}" for name, value in row.items())
+    heads = list(next(iter(facts["needs"].values())))
+    yield f"{'needs':<13}" + "".join(f"{head:>13}" for head in heads)
+    for truth, counts in facts["needs"].items():
+        yield f"{'truly ' + truth:<13}" + "".join(f"{counts[head]:>13}" for head in heads)
+
+
+def shown(value: float | int | None) -> str:
+    """A count, a share in percent, or a dash where there is nothing to count."""
+    if value is None:
+        return "-"
+    return f"{value:.1%}" if isinstance(value, float) else str(value)

@@ -18,7 +18,7 @@ from pipeline.world.telling import happens, sounds_out
 from pipeline.world.vocabulary import COLOURS, MEETS, MOTIONS, NOUNS, NUMBERS, SHAPES, SOUNDS, VOICE
 from stages.wording import words
 
-ORDINALS = ("first", "second", "third")
+ORDINALS = ("first", "second", "third", "fourth", "fifth")
 CORNERS = {"square": "four", "triangle": "three", "diamond": "four"}
 
 # Name: what `ask` calls its kind, and its words.

@@ -100,6 +100,7 @@ def _synthesised(text: str, voice: Voice) -> tuple[Wave, list[tuple[str, int]]]:
     callback, line = CALLBACK(heard), text.encode() + b"\0"
     try:
         with _espeak(voice.name, voice.words_a_minute) as library:
+            library.srand(1)  # libc's: breathy voices draw from it
             library.espeak_SetParameter(PITCH, voice.pitch, 0)
             library.espeak_SetSynthCallback(callback)
             failed = library.espeak_Synth(line, ctypes.c_size_t(len(line)), 0, 0, 0, UTF8, None, None)

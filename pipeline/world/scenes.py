@@ -115,7 +115,10 @@ class Scene:
 
 
 def compose(seed: int, number: int, segments: int = 2) -> Scene:
-    """The scene of that number in the world of that seed. Raises ConfigError for a seed of no split."""
+    """The scene of that number in the world of that seed. Raises ConfigError for a seed of no split.
+
+    segments: of `SEGMENT_S` each, up to five (`asking.ORDINALS`); other counts give other scenes.
+    """
     split, chance = split_of(seed), Random(f"world {seed} {number}")
     kind = KINDS[number % len(KINDS)]
     alone = kind == "still" or (kind == "loose" and chance.random() < 0.5)

@@ -22,7 +22,7 @@ from manifests.records import Word
 from pipeline.errors import ConfigError
 from pipeline.world.asking import Posed, questions
 from pipeline.world.hearing import Heard
-from pipeline.world.scenes import RATE, SIDE, Scene, compose
+from pipeline.world.scenes import RATE, SEGMENT_S, SIDE, Scene, compose
 from pipeline.world.telling import captions
 
 VERSION = 1
@@ -88,6 +88,7 @@ def read(uri: str) -> Truth:
     try:
         known = json.loads(storage.read_bytes(uri))
         version, seed, number = known["version"], known["seed"], known["number"]
+        segments = round(known["seconds"] / SEGMENT_S)
         words = tuple(Word(**word) for word in known["words"])
         posed = tuple(Posed(**each) for each in known["questions"])
         transcript = str(known["transcript"])
@@ -95,7 +96,7 @@ def read(uri: str) -> Truth:
         raise ConfigError(
             f"{uri}: not the truth of a world's clip ({error!r}); write it anew: ola world make"
         ) from error
-    scene = compose(seed, number)
+    scene = compose(seed, number, segments)
     if version != VERSION or asdict(scene)["sights"] != _tuples(known["sights"]):
         raise ConfigError(f"{uri}: of another version of the world; write it anew: ola world make")
     return Truth(scene, transcript, words, posed)

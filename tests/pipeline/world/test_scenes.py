@@ -87,7 +87,8 @@ def test_seeds_lie_in_one_split_or_are_refused() -> None:
 
 
 def test_questions_would_pass_the_rules_of_ask() -> None:
-    for scene in scenes(0) + scenes(4000):
+    longer = [compose(1, number, segments=5) for number in range(20)]
+    for scene in scenes(0) + scenes(4000) + longer:
         asked = questions(scene)
         assert len({posed.question for posed in asked}) == len(asked), "one question has two answers"
         said = " ".join(sound.text for sound in scene.sounds)
@@ -184,7 +185,8 @@ def test_captions_tell_what_there_is() -> None:
         "image": "A red diamond.",
         "video": "A black cross shrinks, then a red diamond grows.",
         "sound": "A chirp is heard, then a voice says eight keys.",
-        "joint": "A black cross shrinks while a chirp is heard, then a red diamond grows while a voice says eight keys.",
+        "joint": "A black cross shrinks while a chirp is heard, "
+        "then a red diamond grows while a voice says eight keys.",
     }
     assert captions(scene, 0.5)["image"] == "A black cross."
     assert captions(compose(7, 3), 1.0)["sound"] == "Nothing is heard."

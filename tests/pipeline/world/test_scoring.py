@@ -1,0 +1,277 @@
+"""The truth meter on made-up manifests: a perfect run scores perfectly, and every lie that is planted is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manifests.records import Asked, Attempt, Caption, Clip, Outcome, Question, Screening, Verdict, Video
+from pipeline.config import RUN, Config, dump
+from pipeline.engines import Inline, LanePlan
+from pipeline.media.keep import MediaTar
+from pipeline.pack.publish import pack
+from pipeline.plan import Plan
+from pipeline.world.asking import Posed, questions
+from pipeline.world.hearing import hear
+from pipeline.world.scenes import Scene, compose
+from pipeline.world.scoring import Score
+from pipeline.world.telling import captions
+from pipeline.world.truth import SUFFIX
+from pipeline.world.truth import dump as written
+from pipeline.world.truth import facts as truth_of
+from tests.pipeline import test_pack
+from tests.pipeline.scripted import ENGINE
+from tests.pipeline.test_pack import ok
+from tests.runs import ola
+
+SEED, CLIPS, MS = 7, 10, 4000
+ASKED = Asked(prompt="p", answer="a", finish="stop", prompt_tokens=1, answer_tokens=1, latency=0.0)
+AGREES = {"both": ("both",), "video": ("both", "video"), "audio": ("both", "audio"), "none-agrees": ()}
+VIEWS = ("both", "video", "audio", "text")
+Change = Callable[[Scene, Posed], str]
+
+
+@dataclass(frozen=True)
+class Lies:
+    """What a run gets wrong: by the number of a clip what is said in it; what is asked, answered and measured."""
+
+    said: Mapping[int, str] = field(default_factory=dict)
+    question: Change = lambda scene, posed: posed.question
+    answer: Change = lambda scene, posed: posed.answer
+    needs: Change = lambda scene, posed: posed.needs
+    caption: Callable[[str, str], str] = lambda view, text: text
+    ends_ms: Mapping[int, int] = field(default_factory=dict)
+
+
+@cache
+def scene_and_truth(number: int) -> tuple[Scene, dict[str, Any]]:
+    scene = compose(SEED, number)
+    return scene, truth_of(scene, hear(scene)[1])
+
+
+def asked_of(scene: Scene) -> list[Posed]:
+    """Two questions of a clip for each that a question may need, where it has such."""
+    found = questions(scene)
+    return [posed for needs in VIEWS for posed in [each for each in found if each.needs == needs][:2]]
+
+
+def made_run(folder: Path, lies: Lies = Lies(), truths: Sequence[int] = range(CLIPS)) -> str:
+    """Root of a run over clips of the world, whose manifests are made up."""
+    for number in truths:
+        scene, truth = scene_and_truth(number)
+        (folder / f"{scene.name}{SUFFIX}").write_text(written(truth), encoding="utf-8")
+    config = Config.model_validate({"annotator": {"engine": ENGINE}, "pack": {"val": 0.0}})
+    root = folder / "out"
+    plan = config.plan(str(root))
+    root.mkdir()
+    (root / RUN).write_text(dump(config), encoding="utf-8")
+    commit(plan, folder, lies)
+    pack(plan, config.pack, lambda make, n: Inline().map([LanePlan(make)], range(n)))
+    return str(root)
+
+
+def commit(plan: Plan, folder: Path, lies: Lies) -> None:
+    """One part with all that the steps say of all clips."""
+    manifests = {step.step.name: step.manifest for step in plan.steps}
+    path = manifests["extract"].path(0, "tar")
+    (Path(plan.root) / path).parent.mkdir(parents=True)
+    tar = MediaTar(path, str(Path(plan.root, path)))
+    steps: dict[str, list[Outcome]] = {name: [] for name in manifests}
+    for number in range(CLIPS):
+        for name, outcomes in told(folder, number, tar, lies):
+            steps[name] += outcomes
+    tar.close()
+    for name, outcomes in steps.items():
+        manifests[name].commit(0, [outcome.input for outcome in outcomes], outcomes)
+
+
+def told(folder: Path, number: int, tar: MediaTar, lies: Lies) -> Iterator[tuple[str, list[Outcome]]]:
+    """What each step says of one clip: the truth, but for the lies."""
+    scene, truth = scene_and_truth(number)
+    video: Video = replace(test_pack.video(number), uri=str(folder / f"{scene.name}.mp4"))
+    end = lies.ends_ms.get(number, MS)
+    name = f"{video.id}-{0:09d}-{end:09d}"
+    clip: Clip = replace(test_pack.clip(number, 0), id=name, end_ms=end)
+    footage = replace(test_pack.footage(clip, tar, silent=scene.kind == "mute"), frame_ms=(500, 2500, 3500))
+    said = lies.said.get(number, truth["transcript"])
+    yield "ingest", [ok(video.source, video)]
+    yield "split", [ok(video.id, clip)]
+    yield "extract", [ok(name, footage)]
+    if not said:
+        yield "transcribe", [Outcome(name, "dropped", 0.0, (), "nothing said")]
+    else:
+        yield "transcribe", [ok(name, test_pack.transcript(clip, said))]
+        screening = Screening(id=name, clip=name, footage=name, transcript=name, complete=1.0, informative=1.0)
+        yield "screen", [ok(name, screening)]
+        asked = [question(name, n, scene, posed, lies) for n, posed in enumerate(asked_of(scene))]
+        yield "ask", [ok(name, *asked)]
+        verdicts = zip(asked, asked_of(scene), strict=True)
+        yield "verify", [ok(q.id, verdict(q, lies.needs(scene, posed))) for q, posed in verdicts]
+    captioned = [
+        Caption(id=f"{name}-{view}", clip=name, footage=name, view=view, text=lies.caption(view, text), asked=ASKED)
+        for view, text in captions(scene, 2.5).items()
+    ]
+    yield "caption", [ok(name, *captioned)]
+
+
+def question(name: str, number: int, scene: Scene, posed: Posed, lies: Lies) -> Question:
+    return Question(
+        id=f"{name}-q{number}",
+        clip=name,
+        footage=name,
+        transcript=name,
+        number=number,
+        kind=posed.kind,
+        question=lies.question(scene, posed),
+        answer=lies.answer(scene, posed),
+        options=(),
+        asked=ASKED,
+    )
+
+
+def verdict(asked: Question, needs: str) -> Verdict:
+    agrees = AGREES.get(needs, VIEWS)
+    attempts = {
+        view: Attempt(answer="x", agreement=float(view in agrees), exact=view in agrees, f1=0.0) for view in VIEWS
+    }
+    return Verdict(id=asked.id, clip=asked.clip, question=asked.id, **attempts)
+
+
+def true_needs() -> list[str]:
+    """What each question of a run without lies needs; clips in which nothing is said are asked nothing."""
+    told = [scene_and_truth(number) for number in range(CLIPS)]
+    return [posed.needs for scene, truth in told if truth["transcript"] for posed in asked_of(scene)]
+
+
+def test_a_perfect_run_scores_perfectly(tmp_path: Path) -> None:
+    facts = Score(made_run(tmp_path)).facts()
+    needs = true_needs()
+    assert facts["clips"] == {"scored": CLIPS, "without_truth": 0, "not_whole": 0}
+    assert facts["transcripts"] == {"clips": 9, "voiced": 8, "word_error": 0.0, "missing": 0, "invented": 0}
+    assert facts["captions"]["image"] == {"captions": 10, "right": 1.0, "exact": 1.0}
+    assert facts["captions"]["joint"] == {"captions": 9, "right": 1.0, "exact": 1.0}
+    assert facts["questions"] == {
+        "clips": 8,
+        "asked": len(needs),
+        "well_formed": 1.0,
+        "of_their_clip": 1.0,
+        "answer_right": 1.0,
+    }
+    assert min(needs.count(each) for each in VIEWS) >= 8
+    for truth, counts in facts["needs"].items():
+        assert {name: count for name, count in counts.items() if count} == (
+            {truth: needs.count(truth)} if truth in VIEWS else {}
+        )
+    both, audio = needs.count("both"), needs.count("audio")
+    assert facts["cross_modal"] == {
+        "packed": both + audio,
+        "precision": 1.0,
+        "recall": 1.0,
+        "packed_as_both": both,
+        "both_precision": 1.0,
+        "both_recall": 1.0,
+        "shortcuts": 0,
+        "wrong": 0,
+    }
+    assert facts["faults"] == []
+
+
+def test_planted_wrong_answers_are_found(tmp_path: Path) -> None:
+    lies = Lies(answer=lambda scene, posed: "seven eggs" if scene.number == 2 else posed.answer)
+    facts = Score(made_run(tmp_path, lies)).facts()
+    wrong = asked_of(compose(SEED, 2))
+    assert len(wrong) == 8
+    assert facts["questions"]["answer_right"] == pytest.approx(1 - 8 / len(true_needs()), abs=1e-4)
+    assert sum(facts["needs"]["wrong"].values()) == 8
+    assert facts["cross_modal"]["wrong"] == 4  # those that verification let through as both and audio
+    faults = {fault["said"]: fault["fault"] for fault in facts["faults"]}
+    assert faults == {
+        f"{each.question} seven eggs": f"wrong answer: it is {each.answer}"
+        + (" (in the shards)" if each.needs in ("both", "audio") else "")
+        for each in wrong
+    }
+
+
+def test_planted_shortcuts_are_found(tmp_path: Path) -> None:
+    """Clip 1 shows one thing only: what is seen while a voice speaks needs no sound, though verify says so."""
+    lies = Lies(needs=lambda scene, posed: "both" if scene.number == 1 else posed.needs)
+    facts = Score(made_run(tmp_path, lies)).facts()
+    kept = asked_of(compose(SEED, 1))
+    assert {posed.needs for posed in kept} == {"video", "audio", "text"}
+    assert facts["cross_modal"]["shortcuts"] == len(kept)
+    assert facts["cross_modal"]["both_precision"] < 1.0 == facts["cross_modal"]["both_recall"]
+    assert facts["needs"]["video"]["both"] == 2
+    assert {(f["film"], f["fault"]) for f in facts["faults"]} == {
+        ("world-0007-00001.mp4", f"a shortcut in the shards: {needs} suffices") for needs in ("video", "audio", "text")
+    }
+    assert facts["questions"]["answer_right"] == 1.0
+
+
+def test_lost_questions_lower_the_recall(tmp_path: Path) -> None:
+    lies = Lies(needs=lambda scene, posed: "none-agrees" if scene.number == 0 else posed.needs)
+    cross = Score(made_run(tmp_path, lies)).facts()["cross_modal"]
+    both = true_needs().count("both")
+    assert (cross["precision"], cross["both_precision"]) == (1.0, 1.0)
+    assert cross["both_recall"] == pytest.approx(1 - 2 / both, abs=1e-4)
+
+
+def test_a_swapped_sound_track_is_found(tmp_path: Path) -> None:
+    said = {number: scene_and_truth(other)[1]["transcript"] for number, other in ((2, 4), (4, 2))}
+    facts = Score(made_run(tmp_path, Lies(said=said))).facts()
+    assert facts["transcripts"]["word_error"] == pytest.approx(4 / 26, abs=1e-4)  # two words of four differ in each
+    assert [(f["film"], f["fault"]) for f in facts["faults"]] == [
+        ("world-0007-00002.mp4", "says what world-0007-00004.mp4 says"),
+        ("world-0007-00004.mp4", "says what world-0007-00002.mp4 says"),
+    ]
+
+
+def test_what_is_invented_or_missing_is_counted(tmp_path: Path) -> None:
+    silent, spoken = 3, 0
+    facts = Score(made_run(tmp_path, Lies(said={silent: "thank you for watching", spoken: ""}))).facts()
+    assert (facts["transcripts"]["invented"], facts["transcripts"]["missing"]) == (1, 1)
+
+
+def test_wrong_captions_and_questions_are_counted(tmp_path: Path) -> None:
+    lies = Lies(
+        caption=lambda view, text: text.replace("black", "green") if view == "video" else text,
+        question=lambda scene, posed: "Why is the cook happy?" if posed.form == "corners" else posed.question,
+    )
+    facts = Score(made_run(tmp_path, lies)).facts()
+    assert facts["captions"]["sound"]["exact"] == 1.0
+    assert facts["captions"]["video"]["exact"] < facts["captions"]["video"]["right"] < 1.0
+    cooks = sum(f["fault"] == "not well-formed" for f in facts["faults"])
+    assert cooks > 2
+    assert facts["questions"]["well_formed"] == pytest.approx(1 - cooks / len(true_needs()), abs=1e-4)
+
+
+def test_clips_that_cannot_be_scored_are_counted(tmp_path: Path) -> None:
+    root = made_run(tmp_path, Lies(ends_ms={5: 2000}), truths=[n for n in range(CLIPS) if n != 6])
+    assert Score(root).facts()["clips"] == {"scored": 8, "without_truth": 1, "not_whole": 1}
+
+
+def test_the_command_shows_it_and_gives_it_to_scripts(tmp_path: Path) -> None:
+    root = made_run(tmp_path, Lies(answer=lambda scene, posed: "seven eggs"))
+    said = ola("world", "score", root, "--faults", "2")
+    assert said.code == 0, said
+    assert "word error 0.0%" in said.out
+    assert "truly wrong" in said.out
+    assert said.out.count("wrong answer: it is") == 2
+    assert "more: --json has all" in said.out
+    facts = json.loads(ola("world", "score", root, "--json").out)
+    assert facts == json.loads(json.dumps(Score(root).facts()))
+    assert facts["questions"]["answer_right"] == 0.0
+
+
+def test_what_has_no_truth_is_said_in_one_line(tmp_path: Path) -> None:
+    root = made_run(tmp_path, truths=())
+    said = ola("world", "score", root)
+    assert (said.code, said.out) == (2, "")
+    assert said.err == f"ola: {root}: no film of this run has its truth beside it; make some: ola world make\n"
+    said = ola("world", "score", tmp_path / "nowhere")
+    assert (said.code, said.err.count("\n")) == (2, 1)
