@@ -31,6 +31,7 @@ from pipeline.errors import ConfigError
 LISTS = (".jsonl", ".csv", ".parquet")
 COLUMNS = ("uri", "path", "video", "file")  # of a list, in this order: where the video is
 SIDECARS = (".srt", ".vtt")
+TRUTH = ".truth.json"  # what `ola world make` knows of its film, beside it: no source either
 LARGEST_PART = 32  # videos: a part is what one worker loses when it is killed
 FEWEST_PARTS = 64  # of a large input, so that a few workers stay busy until the end
 
@@ -212,6 +213,8 @@ def _with_sidecars(found: Sequence[Found]) -> Iterator[tuple[Found, tuple[str, .
             owned[owner].append(uri)
             taken.add(uri)
     for one in found:
+        if one.uri.endswith(TRUTH) and stems.get(one.uri.removesuffix(TRUTH)):
+            continue
         if one.uri not in taken:
             yield one, tuple(owned[one.uri])
 

@@ -69,7 +69,7 @@ class Espeak:
     def __init__(self, voice: str = "en-us", chinese: str = "cmn", words_a_minute: int = 175) -> None:
         self._voice, self._chinese, self._pace = voice, chinese, words_a_minute
         for name in (voice, chinese):
-            with _espeak(name, words_a_minute):
+            with espeak_library(name, words_a_minute):
                 pass
 
     def speak(self, text: str) -> Iterator[Samples]:
@@ -88,7 +88,7 @@ class Espeak:
 
         callback = CALLBACK(heard)
         text = sentence.replace("\0", " ").encode(errors="replace") + b"\0"
-        with _espeak(self._chinese if HAN.search(sentence) else self._voice, self._pace) as library:
+        with espeak_library(self._chinese if HAN.search(sentence) else self._voice, self._pace) as library:
             library.espeak_SetSynthCallback(callback)
             failed = library.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, 0, 0, UTF8, None, None)
         if failed:
@@ -97,7 +97,7 @@ class Espeak:
 
 
 @contextmanager
-def _espeak(voice: str, words_a_minute: int) -> Iterator[ctypes.CDLL]:
+def espeak_library(voice: str, words_a_minute: int) -> Iterator[ctypes.CDLL]:
     """The library, loaded anew (1 ms): the phases its oscillators keep would make a sentence depend on the last."""
     try:
         import espeakng_loader
@@ -113,6 +113,7 @@ def _espeak(voice: str, words_a_minute: int) -> Iterator[ctypes.CDLL]:
             if library.espeak_SetVoiceByName(voice.encode()):
                 raise ValueError(f"espeak-ng has no voice {voice!r}; take one such as en-us, en-gb-x-rp, de or cmn")
             library.espeak_SetParameter(WORDS_A_MINUTE, words_a_minute, 0)
+            library.srand(1)  # libc's: breathy voices draw from it
             yield library
         finally:
             library.espeak_Terminate()

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manifests.records import Word
-from ola.voice.speakers import CALLBACK, UTF8, Espeak, Samples, _espeak
+from ola.voice.speakers import CALLBACK, UTF8, Espeak, Samples, espeak_library
 from pipeline.errors import ConfigError
 from pipeline.world.scenes import Scene, Sound, Voice
 from pipeline.world.vocabulary import VOICE
@@ -99,8 +99,7 @@ def _synthesised(text: str, voice: Voice) -> tuple[Wave, list[tuple[str, int]]]:
 
     callback, line = CALLBACK(heard), text.encode() + b"\0"
     try:
-        with _espeak(voice.name, voice.words_a_minute) as library:
-            library.srand(1)  # libc's: breathy voices draw from it
+        with espeak_library(voice.name, voice.words_a_minute) as library:
             library.espeak_SetParameter(PITCH, voice.pitch, 0)
             library.espeak_SetSynthCallback(callback)
             failed = library.espeak_Synth(line, ctypes.c_size_t(len(line)), 0, 0, 0, UTF8, None, None)

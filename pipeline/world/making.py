@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from pipeline.discover import TRUTH
 from pipeline.errors import ConfigError
 from pipeline.world.drawing import frames
 from pipeline.world.film import write_film
 from pipeline.world.hearing import RATE, Heard, hear
 from pipeline.world.scenes import Scene, compose
-from pipeline.world.truth import SUFFIX, dump, facts
+from pipeline.world.truth import dump, facts
 from pipeline.world.vocabulary import split_of
 
 
@@ -38,7 +39,7 @@ def make_world(folder: Path, clips: int, seed: int = 0, subtitles: bool = False)
 def write_clip(folder: Path, scene: Scene, subtitles: bool = False) -> Scene:
     """Write the files of one clip; the film comes last, so that one that is there has its truth."""
     sound, heard = hear(scene)
-    (folder / f"{scene.name}{SUFFIX}").write_text(dump(facts(scene, heard)), encoding="utf-8")
+    (folder / f"{scene.name}{TRUTH}").write_text(dump(facts(scene, heard)), encoding="utf-8")
     cues = srt(heard)
     if subtitles and cues:  # a file without a cue would be subtitles that cannot be read
         (folder / f"{scene.name}.srt").write_text(cues, encoding="utf-8")

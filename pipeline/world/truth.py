@@ -19,6 +19,7 @@ from typing import Any
 
 from manifests import storage
 from manifests.records import Word
+from pipeline.discover import TRUTH
 from pipeline.errors import ConfigError
 from pipeline.world.asking import Posed, questions
 from pipeline.world.hearing import Heard
@@ -26,7 +27,6 @@ from pipeline.world.scenes import RATE, SEGMENT_S, SIDE, Scene, compose
 from pipeline.world.telling import captions
 
 VERSION = 1
-SUFFIX = ".truth.json"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def dump(known: dict[str, Any]) -> str:
 
 def uri_of(film: str) -> str:
     """Where the truth of a film lies."""
-    return film.rpartition(".")[0] + SUFFIX
+    return film.rpartition(".")[0] + TRUTH
 
 
 def read(uri: str) -> Truth:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.discover import discover
 from pipeline.errors import BadMedia, ConfigError
 from pipeline.media.safety import open_container
 from pipeline.media.viewing import hear as heard_in
@@ -213,3 +214,11 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.M
     assert said.err == (
         "ola: the world has no voice: espeak-ng is missing: pip install 'ola-pipeline[voice]' (GPLv3)\n"
     )
+
+
+def test_the_truth_beside_a_film_is_no_source(world: Path, tmp_path: Path) -> None:
+    sources = discover([str(world)], str(tmp_path))
+    assert len(sources) == CLIPS
+    assert all(source.uri.endswith(".mp4") for source in sources)
+    (tmp_path / "alone.truth.json").write_text("{}")
+    assert len(discover([str(tmp_path)], "")) == 1, "without its film it is a source like any other"

@@ -13,6 +13,7 @@ import pytest
 
 from manifests.records import Asked, Attempt, Caption, Clip, Outcome, Question, Screening, Verdict, Video
 from pipeline.config import RUN, Config, dump
+from pipeline.discover import TRUTH
 from pipeline.engines import Inline, LanePlan
 from pipeline.media.keep import MediaTar
 from pipeline.pack.publish import pack
@@ -22,7 +23,6 @@ from pipeline.world.hearing import hear
 from pipeline.world.scenes import Scene, compose
 from pipeline.world.scoring import Score
 from pipeline.world.telling import captions
-from pipeline.world.truth import SUFFIX
 from pipeline.world.truth import dump as written
 from pipeline.world.truth import facts as truth_of
 from tests.pipeline import test_pack
@@ -65,7 +65,7 @@ def made_run(folder: Path, lies: Lies = Lies(), truths: Sequence[int] = range(CL
     """Root of a run over clips of the world, whose manifests are made up."""
     for number in truths:
         scene, truth = scene_and_truth(number)
-        (folder / f"{scene.name}{SUFFIX}").write_text(written(truth), encoding="utf-8")
+        (folder / f"{scene.name}{TRUTH}").write_text(written(truth), encoding="utf-8")
     config = Config.model_validate({"annotator": {"engine": ENGINE}, "pack": {"val": 0.0}})
     root = folder / "out"
     plan = config.plan(str(root))
