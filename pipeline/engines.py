@@ -118,6 +118,14 @@ class OnRay:
         except ray.exceptions.RayError as error:
             raise original(error) from error
 
+    def holds(self, many: int, kind: str) -> None:
+        """RunError where this machine has fewer `kind`s: Ray would wait for others for ever. A cluster may grow."""
+        import ray
+
+        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        if self.folder is not None and many > have.get(kind, 0):
+            raise RunError(f"{many} workers, and this machine has {have.get(kind, 0):g} {kind}s: name a cluster")
+
     def _fitted(self, lane: LanePlan) -> LanePlan:
         """On this machine, CPUs that it has: Ray would wait for others for ever. A cluster may grow."""
         if self.folder is None:

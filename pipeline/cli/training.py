@@ -64,6 +64,7 @@ def train_and_report(
         engine = OnRay()
         try:
             engine.connect()
+            engine.holds(workers, "GPU" if gpus else "CPU")
             return train_on_ray(training, workers, shown, gpus)
         finally:
             engine.close()

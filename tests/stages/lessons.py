@@ -83,11 +83,11 @@ def lessons(folder: Path, kinds: Iterable[str], count: int) -> tuple[str, ...]:
     return tuple(str(folder / str(number)) for number in range(len(families)))
 
 
-def write_model(folder: Path, **changes: Any) -> str:
-    """The folder of a tiny model."""
+def write_model(folder: Path, dtype: torch.dtype = torch.float32, **changes: Any) -> str:
+    """The folder of a tiny model; its weights are stored in `dtype`."""
     facts: dict[str, Any] = {"limits": SMALL, "initializer_range": 0.1}
     made = tiny.model(**facts | changes)
-    made.save_pretrained(folder)
+    made.to(dtype).save_pretrained(folder)
     OlaProcessor(tiny.tokenizer(), made.config).save_pretrained(folder)
     return str(folder)
 

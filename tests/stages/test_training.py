@@ -50,9 +50,12 @@ def until(step: int) -> Any:
     return say
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
-    shards: tuple[str, ...], model: str, tmp_path: Path
+    shards: tuple[str, ...], dtype: torch.dtype, tmp_path: Path
 ) -> None:
+    """Weights that are stored in fewer bits than they are trained in are kept whole beside the optimizer."""
+    model = write_model(tmp_path / "model", dtype)
     train(training(shards, model, tmp_path / "whole", short(), save_every=2), say=len)
     cut = training(shards, model, tmp_path / "cut", short(), save_every=2)
     with pytest.raises(Interrupted):
@@ -66,6 +69,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
     assert read(tmp_path / "whole") == read(tmp_path / "cut")
     one, other = (tensors(tmp_path / name / "model") for name in ("whole", "cut"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+    assert one["model.embed_tokens.weight"].dtype == dtype
 
 
 def test_an_epoch_reads_each_task_once(shards: tuple[str, ...], model: str, tmp_path: Path) -> None:
