@@ -122,6 +122,10 @@ def main() -> None:
     brief = ("caption.longest=16", "ask.longest=32", "ask.least_informative=0", f"annotator.model={folder / 'model'}")
     ola("run", str(videos), "--root", root, *(part for setting in brief for part in ("--set", setting)))
     ola("sql", root, "SELECT view, count(*) AS captions, any_value(text) AS one FROM caption GROUP BY ALL")
+    print("\nA few steps of training on the shards: the speech MLP first, then everything but the encoders.")  # noqa: T201
+    few = ("batch=2", "epochs=2", "omni.replay={}")
+    ola("train", "omni", "--shards", root, "--model", str(folder / "model"), "--out", str(folder / "trained"),
+        *(part for setting in few for part in ("--set", setting)))  # fmt: skip
     print(f"\nAll of it lies in {folder}")  # noqa: T201
 
 
