@@ -87,7 +87,9 @@ def write_model(folder: Path, dtype: torch.dtype = torch.float32, **changes: Any
     """The folder of a tiny model; its weights are stored in `dtype`."""
     facts: dict[str, Any] = {"limits": SMALL, "initializer_range": 0.1}
     made = tiny.model(**facts | changes)
-    made.to(dtype).save_pretrained(folder)
+    for parameter in made.parameters():
+        parameter.data = parameter.data.to(dtype)
+    made.save_pretrained(folder)
     OlaProcessor(tiny.tokenizer(), made.config).save_pretrained(folder)
     return str(folder)
 
