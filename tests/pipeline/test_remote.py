@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +18,7 @@ from manifests import storage
 from pipeline.discover import discover
 from pipeline.errors import ConfigError
 from tests.media import numbered, pattern
+from tests.object_store import bucket, client
 from tests.runs import Said, ola, rows, shards_of, status, talking
 
 FAST = ("--set", "extract.frames.cap=4", "--set", "split.longest=4", "--set", "videos_per_part=2")
@@ -26,29 +26,8 @@ FAST = ("--set", "extract.frames.cap=4", "--set", "split.longest=4", "--set", "v
 
 @pytest.fixture(scope="module")
 def store_at() -> Iterator[str]:
-    """An S3 of our own on this machine, with the bucket `films`."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_REGION", "us-east-1")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        client().create_bucket(Bucket="films")
-        storage._remote.cache_clear()  # it may know S3 by another endpoint
-        yield "s3://films"
-    storage._remote.cache_clear()
-    server.stop()
-
-
-def client() -> Any:
-    import boto3
-
-    return boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    with bucket("films") as uri:
+        yield uri
 
 
 def keys(prefix: str) -> dict[str, int]:

@@ -31,6 +31,7 @@ from stages.order import Order
 from stages.reading import OPEN_SHARDS
 from stages.samples import Sample, Task, turn
 from stages.shards import split_frames
+from tests.object_store import bucket
 from tests.ola import tiny
 from tests.stages.shardset import Members, phase, sample, write_rows, write_set
 
@@ -412,36 +413,15 @@ def test_a_trainer_that_ends_leaves_no_process(end: signal.Signals, mixed: Path,
     assert not left
 
 
-@pytest.fixture
-def bucket() -> Iterator[str]:
-    """An S3 of our own on this machine, with the bucket `films`."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_REGION", "us-east-1")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).create_bucket(Bucket="films")
-        storage._remote.cache_clear()
-        yield "s3://films"
-    storage._remote.cache_clear()
-    server.stop()
-
-
-def test_shards_in_an_object_store_give_the_same(bucket: str, mixed: Path, processor: OlaProcessor) -> None:
+def test_shards_in_an_object_store_give_the_same(mixed: Path, processor: OlaProcessor) -> None:
     sets = [path for path in sorted(mixed.iterdir()) if path.name != "image"]
-    for file in (file for folder in sets for file in folder.iterdir()):
-        storage.write_bytes(f"{bucket}/{file.parent.name}/{file.name}", file.read_bytes())
     steps = []
-    for sources in ([str(folder) for folder in sets], [f"{bucket}/{folder.name}" for folder in sets]):
-        found = catalogue(sources)
-        steps.append(list(Loader(found, Order(found, phase(), 0), processor, 0, 2)))
+    with bucket("sets") as uri:
+        for file in (file for folder in sets for file in folder.iterdir()):
+            storage.write_bytes(f"{uri}/{file.parent.name}/{file.name}", file.read_bytes())
+        for sources in ([str(folder) for folder in sets], [f"{uri}/{folder.name}" for folder in sets]):
+            found = catalogue(sources)
+            steps.append(list(Loader(found, Order(found, phase(), 0), processor, 0, 2)))
     assert what(steps[0]) == what(steps[1])
     for local, remote in zip(*steps, strict=True):
         for one, other in zip(local.packs, remote.packs, strict=True):
