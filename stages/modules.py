@@ -52,6 +52,12 @@ def unfreeze(model: OlaForConditionalGeneration, phase: Phase) -> None:
             getattr(model, name).eval()
 
 
+def recompute(model: OlaForConditionalGeneration) -> None:
+    """Have the decoder's activations made anew in the backward pass, which saves their memory."""
+    old = model.gradient_checkpointing_enable  # its name before transformers 5
+    getattr(model, "activation_checkpointing_enable", old)({"use_reentrant": False})
+
+
 def trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters that are trained, by name."""
     return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)

@@ -169,8 +169,7 @@ class PhaseTraining:
             raise StagesError(f"model {folder}: {error}") from error
         modules.unfreeze(self.model, self.phase)
         if device.type == "cuda" if self.training.recompute is None else self.training.recompute:
-            old = self.model.gradient_checkpointing_enable  # its name before transformers 5
-            getattr(self.model, "activation_checkpointing_enable", old)({"use_reentrant": False})
+            modules.recompute(self.model)
         if self.world.ranks > 1:
             modules.shard(self.model, self.world.ranks, device)
         self.optimizer = modules.optimizer_of(self.model, self.phase)

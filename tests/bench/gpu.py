@@ -23,10 +23,11 @@ from torch import Tensor
 from ola.config import OlaConfig
 from ola.decoding import Reply, TorchDecoder
 from ola.model import OlaForConditionalGeneration
+from stages.utilisation import peak
 from tests.ola import tiny
 
-# Dense bfloat16 operations and bytes a second, from the vendors' data sheets.
-LIMITS = {"H100": (989e12, 3.35e12), "H200": (989e12, 4.8e12), "A100": (312e12, 2.0e12), "L40S": (362e12, 0.864e12)}
+# Bytes a second, from the vendors' data sheets.
+BANDWIDTHS = {"H100": 3.35e12, "H200": 4.8e12, "A100": 2.0e12, "L40S": 0.864e12}
 PROMPT, NEW = 2048, 64
 
 
@@ -57,14 +58,14 @@ def seconds(work: Callable[[], object], rounds: int = 3) -> float:
     return min(found[1:])
 
 
-def prefill(model: OlaForConditionalGeneration, peak: float) -> Iterator[str]:
+def prefill(model: OlaForConditionalGeneration, speed: float) -> Iterator[str]:
     """Tokens a second of reading a prompt."""
     weights = sum(p.numel() for layer in model.model.layers for p in layer.parameters())
     for length in (2048, 8192, 16_384):
         took = seconds(lambda length=length: decode(model, prompts(model, 1, length), 1))  # type: ignore[misc]
         width = model.config.hidden_size * model.config.num_hidden_layers
         operations = 2 * weights * length + 2 * length * length * width  # causal: half of the square, twice
-        yield f"prefill {length:6}: {length / took:9,.0f} tokens/s, {operations / took / peak:4.0%} of the peak"
+        yield f"prefill {length:6}: {length / took:9,.0f} tokens/s, {operations / took / speed:4.0%} of the peak"
 
 
 def decoding(model: OlaForConditionalGeneration, bandwidth: float) -> Iterator[str]:
@@ -110,10 +111,11 @@ def main() -> None:
     if not torch.cuda.is_available():
         parser.error("this torch sees no GPU")
     name = torch.cuda.get_device_name()
-    peak, bandwidth = next((limits for card, limits in LIMITS.items() if card in name), (float("nan"), float("nan")))
+    speed = peak("cuda") or float("nan")
+    bandwidth = next((bytes_ for card, bytes_ in BANDWIDTHS.items() if card in name), float("nan"))
     model = filled(OlaConfig(**tiny.RELEASED_DECODER | {"num_hidden_layers": layers}), "cuda")
     print(f"{name}, {layers} layers, {torch.cuda.memory_allocated() / 2**30:.1f} GiB of weights")
-    for figures in (prefill(model, peak), decoding(model, bandwidth), vision(model)):
+    for figures in (prefill(model, speed), decoding(model, bandwidth), vision(model)):
         for line in figures:
             print(line)
     print(f"memory at most: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")

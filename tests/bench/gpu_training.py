@@ -61,8 +61,7 @@ def trained(model: OlaForConditionalGeneration, device: str, frames: int) -> tup
     rates = {"visual_projector": 1e-5, "speech_projector": 1e-5, "decoder": 1e-5}
     phase = Phase.model_validate({"name": "bench", "stages": ["omni"], "lr": rates})
     modules.unfreeze(model, phase)
-    old = model.gradient_checkpointing_enable
-    getattr(model, "activation_checkpointing_enable", old)({"use_reentrant": False})
+    modules.recompute(model)
     optimizer = modules.optimizer_of(model, phase)
     one = clip(model.config, frames)
     prompts = [one] * max(1, SEQUENCE // one.length if device == "cuda" else 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import wave
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ola.processor import OlaProcessor
+from pipeline.media import sound
 from stages.recipe import Phase, Recipe
 from stages.samples import KINDS, Pictures, Sample, Sound, Task, members_of, turn
 from stages.trainer import Training
@@ -46,13 +46,7 @@ def picture(number: int) -> bytes:
 def tone(number: int) -> bytes:
     time = np.arange(int(RATE * SECONDS)) / RATE
     samples = (12_000 * np.sin(2 * np.pi * 120 * 1.75**number * time)).astype(np.int16)
-    data = io.BytesIO()
-    with wave.open(data, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(samples.tobytes())
-    return data.getvalue()
+    return sound.wav(samples.tobytes())
 
 
 def lesson(number: int, kind: str) -> tuple[Sample, Members]:

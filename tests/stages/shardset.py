@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import wave
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from PIL import Image
 from manifests.ledger import parquet_bytes
 from manifests.records import PackedTask
 from manifests.schema import records_table
+from pipeline.media import sound
 from pipeline.pack.writer import ShardWriter
 from stages.catalogue import Catalogue, catalogue
 from stages.order import Order
@@ -37,13 +37,7 @@ def jpeg(seed: int, size: tuple[int, int] = SIZE, quality: int = 90) -> bytes:
 def wav(seed: int, seconds: float = 1.5) -> bytes:
     """Noise, 16-bit mono at 16 kHz."""
     samples = np.random.default_rng(seed).integers(-8000, 8000, int(RATE * seconds), np.int16)
-    data = io.BytesIO()
-    with wave.open(data, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(samples.tobytes())
-    return data.getvalue()
+    return sound.wav(samples.tobytes())
 
 
 def tasks_of(key: str, kinds: Sequence[str]) -> tuple[Task, ...]:
