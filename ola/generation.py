@@ -137,14 +137,13 @@ class Ola:
     def _replies(self, window: Sequence[_Asked]) -> list[Reply]:
         """Encode what is new, and splice."""
         spans, seconds = self.encodings.of([one.prompt for one in window])
-        uses = Counter(medium.digest for one in window for medium in _media(one.prompt))
+        uses = Counter(medium.digest for one in window for medium in one.prompt.media)
         for one in window:
-            one.seconds["encode"] = sum((seconds.get(m.digest, 0.0) / uses[m.digest] for m in _media(one.prompt)), 0.0)
+            one.seconds["encode"] = sum((seconds.get(m.digest, 0.0) / uses[m.digest] for m in one.prompt.media), 0.0)
         return [one.reply(self._spliced(one.prompt, spans), self.end_ids) for one in window]
 
     def _spliced(self, prompt: Prompt, spans: dict[str, Tensor]) -> Tensor:
-        visuals = [spans[visual.digest] for visual in prompt.visuals]
-        return self.model.splice(prompt, visuals, [spans[sound.digest] for sound in prompt.sounds])
+        return self.model.splice(prompt, [spans[medium.digest] for medium in prompt.media])
 
 
 class Encodings:
@@ -162,7 +161,7 @@ class Encodings:
 
     def of(self, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """By digest: the embeddings (tokens, C) of the prompts' media, and the seconds of those encoded just now."""
-        asked = [medium for prompt in prompts for medium in _media(prompt)]
+        asked = [medium for prompt in prompts for medium in prompt.media]
         media = {medium.digest: medium for medium in asked}
         found = {digest: self._kept[digest] for digest in media if digest in self._kept}
         made, seconds = self._encode([medium for digest, medium in media.items() if digest not in found])
@@ -280,10 +279,6 @@ class _Once(OlaProcessor):
             self.made[id(raw)] = make(raw)
         made: Medium = self.made[id(raw)]
         return made
-
-
-def _media(prompt: Prompt) -> list[Visual | Sound]:
-    return [*prompt.visuals, *prompt.sounds]
 
 
 def _check(settings: Request) -> None:

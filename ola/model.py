@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,15 +23,18 @@ from transformers import AutoModelForCausalLM, Qwen2ForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from ola import located
 from ola.beats import Beats
 from ola.config import OlaConfig
-from ola.packing import is_packed, row
+from ola.packing import Bunch, bunched, is_packed, row
 from ola.projectors import SpeechProjector, VisualProjector
 from ola.prompt import IGNORE, IMAGE, SPEECH, Prompt, Sound, Visual
 from ola.vision import OryxViT
 
 # Bounds the memory of one pass: BEATs holds two float32 tables of 12 x 1496 x 1496 a chunk.
 CHUNKS_PER_PASS = 8
+
+Medium = TypeVar("Medium", Visual, Sound)
 
 
 @dataclass
@@ -97,21 +101,29 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         frames_nTD = torch.cat([self.speech_encoder(*some) for some in passes])
         return [self.speech_projector(part) for part in frames_nTD.split([len(sound.mel) for sound in sounds])]
 
-    def encode(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-        """The embedded visuals and sounds of each prompt, with the media of all of them encoded together."""
-        visuals = iter(self.encode_visuals([visual for prompt in prompts for visual in prompt.visuals]))
-        sounds = iter(self.encode_sounds([sound for prompt in prompts for sound in prompt.sounds]))
-        return (([next(visuals) for _ in p.visuals], [next(sounds) for _ in p.sounds]) for p in prompts)
+    def encode(self, prompts: Sequence[Prompt]) -> list[list[Tensor]]:
+        """The embedded media of each prompt, visuals before sounds; all are encoded together, the same ones once.
 
-    def splice(self, prompt: Prompt, visuals: Sequence[Tensor], sounds: Sequence[Tensor]) -> Tensor:
+        Media are the same whose digests are, unless these are empty.
+        """
+        visuals = _once([visual for prompt in prompts for visual in prompt.visuals])
+        sounds = _once([sound for prompt in prompts for sound in prompt.sounds])
+        spans = dict(zip(visuals, self.encode_visuals(list(visuals.values())), strict=True))
+        spans |= dict(zip(sounds, self.encode_sounds(list(sounds.values())), strict=True))
+        return [[spans[_name(medium)] for medium in prompt.media] for prompt in prompts]
+
+    def splice(self, prompt: Prompt, spans: Sequence[Tensor]) -> Tensor:
         """The sequence (L, C) of a prompt whose media are encoded. ValueError where placeholders and media differ.
 
         The first placeholders, of whichever kind, take the visuals and the others the sounds: the model was trained
         that way, and hears after it has seen.
         """
-        places = placeholders(prompt)
-        text_LC = self.get_input_embeddings()(prompt.input_ids.clamp(min=0).to(self.device))
-        return torch.cat(_between(text_LC, places, [*visuals, *sounds]))
+        placeholders(prompt)
+        return self._spliced(prompt.input_ids, spans)
+
+    def _spliced(self, ids: Tensor, spans: Sequence[Tensor]) -> Tensor:
+        text_LC = self.get_input_embeddings()(ids.clamp(min=0).to(self.device))
+        return torch.cat(_between(text_LC, places(ids), spans))
 
     def forward(self, prompts: Sequence[Prompt] | None = None, **decoder: Any) -> CausalLMOutputWithPast:
         """Of prompts: `Learning` where all have labels, else their logits (B, L, V), padded on the right.
@@ -122,31 +134,53 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         if prompts is None:
             out: CausalLMOutputWithPast = super().forward(**decoder)
             return out
-        media = list(self.encode(prompts))
-        sequences = [self.splice(prompt, *spans) for prompt, spans in zip(prompts, media, strict=True)]
-        if any(prompt.labels is None for prompt in prompts):
-            return CausalLMOutputWithPast(logits=self.lm_head(pad_sequence(self._read(sequences), True)))
-        labels = [spliced_labels(prompt, *spans) for prompt, spans in zip(prompts, media, strict=True)]
-        sequences[0] = torch.cat([sequences[0], *self._absent(prompts)])
-        return self._learning(self._read(sequences), labels)
+        for prompt in prompts:
+            placeholders(prompt)
+        media, learns = self.encode(prompts), all(prompt.labels is not None for prompt in prompts)
+        read = self._packed if is_packed(self.config) else self._padded
+        hidden_NC, rows = read(prompts, media, list(self._absent(prompts)) if learns else [])
+        if not learns:
+            return CausalLMOutputWithPast(logits=self.lm_head(pad_sequence([hidden_NC[at] for at in rows], True)))
+        labels = [spliced_labels(prompt, spans) for prompt, spans in zip(prompts, media, strict=True)]
+        return self._learning(hidden_NC, rows, labels)
 
-    def _read(self, sequences: list[Tensor]) -> list[Tensor]:
-        """What the decoder makes (L, C) of each sequence (L, C)."""
-        lengths = [len(x_LC) for x_LC in sequences]
-        if is_packed(self.config):
-            hidden_1NC = self.model(**row(sequences, self.config)).last_hidden_state
-            return list(hidden_1NC[0].split(lengths))
+    def _padded(
+        self, prompts: Sequence[Prompt], media: list[list[Tensor]], absent: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """What the decoder makes of all positions (N, C), and where among them those of each prompt are (L,)."""
+        sequences = [self._spliced(prompt.input_ids, spans) for prompt, spans in zip(prompts, media, strict=True)]
+        sequences[0] = torch.cat([sequences[0], *absent])
         mask_BL = pad_sequence([torch.ones_like(x_LC[:, 0], dtype=torch.long) for x_LC in sequences], True)
         hidden_BLC = self.model(inputs_embeds=pad_sequence(sequences, True), attention_mask=mask_BL).last_hidden_state
-        return [hidden_LC[:length] for hidden_LC, length in zip(hidden_BLC, lengths, strict=True)]
+        longest = mask_BL.shape[1]
+        rows = [n * longest + torch.arange(len(x_LC)) for n, x_LC in enumerate(sequences)]
+        return hidden_BLC.flatten(0, 1), rows
 
-    def _learning(self, hidden: list[Tensor], labels: list[Tensor]) -> Learning:
+    def _packed(
+        self, prompts: Sequence[Prompt], media: list[list[Tensor]], absent: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The same of one row, in which what neighbours begin with is read once."""
+        pieces, bunches = list[Tensor](), list[Bunch]()
+        lengths = [len(p.input_ids) + sum(len(span) - 1 for span in s) for p, s in zip(prompts, media, strict=True)]
+        for alike in bunched(prompts, lengths):
+            some, spans = prompts[alike.first : alike.end], media[alike.first : alike.end]
+            begin = [self._spliced(some[0].input_ids[: alike.ids], spans[0])] if alike.ids else []
+            media_of = [[]] * len(some) if alike.ids else spans
+            rests = [self._spliced(p.input_ids[alike.ids :], s) for p, s in zip(some, media_of, strict=True)]
+            bunches.append(Bunch(sum(map(len, begin)), tuple(map(len, rests))))
+            pieces += begin + rests
+        pieces[0] = torch.cat([pieces[0], *absent])
+        hidden_NC = self.model(**row(pieces, self.config, bunches)).last_hidden_state[0]
+        starts = accumulate(map(len, bunches), initial=0)
+        return hidden_NC, [at + place for at, bunch in zip(starts, bunches, strict=False) for place in bunch.places()]
+
+    def _learning(self, hidden_NC: Tensor, rows: list[Tensor], labels: list[Tensor]) -> Learning:
         # What a position says of the next; the last one of a sequence has none to speak of.
         targets = torch.cat([F.pad(labels_L[1:], (0, 1), value=IGNORE) for labels_L in labels])
         learned = torch.nonzero(targets != IGNORE)[:, 0]
         if not len(learned):
             raise ValueError("nothing to learn: every label of the batch is ignored")
-        logits_NV = self.lm_head(torch.cat(hidden)[learned.to(self.device)])
+        logits_NV = self.lm_head(hidden_NC[torch.cat(rows)[learned].to(self.device)])
         losses_N = F.cross_entropy(logits_NV.float(), targets[learned].to(self.device), reduction="none")
         return Learning(loss=losses_N.mean(), logits=logits_NV, losses=losses_N)
 
@@ -189,29 +223,30 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         torch_dtype: torch.dtype | str | None = None,
         **ignored: Any,
     ) -> Self:
-        """The model of a folder, of this project or of the released layout, in evaluation mode.
+        """The model of a folder, of this project or of the released layout, or `nano`; in evaluation mode.
 
         Every tensor that is missing, unexpected or of another shape is named in one `ola.weights.BadCheckpoint`, before
         any is read. dtype `auto` is that of `config.json`; BEATs stays float32.
         """
         from ola.weights import config_of, load
 
-        config = config or config_of(Path(folder))
+        folder = located(folder)
+        config = config or config_of(folder)
         if attn_implementation:
             config._attn_implementation = attn_implementation
-        return load(cls, Path(folder), config, torch_dtype or dtype, device)
+        return load(cls, folder, config, torch_dtype or dtype, device)
 
 
 def _trained(*modules: nn.Module) -> bool:
     return any(parameter.requires_grad for module in modules for parameter in module.parameters())
 
 
-def spliced_labels(prompt: Prompt, visuals: Sequence[Tensor], sounds: Sequence[Tensor]) -> Tensor:
+def spliced_labels(prompt: Prompt, spans: Sequence[Tensor]) -> Tensor:
     """Labels (L,) of a prompt once its media are spliced in; those are not learned. ValueError without labels."""
     if prompt.labels is None:
         raise ValueError("a prompt without labels cannot be learned from: make it with `OlaProcessor.sample`")
-    nothing = [torch.full((len(span),), IGNORE) for span in (*visuals, *sounds)]
-    return torch.cat(_between(prompt.labels, placeholders(prompt), nothing))
+    nothing = [torch.full((len(span),), IGNORE) for span in spans]
+    return torch.cat(_between(prompt.labels, places(prompt.input_ids), nothing))
 
 
 def placeholders(prompt: Prompt) -> list[int]:
@@ -220,7 +255,21 @@ def placeholders(prompt: Prompt) -> list[int]:
     for tag, kind, media in ((IMAGE, "image or video", prompt.visuals), (SPEECH, "sound", prompt.sounds)):
         if (count := int((ids == tag).sum())) != len(media):
             raise ValueError(f"the text has {count} {kind} placeholders but there are {len(media)} of these media")
+    return places(ids)
+
+
+def places(ids: Tensor) -> list[int]:
+    """Where placeholders are among tokens (n,)."""
     return torch.nonzero((ids == IMAGE) | (ids == SPEECH))[:, 0].tolist()
+
+
+def _once(media: Sequence[Medium]) -> dict[str | int, Medium]:
+    return {_name(medium): medium for medium in media}
+
+
+def _name(medium: Visual | Sound) -> str | int:
+    """What media of the same content have in common."""
+    return medium.digest or id(medium)
 
 
 def _between(text: Tensor, places: Sequence[int], spans: Sequence[Tensor]) -> list[Tensor]:

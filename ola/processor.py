@@ -18,7 +18,7 @@ from blake3 import blake3
 from torch import Tensor
 from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
 
-from ola import geometry
+from ola import geometry, located
 from ola.config import OlaConfig
 from ola.conversation import Layouts, Turn
 from ola.features import chunks, fbank, log_mel, mono16k
@@ -43,7 +43,8 @@ class OlaProcessor:
     @classmethod
     def from_pretrained(cls, folder: str | Path, **ignored: Any) -> OlaProcessor:
         """From a folder with tokenizer files and a config.json; what else transformers passes along is not used."""
-        config = config_of(Path(folder))
+        folder = located(folder)
+        config = config_of(folder)
         return cls(AutoTokenizer.from_pretrained(folder, config=config), config)
 
     def save_pretrained(self, folder: str | Path) -> None:

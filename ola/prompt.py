@@ -103,6 +103,11 @@ class Prompt:
     length: int = 0
     notes: tuple[str, ...] = ()
 
+    @property
+    def media(self) -> tuple[Visual | Sound, ...]:
+        """In the order in which placeholders take them."""
+        return (*self.visuals, *self.sounds)
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 from pydantic import Field
 
 from manifests.records import Asked, Footage
+from ola import located
 from pipeline import step
 from pipeline.errors import ConfigError
 from pipeline.media.keep import Reader
@@ -46,7 +47,7 @@ SAMPLED = 1 << 16  # bytes at each end of a file of weights that its digest look
 
 
 class AnnotatorSettings(step.Settings):
-    """model: folder of the weights; without one no step that asks can run.
+    """model: folder of the weights, or `nano`; without one no step that asks can run.
 
     engine: `torch`, `vllm`, or `module:factory`. dtype: of the weights, `auto` as stored. device: `cuda`, `cpu`; empty:
     the GPU if there is one. gpus: that the steps that ask take together, since they share the weights; 0.5 puts two
@@ -110,7 +111,7 @@ def _on_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
     from ola.processor import OlaProcessor
     from ola.vllm_decoder import VllmDecoder
 
-    folder = Path(settings.model)
+    folder = located(settings.model)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     decoder = cache / "ola" / f"decoder-{digest_of(settings.model)}"
     export_decoder(folder, decoder)
@@ -121,7 +122,7 @@ def _on_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
 
 def device_for(settings: AnnotatorSettings, has_gpu: bool) -> str:
     """Where the weights go. Raises ConfigError where large ones would be left to a CPU by chance."""
-    weights = sum(path.stat().st_size for path in Path(settings.model).glob("*.safetensors"))
+    weights = sum(path.stat().st_size for path in located(settings.model).glob("*.safetensors"))
     if not settings.device and not has_gpu and weights > LARGE:
         raise ConfigError(
             f"annotator.model: {weights / 1e9:.0f} GB of weights and no GPU for them; set annotator.gpus=1 where there "
@@ -141,10 +142,10 @@ def factory(name: str) -> Any:
 
 def digest_of(folder: str) -> str:
     """Names a model by its files: sizes, and the bytes at both ends of each, so that 18 GB need not be read."""
-    if not Path(folder).is_dir():
+    if not located(folder).is_dir():
         raise ConfigError(f"annotator.model: no folder {folder}")
     seen = hashlib.sha256()
-    for path in sorted(path for path in Path(folder).iterdir() if path.is_file()):
+    for path in sorted(path for path in located(folder).iterdir() if path.is_file()):
         with open(path, "rb") as file:
             head = file.read(SAMPLED)
             file.seek(max(0, path.stat().st_size - SAMPLED))

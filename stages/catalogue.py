@@ -94,6 +94,12 @@ class Catalogue:
         """A column of names as numbers (tasks,), in the order in which the names first come."""
         return np.asarray(self._coded(column).indices.to_numpy(), dtype=np.int64)
 
+    def samples(self) -> np.ndarray:
+        """Of each task (tasks,) the number of its sample, which its id and its shard tell."""
+        clips = pc.replace_substring_regex(self.table["id"].cast(pa.string()), "-[^-]*-[^-]*$", "")
+        names = pc.binary_join_element_wise(self.table["uri"].cast(pa.string()), clips, " ")
+        return np.asarray(pc.dictionary_encode(names.combine_chunks()).indices.to_numpy(), dtype=np.int64)
+
     def _rows(self, column: str) -> dict[str, np.ndarray]:
         codes = self.codes(column)
         code_of = {str(name): code for code, name in enumerate(self._coded(column).dictionary.to_pylist())}

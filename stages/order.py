@@ -1,6 +1,6 @@
 """Which task comes in which step: a pure function of the catalogue, the phase, the seed and the epoch.
 
-    tasks of the phase ─ shares, caps, replay ─► draws ─ permuted ─► packs, a sequence each ─► steps of `batch` packs
+    tasks ─ shares, caps, replay ─► draws ─ permuted, some of a sample together ─► packs ─► steps of `batch`
 
 Nothing here knows of ranks or workers, so that a step holds the same tasks however many there are, and training goes
 on at any step without reading what came before it.
@@ -52,6 +52,7 @@ class Order:
         self.phase, self.seed, self.digest, self.live = phase, seed, catalogue.digest, live
         self.tokens = catalogue.numbers("tokens")
         self.shards = catalogue.codes("uri") if live else np.empty(0, np.int64)
+        self.samples = catalogue.samples() if phase.together > 1 else np.empty(0, np.int64)
         self.wanted = self._wanted(catalogue)
         self._last: tuple[int, Epoch] | None = None
 
@@ -145,6 +146,8 @@ class Order:
     def _made(self, number: int) -> Epoch:
         drawn = [rows for name, (of, draws) in self.wanted.items() for rows in self._drawn(name, of, draws, number)]
         rows = self._random("order", str(number)).permutation(np.concatenate(drawn))
+        if self.phase.together > 1:
+            rows = rows[gathered(self.samples[rows], self.phase.together)]
         if self.live and number == 0:
             rows = rows[np.argsort(self.shards[rows] // TOGETHER, kind="stable")]
         return Epoch(rows, packed(self.tokens[rows], self.phase.sequence_tokens), self.phase.batch)
@@ -171,6 +174,21 @@ def shared(total: int, weights: Mapping[str, float]) -> dict[str, int]:
     for name in rest[: total - sum(given.values())]:
         given[name] += 1
     return given
+
+
+def gathered(samples: np.ndarray, most: int) -> np.ndarray:
+    """An order of tasks that brings up to `most` of a sample together, where the first of them was; the rest later.
+
+    samples: of each task, its sample's number. The tasks of a sample keep their order.
+    """
+    count = len(samples)
+    by_sample = np.argsort(samples, kind="stable")
+    starts = np.flatnonzero(np.diff(samples[by_sample], prepend=-1))
+    within = np.arange(count) - np.repeat(starts, np.diff(starts, append=count))
+    heads = by_sample[np.arange(count) - within % most]  # the task that each one follows
+    place = np.empty(count, np.int64)
+    place[by_sample] = heads
+    return np.lexsort((np.arange(count), place))
 
 
 def packed(tokens: np.ndarray, budget: int) -> np.ndarray:

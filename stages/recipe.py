@@ -37,7 +37,8 @@ class Phase(Shape):
     stage. cap: of a kind's tasks, a fixed choice of so many.
     lr: the modules that are trained, each with its rate; all others are frozen. warmup: share of the steps.
     frames: of a video at most; 0: all that are stored. sequence_tokens: that the tasks packed into one sequence take
-    together. batch: sequences a step, of all ranks together. epochs, tokens or steps: how long.
+    together. together: tasks of a sample that come one after the other, so that their media are decoded, encoded and
+    read once for all of them. batch: sequences a step, of all ranks together. epochs, tokens or steps: how long.
     tolerance: share of samples that may be unreadable; each is counted and named.
     """
 
@@ -57,6 +58,7 @@ class Phase(Shape):
 
     frames: int = Field(default=0, ge=0)
     sequence_tokens: int = Field(default=16_384, gt=0)
+    together: int = Field(default=1, gt=0)
     batch: int = Field(default=128, gt=0)
     epochs: float = Field(default=1.0, gt=0)
     tokens: int | None = Field(default=None, gt=0)

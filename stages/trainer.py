@@ -24,6 +24,7 @@ from torch.distributed.tensor import DTensor
 
 from ola.checkpoint import BadCheckpoint, tensors_of
 from ola.model import OlaForConditionalGeneration
+from ola.packing import pieces
 from ola.processor import OlaProcessor
 from ola.prompt import IGNORE, Prompt
 from stages import checkpoints, modules
@@ -194,7 +195,7 @@ class PhaseTraining:
         self.optimizer.step()
         self.optimizer.zero_grad()
         seconds = time.perf_counter() - began + step.waited
-        lengths = [prompt.length for pack in step.packs for prompt in pack.prompts]
+        lengths = [length for pack in step.packs for length in pieces(pack.prompts)]
         figures = Figures(
             step.number + 1, self.steps, step.epoch, loss, norm,
             {group["part"]: group["lr"] for group in self.optimizer.param_groups},
@@ -215,7 +216,8 @@ class PhaseTraining:
         """
         counted = [pack for pack in packs if pack.counts]
         prompts = [prompt for pack in counted for prompt in pack.prompts]
-        sizes = torch.tensor([sum(map(supervised, prompts)), sum(prompt.length for prompt in prompts)])
+        read = sum(length for pack in counted for length in pieces(pack.prompts))
+        sizes = torch.tensor([sum(map(supervised, prompts)), read])
         many, tokens = (int(size) for size in self.world.sum(sizes.to(self.world.device)))
         learned = torch.zeros(len(self.kinds), 2, dtype=torch.float64)
         with torch.autocast(self.world.device.partition(":")[0], torch.bfloat16, enabled="cuda" in self.world.device):

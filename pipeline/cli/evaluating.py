@@ -39,13 +39,14 @@ def evaluate(folder: Path, named: Sequence[str], out: Path, how: Asked) -> bool:
 
     named: `NAME=PATH`. Raises ConfigError, RunError and StagesError before a weight is read, where they can be.
     """
+    from ola import located
     from ola.generation import Ola
     from ola.weights import config_of
     from pipeline.annotator import digest_of
     from pipeline.cli.chat import device_of
     from stages.evaluation.runner import evaluate as ask
 
-    places = [_named(each) for each in named]
+    folder, places = located(folder), [_named(each) for each in named]
     if not folder.is_dir():
         raise ConfigError(f"--model {folder}: no such folder")
     try:

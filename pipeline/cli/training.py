@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from manifests.storage import is_local, normal
+from ola import located
 from pipeline.annotator import digest_of
 from pipeline.engines import OnRay
 from pipeline.errors import ConfigError
@@ -50,10 +51,10 @@ def train_and_report(
         raise ConfigError("--shards is missing: the root of a run that has packed, or a folder with shards.parquet")
     if not is_local(out):
         raise ConfigError(f"--out {out}: checkpoints go to a folder, which all ranks reach")
-    if not Path(model).is_dir():
+    if not located(model).is_dir():
         raise ConfigError(f"--model {model}: no such folder")
     # absolute: ranks on Ray have a folder of their own
-    sources, start, folder = tuple(map(normal, shards)), normal(model), normal(out)
+    sources, start, folder = tuple(map(normal, shards)), normal(str(located(model))), normal(out)
     training = Training(recipe(name, settings), sources, start, folder, weights=digest_of(start)[:16], **options)
     gpus, shown = torch.cuda.is_available(), Shown(Console())
     with shown.progress:

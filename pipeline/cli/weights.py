@@ -38,11 +38,12 @@ def show_model(folder: Path) -> bool:
 
 def prepared(folder: Path) -> Loading[OlaForConditionalGeneration]:
     """The folder's names and shapes beside those of the model."""
+    from ola import located
     from ola.model import OlaForConditionalGeneration
     from ola.weights import config_of, prepare
 
     try:
-        return prepare(OlaForConditionalGeneration, folder, config_of(folder))
+        return prepare(OlaForConditionalGeneration, located(folder), config_of(located(folder)))
     except (ValueError, OSError) as error:
         raise RunError(str(error)) from error
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import cache
 
 from pipeline.parsing import leaks
-from pipeline.world.scenes import Scene, Sight, Sound
+from pipeline.world.scenes import SEGMENT_S, Scene, Sight, Sound
 from pipeline.world.telling import happens, sounds_out
 from pipeline.world.vocabulary import COLOURS, MEETS, MOTIONS, NOUNS, NUMBERS, SHAPES, SOUNDS, VOICE
 from stages.wording import words
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
+ALWAYS = "always"
 CORNERS = {"square": "four", "triangle": "three", "diamond": "four"}
 
 # Name: what `ask` calls its kind, and its words.
@@ -68,6 +69,8 @@ class Posed:
     """A question of the world. needs: `both`, `video`, `audio` or `text`, as `verify` has them.
 
     form: its name in `FORMS`. chance: that it is answered right by who knows what there is, but not which is meant.
+    part: of the clip, where what the question names lies, one of `ORDINALS`; `ALWAYS` where that does not matter, since
+    there is but one answer; empty where it is about none.
     """
 
     form: str
@@ -76,6 +79,7 @@ class Posed:
     answer: str
     needs: str
     chance: float
+    part: str
 
 
 def questions(scene: Scene) -> list[Posed]:
@@ -100,9 +104,14 @@ def _slots_filled(parts: Sequence[str]) -> Iterator[str]:
         yield from [SLOTS[part]] if n % 2 else words(part)
 
 
-def _posed(form: str, answer: str, needs: str, options: Sequence[str], **slots: str) -> Posed:
-    kind, text = FORMS[form]
-    return Posed(form, kind, text.format(**slots), answer, needs, 1 / len(set(options)))
+def part_of(sound: Sound) -> str:
+    """The part of the clip in which a sound begins, one of `ORDINALS`."""
+    return ORDINALS[int(sound.start // SEGMENT_S)]
+
+
+def _posed(form: str, answer: str, needs: str, options: Sequence[str], part: str, **slots: str) -> Posed:
+    (kind, text), count = FORMS[form], len(set(options))
+    return Posed(form, kind, text.format(**slots), answer, needs, 1 / count, ALWAYS if part and count == 1 else part)
 
 
 def _facts(sight: Sight) -> dict[str, str]:
@@ -125,7 +134,8 @@ def _while_heard(scene: Scene) -> Iterator[Posed]:
             options = [told.get(form, "") for told in facts.values()]
             # A voice that names what is seen says which sight is meant to those who only see.
             alone = len(set(options)) == 1 or scene.kind == "named"
-            yield _posed(form, answer, "video" if alone else "both", options, sound=sounds_out(sound))
+            needs = "video" if alone else "both"
+            yield _posed(form, answer, needs, options, part_of(sound), sound=sounds_out(sound))
 
 
 def _while_seen(scene: Scene) -> Iterator[Posed]:
@@ -133,17 +143,17 @@ def _while_seen(scene: Scene) -> Iterator[Posed]:
     if scene.kind == "named":  # who sees it could say it
         return
     voices = [sound for sound in scene.sounds if sound.name == VOICE]
-    for sight in scene.sights:
+    for part, sight in zip(ORDINALS, scene.sights, strict=False):
         heard = scene.heard_with(sight)
         for anchor in _anchors(scene, sight) if len(heard) == 1 else ():
             kinds, texts = [_kind(each) for each in scene.sounds], [voice.text for voice in voices]
             needs = "both" if len(set(kinds)) > 1 else "audio"
-            yield _posed("heard while", _kind(heard[0]), needs, kinds, sight=anchor)
+            yield _posed("heard while", _kind(heard[0]), needs, kinds, part, sight=anchor)
             if heard[0] in voices:
                 needs, counts = "both" if len(voices) > 1 else "audio", [text.split()[0] for text in texts]
-                yield _posed("said while", heard[0].text, needs, texts, sight=anchor)
+                yield _posed("said while", heard[0].text, needs, texts, part, sight=anchor)
                 needs = "both" if len(set(counts)) > 1 else "audio"
-                yield _posed("counted while", heard[0].text.split()[0], needs, counts, sight=anchor)
+                yield _posed("counted while", heard[0].text.split()[0], needs, counts, part, sight=anchor)
 
 
 def _anchors(scene: Scene, sight: Sight) -> list[str]:
@@ -161,50 +171,53 @@ def _of_picture(scene: Scene) -> Iterator[Posed]:
     """What the picture alone tells, where its sights differ; and what a figure meets."""
     facts, single = [_facts(sight) for sight in scene.sights], all(len(s.figures) == 1 for s in scene.sights)
     for n, (sight, told) in enumerate(zip(scene.sights, facts, strict=True)):
+        part = ORDINALS[n]
         if single:
             for name, form in (("colour while", "colour of"), ("shape while", "shape of")):
                 options = [other[name] for other in facts]
                 if len(set(options)) > 1:
-                    yield _posed(form, told[name], "video", options, ordinal=ORDINALS[n])
+                    yield _posed(form, told[name], "video", options, part, ordinal=part)
         if len({other.motion for other in scene.sights}) > 1:
             for figure in sight.figures if len(sight.figures) == 1 else ():
                 options = [other.motion for other in scene.sights]
-                yield _posed("motion of", sight.motion, "video", options, figure=figure.name)
+                yield _posed("motion of", sight.motion, "video", options, part, figure=figure.name)
         if n + 1 < len(facts) and len(sight.figures) == 1:
             options = [other["seen while"] for other in facts[1:]] + ["nothing"]
-            yield _posed("seen after", facts[n + 1]["seen while"], "video", options, figure=sight.name)
+            yield _posed("seen after", facts[n + 1]["seen while"], "video", options, part, figure=sight.name)
         for figure, other in zip(sight.figures, sight.figures[::-1], strict=True):
             if other is not figure:
-                yield _posed("meets", f"the {other.name}", "video", (other.name, ""), figure=figure.name)
+                yield _posed("meets", f"the {other.name}", "video", (other.name, ""), part, figure=figure.name)
 
 
 def _of_sound(scene: Scene) -> Iterator[Posed]:
     """What the sound alone tells, where there is more than one."""
-    voices = [sound.text for sound in scene.sounds if sound.name == VOICE]
-    for n, text in enumerate(voices if len(voices) > 1 else ()):
-        first, second = text.split()
+    spoken = [sound for sound in scene.sounds if sound.name == VOICE]
+    voices = [sound.text for sound in spoken]
+    for ordinal, sound in zip(ORDINALS, spoken if len(spoken) > 1 else (), strict=False):
+        first, second = sound.text.split()
         if scene.kind == "named":
             # What is named is also seen, in the same order: the picture suffices.
             options = [each.split()[0] for each in voices]
             if len(set(options)) > 1:
-                yield _posed("colour named", first, "video", options, ordinal=ORDINALS[n])
+                yield _posed("colour named", first, "video", options, ordinal, ordinal=ordinal)
             continue
-        yield _posed("said", text, "audio", voices, ordinal=ORDINALS[n])
+        yield _posed("said", sound.text, "audio", voices, ordinal, ordinal=ordinal)
         counts = [each.split()[0] for each in voices]
         if len(set(counts)) > 1 and sum(each.split()[1] == second for each in voices) == 1:
-            yield _posed("counted", first, "audio", counts, noun=second)
+            yield _posed("counted", first, "audio", counts, part_of(sound), noun=second)
     for sound, after in zip(scene.sounds, scene.sounds[1:], strict=False):
         if scene.kind != "named" and _kind(sound) != _kind(after):
             what = f"the words {sound.text}" if sound.name == VOICE else f"the {sound.name}"
-            yield _posed("heard after", _kind(after), "audio", [_kind(each) for each in scene.sounds], what=what)
+            kinds = [_kind(each) for each in scene.sounds]
+            yield _posed("heard after", _kind(after), "audio", kinds, part_of(sound), what=what)
 
 
 def _of_neither(scene: Scene) -> Iterator[Posed]:
     """What needs no clip at all; about this one's shapes and numbers, so that it does not look so."""
     for shape in dict.fromkeys(figure.shape for sight in scene.sights for figure in sight.figures):
         if shape in CORNERS:
-            yield _posed("corners", CORNERS[shape], "text", (CORNERS[shape],), cornered=shape)
+            yield _posed("corners", CORNERS[shape], "text", (CORNERS[shape],), "", cornered=shape)
     for number in dict.fromkeys(sound.text.split()[0] for sound in scene.sounds):
         if number in NUMBERS[:-1]:
             after = NUMBERS[NUMBERS.index(number) + 1]
-            yield _posed("next number", after, "text", (after,), number=number)
+            yield _posed("next number", after, "text", (after,), "", number=number)

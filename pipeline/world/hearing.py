@@ -59,7 +59,7 @@ def hear(scene: Scene) -> tuple[Samples, list[Heard]]:
     mixed = 10 ** (-scene.noise_db / 20) * noise.standard_normal(round(scene.seconds * RATE))
     found = []
     for sound in scene.sounds:
-        wave, words = say(sound.text, scene.voice) if sound.name == VOICE else (_signal(sound, noise), ())
+        wave, words = say(sound.text, scene.voice) if sound.name == VOICE else (signal(sound, noise), ())
         first = round((sound.start + sound.lag * max(0.0, sound.end - sound.start - len(wave) / RATE)) * RATE)
         wave = wave[: len(mixed) - first]
         mixed[first : first + len(wave)] += wave
@@ -119,7 +119,7 @@ def _listed(events: int | None) -> Iterator[Any]:
             n += 1
 
 
-def _signal(sound: Sound, noise: np.random.Generator) -> Wave:
+def signal(sound: Sound, noise: np.random.Generator) -> Wave:
     """A sound that is no voice: tones by their phase in turns, a noise by chance."""
     seconds = noise.uniform(*EVENT_S)
     t = np.arange(round(seconds * RATE)) / RATE

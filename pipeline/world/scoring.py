@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from manifests import storage, views
-from manifests.records import PackedTask
+from manifests.records import Media, PackedTask
 from manifests.schema import record_schema
 from pipeline.config import of_run
 from pipeline.errors import ConfigError
@@ -29,7 +29,7 @@ from stages.catalogue import current
 SLACK_S = 0.25  # a film ends with its last frame, or with the padding of its sound
 
 CLIPS = """
-SELECT f.clip, v.uri, c.start_ms / 1000 AS start, c.end_ms / 1000 AS "end", f.sound IS NOT NULL AS has_sound,
+SELECT f.clip, v.uri, c.start_ms / 1000 AS start, c.end_ms / 1000 AS "end", f.frames, f.frame_bytes, f.sound,
        coalesce(t.text, '') AS text, (c.start_ms + f.frame_ms[len(f.frame_ms) // 2 + 1]) / 1000 AS middle
 FROM extract f JOIN split c ON c.id = f.clip AND c.status = 'ok' JOIN ingest v ON v.id = c.video AND v.status = 'ok'
 LEFT JOIN transcribe t ON t.clip = f.clip AND t.status = 'ok'
@@ -47,11 +47,16 @@ WHERE q.status = 'ok' ORDER BY q.id
 
 @dataclass(frozen=True)
 class Watched:
-    """A clip of the run that is a whole film, and its truth. middle: when the frame of its image is shown, seconds."""
+    """A clip of the run that is a whole film, its footage, and its truth.
+
+    text: its transcript. middle: when the frame of its image is shown, seconds.
+    """
 
     clip: str
     film: str
-    has_sound: bool
+    frames: Media
+    frame_bytes: tuple[int, ...]
+    sound: Media | None
     text: str
     middle: float
     truth: Truth
@@ -90,7 +95,9 @@ class Score:
                 self.cut += 1
                 continue
             film = row["uri"].rpartition("/")[2]
-            yield Watched(row["clip"], film, row["has_sound"], row["text"], row["middle"], truth)
+            frames, sizes, sound = Media(**row["frames"]), tuple(row["frame_bytes"]), row["sound"]
+            sound = None if sound is None else Media(**sound)
+            yield Watched(row["clip"], film, frames, sizes, sound, row["text"], row["middle"], truth)
 
     @cached_property
     def questions(self) -> list[Judged]:
@@ -115,7 +122,7 @@ class Score:
             for row in self.captions
             if row["clip"] in self.clips and row["view"] in (truth := self._captions(row["clip"]))
         ]
-        heard = [(each.truth.transcript, each.text) for each in self.clips.values() if each.has_sound]
+        heard = [(each.truth.transcript, each.text) for each in self.clips.values() if each.sound]
         return {
             "clips": {"scored": len(self.clips), "without_truth": self.without_truth, "not_whole": self.cut},
             "transcripts": measures.transcripts(heard),

@@ -131,8 +131,7 @@ def _plain_generate(
 ) -> tuple[int, ...]:
     prompt = processor.prompt(request)
     with torch.inference_mode():
-        spans = model.encode_visuals(prompt.visuals), model.encode_sounds(prompt.sounds)
-        embeds = model.splice(prompt, *spans)[None]
+        embeds = model.splice(prompt, model.encode([prompt])[0])[None]
     ids = model.generate(  # type: ignore[misc]
         inputs_embeds=embeds, attention_mask=torch.ones(embeds.shape[:2]), do_sample=False,
         max_new_tokens=request.max_new_tokens, eos_token_id=end_ids, pad_token_id=0,

@@ -99,6 +99,6 @@ def test_the_rest_encodes_and_splices_as_the_whole(folder: Path) -> None:
     processor = OlaProcessor(tiny.tokenizer(), whole.config)
     prompt = processor.prompt(Request("What is this?", images=[picture]))
     with torch.inference_mode():
-        spliced = [one.splice(prompt, one.encode_visuals(prompt.visuals), []) for one in (whole, rest)]
+        spliced = [one.splice(prompt, one.encode_visuals(prompt.visuals)) for one in (whole, rest)]
     assert torch.equal(*spliced)
     assert Ola(rest, processor).end_ids == Ola(whole, processor).end_ids

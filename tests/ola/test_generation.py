@@ -87,7 +87,7 @@ def tokens(ola: Ola, requests: Sequence[Request | Prompt]) -> list[tuple[int, ..
 
 def embedded(model: OlaForConditionalGeneration, prompt: Prompt) -> Tensor:
     with torch.inference_mode():
-        return model.splice(prompt, model.encode_visuals(prompt.visuals), model.encode_sounds(prompt.sounds))
+        return model.splice(prompt, model.encode([prompt])[0])
 
 
 def test_a_batch_answers_as_plain_generate_does_one_by_one(ola: Ola) -> None:

@@ -89,8 +89,8 @@ def test_what_is_seen_comes_before_what_is_heard(model: OlaForConditionalGenerat
         asked = prompt([5, order[0], 6, order[1], 7], seen, heard)
         [media] = model.encode([asked])
         words = model.get_input_embeddings()(torch.tensor([5, 6, 7]))
-        expected = torch.cat([words[:1], media[0][0], words[1:2], media[1][0], words[2:]])
-        torch.testing.assert_close(model.splice(asked, *media), expected)
+        expected = torch.cat([words[:1], media[0], words[1:2], media[1], words[2:]])
+        torch.testing.assert_close(model.splice(asked, media), expected)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from ola.decoding import Reply, TorchDecoder
 from ola.model import Learning, OlaForConditionalGeneration
-from ola.packing import PACKED, row
-from ola.prompt import IGNORE, IMAGE, SPEECH, Prompt
+from ola.packing import PACKED, Alike, Bunch, bunched, pieces, row
+from ola.prompt import IGNORE, IMAGE, SPEECH, Prompt, Sound
 from tests.ola import tiny
 from tests.ola.test_decoding import embedded
 from tests.ola.test_model import image, prompt, sound, video
@@ -211,3 +212,72 @@ def test_a_sequence_longer_than_the_window_is_not_packed() -> None:
     model([prompt([*range(16)])])
     with pytest.raises(ValueError, match="a sequence of 17 exceeds the sliding window of 16"):
         model([prompt([*range(17)])])
+
+
+def tasks_of_a_video() -> list[Prompt]:
+    """Three tasks that begin with the same video and sound, one with another video, and two of text alone."""
+    begin, media = [1, IMAGE, 2, SPEECH, 3], (video(), sound(seed=7))
+    media = (media[0], Sound(media[1].mel, media[1].fbank, "sound 7"))
+    ends = [[4, 5, 6], [4, 7], [8, 9, 10, 11]]
+    labels = [[1, *[IGNORE] * 3, 3, *end] for end in ends]
+    return [
+        *(prompt([*begin, *end], *media, labels=some) for end, some in zip(ends, labels, strict=True)),
+        prompt([1, IMAGE, 2, 4], video(seed=1), labels=[IGNORE, IGNORE, IGNORE, 4]),
+        prompt([1, 2, 3, 4, 5], labels=[1, IGNORE, 3, 4, 5]),
+        prompt([1, 2, 3, 6], labels=[1, 2, 3, 6]),
+    ]
+
+
+def test_what_neighbours_begin_with_is_read_once_and_teaches_the_same() -> None:
+    model = tiny.model(attn_implementation=PACKED)
+    read: list[int] = []
+    model.model.register_forward_pre_hook(
+        lambda _, __, given: read.append(given["inputs_embeds"].shape[1]), with_kwargs=True
+    )
+    seen: list[int] = []
+    model.vision_tower.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    together, by_bunch = gradients(model, tasks_of_a_video())
+    assert seen == [2]
+    alone, by_padding = gradients(tiny.model(), tasks_of_a_video())
+    torch.testing.assert_close(together.losses, alone.losses, rtol=0, atol=1e-5)
+    like(by_bunch, by_padding)
+    lengths = [len(model([some]).losses) and read[-1] for some in tasks_of_a_video()]
+    shared = lengths[0] - 3  # positions of what the first three begin with, media and all
+    assert read[0] == sum(lengths) - 2 * shared - 3
+
+
+def test_only_neighbours_that_share_most_are_a_bunch() -> None:
+    texts = [prompt([1, 2, 3, 4, 5, 6]), prompt([1, 2, 3, 7]), prompt([1, 2, 9, 9, 9, 9])]
+    assert bunched(texts, [6, 4, 6]) == [Alike(0, 2, 3), Alike(2, 3, 0)]
+    assert bunched([texts[0]] * 2, [6, 6]) == [Alike(0, 2, 5)]  # each keeps a token of its own
+    pictures = [prompt([1, IMAGE, 2], image(seed)) for seed in (0, 0, 1)]
+    assert bunched(pictures, [42] * 3) == [Alike(0, 2, 2), Alike(2, 3, 0)]
+    unnamed = prompt([1, SPEECH, 2], sound())
+    assert bunched([unnamed, unnamed], [22] * 2) == [Alike(0, 1, 0), Alike(1, 2, 0)]
+
+
+def test_a_bunch_looks_at_what_is_shared_and_at_its_own() -> None:
+    bunch = Bunch(2, (1, 2))
+    assert bunch.mask().int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 0, 1, 0],
+        [1, 1, 0, 1, 1],
+    ]
+    assert torch.cat(list(bunch.positions())).tolist() == [0, 1, 2, 2, 3]
+    assert [place.tolist() for place in bunch.places()] == [[0, 1, 2], [0, 1, 3, 4]]
+
+
+def test_pieces_are_what_is_read() -> None:
+    model = tiny.model(attn_implementation=PACKED)
+    prompts = tasks_of_a_video()
+    sequences = [len(model.splice(some, model.encode([some])[0])) for some in prompts]
+    prompts = [replace(some, length=length) for some, length in zip(prompts, sequences, strict=True)]
+    read: list[int] = []
+    model.model.register_forward_pre_hook(
+        lambda _, __, given: read.append(given["inputs_embeds"].shape[1]), with_kwargs=True
+    )
+    model(prompts)
+    assert list(pieces(prompts)) == [sequences[0] - 3, 3, 2, 4, sequences[3], 3, 2, 1]
+    assert read == [sum(pieces(prompts))]

@@ -216,7 +216,7 @@ def test_end_to_end(golden: Path, original: OlaForConditionalGeneration, process
     stored = load_file(golden / f"{e2e}.safetensors")
     prompt = processor.prompt(request_of(golden, e2e, processor))
     [media] = original.encode([prompt])
-    assert_near(original.splice(prompt, *media), stored["inputs_embeds"][0])
+    assert_near(original.splice(prompt, media), stored["inputs_embeds"][0])
     assert_near(original([prompt]).logits, stored["logits"])
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stages.catalogue import Catalogue
 from stages.errors import StagesError
-from stages.order import TOGETHER, Order, packed, shared
+from stages.order import TOGETHER, Order, gathered, packed, shared
 from stages.samples import KINDS
 from tests.stages.shardset import phase
 
@@ -49,6 +49,34 @@ def drawn(of: Order, epoch: int, sizes: dict[str, int]) -> Counter[str]:
 def test_each_task_comes_once_an_epoch(sizes: dict[str, int], seed: int, epoch: int) -> None:
     rows = order(sizes, seed).epoch(epoch).rows
     assert sorted(rows) == list(range(sum(sizes.values())))
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 5))
+def test_tasks_of_a_sample_come_together(samples: list[int], most: int) -> None:
+    rows = gathered(np.array(samples), most).tolist()
+    assert sorted(rows) == list(range(len(samples)))
+    runs: list[list[int]] = []
+    for row in rows:  # in the order of the first task of each run
+        if runs and samples[runs[-1][0]] == samples[row] and len(runs[-1]) < most:
+            runs[-1].append(row)
+        else:
+            runs.append([row])
+    assert len(runs) == sum(-(-count // most) for count in Counter(samples).values())
+    assert [run[0] for run in runs] == sorted(run[0] for run in runs)
+    assert all(run == sorted(run) for run in runs)
+
+
+def test_a_sample_is_told_by_its_shard_and_the_ids_of_its_tasks() -> None:
+    columns = {"id": ["a-b-chat-0", "a-b-chat-1", "a-c-chat-0", "a-c-chat-1"], "uri": ["0", "0", "0", "1"]}
+    assert Catalogue(pa.table(columns)).samples().tolist() == [0, 0, 1, 2]
+
+
+def test_together_changes_the_order_and_nothing_else() -> None:
+    columns = {**made({"chat": 40}).table.to_pydict(), "id": [f"clip{n // 8}-chat-{n % 8}" for n in range(40)]}
+    tasks = Catalogue(pa.table({**columns, "uri": ["0.tar"] * 40, "tokens": pa.array([10] * 40, pa.int64())}))
+    rows = Order(tasks, phase(batch=2, sequence_tokens=40, together=4), 0).epoch(0)
+    assert sorted(rows.rows) == list(range(40))
+    assert all(len({row // 8 for row in pack}) == 1 for step in range(len(rows)) for pack in rows.packs(step))
 
 
 @given(SIZES, st.integers(1, 9), st.integers(20, 100))

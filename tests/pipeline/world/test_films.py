@@ -196,6 +196,11 @@ def test_the_truth_is_read_as_it_was_written(world: Path, tmp_path: Path) -> Non
     changed.write_text(changed.read_text(encoding="utf-8").replace("black", "green"), encoding="utf-8")
     with pytest.raises(ConfigError, match="of another version of the world; write it anew: ola world make"):
         read(str(changed))
+    old = json.loads((world / "world-0007-00000.truth.json").read_text(encoding="utf-8"))
+    questions = [{name: value for name, value in each.items() if name != "part"} for each in old["questions"]]
+    changed.write_text(json.dumps({**old, "version": 1, "questions": questions}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="of another version of the world"):
+        read(str(changed))
     changed.write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match="not the truth of a world's clip"):
         read(str(changed))

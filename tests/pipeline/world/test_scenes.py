@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.parsing import KINDS as ASKED_KINDS
 from pipeline.parsing import Draft, flaws
-from pipeline.world.asking import Posed, questions, well_formed
+from pipeline.world.asking import FORMS, ORDINALS, Posed, questions, well_formed
 from pipeline.world.scenes import KINDS, Scene, compose
 from pipeline.world.telling import captions
 from pipeline.world.vocabulary import (
@@ -154,6 +154,33 @@ def test_what_a_question_needs_changes_its_answer_and_nothing_else_does() -> Non
             elif posed.needs == "both" and posed.question in answers:
                 assert not kept[what], posed
     assert min(seen[needs] for needs in ("both", "video", "audio", "text")) > 50
+
+
+def parts_named(scene: Scene, question: str) -> set[str]:
+    """Where what a question names lies, looked up word for word; an ordinal is itself."""
+    names = {figure.name: n for n, sight in enumerate(scene.sights) for figure in sight.figures}
+    names |= {f"something {sight.motion}": n for n, sight in enumerate(scene.sights)}
+    if scene.kind != "named":
+        names |= {sound.text: int(sound.start / 2) for sound in scene.sounds}
+        names |= {f"many {sound.text.split()[-1]} ": int(sound.start / 2) for sound in scene.sounds}
+    asked = question.replace("?", " ")
+    return {ORDINALS[n] for name, n in names.items() if name in asked} | set(asked.split()) & set(ORDINALS)
+
+
+@pytest.mark.parametrize("segments", [2, 5])
+def test_a_question_has_the_part_of_what_it_names(segments: int) -> None:
+    forms: dict[str, Counter[str]] = {form: Counter() for form in FORMS}
+    for scene in (compose(seed, number, segments) for seed in range(4) for number in range(100)):
+        for posed in questions(scene):
+            forms[posed.form][posed.part] += 1
+            assert (posed.part == "always") == (posed.chance == 1 and posed.needs != "text"), posed
+            assert (posed.part == "") == (posed.needs == "text"), posed
+            if posed.part not in ("always", ""):
+                assert parts_named(scene, posed.question) == {posed.part}, posed
+    places = {form for form, parts in forms.items() if {"first", "second"} <= parts.keys()}
+    last = {"seen after", "heard after"} if segments == 2 else set()  # nothing comes after the second
+    assert places == set(FORMS) - {"corners", "next number"} - last
+    assert all(set(forms[form]) == {"first"} for form in last)
 
 
 def test_a_question_of_one_answer_is_a_shortcut() -> None:

@@ -1,0 +1,103 @@
+"""Questions of a scene in, what is answered to them under each view of its clip out. Pure: no medium is read.
+
+An answer begins with the part of the clip that the question is about (`second: blue`): who learns to find the part
+first can be read in how it came to its answer. Where a view does not suffice, it is `unknown`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import NamedTuple
+
+from pipeline.annotator import filled
+from pipeline.parsing import put
+from pipeline.steps.verify import VIEWS
+from pipeline.world.asking import FORMS, Posed, questions
+from pipeline.world.scenes import Scene, compose
+from pipeline.world.vocabulary import COLOURS, MOTIONS, NOUNS, NUMBERS, SHAPES, SOUNDS
+
+UNKNOWN = "unknown"
+SUFFICES = {"both": ("both",), "video": ("both", "video"), "audio": ("both", "audio"), "text": VIEWS}
+"""What a question needs -> the views that answer it."""
+NUMBERS_OF_SCENES = 100_000  # a split's seeds have so many scenes each to choose from
+
+_TRAPS = {"video": "{sound}", "audio": "{sight}"}  # view -> what a question names that cannot be told in it
+_WORDS = ((COLOURS, SHAPES), (NUMBERS, NOUNS))
+_PAIRS = (f"(?:{'|'.join(firsts)}) (?:{'|'.join(lasts)})" for firsts, lasts in _WORDS)
+_NAMED = re.compile("|".join((*_PAIRS, *MOTIONS, *NOUNS, *(f"the {sound}" for sound in SOUNDS))))
+
+
+class Exchange(NamedTuple):
+    """What is asked, and what is answered to it."""
+
+    asked: str
+    answer: str
+
+
+def told(part: str, value: str) -> str:
+    """A value with the part that it is of: `second: blue`; alone where that is none."""
+    return f"{part}: {value}" if part else value
+
+
+def answer(posed: Posed, view: str) -> str:
+    """With its part, or `UNKNOWN` where the view does not suffice."""
+    return told(posed.part, posed.answer) if view in SUFFICES[posed.needs] else UNKNOWN
+
+
+def checked(posed: Posed, view: str) -> Exchange:
+    """A question as `verify` asks it under a view."""
+    return Exchange(asked_by_verify(posed), answer(posed, view))
+
+
+def unanswered(posed: Posed) -> Exchange:
+    """A question as `verify` asks it where there is no answer to it."""
+    return Exchange(asked_by_verify(posed), UNKNOWN)
+
+
+def bare(posed: Posed) -> Exchange:
+    """A question and its answer, as they are packed."""
+    return Exchange(posed.question, posed.answer)
+
+
+def asked_by_verify(posed: Posed) -> str:
+    """The text of the request."""
+    return filled("verify_answer", question=put(posed.question, ()))
+
+
+def strangers(scene: Scene, own: Sequence[Posed], count: int, chance: Random) -> list[Posed]:
+    """At most `count` questions of another scene of its split's seed, about what this one does not have."""
+    has, known = named_in_scene(scene), {posed.question for posed in own}
+    other = compose(scene.seed, chance.randrange(NUMBERS_OF_SCENES))
+    found = [posed for posed in questions(other) if posed.question not in known]
+    apart = [posed for posed in found if (names := named(posed)) and names.isdisjoint(has)]
+    return chance.sample(apart, min(count, len(apart)))
+
+
+def is_unknown(stranger: Posed, own: Sequence[Posed], view: str) -> bool:
+    """Whether a view shows that there is no answer to a question of another scene.
+
+    Who only sees cannot tell that a sound is missing: where all that is seen gives one answer, they would give it.
+    """
+    hidden = _TRAPS.get(view, "")
+    if not hidden or hidden not in FORMS[stranger.form][1]:
+        return True
+    return any(posed.form == stranger.form and posed.needs == "both" for posed in own)
+
+
+def named(posed: Posed) -> set[str]:
+    """The figures, phrases, motions, nouns and signals that a question names; none of one that needs no clip."""
+    return set() if posed.needs == "text" else set(_NAMED.findall(posed.question))
+
+
+def named_in_scene(scene: Scene) -> set[str]:
+    """All that a question could name of a scene."""
+    return set(_named_in_scene(scene))
+
+
+def _named_in_scene(scene: Scene) -> Iterator[str]:
+    for sight in scene.sights:
+        yield from (sight.motion, *(figure.name for figure in sight.figures))
+    for sound in scene.sounds:
+        yield from (sound.text, sound.text.split()[-1], f"the {sound.name}")

@@ -1,0 +1,183 @@
+"""A model and a run over held-out films in, how often it is right out, by what it was asked.
+
+What is asked are the lessons of these films, word for word as the pipeline's steps ask; answers are generated. An
+answer to a question is right by its value, whichever part of the clip it names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.media.keep import Reader
+from pipeline.media.sound import RATE, samples
+from pipeline.nano.answering import UNKNOWN, asked_by_verify
+from pipeline.nano.judging import agreeing
+from pipeline.nano.lessons import Lesson, lessons_of
+from pipeline.pack.build import middle
+from pipeline.parsing import drafts
+from pipeline.world.measures import RIGHT, attributes, judged
+from pipeline.world.scoring import Score, Watched
+from pipeline.world.vocabulary import SOUNDS
+from stages.wording import exact, words
+
+if TYPE_CHECKING:
+    from ola.prompt import Request
+    from stages.evaluation.questions import Answerer
+
+BATCH = 256  # requests that are prepared and asked together
+CAPTIONS = ("caption_image", "caption_video", "caption_sound", "caption_joint")
+QUESTIONS = ("verify_both", "verify_video", "verify_audio", "strange_both")
+ASKED = (*CAPTIONS, *QUESTIONS, "transcribe", "ask")
+JUDGEMENTS = 4  # a clip
+LONGEST = 128  # tokens of an answer
+
+
+class Item(NamedTuple):
+    """A lesson of a clip, as it is asked."""
+
+    clip: Watched
+    lesson: Lesson
+
+
+class Marks:
+    """Right ones and all, by what was asked."""
+
+    def __init__(self) -> None:
+        self.right, self.of = Counter[str](), Counter[str]()
+
+    def add(self, name: str, right: int, of: int = 1) -> None:
+        """Some more."""
+        self.right[name] += right
+        self.of[name] += of
+
+    def rows(self) -> dict[str, dict[str, float]]:
+        """By name: the share of right ones, and how many there are."""
+        return {
+            name: {"right": round(self.right[name] / self.of[name], 4), "n": self.of[name]} for name in sorted(self.of)
+        }
+
+
+def examine(
+    root: str, model: Answerer, limit: int = 0, seed: int = 0, say: Callable[[str], object] = len
+) -> dict[str, dict[str, float]]:
+    """Ask a model about the films of a run: the share of right answers and their number, by what was asked.
+
+    limit: of clips; 0: all. Raises ConfigError where there is no such run, or no film of it has a truth.
+    """
+    items = [item for clip in islice(Score(root).clips.values(), limit or None) for item in items_of(clip, seed)]
+    marks, shown = Marks(), Showing(root)
+    for start in range(0, len(items), BATCH):
+        some = items[start : start + BATCH]
+        for item, answer in zip(some, model.generate([shown.request(item) for item in some]), strict=True):
+            mark(marks, item, answer.text.strip())
+        say(f"{start + len(some)} of {len(items)} answers")
+    return marks.rows()
+
+
+def items_of(clip: Watched, seed: int) -> Iterator[Item]:
+    """What is asked about a clip, and what is judged without it."""
+    lessons = [lesson for lesson in lessons_of(clip, seed) if lesson.name in ASKED]
+    first = next((lesson for lesson in lessons if lesson.name == "ask"), None)  # all of them ask the same
+    yield from (Item(clip, lesson) for lesson in lessons if lesson.name != "ask" or lesson is first)
+    judgements = agreeing(clip.truth.questions, JUDGEMENTS, Random(f"judged {seed} {clip.truth.scene.name}"))
+    yield from (Item(clip, Lesson("text", "judged", *each)) for each in judgements)
+
+
+class Showing:
+    """Requests, with the media of the view that they are of; made once a clip."""
+
+    def __init__(self, root: str) -> None:
+        """root: of the run."""
+        self.read, self.clip, self.made = Reader(root), "", dict[str, dict[str, Any]]()
+
+    def request(self, item: Item) -> Request:
+        """As the step asks it."""
+        from ola.prompt import Request
+
+        if self.clip != item.clip.clip:
+            self.clip, self.made = item.clip.clip, self._views(item.clip)
+        return Request(item.lesson.asked, max_new_tokens=LONGEST, **self.made[item.lesson.view])
+
+    def _views(self, clip: Watched) -> dict[str, dict[str, Any]]:
+        import io
+
+        from PIL import Image
+
+        from ola.prompt import Wave
+        from stages.shards import split_frames
+
+        whole = memoryview(self.read(clip.frames))
+        frames = [Image.open(io.BytesIO(jpeg)) for jpeg in split_frames(whole, clip.frame_bytes)]
+        begin, end = middle(list(clip.frame_bytes))
+        heard = {} if clip.sound is None else {"sounds": (Wave(samples(self.read(clip.sound)), RATE),)}
+        image = Image.open(io.BytesIO(whole[begin:end]))
+        return {
+            "image": {"images": (image,)},
+            "video": {"video": frames},
+            "audio": heard,
+            "both": {"video": frames, **heard},
+            "text": {},
+        }
+
+
+def mark(marks: Marks, item: Item, said: str) -> None:
+    """Add what an answer is worth."""
+    name, truth = item.lesson.name, item.lesson.answer
+    if name in CAPTIONS:
+        _mark_caption(marks, name, truth, said)
+    elif name == "transcribe":
+        _mark_transcript(marks, truth, said)
+    elif name == "ask":
+        _mark_drafts(marks, item, said)
+    elif name == "judged":
+        marks.add("judgements", exact(said, truth))
+    else:
+        needs = {asked_by_verify(posed): posed.needs for posed in item.clip.truth.questions}
+        known = "unknown" if truth == UNKNOWN else f"needs {needs.get(item.lesson.asked, 'another clip')}"
+        marks.add(f"{name}, {known}", exact(value_of(said), value_of(truth)))
+
+
+def value_of(answer: str) -> str:
+    """An answer without the part of the clip that it names."""
+    return answer.rpartition(": ")[2]
+
+
+def _mark_caption(marks: Marks, name: str, truth: str, said: str) -> None:
+    import jiwer
+
+    wanted, told = attributes(truth), attributes(said)
+    hits = jiwer.process_words(" ".join(wanted), " ".join(told)).hits if wanted else 0
+    marks.add(f"{name}, attributes", hits, max(len(wanted), len(told)))
+    marks.add(f"{name}, exact", exact(said, truth))
+    if name == "caption_sound":
+        events = [[word for word in some if word in SOUNDS] for some in (wanted, told)]
+        if any(events):
+            marks.add("sound events", sum(map(str.__eq__, *events)), max(map(len, events)))
+
+
+def _mark_transcript(marks: Marks, truth: str, said: str) -> None:
+    import jiwer
+
+    marks.add("transcribe, exact", exact(said, truth))
+    if not truth.startswith("["):
+        wrong = jiwer.process_words(" ".join(words(truth)), " ".join(words(said)) or "-")
+        errors = wrong.substitutions + wrong.deletions + wrong.insertions
+        marks.add("transcribe, words", max(0, len(words(truth)) - errors), len(words(truth)))
+
+
+def _mark_drafts(marks: Marks, item: Item, said: str) -> None:
+    try:
+        found = drafts(said, 3)
+    except ValueError:
+        marks.add("ask, in its form", 0)
+        return
+    marks.add("ask, in its form", 1)
+    for draft in found:
+        one = judged(item.clip.film, item.clip.truth, draft.question, draft.answer, None, packed=False)
+        marks.add("ask, well-formed", one.verdict != "not well-formed")
+        marks.add("ask, answer right", one.verdict == RIGHT)
+        marks.add("ask, needs both", one.truth == "both")

@@ -1,0 +1,110 @@
+"""A scene in, look-ups out: the shortest questions there are, of which all others are made.
+
+    part of: circle          second           which part of the clip a word belongs to
+    second colour:           blue             what a part has
+    colour with: dogs        second: blue     both, from what is heard to what is seen or back
+
+A part is a segment of the clip. Only words that are seen or heard in one part alone are asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline.nano.answering import Exchange, told
+from pipeline.world.asking import ORDINALS, part_of
+from pipeline.world.scenes import SEGMENT_S, Scene, Sight, Sound
+from pipeline.world.vocabulary import VOICE
+
+NOTHING = "nothing"
+Words = Mapping[str, str]  # a word -> the one part that it belongs to
+
+
+def over_video(scene: Scene) -> list[Exchange]:
+    """What is seen in which part; of two figures that meet, their words and what they do."""
+    values = [(part, kind, value) for part, sight in seen(scene) for kind, value in looks(sight).items()]
+    return [*_parts(_words_seen(scene)), *(Exchange(f"{part} {kind}:", value) for part, kind, value in values)]
+
+
+def over_sound(scene: Scene) -> list[Exchange]:
+    """What begins in which part; `NOTHING` where that is silent."""
+    values = [(part, kind, value) for part, sound in heard(scene) for kind, value in says(scene, sound).items()]
+    return [*_parts(_words_heard(scene)), *(Exchange(f"{part} {kind}:", value) for part, kind, value in values)]
+
+
+def over_both(scene: Scene) -> list[Exchange]:
+    """From a word that is heard to what is seen with it, and back; none of a sound that two sights share."""
+    if any(len(scene.seen_with(sound)) != 1 for sound in scene.sounds):
+        return []
+    looked = {part: looks(sight) for part, sight in seen(scene)}
+    said = {part: says(scene, sound) for part, sound in heard(scene)}
+    return [*_with(_words_heard(scene), looked), *_with(_words_seen(scene), said)]
+
+
+def parts_heard(scene: Scene) -> list[Exchange]:
+    """Which part the words that are heard belong to."""
+    return _parts(_words_heard(scene))
+
+
+def seen(scene: Scene) -> list[tuple[str, Sight]]:
+    """Each part with what is seen in its middle: a sight of the whole clip is in all."""
+    middles = [(part, (n + 0.5) * SEGMENT_S) for n, part in enumerate(_ordinals(scene))]
+    return [(part, sight) for part, at in middles for sight in scene.sights if sight.start <= at < sight.end]
+
+
+def heard(scene: Scene) -> list[tuple[str, Sound | None]]:
+    """Each part with the sound that begins in it, if one does."""
+    begins = {part_of(sound): sound for sound in scene.sounds}
+    return [(part, begins.get(part)) for part in _ordinals(scene)]
+
+
+def looks(sight: Sight) -> dict[str, str]:
+    """What a sight is like, by kind; two figures have no one colour, and one that grows no size."""
+    figure = sight.figures[0]
+    if len(sight.figures) > 1:
+        return {"motion": sight.motion}
+    sized = {"size": figure.size} if figure.size else {}
+    return {"colour": figure.colour, "shape": figure.shape, "motion": sight.motion, **sized}
+
+
+def says(scene: Scene, sound: Sound | None) -> dict[str, str]:
+    """What is heard of a sound, by kind."""
+    if sound is None:
+        return {"sound": NOTHING}
+    if sound.name != VOICE:
+        return {"sound": f"a {sound.name}"}
+    first, last = sound.text.split()
+    return {"sound": sound.text} if scene.kind == "named" else {"sound": sound.text, "number": first, "noun": last}
+
+
+def _ordinals(scene: Scene) -> Sequence[str]:
+    return ORDINALS[: round(scene.seconds / SEGMENT_S)]
+
+
+def _words_seen(scene: Scene) -> Words:
+    figures = [(part, figure) for part, sight in seen(scene) for figure in sight.figures]
+    names = [(word, part) for part, figure in figures for word in (figure.colour, figure.shape)]
+    return _telling([*names, *((sight.motion, part) for part, sight in seen(scene))])
+
+
+def _words_heard(scene: Scene) -> Words:
+    return _telling([(word, part_of(sound)) for sound in scene.sounds for word in sound.text.split()])
+
+
+def _telling(found: Sequence[tuple[str, str]]) -> Words:
+    """Those that belong to one part alone."""
+    pairs = dict.fromkeys(found)
+    counts = Counter(word for word, _ in pairs)
+    return {word: part for word, part in pairs if counts[word] == 1}
+
+
+def _parts(words: Words) -> list[Exchange]:
+    return [Exchange(f"part of: {word}", part) for word, part in words.items()]
+
+
+def _with(words: Words, values: Mapping[str, Mapping[str, str]]) -> Iterator[Exchange]:
+    for word, part in words.items():
+        for kind, value in values.get(part, {}).items():
+            if word not in value.split():  # a named clip says what it shows
+                yield Exchange(f"{kind} with: {word}", told(part, value))

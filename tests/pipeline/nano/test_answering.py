@@ -1,0 +1,94 @@
+"""What is answered under which view, which questions have no answer, and the threes that `ask` is to write."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from pipeline.nano.answering import UNKNOWN, answer, is_unknown, named, named_in_scene, strangers
+from pipeline.nano.drafting import ordered, threes
+from pipeline.parsing import drafts, flaws
+from pipeline.world.asking import ORDINALS, Posed, questions
+from pipeline.world.scenes import Scene, compose
+
+VIEWS = ("both", "video", "audio", "text")
+
+
+def posed(needs: str, part: str = "second", form: str = "colour while", question: str = "What?") -> Posed:
+    return Posed(form, "source", question, "blue", needs, 0.5, part)
+
+
+def scenes(count: int = 100, seed: int = 0) -> list[Scene]:
+    return [compose(seed, number) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("needs", "views"),
+    [("both", {"both"}), ("video", {"both", "video"}), ("audio", {"both", "audio"}), ("text", set(VIEWS))],
+)
+def test_a_view_that_suffices_is_answered_with_the_part(needs: str, views: set[str]) -> None:
+    assert {view for view in VIEWS if answer(posed(needs), view) == "second: blue"} == views
+    assert {view for view in VIEWS if answer(posed(needs), view) == UNKNOWN} == set(VIEWS) - views
+    assert answer(posed(needs, part=""), "both") == "blue"
+
+
+def test_a_stranger_names_nothing_that_the_scene_has() -> None:
+    found = 0
+    for scene in scenes():
+        own, texts = questions(scene), [sound.text for sound in scene.sounds]
+        for each in strangers(scene, own, 3, Random(scene.number)):
+            found += 1
+            assert each.needs != "text"
+            assert each.question not in [other.question for other in own]
+            for name in (*(figure.name for sight in scene.sights for figure in sight.figures), *texts):
+                assert f" {name} " not in each.question.replace("?", " ")
+    assert found > 200
+
+
+def test_what_a_question_names_is_found() -> None:
+    asked = posed("both", question="What colour is the shape while the voice says two dogs?")
+    assert named(asked) == {"two dogs"}
+    assert named(posed("video", question="What is heard while the red circle and the blue star meet?")) == {
+        "red circle",
+        "blue star",
+    }
+    assert named(posed("audio", question="How many dogs does the voice count?")) == {"dogs"}
+    assert named(posed("audio", question="What is heard after the beep?")) == {"the beep"}
+    assert named(posed("text", question="How many corners does a square have?")) == set()
+    for scene in scenes(20):
+        for each in questions(scene):
+            assert named(each) <= named_in_scene(scene)
+
+
+def test_a_view_that_cannot_tell_a_stranger_is_not_asked_about_it() -> None:
+    stranger = posed("both", question="What colour is the shape while the siren is heard?")
+    assert is_unknown(stranger, [], "both")
+    assert is_unknown(stranger, [], "audio")
+    assert not is_unknown(stranger, [posed("video", part="always")], "video"), "all that is seen may be of one colour"
+    assert is_unknown(stranger, [posed("both")], "video")
+    heard = posed("both", form="said while")
+    assert not is_unknown(heard, [], "audio")
+    assert is_unknown(heard, [], "video")
+
+
+def test_threes_pass_the_rules_and_begin_with_what_needs_both() -> None:
+    for scene in scenes():
+        said = " ".join(sound.text for sound in scene.sounds if sound.name == "voice")
+        own = {each.question: each for each in questions(scene)}
+        made = threes(list(own.values()), said, 4, Random(0)) if said else []
+        assert len(set(made)) == len(made)
+        for text in made:
+            found = drafts(text, 3)
+            assert flaws(found, said) == [None] * 3
+            three = [own[draft.question] for draft in found]
+            assert ordered(three) == three
+            assert not any(each.form == "heard while" and each.chance == 1 for each in three)
+            if scene.kind == "linked" and len({each.part for each in own.values() if each.needs == "both"}) > 1:
+                assert three[2].needs != "both"
+                assert {three[0].part, three[1].part} == set(ORDINALS[:2])
+
+
+def test_of_a_clip_whose_questions_are_alike_there_is_no_three() -> None:
+    own = [posed("both", question=f"What is {word}?") for word in ("this", "that", "it", "here")]
+    assert threes(own, "two dogs", 4, Random(0)) == [], "their answers are the same"

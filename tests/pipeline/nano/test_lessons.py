@@ -1,0 +1,185 @@
+"""Lessons over real films of the world: true under each view, in the words of the steps, and fit to be imported."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ola.processor import OlaProcessor
+from pipeline.nano.drafting import request
+from pipeline.nano.lessons import KINDS, SILENCE, Lesson, lessons_of, write_lessons
+from pipeline.parsing import drafts, flaws
+from pipeline.prompts import prompt
+from pipeline.steps.ask import Ask
+from pipeline.world.scoring import Score, Watched
+from stages.catalogue import catalogue
+from stages.reading import Decoder, Loaded
+from tests.ola import tiny
+from tests.runs import ola
+
+SEED, CLIPS = 7, 10  # of each kind one, of linked five
+
+
+@dataclass(frozen=True)
+class Run:
+    root: Path
+    file: Path
+    counts: Counter[str]
+
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines()]
+
+    def clips(self) -> list[Watched]:
+        return list(Score(str(self.root)).clips.values())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("lessons")
+    films, root, file = folder / "films", folder / "run", folder / "lessons.jsonl"
+    assert ola("world", "make", films, "--clips", str(CLIPS), "--seed", str(SEED), "--subtitles").code == 0
+    assert ola("run", films / "*.mp4", "--root", root, "--set", "pack.val=0", "--set", "isolate=false").code == 0
+    return Run(root, file, write_lessons(str(root), str(file), 0))
+
+
+def by_clip(run: Run) -> Iterator[tuple[Watched, list[Lesson]]]:
+    for clip in run.clips():
+        yield clip, list(lessons_of(clip, 0))
+
+
+def test_each_record_is_counted_under_its_name(run: Run) -> None:
+    names = Counter(record["id"].split("-")[-2] for record in run.records())
+    assert names == run.counts, "and no clip in which a voice is lacks its questions"
+    ids = [record["id"] for record in run.records()]
+    assert len(set(ids)) == len(ids)
+    assert (names["caption_image"], names["video_caption"], names["transcribe"], names["subtitle"]) == (10, 10, 9, 9)
+
+
+def test_the_same_seed_gives_the_same_lessons(run: Run, tmp_path: Path) -> None:
+    again, other = tmp_path / "again.jsonl", tmp_path / "other.jsonl"
+    write_lessons(str(run.root), str(again), 0)
+    write_lessons(str(run.root), str(other), 1)
+    assert again.read_bytes() == run.file.read_bytes() != other.read_bytes()
+
+
+def test_views_of_a_clip_follow_each_other(run: Run) -> None:
+    for clip, lessons in by_clip(run):
+        order = [view for view, _ in groupby(lessons, key=lambda each: each.view)]
+        assert order == (list(KINDS) if clip.sound else ["image", "video"]), clip.truth.scene.kind
+
+
+def test_captions_and_what_is_said_are_the_truth(run: Run) -> None:
+    for clip, lessons in by_clip(run):
+        answers = {each.name: each.answer for each in lessons}
+        asked = {each.name: each.asked for each in lessons}
+        for view, caption in clip.truth.captions(clip.middle).items():
+            for name in (f"caption_{view}", f"{view}_caption"):
+                assert (answers[name], asked[name]) == (caption, prompt(name))
+        for name in ("transcribe", "speech_recognition", "subtitle") if clip.sound else ():
+            assert answers[name] == (clip.truth.transcript or SILENCE)
+    kinds = {clip.truth.scene.kind: {each.name: each.answer for each in lessons} for clip, lessons in by_clip(run)}
+    assert kinds["silent"]["transcribe"] == SILENCE
+    assert "transcribe" not in kinds["mute"]
+
+
+def test_what_is_to_be_asked_passes_the_rules_of_ask(run: Run) -> None:
+    seen = 0
+    for clip, lessons in by_clip(run):
+        posed = {each.question: each for each in clip.truth.questions}
+        told = [each for each in lessons if each.name == "ask"]
+        assert len({each.answer for each in told}) == len(told) == (4 if clip.truth.transcript else 0)
+        for lesson in told:
+            found = drafts(lesson.answer, 3)
+            assert flaws(found, clip.truth.transcript) == [None] * 3
+            assert [posed[draft.question].answer for draft in found] == [draft.answer for draft in found]
+            needs = [posed[draft.question].needs for draft in found]
+            parts = [posed[draft.question].part for draft in found]
+            if clip.truth.scene.kind == "linked" and len(clip.truth.scene.sounds) == 2:
+                assert needs[:2] == ["both", "both"] != needs[1:]
+                assert parts[:2] == ["first", "second"]
+                seen += 1
+    assert seen >= 8
+
+
+def test_the_request_is_word_for_word_that_of_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ask, "pictures", lambda *_: ())
+    monkeypatch.setattr(Ask, "sound", lambda *_: None)
+    transcript = SimpleNamespace(text="two dogs")
+    asking: Any = SimpleNamespace(screening=None, footage=None, transcript=transcript)
+    assert Ask()._request(asking).text == request("two dogs")
+
+
+def test_questions_are_answered_as_their_view_allows(run: Run) -> None:
+    seen: Counter[tuple[str, str, bool]] = Counter()
+    for clip, lessons in by_clip(run):
+        posed = {each.question: each for each in clip.truth.questions}
+        for lesson in lessons:
+            name, _, view = lesson.name.partition("_")
+            question = lesson.asked.rpartition("\n")[2]
+            if name == "verify":
+                own = posed[question]
+                full = f"{own.part}: {own.answer}" if own.part else own.answer
+                assert lesson.answer in (full, "unknown")
+                assert lesson.answer != "unknown" or view not in (own.needs, "both")
+                seen[own.needs, view, lesson.answer == full] += 1
+            elif name == "bare":
+                assert lesson.asked == question
+                assert lesson.answer == posed[question].answer
+                assert posed[question].needs == "video" if view == "video" else posed[question].needs != "text"
+            elif name == "strange":
+                assert question not in posed
+                assert lesson.answer == "unknown"
+                seen["strange", view, False] += 1
+    assert min(seen["strange", view, False] for view in ("both", "video", "audio")) > 3
+    needs = ("both", "video", "audio", "text")
+    expected = {
+        (of, view): of in (view, "text") or view == "both" for of in needs for view in ("both", "video", "audio")
+    }
+    assert {(of, view) for of, view, right in seen if right} == {pair for pair, right in expected.items() if right}
+    assert {(of, view) for of, view, right in seen if not right and of in needs} == {
+        pair for pair, right in expected.items() if not right
+    }
+
+
+def test_they_are_imported_and_read(run: Run, tmp_path: Path) -> None:
+    said = ola("import", run.file, "--root", tmp_path, "--val-share", "0", "--strict")
+    assert said.code == 0, said
+    found = catalogue([str(tmp_path)])
+    assert len(found) == run.counts.total()
+    records = run.records()
+    assert found.counts() == Counter(
+        next(kind for view, kind in KINDS.items() if keys_of(view) == record.keys() & {"image", "video", "audio"})
+        for record in records
+    )
+    samples = found.table.group_by("uri").aggregate([("offset", "count_distinct")]).to_pydict()
+    assert sum(samples["offset_count_distinct"]) == 10 + 10 + 9 + 9
+    one_each = [int(rows[0]) for rows in found.kinds().values()]
+    loaded = Decoder(OlaProcessor(tiny.tokenizer(), tiny.config()), 0)[found.places(one_each)]
+    assert isinstance(loaded, Loaded)
+    assert (len(loaded.pack.prompts), loaded.faults) == (4, ())
+
+
+def test_a_patch_is_what_it_is_called(run: Run) -> None:
+    for record in run.records()[::40]:
+        for key in record.keys() & {"image", "video", "audio"}:
+            patch = record[key]
+            with open(patch["patch"], "rb") as file:
+                file.seek(patch["start_num"])
+                size = patch["size"] if isinstance(patch["size"], list) else [patch["size"]]
+                parts = [file.read(each) for each in size]
+            assert {part[:2] for part in parts} == {b"RI" if key == "audio" else b"\xff\xd8"}
+            assert len(parts) == (4 if key == "video" else 1)
+            if key == "audio":
+                assert len(parts[0]) == 44 + 2 * 64_000
+
+
+def keys_of(view: str) -> set[str]:
+    return {"both": {"video", "audio"}}.get(view, {view})

@@ -1,0 +1,145 @@
+"""The tokenizer of ola-nano: what is one token, what comes back, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from ola.generation import _beginnings
+from ola.processor import OlaProcessor
+from ola.prompt import IMAGE, Request
+from ola.voice.detokenise import Detokeniser
+from pipeline.annotator import fenced, filled
+from pipeline.nano.blank import config
+from pipeline.nano.words import passages, pieces, tokenizer, vocabulary
+from pipeline.prompts import prompt
+from pipeline.world.asking import questions
+from pipeline.world.scenes import compose
+from pipeline.world.telling import captions
+
+ASKED = "Q1 (source): What is seen while the beep is heard?\nA1: a red star\nQ2 (order): What does the red star do?\nA2: rises"
+ODD = ("naïve 漢字 🎉", "Ġ ▁ \u200b\tx", "line one\nline two\n\nline  three ", "'it's' (yes) 1,234; A) a beep", "\n\n", "")
+
+
+@pytest.fixture(scope="module")
+def words() -> PreTrainedTokenizerFast:
+    return tokenizer()
+
+
+def ids(words: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Its tokens, as `ola.conversation` asks for them."""
+    found: list[int] = words(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return found
+
+
+def told() -> Iterator[str]:
+    """Captions, questions and answers of some scenes."""
+    for number in range(40):
+        scene = compose(number % 5, number)
+        yield from captions(scene, 2.0).values()
+        for posed in questions(scene):
+            yield from (posed.question, posed.answer, f"{posed.part}: {posed.answer}")
+
+
+def streamed(words: PreTrainedTokenizerFast, tokens: list[int]) -> str:
+    """The text as it comes, a token at a time."""
+    detokeniser = Detokeniser(words)
+    return "".join(map(detokeniser.push, tokens)) + detokeniser.flush()
+
+
+def test_what_the_world_says_comes_back_and_is_never_spelled(words: PreTrainedTokenizerFast) -> None:
+    for text in told():
+        tokens = ids(words, text)
+        assert words.decode(tokens) == text == streamed(words, tokens)
+        assert len(tokens) <= len(text.split()) + text.count(",") + text.count(".") + text.count("?") + text.count(":")
+
+
+@pytest.mark.parametrize("word", vocabulary())
+def test_each_word_is_one_token_wherever_it_stands(words: PreTrainedTokenizerFast, word: str) -> None:
+    (token,) = ids(words, word)
+    assert ids(words, f"is {word}")[1:] == ids(words, f"\n{word}")[1:] == ids(words, f"A1: {word}")[1:] == [token]
+
+
+@pytest.mark.parametrize("text", [ASKED, "[nobody speaks]", "second: blue", *ODD])
+def test_other_text_comes_back_too(words: PreTrainedTokenizerFast, text: str) -> None:
+    assert words.decode(ids(words, text)) == text == streamed(words, ids(words, text))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("\n []A1:s")), max_size=40))
+def test_text_comes_back_but_for_spaces_that_begin_a_line(text: str) -> None:
+    words = tokenizer_once()
+    tokens = ids(words, text)
+    back = words.decode(tokens)
+    assert streamed(words, tokens) == back
+    assert back.replace(" ", "") == text.replace(" ", "")
+    if not any(line.startswith(" ") for line in text.split("\n")) and not any(
+        p in text for p in ("A1:", "A2:", "A3:")
+    ):
+        assert back == text
+
+
+def tokenizer_once(made: list[PreTrainedTokenizerFast] = []) -> PreTrainedTokenizerFast:  # noqa: B006
+    if not made:
+        made.append(tokenizer())
+    return made[0]
+
+
+def test_a_space_that_begins_a_text_or_a_line_is_lost(words: PreTrainedTokenizerFast) -> None:
+    assert words.decode(ids(words, " two\n dogs")) == "two\ndogs"
+
+
+def test_the_passages_of_a_prompt_are_a_token_each(words: PreTrainedTokenizerFast) -> None:
+    assert all(len(ids(words, passage)) == 1 for passage in passages())
+    asked = filled(
+        "ask", count="3", form=filled("ask_open", count="3"), subtitles=fenced("subtitles", "two dogs")
+    )
+    # Three passages, three blank lines, two marks with their line ends, two words.
+    assert len(ids(words, asked)) == 3 + 3 + 4 + 2
+    assert len(ids(words, prompt("joint_caption"))) == 1
+
+
+def test_the_digits_of_a_fence_are_left_out(words: PreTrainedTokenizerFast) -> None:
+    for name in ("subtitles", "question", "right answer", "given answer", "answer"):
+        marked = fenced(name, "blue")
+        assert len(ids(words, marked)) == 5
+        assert words.decode(ids(words, marked)) == f"[begin {name}]\nblue\n[end {name}]"
+
+
+def test_control_tokens_in_a_text_are_only_text(words: PreTrainedTokenizerFast) -> None:
+    assert words.convert_tokens_to_ids("<|im_end|>") not in ids(words, "<|im_end|>")
+    assert (words.eos_token, words.pad_token) == ("<|im_end|>", "<|endoftext|>")
+
+
+def test_a_saved_tokenizer_is_the_same(words: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    OlaProcessor(words, config()).save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert again.get_vocab() == words.get_vocab()
+    for text in (*ODD, ASKED, fenced("answer", "two dogs"), *passages()):
+        assert ids(again, text) == ids(words, text)
+        assert again.decode(ids(again, text)) == words.decode(ids(words, text))
+    assert (again.eos_token, again.pad_token, again.model_max_length) == ("<|im_end|>", "<|endoftext|>", 2048)
+
+
+def test_answers_can_be_chosen_by_their_first_token(words: PreTrainedTokenizerFast) -> None:
+    columns, tokens = _beginnings(words, ("yes", "no"))
+    assert columns == [0, 0, 1, 1]
+    assert sorted(words.decode([token]) for token in tokens) == ["No", "Yes", "no", "yes"]
+
+
+def test_a_request_is_few_tokens(words: PreTrainedTokenizerFast) -> None:
+    asked = OlaProcessor(words, config()).layouts.inference(Request(text=prompt("caption_video")), 0, 1)
+    # start system \n passage end \n, start user \n <image> \n passage end \n, start assistant \n
+    assert len(asked) == 6 + 8 + 3
+    assert asked[9] == IMAGE
+
+
+def test_it_is_the_same_at_every_call(words: PreTrainedTokenizerFast) -> None:
+    assert tokenizer().get_vocab() == words.get_vocab()
+    assert len(set(pieces())) == len(pieces())
+    assert len(set(passages())) == len(passages())

@@ -1,0 +1,140 @@
+"""Written scenes: their tasks are true, half of what is to be judged is wrong, and they load as a set."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from ola.processor import OlaProcessor
+from pipeline.nano.judging import agreeing, another, cut, empty, screened
+from pipeline.nano.written import alone, in_text, scene_in_words, write_texts
+from pipeline.world.asking import questions
+from pipeline.world.scenes import compose
+from pipeline.world.telling import captions
+from pipeline.world.vocabulary import SPLITS, split_of
+from stages.catalogue import catalogue
+from stages.reading import Decoder, Loaded
+from stages.samples import Sample
+from stages.shards import ShardReader
+from tests.ola import tiny
+
+SCENES = 6
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counter[str]]:
+    root = tmp_path_factory.mktemp("texts")
+    return root, write_texts(str(root), "texts", SCENES, 0)
+
+
+def samples(root: Path) -> list[Sample]:
+    [tar] = (root / "shards/image/texts").glob("*.tar")
+    return [Sample.model_validate_json(bytes(raw.members["json"])) for raw in ShardReader(tar)]
+
+
+def test_a_set_is_made_and_read(made: tuple[Path, Counter[str]]) -> None:
+    root, counts = made
+    found = catalogue([str(root)])
+    assert len(found) == counts["in all"] == counts.total() / 2
+    assert set(found.counts()) == {"chat"}
+    loaded = Decoder(OlaProcessor(tiny.tokenizer(), tiny.config()), 0)[found.places(range(5))]
+    assert isinstance(loaded, Loaded)
+    assert (len(loaded.pack.prompts), loaded.faults) == (5, ())
+
+
+def test_the_same_seed_gives_the_same_bytes_and_takes_the_place_of_the_set(
+    made: tuple[Path, Counter[str]], tmp_path: Path
+) -> None:
+    write_texts(str(tmp_path), "texts", SCENES + 1, 1)
+    assert write_texts(str(tmp_path), "texts", SCENES, 0) == made[1]
+    one, other = (root / "shards/image/texts/train-000000.tar" for root in (made[0], tmp_path))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_tasks_of_a_scene_begin_alike_and_half_are_look_ups(made: tuple[Path, Counter[str]]) -> None:
+    told = [sample for sample in samples(made[0]) if sample.clip.endswith("told")]
+    assert len(told) == SCENES
+    for sample in told:
+        asked = [task.conversations[0].value for task in sample.tasks]
+        assert len({text.partition("\n\n")[0] for text in asked}) == 1
+        assert len(set(asked)) == len(asked)
+    assert 0.4 < made[1]["text lookup"] / sum(count for name, count in made[1].items() if "text " in name) < 0.6
+
+
+def test_what_is_written_is_the_scene() -> None:
+    both = 0
+    for scene in (compose(0, number) for number in range(40)):
+        if scene.kind == "mute":
+            continue
+        told = captions(scene, 2.0)
+        text = scene_in_words(scene, Random(scene.number))
+        assert text in (told["joint"], f"{told['video']} {told['sound']}")
+        if text != told["joint"]:
+            assert len(scene.sights) == len(scene.sounds) == 2
+            both += 1
+        own = {posed.question: posed for posed in questions(scene)}
+        for name, (asked, answer) in in_text(scene, list(own.values()), Random(0)):
+            posed = own.get(asked.rpartition("\n")[2])
+            if posed is not None:
+                full = f"{posed.part}: {posed.answer}" if posed.part else posed.answer
+                assert answer == (full if name == "text verify" else posed.answer)
+            else:
+                assert name in ("text lookup", "text strange")
+    assert both > 5
+
+
+def test_without_a_clip_only_text_is_answered() -> None:
+    scene = compose(0, 2)
+    own = {posed.question: posed for posed in questions(scene)}
+    tasks = [task.exchange for task in alone(scene, list(own.values()), Random(0)) if task.name == "alone verify"]
+    assert len(tasks) == 3
+    for asked, answer in tasks:
+        posed = own[asked.rpartition("\n")[2]]
+        assert answer == (posed.answer if posed.needs == "text" else "unknown")
+
+
+def test_half_of_the_given_answers_are_right() -> None:
+    wrong: Counter[str] = Counter()
+    for number in range(60):
+        own = questions(compose(0, number))
+        for asked, verdict in agreeing(own, 4, Random(number)):
+            question, right, given = re.findall(r"\[begin [^\]]*\]\n(.*)\n\[end", asked)
+            assert right in {posed.answer for posed in own if posed.question == question}
+            value = given.rpartition(": ")[2]
+            assert verdict == ("yes" if value == right else "no")
+            wrong[verdict if given != "unknown" else "unknown"] += 1
+    assert wrong["yes"] == wrong["no"] + wrong["unknown"] == 120
+    assert wrong["unknown"] > 20
+
+
+def test_another_value_is_of_the_same_sort() -> None:
+    for n in range(20):
+        colour, shape = another("a red circle", Random(n)).split()[1:]
+        assert (colour == "red") != (shape == "circle")
+        assert another("moves left", Random(n)) not in ("moves left", "circle")
+        assert another("a voice", Random(n)).startswith("a ")
+    with pytest.raises(ValueError, match="kitten"):
+        another("kitten", Random(0))
+
+
+def test_transcripts_to_judge_are_of_the_split() -> None:
+    held_out = {" ".join(pair) for pair in SPLITS[4].phrases}
+    for n in range(50):
+        made = screened(split_of(0), Random(n))
+        assert [verdict for _, verdict in made] == ["yes", "yes", "no", "no"]
+        for asked, verdict in made:
+            [text] = re.findall(r"\[begin [^\]]*\]\n(.*)\n\[end", asked)
+            words = text.split()
+            pairs = [" ".join(words[n : n + 2]) for n in range(0, len(words), 2)]
+            if verdict == "yes":
+                assert len(words) in (2, 4)
+                assert held_out.isdisjoint(pairs)
+    for n in range(50):
+        said = ["two", "dogs", "six", "cars"]
+        spoilt = cut(said, Random(n))
+        assert len(spoilt) in (1, 3, 5)
+        assert len(set(empty(said, Random(n))) - {"and", "the", "a"}) <= 1
