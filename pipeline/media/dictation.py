@@ -16,7 +16,7 @@ from pipeline.media import invented
 from pipeline.media.recognise import WINDOW
 from pipeline.media.sound import RATE
 from pipeline.media.subtitles import WORD
-from pipeline.parsing import fault
+from pipeline.parsing import fault, spoken
 
 if TYPE_CHECKING:
     from pipeline.media.recognise import Sound
@@ -52,13 +52,15 @@ def _quietest(sound: Sound) -> int:
 
 
 def dictated(asked: Asked, start: float, end: float) -> Segment | None:
-    """What an answer says between two times in seconds, scored and flagged; None of an answer without a sign.
+    """What an answer says between two times in seconds, scored and flagged; None of one without words.
+
+    What stands in brackets, as `[music]`, are no words.
 
     Of the rules against invented speech, those that need the decoder's scores or times of words say nothing. Added
     are `refused` (it may be a quotation), `cut off` at the longest answer, and `thinned` where not all was heard.
     """
     text = " ".join(asked.answer.split())
-    if not text:
+    if not spoken(text):
         return None
     data = text.encode()
     stretch = invented.Stretch(tuple(spread(text, start, end)), compression_ratio=len(data) / len(zlib.compress(data)))

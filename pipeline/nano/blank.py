@@ -89,7 +89,8 @@ def blank(seed: int) -> OlaForConditionalGeneration:
         model.vision_tower.pos_embed.normal_(0, PLACED, generator=chance)
         for layer in model.model.layers:
             _mimic(layer.self_attn)
-    return model.eval()
+    model.train(False)
+    return model
 
 
 def parts(model: OlaForConditionalGeneration) -> dict[str, int]:

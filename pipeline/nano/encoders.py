@@ -31,6 +31,10 @@ WARM = 60  # steps
 COOL = 0.4  # share of the steps in which the rate falls to nothing
 PICTURES, CLIPS = 64, 32  # a batch
 FEW = 8  # clips of a batch that BEATs hears, which has less to learn
+# Shares of the steps until which all pictures are bright, and from which on none is. An edge is the same whichever side
+# of it is darker; where both come at once, neither is found, and shapes are still unknown after 500 steps.
+BRIGHT_UNTIL, NOT_BRIGHT_FROM = 0.15, 0.4
+NAMED = 0.25  # of the other pictures: colours are learned soon
 CROWDED = 0.6  # of the pictures and the clips
 HELD_OUT_PICTURES, HELD_OUT_CLIPS = 256, 128  # that are measured
 TOLD = 100  # steps from one report to the next
@@ -59,7 +63,7 @@ class VisionHeads(nn.Module):
 
 
 class HearingHeads(nn.Module):
-    """What is heard: scores of the word or signal of a frame of Whisper, and of the sort of sound of a step of BEATs."""
+    """What is heard: scores of the word or signal of a frame of Whisper, and of the kind of a step of BEATs."""
 
     def __init__(self, whisper: int, beats: int) -> None:
         super().__init__()
@@ -67,7 +71,7 @@ class HearingHeads(nn.Module):
 
     def forward(self, speech_nTD: Tensor, sound_nLD: Tensor) -> tuple[Tensor, Tensor]:
         """(n, T, D) and (n, P * BANDS, D) to (n, K, T) and (n, K, P)."""
-        steps_nPD = sound_nLD.unflatten(1, (-1, BANDS)).mean(2)
+        steps_nPD = sound_nLD.unflatten(1, (-1, BANDS)).mean(2)  # type: ignore[no-untyped-call]
         return self.words(speech_nTD).transpose(1, 2), self.sounds(steps_nPD).transpose(1, 2)
 
 
@@ -79,7 +83,7 @@ def pretrain_vision(model: OlaForConditionalGeneration, steps: int, seed: int, s
     held_out = {name: painter.paint(HELD_OUT_PICTURES, named=1.0) for name, painter in fresh.items()}
 
     def loss(step: int) -> Tensor:
-        pictures = painter.paint(PICTURES, SMALL if step % 3 == 2 else SIDE)
+        pictures = painter.paint(PICTURES, SMALL if step % 3 == 2 else SIDE, NAMED, brightness(step, steps))
         return vision_loss(_looked(model, heads, pictures), pictures)
 
     def able() -> dict[str, float]:
@@ -103,7 +107,9 @@ def pretrain_hearing(
     mixer = Mixer(utterances(_split("train"), spoken, seed, stretched=True), signals(seed), seed, CROWDED)
     fresh = {name: f"test-{split}" for name, split in (("", "voices"), (" of unseen pairs", "both"))}
     held_out = {
-        name: Mixer(utterances(_split(split), SPOKEN_HELD_OUT, seed, stretched=False), signals(seed + 1), seed).mix(HELD_OUT_CLIPS)
+        name: Mixer(utterances(_split(split), SPOKEN_HELD_OUT, seed, stretched=False), signals(seed + 1), seed).mix(
+            HELD_OUT_CLIPS
+        )
         for name, split in fresh.items()
     }
 
@@ -123,8 +129,12 @@ def pretrain_hearing(
 
 
 def vision_loss(scores: dict[str, Tensor], pictures: Pictures) -> Tensor:
-    """Cross-entropy of colour, shape and size, in which ground weighs less, and of the mask, added."""
-    targets = {"colour": pictures.colour, "shape": pictures.shape, "size": pictures.size}
+    """Cross-entropy of colour, shape and size, in which ground weighs less, and of the mask, added.
+
+    Shapes are learned from colours without a name alone: with a name, the colour would tell which shape it cannot be.
+    """
+    shape = pictures.shape.masked_fill(pictures.colour > 0, IGNORED)
+    targets = {"colour": pictures.colour, "shape": shape, "size": pictures.size}
     # A mask says what edges there are in whatever colours, which classes of shapes alone are slow to teach.
     losses = [F.binary_cross_entropy_with_logits(scores["mask"], pictures.mask)]
     for name, target in targets.items():
@@ -236,3 +246,8 @@ def pace(step: int, steps: int) -> float:
     """Share of the highest rate: it rises in `WARM` steps, stays, and falls by a cosine in the last `COOL` of them."""
     falling = max(0.0, (step + 1 - (1 - COOL) * steps) / (COOL * steps))
     return min(1.0, (step + 1) / WARM) * 0.5 * (1 + math.cos(math.pi * min(1.0, falling)))
+
+
+def brightness(step: int, steps: int) -> float:
+    """Share of the pictures whose figures are brighter than the ground: all, then fewer and fewer, then none."""
+    return min(1.0, max(0.0, (NOT_BRIGHT_FROM * steps - step) / ((NOT_BRIGHT_FROM - BRIGHT_UNTIL) * steps)))

@@ -1,9 +1,10 @@
 """A scene in, look-ups out: the shortest questions there are, of which all others are made.
 
-    part of: circle          second           which part of the clip a word belongs to
-    second colour:           blue             what a part has
-    colour with: dogs        second: blue     both, from what is heard to what is seen or back
+    part of: circle, red     circle second, red first    which part of the clip words belong to
+    second colour:           blue                        what a part has
+    colour with: dogs        second: blue                both, from what is heard to what is seen or back
 
+The first says its words once more: who has just said one has it at hand when its part is to be told.
 A part is a segment of the clip. Only words that are seen or heard in one part alone are asked for.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from random import Random
 
 from pipeline.nano.answering import Exchange, told
 from pipeline.world.asking import ORDINALS, part_of
@@ -18,6 +20,7 @@ from pipeline.world.scenes import SEGMENT_S, Scene, Sight, Sound
 from pipeline.world.vocabulary import VOICE
 
 NOTHING = "nothing"
+ORDERS = 2  # in which the words of a look-up of parts come
 Words = Mapping[str, str]  # a word -> the one part that it belongs to
 
 
@@ -100,7 +103,14 @@ def _telling(found: Sequence[tuple[str, str]]) -> Words:
 
 
 def _parts(words: Words) -> list[Exchange]:
-    return [Exchange(f"part of: {word}", part) for word, part in words.items()]
+    """All words at once, in as many orders as are asked for: the more bits an answer has, the faster it is learned."""
+    found = []
+    for order in range(ORDERS if words else 0):
+        some = sorted(words)
+        Random(f"{order} {some}").shuffle(some)
+        told = ", ".join(f"{word} {words[word]}" for word in some)
+        found.append(Exchange(f"part of: {', '.join(some)}", told))
+    return list(dict.fromkeys(found))
 
 
 def _with(words: Words, values: Mapping[str, Mapping[str, str]]) -> Iterator[Exchange]:

@@ -1,6 +1,6 @@
 """Chance in, pictures as the world draws them out, with what each patch of them shows: what a vision tower learns from.
 
-Figures stand anywhere, in any size. In half of the pictures they have a colour without a name, which teaches shapes
+Figures stand anywhere, in any size. In some of the pictures they have a colour without a name, which teaches shapes
 apart from colours; the others have only pairs of the split. No picture of a split shows a pair that it holds out.
 
 Legend: n pictures, h x w pixels, gh x gw their patches, M = `FINE`^2 cells of a patch.
@@ -28,7 +28,10 @@ IGNORED = -100  # the class of what has none
 PATCH, FINE = 16, 8  # pixels and cells of a patch, a side
 OWNED = 0.15  # of a patch that a figure covers whose patch it is; a small one has at least the patch it covers most
 STORED = 3 * SIDE  # pixels a side of what `extract` stores
-APART = 40  # of 255, from the ground and from the colours that a shape must not have
+APART = 40  # of 255, of a colour without a name from the ground
+BARRED = 28  # of it from the colours that a shape must not have, which themselves are up to 12 from their mean
+ROUGH = 0.4  # share of the pictures that have been through a film and its storing
+NAMED, ANY, BRIGHT = "named", "any", "bright"  # what colours a picture has
 MEETING = 0.75  # radius of figures that meet, of those alone
 MANY = 6  # figures that a crowded picture has at most
 BESIDE = 1.15  # distance of two of them, of the sum of their radii
@@ -74,43 +77,51 @@ class Painter:
         self.split, self.crowded, self.chance = split, crowded, Random(f"pictures {split.name} {seed}")
         self.grain = np.random.default_rng(self.chance.randrange(1 << 32))
 
-    def paint(self, count: int, side: int = SIDE, named: float = 0.5) -> Pictures:
-        """So many pictures. side: of them, in pixels. named: share of them whose colours have a name."""
-        made = [self._painted(side, self.chance.random() < named) for _ in range(count)]
+    def paint(self, count: int, side: int = SIDE, named: float = 0.5, bright: float = 0.0) -> Pictures:
+        """So many pictures. side: of them, in pixels. named: share of them whose colours have a name.
+
+        bright: share of them whose figures are all brighter than the ground, in colours without a name.
+        """
+        made = [self._painted(side, self._colouring(named, bright)) for _ in range(count)]
         pixels = torch.from_numpy(np.stack([pixels for pixels, *_ in made])).permute(0, 3, 1, 2).contiguous()
         mask = torch.from_numpy(np.stack([mask for _, mask, _ in made]))
         classes = torch.from_numpy(np.stack([classes for *_, classes in made]))
         return Pictures(pixels, mask, *classes.unbind(1))
 
-    def _painted(self, side: int, named: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _colouring(self, named: float, bright: float) -> str:
+        if self.chance.random() < bright:
+            return BRIGHT
+        return NAMED if self.chance.random() < named else ANY
+
+    def _painted(self, side: int, colours: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         grey = self.chance.randrange(100, 160)
-        figures = self._figures(grey, named)
+        figures = self._figures(grey, colours)
         picture, covers = np.full((SIDE, SIDE, 3), grey, np.float32), []
         for figure in figures:
             covers.append(cover(figure.shape, figure.place, SIDE))
             picture += covers[-1][..., None] * (np.array(figure.rgb, np.float32) - picture)
         picture += GRAIN * self.grain.standard_normal((SIDE, SIDE, 1), np.float32)
         pixels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
-        if self.chance.random() < 0.5:
+        if self.chance.random() < ROUGH:
             pixels = stored(pixels, self.chance.randrange(30, 90))
         if side != SIDE:
             pixels = np.asarray(Image.fromarray(pixels).resize((side, side)))
         return pixels, *labels(figures, covers, side // PATCH)
 
-    def _figures(self, grey: int, named: bool) -> list[Drawn]:
+    def _figures(self, grey: int, colours: str) -> list[Drawn]:
         if self.chance.random() < self.crowded:
-            return [self._figure(grey, named, *each) for each in self._crowd()]
+            return [self._figure(grey, colours, *each) for each in self._crowd()]
         kind = self.chance.random()
         if kind < 0.03:
             return []
         if kind < 0.65:
             size, radius = self._size()
-            return [self._figure(grey, named, size, Place(self._at(0.22), self._at(0.22), radius))]
+            return [self._figure(grey, colours, size, Place(self._at(0.22), self._at(0.22), radius))]
         sizes = [self.chance.choice(tuple(SIZES)) for _ in range(2)]
         left, right = (MEETING * SIZES[size] / SIDE for size in sizes)
         way, y = self.chance.random(), self._at(0.3)
         places = Place(0.17 + way * (0.33 - left), y, left), Place(0.83 - way * (0.33 - right), y, right)
-        return [self._figure(grey, named, *each) for each in zip(sizes, places, strict=True)]
+        return [self._figure(grey, colours, *each) for each in zip(sizes, places, strict=True)]
 
     def _crowd(self) -> list[tuple[str | None, Place]]:
         found: list[tuple[str | None, Place]] = []
@@ -123,22 +134,29 @@ class Painter:
 
     def _size(self) -> tuple[str | None, float]:
         size = self.chance.choice((*SIZES, None))
-        return size, SIZES[size] * self.chance.choice((MEETING, 1.0)) / SIDE if size else self.chance.uniform(0.07, 0.29)
+        return size, SIZES[size] * self.chance.choice((MEETING, 1.0)) / SIDE if size else self.chance.uniform(
+            0.07, 0.29
+        )
 
     def _at(self, edge: float) -> float:
         return self.chance.uniform(edge, 1 - edge)
 
-    def _figure(self, grey: int, named: bool, size: str | None, place: Place) -> Drawn:
+    def _figure(self, grey: int, colours: str, size: str | None, place: Place) -> Drawn:
         colour, shape = self.chance.choice(self.split.figures)
-        if named:
+        if colours == NAMED:
             red, green, blue = (max(0, min(255, value + self.chance.randrange(-12, 13))) for value in COLOURS[colour])
             return Drawn(colour, shape, size, (red, green, blue), place)
         shape = self.chance.choice(SHAPES)
-        barred = [(grey,) * 3, *(COLOURS[c] for c in COLOURS if (c, shape) not in self.split.figures)]
+        barred = [COLOURS[colour] for colour in COLOURS if (colour, shape) not in self.split.figures]
         while True:
             rgb = self.chance.randrange(256), self.chance.randrange(256), self.chance.randrange(256)
-            if all(max(abs(a - b) for a, b in zip(rgb, other, strict=True)) > APART for other in barred):
+            apart = _apart(rgb, (grey, grey, grey)) > APART and all(_apart(rgb, other) > BARRED for other in barred)
+            if apart and (colours != BRIGHT or sum(rgb) / 3 > grey + APART):
                 return Drawn(None, shape, size, rgb, place)
+
+
+def _apart(rgb: tuple[int, int, int], other: tuple[int, int, int]) -> int:
+    return max(abs(a - b) for a, b in zip(rgb, other, strict=True))
 
 
 def cover(shape: str, place: Place, side: int) -> np.ndarray:

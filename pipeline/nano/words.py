@@ -56,7 +56,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
     made.add_tokens([AddedToken(text, normalized=True) for text in marks()])
     kind: Any = PreTrainedTokenizerFast
     special = {"eos_token": SPECIAL[1], "pad_token": SPECIAL[2]}
-    return kind(tokenizer_object=made, model_max_length=LONGEST, clean_up_tokenization_spaces=False, **special)
+    complete: PreTrainedTokenizerFast = kind(
+        tokenizer_object=made, model_max_length=LONGEST, clean_up_tokenization_spaces=False, **special
+    )
+    return complete
 
 
 def vocabulary() -> list[str]:
@@ -70,7 +73,7 @@ def vocabulary() -> list[str]:
 
 def pieces() -> list[str]:
     """What is one token within a text: words after a space, and the two that begin a remark in brackets."""
-    return [*(f"{SPACE}{word}" for word in vocabulary()), f"{SPACE}[", SILENT.split()[0]]
+    return [*(f"{SPACE}{word}" for word in vocabulary()), f"{SPACE}[", SILENT.split(maxsplit=1)[0]]
 
 
 def passages() -> list[str]:

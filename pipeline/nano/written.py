@@ -17,7 +17,7 @@ from pipeline.nano.judging import agreeing, screened
 from pipeline.nano.shelving import sample_of, shelve
 from pipeline.world.asking import Posed, questions
 from pipeline.world.scenes import Scene, compose
-from pipeline.world.telling import joint_caption, said, seen, sentence
+from pipeline.world.telling import said, seen
 from pipeline.world.vocabulary import SPLITS, split_of
 from stages.samples import Sample
 
@@ -49,7 +49,7 @@ def _samples(scenes: int, seed: int, primer: bool, counts: Counter[str]) -> Iter
         chance = Random(f"written {seed} {number}")
         scene = _drawn(chance)
         own = questions(scene)
-        told = looked_up(scene, chance) if primer else in_text(scene, own, chance)
+        told = looked_up(scene) if primer else in_text(scene, own, chance)
         for kind, tasks in (("told", told), *(() if primer else [("alone", alone(scene, own, chance))])):
             counts.update(task.name for task in tasks)
             facts = {"seed": scene.seed, "number": scene.number, "kind": scene.kind}
@@ -78,22 +78,22 @@ def in_text(scene: Scene, own: list[Posed], chance: Random) -> list[Named]:
         *chance.sample(asked, min(ASKED - len(other), len(asked))),
         *other,
     ]
-    text = scene_in_words(scene, chance)
+    text = scene_in_words(scene)
     return [Named(name, Exchange(f"{text}\n\n{asked}", answer)) for name, (asked, answer) in tasks]
 
 
-def looked_up(scene: Scene, chance: Random) -> list[Named]:
+def looked_up(scene: Scene) -> list[Named]:
     """All look-ups of one step of a written scene."""
-    text = scene_in_words(scene, chance)
+    text = scene_in_words(scene)
     short = dict.fromkeys((*looking.over_video(scene), *looking.over_sound(scene)))
     return [Named("text lookup", Exchange(f"{text}\n\n{asked}", answer)) for asked, answer in short]
 
 
-def scene_in_words(scene: Scene, chance: Random) -> str:
-    """Its joint caption; or that of the picture and that of the sound, where they go through the same parts."""
-    if len(scene.sights) == len(scene.sounds) == len(looking.heard(scene)) and chance.random() < 0.5:
-        return f"{sentence(list(map(seen, scene.sights)))} {sentence(list(map(said, scene.sounds)))}"
-    return joint_caption(scene)
+def scene_in_words(scene: Scene) -> str:
+    """What is seen and what is heard in each part, which stands before it: who reads it need not count."""
+    shown = ", ".join(f"{part} {seen(sight)}" for part, sight in looking.seen(scene))
+    told = ", ".join(f"{part} {said(sound) if sound else looking.NOTHING}" for part, sound in looking.heard(scene))
+    return f"seen: {shown}. heard: {told}."
 
 
 def alone(scene: Scene, own: list[Posed], chance: Random) -> list[Named]:

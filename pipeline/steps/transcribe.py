@@ -88,7 +88,7 @@ class Transcribe(Annotating[Heard, Transcript]):
     """Find what is said in a clip. It asks a model where `ola` is a source, and is a step without one else."""
 
     name, takes, gives = "transcribe", Heard, Transcript
-    version = 2  # 1 knew no flags
+    version = 3  # 1 knew no flags, 2 took a remark in brackets for words
     settings_type = TranscribeSettings
     settings: TranscribeSettings
     prompts = ("transcribe",)

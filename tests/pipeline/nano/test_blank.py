@@ -25,11 +25,9 @@ def model() -> OlaForConditionalGeneration:
 def prompt() -> Prompt:
     """A conversation about a film of the world as `extract` stores it."""
     processor, chance = OlaProcessor(tokenizer(), config()), np.random.default_rng(0)
-    video = processor.video(chance.integers(0, 256, (4, 288, 288, 3), np.uint8))
+    video = processor.video(list(chance.integers(0, 256, (4, 288, 288, 3), np.uint8)))
     sound = processor.sound(Wave(0.1 * chance.standard_normal(64_000), 16_000))
-    return processor.sample(
-        [("human", "<speech><image>\nWhat is heard?"), ("gpt", "a beep")], [video], [sound]
-    )
+    return processor.sample([("human", "<speech><image>\nWhat is heard?"), ("gpt", "a beep")], [video], [sound])
 
 
 def test_sizes(model: OlaForConditionalGeneration) -> None:
@@ -58,7 +56,7 @@ def test_what_layers_give_is_neither_lost_nor_too_high(model: OlaForConditionalG
     with torch.no_grad():
         (seen,), (heard,) = model.encode_visuals(prompt.visuals), model.encode_sounds(prompt.sounds)
         learning = model([prompt])
-    for embeds in (seen, heard, model.get_input_embeddings().weight):
+    for embeds in (seen, heard, model.model.embed_tokens.weight):
         assert 0.1 < float(embeds.detach().std()) < 1.5
     # As one who guesses, more or less.
     assert abs(float(learning.loss) - np.log(config().vocab_size)) < 2

@@ -12,8 +12,8 @@ def test_a_linked_clip() -> None:
     """A black cross shrinks while a chirp is heard, then a red diamond grows while a voice says eight keys."""
     scene = compose(7, 0)
     assert dict(over_video(scene)) == {
-        **dict.fromkeys(("part of: black", "part of: cross", "part of: shrinks"), "first"),
-        **dict.fromkeys(("part of: red", "part of: diamond", "part of: grows"), "second"),
+        **{f"part of: {word}": f"{word} first" for word in ("black", "cross", "shrinks")},
+        **{f"part of: {word}": f"{word} second" for word in ("red", "diamond", "grows")},
         "first colour:": "black",
         "first shape:": "cross",
         "first motion:": "shrinks",
@@ -21,7 +21,10 @@ def test_a_linked_clip() -> None:
         "second shape:": "diamond",
         "second motion:": "grows",
     }
-    heard = {"part of: chirp": "first", "part of: eight": "second", "part of: keys": "second"}
+    heard = {
+        f"part of: {word}": f"{word} {part}"
+        for word, part in (("chirp", "first"), ("eight", "second"), ("keys", "second"))
+    }
     assert dict(parts_heard(scene)) == heard
     assert dict(over_sound(scene)) == {
         **heard,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ola.generation import _beginnings
 from ola.processor import OlaProcessor
@@ -22,8 +22,15 @@ from pipeline.world.asking import questions
 from pipeline.world.scenes import compose
 from pipeline.world.telling import captions
 
-ASKED = "Q1 (source): What is seen while the beep is heard?\nA1: a red star\nQ2 (order): What does the red star do?\nA2: rises"
-ODD = ("naïve 漢字 🎉", "Ġ ▁ \u200b\tx", "line one\nline two\n\nline  three ", "'it's' (yes) 1,234; A) a beep", "\n\n", "")
+ASKED = "Q1 (source): What is seen while the beep is heard?\nA1: a red star\nQ2 (order): What does it do?\nA2: rises"
+ODD = (
+    "naïve 漢字 🎉",
+    "Ġ ▁ \u200b\tx",
+    "line one\nline two\n\nline  three ",
+    "'it's' (yes) 1,234; A) a beep",
+    "\n\n",
+    "",
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +38,7 @@ def words() -> PreTrainedTokenizerFast:
     return tokenizer()
 
 
-def ids(words: PreTrainedTokenizerFast, text: str) -> list[int]:
+def ids(words: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Its tokens, as `ola.conversation` asks for them."""
     found: list[int] = words(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return found
@@ -72,22 +79,13 @@ def test_other_text_comes_back_too(words: PreTrainedTokenizerFast, text: str) ->
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("\n []A1:s")), max_size=40))
-def test_text_comes_back_but_for_spaces_that_begin_a_line(text: str) -> None:
-    words = tokenizer_once()
+def test_text_comes_back_but_for_spaces_that_begin_a_line(words: PreTrainedTokenizerFast, text: str) -> None:
     tokens = ids(words, text)
     back = words.decode(tokens)
     assert streamed(words, tokens) == back
     assert back.replace(" ", "") == text.replace(" ", "")
-    if not any(line.startswith(" ") for line in text.split("\n")) and not any(
-        p in text for p in ("A1:", "A2:", "A3:")
-    ):
+    if not any(line.startswith(" ") for line in text.split("\n")) and not any(p in text for p in ("A1:", "A2:", "A3:")):
         assert back == text
-
-
-def tokenizer_once(made: list[PreTrainedTokenizerFast] = []) -> PreTrainedTokenizerFast:  # noqa: B006
-    if not made:
-        made.append(tokenizer())
-    return made[0]
 
 
 def test_a_space_that_begins_a_text_or_a_line_is_lost(words: PreTrainedTokenizerFast) -> None:
@@ -96,9 +94,7 @@ def test_a_space_that_begins_a_text_or_a_line_is_lost(words: PreTrainedTokenizer
 
 def test_the_passages_of_a_prompt_are_a_token_each(words: PreTrainedTokenizerFast) -> None:
     assert all(len(ids(words, passage)) == 1 for passage in passages())
-    asked = filled(
-        "ask", count="3", form=filled("ask_open", count="3"), subtitles=fenced("subtitles", "two dogs")
-    )
+    asked = filled("ask", count="3", form=filled("ask_open", count="3"), subtitles=fenced("subtitles", "two dogs"))
     # Three passages, three blank lines, two marks with their line ends, two words.
     assert len(ids(words, asked)) == 3 + 3 + 4 + 2
     assert len(ids(words, prompt("joint_caption"))) == 1
