@@ -41,6 +41,7 @@ nl nld dut, no nor nob nb, pl pol, pt por, ro ron rum, ru rus, sk slk slo, sl sl
 th tha, tr tur, uk ukr, ur urd, vi vie, zh zho chi
 """
 LISTENERS = ("whisperx", "ola")
+DICTATION = 2  # what Ola's answers become; 1 took a remark in brackets for words
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})?", re.IGNORECASE)
 
 
@@ -88,7 +89,7 @@ class Transcribe(Annotating[Heard, Transcript]):
     """Find what is said in a clip. It asks a model where `ola` is a source, and is a step without one else."""
 
     name, takes, gives = "transcribe", Heard, Transcript
-    version = 3  # 1 knew no flags, 2 took a remark in brackets for words
+    version = 2  # 1 knew no flags
     settings_type = TranscribeSettings
     settings: TranscribeSettings
     prompts = ("transcribe",)
@@ -123,7 +124,7 @@ class Transcribe(Annotating[Heard, Transcript]):
         for listener in LISTENERS:
             del facts["settings"][listener]
         if self.asks:
-            facts["ola"] = self.settings.ola.model_dump(mode="json")
+            facts["ola"] = {"version": DICTATION, **self.settings.ola.model_dump(mode="json")}
         return {**facts, "whisperx": self.settings.whisperx.facts()} if self.recognises else facts
 
     def allowance(self, record: Heard) -> float:

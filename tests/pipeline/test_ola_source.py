@@ -78,6 +78,14 @@ def written(text: str, finish: str = "stop", notes: tuple[str, ...] = (), end: f
     return dictated(Asked(prompt="", answer=text, finish=finish, notes=notes, **counts), 10.0, end)
 
 
+def test_a_remark_in_brackets_is_nothing_said() -> None:
+    assert written("[nobody speaks]") is None
+    assert written(" ") is None
+    said = written("[music] Welcome back.")
+    assert said is not None
+    assert said.text == "[music] Welcome back."
+
+
 def test_sound_is_cut_in_pauses() -> None:
     assert spans(noise(30)) == [(0, 30)]
     (_, first), (second, last) = spans(noise(40, (5, 6), (24, 24.6)))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,35 +17,12 @@ from pipeline.nano.lessons import KINDS, SILENCE, Lesson, lessons_of, write_less
 from pipeline.parsing import drafts, flaws
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask
-from pipeline.world.scoring import Score, Watched
+from pipeline.world.scoring import Watched
 from stages.catalogue import catalogue
 from stages.reading import Decoder, Loaded
 from tests.ola import tiny
+from tests.pipeline.nano.conftest import Run
 from tests.runs import ola
-
-SEED, CLIPS = 7, 10  # of each kind one, of linked five
-
-
-@dataclass(frozen=True)
-class Run:
-    root: Path
-    file: Path
-    counts: Counter[str]
-
-    def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines()]
-
-    def clips(self) -> list[Watched]:
-        return list(Score(str(self.root)).clips.values())
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("lessons")
-    films, root, file = folder / "films", folder / "run", folder / "lessons.jsonl"
-    assert ola("world", "make", films, "--clips", str(CLIPS), "--seed", str(SEED), "--subtitles").code == 0
-    assert ola("run", films / "*.mp4", "--root", root, "--set", "pack.val=0", "--set", "isolate=false").code == 0
-    return Run(root, file, write_lessons(str(root), str(file), 0))
 
 
 def by_clip(run: Run) -> Iterator[tuple[Watched, list[Lesson]]]:

@@ -1,0 +1,18 @@
+"""`nano` names the model of the package, unless a folder has that name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import ola
+from ola import located
+
+
+def test_a_folder_comes_before_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert located("nano") == Path(ola.__file__).parent / "nano"
+    assert located("some/nano") == Path("some/nano")
+    (tmp_path / "nano").mkdir()
+    assert located("nano") == Path("nano")
