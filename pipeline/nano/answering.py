@@ -1,7 +1,8 @@
 """Questions of a scene in, what is answered to them under each view of its clip out. Pure: no medium is read.
 
-An answer begins with the part of the clip that the question is about (`second: blue`): who learns to find the part
-first can be read in how it came to its answer. Where a view does not suffice, it is `unknown`.
+An answer says how it is come by: what the question names, the part of the clip in which that is, and what is asked of
+it, before the value (`two dogs second colour: blue`). Each word then follows from those right before it, which a small
+decoder learns where it does not learn the value alone. Where a view does not suffice, the answer is `unknown`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,23 @@ from typing import NamedTuple
 from pipeline.annotator import filled
 from pipeline.parsing import put
 from pipeline.steps.verify import VIEWS
-from pipeline.world.asking import FORMS, Posed, questions
+from pipeline.world.asking import ALWAYS, FORMS, Posed, questions
 from pipeline.world.scenes import Scene, compose
 from pipeline.world.vocabulary import COLOURS, MOTIONS, NOUNS, NUMBERS, SHAPES, SOUNDS
 
 UNKNOWN = "unknown"
 SUFFICES = {"both": ("both",), "video": ("both", "video"), "audio": ("both", "audio"), "text": VIEWS}
 """What a question needs -> the views that answer it."""
+ASKED_OF = {
+    **{f"{kind} while": kind for kind in ("seen", "colour", "shape", "motion", "size", "heard")},
+    **{f"{kind} of": kind for kind in ("colour", "shape", "motion")},
+    **{f"{kind} after": f"then {kind}" for kind in ("seen", "heard")},
+    **dict.fromkeys(("said while", "said"), "words"),
+    **dict.fromkeys(("counted while", "counted"), "number"),
+    "colour named": "colour",
+    "meets": "meet",
+}
+"""Form of a question -> what is asked of the part that it is about."""
 NUMBERS_OF_SCENES = 100_000  # a split's seeds have so many scenes each to choose from
 
 _TRAPS = {"video": "{sound}", "audio": "{sight}"}  # view -> what a question names that cannot be told in it
@@ -36,14 +47,17 @@ class Exchange(NamedTuple):
     answer: str
 
 
-def told(part: str, value: str) -> str:
-    """A value with the part that it is of: `second: blue`; alone where that is none."""
-    return f"{part}: {value}" if part else value
+def told(posed: Posed, value: str) -> str:
+    """A value as the answer to a question, with how it is come by; alone where the question is of no part."""
+    if not posed.part:
+        return value
+    names = [] if posed.part == ALWAYS else _NAMED.findall(posed.question)[:1]
+    return f"{' '.join([*(name.removeprefix('the ') for name in names), posed.part, ASKED_OF[posed.form]])}: {value}"
 
 
 def answer(posed: Posed, view: str) -> str:
-    """With its part, or `UNKNOWN` where the view does not suffice."""
-    return told(posed.part, posed.answer) if view in SUFFICES[posed.needs] else UNKNOWN
+    """With how it is come by, or `UNKNOWN` where the view does not suffice."""
+    return told(posed, posed.answer) if view in SUFFICES[posed.needs] else UNKNOWN
 
 
 def checked(posed: Posed, view: str) -> Exchange:

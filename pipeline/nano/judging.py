@@ -38,7 +38,7 @@ def _compared(posed: Posed, own: Sequence[Posed], right: bool, chance: Random) -
 
 
 def _right(posed: Posed, chance: Random) -> str:
-    return chance.choice((told(posed.part, posed.answer), posed.answer))
+    return chance.choice((told(posed, posed.answer), posed.answer))
 
 
 def _wrong(posed: Posed, own: Sequence[Posed], chance: Random) -> str:
@@ -48,7 +48,7 @@ def _wrong(posed: Posed, own: Sequence[Posed], chance: Random) -> str:
     if way == UNKNOWN:
         return UNKNOWN
     value = chance.choice(others) if others and way == "option" else another(posed.answer, chance)
-    return told(posed.part, value) if way == "option" or chance.random() < 0.5 else value
+    return told(posed, value) if way == "option" or chance.random() < 0.5 else value
 
 
 def another(value: str, chance: Random) -> str:

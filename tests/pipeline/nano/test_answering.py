@@ -15,7 +15,10 @@ from pipeline.world.scenes import Scene, compose
 VIEWS = ("both", "video", "audio", "text")
 
 
-def posed(needs: str, part: str = "second", form: str = "colour while", question: str = "What?") -> Posed:
+ASKED = "What colour is the shape while the voice says two dogs?"
+
+
+def posed(needs: str, part: str = "second", form: str = "colour while", question: str = ASKED) -> Posed:
     return Posed(form, "source", question, "blue", needs, 0.5, part)
 
 
@@ -28,9 +31,10 @@ def scenes(count: int = 100, seed: int = 0) -> list[Scene]:
     [("both", {"both"}), ("video", {"both", "video"}), ("audio", {"both", "audio"}), ("text", set(VIEWS))],
 )
 def test_a_view_that_suffices_is_answered_with_the_part(needs: str, views: set[str]) -> None:
-    assert {view for view in VIEWS if answer(posed(needs), view) == "second: blue"} == views
+    assert {view for view in VIEWS if answer(posed(needs), view) == "two dogs second colour: blue"} == views
     assert {view for view in VIEWS if answer(posed(needs), view) == UNKNOWN} == set(VIEWS) - views
     assert answer(posed(needs, part=""), "both") == "blue"
+    assert answer(posed(needs, part="always"), "both") == "always colour: blue"
 
 
 def test_a_stranger_names_nothing_that_the_scene_has() -> None:

@@ -11,45 +11,44 @@ from pipeline.nano.looking import over_both, over_sound, over_video, parts_heard
 from pipeline.world.scenes import compose
 
 
-def parts(exchanges: Sequence[Exchange]) -> dict[str, str]:
-    """Which part each word belongs to, as every order of a list of them says."""
-    found: dict[str, str] = {}
+def values(exchanges: Sequence[Exchange]) -> dict[str, str]:
+    """What is told after what is said once more."""
+    found = {}
     for asked, answer in exchanges:
-        if asked.startswith("part of: "):
-            told = dict(text.rsplit(" ", 1) for text in answer.split(", "))
-            assert ", ".join(told) == asked.removeprefix("part of: ")
-            assert found in ({}, told)
-            found = told
+        again = asked.removeprefix("part of: ")
+        assert answer.startswith(f"{again} ")
+        found[asked] = answer.removeprefix(f"{again} ")
     return found
 
 
 def test_a_linked_clip() -> None:
     """A black cross shrinks while a chirp is heard, then a red diamond grows while a voice says eight keys."""
     scene = compose(7, 0)
-    shown = {
-        **dict.fromkeys(("black", "cross", "shrinks"), "first"),
-        **dict.fromkeys(("red", "diamond", "grows"), "second"),
+    assert values(over_video(scene)) == {
+        **dict.fromkeys(("part of: black", "part of: cross", "part of: shrinks"), "first"),
+        **dict.fromkeys(("part of: red", "part of: diamond", "part of: grows"), "second"),
+        "first colour": "black",
+        "first shape": "cross",
+        "first motion": "shrinks",
+        "second colour": "red",
+        "second shape": "diamond",
+        "second motion": "grows",
     }
-    assert parts(over_video(scene)) == shown
-    assert {asked: answer for asked, answer in over_video(scene) if "part of" not in asked} == {
-        "first colour:": "black",
-        "first shape:": "cross",
-        "first motion:": "shrinks",
-        "second colour:": "red",
-        "second shape:": "diamond",
-        "second motion:": "grows",
-    }
-    assert parts(parts_heard(scene)) == {"chirp": "first", "eight": "second", "keys": "second"}
-    assert {asked: answer for asked, answer in over_sound(scene) if "part of" not in asked} == {
-        "first sound:": "a chirp",
-        "second sound:": "eight keys",
-        "second number:": "eight",
-        "second noun:": "keys",
+    heard = {"part of: chirp": "first", "part of: eight": "second", "part of: keys": "second"}
+    assert values(parts_heard(scene)) == heard
+    assert values(over_sound(scene)) == {
+        **heard,
+        "first sound": "a chirp",
+        "second sound": "eight keys",
+        "second number": "eight",
+        "second noun": "keys",
     }
     both = dict(over_both(scene))
     assert len(both) == 3 * 3 + 3 + 3 * 3
-    assert (both["colour with: chirp"], both["shape with: keys"]) == ("first: black", "second: diamond")
-    assert (both["sound with: cross"], both["noun with: grows"]) == ("first: a chirp", "second: keys")
+    assert both["colour with: chirp"] == "chirp first colour black"
+    assert both["shape with: keys"] == "keys second shape diamond"
+    assert both["sound with: cross"] == "cross first sound a chirp"
+    assert both["noun with: grows"] == "grows second noun keys"
 
 
 @pytest.mark.parametrize("kind", ["silent", "still", "mute", "named", "loose"])
@@ -61,21 +60,22 @@ def test_no_look_up_has_two_answers(kind: str) -> None:
         assert len({each.asked for each in made}) == len(made)
         words = {each.asked: each.answer for each in made}
         if kind == "silent":
-            assert words["first sound:"] == words["second sound:"] == "nothing"
+            assert words["first sound"][-7:] == words["second sound"][-7:] == "nothing"
         if kind == "still":
-            assert words["first colour:"] == words["second colour:"] == scene.sights[0].figures[0].colour
+            figure = scene.sights[0].figures[0]
+            assert [words[f"{part} colour"].split()[-1] for part in ("first", "second")] == [figure.colour] * 2
             assert not any(each.asked.startswith("part of") for each in over_video(scene))
         if kind == "named":
             figure = scene.sights[0].figures[0]
-            assert words["first sound:"] == figure.name
+            assert words["first sound"] == f"first sound {figure.name}"
             assert f"colour with: {figure.colour}" not in words
         if any(len(scene.seen_with(sound)) > 1 for sound in scene.sounds):
             assert over_both(scene) == []
-            assert words["second sound:"] == "nothing"
+            assert words["second sound"] == "second sound nothing"
 
 
 def test_two_that_meet_have_no_one_colour() -> None:
     scene = next(scene for scene in (compose(0, n) for n in range(100)) if len(scene.sights[0].figures) > 1)
     seen = dict(over_video(scene))
-    assert seen["first motion:"] == "meet"
-    assert "first colour:" not in seen
+    assert seen["first motion"] == "first motion meet"
+    assert "first colour" not in seen

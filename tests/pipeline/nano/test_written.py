@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from ola.processor import OlaProcessor
+from pipeline.nano.answering import told
 from pipeline.nano.judging import agreeing, another, cut, empty, screened
 from pipeline.nano.written import alone, in_text, scene_in_words, write_texts
 from pipeline.world.asking import questions
@@ -78,8 +79,7 @@ def test_what_is_written_is_the_scene() -> None:
         for name, (asked, answer) in in_text(scene, list(own.values()), Random(0)):
             posed = own.get(asked.rpartition("\n")[2])
             if posed is not None:
-                full = f"{posed.part}: {posed.answer}" if posed.part else posed.answer
-                assert answer == (full if name == "text verify" else posed.answer)
+                assert answer == (told(posed, posed.answer) if name == "text verify" else posed.answer)
             else:
                 assert name in ("text lookup", "text strange")
 
