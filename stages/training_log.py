@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 MEMORY, EARLY = 50, 20  # steps whose losses a spike is held against; how many there must be
-SPIKE = 4.0  # times their median: what a bad batch or a burst optimizer does, and no stage's ordinary noise
+# Times their median, and nats above it: what a bad batch or a burst optimizer does, and no stage's ordinary noise. Where
+# all but nothing is left to learn, one wrong word in hundreds is many times the median.
+SPIKE, LEAST_SPIKE = 4.0, 0.5
 FILE = re.compile(r"step-(\d+)\.parquet")
 
 
@@ -98,7 +100,10 @@ class TrainingLog:
 
     def is_spike(self, loss: float) -> bool:
         """Whether the loss is far above those of the steps before."""
-        return len(self.losses) >= EARLY and loss > SPIKE * statistics.median(self.losses)
+        if len(self.losses) < EARLY:
+            return False
+        usual = statistics.median(self.losses)
+        return loss > max(SPIKE * usual, usual + LEAST_SPIKE)
 
     def add(self, figures: Figures, tasks: Sequence[str]) -> None:
         """A step that is done, and the tasks that it read."""

@@ -1,0 +1,85 @@
+"""What nano's training and its examination left in, the model card and its curves out."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CURVES = "curves.png"
+SMOOTHED = 10  # steps whose mean is drawn
+ROUNDED = 2  # digits of a share of one
+TEXT = Path(__file__).with_name("card.md")
+PLACE = "{table}"
+
+Marks = Mapping[str, Mapping[str, float]]
+"""What was asked -> the share that was right, and how many were asked."""
+
+
+def write_card(folder: Path, examined: Mapping[str, Path], trainings: Sequence[Path]) -> None:
+    """The card and its curves into the folder of the weights.
+
+    examined: split -> JSON of `examine`. trainings: folders of `ola train`, in their order. Raises OSError.
+    """
+    marks = {split: json.loads(file.read_text()) for split, file in examined.items()}
+    (folder / "README.md").write_text(TEXT.read_text().replace(PLACE, table(marks)))
+    draw([(phase.name, rows) for training in trainings for phase, rows in phases(training)], folder / CURVES)
+
+
+def table(marks: Mapping[str, Marks]) -> str:
+    """Shares that were right as Markdown: a line for what was asked, a column for each split."""
+    names = sorted({name for some in marks.values() for name in some})
+    lines = ["| asked | " + " | ".join(marks) + " |", "|---|" + "---|" * len(marks)]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(_cell(some, name) for some in marks.values())} |" for name in names)])
+
+
+def phases(training: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
+    """The phases of a training with the rows of their steps, in the order in which they were trained."""
+    logs = sorted(training.glob("*/log"), key=lambda log: min(file.stat().st_mtime for file in log.iterdir()))
+    return [(log.parent, pq.read_table(log).sort_by("step").to_pylist()) for log in logs]
+
+
+def draw(trained: Sequence[tuple[str, list[dict[str, Any]]]], file: Path) -> None:
+    """The loss of each kind of task over all steps as a PNG; phases are parted by lines."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    start = 0
+    curves = defaultdict[str, list[tuple[int, float]]](list)
+    for name, rows in trained:
+        axes.axvline(start, color="#bbbbbb", linewidth=0.8)
+        axes.annotate(name, (start, 1), xycoords=("data", "axes fraction"), fontsize=8, xytext=(2, -10), textcoords="offset points")
+        for row in rows:
+            for kind in row["by_kind"]:
+                curves[kind["name"]].append((start + row["step"], kind["value"]))
+        start += len(rows)
+    _lines(axes, curves)
+    figure.savefig(file, format="png", dpi=90)
+
+
+def _lines(axes: Axes, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+    for kind, points in curves.items():
+        some = [points[begin : begin + SMOOTHED] for begin in range(0, len(points), SMOOTHED)]
+        steps = [part[-1][0] for part in some]
+        axes.plot(steps, [sum(value for _, value in part) / len(part) for part in some], label=kind, linewidth=1.2)
+    axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_ylabel("nats a supervised token")
+    axes.legend(fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _cell(marks: Marks, name: str) -> str:
+    if name not in marks:
+        return "–"
+    return f"{marks[name]['right']:.{ROUNDED}f} ({marks[name]['n']:.0f})"

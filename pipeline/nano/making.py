@@ -1,0 +1,146 @@
+"""`make nano`: ola-nano from nothing, by the pipeline and the trainer themselves.
+
+    world ─ run ─► frames and sound ─ lessons ─ import ─► shards ┐
+    scenes ─ texts ────────────────────────────────────► shards ─┴─ train: primer, then text and all media ─► nano
+    scenes ─ the encoders' own pre-training ─► blank model ──────┘
+
+Each stage has a folder below the work folder and is passed over where that is whole: kill it and give it again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.world.vocabulary import SPLITS
+
+CLIPS, SCENES, PRIMERS = 2400, 5000, 3000  # films, written scenes, and written scenes of the primer
+SEED, PRIMER_SEED = 0, 5
+SEEING, HEARING = 2000, 1200  # steps of the encoders' own pre-training
+EXAMINED = 60  # films of each held-out split
+RECIPES = Path(__file__).with_name("recipes")
+DONE = "done.json"
+TENSORS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folder in which nano is made, and who is told."""
+
+    folder: Path
+    say: Callable[[str], object]
+
+    def stage(self, name: str, do: Callable[[Path], object]) -> Path:
+        """A stage's folder; it is filled unless it is whole. What a kill left of it is there for the stage to use."""
+        folder = self.folder / name
+        if not (folder / DONE).exists():
+            began = time.monotonic()
+            folder.mkdir(parents=True, exist_ok=True)
+            do(folder)
+            took = round(time.monotonic() - began)
+            (folder / DONE).write_text(json.dumps({"seconds": took}))
+            self.say(f"{name}: done in {took} s")
+        return folder
+
+
+def make(work: Work) -> Path:
+    """Make nano; returns the folder of its weights in float16, its card and its curves."""
+    films = work.stage("films", lambda folder: make_films(folder, CLIPS, SEED))
+    lessons = work.stage("lessons", lambda folder: _lessons(films, folder))
+    texts = work.stage("texts", _texts)
+    start = work.stage("start", lambda folder: _start(folder, work.say))
+    primer = work.stage("primer", lambda folder: _train("primer", start, [texts / "primer"], folder))
+    sources = [lessons, texts / "told", texts / "primer"]
+    trained = work.stage("trained", lambda folder: _train("nano", primer / "model", sources, folder))
+    small = work.stage("small", lambda folder: halve(trained / "model", folder))
+    marks = work.stage("examined", lambda folder: _examine(small, folder, work.say))
+    return work.stage("nano", lambda folder: _publish(small, marks, [primer, trained], folder))
+
+
+def make_films(folder: Path, clips: int, seed: int) -> None:
+    """Films of the world in `world`, with subtitles, and a run over them in `run`."""
+    ola("world", "make", str(folder / "world"), "--clips", str(clips), "--seed", str(seed), "--subtitles")
+    ola("run", str(folder / "world"), "--root", str(folder / "run"), "--set", "pack.val=0")
+
+
+def halve(source: Path, target: Path) -> None:
+    """Copy a model with its weights in float16, which is half of what they were trained in."""
+    from safetensors.torch import load_file, save_file
+
+    for file in source.iterdir():
+        if file.suffix == ".json" and not file.name.startswith("training"):
+            shutil.copy(file, target)
+    tensors = load_file(source / TENSORS)
+    save_file({name: tensor.half() for name, tensor in tensors.items()}, target / TENSORS, metadata={"format": "pt"})
+
+
+def ola(*arguments: str) -> None:
+    """Run a command as a user would. Raises CalledProcessError."""
+    code = "from pipeline.cli import main; main()"
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+
+
+def _lessons(films: Path, folder: Path) -> None:
+    from pipeline.nano.lessons import write_lessons
+
+    file = str(folder / "lessons.jsonl")
+    write_lessons(str(films / "run"), file, SEED)
+    ola("import", file, "--root", str(folder), "--val-share", "0")
+
+
+def _texts(folder: Path) -> None:
+    from pipeline.nano.written import write_texts
+
+    write_texts(str(folder / "told"), "texts", SCENES, SEED)
+    write_texts(str(folder / "primer"), "primer", PRIMERS, PRIMER_SEED, primer=True)
+
+
+def _start(folder: Path, say: Callable[[str], object]) -> None:
+    """Weights to start from, with encoders that see and hear."""
+    from ola.processor import OlaProcessor
+    from pipeline.nano.blank import blank
+    from pipeline.nano.encoders import pretrain_hearing, pretrain_vision
+    from pipeline.nano.words import tokenizer
+
+    model = blank(SEED)
+    pretrain_vision(model, SEEING, SEED, say)
+    pretrain_hearing(model, HEARING, SEED, say)
+    model.save_pretrained(folder)
+    OlaProcessor(tokenizer(), model.config).save_pretrained(folder)
+
+
+def _train(recipe: str, start: Path, sources: Sequence[Path], folder: Path) -> None:
+    shards = [part for source in sources for part in ("--shards", str(source))]
+    ola("train", str(RECIPES / f"{recipe}.yaml"), *shards, "--model", str(start), "--out", str(folder))
+
+
+def _examine(model: Path, folder: Path, say: Callable[[str], object]) -> None:
+    """Ask the model about films of every split that it did not learn from; the marks as JSON."""
+    from ola.generation import Ola
+    from pipeline.nano.examining import examine
+
+    asked = Ola.from_pretrained(str(model))
+    for split in SPLITS[1:]:
+        films = folder / split.name
+        if not (films / "run").exists():
+            make_films(films, EXAMINED, split.seeds[0])
+        say(f"asking about the films of {split.name}")
+        marks = examine(str(films / "run"), asked)
+        (folder / f"{split.name}.json").write_text(json.dumps(marks, indent=1))
+
+
+def _publish(model: Path, marks: Path, trainings: Sequence[Path], folder: Path) -> None:
+    from pipeline.nano.card import write_card
+
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns(DONE), dirs_exist_ok=True)
+    write_card(folder, {split.name: marks / f"{split.name}.json" for split in SPLITS[1:]}, trainings)
+
+
+if __name__ == "__main__":
+    print(make(Work(Path(sys.argv[1]), print)))  # noqa: T201
