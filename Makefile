@@ -1,6 +1,6 @@
 # One way to set up, check, test and run. Each target sets up what it needs by itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-vllm demo bench lock clean
+.PHONY: help setup check test test-vllm demo bench nano figure3 lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -56,11 +56,17 @@ test-vllm: $(VLLM)/.ready ## the engine vllm against torch, in a venv of its own
 	    tests/ola/test_vllm_decoder.py tests/pipeline/test_on_vllm.py $(ARGS)
 	VLLM_CPU_KVCACHE_SPACE=1 $(VLLM)/bin/python -m tests.bench vllm --json $(VLLM)/bench.json
 
-demo: $(READY) ## the whole pipeline on a few small videos
+demo: $(READY) ## the whole loop with ola-nano, from films to training, in a few minutes
 	$(PY) -m pipeline.demo
 
 bench: $(READY) ## the benchmarks
 	$(PY) -m tests.bench
+
+nano: $(READY) ## ola-nano again from nothing, in build/nano (about three hours on two cores; kill it and go on)
+	$(PY) -m pipeline.nano.making build/nano
+
+figure3: $(READY) ## the orders of training compared on nano, three seeds each, in build/nano (hours; kill it and go on)
+	$(PY) -m pipeline.nano.figure3 build/nano
 
 # NVIDIA's packages hang on the torch build, not on us: torch's own metadata pin them.
 lock: ## renew requirements.lock from a fresh venv; TORCH=x.y.z moves torch

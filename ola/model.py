@@ -226,7 +226,7 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         """The model of a folder, of this project or of the released layout, or `nano`; in evaluation mode.
 
         Every tensor that is missing, unexpected or of another shape is named in one `ola.weights.BadCheckpoint`, before
-        any is read. dtype `auto` is that of `config.json`; BEATs stays float32.
+        any is read. dtype `auto`: as stored (float16 becomes float32 on a CPU); BEATs stays float32.
         """
         from ola.weights import config_of, load
 

@@ -49,9 +49,10 @@ SAMPLED = 1 << 16  # bytes at each end of a file of weights that its digest look
 class AnnotatorSettings(step.Settings):
     """model: folder of the weights, or `nano`; without one no step that asks can run.
 
-    engine: `torch`, `vllm`, or `module:factory`. dtype: of the weights, `auto` as stored. device: `cuda`, `cpu`; empty:
-    the GPU if there is one. gpus: that the steps that ask take together, since they share the weights; 0.5 puts two
-    workers on a GPU. digest: of the weights; a run fills it in, so that its results are found where they are not.
+    engine: `torch`, `vllm`, or `module:factory`. dtype: of the weights, `auto` as stored (float32 for float16 on a
+    CPU). device: `cuda`, `cpu`; empty: the GPU if there is one. gpus: that the steps that ask take together, since they
+    share the weights; 0.5 puts two workers on a GPU. digest: of the weights; a run fills it in, so that its results are
+    found where they are not.
 
     `vllm` takes `VLLM_SHARE` of that part of a GPU's memory; the encoders need the rest. At its first start it writes
     the decoder below $XDG_CACHE_HOME/ola (else ~/.cache/ola), once for each model: 15 GB of the released one.

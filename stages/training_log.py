@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 MEMORY, EARLY = 50, 20  # steps whose losses a spike is held against; how many there must be
-# Times their median, and nats above it: what a bad batch or a burst optimizer does, and no stage's ordinary noise. Where
-# all but nothing is left to learn, one wrong word in hundreds is many times the median.
+# Times their median, and nats above it: what a bad batch or a burst optimizer does, and no stage's ordinary noise.
+# Where all but nothing is left to learn, one wrong word in hundreds is many times the median.
 SPIKE, LEAST_SPIKE = 4.0, 0.5
 FILE = re.compile(r"step-(\d+)\.parquet")
 

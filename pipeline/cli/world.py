@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from pipeline.world.measures import Judged
 
 world = typer.Typer(help="Small clips whose truth is known, and how much of it a run has found.", no_args_is_help=True)
 
@@ -35,20 +38,32 @@ def score(
     root: Annotated[str, typer.Argument(help="Folder or URI of a run over films of the world.")],
     as_json: Annotated[bool, typer.Option("--json", help="For scripts, with every fault.")] = False,
     faults: Annotated[int, typer.Option(min=0, help="How many faults are shown.")] = 8,
+    questions: Annotated[int, typer.Option(min=0, help="How many questions are shown, with their truth.")] = 0,
 ) -> None:
     """What a run made of its films beside their truth: transcripts, captions, questions, needs, what was packed."""
     from pipeline.world.scoring import Score
 
-    facts = Score(root).facts()
+    found = Score(root)
+    facts = found.facts()
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
         return
     for line in table(facts):
         typer.echo(line)
+    for each in spread(found.questions, questions):
+        packed = ", in the shards" if each.packed else ""
+        typer.echo(f"{each.film}: {each.question} {each.answer}")
+        typer.echo(f"    {each.verdict}; needs {each.truth}, measured {each.measured}{packed}")
     for fault in facts["faults"][:faults]:
         typer.echo(f"{fault['film']}: {fault['fault']}: {fault['said']}")
     if len(facts["faults"]) > faults:
         typer.echo(f"and {len(facts['faults']) - faults} more: --json has all")
+
+
+def spread(found: Sequence[Judged], count: int) -> Sequence[Judged]:
+    """So many of them, from all over the run, those in the shards first."""
+    some = [each for each in found if each.packed] or found
+    return some[:: max(1, len(some) // count)][:count] if count else ()
 
 
 def table(facts: dict[str, Any]) -> Iterator[str]:

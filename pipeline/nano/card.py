@@ -37,7 +37,9 @@ def table(marks: Mapping[str, Marks]) -> str:
     """Shares that were right as Markdown: a line for what was asked, a column for each split."""
     names = sorted({name for some in marks.values() for name in some})
     lines = ["| asked | " + " | ".join(marks) + " |", "|---|" + "---|" * len(marks)]
-    return "\n".join([*lines, *(f"| {name} | {' | '.join(_cell(some, name) for some in marks.values())} |" for name in names)])
+    return "\n".join(
+        [*lines, *(f"| {name} | {' | '.join(_cell(some, name) for some in marks.values())} |" for name in names)]
+    )
 
 
 def phases(training: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
@@ -58,7 +60,14 @@ def draw(trained: Sequence[tuple[str, list[dict[str, Any]]]], file: Path) -> Non
     curves = defaultdict[str, list[tuple[int, float]]](list)
     for name, rows in trained:
         axes.axvline(start, color="#bbbbbb", linewidth=0.8)
-        axes.annotate(name, (start, 1), xycoords=("data", "axes fraction"), fontsize=8, xytext=(2, -10), textcoords="offset points")
+        axes.annotate(
+            name,
+            (start, 1),
+            xycoords=("data", "axes fraction"),
+            fontsize=8,
+            xytext=(2, -10),
+            textcoords="offset points",
+        )
         for row in rows:
             for kind in row["by_kind"]:
                 curves[kind["name"]].append((start + row["step"], kind["value"]))

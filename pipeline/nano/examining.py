@@ -7,7 +7,7 @@ answer to a question is right by its value, whichever part of the clip it names.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BATCH = 256  # requests that are prepared and asked together
 CAPTIONS = ("caption_image", "caption_video", "caption_sound", "caption_joint")
 QUESTIONS = ("verify_both", "verify_video", "verify_audio", "strange_both")
-ASKED = (*CAPTIONS, *QUESTIONS, "transcribe", "ask")
+ASKED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "judged")
 JUDGEMENTS = 4  # a clip
 LONGEST = 128  # tokens of an answer
 
@@ -62,13 +62,20 @@ class Marks:
 
 
 def examine(
-    root: str, model: Answerer, limit: int = 0, seed: int = 0, say: Callable[[str], object] = len
+    root: str,
+    model: Answerer,
+    limit: int = 0,
+    asked: Collection[str] = ASKED,
+    seed: int = 0,
+    say: Callable[[str], object] = len,
 ) -> dict[str, dict[str, float]]:
     """Ask a model about the films of a run: the share of right answers and their number, by what was asked.
 
-    limit: of clips; 0: all. Raises ConfigError where there is no such run, or no film of it has a truth.
+    limit: of clips; 0: all. asked: some of `ASKED`. Raises ConfigError where there is no such run, or no film of it has
+    a truth.
     """
-    items = [item for clip in islice(Score(root).clips.values(), limit or None) for item in items_of(clip, seed)]
+    clips = islice(Score(root).clips.values(), limit or None)
+    items = [item for clip in clips for item in items_of(clip, seed) if item.lesson.name in asked]
     marks, shown = Marks(), Showing(root)
     for start in range(0, len(items), BATCH):
         some = items[start : start + BATCH]
@@ -133,8 +140,8 @@ def mark(marks: Marks, item: Item, said: str) -> None:
         _mark_transcript(marks, truth, said)
     elif name == "ask":
         _mark_drafts(marks, item, said)
-    elif name == "judged":
-        marks.add("judgements", exact(said, truth))
+    elif name in ("judged", "image_qa"):
+        marks.add(name, exact(said, truth))
     else:
         needs = {asked_by_verify(posed): posed.needs for posed in item.clip.truth.questions}
         known = "unknown" if truth == UNKNOWN else f"needs {needs.get(item.lesson.asked, 'another clip')}"

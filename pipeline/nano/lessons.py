@@ -71,7 +71,9 @@ def lessons_of(clip: Watched, seed: int) -> Iterator[Lesson]:
         if view == "both" and transcript:
             answers = threes(own, transcript, TARGETS, chance)
             yield from (Lesson(view, "ask", request(transcript), said) for said in answers)
-        if view != "image":
+        if view == "image":
+            yield from (Lesson(view, "image_qa", *each) for each in looking.over_image(clip.truth.scene, clip.middle))
+        else:
             yield from _asked(view, own, other)
             yield from (Lesson(view, f"lookup_{view}", *each) for each in _look_ups(clip, view, chance))
 

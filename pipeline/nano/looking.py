@@ -23,6 +23,15 @@ NOTHING = "nothing"
 Words = Mapping[str, str]  # a word -> the one part that it belongs to
 
 
+def over_image(scene: Scene, at: float) -> list[Exchange]:
+    """What the figures are like that are seen at a time, seconds; each asked for by what it shares with no other."""
+    figures = [figure for sight in scene.sights if sight.start <= at < sight.end for figure in sight.figures]
+    colours, shapes = (Counter(names) for names in ([f.colour for f in figures], [f.shape for f in figures]))
+    by_shape = [Exchange(f"What colour is the {f.shape}?", f.colour) for f in figures if shapes[f.shape] == 1]
+    by_colour = [Exchange(f"Which shape is {f.colour}?", f.shape) for f in figures if colours[f.colour] == 1]
+    return [*by_shape, *by_colour]
+
+
 def over_video(scene: Scene) -> list[Exchange]:
     """What is seen in which part; of two figures that meet, their words and what they do."""
     values = [(part, kind, value) for part, sight in seen(scene) for kind, value in looks(sight).items()]

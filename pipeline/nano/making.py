@@ -51,22 +51,37 @@ class Work:
 
 def make(work: Work) -> Path:
     """Make nano; returns the folder of its weights in float16, its card and its curves."""
+    reads, sources = read(work)
+    trained = work.stage("trained", lambda folder: train("media", reads, sources, folder))
+    small = work.stage("small", lambda folder: halve(trained / "model", folder))
+    marks = work.stage("examined", lambda folder: _examine(small, folder, work.say))
+    trainings = [work.folder / "primer", work.folder / "text", trained]
+    return work.stage("nano", lambda folder: _publish(small, marks, trainings, folder))
+
+
+def read(work: Work) -> tuple[Path, list[Path]]:
+    """The folder of a model whose encoders see and hear and whose decoder reads, and the roots of what it learns."""
     films = work.stage("films", lambda folder: make_films(folder, CLIPS, SEED))
     lessons = work.stage("lessons", lambda folder: _lessons(films, folder))
     texts = work.stage("texts", _texts)
     start = work.stage("start", lambda folder: _start(folder, work.say))
-    primer = work.stage("primer", lambda folder: _train("primer", start, [texts / "primer"], folder))
-    sources = [lessons, texts / "told", texts / "primer"]
-    trained = work.stage("trained", lambda folder: _train("nano", primer / "model", sources, folder))
-    small = work.stage("small", lambda folder: halve(trained / "model", folder))
-    marks = work.stage("examined", lambda folder: _examine(small, folder, work.say))
-    return work.stage("nano", lambda folder: _publish(small, marks, [primer, trained], folder))
+    sources = [texts / "told", texts / "primer"]
+    primer = work.stage("primer", lambda folder: train("primer", start, sources[1:], folder))
+    text = work.stage("text", lambda folder: train("text", primer / "model", sources, folder))
+    return text / "model", [lessons, *sources]
 
 
 def make_films(folder: Path, clips: int, seed: int) -> None:
     """Films of the world in `world`, with subtitles, and a run over them in `run`."""
     ola("world", "make", str(folder / "world"), "--clips", str(clips), "--seed", str(seed), "--subtitles")
     ola("run", str(folder / "world"), "--root", str(folder / "run"), "--set", "pack.val=0")
+
+
+def train(recipe: str, start: Path, sources: Sequence[Path], folder: Path, seed: int = SEED) -> None:
+    """Train a model by one of nano's recipes into a folder, or go on where a kill left it."""
+    shards = [part for source in sources for part in ("--shards", str(source))]
+    where = ("--model", str(start), "--out", str(folder), "--seed", str(seed), "--save-every", "100")
+    ola("train", str(RECIPES / f"{recipe}.yaml"), *shards, *where)
 
 
 def halve(source: Path, target: Path) -> None:
@@ -113,11 +128,6 @@ def _start(folder: Path, say: Callable[[str], object]) -> None:
     pretrain_hearing(model, HEARING, SEED, say)
     model.save_pretrained(folder)
     OlaProcessor(tokenizer(), model.config).save_pretrained(folder)
-
-
-def _train(recipe: str, start: Path, sources: Sequence[Path], folder: Path) -> None:
-    shards = [part for source in sources for part in ("--shards", str(source))]
-    ola("train", str(RECIPES / f"{recipe}.yaml"), *shards, "--model", str(start), "--out", str(folder))
 
 
 def _examine(model: Path, folder: Path, say: Callable[[str], object]) -> None:

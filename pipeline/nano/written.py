@@ -22,8 +22,8 @@ from pipeline.world.vocabulary import SPLITS, split_of
 from stages.samples import Sample
 
 LOOK_UPS = ASKED = 20  # of a scene that is told, where it has so many
-STRANGERS = 2
-ALONE, COMPARED = 2, 4  # questions without their clip, and answers to compare, of a scene that is not told
+STRANGERS = 4
+ALONE, COMPARED = 2, 10  # questions without their clip, and answers to compare, of a scene that is not told
 
 
 class Named(NamedTuple):

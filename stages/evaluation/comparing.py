@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from manifests import storage
 from stages.errors import StagesError
@@ -26,7 +26,10 @@ COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#d
 
 @dataclass(frozen=True)
 class Line:
-    """A suite in all models: their scores and their scores relative to the first, None where there is none."""
+    """A suite in all models: their scores and their scores relative to the first, None where there is none.
+
+    spread: half of each relative score's interval, where there is one.
+    """
 
     suite: str
     metric: str
@@ -34,6 +37,7 @@ class Line:
     values: tuple[float | None, ...]
     relative: tuple[float | None, ...]
     counts: tuple[int, ...]
+    spread: tuple[float, ...] = ()
 
     @property
     def uneven(self) -> bool:
@@ -104,7 +108,9 @@ def _bars(axes: Axes, names: Sequence[str], shown: Sequence[Line]) -> None:
         at = [place + (number - (len(names) - 1) / 2) * width for place in range(len(shown))]
         relative = [line.relative[number] for line in shown]
         heights, texts = [height or 0 for height in relative], [_text(height) for height in relative]
-        bars = axes.bar(at, heights, width, label=name, color=COLOURS[number % len(COLOURS)])
+        spread = [line.spread[number] if line.spread else 0.0 for line in shown]
+        whiskers: dict[str, Any] = {"yerr": spread, "capsize": 3, "ecolor": "#444444"} if any(spread) else {}
+        bars = axes.bar(at, heights, width, label=name, color=COLOURS[number % len(COLOURS)], **whiskers)
         white = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
         axes.bar_label(bars, texts, fontsize=8, padding=2, bbox=white)
     axes.set_xticks(range(len(shown)), [_label(line) for line in shown])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from pipeline.nano.answering import Exchange
-from pipeline.nano.looking import over_both, over_sound, over_video, parts_heard
+from pipeline.nano.looking import over_both, over_image, over_sound, over_video, parts_heard
 from pipeline.world.scenes import compose
 
 
@@ -49,6 +49,17 @@ def test_a_linked_clip() -> None:
     assert both["shape with: keys"] == "keys second shape diamond"
     assert both["sound with: cross"] == "cross first sound a chirp"
     assert both["noun with: grows"] == "grows second noun keys"
+
+
+def test_a_picture_is_asked_about_what_it_shows() -> None:
+    assert over_image(compose(7, 0), 3.0) == [
+        ("What colour is the diamond?", "red"),
+        ("Which shape is red?", "diamond"),
+    ]
+    for scene in (compose(0, number) for number in range(50)):
+        asked = over_image(scene, 1.0)
+        assert asked, "a picture without a figure"
+        assert len({each.asked for each in asked}) == len(asked)
 
 
 @pytest.mark.parametrize("kind", ["silent", "still", "mute", "named", "loose"])
