@@ -17,9 +17,9 @@ import pytest
 from ola.prompt import Answer, Request
 from pipeline.annotator import AnnotatorSettings, device_for
 from pipeline.config import load
-from pipeline.demo import make_model
 from pipeline.errors import ConfigError
 from tests.media import numbered, pattern
+from tests.pipeline.random_model import make_model
 from tests.pipeline.scripted import ENGINE, Scripted, prompt_of
 from tests.runs import ola, rows, shards_of, status, talking
 

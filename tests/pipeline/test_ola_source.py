@@ -14,7 +14,6 @@ import pytest
 from manifests.records import Asked, Drop, Segment, Transcript
 from pipeline.annotator import AnnotatorSettings
 from pipeline.config import load
-from pipeline.demo import make_model
 from pipeline.errors import ConfigError
 from pipeline.media.dictation import dictated, windows
 from pipeline.media.sound import RATE
@@ -24,6 +23,7 @@ from pipeline.steps.transcribe import Heard, Transcribe, TranscribeSettings
 from pipeline.steps.verify import Doubt, Verify
 from pipeline.worker import sharing
 from tests.media import numbered
+from tests.pipeline.random_model import make_model
 from tests.pipeline.scripted import ENGINE, SAID, Scripted, footage, ready, sensible_reply, transcript
 from tests.pipeline.test_transcribe import heard, with_sidecars
 from tests.pipeline.test_verify import question

@@ -143,7 +143,8 @@ def test_a_rank_without_a_pack_has_one_that_stands_in(mixed: Path, processor: Ol
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_any_step_can_be_the_first(workers: int, mixed: Path, processor: OlaProcessor, whole: list[Step]) -> None:
-    for first in range(0 if workers == 0 else len(whole) - 2, len(whole) + 1):
+    end = len(whole)
+    for first in (0, 1, end // 2 + 1, end - 1, end) if workers == 0 else (end - 2, end):
         tail = list(loader(mixed, processor, epochs=2.0, first=first, workers=workers))
         assert what(tail) == what(whole[first:])
 
@@ -389,28 +390,30 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_a_trainer_that_ends_leaves_no_process(end: signal.Signals, mixed: Path, tmp_path: Path) -> None:
+def test_a_trainer_that_ends_leaves_no_process(mixed: Path, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    trainer = subprocess.Popen(
-        [sys.executable, str(script), str(mixed)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
-    )  # fmt: skip
-    assert trainer.stdout is not None
-    assert trainer.stderr is not None
-    assert trainer.stdout.readline().strip() == "0"
-    family = psutil.Process(trainer.pid).children(recursive=True)
-    assert len(family) >= 3  # torch's keeper of shared memory, the server, the worker
-    if end == signal.SIGINT:
-        os.killpg(trainer.pid, end)  # as a terminal does
-    else:
-        trainer.kill()
-    _, complaints = trainer.communicate(timeout=60)
-    assert complaints.count("Traceback") == (end == signal.SIGINT), complaints
-    _, left = psutil.wait_procs(family, timeout=30)
-    assert not left
+    trainers = {
+        end: subprocess.Popen(
+            [sys.executable, str(script), str(mixed)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
+        )
+        for end in (signal.SIGINT, signal.SIGKILL)
+    }  # fmt: skip
+    for end, trainer in trainers.items():
+        assert trainer.stdout is not None
+        assert trainer.stdout.readline().strip() == "0"
+        family = psutil.Process(trainer.pid).children(recursive=True)
+        assert len(family) >= 3  # torch's keeper of shared memory, the server, the worker
+        if end == signal.SIGINT:
+            os.killpg(trainer.pid, end)  # as a terminal does
+        else:
+            trainer.kill()
+        _, complaints = trainer.communicate(timeout=60)
+        assert complaints.count("Traceback") == (end == signal.SIGINT), complaints
+        _, left = psutil.wait_procs(family, timeout=30)
+        assert not left
 
 
 def test_shards_in_an_object_store_give_the_same(mixed: Path, processor: OlaProcessor) -> None:

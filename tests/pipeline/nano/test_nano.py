@@ -1,0 +1,69 @@
+"""The nano that comes with the package: what it answers, what a run with it makes, and that it can go on learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from ola.generation import Ola
+from pipeline import demo
+from pipeline.nano.examining import examine
+from pipeline.world.scoring import Score
+from tests.pipeline.nano.conftest import Run
+from tests.runs import ola, status
+
+TASKS = ("caption_joint", "verify_both", "transcribe")
+
+
+@pytest.fixture(scope="module")
+def annotated(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over the same films in which nano is asked all that a model is asked."""
+    root = tmp_path_factory.mktemp("annotated") / "run"
+    asked = ("annotator.model=nano", "transcribe.sources=[ola]", "screen.least_words=2", "pack.val=0", "isolate=false")
+    sets = [part for setting in asked for part in ("--set", setting)]
+    said = ola("run", run.root.parent / "films" / "*.mp4", "--root", root, *sets)
+    assert said.code == 0, said
+    return root
+
+
+def test_it_answers_about_ten_clips(run: Run) -> None:
+    marks = examine(str(run.root), Ola.from_pretrained("nano"), asked=TASKS)
+    assert marks["caption_joint, attributes"]["right"] >= 0.9
+    assert marks["transcribe, words"]["right"] >= 0.9
+    assert marks["verify_both, needs video"]["right"] >= 0.8
+    assert marks["verify_both, needs both"]["right"] >= 0.8
+
+
+def test_a_run_makes_what_is_true(annotated: Path) -> None:
+    facts = Score(str(annotated)).facts()
+    assert facts["transcripts"]["word_error"] <= 0.1
+    assert min(view["right"] for view in facts["captions"].values()) >= 0.9
+    assert facts["questions"]["right"] >= 0.6
+    assert facts["cross_modal"]["precision"] >= 0.6
+
+
+def test_three_steps_lower_the_loss(annotated: Path, tmp_path: Path) -> None:
+    sets = [part for setting in ("steps=3", "batch=64", "omni.replay={}") for part in ("--set", setting)]
+    assert ola("train", "omni", "--shards", annotated, "--model", "nano", "--out", tmp_path, *sets).code == 0
+    losses = pq.read_table(tmp_path / "omni" / "log").sort_by("step")["loss"].to_pylist()
+    assert losses[2] < losses[0]
+
+
+def test_the_demo_on_three_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def here(*arguments: str) -> None:
+        said = ola(*arguments)
+        assert said.code == 0, (arguments, said)
+        outputs[arguments[:2] if arguments[0] == "world" else arguments[0]] = said.out
+
+    outputs: dict[Any, str] = {}
+    monkeypatch.setattr(demo, "ola", here)
+    monkeypatch.setattr(demo, "CLIPS", 3)
+    monkeypatch.setattr(demo, "HELD_OUT_CLIPS", 1)
+    monkeypatch.setattr(demo, "STEPS", 1)
+    demo.train(tmp_path, demo.run(tmp_path))
+    assert status(tmp_path / "run")["pack"]["ok"] > 0
+    assert "measured" in outputs["world", "score"]
+    assert (tmp_path / "trained" / "model").exists()
