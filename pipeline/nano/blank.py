@@ -7,6 +7,7 @@ copying: queries resemble keys and outputs resemble values (mimetic initialisati
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,8 @@ RESIDUAL = ("o_proj", "out_proj", "down_proj", "fc2")  # what adds to a residual
 LOW = 0.4  # how high that begins
 ALIKE = 0.7  # of a key in its query
 COPIED, OWN = 0.4, 0.3  # of a value in its output, and of what is the output's own
-EMBEDDED, PLACED = 0.5, 0.3  # deviation of embeddings (and border vectors), and of the vision tower's positions
+EMBEDDED = 0.5  # deviation of embeddings, and of border vectors
+PLACED = 0.7  # of what a row and a column of the vision tower add; at 0.3, and each place by itself, none was ever told
 RELATIVE = 0.02  # of the relative positions of BEATs, which are added to what softmax takes
 
 
@@ -86,7 +88,7 @@ def blank(seed: int) -> OlaForConditionalGeneration:
             _start(name.rpartition(".")[2], module, chance)
         for vector in _borders(model):
             vector.normal_(0, EMBEDDED, generator=chance)
-        model.vision_tower.pos_embed.normal_(0, PLACED, generator=chance)
+        _places(model.vision_tower.pos_embed, chance)
         for layer in model.model.layers:
             _mimic(layer.self_attn)
     model.train(False)
@@ -124,6 +126,15 @@ def _start(name: str, module: nn.Module, chance: torch.Generator) -> None:
 def _borders(model: OlaForConditionalGeneration) -> Iterator[torch.Tensor]:
     for projector in (model.visual_projector, model.speech_projector):
         yield from (parameter for _, parameter in projector.named_parameters(recurse=False))
+
+
+def _places(positions_1PD: torch.Tensor, chance: torch.Generator) -> None:
+    """The position of a patch is that of its row added to that of its column."""
+    import torch
+
+    side, width = math.isqrt(positions_1PD.shape[1]), positions_1PD.shape[2]
+    rows, columns = (PLACED * torch.randn(side, width, generator=chance) for _ in range(2))
+    positions_1PD.copy_((rows[:, None] + columns).flatten(0, 1)[None])
 
 
 def _mimic(attention: Any) -> None:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.nano.sights import COLOUR_CLASSES, FINE, IGNORED, SHAPE_CLASSES, SIZE_CLASSES, Painter, Pictures
+from pipeline.nano.sights import CLASSES, FINE, IGNORED, Painter, Pictures
 from pipeline.nano.sounds import SOUND_CLASSES, WORD_CLASSES, WORDS, Clips, Mixer, signals, utterances
 from pipeline.world.scenes import SIDE
 from pipeline.world.vocabulary import SPLITS, Split
@@ -40,6 +40,7 @@ HELD_OUT_PICTURES, HELD_OUT_CLIPS = 256, 128  # that are measured
 TOLD = 100  # steps from one report to the next
 SMALL = 64  # pixels a side of an image's low view; a third of the batches
 GROUND_WEIGHT = 0.2  # of six patches five are ground
+PLACE_WEIGHT = 0.3  # of column, row and width, each
 INSIDE = 0.5  # cover of a patch that is well inside of a figure
 SPOKEN, SPOKEN_HELD_OUT = 9000, 300  # utterances
 BANDS = 8  # of BEATs, in a row at each step
@@ -48,18 +49,16 @@ Say = Callable[[str], object]
 
 
 class VisionHeads(nn.Module):
-    """What a patch shows: scores of its colour, shape and size, and of its cells that figures cover them (mask)."""
+    """What a patch shows: scores of its `CLASSES`, and of its cells that figures cover them (mask)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        classes = (COLOUR_CLASSES, SHAPE_CLASSES, SIZE_CLASSES)
-        self.colour, self.shape, self.size = (nn.Linear(width, len(some)) for some in classes)
-        self.mask = nn.Linear(width, FINE**2)
+        outputs = {**CLASSES, "mask": FINE**2}
+        self.heads = nn.ModuleDict({name: nn.Linear(width, count) for name, count in outputs.items()})
 
     def forward(self, x_nggD: Tensor) -> dict[str, Tensor]:
         """(n, gh, gw, D) to (n, K, gh, gw) each."""
-        heads = {"colour": self.colour, "shape": self.shape, "size": self.size, "mask": self.mask}
-        return {name: head(x_nggD).permute(0, 3, 1, 2) for name, head in heads.items()}
+        return {name: head(x_nggD).permute(0, 3, 1, 2) for name, head in self.heads.items()}
 
 
 class HearingHeads(nn.Module):
@@ -129,19 +128,21 @@ def pretrain_hearing(
 
 
 def vision_loss(scores: dict[str, Tensor], pictures: Pictures) -> Tensor:
-    """Cross-entropy of colour, shape and size, in which ground weighs less, and of the mask, added.
+    """Cross-entropy of all classes, in which ground and places weigh less, and of the mask, added.
 
     Shapes are learned from colours without a name alone: with a name, the colour would tell which shape it cannot be.
+    Where a figure is, is asked because an encoder that need not tell forgets it, and then nothing is seen to move.
     """
-    shape = pictures.shape.masked_fill(pictures.colour > 0, IGNORED)
-    targets = {"colour": pictures.colour, "shape": shape, "size": pictures.size}
+    targets = {name: getattr(pictures, name) for name in CLASSES}
+    targets["shape"] = pictures.shape.masked_fill(pictures.colour > 0, IGNORED)
     # A mask says what edges there are in whatever colours, which classes of shapes alone are slow to teach.
     losses = [F.binary_cross_entropy_with_logits(scores["mask"], pictures.mask)]
     for name, target in targets.items():
         weight = torch.ones(scores[name].shape[1])
-        weight[0] = 1.0 if name == "size" else GROUND_WEIGHT
-        known = (target != IGNORED).any()  # the mean of nothing is no number
-        losses += [F.cross_entropy(scores[name].float(), target, weight, ignore_index=IGNORED)] if known else []
+        weight[0] = GROUND_WEIGHT if name in ("colour", "shape") else 1.0
+        if (target != IGNORED).any():  # the mean of nothing is no number
+            loss = F.cross_entropy(scores[name].float(), target, weight, ignore_index=IGNORED)
+            losses.append(loss * (PLACE_WEIGHT if name in ("column", "row", "width") else 1.0))
     return torch.stack(losses).sum()
 
 
@@ -152,9 +153,9 @@ def hearing_loss(scores: tuple[Tensor, Tensor], clips: Clips) -> Tensor:
 
 
 def seen(scores: dict[str, Tensor], pictures: Pictures) -> dict[str, float]:
-    """Share of right patches: of colour, shape and size `INSIDE` figures, and of shape on all that is of a figure."""
+    """Share of right patches: of all classes `INSIDE` figures, and of shape on all that is of a figure."""
     inside, figures = pictures.cover > INSIDE, pictures.shape > 0
-    targets = {"colour": pictures.colour, "shape": pictures.shape, "size": pictures.size}
+    targets = {name: getattr(pictures, name) for name in CLASSES}
     right = {name: scores[name].argmax(1) == target for name, target in targets.items()}
     return {
         **{name: _share(right[name][inside & (target != IGNORED)]) for name, target in targets.items()},

@@ -100,7 +100,7 @@ def _asked(view: str, own: Sequence[Posed], other: Sequence[Posed]) -> Iterator[
 def _look_ups(clip: Watched, view: str, chance: Random) -> list[Exchange]:
     scene = clip.truth.scene
     if view == "video":
-        return looking.over_video(scene)
+        return [*looking.over_video(scene), *looking.over_paths(scene)]
     if view == "audio":
         return looking.over_sound(scene)
     mixed = looking.over_both(scene)

@@ -24,6 +24,14 @@ from pipeline.world.vocabulary import COLOURS, SHAPES, SIZES, Split
 
 GROUND = "ground"
 COLOUR_CLASSES, SHAPE_CLASSES, SIZE_CLASSES = (GROUND, *COLOURS), (GROUND, *SHAPES), tuple(SIZES)
+LEVELS = 10  # of the columns and rows that a figure's middle is in, and of its width
+CLASSES = {
+    "colour": len(COLOUR_CLASSES),
+    "shape": len(SHAPE_CLASSES),
+    "size": len(SIZE_CLASSES),
+    **dict.fromkeys(("column", "row", "width"), LEVELS),
+}
+"""What is told of each patch, in the order of the fields of `Pictures`, and how many classes it has."""
 IGNORED = -100  # the class of what has none
 PATCH, FINE = 16, 8  # pixels and cells of a patch, a side
 OWNED = 0.15  # of a patch that a figure covers whose patch it is; a small one has at least the patch it covers most
@@ -41,7 +49,7 @@ BESIDE = 1.15  # distance of two of them, of the sum of their radii
 class Pictures:
     """pixels (n, 3, h, w) uint8; of each patch (n, gh, gw) its classes, and how much of each cell figures cover.
 
-    mask: (n, M, gh, gw), 0..1. cover: its mean.
+    mask: (n, M, gh, gw), 0..1. cover: its mean. column, row, width: of the figure whose patch it is.
     """
 
     pixels: Tensor
@@ -49,6 +57,9 @@ class Pictures:
     colour: Tensor
     shape: Tensor
     size: Tensor
+    column: Tensor
+    row: Tensor
+    width: Tensor
 
     @property
     def cover(self) -> Tensor:
@@ -189,12 +200,13 @@ def _through(picture: Image.Image, quality: int) -> Image.Image:
 
 
 def labels(figures: Sequence[Drawn], covers: Sequence[np.ndarray], grid: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each patch its mask (M, grid, grid), and the classes of colour, shape and size (3, grid, grid).
+    """Of each patch its mask (M, grid, grid), and its classes (len(CLASSES), grid, grid).
 
-    covers: (SIDE, SIDE), of each figure. A patch is of the figure that covers most of it; `GROUND` has no size.
+    covers: (SIDE, SIDE), of each figure. A patch is of the figure that covers most of it; `GROUND` has neither size nor
+    place.
     """
-    best, classes = np.zeros((grid, grid), np.float32), np.zeros((3, grid, grid), np.int64)
-    classes[2] = IGNORED
+    best, classes = np.zeros((grid, grid), np.float32), np.zeros((len(CLASSES), grid, grid), np.int64)
+    classes[2:] = IGNORED
     mask = np.zeros((FINE**2, grid, grid), np.float32)
     for figure, pixels in zip(figures, covers, strict=True):
         cell = SIDE // grid // FINE
@@ -204,6 +216,7 @@ def labels(figures: Sequence[Drawn], covers: Sequence[np.ndarray], grid: int) ->
         colour = COLOUR_CLASSES.index(figure.colour) if figure.colour else IGNORED
         size = SIZE_CLASSES.index(figure.size) if figure.size else IGNORED
         own = (share > best) & (share >= min(OWNED, share.max()))
-        classes[:, own] = np.array([[colour], [SHAPE_CLASSES.index(figure.shape)], [size]])
+        place = (int(LEVELS * value) for value in (figure.place.x, figure.place.y, 2 * figure.place.radius))
+        classes[:, own] = np.array([colour, SHAPE_CLASSES.index(figure.shape), size, *place])[:, None]
         best = np.maximum(best, share)
     return mask.clip(0, 1), classes

@@ -12,8 +12,10 @@ from pipeline.nano import encoders, sounds
 from pipeline.nano.blank import blank
 from pipeline.nano.encoders import brightness, hearing_loss, pace, pretrain_hearing, pretrain_vision, vision_loss
 from pipeline.nano.sights import (
+    CLASSES,
     COLOUR_CLASSES,
     IGNORED,
+    LEVELS,
     SHAPE_CLASSES,
     SIZE_CLASSES,
     Drawn,
@@ -48,7 +50,7 @@ def test_a_patch_is_of_the_figure_that_covers_most_of_it() -> None:
         Drawn("red", "square", "large", (205, 35, 40), Place(0.25, 0.5, 20 / SIDE)),
         Drawn(None, "circle", None, (9, 99, 199), Place(0.75, 0.5, 0.09)),
     ]
-    mask, (colour, shape, size) = labels(figures, [cover(f.shape, f.place, SIDE) for f in figures], 6)
+    mask, (colour, shape, size, *_) = labels(figures, [cover(f.shape, f.place, SIDE) for f in figures], 6)
     red, square = COLOUR_CLASSES.index("red"), SHAPE_CLASSES.index("square")
     assert (shape == square).sum() == (colour == red).sum() == (size == SIZE_CLASSES.index("large")).sum() > 3
     assert shape[3, 4] == SHAPE_CLASSES.index("circle")
@@ -61,7 +63,7 @@ def test_a_patch_is_of_the_figure_that_covers_most_of_it() -> None:
 
 def test_the_smallest_figure_has_a_patch() -> None:
     figure = Drawn("red", "star", "small", (205, 35, 40), Place(1 / 3, 1 / 3, 0.07))
-    _, (_, shape, _) = labels([figure], [cover("star", figure.place, SIDE)], 6)
+    _, (_, shape, *_) = labels([figure], [cover("star", figure.place, SIDE)], 6)
     assert (shape > 0).any()
 
 
@@ -137,6 +139,18 @@ def test_utterances_are_the_world_s() -> None:
     assert len(sound) == scene.seconds * RATE
 
 
+def test_a_patch_tells_where_its_figure_is() -> None:
+    pictures = Painter(TRAIN, 0).paint(8)
+    own = pictures.shape > 0
+    assert own.any()
+    for name, axis in (("column", 2), ("row", 1)):
+        levels = getattr(pictures, name)
+        assert (levels[~own] == IGNORED).all()
+        assert ((levels[own] >= 0) & (levels[own] < LEVELS)).all()
+        patches = torch.nonzero(own)[:, axis] / 6
+        assert (levels[own] / LEVELS - patches).abs().max() < 0.35, f"{name}: no further off than a figure is wide"
+
+
 def test_the_names_are_apart() -> None:
     assert len(set(WORD_CLASSES)) == len(WORD_CLASSES) == 1 + len(WORDS) + len(SOUNDS)
     assert set(COLOURS) | set(SHAPES) <= set(WORDS)
@@ -144,14 +158,7 @@ def test_the_names_are_apart() -> None:
 
 def test_losses_are_nothing_where_all_is_right() -> None:
     pictures = Painter(TRAIN, 0).paint(4)
-    scores = {
-        name: _sure(target, kinds)
-        for name, target, kinds in (
-            ("colour", pictures.colour, len(COLOUR_CLASSES)),
-            ("shape", pictures.shape, len(SHAPE_CLASSES)),
-            ("size", pictures.size, len(SIZE_CLASSES)),
-        )
-    }
+    scores = {name: _sure(getattr(pictures, name), kinds) for name, kinds in CLASSES.items()}
     sharp = replace(pictures, mask=pictures.mask.round())
     assert float(vision_loss({**scores, "mask": 100 * (sharp.mask - 0.5)}, sharp)) < 1e-6
     assert set(encoders.seen(scores, pictures).values()) == {1.0}
@@ -160,7 +167,7 @@ def test_losses_are_nothing_where_all_is_right() -> None:
 def test_shapes_are_not_learned_from_colours_with_a_name() -> None:
     named, unnamed = (Painter(TRAIN, 0).paint(4, named=share) for share in (1.0, 0.0))
     for pictures, learned in ((named, False), (unnamed, True)):
-        scores = {name: torch.zeros(4, kinds, 6, 6) for name, kinds in (("colour", 9), ("size", 2), ("mask", 64))}
+        scores = {name: torch.zeros(4, kinds, 6, 6) for name, kinds in (*CLASSES.items(), ("mask", 64))}
         shape = torch.zeros(4, 7, 6, 6, requires_grad=True)
         vision_loss(scores | {"shape": shape}, pictures).backward()  # type: ignore[no-untyped-call]
         assert shape.grad is not None
@@ -170,9 +177,9 @@ def test_shapes_are_not_learned_from_colours_with_a_name() -> None:
 def test_what_has_no_class_costs_nothing() -> None:
     pictures = Painter(TRAIN, 0).paint(2)
     empty, ground = torch.full_like(pictures.size, IGNORED), torch.zeros_like(pictures.shape)
-    blank_ones = Pictures(pictures.pixels, torch.zeros_like(pictures.mask), empty, ground, empty)
+    blank_ones = Pictures(pictures.pixels, torch.zeros_like(pictures.mask), empty, ground, *[empty] * 4)
     scores = {"shape": _sure(ground, 7), "mask": torch.full_like(pictures.mask, -50.0)}
-    unsure = {"colour": torch.zeros(2, 9, 6, 6), "size": torch.zeros(2, 2, 6, 6)}
+    unsure = {name: torch.zeros(2, kinds, 6, 6) for name, kinds in CLASSES.items() if name != "shape"}
     assert float(vision_loss(scores | unsure, blank_ones)) < 1e-6
 
 
