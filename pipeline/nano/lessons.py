@@ -27,7 +27,7 @@ from stages.samples import IMPORTED
 SILENCE = "[nobody speaks]"  # what is written down where no voice is heard: in brackets, which no step takes for words
 TARGETS = 4  # answers to `ask` for a clip: there are many right ones
 STRANGERS = 3  # questions about what a clip does not have
-MIXED = 8  # look-ups between sound and picture for a clip, of about twenty
+MIXED = 4  # look-ups between sound and picture for a clip, of about twenty
 KINDS = {"image": "image_chat", "video": "video_chat", "audio": "audio_chat", "both": "omni_chat"}
 """View of a clip -> what its records are imported as."""
 CAPTIONS = {"image": "image", "video": "video", "audio": "sound", "both": "joint"}

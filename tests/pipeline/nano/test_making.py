@@ -1,0 +1,92 @@
+"""The stages of `make nano` and `make figure3`: passed over where they are whole, and what they publish."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from ola.model import OlaForConditionalGeneration
+from ola.processor import OlaProcessor
+from pipeline.nano import card, figure3, making
+from pipeline.nano.blank import blank
+from pipeline.nano.making import Work
+from pipeline.nano.words import tokenizer
+from stages.recipe import recipe
+from stages.training_log import Figures, TrainingLog
+
+
+def test_a_stage_that_is_whole_is_passed_over_and_one_that_broke_is_not(tmp_path: Path) -> None:
+    done, work = Counter[str](), Work(tmp_path, len)
+
+    def breaks(folder: Path) -> None:
+        (folder / "left").touch()
+        raise OSError("no more space")
+
+    for _ in range(2):
+        assert work.stage("one", lambda folder: done.update([folder.name])) == tmp_path / "one"
+        with pytest.raises(OSError, match="no more space"):
+            work.stage("two", breaks)
+    assert done == {"one": 1}
+    work.stage("two", lambda folder: done.update(path.name for path in folder.iterdir()))
+    assert done["left"] == 1, "what a kill left is there to go on from"
+
+
+def test_recipes_are_sound_and_those_of_figure_3_take_equal_steps() -> None:
+    found = {file.stem: recipe(str(file)) for file in making.RECIPES.glob("*.yaml")}
+    assert {"primer", "text", "media"} < found.keys()
+    orders = [found[f"figure3-{order}"].phases for order in figure3.ORDERS]
+    assert len({sum(phase.steps or 0 for phase in phases) for phases in orders}) == 1
+    assert len({(phase.batch, phase.sequence_tokens) for phases in orders for phase in phases}) == 1
+
+
+def test_half_of_the_bytes_is_the_same_model(tmp_path: Path) -> None:
+    model = blank(0)
+    (tmp_path / "half").mkdir()
+    model.save_pretrained(tmp_path / "whole")
+    OlaProcessor(tokenizer(), model.config).save_pretrained(tmp_path / "whole")
+    making.halve(tmp_path / "whole", tmp_path / "half")
+    sizes = [(tmp_path / name / making.TENSORS).stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.52 * sizes[0]
+    again = OlaForConditionalGeneration.from_pretrained(tmp_path / "half")
+    for name, tensor in again.state_dict().items():
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(tensor, model.state_dict()[name], rtol=1e-3, atol=1e-6)
+    assert OlaProcessor.from_pretrained(tmp_path / "half").tokenizer.get_vocab() == tokenizer().get_vocab()
+
+
+def test_a_card_has_the_marks_of_each_split_and_the_curves(tmp_path: Path) -> None:
+    log = TrainingLog(tmp_path / "trained" / "text")
+    for step in range(25):
+        of_kind = {"chat": 2.0 / (step + 1)}
+        log.add(Figures(step + 1, 25, 0, 1.0, 1.0, {}, 10, 1.0, 0.0, None, of_kind, {"image": 4}, 0), ["task"])
+    log.write(25, log.take())
+    marks = {"val": {"image_qa": {"right": 0.95, "n": 40}}, "test": {"transcribe, words": {"right": 0.5, "n": 8}}}
+    for split, some in marks.items():
+        (tmp_path / f"{split}.json").write_text(json.dumps(some))
+    (tmp_path / "nano").mkdir()
+    card.write_card(tmp_path / "nano", {split: tmp_path / f"{split}.json" for split in marks}, [tmp_path / "trained"])
+    written = (tmp_path / "nano" / "README.md").read_text()
+    assert "| image_qa | 0.95 (40) | – |\n| transcribe, words | – | 0.50 (8) |" in written
+    assert card.PLACE not in written
+    with Image.open(tmp_path / "nano" / card.CURVES) as curves:
+        assert curves.width > 500
+
+
+def test_figure_3_has_means_and_intervals(tmp_path: Path) -> None:
+    assert figure3.interval([0.5, 0.6, 0.7]) == pytest.approx(4.303 * 0.1 / 3**0.5)
+    scores = {
+        order: [dict.fromkeys(figure3.ASKED, 0.5 + 0.1 * n + 0.01 * seed) for seed in figure3.SEEDS]
+        for n, order in enumerate(figure3.ORDERS)
+    }
+    figure3.publish(scores, tmp_path)
+    assert "| direct | 0.610 ± 0.025 | 0.610 ± 0.025 | 0.610 ± 0.025 |" in (tmp_path / "figure3.md").read_text()
+    facts = json.loads((tmp_path / "figure3.json").read_text())
+    assert facts["seeds"] == [0, 1, 2]
+    assert facts["scores"] == scores
+    with Image.open(tmp_path / "figure3.png") as picture:
+        assert picture.width > 500
