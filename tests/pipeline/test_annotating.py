@@ -131,15 +131,15 @@ def test_the_same_bytes_from_both_engines(videos: Path, tmp_path: Path) -> None:
     make_model(tmp_path / "model")
     small = ("--set", "caption.longest=4", "--set", "ask.longest=4", "--set", "ask.least_informative=0")
     digests, outcomes = [], []
-    for name, engine in (("one", "inline"), ("two", "inline"), ("three", "ray")):
+    for name, engine in (("one", "inline"), ("two", "ray")):
         root = tmp_path / name
         model = ("--set", f"annotator.model={tmp_path / 'model'}")
         assert ola("run", videos, "--root", root, "--engine", engine, *FEW, *small, *model).code == 0
         digests.append([hashlib.sha256(tar.read_bytes()).hexdigest() for tar in shards_of(root)])
         query = "SELECT input, status, reason, detail FROM {} ORDER BY ALL"
         outcomes.append([rows(root, query.format(step)) for step in ASKING])
-    assert digests[0] == digests[1] == digests[2] != []
-    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert digests[0] == digests[1] != []
+    assert outcomes[0] == outcomes[1]
 
 
 class Traced(Scripted):
