@@ -162,7 +162,7 @@ def replay(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Option(help="Folder of the weights.")],
+    model: Annotated[Path, typer.Option(help="Folder of the weights, or nano.")],
     suite: Annotated[list[str], typer.Option(help="mmbench=TSV, videomme=…, librispeech=…, shards=ROOT. Repeat.")],
     out: Annotated[Path, typer.Option(help="Folder for the answers and results.json.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Questions of each suite at most: the first ones.")] = None,
@@ -195,7 +195,7 @@ def compare(
 def train_command(  # noqa: PLR0913, PLR0917
     recipe: Annotated[str, typer.Argument(help="progressive, direct, balanced, image, video, omni, or a YAML file.")],
     shards: Annotated[list[str], typer.Option(help="Root of a run, or a folder of shards. Repeat.")],
-    model: Annotated[str, typer.Option(help="Folder of the weights to begin with.")],
+    model: Annotated[str, typer.Option(help="Folder of the weights to begin with, or nano.")],
     out: Annotated[str, typer.Option(help="Folder of checkpoints and logs; OUT/model is the last.")],
     workers: Annotated[int, typer.Option(min=1, help="Ranks; more than one run on Ray, with a GPU each if any.")] = 1,
     overrides: Annotated[
@@ -216,7 +216,7 @@ def train_command(  # noqa: PLR0913, PLR0917
 
 @app.command()
 def chat(  # noqa: PLR0913, PLR0917
-    model: Annotated[Path, typer.Option(help="Folder of the weights.")],
+    model: Annotated[Path, typer.Option(help="Folder of the weights, or nano.")],
     text: Annotated[str, typer.Argument(help="The question; without one, lines of the standard input.")] = "",
     image: Annotated[list[Path] | None, typer.Option(help="A picture. Repeat.", exists=True)] = None,
     video: Annotated[Path | None, typer.Option(help="A video; its sound is heard too.", exists=True)] = None,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CURVES = "curves.png"
 SMOOTHED = 10  # steps whose mean is drawn
+NAMES = 3  # of phases, one below the other: a short phase has no room for its own
 ROUNDED = 2  # digits of a share of one
 TEXT = Path(__file__).with_name("card.md")
 PLACE = "{table}"
@@ -58,14 +59,14 @@ def draw(trained: Sequence[tuple[str, list[dict[str, Any]]]], file: Path) -> Non
     axes = figure.add_subplot()
     start = 0
     curves = defaultdict[str, list[tuple[int, float]]](list)
-    for name, rows in trained:
+    for number, (name, rows) in enumerate(trained):
         axes.axvline(start, color="#bbbbbb", linewidth=0.8)
         axes.annotate(
             name,
             (start, 1),
             xycoords=("data", "axes fraction"),
             fontsize=8,
-            xytext=(2, -10),
+            xytext=(2, -10 * (1 + number % NAMES)),
             textcoords="offset points",
         )
         for row in rows:
