@@ -12,7 +12,7 @@ import pytest
 from ola.processor import OlaProcessor
 from pipeline.nano.answering import told
 from pipeline.nano.judging import agreeing, another, cut, empty, screened
-from pipeline.nano.written import alone, in_text, scene_in_words, write_texts
+from pipeline.nano.written import _drawn, alone, in_text, scene_in_words, write_texts
 from pipeline.world.asking import questions
 from pipeline.world.scenes import compose
 from pipeline.world.telling import said, seen
@@ -116,6 +116,15 @@ def test_another_value_is_of_the_same_sort() -> None:
         assert another("a voice", Random(n)).startswith("a ")
     with pytest.raises(ValueError, match="kitten"):
         another("kitten", Random(0))
+
+
+def test_scenes_have_pairs_that_no_film_for_training_has_and_none_is_of_an_examination() -> None:
+    scenes = [_drawn(Random(n)) for n in range(200)]
+    pairs = {(figure.colour, figure.shape) for scene in scenes for sight in scene.sights for figure in sight.figures}
+    of = {split.name: set(split.figures) for split in SPLITS}
+    assert pairs & of["train"]
+    assert pairs & of["test-pairs"]
+    assert {scene.seed for scene in scenes}.isdisjoint(split.seeds[0] for split in SPLITS[1:])
 
 
 def test_transcripts_to_judge_are_of_the_split() -> None:
