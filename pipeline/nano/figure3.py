@@ -38,15 +38,15 @@ Marks = Mapping[str, Mapping[str, float]]
 
 def figure3(work: Work) -> Path:
     """Train and examine all; returns the folder of the table, the figure and the JSON."""
-    base, sources = making.read(work)
+    base, (lessons, *_) = making.read(work)
     films = work.stage("figure3/films", lambda folder: making.make_films(folder, FILMS, FILMS_SEED))
-    scores = {order: [_scored(work, order, seed, base, sources, films) for seed in SEEDS] for order in ORDERS}
+    scores = {order: [_scored(work, order, seed, base, lessons, films) for seed in SEEDS] for order in ORDERS}
     return work.stage("figure3/figure", lambda folder: publish(scores, folder))
 
 
-def _scored(work: Work, order: str, seed: int, base: Path, sources: Sequence[Path], films: Path) -> dict[str, float]:
+def _scored(work: Work, order: str, seed: int, base: Path, lessons: Path, films: Path) -> dict[str, float]:
     name = f"figure3/{order}-{seed}"
-    trained = work.stage(name, lambda folder: making.train(f"figure3-{order}", base, sources, folder, seed))
+    trained = work.stage(name, lambda folder: making.train(f"figure3-{order}", base, [lessons], folder, seed))
     marked = work.stage(f"{name}-marks", lambda folder: _examine(trained / "model", films / "run", folder))
     marks: Marks = json.loads((marked / "marks.json").read_text())
     return {suite: marks[mark]["right"] for suite, (_, mark) in ASKED.items()}
