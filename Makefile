@@ -62,7 +62,7 @@ demo: $(READY) ## the whole loop with ola-nano, from films to training, in a few
 bench: $(READY) ## the benchmarks
 	$(PY) -m tests.bench
 
-nano: $(READY) ## ola-nano again from nothing, in build/nano (about three hours on two cores; kill it and go on)
+nano: $(READY) ## ola-nano again from nothing, in build/nano (hours; kill it and go on)
 	$(PY) -m pipeline.nano.making build/nano
 
 figure3: $(READY) ## the orders of training compared on nano, three seeds each, in build/nano (hours; kill it and go on)

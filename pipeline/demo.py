@@ -8,11 +8,11 @@ trouble.
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+
+from pipeline.nano import making
 
 SEED, HELD_OUT_SEED = 2026, 2027  # both of the split `test`
 CLIPS, HELD_OUT_CLIPS = 12, 4
@@ -24,8 +24,7 @@ CAPTIONS = "SELECT \"view\", any_value(text) AS one FROM caption WHERE status = 
 def ola(*arguments: str) -> None:
     """Show a command, and run it as a user would."""
     print(f"\n$ ola {' '.join(repr(a) if ' ' in a else a for a in arguments)}", flush=True)  # noqa: T201
-    code = "from pipeline.cli import main; main()"
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    making.ola(*arguments)
 
 
 def say(text: str) -> None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 CURVES = "curves.png"
 SMOOTHED = 10  # steps whose mean is drawn
 NAMES = 3  # of phases, one below the other: a short phase has no room for its own
-ROUNDED = 2  # digits of a share of one
 TEXT = Path(__file__).with_name("card.md")
 PLACE = "{table}"
 
@@ -92,4 +91,4 @@ def _lines(axes: Axes, curves: Mapping[str, Sequence[tuple[int, float]]]) -> Non
 def _cell(marks: Marks, name: str) -> str:
     if name not in marks:
         return "–"
-    return f"{marks[name]['right']:.{ROUNDED}f} ({marks[name]['n']:.0f})"
+    return f"{marks[name]['right']:.2f} ({marks[name]['n']:.0f})"

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pipeline.nano.sights import CLASSES, FINE, IGNORED, Painter, Pictures
 from pipeline.nano.sounds import SOUND_CLASSES, WORD_CLASSES, WORDS, Clips, Mixer, signals, utterances
 from pipeline.world.scenes import SIDE
-from pipeline.world.vocabulary import SPLITS, Split
+from pipeline.world.vocabulary import split_named
 
 if TYPE_CHECKING:
     from ola.model import OlaForConditionalGeneration
@@ -77,8 +77,8 @@ class HearingHeads(nn.Module):
 def pretrain_vision(model: OlaForConditionalGeneration, steps: int, seed: int, say: Say) -> dict[str, float]:
     """Train the vision tower in place; what it can at the end, as `seen`. say: told of loss and that, now and then."""
     heads = _heads(VisionHeads(model.config.vision.hidden_size), seed)
-    painter = Painter(_split("train"), seed, CROWDED)
-    fresh = {name: Painter(_split(split), seed) for name, split in (("seen", "val"), ("unseen", "test-pairs"))}
+    painter = Painter(split_named("train"), seed, CROWDED)
+    fresh = {name: Painter(split_named(split), seed) for name, split in (("seen", "val"), ("unseen", "test-pairs"))}
     held_out = {name: painter.paint(HELD_OUT_PICTURES, named=1.0) for name, painter in fresh.items()}
 
     def loss(step: int) -> Tensor:
@@ -103,12 +103,12 @@ def pretrain_hearing(
     spoken: utterances that clips are mixed of; 9000 take two minutes to make. Raises ConfigError without espeak-ng.
     """
     heads = _heads(HearingHeads(model.config.whisper.d_model, model.config.beats.hidden_size), seed)
-    mixer = Mixer(utterances(_split("train"), spoken, seed, stretched=True), signals(seed), seed, CROWDED)
+    mixer = Mixer(utterances(split_named("train"), spoken, seed, stretched=True), signals(seed), seed, CROWDED)
     fresh = {name: f"test-{split}" for name, split in (("", "voices"), (" of unseen pairs", "both"))}
     held_out = {
-        name: Mixer(utterances(_split(split), SPOKEN_HELD_OUT, seed, stretched=False), signals(seed + 1), seed).mix(
-            HELD_OUT_CLIPS
-        )
+        name: Mixer(
+            utterances(split_named(split), SPOKEN_HELD_OUT, seed, stretched=False), signals(seed + 1), seed
+        ).mix(HELD_OUT_CLIPS)
         for name, split in fresh.items()
     }
 
@@ -199,10 +199,6 @@ def _listened(model: OlaForConditionalGeneration, heads: nn.Module, clips: Clips
     encoder = model.speech_encoder
     scores: tuple[Tensor, Tensor] = heads(encoder.whisper(clips.mel).last_hidden_state, encoder.beats(clips.fbank))
     return scores
-
-
-def _split(name: str) -> Split:
-    return next(split for split in SPLITS if split.name == name)
 
 
 def _heads(heads: nn.Module, seed: int) -> nn.Module:

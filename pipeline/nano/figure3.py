@@ -20,17 +20,18 @@ from pathlib import Path
 
 from pipeline.nano import making
 from pipeline.nano.making import Work
+from pipeline.world.vocabulary import split_named
 from stages.evaluation.comparing import Line, draw
 
 ORDERS = ("progressive", "direct", "balanced")
 SEEDS = (0, 1, 2)
-FILMS_SEED, FILMS = 2000, 60  # that are asked about
 ASKED = {
     "image QA": ("image_qa", "image_qa"),
     "video QA": ("verify_video", "verify_video, needs video"),
     "speech recognition": ("transcribe", "transcribe, words"),
 }
 """What is scored -> the lessons that ask, and the mark that is taken of them."""
+LESSONS = [lesson for lesson, _ in ASKED.values()]
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # of Student's distribution, two-sided, by the number of seeds
 
 Marks = Mapping[str, Mapping[str, float]]
@@ -38,26 +39,18 @@ Marks = Mapping[str, Mapping[str, float]]
 
 def figure3(work: Work) -> Path:
     """Train and examine all; returns the folder of the table, the figure and the JSON."""
-    base, (lessons, *_) = making.read(work)
-    films = work.stage("figure3/films", lambda folder: making.make_films(folder, FILMS, FILMS_SEED))
-    scores = {order: [_scored(work, order, seed, base, lessons, films) for seed in SEEDS] for order in ORDERS}
+    base, (lessons, *_) = making.make_reader(work)
+    run = making.held_out(work, split_named("test"))
+    scores = {order: [_scored(work, order, seed, base, lessons, run) for seed in SEEDS] for order in ORDERS}
     return work.stage("figure3/figure", lambda folder: publish(scores, folder))
 
 
-def _scored(work: Work, order: str, seed: int, base: Path, lessons: Path, films: Path) -> dict[str, float]:
+def _scored(work: Work, order: str, seed: int, base: Path, lessons: Path, run: Path) -> dict[str, float]:
     name = f"figure3/{order}-{seed}"
     trained = work.stage(name, lambda folder: making.train(f"figure3-{order}", base, [lessons], folder, seed))
-    marked = work.stage(f"{name}-marks", lambda folder: _examine(trained / "model", films / "run", folder))
-    marks: Marks = json.loads((marked / "marks.json").read_text())
+    marked = work.stage(f"{name}-marks", lambda folder: making.examined(trained / "model", run, folder, LESSONS))
+    marks: Marks = json.loads((marked / making.MARKS).read_text())
     return {suite: marks[mark]["right"] for suite, (_, mark) in ASKED.items()}
-
-
-def _examine(model: Path, run: Path, folder: Path) -> None:
-    from ola.generation import Ola
-    from pipeline.nano.examining import examine
-
-    marks = examine(str(run), Ola.from_pretrained(model), asked=[lesson for lesson, _ in ASKED.values()])
-    (folder / "marks.json").write_text(json.dumps(marks, indent=1))
 
 
 def publish(scores: Mapping[str, Sequence[Mapping[str, float]]], folder: Path) -> None:

@@ -14,18 +14,19 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.world.vocabulary import SPLITS
+from pipeline.nano.examining import ASKED, examine
+from pipeline.world.vocabulary import SPLITS, Split
 
 CLIPS, SCENES, PRIMERS = 2400, 5000, 3000  # films, written scenes, and written scenes of the primer
 SEED, PRIMER_SEED = 0, 5
 SEEING, HEARING = 2000, 1200  # steps of the encoders' own pre-training
 EXAMINED = 60  # films of each held-out split
 RECIPES = Path(__file__).with_name("recipes")
-DONE = "done.json"
+DONE, MARKS = "done.json", "marks.json"
 TENSORS = "model.safetensors"
 
 
@@ -51,15 +52,15 @@ class Work:
 
 def make(work: Work) -> Path:
     """Make nano; returns the folder of its weights in float16, its card and its curves."""
-    reads, sources = read(work)
-    trained = work.stage("trained", lambda folder: train("media", reads, sources, folder))
+    reader, sources = make_reader(work)
+    trained = work.stage("trained", lambda folder: train("media", reader, sources, folder))
     small = work.stage("small", lambda folder: halve(trained / "model", folder))
-    marks = work.stage("examined", lambda folder: _examine(small, folder, work.say))
+    marks = {split.name: _examined(work, small, split) for split in SPLITS[1:]}
     trainings = [work.folder / "primer", work.folder / "text", trained]
     return work.stage("nano", lambda folder: _publish(small, marks, trainings, folder))
 
 
-def read(work: Work) -> tuple[Path, list[Path]]:
+def make_reader(work: Work) -> tuple[Path, list[Path]]:
     """The folder of a model whose encoders see and hear and whose decoder reads, and the roots of what it learns."""
     films = work.stage("films", lambda folder: make_films(folder, CLIPS, SEED))
     lessons = work.stage("lessons", lambda folder: _lessons(films, folder))
@@ -75,6 +76,18 @@ def make_films(folder: Path, clips: int, seed: int) -> None:
     """Films of the world in `world`, with subtitles, and a run over them in `run`."""
     ola("world", "make", str(folder / "world"), "--clips", str(clips), "--seed", str(seed), "--subtitles")
     ola("run", str(folder / "world"), "--root", str(folder / "run"), "--set", "pack.val=0")
+
+
+def held_out(work: Work, split: Split) -> Path:
+    """The run over the films of a split that are asked about."""
+    return work.stage(f"films-{split.name}", lambda folder: make_films(folder, EXAMINED, split.seeds[0])) / "run"
+
+
+def examined(model: Path, run: Path, folder: Path, asked: Collection[str]) -> None:
+    """Ask a model about the films of a run; the marks as JSON."""
+    from ola.generation import Ola
+
+    (folder / MARKS).write_text(json.dumps(examine(str(run), Ola.from_pretrained(model), asked=asked), indent=1))
 
 
 def train(recipe: str, start: Path, sources: Sequence[Path], folder: Path, seed: int = SEED) -> None:
@@ -130,26 +143,17 @@ def _start(folder: Path, say: Callable[[str], object]) -> None:
     OlaProcessor(tokenizer(), model.config).save_pretrained(folder)
 
 
-def _examine(model: Path, folder: Path, say: Callable[[str], object]) -> None:
-    """Ask the model about films of every split that it did not learn from; the marks as JSON."""
-    from ola.generation import Ola
-    from pipeline.nano.examining import examine
-
-    asked = Ola.from_pretrained(str(model))
-    for split in SPLITS[1:]:
-        films = folder / split.name
-        if not (films / "run").exists():
-            make_films(films, EXAMINED, split.seeds[0])
-        say(f"asking about the films of {split.name}")
-        marks = examine(str(films / "run"), asked)
-        (folder / f"{split.name}.json").write_text(json.dumps(marks, indent=1))
+def _examined(work: Work, model: Path, split: Split) -> Path:
+    """The marks of the model in a split that it did not learn from, as JSON."""
+    films = held_out(work, split)
+    return work.stage(f"marks-{split.name}", lambda folder: examined(model, films, folder, ASKED)) / MARKS
 
 
-def _publish(model: Path, marks: Path, trainings: Sequence[Path], folder: Path) -> None:
+def _publish(model: Path, marks: Mapping[str, Path], trainings: Sequence[Path], folder: Path) -> None:
     from pipeline.nano.card import write_card
 
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns(DONE), dirs_exist_ok=True)
-    write_card(folder, {split.name: marks / f"{split.name}.json" for split in SPLITS[1:]}, trainings)
+    write_card(folder, marks, trainings)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,14 @@ from pipeline.nano.shelving import sample_of, shelve
 from pipeline.world.asking import Posed, questions
 from pipeline.world.scenes import Scene, compose
 from pipeline.world.telling import said, seen
-from pipeline.world.vocabulary import SPLITS, split_of
+from pipeline.world.vocabulary import SPLITS, split_named, split_of
 from stages.samples import Sample
 
 LOOK_UPS = ASKED = 20  # of a scene that is told, where it has so many
 STRANGERS = 4
 # Seeds of scenes: half of them with the pairs that no film for training has, else the decoder learns which pairs there
 # are, and does not believe its eyes. The first seed of a split is that of the films it is examined with.
-READ = (SPLITS[0].seeds, next(split for split in SPLITS if split.name == "test-pairs").seeds[1:])
+READ = (SPLITS[0].seeds, split_named("test-pairs").seeds[1:])
 ALONE, COMPARED = 2, 10  # questions without their clip, and answers to compare, of a scene that is not told
 
 

@@ -85,6 +85,11 @@ def split_of(seed: int) -> Split:
     raise ConfigError(f"seed {seed} belongs to no split of the world (choices: {ranges})")
 
 
+def split_named(name: str) -> Split:
+    """The split of this name. Raises StopIteration for none."""
+    return next(split for split in SPLITS if split.name == name)
+
+
 def without(pairs: tuple[tuple[str, str], ...], held_out: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     """The pairs that are not held out, in their order."""
     return tuple(pair for pair in pairs if pair not in held_out)
