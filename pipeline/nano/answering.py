@@ -2,7 +2,8 @@
 
 An answer says how it is come by: what the question names, the part of the clip in which that is, and what is asked of
 it, before the value (`two dogs second colour: blue`). Each word then follows from those right before it, which a small
-decoder learns where it does not learn the value alone. Where a view does not suffice, the answer is `unknown`.
+decoder learns where it does not learn the value alone; of what moves it notes first where that is in each picture (`red
+circle first 275 255 motion: rises`). Where a view does not suffice, the answer is `unknown`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from random import Random
 from typing import NamedTuple
 
 from pipeline.annotator import filled
+from pipeline.nano.paths import motions, noted
 from pipeline.parsing import put
 from pipeline.steps.verify import VIEWS
 from pipeline.world.asking import ALWAYS, FORMS, Posed, questions
@@ -47,22 +49,25 @@ class Exchange(NamedTuple):
     answer: str
 
 
-def told(posed: Posed, value: str) -> str:
-    """A value as the answer to a question, with how it is come by; alone where the question is of no part."""
+def told(scene: Scene, posed: Posed, value: str) -> str:
+    """A value as the answer to a question of a scene, with how it is come by; alone where it is of no part."""
     if not posed.part:
         return value
     names = [] if posed.part == ALWAYS else _NAMED.findall(posed.question)[:1]
-    return f"{' '.join([*(name.removeprefix('the ') for name in names), posed.part, ASKED_OF[posed.form]])}: {value}"
+    kind = ASKED_OF[posed.form]
+    steps = [*(name.removeprefix("the ") for name in names), posed.part, *noted(scene, posed.part, kind), kind]
+    which = f"{motions(scene)}, " if names and "while something " in posed.question else ""
+    return f"{which}{' '.join(steps)}: {value}"
 
 
-def answer(posed: Posed, view: str) -> str:
+def answer(scene: Scene, posed: Posed, view: str) -> str:
     """With how it is come by, or `UNKNOWN` where the view does not suffice."""
-    return told(posed, posed.answer) if view in SUFFICES[posed.needs] else UNKNOWN
+    return told(scene, posed, posed.answer) if view in SUFFICES[posed.needs] else UNKNOWN
 
 
-def checked(posed: Posed, view: str) -> Exchange:
-    """A question as `verify` asks it under a view."""
-    return Exchange(asked_by_verify(posed), answer(posed, view))
+def checked(scene: Scene, posed: Posed, view: str) -> Exchange:
+    """A question of a scene as `verify` asks it under a view."""
+    return Exchange(asked_by_verify(posed), answer(scene, posed, view))
 
 
 def unanswered(posed: Posed) -> Exchange:

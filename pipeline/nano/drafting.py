@@ -6,6 +6,7 @@ that can be learned. A three has two of the first and one of the others, a short
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from itertools import combinations, groupby, islice
@@ -14,8 +15,10 @@ from random import Random
 from pipeline.annotator import fenced, filled
 from pipeline.parsing import Draft, flaws
 from pipeline.world.asking import ALWAYS, ORDINALS, Posed
+from pipeline.world.vocabulary import MEETS, MOTIONS
 
 COUNT = 3
+_MOVES = re.compile("|".join((*MOTIONS, MEETS)))
 PLACES = {part: place for place, part in enumerate((*ORDINALS, ALWAYS, ""))}
 
 
@@ -29,7 +32,8 @@ def threes(posed: Sequence[Posed], transcript: str, targets: int, chance: Random
     """At most so many different answers to `request`; none where no three questions pass the rules together.
 
     All are of the best sort that the clip has: two that need both of different parts and a shortcut; two of one part
-    and a shortcut; three; one; none. `heard while` of one answer is left out: it asks no more than if there is sound.
+    and a shortcut; three; one; none; of these, those that speak least of motions, which a small model tells worst.
+    `heard while` of one answer is left out: it asks no more than if there is sound.
     """
     usable = [each for each in posed if each.form != "heard while" or each.chance <= 0.5]
 
@@ -46,12 +50,11 @@ def threes(posed: Sequence[Posed], transcript: str, targets: int, chance: Random
     return []
 
 
-def _rank(three: Sequence[Posed]) -> int:
-    """How good a three is; 0 is best."""
+def _rank(three: Sequence[Posed]) -> tuple[int, int]:
+    """How good a three is, and how many of it speak of motions; (0, 0) is best."""
     both = [each for each in three if each.needs == "both"]
-    if len(both) != 2:
-        return 5 - len(both)
-    return int(both[0].part == both[1].part)
+    moving = sum(_MOVES.search(f"{each.question} {each.answer}") is not None for each in three)
+    return (int(both[0].part == both[1].part) if len(both) == 2 else 5 - len(both)), moving
 
 
 def _draft(posed: Posed) -> Draft:

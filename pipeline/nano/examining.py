@@ -90,7 +90,8 @@ def items_of(clip: Watched, seed: int) -> Iterator[Item]:
     lessons = [lesson for lesson in lessons_of(clip, seed) if lesson.name in ASKED]
     first = next((lesson for lesson in lessons if lesson.name == "ask"), None)  # all of them ask the same
     yield from (Item(clip, lesson) for lesson in lessons if lesson.name != "ask" or lesson is first)
-    judgements = agreeing(clip.truth.questions, JUDGEMENTS, Random(f"judged {seed} {clip.truth.scene.name}"))
+    truth, chance = clip.truth, Random(f"judged {seed} {clip.truth.scene.name}")
+    judgements = agreeing(truth.scene, truth.questions, JUDGEMENTS, chance)
     yield from (Item(clip, Lesson("text", "judged", *each)) for each in judgements)
 
 

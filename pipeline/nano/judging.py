@@ -9,6 +9,7 @@ from pipeline.annotator import fenced, filled
 from pipeline.nano.answering import UNKNOWN, Exchange, told
 from pipeline.parsing import put
 from pipeline.world.asking import Posed
+from pipeline.world.scenes import Scene
 from pipeline.world.vocabulary import COLOURS, MOTIONS, NOUNS, NUMBERS, SHAPES, SIZES, SOUNDS, VOICE, Split
 
 YES, NO = "yes", "no"
@@ -20,14 +21,14 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
 NEEDLESS = ("and", "the", "a")  # of which nothing can be learned
 
 
-def agreeing(own: Sequence[Posed], count: int, chance: Random) -> list[Exchange]:
+def agreeing(scene: Scene, own: Sequence[Posed], count: int, chance: Random) -> list[Exchange]:
     """So many given answers beside the right ones of a scene's questions, right and wrong in turn."""
     some = chance.choices(own, k=count)
-    return [_compared(posed, own, n % 2 == 0, chance) for n, posed in enumerate(some)]
+    return [_compared(scene, posed, own, n % 2 == 0, chance) for n, posed in enumerate(some)]
 
 
-def _compared(posed: Posed, own: Sequence[Posed], right: bool, chance: Random) -> Exchange:
-    given = _right(posed, chance) if right else _wrong(posed, own, chance)
+def _compared(scene: Scene, posed: Posed, own: Sequence[Posed], right: bool, chance: Random) -> Exchange:
+    given = _right(scene, posed, chance) if right else _wrong(scene, posed, own, chance)
     text = filled(
         "verify_agree",
         question=fenced("question", put(posed.question, ())),
@@ -37,18 +38,18 @@ def _compared(posed: Posed, own: Sequence[Posed], right: bool, chance: Random) -
     return Exchange(text, YES if right else NO)
 
 
-def _right(posed: Posed, chance: Random) -> str:
-    return chance.choice((told(posed, posed.answer), posed.answer))
+def _right(scene: Scene, posed: Posed, chance: Random) -> str:
+    return chance.choice((told(scene, posed, posed.answer), posed.answer))
 
 
-def _wrong(posed: Posed, own: Sequence[Posed], chance: Random) -> str:
+def _wrong(scene: Scene, posed: Posed, own: Sequence[Posed], chance: Random) -> str:
     """What the same question has for an answer of another part, any other value of its sort, or nothing known."""
     others = sorted({each.answer for each in own if each.form == posed.form} - {posed.answer})
     way = chance.choice(("option", "value", UNKNOWN))
     if way == UNKNOWN:
         return UNKNOWN
     value = chance.choice(others) if others and way == "option" else another(posed.answer, chance)
-    return told(posed, value) if way == "option" or chance.random() < 0.5 else value
+    return told(scene, posed, value) if way == "option" or chance.random() < 0.5 else value
 
 
 def another(value: str, chance: Random) -> str:

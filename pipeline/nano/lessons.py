@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
@@ -21,11 +21,12 @@ from pipeline.nano.drafting import request, threes
 from pipeline.pack.build import middle
 from pipeline.prompts import prompt
 from pipeline.world.asking import Posed
+from pipeline.world.scenes import Scene
 from pipeline.world.scoring import Score, Watched
 from stages.samples import IMPORTED
 
 SILENCE = "[nobody speaks]"  # what is written down where no voice is heard: in brackets, which no step takes for words
-TARGETS = 4  # answers to `ask` for a clip: there are many right ones
+TARGETS = 8  # answers to `ask` for a clip: there are many right ones
 STRANGERS = 3  # questions about what a clip does not have
 MIXED = 4  # look-ups between sound and picture for a clip, of about twenty
 KINDS = {"image": "image_chat", "video": "video_chat", "audio": "audio_chat", "both": "omni_chat"}
@@ -44,18 +45,19 @@ class Lesson(NamedTuple):
     answer: str
 
 
-def write_lessons(root: str, file: str, seed: int) -> Counter[str]:
+def write_lessons(root: str, file: str, seed: int, names: Collection[str] = ()) -> Counter[str]:
     """Write the records of all clips of the run at `root`; how many there are by name.
 
+    names: of the lessons that are written; none: all.
     `without ask: <kind>` counts clips in which a voice speaks, but no three questions pass the rules of `ask`.
     Raises ConfigError where there is no such run, or no film of it has a truth; OSError.
     """
     counts, root = Counter[str](), storage.normal(root)
     with open(file, "w", encoding="utf-8") as sink:
         for clip in Score(root).clips.values():
-            lessons = list(lessons_of(clip, seed))
+            lessons = [lesson for lesson in lessons_of(clip, seed) if not names or lesson.name in names]
             counts.update(lesson.name for lesson in lessons)
-            if clip.truth.transcript and not any(lesson.name == "ask" for lesson in lessons):
+            if not names and clip.truth.transcript and not any(lesson.name == "ask" for lesson in lessons):
                 counts[f"without ask: {clip.truth.scene.kind}"] += 1
             sink.writelines(f"{json.dumps(record)}\n" for record in records(root, clip, lessons))
     return counts
@@ -74,7 +76,7 @@ def lessons_of(clip: Watched, seed: int) -> Iterator[Lesson]:
         if view == "image":
             yield from (Lesson(view, "image_qa", *each) for each in looking.over_image(clip.truth.scene, clip.middle))
         else:
-            yield from _asked(view, own, other)
+            yield from _asked(view, clip.truth.scene, own, other)
             yield from (Lesson(view, f"lookup_{view}", *each) for each in _look_ups(clip, view, chance))
 
 
@@ -87,9 +89,9 @@ def _told(clip: Watched, view: str, caption: str) -> Iterator[Lesson]:
         yield Lesson(view, name, prompt(name), clip.truth.transcript or SILENCE)
 
 
-def _asked(view: str, own: Sequence[Posed], other: Sequence[Posed]) -> Iterator[Lesson]:
+def _asked(view: str, scene: Scene, own: Sequence[Posed], other: Sequence[Posed]) -> Iterator[Lesson]:
     """Questions of the clip and of another one as `verify` asks them, and bare ones where they would be packed."""
-    yield from (Lesson(view, f"verify_{view}", *checked(posed, view)) for posed in own)
+    yield from (Lesson(view, f"verify_{view}", *checked(scene, posed, view)) for posed in own)
     for posed in other:
         if is_unknown(posed, own, view):
             yield Lesson(view, f"strange_{view}", *unanswered(posed))

@@ -15,10 +15,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.nano.answering import Exchange
-from pipeline.nano.sights import LEVELS
-from pipeline.world.asking import ORDINALS, part_of
-from pipeline.world.drawing import place_at
-from pipeline.world.scenes import SEGMENT_S, Figure, Scene, Sight, Sound
+from pipeline.nano.paths import ordinals, path, seen
+from pipeline.world.asking import part_of
+from pipeline.world.scenes import SEGMENT_S, Scene, Sight, Sound
 from pipeline.world.vocabulary import VOICE
 
 NOTHING = "nothing"
@@ -41,10 +40,7 @@ def over_video(scene: Scene) -> list[Exchange]:
 
 
 def over_paths(scene: Scene) -> list[Exchange]:
-    """Where a figure is in each picture of a part (column, row and size, a digit each), and so what it does.
-
-    What moves is learned from places: of the motions alone, the same decoder had learned next to nothing in 300 steps.
-    """
+    """Where a figure is in each picture of a part, and so what it does."""
     found = []
     for part, sight in seen(scene):
         paths = {figure: f"{path(sight, figure, part)} {sight.motion}" for figure in sight.figures}
@@ -53,13 +49,6 @@ def over_paths(scene: Scene) -> list[Exchange]:
         if sight.end - sight.start <= SEGMENT_S:  # else it has one in each part
             found += [Exchange(f"path of: {f.name}", f"{f.name} {part} {way}") for f, way in paths.items()]
     return found
-
-
-def path(sight: Sight, figure: Figure, part: str) -> str:
-    """`275 255`: a figure's column, row and size in the pictures of a part, one a second."""
-    begin = ORDINALS.index(part) * SEGMENT_S
-    places = [place_at(sight, figure, begin + n + 0.5) for n in range(round(SEGMENT_S))]
-    return " ".join("".join(str(int(LEVELS * share)) for share in (p.x, p.y, 2 * p.radius)) for p in places)
 
 
 def over_sound(scene: Scene) -> list[Exchange]:
@@ -82,16 +71,10 @@ def parts_heard(scene: Scene) -> list[Exchange]:
     return _parts(_words_heard(scene))
 
 
-def seen(scene: Scene) -> list[tuple[str, Sight]]:
-    """Each part with what is seen in its middle: a sight of the whole clip is in all."""
-    middles = [(part, (n + 0.5) * SEGMENT_S) for n, part in enumerate(_ordinals(scene))]
-    return [(part, sight) for part, at in middles for sight in scene.sights if sight.start <= at < sight.end]
-
-
 def heard(scene: Scene) -> list[tuple[str, Sound | None]]:
     """Each part with the sound that begins in it, if one does."""
     begins = {part_of(sound): sound for sound in scene.sounds}
-    return [(part, begins.get(part)) for part in _ordinals(scene)]
+    return [(part, begins.get(part)) for part in ordinals(scene)]
 
 
 def looks(sight: Sight) -> dict[str, str]:
@@ -111,10 +94,6 @@ def says(scene: Scene, sound: Sound | None) -> dict[str, str]:
         return {"sound": f"a {sound.name}"}
     first, last = sound.text.split()
     return {"sound": sound.text} if scene.kind == "named" else {"sound": sound.text, "number": first, "noun": last}
-
-
-def _ordinals(scene: Scene) -> Sequence[str]:
-    return ORDINALS[: round(scene.seconds / SEGMENT_S)]
 
 
 def _words_seen(scene: Scene) -> Words:

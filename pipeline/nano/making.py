@@ -62,8 +62,8 @@ def make(work: Work) -> Path:
 
 def make_reader(work: Work) -> tuple[Path, list[Path]]:
     """The folder of a model whose encoders see and hear and whose decoder reads, and the roots of what it learns."""
-    films = work.stage("films", lambda folder: make_films(folder, CLIPS, SEED))
-    lessons = work.stage("lessons", lambda folder: _lessons(films, folder))
+    films = learned(work)
+    lessons = work.stage("lessons", lambda folder: write_lessons(films, folder))
     texts = work.stage("texts", _texts)
     start = work.stage("start", lambda folder: _start(folder, work.say))
     sources = [texts / "told", texts / "primer"]
@@ -72,10 +72,24 @@ def make_reader(work: Work) -> tuple[Path, list[Path]]:
     return text / "model", [lessons, *sources]
 
 
+def learned(work: Work) -> Path:
+    """The films that are learned from, and a run over them."""
+    return work.stage("films", lambda folder: make_films(folder, CLIPS, SEED))
+
+
 def make_films(folder: Path, clips: int, seed: int) -> None:
     """Films of the world in `world`, with subtitles, and a run over them in `run`."""
     ola("world", "make", str(folder / "world"), "--clips", str(clips), "--seed", str(seed), "--subtitles")
     ola("run", str(folder / "world"), "--root", str(folder / "run"), "--set", "pack.val=0")
+
+
+def write_lessons(films: Path, folder: Path, names: Collection[str] = ()) -> None:
+    """Shards of what is to be learned from films: of the lessons of these names, or of all."""
+    from pipeline.nano import lessons
+
+    file = str(folder / "lessons.jsonl")
+    lessons.write_lessons(str(films / "run"), file, SEED, names)
+    ola("import", file, "--root", str(folder), "--val-share", "0")
 
 
 def held_out(work: Work, split: Split) -> Path:
@@ -112,14 +126,6 @@ def ola(*arguments: str) -> None:
     """Run a command as a user would. Raises CalledProcessError."""
     code = "from pipeline.cli import main; main()"
     subprocess.run([sys.executable, "-c", code, *arguments], check=True)
-
-
-def _lessons(films: Path, folder: Path) -> None:
-    from pipeline.nano.lessons import write_lessons
-
-    file = str(folder / "lessons.jsonl")
-    write_lessons(str(films / "run"), file, SEED)
-    ola("import", file, "--root", str(folder), "--val-share", "0")
 
 
 def _texts(folder: Path) -> None:

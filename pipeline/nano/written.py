@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple
 
-from pipeline.nano import looking
+from pipeline.nano import looking, paths
 from pipeline.nano.answering import NUMBERS_OF_SCENES, Exchange, bare, checked, strangers, unanswered
 from pipeline.nano.judging import agreeing, screened
 from pipeline.nano.shelving import sample_of, shelve
@@ -50,7 +50,7 @@ def write_texts(root: str, name: str, scenes: int, seed: int, primer: bool = Fal
 def _samples(scenes: int, seed: int, primer: bool, counts: Counter[str]) -> Iterator[Sample]:
     for number in range(scenes):
         chance = Random(f"written {seed} {number}")
-        scene = _drawn(chance)
+        scene = drawn(chance)
         own = questions(scene)
         told = looked_up(scene) if primer else in_text(scene, own, chance)
         for kind, tasks in (("told", told), *(() if primer else [("alone", alone(scene, own, chance))])):
@@ -59,7 +59,7 @@ def _samples(scenes: int, seed: int, primer: bool, counts: Counter[str]) -> Iter
             yield sample_of(f"written-{seed}-{number:06d}-{kind}", [task.exchange for task in tasks], facts)
 
 
-def _drawn(chance: Random) -> Scene:
+def drawn(chance: Random) -> Scene:
     """Any scene but a mute one, of which nobody could tell what is heard."""
     while True:
         scene = compose(chance.choice(chance.choice(READ)), chance.randrange(NUMBERS_OF_SCENES))
@@ -70,12 +70,13 @@ def _drawn(chance: Random) -> Scene:
 def in_text(scene: Scene, own: list[Posed], chance: Random) -> list[Named]:
     """Tasks that all begin with the same written scene, half of them look-ups."""
     asked = [
-        *(Named("text verify", checked(posed, "both")) for posed in own),
+        *(Named("text verify", checked(scene, posed, "both")) for posed in own),
         *(Named("text bare", bare(posed)) for posed in own),
     ]
     other = [Named("text strange", unanswered(posed)) for posed in strangers(scene, own, STRANGERS, chance)]
     # What a named clip shows it also says, so that the same may be asked of both.
-    short = list(dict.fromkeys((*looking.over_video(scene), *looking.over_sound(scene), *looking.over_both(scene))))
+    ways = (looking.over_video, looking.over_paths, looking.over_sound, looking.over_both)
+    short = list(dict.fromkeys(each for over in ways for each in over(scene)))
     tasks = [
         *(Named("text lookup", each) for each in chance.sample(short, min(LOOK_UPS, len(short)))),
         *chance.sample(asked, min(ASKED - len(other), len(asked))),
@@ -94,7 +95,7 @@ def looked_up(scene: Scene) -> list[Named]:
 
 def scene_in_words(scene: Scene) -> str:
     """What is seen and what is heard in each part, which stands before it: who reads it need not count."""
-    shown = ", ".join(f"{part} {seen(sight)}" for part, sight in looking.seen(scene))
+    shown = ", ".join(f"{part} {seen(sight, paths.way(scene, part))}" for part, sight in paths.seen(scene))
     told = ", ".join(f"{part} {said(sound) if sound else looking.NOTHING}" for part, sound in looking.heard(scene))
     return f"seen: {shown}. heard: {told}."
 
@@ -104,7 +105,7 @@ def alone(scene: Scene, own: list[Posed], chance: Random) -> list[Named]:
     clip, text = ([posed for posed in own if (posed.needs == "text") is free] for free in (False, True))
     some = [*chance.sample(clip, min(ALONE, len(clip))), *chance.sample(text, min(1, len(text)))]
     return [
-        *(Named("alone verify", checked(posed, "text")) for posed in some),
-        *(Named("alone agree", each) for each in agreeing(own, COMPARED, chance)),
+        *(Named("alone verify", checked(scene, posed, "text")) for posed in some),
+        *(Named("alone agree", each) for each in agreeing(scene, own, COMPARED, chance)),
         *(Named("alone screen", each) for each in screened(split_of(scene.seed), chance)),
     ]

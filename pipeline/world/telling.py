@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from pipeline.world.scenes import Figure, Scene, Sight, Sound
-from pipeline.world.vocabulary import MEETS, VOICE
+from pipeline.world.drawing import place_at
+from pipeline.world.scenes import SIDE, Figure, Place, Scene, Sight, Sound
+from pipeline.world.vocabulary import MEETS, SIZES, VOICE
 
 NOTHING = "Nothing is heard."
 
@@ -22,7 +24,14 @@ def captions(scene: Scene, picture_at: float) -> dict[str, str]:
 def image_caption(scene: Scene, seconds: float) -> str:
     """What the picture at that time shows; what moves cannot be seen in it."""
     shown = [sight for sight in scene.sights if sight.start <= seconds < sight.end]
-    return sentence([" and ".join(map(article, sight.figures)) for sight in shown]) if shown else "Nothing is seen."
+    figures = [[as_large_as(figure, place_at(sight, figure, seconds)) for figure in sight.figures] for sight in shown]
+    return sentence([" and ".join(map(article, some)) for some in figures]) if shown else "Nothing is seen."
+
+
+def as_large_as(figure: Figure, place: Place) -> Figure:
+    """With a size, where its own changes: the one that is nearest to what is seen of it at a place."""
+    nearest = min(SIZES, key=lambda size: abs(SIZES[size] / SIDE - place.radius))
+    return figure if figure.size else replace(figure, size=nearest)
 
 
 def joint_caption(scene: Scene) -> str:
@@ -42,10 +51,10 @@ def article(figure: Figure) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def seen(sight: Sight) -> str:
-    """As `a large red circle moves left`."""
+def seen(sight: Sight, way: str = "") -> str:
+    """As `a large red circle moves left`; with words for its way in front of what it does, if any."""
     shown = " and ".join(map(article, sight.figures))
-    return f"{shown} {sight.motion}"
+    return " ".join(filter(None, (shown, way, sight.motion)))
 
 
 def said(sound: Sound) -> str:

@@ -31,10 +31,29 @@ def scenes(count: int = 100, seed: int = 0) -> list[Scene]:
     [("both", {"both"}), ("video", {"both", "video"}), ("audio", {"both", "audio"}), ("text", set(VIEWS))],
 )
 def test_a_view_that_suffices_is_answered_with_the_part(needs: str, views: set[str]) -> None:
-    assert {view for view in VIEWS if answer(posed(needs), view) == "two dogs second colour: blue"} == views
-    assert {view for view in VIEWS if answer(posed(needs), view) == UNKNOWN} == set(VIEWS) - views
-    assert answer(posed(needs, part=""), "both") == "blue"
-    assert answer(posed(needs, part="always"), "both") == "always colour: blue"
+    scene = compose(0, 0)
+    assert {view for view in VIEWS if answer(scene, posed(needs), view) == "two dogs second colour: blue"} == views
+    assert {view for view in VIEWS if answer(scene, posed(needs), view) == UNKNOWN} == set(VIEWS) - views
+    assert answer(scene, posed(needs, part=""), "both") == "blue"
+    assert answer(scene, posed(needs, part="always"), "both") == "always colour: blue"
+
+
+def test_what_moves_is_told_by_where_it_is() -> None:
+    wanted = {
+        "What does the blue triangle do?": "blue triangle first 332 632 motion: moves right",
+        "What does the shape do while the voice says ten books?": "ten books second 362 332 motion: rises",
+        "What is heard while something rises?": (
+            "first 332 632 moves right second 362 332 rises, rises second heard: a voice"
+        ),
+        "What does the voice say while something rises?": "always words: ten books",
+    }
+    found = {posed.question: answer(scene, posed, "both") for scene in scenes(1) for posed in questions(scene)}
+    assert {question: found[question] for question in wanted} == wanted
+
+
+def test_who_meets_is_told_by_both() -> None:
+    found = [answer(scene, posed, "video") for scene in scenes() for posed in questions(scene) if posed.form == "meets"]
+    assert "green cross second black cross and green cross meet: the black cross" in found
 
 
 def test_a_stranger_names_nothing_that_the_scene_has() -> None:

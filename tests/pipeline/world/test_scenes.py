@@ -209,12 +209,12 @@ def test_linked_clips_have_questions_that_need_both_answered_by_chance_half_the_
 def test_captions_tell_what_there_is() -> None:
     scene = compose(7, 0)
     assert captions(scene, 2.5) == {
-        "image": "A red diamond.",
+        "image": "A small red diamond.",
         "video": "A black cross shrinks, then a red diamond grows.",
         "sound": "A chirp is heard, then a voice says eight keys.",
         "joint": "A black cross shrinks while a chirp is heard, "
         "then a red diamond grows while a voice says eight keys.",
     }
-    assert captions(scene, 0.5)["image"] == "A black cross."
+    assert captions(scene, 0.5)["image"] == "A large black cross."  # it shrinks, from large
     assert captions(compose(7, 3), 1.0)["sound"] == "Nothing is heard."
     assert set(captions(compose(7, 9), 1.0)) == {"image", "video"}
