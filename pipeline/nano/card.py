@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,29 +17,32 @@ CURVES = "curves.png"
 SMOOTHED = 10  # steps whose mean is drawn
 NAMES = 3  # of phases, one below the other: a short phase has no room for its own
 TEXT = Path(__file__).with_name("card.md")
-PLACE = "{table}"
+PLACES = "{table}", "{reading}"
 
 Marks = Mapping[str, Mapping[str, float]]
 """What was asked -> the share that was right, and how many were asked."""
 
 
-def write_card(folder: Path, examined: Mapping[str, Path], trainings: Sequence[Path]) -> None:
+def write_card(folder: Path, examined: Mapping[str, Path], read: Path, trainings: Sequence[Path]) -> None:
     """The card and its curves into the folder of the weights.
 
-    examined: split -> JSON of `examine`. trainings: folders of `ola train`, in their order. Raises OSError.
+    examined: split -> JSON of `examine`. read: that of `reading.read`. trainings: folders of `ola train`, in their
+    order. Raises OSError.
     """
     marks = {split: json.loads(file.read_text()) for split, file in examined.items()}
-    (folder / "README.md").write_text(TEXT.read_text().replace(PLACE, table(marks)))
+    text = TEXT.read_text()
+    for place, some in zip(PLACES, (marks, {"scenes in words": json.loads(read.read_text())}), strict=True):
+        text = text.replace(place, table(some))
+    (folder / "README.md").write_text(text)
     draw([(phase.name, rows) for training in trainings for phase, rows in phases(training)], folder / CURVES)
 
 
 def table(marks: Mapping[str, Marks]) -> str:
     """Shares that were right as Markdown: a line for what was asked, a column for each split."""
     names = sorted({name for some in marks.values() for name in some})
-    lines = ["| asked | " + " | ".join(marks) + " |", "|---|" + "---|" * len(marks)]
-    return "\n".join(
-        [*lines, *(f"| {name} | {' | '.join(_cell(some, name) for some in marks.values())} |" for name in names)]
-    )
+    rows = [[name, *(_cell(some, name) for some in marks.values()), _guessed(marks.values(), name)] for name in names]
+    header = ["asked", *marks, "by guessing"]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
 def phases(training: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
@@ -92,3 +95,9 @@ def _cell(marks: Marks, name: str) -> str:
     if name not in marks:
         return "–"
     return f"{marks[name]['right']:.2f} ({marks[name]['n']:.0f})"
+
+
+def _guessed(marks: Iterable[Marks], name: str) -> str:
+    """The mean over all splits."""
+    found = [(some[name]["guessed"], some[name]["n"]) for some in marks if "guessed" in some.get(name, {})]
+    return f"{sum(share * n for share, n in found) / sum(n for _, n in found):.2f}" if found else "–"

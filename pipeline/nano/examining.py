@@ -7,7 +7,7 @@ answer to a question is right by its value, whichever part of the clip it names.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +34,7 @@ QUESTIONS = ("verify_both", "verify_video", "verify_audio", "strange_both")
 ASKED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "judged")
 JUDGEMENTS = 4  # a clip
 LONGEST = 128  # tokens of an answer
+MEDIA = ("both", "video", "audio")  # what questions need whose answers could be guessed by who knows what there is
 
 
 class Item(NamedTuple):
@@ -47,18 +48,27 @@ class Marks:
     """Right ones and all, by what was asked."""
 
     def __init__(self) -> None:
-        self.right, self.of = Counter[str](), Counter[str]()
+        self.right, self.of, self.guessed = Counter[str](), Counter[str](), dict[str, float]()
 
-    def add(self, name: str, right: int, of: int = 1) -> None:
-        """Some more."""
+    def add(self, name: str, right: int, of: int = 1, guessed: float | None = None) -> None:
+        """Some more. guessed: how many would be right by guessing, where that is known."""
         self.right[name] += right
         self.of[name] += of
+        if guessed is not None:
+            self.guessed[name] = self.guessed.get(name, 0.0) + guessed
 
     def rows(self) -> dict[str, dict[str, float]]:
-        """By name: the share of right ones, and how many there are."""
+        """By name: `n`, how many there are; `right`, the share of right ones; `guessed`, that by guessing, if known."""
         return {
-            name: {"right": round(self.right[name] / self.of[name], 4), "n": self.of[name]} for name in sorted(self.of)
+            name: {"right": self._share(self.right, name), "n": self.of[name]} | self._guess(name)
+            for name in sorted(self.of)
         }
+
+    def _share(self, some: Mapping[str, float], name: str) -> float:
+        return round(some[name] / self.of[name], 4)
+
+    def _guess(self, name: str) -> dict[str, float]:
+        return {"guessed": self._share(self.guessed, name)} if name in self.guessed else {}
 
 
 def examine(
@@ -142,11 +152,13 @@ def mark(marks: Marks, item: Item, said: str) -> None:
     elif name == "ask":
         _mark_drafts(marks, item, said)
     elif name in ("judged", "image_qa"):
-        marks.add(name, exact(said, truth))
+        marks.add(name, exact(said, truth), guessed=0.5 if name == "judged" else None)
+    elif truth == UNKNOWN:
+        marks.add(f"{name}, unknown", exact(said, truth))
     else:
-        needs = {asked_by_verify(posed): posed.needs for posed in item.clip.truth.questions}
-        known = "unknown" if truth == UNKNOWN else f"needs {needs.get(item.lesson.asked, 'another clip')}"
-        marks.add(f"{name}, {known}", exact(value_of(said), value_of(truth)))
+        posed = next(each for each in item.clip.truth.questions if asked_by_verify(each) == item.lesson.asked)
+        guessed = posed.chance if posed.needs in MEDIA else None
+        marks.add(f"{name}, needs {posed.needs}", exact(value_of(said), value_of(truth)), guessed=guessed)
 
 
 def value_of(answer: str) -> str:

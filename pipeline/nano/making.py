@@ -56,8 +56,9 @@ def make(work: Work) -> Path:
     trained = work.stage("trained", lambda folder: train("media", reader, sources, folder))
     small = work.stage("small", lambda folder: halve(trained / "model", folder))
     marks = {split.name: _examined(work, small, split) for split in SPLITS[1:]}
+    read = work.stage("read", lambda folder: _read(small, folder)) / MARKS
     trainings = [work.folder / "primer", work.folder / "text", trained]
-    return work.stage("nano", lambda folder: _publish(small, marks, trainings, folder))
+    return work.stage("nano", lambda folder: _publish(small, marks, read, trainings, folder))
 
 
 def make_reader(work: Work) -> tuple[Path, list[Path]]:
@@ -155,11 +156,19 @@ def _examined(work: Work, model: Path, split: Split) -> Path:
     return work.stage(f"marks-{split.name}", lambda folder: examined(model, films, folder, ASKED)) / MARKS
 
 
-def _publish(model: Path, marks: Mapping[str, Path], trainings: Sequence[Path], folder: Path) -> None:
+def _read(model: Path, folder: Path) -> None:
+    """The marks of the model over scenes in words, as JSON."""
+    from ola.generation import Ola
+    from pipeline.nano.reading import read
+
+    (folder / MARKS).write_text(json.dumps(read(Ola.from_pretrained(model)), indent=1))
+
+
+def _publish(model: Path, marks: Mapping[str, Path], read: Path, trainings: Sequence[Path], folder: Path) -> None:
     from pipeline.nano.card import write_card
 
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns(DONE), dirs_exist_ok=True)
-    write_card(folder, marks, trainings)
+    write_card(folder, marks, read, trainings)
 
 
 if __name__ == "__main__":

@@ -65,14 +65,20 @@ def test_a_card_has_the_marks_of_each_split_and_the_curves(tmp_path: Path) -> No
         of_kind = {"chat": 2.0 / (step + 1)}
         log.add(Figures(step + 1, 25, 0, 1.0, 1.0, {}, 10, 1.0, 0.0, None, of_kind, {"image": 4}, 0), ["task"])
     log.write(25, log.take())
-    marks = {"val": {"image_qa": {"right": 0.95, "n": 40}}, "test": {"transcribe, words": {"right": 0.5, "n": 8}}}
+    marks = {
+        "val": {"image_qa": {"right": 0.95, "n": 40}, "judged": {"right": 1.0, "n": 10, "guessed": 0.2}},
+        "test": {"transcribe, words": {"right": 0.5, "n": 8}, "judged": {"right": 0.9, "n": 30, "guessed": 0.6}},
+    }
     for split, some in marks.items():
         (tmp_path / f"{split}.json").write_text(json.dumps(some))
     (tmp_path / "nano").mkdir()
-    card.write_card(tmp_path / "nano", {split: tmp_path / f"{split}.json" for split in marks}, [tmp_path / "trained"])
+    (tmp_path / "read.json").write_text(json.dumps({"two steps": {"right": 0.75, "n": 4}}))
+    examined = {split: tmp_path / f"{split}.json" for split in marks}
+    card.write_card(tmp_path / "nano", examined, tmp_path / "read.json", [tmp_path / "trained"])
     written = (tmp_path / "nano" / "README.md").read_text()
-    assert "| image_qa | 0.95 (40) | – |\n| transcribe, words | – | 0.50 (8) |" in written
-    assert card.PLACE not in written
+    assert "| image_qa | 0.95 (40) | – | – |\n| judged | 1.00 (10) | 0.90 (30) | 0.50 |" in written
+    assert "| two steps | 0.75 (4) | – |" in written
+    assert not any(place in written for place in card.PLACES)
     with Image.open(tmp_path / "nano" / card.CURVES) as curves:
         assert curves.width > 500
 

@@ -12,7 +12,7 @@ import pytest
 from ola.processor import OlaProcessor
 from pipeline.nano.answering import told
 from pipeline.nano.judging import agreeing, another, cut, empty, screened
-from pipeline.nano.written import drawn, alone, in_text, scene_in_words, write_texts
+from pipeline.nano.written import alone, drawn, in_text, scene_in_words, write_texts
 from pipeline.world.asking import questions
 from pipeline.world.scenes import compose
 from pipeline.world.telling import said, seen

@@ -1,0 +1,52 @@
+"""What is asked of scenes in words, and what answers to it are worth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.nano.examining import Marks
+from pipeline.nano.reading import mark, read, tasks_of
+from pipeline.nano.written import Named
+
+NAMES = {
+    *("part of a word", "from what is heard to what is seen, or back"),
+    *("one step", "two steps", "two steps, bare", "judged"),
+}
+
+
+def test_all_sorts_are_asked_and_the_same_ones_again() -> None:
+    tasks = [task for number in range(20) for task in tasks_of(99, number)]
+    assert tasks == [task for number in range(20) for task in tasks_of(99, number)]
+    assert {task.name for task in tasks} == NAMES
+    for name, (asked, answer) in tasks:
+        question = asked.rpartition("\n")[2]
+        assert name.startswith("two steps") == (" while " in question and name != "judged")
+        assert "always" not in answer
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [("siren first colour: blue", (1, 1)), ("beep second colour: blue", (0, 1)), ("siren first colour: red", (0, 0))],
+)
+def test_an_answer_is_right_as_a_whole_or_by_its_value(said: str, right: tuple[int, int]) -> None:
+    marks = Marks()
+    mark(marks, Named("two steps", SimpleNamespace(asked="", answer="siren first colour: blue")), said)  # type: ignore[arg-type]
+    assert (marks.right["two steps"], marks.right["two steps, by value"]) == right
+
+
+def test_a_model_that_knows_the_answers_is_right_in_all() -> None:
+    known = {task.exchange.asked: task.exchange.answer for number in range(5) for task in tasks_of(99, number)}
+    counts = Counter[str]()
+
+    class Knowing:
+        def generate(self, requests: list[Any], **_: object) -> list[Any]:
+            counts["asked"] += len(requests)
+            return [SimpleNamespace(text=known[request.text]) for request in requests]
+
+    rows = read(Knowing(), 5)  # type: ignore[arg-type]
+    assert {row["right"] for row in rows.values()} == {1.0}
+    assert counts["asked"] == sum(row["n"] for name, row in rows.items() if "by value" not in name)
