@@ -55,7 +55,8 @@ def told(scene: Scene, posed: Posed, value: str) -> str:
         return value
     names = [] if posed.part == ALWAYS else _NAMED.findall(posed.question)[:1]
     kind = ASKED_OF[posed.form]
-    steps = [*(name.removeprefix("the ") for name in names), posed.part, *noted(scene, posed.part, kind), kind]
+    about = [name.removeprefix("the ") for name in names]
+    steps = [*about, posed.part, *noted(scene, posed.part, kind), *(about if kind == "meet" else []), kind]
     which = f"{motions(scene)}, " if names and "while something " in posed.question else ""
     return f"{which}{' '.join(steps)}: {value}"
 

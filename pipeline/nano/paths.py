@@ -40,9 +40,13 @@ def way(scene: Scene, part: str) -> str:
 
 
 def noted(scene: Scene, part: str, kind: str) -> list[str]:
-    """What is read off before it is told which motion, or whom a figure meets; nothing for other kinds."""
+    """What is read off before it is told which motion, or whom a figure meets; nothing for other kinds.
+
+    Of two that meet, both stand after the other, since a small decoder copies what follows a name, but not the other of
+    two names.
+    """
     if kind == "meet":
-        return [sight.name for p, sight in seen(scene) if p == part]
+        return [f"{sight.name} and {sight.figures[0].name}" for p, sight in seen(scene) if p == part]
     return [way(scene, part)] if kind == "motion" else []
 
 
