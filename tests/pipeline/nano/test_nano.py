@@ -31,21 +31,21 @@ def annotated(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_answers_about_ten_clips(run: Run) -> None:
     marks = examine(str(run.root), Ola.from_pretrained("nano"), asked=TASKS)
-    assert marks["caption_joint, attributes"]["right"] >= 0.75
-    assert marks["transcribe, words"]["right"] >= 0.8
+    assert marks["caption_joint, attributes"]["right"] >= 0.85
+    assert marks["transcribe, words"]["right"] >= 0.9
     assert marks["verify_both, needs text"]["right"] >= 0.9
-    assert marks["verify_both, needs video"]["right"] >= 0.7
-    assert marks["verify_both, needs both"]["right"] >= 0.7
+    assert marks["verify_both, needs video"]["right"] >= 0.85
+    assert marks["verify_both, needs both"]["right"] >= 0.85
 
 
 def test_a_run_makes_what_is_mostly_true(annotated: Path) -> None:
     """The floors stand a good deal below what was measured, since another machine adds in another order."""
     facts = Score(str(annotated)).facts()
-    assert facts["transcripts"]["word_error"] <= 0.15
+    assert facts["transcripts"]["word_error"] <= 0.1
     assert facts["captions"]["image"]["right"] >= 0.9
     assert facts["questions"]["well_formed"] >= 0.9
-    assert facts["questions"]["answer_right"] >= 0.35
-    assert facts["cross_modal"]["precision"] >= 0.4
+    assert facts["questions"]["answer_right"] >= 0.65
+    assert facts["cross_modal"]["precision"] >= 0.7
     needs = {truth: counts for truth, counts in facts["needs"].items() if truth != "wrong"}
     agree = sum(counts[truth] for truth, counts in needs.items())
     assert agree >= 0.7 * sum(sum(counts.values()) for counts in needs.values()) > 0
