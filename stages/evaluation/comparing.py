@@ -114,11 +114,22 @@ def _bars(axes: Axes, names: Sequence[str], shown: Sequence[Line]) -> None:
         white = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
         axes.bar_label(bars, texts, fontsize=8, padding=2, bbox=white)
     axes.set_xticks(range(len(shown)), [_label(line) for line in shown])
-    heights = [height for line in shown for height in line.relative if height is not None]
-    foot = min(heights) - 0.05 if min(heights) > CLOSE else 0.0
-    axes.set_ylim(foot, max(heights) + 0.1 * (max(heights) - foot))
+    low, high = _range(shown)
+    foot = low - 0.05 if low > CLOSE else 0.0
+    axes.set_ylim(foot, high + 0.1 * (high - foot))
     axes.set_ylabel(f"score relative to {names[0]}" + f" (axis from {foot:.2f})" * (foot > 0))
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _range(shown: Sequence[Line]) -> tuple[float, float]:
+    """The lowest and the highest of what is drawn, intervals included."""
+    spans = [
+        (height - spread, height + spread)
+        for line in shown
+        for height, spread in zip(line.relative, line.spread or [0.0] * len(line.relative), strict=True)
+        if height is not None
+    ]
+    return min(low for low, _ in spans), max(high for _, high in spans)
 
 
 def _label(line: Line) -> str:
