@@ -114,14 +114,14 @@ def _bars(axes: Axes, names: Sequence[str], shown: Sequence[Line]) -> None:
         white = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
         axes.bar_label(bars, texts, fontsize=8, padding=2, bbox=white)
     axes.set_xticks(range(len(shown)), [_label(line) for line in shown])
-    low, high = _range(shown)
+    low, high = span(shown)
     foot = low - 0.05 if low > CLOSE else 0.0
     axes.set_ylim(foot, high + 0.1 * (high - foot))
     axes.set_ylabel(f"score relative to {names[0]}" + f" (axis from {foot:.2f})" * (foot > 0))
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _range(shown: Sequence[Line]) -> tuple[float, float]:
+def span(shown: Sequence[Line]) -> tuple[float, float]:
     """The lowest and the highest of what is drawn, intervals included."""
     spans = [
         (height - spread, height + spread)

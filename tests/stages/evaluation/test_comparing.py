@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from stages.errors import StagesError
-from stages.evaluation.comparing import compare, draw
+from stages.evaluation.comparing import Line, compare, draw, span
 from stages.evaluation.runner import Result
 
 
@@ -94,3 +94,11 @@ def test_the_picture(tmp_path: Path) -> None:
     shares = [int((np.abs(pixels - colour).sum(axis=-1) < 12).sum()) for colour in ((76, 114, 176), (221, 132, 82))]
     assert shares[0] > 1.2 * shares[1] > 1000
     assert not list(file.parent.glob("*draft*"))
+
+
+def test_what_is_drawn_holds_its_intervals() -> None:
+    lines = [
+        Line("image QA", "right", False, (0.8, 0.9), (1.0, 1.1), (3, 3), (0.05, 0.4)),
+        Line("video QA", "right", False, (0.8, None), (1.0, None), (3, 3)),
+    ]
+    assert span(lines) == pytest.approx((0.7, 1.5))
