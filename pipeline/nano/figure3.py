@@ -5,9 +5,8 @@
                      └─ balanced ────┘
 
 All begin with the encoders and the decoder that nano has before it is shown a medium, and read as many sequences of the
-same length. They are taught what is scored and what leads to it, each of one medium; of nano's other lessons, in which
-picture and sound meet, so few steps would learn nothing. It works in the folder of `make nano`; kill it and give it
-again: what is whole is passed over.
+same length: those of nano's lessons that are scored and that lead to what is scored, each of one medium. It works in the
+folder of `make nano`; kill it and give it again: what is whole is passed over.
 """
 
 from __future__ import annotations
