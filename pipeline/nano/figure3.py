@@ -5,7 +5,7 @@
                      └─ balanced ────┘
 
 All begin with the encoders and the decoder that nano has before it is shown a medium, and read as many sequences of the
-same length: those of nano's lessons that are scored and that lead to what is scored, each of one medium. It works in the
+same length: those of nano's lessons that are scored, or lead to what is scored, each of one medium. It works in the
 folder of `make nano`; kill it and give it again: what is whole is passed over.
 """
 
