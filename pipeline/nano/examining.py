@@ -7,10 +7,10 @@ answer to a question is right by its value, whichever part of the clip it names.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pipeline.media.keep import Reader
 from pipeline.media.sound import RATE, samples
@@ -35,6 +35,7 @@ ASKED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "judged")
 JUDGEMENTS = 4  # a clip
 LONGEST = 128  # tokens of an answer
 MEDIA = ("both", "video", "audio")  # what questions need whose answers could be guessed by who knows what there is
+Asked = TypeVar("Asked")
 
 
 class Item(NamedTuple):
@@ -87,12 +88,20 @@ def examine(
     clips = islice(Score(root).clips.values(), limit or None)
     items = [item for clip in clips for item in items_of(clip, seed) if item.lesson.name in asked]
     marks, shown = Marks(), Showing(root)
+    for item, said in answered(model, items, shown.request, say):
+        mark(marks, item, said)
+    return marks.rows()
+
+
+def answered(
+    model: Answerer, items: Sequence[Asked], request: Callable[[Asked], Request], say: Callable[[str], object]
+) -> Iterator[tuple[Asked, str]]:
+    """Each item with what the model says to its request; many are asked together."""
     for start in range(0, len(items), BATCH):
         some = items[start : start + BATCH]
-        for item, answer in zip(some, model.generate([shown.request(item) for item in some]), strict=True):
-            mark(marks, item, answer.text.strip())
+        answers = model.generate([request(item) for item in some])
+        yield from ((item, answer.text.strip()) for item, answer in zip(some, answers, strict=True))
         say(f"{start + len(some)} of {len(items)} answers")
-    return marks.rows()
 
 
 def items_of(clip: Watched, seed: int) -> Iterator[Item]:

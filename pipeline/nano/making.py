@@ -52,8 +52,10 @@ class Work:
 
 def make(work: Work) -> Path:
     """Make nano; returns the folder of its weights in float16, its card and its curves."""
-    reader, sources = make_reader(work)
-    trained = work.stage("trained", lambda folder: train("media", reader, sources, folder))
+    films = learned(work)
+    lessons = work.stage("lessons", lambda folder: write_lessons(films, folder))
+    reader, texts = make_reader(work)
+    trained = work.stage("trained", lambda folder: train("media", reader, [lessons, *texts], folder))
     small = work.stage("small", lambda folder: halve(trained / "model", folder))
     marks = {split.name: _examined(work, small, split) for split in SPLITS[1:]}
     read = work.stage("read", lambda folder: _read(small, folder)) / MARKS
@@ -62,15 +64,13 @@ def make(work: Work) -> Path:
 
 
 def make_reader(work: Work) -> tuple[Path, list[Path]]:
-    """The folder of a model whose encoders see and hear and whose decoder reads, and the roots of what it learns."""
-    films = learned(work)
-    lessons = work.stage("lessons", lambda folder: write_lessons(films, folder))
+    """The folder of a model whose encoders see and hear and whose decoder reads, and the roots of what it read."""
     texts = work.stage("texts", _texts)
     start = work.stage("start", lambda folder: _start(folder, work.say))
     sources = [texts / "told", texts / "primer"]
     primer = work.stage("primer", lambda folder: train("primer", start, sources[1:], folder))
     text = work.stage("text", lambda folder: train("text", primer / "model", sources, folder))
-    return text / "model", [lessons, *sources]
+    return text / "model", sources
 
 
 def learned(work: Work) -> Path:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.nano import looking
 from pipeline.nano.answering import Exchange, bare, checked
-from pipeline.nano.examining import BATCH, LONGEST, Marks, value_of
+from pipeline.nano.examining import LONGEST, Marks, answered, value_of
 from pipeline.nano.judging import agreeing
 from pipeline.nano.written import Named, drawn, scene_in_words
 from pipeline.world.asking import ALWAYS, questions
@@ -32,12 +32,8 @@ def read(
     from ola.prompt import Request
 
     tasks, marks = [task for number in range(scenes) for task in tasks_of(seed, number)], Marks()
-    for start in range(0, len(tasks), BATCH):
-        some = tasks[start : start + BATCH]
-        answers = model.generate([Request(task.exchange.asked, max_new_tokens=LONGEST) for task in some])
-        for task, answer in zip(some, answers, strict=True):
-            mark(marks, task, answer.text.strip())
-        say(f"{start + len(some)} of {len(tasks)} answers")
+    for task, said in answered(model, tasks, lambda task: Request(task.exchange.asked, max_new_tokens=LONGEST), say):
+        mark(marks, task, said)
     return marks.rows()
 
 
