@@ -56,7 +56,8 @@ def told(scene: Scene, posed: Posed, value: str) -> str:
     names = [] if posed.part == ALWAYS else _NAMED.findall(posed.question)[:1]
     kind = ASKED_OF[posed.form]
     about = [name.removeprefix("the ") for name in names]
-    steps = [*about, posed.part, *noted(scene, posed.part, kind), *(about if kind == "meet" else []), kind]
+    whom = [f"{name} and {value.removeprefix('the ')}" for name in about if kind == "meet"]
+    steps = [*about, posed.part, *noted(scene, posed.part, kind), *whom, kind]
     which = f"{motions(scene)}, " if names and "while something " in posed.question else ""
     return f"{which}{' '.join(steps)}: {value}"
 
@@ -68,12 +69,12 @@ def answer(scene: Scene, posed: Posed, view: str) -> str:
 
 def checked(scene: Scene, posed: Posed, view: str) -> Exchange:
     """A question of a scene as `verify` asks it under a view."""
-    return Exchange(asked_by_verify(posed), answer(scene, posed, view))
+    return Exchange(asked_by_verify(posed.question), answer(scene, posed, view))
 
 
-def unanswered(posed: Posed) -> Exchange:
-    """A question as `verify` asks it where there is no answer to it."""
-    return Exchange(asked_by_verify(posed), UNKNOWN)
+def unanswered(question: str) -> Exchange:
+    """A question as `verify` asks it where there is no answer to it, or more than one."""
+    return Exchange(asked_by_verify(question), UNKNOWN)
 
 
 def bare(posed: Posed) -> Exchange:
@@ -81,9 +82,9 @@ def bare(posed: Posed) -> Exchange:
     return Exchange(posed.question, posed.answer)
 
 
-def asked_by_verify(posed: Posed) -> str:
+def asked_by_verify(question: str) -> str:
     """The text of the request."""
-    return filled("verify_answer", question=put(posed.question, ()))
+    return filled("verify_answer", question=put(question, ()))
 
 
 def strangers(scene: Scene, own: Sequence[Posed], count: int, chance: Random) -> list[Posed]:

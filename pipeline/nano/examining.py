@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BATCH = 256  # requests that are prepared and asked together
 CAPTIONS = ("caption_image", "caption_video", "caption_sound", "caption_joint")
-QUESTIONS = ("verify_both", "verify_video", "verify_audio", "strange_both")
+QUESTIONS = ("verify_both", "verify_video", "verify_audio", "strange_both", "ambiguous_both")
 ASKED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "judged")
 JUDGEMENTS = 4  # a clip
 LONGEST = 128  # tokens of an answer
@@ -165,7 +165,7 @@ def mark(marks: Marks, item: Item, said: str) -> None:
     elif truth == UNKNOWN:
         marks.add(f"{name}, unknown", exact(said, truth))
     else:
-        posed = next(each for each in item.clip.truth.questions if asked_by_verify(each) == item.lesson.asked)
+        posed = next(each for each in item.clip.truth.questions if asked_by_verify(each.question) == item.lesson.asked)
         guessed = posed.chance if posed.needs in MEDIA else None
         marks.add(f"{name}, needs {posed.needs}", exact(value_of(said), value_of(truth)), guessed=guessed)
 

@@ -20,7 +20,7 @@ from pipeline.nano.answering import Exchange, bare, checked, is_unknown, strange
 from pipeline.nano.drafting import request, threes
 from pipeline.pack.build import middle
 from pipeline.prompts import prompt
-from pipeline.world.asking import Posed
+from pipeline.world.asking import Posed, ambiguous
 from pipeline.world.scenes import Scene
 from pipeline.world.scoring import Score, Watched
 from stages.samples import IMPORTED
@@ -94,7 +94,9 @@ def _asked(view: str, scene: Scene, own: Sequence[Posed], other: Sequence[Posed]
     yield from (Lesson(view, f"verify_{view}", *checked(scene, posed, view)) for posed in own)
     for posed in other:
         if is_unknown(posed, own, view):
-            yield Lesson(view, f"strange_{view}", *unanswered(posed))
+            yield Lesson(view, f"strange_{view}", *unanswered(posed.question))
+    if view == "both":
+        yield from (Lesson(view, "ambiguous_both", *unanswered(question)) for question in ambiguous(scene))
     fit = {"both": ("both", "audio", "video"), "video": ("video",)}.get(view, ())
     yield from (Lesson(view, f"bare_{view}", *bare(posed)) for posed in own if posed.needs in fit)
 

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.nano.answering import Exchange
 from pipeline.nano.paths import ordinals, path, seen
-from pipeline.world.asking import part_of
 from pipeline.world.scenes import SEGMENT_S, Scene, Sight, Sound
 from pipeline.world.vocabulary import VOICE
 
@@ -52,7 +51,7 @@ def over_paths(scene: Scene) -> list[Exchange]:
 
 
 def over_sound(scene: Scene) -> list[Exchange]:
-    """What begins in which part; `NOTHING` where that is silent."""
+    """What is heard in which part; `NOTHING` where that is silent."""
     values = [(part, kind, value) for part, sound in heard(scene) for kind, value in says(scene, sound).items()]
     return [*_parts(_words_heard(scene)), *(_value(f"{part} {kind}", value) for part, kind, value in values)]
 
@@ -72,9 +71,12 @@ def parts_heard(scene: Scene) -> list[Exchange]:
 
 
 def heard(scene: Scene) -> list[tuple[str, Sound | None]]:
-    """Each part with the sound that begins in it, if one does."""
-    begins = {part_of(sound): sound for sound in scene.sounds}
-    return [(part, begins.get(part)) for part in ordinals(scene)]
+    """Each part with the sound that is heard in it, if one is: what lies across a cut is heard in two."""
+    found: list[tuple[str, Sound | None]] = []
+    for n, part in enumerate(ordinals(scene)):
+        start, end = n * SEGMENT_S, (n + 1) * SEGMENT_S
+        found.append((part, next((sound for sound in scene.sounds if sound.start < end and start < sound.end), None)))
+    return found
 
 
 def looks(sight: Sight) -> dict[str, str]:
@@ -103,7 +105,7 @@ def _words_seen(scene: Scene) -> Words:
 
 
 def _words_heard(scene: Scene) -> Words:
-    return _telling([(word, part_of(sound)) for sound in scene.sounds for word in sound.text.split()])
+    return _telling([(word, part) for part, sound in heard(scene) if sound for word in sound.text.split()])
 
 
 def _telling(found: Sequence[tuple[str, str]]) -> Words:

@@ -42,8 +42,8 @@ def way(scene: Scene, part: str) -> str:
 def noted(scene: Scene, part: str, kind: str) -> list[str]:
     """What is read off before it is told which motion, or whom a figure meets; nothing for other kinds.
 
-    Of two that meet, both stand after the other, since a small decoder copies what follows a name, but not the other of
-    two names.
+    Of two that meet, each stands once before the other, since a small decoder copies what follows a name, but not the
+    other of two names.
     """
     if kind == "meet":
         return [f"{sight.name} and {sight.figures[0].name}" for p, sight in seen(scene) if p == part]

@@ -88,6 +88,16 @@ def questions(scene: Scene) -> list[Posed]:
     return [posed for posed in made if not leaks(posed.question, posed.answer)]
 
 
+def ambiguous(scene: Scene) -> list[str]:
+    """Questions that a scene has two answers to: what is seen while a sound is heard that lies across a cut."""
+    found = []
+    for sound in scene.sounds:
+        first, *others = [_facts(sight) for sight in scene.seen_with(sound)] or [{}]
+        forms = [form for form, answer in first.items() if any(other.get(form, answer) != answer for other in others)]
+        found += [FORMS[form][1].format(sound=sounds_out(sound)) for form in forms]
+    return found
+
+
 def well_formed(question: str) -> bool:
     """Whether it is a question that the world could ask, of whatever clip; case and punctuation do not matter."""
     return _grammar().fullmatch(" ".join(words(question))) is not None

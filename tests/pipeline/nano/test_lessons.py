@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +13,16 @@ from typing import Any
 import pytest
 
 from ola.processor import OlaProcessor
-from pipeline.nano.answering import told
+from pipeline.nano.answering import asked_by_verify, told
 from pipeline.nano.drafting import request
 from pipeline.nano.lessons import KINDS, SILENCE, Lesson, lessons_of, write_lessons
 from pipeline.parsing import drafts, flaws
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask
+from pipeline.world.asking import ambiguous, questions
+from pipeline.world.scenes import compose
 from pipeline.world.scoring import Watched
+from pipeline.world.truth import Truth
 from stages.catalogue import catalogue
 from stages.reading import Decoder, Loaded
 from tests.ola import tiny
@@ -109,10 +113,10 @@ def test_questions_are_answered_as_their_view_allows(run: Run) -> None:
                 assert lesson.asked == question
                 assert lesson.answer == posed[question].answer
                 assert posed[question].needs == "video" if view == "video" else posed[question].needs != "text"
-            elif name == "strange":
+            elif name in ("strange", "ambiguous"):
                 assert question not in posed
                 assert lesson.answer == "unknown"
-                seen["strange", view, False] += 1
+                seen[name, view, False] += 1
     assert min(seen["strange", view, False] for view in ("both", "video", "audio")) > 3
     needs = ("both", "video", "audio", "text")
     expected = {
@@ -122,6 +126,14 @@ def test_questions_are_answered_as_their_view_allows(run: Run) -> None:
     assert {(of, view) for of, view, right in seen if not right and of in needs} == {
         pair for pair, right in expected.items() if not right
     }
+
+
+def test_a_sound_across_a_cut_does_not_tell_which_sight_is_meant(run: Run) -> None:
+    scene = next(scene for scene in (compose(0, number) for number in range(100)) if ambiguous(scene))
+    clip = replace(run.clips()[0], truth=Truth(scene, scene.sounds[0].text, (), tuple(questions(scene))))
+    made = {asked_by_verify(question) for question in ambiguous(scene)}
+    found = {(lesson.view, lesson.answer) for lesson in lessons_of(clip, 0) if lesson.asked in made}
+    assert found == {("both", "unknown")}
 
 
 def test_they_are_imported_and_read(run: Run, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.parsing import KINDS as ASKED_KINDS
 from pipeline.parsing import Draft, flaws
-from pipeline.world.asking import FORMS, ORDINALS, Posed, questions, well_formed
+from pipeline.world.asking import FORMS, ORDINALS, Posed, ambiguous, questions, well_formed
 from pipeline.world.scenes import KINDS, Scene, compose
 from pipeline.world.telling import captions
 from pipeline.world.vocabulary import (
@@ -204,6 +204,18 @@ def test_linked_clips_have_questions_that_need_both_answered_by_chance_half_the_
             both = [posed for posed in questions(scene) if posed.needs == "both"]
             assert both
             assert all(posed.chance == 0.5 for posed in both)
+
+
+def test_what_has_two_answers_is_about_a_sound_across_a_cut_and_is_not_asked() -> None:
+    scenes = [compose(0, number) for number in range(200)]
+    across = [scene for scene in scenes if any(len(scene.seen_with(sound)) > 1 for sound in scene.sounds)]
+    assert {scene.kind for scene in across} == {"loose"}
+    assert [scene for scene in scenes if ambiguous(scene)] == across
+    for scene in across:
+        found = ambiguous(scene)
+        assert all(well_formed(question) for question in found)
+        assert set(found).isdisjoint(posed.question for posed in questions(scene))
+        assert "What is seen while" in found[0]
 
 
 def test_captions_tell_what_there_is() -> None:
