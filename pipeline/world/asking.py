@@ -89,13 +89,23 @@ def questions(scene: Scene) -> list[Posed]:
 
 
 def ambiguous(scene: Scene) -> list[str]:
-    """Questions that a scene has two answers to: what is seen while a sound is heard that lies across a cut."""
-    found = []
+    """Questions with two answers: of a sound that lies across a cut, of things that are counted twice."""
+    return [*_across(scene), *_counted_twice(scene)]
+
+
+def _across(scene: Scene) -> Iterator[str]:
     for sound in scene.sounds:
         first, *others = [_facts(sight) for sight in scene.seen_with(sound)] or [{}]
-        forms = [form for form, answer in first.items() if any(other.get(form, answer) != answer for other in others)]
-        found += [FORMS[form][1].format(sound=sounds_out(sound)) for form in forms]
-    return found
+        for form, answer in first.items():
+            if any(other.get(form, answer) != answer for other in others):
+                yield FORMS[form][1].format(sound=sounds_out(sound))
+
+
+def _counted_twice(scene: Scene) -> Iterator[str]:
+    spoken = [sound.text.split() for sound in scene.sounds if sound.name == VOICE and scene.kind != "named"]
+    for noun in dict.fromkeys(noun for _, noun in spoken):
+        if len({number for number, other in spoken if other == noun}) > 1:
+            yield FORMS["counted"][1].format(noun=noun)
 
 
 def well_formed(question: str) -> bool:

@@ -129,7 +129,9 @@ def test_questions_are_answered_as_their_view_allows(run: Run) -> None:
 
 
 def test_a_sound_across_a_cut_does_not_tell_which_sight_is_meant(run: Run) -> None:
-    scene = next(scene for scene in (compose(0, number) for number in range(100)) if ambiguous(scene))
+    scene = next(
+        scene for scene in (compose(0, number) for number in range(100)) if scene.kind == "loose" and ambiguous(scene)
+    )
     clip = replace(run.clips()[0], truth=Truth(scene, scene.sounds[0].text, (), tuple(questions(scene))))
     made = {asked_by_verify(question) for question in ambiguous(scene)}
     found = {(lesson.view, lesson.answer) for lesson in lessons_of(clip, 0) if lesson.asked in made}
