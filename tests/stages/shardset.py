@@ -1,4 +1,4 @@
-"""Shard sets made by hand: small samples of any kinds of task, in as many shards as a test wants."""
+"""Shard sets made by hand: small samples of any kinds of task, in as many shards as a test wants; and their loader."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from PIL import Image
 from manifests.ledger import parquet_bytes
 from manifests.records import PackedTask
 from manifests.schema import records_table
+from ola.processor import OlaProcessor
 from pipeline.media import sound
 from pipeline.pack.writer import ShardWriter
 from stages.catalogue import Catalogue, catalogue
+from stages.loader import Loader
 from stages.order import Order
 from stages.recipe import Phase
 from stages.samples import KINDS, Pictures, Sample, Sound, Task, media_tokens, members_of, text_tokens, turn
@@ -23,6 +25,8 @@ from stages.samples import KINDS, Pictures, Sample, Sound, Task, media_tokens, m
 RATE = 16_000
 SIZE = (320, 288)  # which Ola takes as it is
 FRAMES = 6
+WATCHED = ("video_caption", "video_qa")
+HEARD = ("cross_modal_qa", "speech_recognition", "subtitle")
 Members = dict[str, bytes]
 
 
@@ -139,3 +143,12 @@ def by_kind(folder: Path, content: Mapping[str, Sequence[tuple[Sample, Members]]
     for name, some in content.items():
         write_set(folder / name, some)
     return [str(folder / name) for name in content]
+
+
+def loader(folder: Path, processor: OlaProcessor, **changes: Any) -> Loader:
+    """Over all sets below the folder, or the one that it is; the order's settings among the loader's own."""
+    own = {name: changes.pop(name) for name in ("rank", "ranks", "workers", "first", "last") if name in changes}
+    sets = [str(folder)] if (folder / "shards.parquet").exists() else sorted(map(str, folder.iterdir()))
+    found = catalogue(sets)
+    order = Order(found, phase(**changes), 0)
+    return Loader(found, order, processor, **{"first": 0, "last": order.steps()} | own)
