@@ -27,7 +27,7 @@ from pipeline.errors import Died, OlaError, OpenFailed, OverLimit, Raised
 from pipeline.media.keep import MediaTar
 from pipeline.step import Step
 from pipeline.worker import sharing
-from tests import toys
+from tests import toy_driver
 from tests.test_project import ROOT
 from tests.toys import MB, Film, Shut, Take, Unloadable
 
@@ -212,7 +212,7 @@ cell.run([Source(id="a", uri={deed!r}, bytes=1)], 3600, 1e9, Errand())
 
 
 def test_ctrl_c_ends_worker_and_cell(tmp_path: Path) -> None:
-    command = toys.command(tmp_path, "inline")
+    command = toy_driver.command(tmp_path, "inline")
     worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True)
     while not (tmp_path / "trace").exists() and worker.poll() is None:
         time.sleep(0.05)

@@ -16,7 +16,7 @@ import pytest
 from pipeline.engines import Carried, Inline, LanePlan, OnRay, original, ours
 from pipeline.errors import ConfigError, OpenFailed, RunError
 from pipeline.run import lanes, pending
-from tests import toys
+from tests import toy_driver, toys
 from tests.test_project import ROOT
 from tests.toys import BadLane, Shut, Take
 
@@ -62,8 +62,8 @@ def test_only_what_is_not_done_is_taken_up(tmp_path: Path) -> None:
 
 
 def test_inline_imports_no_ray(tmp_path: Path) -> None:
-    code = "import sys, tests.toys; tests.toys.main(sys.argv[1], 'inline', 'film'); assert 'ray' not in sys.modules"
-    command = [sys.executable, "-c", code, str(tmp_path)]
+    code = f"{toy_driver.CODE}; assert 'ray' not in sys.modules"
+    command = [sys.executable, "-c", code, str(tmp_path), "inline", "film"]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 

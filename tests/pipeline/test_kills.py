@@ -18,7 +18,7 @@ import pytest
 
 from manifests.ledger import Manifest
 from pipeline.plan import plan
-from tests import toys
+from tests import toy_driver, toys
 from tests.test_project import ROOT
 
 MARK = "OLA_TEST_OF"  # in the environment of all that a test starts
@@ -27,7 +27,7 @@ MARK = "OLA_TEST_OF"  # in the environment of all that a test starts
 def start(root: Path, engine: str, *names: str) -> subprocess.Popen[str]:
     """Start the driver, and wait until it begins to work."""
     driver = subprocess.Popen(
-        toys.command(root, engine, *names),
+        toy_driver.command(root, engine, *names),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=ROOT,
@@ -72,9 +72,9 @@ def survivors(root: Path, within: float = 10.0) -> list[Sequence[str]]:
     return [process.cmdline() for process in left]
 
 
-def manifests(root: Path, names: Sequence[str] = toys.CHAIN) -> list[Manifest]:
+def manifests(root: Path, names: Sequence[str] = toy_driver.CHAIN) -> list[Manifest]:
     settings = toys.Traced(trace=f"{root}/trace", pause=0.01)
-    return [planned.manifest for planned in plan(str(root), [toys.STEPS[name](settings) for name in names]).steps]
+    return [planned.manifest for planned in plan(str(root), [toy_driver.STEPS[name](settings) for name in names]).steps]
 
 
 def check_chain(root: Path, kills: int) -> None:
@@ -123,7 +123,7 @@ def test_a_driver_with_its_own_ray_killed_twice_and_a_node_lost_after_that(tmp_p
     lost = re.search(r"lost a node after (\d+) records\n", said)
     assert lost is not None, said
     assert int(lost[1]) < 100
-    check_chain(tmp_path, 3 * len(toys.CHAIN))  # up to one in flight of each step
+    check_chain(tmp_path, 3 * len(toy_driver.CHAIN))  # up to one in flight of each step
     assert survivors(tmp_path) == []
 
 
