@@ -66,7 +66,8 @@ def make(work: Work) -> Path:
 def make_reader(work: Work) -> tuple[Path, list[Path]]:
     """The folder of a model whose encoders see and hear and whose decoder reads, and the roots of what it read."""
     texts = work.stage("texts", _texts)
-    start = work.stage("start", lambda folder: _start(folder, work.say))
+    seeing = work.stage("seeing", lambda folder: _see(folder, work.say))
+    start = work.stage("start", lambda folder: _hear(seeing, folder, work.say))
     sources = [texts / "told", texts / "primer"]
     primer = work.stage("primer", lambda folder: train("primer", start, sources[1:], folder))
     text = work.stage("text", lambda folder: train("text", primer / "model", sources, folder))
@@ -136,18 +137,28 @@ def _texts(folder: Path) -> None:
     write_texts(str(folder / "primer"), "primer", PRIMERS, PRIMER_SEED, primer=True)
 
 
-def _start(folder: Path, say: Callable[[str], object]) -> None:
-    """Weights to start from, with encoders that see and hear."""
+def _see(folder: Path, say: Callable[[str], object]) -> None:
+    """Blank weights with an encoder that sees."""
     from ola.processor import OlaProcessor
     from pipeline.nano.blank import blank
-    from pipeline.nano.encoders import pretrain_hearing, pretrain_vision
+    from pipeline.nano.encoders import pretrain_vision
     from pipeline.nano.words import tokenizer
 
     model = blank(SEED)
     pretrain_vision(model, SEEING, SEED, say)
-    pretrain_hearing(model, HEARING, SEED, say)
     model.save_pretrained(folder)
     OlaProcessor(tokenizer(), model.config).save_pretrained(folder)
+
+
+def _hear(seeing: Path, folder: Path, say: Callable[[str], object]) -> None:
+    """The same with encoders that hear, too: weights to start from."""
+    from ola.model import OlaForConditionalGeneration
+    from pipeline.nano.encoders import pretrain_hearing
+
+    model = OlaForConditionalGeneration.from_pretrained(seeing)
+    pretrain_hearing(model, HEARING, SEED, say)
+    shutil.copytree(seeing, folder, ignore=shutil.ignore_patterns(DONE, TENSORS), dirs_exist_ok=True)
+    model.save_pretrained(folder)
 
 
 def _examined(work: Work, model: Path, split: Split) -> Path:
