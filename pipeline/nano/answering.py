@@ -17,7 +17,7 @@ from pipeline.annotator import filled
 from pipeline.nano.paths import motions, noted
 from pipeline.parsing import put
 from pipeline.steps.verify import VIEWS
-from pipeline.world.asking import ALWAYS, FORMS, Posed, questions
+from pipeline.world.asking import ALWAYS, FORMS, Posed, ambiguous, questions
 from pipeline.world.scenes import Scene, compose
 from pipeline.world.vocabulary import COLOURS, MOTIONS, NOUNS, NUMBERS, SHAPES, SOUNDS
 
@@ -53,13 +53,16 @@ def told(scene: Scene, posed: Posed, value: str) -> str:
     """A value as the answer to a question of a scene, with how it is come by; alone where it is of no part."""
     if not posed.part:
         return value
-    names = [] if posed.part == ALWAYS else _NAMED.findall(posed.question)[:1]
-    kind = ASKED_OF[posed.form]
-    about = [name.removeprefix("the ") for name in names]
+    about, kind = [] if posed.part == ALWAYS else _about(posed.question)[:1], ASKED_OF[posed.form]
     whom = [f"{name} and {value.removeprefix('the ')}" for name in about if kind == "meet"]
     steps = [*about, posed.part, *noted(scene, posed.part, kind), *whom, kind]
-    which = f"{motions(scene)}, " if names and "while something " in posed.question else ""
+    which = f"{motions(scene)}, " if about and "while something " in posed.question else ""
     return f"{which}{' '.join(steps)}: {value}"
+
+
+def _about(question: str) -> list[str]:
+    """What a question names, without its article."""
+    return [name.removeprefix("the ") for name in _NAMED.findall(question)]
 
 
 def answer(scene: Scene, posed: Posed, view: str) -> str:
@@ -72,9 +75,17 @@ def checked(scene: Scene, posed: Posed, view: str) -> Exchange:
     return Exchange(asked_by_verify(posed.question), answer(scene, posed, view))
 
 
-def unanswered(question: str) -> Exchange:
-    """A question as `verify` asks it where there is no answer to it, or more than one."""
-    return Exchange(asked_by_verify(question), UNKNOWN)
+def unanswered(posed: Posed) -> Exchange:
+    """A question as `verify` asks it where there is no answer to it."""
+    return Exchange(asked_by_verify(posed.question), UNKNOWN)
+
+
+def undecided(scene: Scene) -> list[Exchange]:
+    """Questions of a scene that have more than one answer, as `verify` asks them: in which parts is told before."""
+    return [
+        Exchange(asked_by_verify(question), f"{_about(question)[0]} {parts}: {UNKNOWN}")
+        for question, parts in ambiguous(scene).items()
+    ]
 
 
 def bare(posed: Posed) -> Exchange:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BATCH = 256  # requests that are prepared and asked together
 CAPTIONS = ("caption_image", "caption_video", "caption_sound", "caption_joint")
-QUESTIONS = ("verify_both", "verify_video", "verify_audio", "strange_both", "ambiguous_both")
+QUESTIONS = ("verify_both", "verify_video", "verify_audio", "strange_both", "undecided_both")
 ASKED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "judged")
 JUDGEMENTS = 4  # a clip
 LONGEST = 128  # tokens of an answer
@@ -106,9 +106,10 @@ def answered(
 
 def items_of(clip: Watched, seed: int) -> Iterator[Item]:
     """What is asked about a clip, and what is judged without it."""
-    lessons = [lesson for lesson in lessons_of(clip, seed) if lesson.name in ASKED]
-    first = next((lesson for lesson in lessons if lesson.name == "ask"), None)  # all of them ask the same
-    yield from (Item(clip, lesson) for lesson in lessons if lesson.name != "ask" or lesson is first)
+    lessons: dict[tuple[str, str], Lesson] = {}
+    for lesson in lessons_of(clip, seed):
+        lessons.setdefault((lesson.name, lesson.asked), lesson)  # of several that ask the same, the first
+    yield from (Item(clip, lesson) for lesson in lessons.values() if lesson.name in ASKED)
     truth, chance = clip.truth, Random(f"judged {seed} {clip.truth.scene.name}")
     judgements = agreeing(truth.scene, truth.questions, JUDGEMENTS, chance)
     yield from (Item(clip, Lesson("text", "judged", *each)) for each in judgements)
@@ -162,8 +163,8 @@ def mark(marks: Marks, item: Item, said: str) -> None:
         _mark_drafts(marks, item, said)
     elif name in ("judged", "image_qa"):
         marks.add(name, exact(said, truth), guessed=0.5 if name == "judged" else None)
-    elif truth == UNKNOWN:
-        marks.add(f"{name}, unknown", exact(said, truth))
+    elif value_of(truth) == UNKNOWN:
+        marks.add(f"{name}, unknown", exact(value_of(said), UNKNOWN))
     else:
         posed = next(each for each in item.clip.truth.questions if asked_by_verify(each.question) == item.lesson.asked)
         guessed = posed.chance if posed.needs in MEDIA else None

@@ -46,9 +46,8 @@ def _wrong(scene: Scene, posed: Posed, own: Sequence[Posed], chance: Random) -> 
     """What the same question has for an answer of another part, any other value of its sort, or nothing known."""
     others = sorted({each.answer for each in own if each.form == posed.form} - {posed.answer})
     way = chance.choice(("option", "value", UNKNOWN))
-    if way == UNKNOWN:
-        return UNKNOWN
-    value = chance.choice(others) if others and way == "option" else another(posed.answer, chance)
+    other = chance.choice(others) if others and way == "option" else another(posed.answer, chance)
+    value = UNKNOWN if way == UNKNOWN else other
     return told(scene, posed, value) if way == "option" or chance.random() < 0.5 else value
 
 

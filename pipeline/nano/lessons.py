@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 from manifests import storage
 from manifests.records import Media
 from pipeline.nano import looking
-from pipeline.nano.answering import Exchange, bare, checked, is_unknown, strangers, unanswered
+from pipeline.nano.answering import Exchange, bare, checked, is_unknown, strangers, unanswered, undecided
 from pipeline.nano.drafting import request, threes
 from pipeline.pack.build import middle
 from pipeline.prompts import prompt
-from pipeline.world.asking import Posed, ambiguous
+from pipeline.world.asking import Posed
 from pipeline.world.scenes import Scene
 from pipeline.world.scoring import Score, Watched
 from stages.samples import IMPORTED
@@ -28,6 +28,7 @@ from stages.samples import IMPORTED
 SILENCE = "[nobody speaks]"  # what is written down where no voice is heard: in brackets, which no step takes for words
 TARGETS = 8  # answers to `ask` for a clip: there are many right ones
 STRANGERS = 3  # questions about what a clip does not have
+OFTEN = 3  # times a question with two answers is asked: few clips have one
 MIXED = 4  # look-ups between sound and picture for a clip, of about twenty
 KINDS = {"image": "image_chat", "video": "video_chat", "audio": "audio_chat", "both": "omni_chat"}
 """View of a clip -> what its records are imported as."""
@@ -94,9 +95,9 @@ def _asked(view: str, scene: Scene, own: Sequence[Posed], other: Sequence[Posed]
     yield from (Lesson(view, f"verify_{view}", *checked(scene, posed, view)) for posed in own)
     for posed in other:
         if is_unknown(posed, own, view):
-            yield Lesson(view, f"strange_{view}", *unanswered(posed.question))
+            yield Lesson(view, f"strange_{view}", *unanswered(posed))
     if view == "both":
-        yield from (Lesson(view, "ambiguous_both", *unanswered(question)) for question in ambiguous(scene))
+        yield from (Lesson(view, "undecided_both", *each) for each in undecided(scene) * OFTEN)
     fit = {"both": ("both", "audio", "video"), "video": ("video",)}.get(view, ())
     yield from (Lesson(view, f"bare_{view}", *bare(posed)) for posed in own if posed.needs in fit)
 

@@ -6,7 +6,8 @@
 
 An answer says once more what it is about: the next word then follows from those right before it. Where the answer was
 the value alone, a text decoder of this size did not find the part of a word in 600 steps; so, it does in 200.
-A part is a segment of the clip. Only words that are seen or heard in one part alone are asked for.
+A part is a segment of the clip. Only words that are seen or heard in one part alone are asked for, or those of a sound
+that lies across a cut: `dogs first and second`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.nano.answering import Exchange
 from pipeline.nano.paths import ordinals, path, seen
+from pipeline.world.asking import parts_of
 from pipeline.world.scenes import SEGMENT_S, Scene, Sight, Sound
 from pipeline.world.vocabulary import VOICE
 
 NOTHING = "nothing"
-Words = Mapping[str, str]  # a word -> the one part that it belongs to
+Words = Mapping[str, str]  # a word -> the part that it belongs to
 
 
 def over_image(scene: Scene, at: float) -> list[Exchange]:
@@ -71,12 +73,9 @@ def parts_heard(scene: Scene) -> list[Exchange]:
 
 
 def heard(scene: Scene) -> list[tuple[str, Sound | None]]:
-    """Each part with the sound that is heard in it, if one is: what lies across a cut is heard in two."""
-    found: list[tuple[str, Sound | None]] = []
-    for n, part in enumerate(ordinals(scene)):
-        start, end = n * SEGMENT_S, (n + 1) * SEGMENT_S
-        found.append((part, next((sound for sound in scene.sounds if sound.start < end and start < sound.end), None)))
-    return found
+    """Each part with the sound that is heard in it, if one is."""
+    found = {part: sound for sound in scene.sounds for part in parts_of(sound)}
+    return [(part, found.get(part)) for part in ordinals(scene)]
 
 
 def looks(sight: Sight) -> dict[str, str]:
@@ -105,11 +104,11 @@ def _words_seen(scene: Scene) -> Words:
 
 
 def _words_heard(scene: Scene) -> Words:
-    return _telling([(word, part) for part, sound in heard(scene) if sound for word in sound.text.split()])
+    return _telling([(word, " and ".join(parts_of(sound))) for sound in scene.sounds for word in sound.text.split()])
 
 
 def _telling(found: Sequence[tuple[str, str]]) -> Words:
-    """Those that belong to one part alone."""
+    """Those that belong to one sight or sound alone."""
     pairs = dict.fromkeys(found)
     counts = Counter(word for word, _ in pairs)
     return {word: part for word, part in pairs if counts[word] == 1}

@@ -12,10 +12,10 @@ from random import Random
 from typing import NamedTuple
 
 from pipeline.nano import looking, paths
-from pipeline.nano.answering import NUMBERS_OF_SCENES, Exchange, bare, checked, strangers, unanswered
+from pipeline.nano.answering import NUMBERS_OF_SCENES, Exchange, bare, checked, strangers, unanswered, undecided
 from pipeline.nano.judging import agreeing, screened
 from pipeline.nano.shelving import sample_of, shelve
-from pipeline.world.asking import Posed, ambiguous, questions
+from pipeline.world.asking import Posed, questions
 from pipeline.world.scenes import Scene, compose
 from pipeline.world.telling import said, seen
 from pipeline.world.vocabulary import SPLITS, split_named, split_of
@@ -74,8 +74,8 @@ def in_text(scene: Scene, own: list[Posed], chance: Random) -> list[Named]:
         *(Named("text bare", bare(posed)) for posed in own),
     ]
     other = [
-        *(Named("text strange", unanswered(posed.question)) for posed in strangers(scene, own, STRANGERS, chance)),
-        *(Named("text ambiguous", unanswered(question)) for question in ambiguous(scene)),
+        *(Named("text strange", unanswered(posed)) for posed in strangers(scene, own, STRANGERS, chance)),
+        *(Named("text undecided", each) for each in undecided(scene)),
     ]
     # What a named clip shows it also says, so that the same may be asked of both.
     ways = (looking.over_video, looking.over_paths, looking.over_sound, looking.over_both)

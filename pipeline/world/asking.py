@@ -7,6 +7,7 @@ too, under their true name: they are what verification must find. All else is as
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -88,24 +89,26 @@ def questions(scene: Scene) -> list[Posed]:
     return [posed for posed in made if not leaks(posed.question, posed.answer)]
 
 
-def ambiguous(scene: Scene) -> list[str]:
-    """Questions with two answers: of a sound that lies across a cut, of things that are counted twice."""
-    return [*_across(scene), *_counted_twice(scene)]
+def ambiguous(scene: Scene) -> dict[str, str]:
+    """Questions that have an answer in each of several parts, and which parts these are: `first and second`."""
+    return {question: " and ".join(parts) for question, parts in (*_across(scene), *_counted_twice(scene))}
 
 
-def _across(scene: Scene) -> Iterator[str]:
+def _across(scene: Scene) -> Iterator[tuple[str, list[str]]]:
+    """What is seen while something is heard that lies across a cut."""
     for sound in scene.sounds:
         first, *others = [_facts(sight) for sight in scene.seen_with(sound)] or [{}]
         for form, answer in first.items():
             if any(other.get(form, answer) != answer for other in others):
-                yield FORMS[form][1].format(sound=sounds_out(sound))
+                yield FORMS[form][1].format(sound=sounds_out(sound)), parts_of(sound)
 
 
-def _counted_twice(scene: Scene) -> Iterator[str]:
-    spoken = [sound.text.split() for sound in scene.sounds if sound.name == VOICE and scene.kind != "named"]
-    for noun in dict.fromkeys(noun for _, noun in spoken):
-        if len({number for number, other in spoken if other == noun}) > 1:
-            yield FORMS["counted"][1].format(noun=noun)
+def _counted_twice(scene: Scene) -> Iterator[tuple[str, list[str]]]:
+    spoken = [sound for sound in scene.sounds if sound.name == VOICE and scene.kind != "named"]
+    for noun in dict.fromkeys(sound.text.split()[1] for sound in spoken):
+        counts = [sound for sound in spoken if sound.text.split()[1] == noun]
+        if len({sound.text for sound in counts}) > 1:
+            yield FORMS["counted"][1].format(noun=noun), list(map(part_of, counts))
 
 
 def well_formed(question: str) -> bool:
@@ -126,7 +129,12 @@ def _slots_filled(parts: Sequence[str]) -> Iterator[str]:
 
 def part_of(sound: Sound) -> str:
     """The part of the clip in which a sound begins, one of `ORDINALS`."""
-    return ORDINALS[int(sound.start // SEGMENT_S)]
+    return parts_of(sound)[0]
+
+
+def parts_of(sound: Sound) -> list[str]:
+    """The parts of the clip in which a sound is heard: of one that lies across a cut, two."""
+    return list(ORDINALS[int(sound.start // SEGMENT_S) : math.ceil(sound.end / SEGMENT_S)])
 
 
 def _posed(form: str, answer: str, needs: str, options: Sequence[str], part: str, **slots: str) -> Posed:

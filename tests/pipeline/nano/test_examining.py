@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.nano.examining import ASKED, Item, Marks, Showing, examine, items_of, mark, value_of
+from pipeline.nano.lessons import Lesson
 from tests.pipeline.nano.conftest import Run
 
 
@@ -20,8 +21,18 @@ def test_the_truth_is_right_in_all(items: list[Item]) -> None:
     rows = marks.rows()
     assert {row["right"] for name, row in rows.items() if name != "ask, needs both"} == {1.0}
     assert 0.2 < rows["ask, needs both"]["right"] < 0.7  # a third is a shortcut, and named clips have only those
-    assert {item.lesson.name for item in items} == {*ASKED, "judged"}
+    assert {item.lesson.name for item in items} == {*ASKED} - {"undecided_both"}, (
+        "no clip has questions with two answers"
+    )
     assert {"verify_both, needs both", "verify_both, needs text", "verify_video, unknown"} <= rows.keys()
+
+
+def test_to_know_that_there_are_two_answers_is_right(items: list[Item]) -> None:
+    marks = Marks()
+    lesson = Lesson("both", "undecided_both", "What?", "two dogs first and second: unknown")
+    for said in ("unknown", "two dogs first and second: unknown", "two dogs first colour: blue"):
+        mark(marks, Item(items[0].clip, lesson), said)
+    assert marks.rows() == {"undecided_both, unknown": {"right": 0.6667, "n": 3}}
 
 
 def test_what_is_wrong_is_found(items: list[Item]) -> None:
