@@ -8,6 +8,7 @@ other, so that they share a sample: those of the middle frame, of all frames, of
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from random import Random
@@ -16,19 +17,21 @@ from typing import Any, NamedTuple
 from manifests import storage
 from manifests.records import Media
 from pipeline.nano import looking
-from pipeline.nano.answering import Exchange, bare, checked, is_unknown, strangers, unanswered, undecided
+from pipeline.nano.answering import UNKNOWN, Exchange, bare, checked, is_unknown, strangers, unanswered, undecided
 from pipeline.nano.drafting import request, threes
 from pipeline.pack.build import middle
 from pipeline.prompts import prompt
 from pipeline.world.asking import Posed
 from pipeline.world.scenes import Scene
 from pipeline.world.scoring import Score, Watched
+from pipeline.world.vocabulary import COLOURS, MEETS
 from stages.samples import IMPORTED
 
 SILENCE = "[nobody speaks]"  # what is written down where no voice is heard: in brackets, which no step takes for words
 TARGETS = 8  # answers to `ask` for a clip: there are many right ones
 STRANGERS = 3  # questions about what a clip does not have
-OFTEN = 3  # times a question with two answers is asked: few clips have one
+OFTEN = 3  # times that is asked what few clips have: two figures, to tell one from the other, or two answers
+_OF_TWO = re.compile(rf"\b{MEETS}\b| and (?:an?|{'|'.join(COLOURS)}) ")
 MIXED = 4  # look-ups between sound and picture for a clip, of about twenty
 KINDS = {"image": "image_chat", "video": "video_chat", "audio": "audio_chat", "both": "omni_chat"}
 """View of a clip -> what its records are imported as."""
@@ -75,10 +78,18 @@ def lessons_of(clip: Watched, seed: int) -> Iterator[Lesson]:
             answers = threes(own, transcript, TARGETS, chance)
             yield from (Lesson(view, "ask", request(transcript), said) for said in answers)
         if view == "image":
-            yield from (Lesson(view, "image_qa", *each) for each in looking.over_image(clip.truth.scene, clip.middle))
+            made = [Lesson(view, "image_qa", *each) for each in looking.over_image(clip.truth.scene, clip.middle)]
+            yield from made * (OFTEN if len(looking.shown(clip.truth.scene, clip.middle)) > 1 else 1)
         else:
-            yield from _asked(view, clip.truth.scene, own, other)
-            yield from (Lesson(view, f"lookup_{view}", *each) for each in _look_ups(clip, view, chance))
+            made = [Lesson(view, f"lookup_{view}", *each) for each in _look_ups(clip, view, chance)]
+            for lesson in (*_asked(view, clip.truth.scene, own, other), *made):
+                yield from [lesson] * _times(lesson)
+
+
+def _times(lesson: Lesson) -> int:
+    """How often it is asked."""
+    of_two = lesson.answer != UNKNOWN and _OF_TWO.search(f"{lesson.asked} {lesson.answer}")
+    return OFTEN if of_two or lesson.name == "undecided_both" else 1
 
 
 def _told(clip: Watched, view: str, caption: str) -> Iterator[Lesson]:
@@ -97,7 +108,7 @@ def _asked(view: str, scene: Scene, own: Sequence[Posed], other: Sequence[Posed]
         if is_unknown(posed, own, view):
             yield Lesson(view, f"strange_{view}", *unanswered(posed))
     if view == "both":
-        yield from (Lesson(view, "undecided_both", *each) for each in undecided(scene) * OFTEN)
+        yield from (Lesson(view, "undecided_both", *each) for each in undecided(scene))
     fit = {"both": ("both", "audio", "video"), "video": ("video",)}.get(view, ())
     yield from (Lesson(view, f"bare_{view}", *bare(posed)) for posed in own if posed.needs in fit)
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pipeline.nano.answering import Exchange
 from pipeline.nano.paths import ordinals, path, seen
 from pipeline.world.asking import parts_of
-from pipeline.world.scenes import SEGMENT_S, Scene, Sight, Sound
+from pipeline.world.scenes import SEGMENT_S, Figure, Scene, Sight, Sound
 from pipeline.world.vocabulary import VOICE
 
 NOTHING = "nothing"
@@ -27,11 +27,16 @@ Words = Mapping[str, str]  # a word -> the part that it belongs to
 
 def over_image(scene: Scene, at: float) -> list[Exchange]:
     """What the figures are like that are seen at a time, seconds; each asked for by what it shares with no other."""
-    figures = [figure for sight in scene.sights if sight.start <= at < sight.end for figure in sight.figures]
+    figures = shown(scene, at)
     colours, shapes = (Counter(names) for names in ([f.colour for f in figures], [f.shape for f in figures]))
     by_shape = [Exchange(f"What colour is the {f.shape}?", f.colour) for f in figures if shapes[f.shape] == 1]
     by_colour = [Exchange(f"Which shape is {f.colour}?", f.shape) for f in figures if colours[f.colour] == 1]
     return [*by_shape, *by_colour]
+
+
+def shown(scene: Scene, at: float) -> list[Figure]:
+    """The figures that are seen at a time, seconds."""
+    return [figure for sight in scene.sights if sight.start <= at < sight.end for figure in sight.figures]
 
 
 def over_video(scene: Scene) -> list[Exchange]:
@@ -82,9 +87,9 @@ def looks(sight: Sight) -> dict[str, str]:
     """What a sight is like, by kind; two figures have no one colour, and one that grows no size."""
     figure = sight.figures[0]
     if len(sight.figures) > 1:
-        return {"motion": sight.motion}
+        return {"name": sight.name, "motion": sight.motion}
     sized = {"size": figure.size} if figure.size else {}
-    return {"colour": figure.colour, "shape": figure.shape, "motion": sight.motion, **sized}
+    return {"name": sight.name, "colour": figure.colour, "shape": figure.shape, "motion": sight.motion, **sized}
 
 
 def says(scene: Scene, sound: Sound | None) -> dict[str, str]:

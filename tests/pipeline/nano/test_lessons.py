@@ -15,7 +15,7 @@ import pytest
 from ola.processor import OlaProcessor
 from pipeline.nano.answering import told
 from pipeline.nano.drafting import request
-from pipeline.nano.lessons import KINDS, SILENCE, Lesson, lessons_of, write_lessons
+from pipeline.nano.lessons import KINDS, OFTEN, SILENCE, Lesson, lessons_of, write_lessons
 from pipeline.parsing import drafts, flaws
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask
@@ -134,6 +134,16 @@ def test_a_sound_across_a_cut_does_not_tell_which_sight_is_meant(run: Run) -> No
     found = [lesson for lesson in lessons_of(clip, 0) if lesson.asked.rpartition("\n")[2] in ambiguous(scene)]
     name = scene.sounds[0].text
     assert {(lesson.view, lesson.answer) for lesson in found} == {("both", f"{name} first and second: unknown")}
+
+
+def test_what_few_clips_have_is_asked_often(run: Run) -> None:
+    counts = Counter((record["id"][:20], record["conversations"][0]["value"]) for record in run.records())
+    often = {asked for (_, asked), count in counts.items() if count == OFTEN and "Q1 (" not in asked}
+    assert any(" meet?" in asked for asked in often)
+    assert {count for (_, asked), count in counts.items() if " meet?" in asked} == {1, OFTEN}, (
+        "who only hears knows of none"
+    )
+    assert {count for (_, asked), count in counts.items() if "Describe" in asked} == {1}
 
 
 def test_they_are_imported_and_read(run: Run, tmp_path: Path) -> None:

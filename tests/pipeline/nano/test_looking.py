@@ -27,9 +27,11 @@ def test_a_linked_clip() -> None:
     assert values(over_video(scene)) == {
         **dict.fromkeys(("part of: black", "part of: cross", "part of: shrinks"), "first"),
         **dict.fromkeys(("part of: red", "part of: diamond", "part of: grows"), "second"),
+        "first name": "black cross",
         "first colour": "black",
         "first shape": "cross",
         "first motion": "shrinks",
+        "second name": "red diamond",
         "second colour": "red",
         "second shape": "diamond",
         "second motion": "grows",
@@ -44,7 +46,7 @@ def test_a_linked_clip() -> None:
         "second noun": "keys",
     }
     both = dict(over_both(scene))
-    assert len(both) == 3 * 3 + 3 + 3 * 3
+    assert len(both) == 3 * 4 + 3 + 3 * 3
     assert both["colour with: chirp"] == "chirp first colour black"
     assert both["shape with: keys"] == "keys second shape diamond"
     assert both["sound with: cross"] == "cross first sound a chirp"
@@ -92,3 +94,4 @@ def test_two_that_meet_have_no_one_colour() -> None:
     seen = dict(over_video(scene))
     assert seen["first motion"] == "first motion meet"
     assert "first colour" not in seen
+    assert seen["first name"] == f"first name {scene.sights[0].name}"
