@@ -56,8 +56,12 @@ def told(scene: Scene, posed: Posed, value: str) -> str:
     about, kind = [] if posed.part == ALWAYS else _about(posed.question)[:1], ASKED_OF[posed.form]
     whom = [f"{name} and {value.removeprefix('the ')}" for name in about if kind == "meet"]
     steps = [*about, posed.part, *noted(scene, posed.part, kind), *whom, kind]
-    which = f"{motions(scene)}, " if about and "while something " in posed.question else ""
-    return f"{which}{' '.join(steps)}: {value}"
+    return f"{_which(scene, posed.question) if about else ''}{' '.join(steps)}: {value}"
+
+
+def _which(scene: Scene, question: str) -> str:
+    """All motions, where a question speaks of something by its motion."""
+    return f"{motions(scene)}, " if "while something " in question else ""
 
 
 def _about(question: str) -> list[str]:
@@ -83,7 +87,7 @@ def unanswered(posed: Posed) -> Exchange:
 def undecided(scene: Scene) -> list[Exchange]:
     """Questions of a scene that have more than one answer, as `verify` asks them: in which parts is told before."""
     return [
-        Exchange(asked_by_verify(question), f"{_about(question)[0]} {parts}: {UNKNOWN}")
+        Exchange(asked_by_verify(question), f"{_which(scene, question)}{_about(question)[0]} {parts}: {UNKNOWN}")
         for question, parts in ambiguous(scene).items()
     ]
 

@@ -85,22 +85,51 @@ class Posed:
 
 def questions(scene: Scene) -> list[Posed]:
     """All questions, the same for the same scene; none gives its answer away, and none has two."""
-    made = (*_while_heard(scene), *_while_seen(scene), *_of_picture(scene), *_of_sound(scene), *_of_neither(scene))
-    return [posed for posed in made if not leaks(posed.question, posed.answer)]
+    return [posed for posed in _made(scene, plain=False) if not leaks(posed.question, posed.answer)]
+
+
+def answerable(scene: Scene) -> list[Posed]:
+    """The same and plainer ones, which a model may ask: the answer is the same in all parts, or needs no clip."""
+    return [posed for posed in _made(scene, plain=True) if not leaks(posed.question, posed.answer)]
+
+
+def _made(scene: Scene, plain: bool) -> Iterator[Posed]:
+    yield from _while_heard(scene)
+    yield from _while_seen(scene)
+    yield from _of_picture(scene, plain)
+    yield from _of_sound(scene, plain)
+    yield from _of_neither(scene, plain)
 
 
 def ambiguous(scene: Scene) -> dict[str, str]:
     """Questions that have an answer in each of several parts, and which parts these are: `first and second`."""
-    return {question: " and ".join(parts) for question, parts in (*_across(scene), *_counted_twice(scene))}
+    found = (*_seen_across(scene), *_heard_across(scene), *_counted_twice(scene))
+    return {question: " and ".join(parts) for question, parts in found}
 
 
-def _across(scene: Scene) -> Iterator[tuple[str, list[str]]]:
+def _seen_across(scene: Scene) -> Iterator[tuple[str, list[str]]]:
     """What is seen while something is heard that lies across a cut."""
     for sound in scene.sounds:
         first, *others = [_facts(sight) for sight in scene.seen_with(sound)] or [{}]
         for form, answer in first.items():
             if any(other.get(form, answer) != answer for other in others):
                 yield FORMS[form][1].format(sound=sounds_out(sound)), parts_of(sound)
+
+
+def _heard_across(scene: Scene) -> Iterator[tuple[str, list[str]]]:
+    """What is heard while something is seen that stays while one sound follows the other."""
+    for sight in scene.sights if scene.kind != "named" else ():
+        heard = scene.heard_with(sight)
+        said = [sound.text for sound in heard if sound.name == VOICE]
+        answers = {"heard while": list(map(_kind, heard)), "said while": said, "counted while": _counts(said)}
+        parts = list(dict.fromkeys(part for sound in heard for part in parts_of(sound)))
+        for form, several in answers.items():
+            if len(set(several)) > 1:
+                yield from ((FORMS[form][1].format(sight=anchor), parts) for anchor in _anchors(scene, sight))
+
+
+def _counts(said: Sequence[str]) -> list[str]:
+    return [text.split()[0] for text in said]
 
 
 def _counted_twice(scene: Scene) -> Iterator[tuple[str, list[str]]]:
@@ -178,7 +207,7 @@ def _while_seen(scene: Scene) -> Iterator[Posed]:
             needs = "both" if len(set(kinds)) > 1 else "audio"
             yield _posed("heard while", _kind(heard[0]), needs, kinds, part, sight=anchor)
             if heard[0] in voices:
-                needs, counts = "both" if len(voices) > 1 else "audio", [text.split()[0] for text in texts]
+                needs, counts = "both" if len(voices) > 1 else "audio", _counts(texts)
                 yield _posed("said while", heard[0].text, needs, texts, part, sight=anchor)
                 needs = "both" if len(set(counts)) > 1 else "audio"
                 yield _posed("counted while", heard[0].text.split()[0], needs, counts, part, sight=anchor)
@@ -195,17 +224,17 @@ def _kind(sound: Sound) -> str:
     return f"a {sound.name}"
 
 
-def _of_picture(scene: Scene) -> Iterator[Posed]:
-    """What the picture alone tells, where its sights differ; and what a figure meets."""
+def _of_picture(scene: Scene, plain: bool) -> Iterator[Posed]:
+    """What the picture alone tells, where its sights differ or `plain`; and what a figure meets."""
     facts, single = [_facts(sight) for sight in scene.sights], all(len(s.figures) == 1 for s in scene.sights)
     for n, (sight, told) in enumerate(zip(scene.sights, facts, strict=True)):
         part = ORDINALS[n]
         if single:
             for name, form in (("colour while", "colour of"), ("shape while", "shape of")):
                 options = [other[name] for other in facts]
-                if len(set(options)) > 1:
+                if plain or len(set(options)) > 1:
                     yield _posed(form, told[name], "video", options, part, ordinal=part)
-        if len({other.motion for other in scene.sights}) > 1:
+        if plain or len({other.motion for other in scene.sights}) > 1:
             for figure in sight.figures if len(sight.figures) == 1 else ():
                 options = [other.motion for other in scene.sights]
                 yield _posed("motion of", sight.motion, "video", options, part, figure=figure.name)
@@ -217,8 +246,8 @@ def _of_picture(scene: Scene) -> Iterator[Posed]:
                 yield _posed("meets", f"the {other.name}", "video", (other.name, ""), part, figure=figure.name)
 
 
-def _of_sound(scene: Scene) -> Iterator[Posed]:
-    """What the sound alone tells, where there is more than one."""
+def _of_sound(scene: Scene, plain: bool) -> Iterator[Posed]:
+    """What the sound alone tells, where there is more than one, and they differ or `plain`."""
     spoken = [sound for sound in scene.sounds if sound.name == VOICE]
     voices = [sound.text for sound in spoken]
     for ordinal, sound in zip(ORDINALS, spoken if len(spoken) > 1 else (), strict=False):
@@ -226,12 +255,12 @@ def _of_sound(scene: Scene) -> Iterator[Posed]:
         if scene.kind == "named":
             # What is named is also seen, in the same order: the picture suffices.
             options = [each.split()[0] for each in voices]
-            if len(set(options)) > 1:
+            if plain or len(set(options)) > 1:
                 yield _posed("colour named", first, "video", options, ordinal, ordinal=ordinal)
             continue
         yield _posed("said", sound.text, "audio", voices, ordinal, ordinal=ordinal)
-        counts = [each.split()[0] for each in voices]
-        if len(set(counts)) > 1 and sum(each.split()[1] == second for each in voices) == 1:
+        counts = _counts(voices)
+        if (plain or len(set(counts)) > 1) and sum(each.split()[1] == second for each in voices) == 1:
             yield _posed("counted", first, "audio", counts, part_of(sound), noun=second)
     for sound, after in zip(scene.sounds, scene.sounds[1:], strict=False):
         if scene.kind != "named" and _kind(sound) != _kind(after):
@@ -240,12 +269,13 @@ def _of_sound(scene: Scene) -> Iterator[Posed]:
             yield _posed("heard after", _kind(after), "audio", kinds, part_of(sound), what=what)
 
 
-def _of_neither(scene: Scene) -> Iterator[Posed]:
-    """What needs no clip at all; about this one's shapes and numbers, so that it does not look so."""
-    for shape in dict.fromkeys(figure.shape for sight in scene.sights for figure in sight.figures):
+def _of_neither(scene: Scene, plain: bool) -> Iterator[Posed]:
+    """What needs no clip at all; about this one's shapes and numbers, so that it does not look so, unless `plain`."""
+    shapes = SHAPES if plain else dict.fromkeys(figure.shape for sight in scene.sights for figure in sight.figures)
+    for shape in shapes:
         if shape in CORNERS:
             yield _posed("corners", CORNERS[shape], "text", (CORNERS[shape],), "", cornered=shape)
-    for number in dict.fromkeys(sound.text.split()[0] for sound in scene.sounds):
+    for number in NUMBERS if plain else dict.fromkeys(sound.text.split()[0] for sound in scene.sounds):
         if number in NUMBERS[:-1]:
             after = NUMBERS[NUMBERS.index(number) + 1]
             yield _posed("next number", after, "text", (after,), "", number=number)

@@ -1,8 +1,8 @@
 """What a run said beside the truth in, shares and counts out. Pure: it knows no manifest.
 
-A question is judged by its words: the world asked it of this clip too (then its answer and its needs are known), could
-have asked it of another clip, or could not have asked it at all. Of two clips whose answers are all alike the world
-asks nothing, so that a question about them counts as `not of its clip`.
+A question is judged by its words: it has one answer in this clip (then that and its needs are known, also where it is
+plainer than those that the world asks), could have one in another clip, or could not have been asked at all. One that
+has several answers is `not of its clip`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.world.asking import well_formed
+from pipeline.world.asking import answerable, well_formed
 from pipeline.world.truth import Truth
 from pipeline.world.vocabulary import COLOURS, MEETS, MOTIONS, NOUNS, NUMBERS, SHAPES, SIZES, SOUNDS, VOICE
 from stages.wording import exact, words
@@ -43,8 +43,8 @@ class Judged:
 
 
 def judged(film: str, truth: Truth, question: str, answer: str, measured: str | None, packed: bool) -> Judged:
-    """A question beside the truth of its clip."""
-    known = {" ".join(words(posed.question)): posed for posed in truth.questions}
+    """A question beside the truth of its clip: right is what has one answer in it, too plain for the world or not."""
+    known = {" ".join(words(posed.question)): posed for posed in (*answerable(truth.scene), *truth.questions)}
     posed = known.get(" ".join(words(question)))
     if posed is None:
         verdict = "not of its clip" if well_formed(question) else "not well-formed"
@@ -101,7 +101,7 @@ def attributes(text: str) -> list[str]:
 
 
 def questions(asked: Sequence[Judged]) -> dict[str, Any]:
-    """Of all questions, which are well-formed, are of their clip, and have the right answer. clips: that have any."""
+    """Of all questions, which are well-formed, have an answer in their clip, and the right one. clips: with any."""
     formed = [each for each in asked if each.verdict != "not well-formed"]
     known = [each for each in formed if each.verdict != "not of its clip"]
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,9 +12,9 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.parsing import KINDS as ASKED_KINDS
 from pipeline.parsing import Draft, flaws
-from pipeline.world.asking import FORMS, ORDINALS, Posed, ambiguous, questions, well_formed
+from pipeline.world.asking import FORMS, ORDINALS, Posed, ambiguous, answerable, questions, well_formed
 from pipeline.world.scenes import KINDS, Scene, compose
-from pipeline.world.telling import captions
+from pipeline.world.telling import captions, happens
 from pipeline.world.vocabulary import (
     COLOURS,
     HELD_OUT_FIGURES,
@@ -207,19 +208,33 @@ def test_linked_clips_have_questions_that_need_both_answered_by_chance_half_the_
 
 
 def test_what_has_two_answers_is_well_formed_and_not_asked() -> None:
-    scenes = [compose(0, number) for number in range(400)]
-    across = [scene for scene in scenes if any(len(scene.seen_with(sound)) > 1 for sound in scene.sounds)]
-    twice = [scene for scene in scenes if len({sound.text.split()[-1] for sound in scene.sounds}) < len(scene.sounds)]
-    assert {scene.kind for scene in across} == {"loose"}
-    assert "linked" in {scene.kind for scene in twice}
-    for scene in scenes:
-        found = ambiguous(scene)
-        assert bool(found) == (scene in across or (scene in twice and scene.kind != "named"))
+    kinds = Counter[str]()
+    for scene in [compose(0, number) for number in range(400)]:
+        found, asked = ambiguous(scene), {posed.question for posed in answerable(scene)}
         assert all(well_formed(question) for question in found)
-        assert set(found).isdisjoint(posed.question for posed in questions(scene))
-        assert scene not in across or "What is seen while" in next(iter(found))
-        assert scene not in twice or all(question.startswith("How many") for question in found)
+        assert asked.isdisjoint(found)
         assert set(found.values()) <= {"first and second"}
+        across = any(len(scene.seen_with(sound)) > 1 for sound in scene.sounds)
+        assert across == any("is seen while" in question for question in found)
+        several = [{each.text or each.name for each in scene.heard_with(sight)} for sight in scene.sights]
+        stays = scene.kind != "named" and any(len(heard) > 1 for heard in several)
+        assert stays == any(f"{happens(scene.sights[0])}?" in question for question in found)
+        nouns = [sound.text.split()[-1] for sound in scene.sounds if scene.kind != "named"]
+        twice = len(set(nouns)) < len(nouns)
+        assert twice == any(re.fullmatch(r"How many \w+ does the voice count\?", question) for question in found)
+        kinds.update({scene.kind: 1} if found else {})
+    assert {"linked", "loose", "still"} == set(kinds)
+
+
+def test_what_is_too_plain_to_be_asked_can_be_answered() -> None:
+    scene = next(s for s in scenes(0, 400) if s.kind == "linked" and len({x.figures[0].colour for x in s.sights}) == 1)
+    plain = {p.question: (p.answer, p.needs) for p in answerable(scene) if p not in questions(scene)}
+    colour = scene.sights[0].figures[0].colour
+    assert plain["What colour is the first shape?"] == plain["What colour is the second shape?"] == (colour, "video")
+    corners = {question: told for question, told in plain.items() if "corners" in question}
+    assert len(corners) >= 2
+    assert {needs for _, needs in corners.values()} == {"text"}
+    assert {posed.question for posed in questions(scene)} < {posed.question for posed in answerable(scene)}
 
 
 def test_captions_tell_what_there_is() -> None:
