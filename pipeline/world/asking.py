@@ -85,20 +85,18 @@ class Posed:
 
 def questions(scene: Scene) -> list[Posed]:
     """All questions, the same for the same scene; none gives its answer away, and none has two."""
-    return [posed for posed in _made(scene, plain=False) if not leaks(posed.question, posed.answer)]
+    return _asked(scene, plain=False)
 
 
 def answerable(scene: Scene) -> list[Posed]:
     """The same and plainer ones, which a model may ask: the answer is the same in all parts, or needs no clip."""
-    return [posed for posed in _made(scene, plain=True) if not leaks(posed.question, posed.answer)]
+    return _asked(scene, plain=True)
 
 
-def _made(scene: Scene, plain: bool) -> Iterator[Posed]:
-    yield from _while_heard(scene)
-    yield from _while_seen(scene)
-    yield from _of_picture(scene, plain)
-    yield from _of_sound(scene, plain)
-    yield from _of_neither(scene, plain)
+def _asked(scene: Scene, plain: bool) -> list[Posed]:
+    whiles = (*_while_heard(scene), *_while_seen(scene))
+    made = (*whiles, *_of_picture(scene, plain), *_of_sound(scene, plain), *_of_neither(scene, plain))
+    return [posed for posed in made if not leaks(posed.question, posed.answer)]
 
 
 def ambiguous(scene: Scene) -> dict[str, str]:
