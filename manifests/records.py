@@ -17,6 +17,8 @@ ID_DIGITS = 20  # 80 bits: with a billion videos the chance of one collision is 
 class Source:
     """One thing named in the input, before it is known whether it is a video.
 
+    stamp: what the store tells of the file for nothing beside its size (modification time in ns, or ETag); empty where
+    it tells nothing. companions: digest of the sidecars' suffixes, sizes and stamps; empty without sidecars.
     `rivals` are the earlier sources of equal size: the only ones it can be an exact copy of.
     `meta` is a JSON object: the further columns of an input list (licence, url, title, ...).
     """
@@ -28,6 +30,8 @@ class Source:
     rivals: tuple[str, ...] = ()
     fault: str | None = None
     meta: str = "{}"
+    stamp: str = ""
+    companions: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,10 +28,14 @@ COPY_BYTES = 8 << 20  # larger blocks gain nothing over a network; smaller ones 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in a listing: its path below the folder that was asked for, and its size in bytes."""
+    """A file in a listing: its path below the folder that was asked for, its size in bytes, and its stamp.
+
+    stamp: ETag, or modification time in ns: it changes when the file is written again; empty where there is neither.
+    """
 
     path: str
     size: int
+    stamp: str = ""
 
 
 def is_local(uri: str) -> bool:
@@ -87,12 +91,23 @@ def exists(uri: str) -> bool:
     return bool(filesystem.get_file_info(path).type == pafs.FileType.File)
 
 
+def look(uri: str) -> Entry | None:
+    """The file at `uri` as a listing shows it, or None if there is none. Raises OSError where that cannot be told."""
+    filesystem, path = resolve(uri)
+    info = filesystem.get_file_info(path)
+    return Entry(path, info.size, _stamp(info)) if info.type == pafs.FileType.File else None
+
+
+def _stamp(info: pafs.FileInfo) -> str:
+    return str(info.mtime_ns or "")
+
+
 def listing(uri: str, recursive: bool = False) -> list[Entry]:
     """Files below a folder, sorted by path; [] where there is no such folder. Drafts are not shown."""
     filesystem, path = resolve(uri)
     selector = pafs.FileSelector(path, recursive=recursive, allow_not_found=True)
     entries = (
-        Entry(info.path[len(path.rstrip("/")) + 1 :], info.size)
+        Entry(info.path[len(path.rstrip("/")) + 1 :], info.size, _stamp(info))
         for info in filesystem.get_file_info(selector)
         if info.type == pafs.FileType.File and not DRAFTED.search(info.base_name)
     )
@@ -120,6 +135,14 @@ def write_bytes(uri: str, data: bytes) -> None:
     """Write a file so that readers see all of it or nothing."""
     with draft(uri) as path:
         Path(path).write_bytes(data)
+
+
+def create(uri: str, data: bytes) -> bool:
+    """Write a file only if none is there; False, and nothing written, if there is one."""
+    if exists(uri):
+        return False
+    write_bytes(uri, data)
+    return True
 
 
 @contextmanager

@@ -4,6 +4,7 @@ OlaError
 ├── ConfigError       a setting, a plan or an input list is wrong: nothing has run
 ├── RunError          the run cannot go on (a step's weights are missing, somebody else works on this root)
 │   └── OpenFailed    a step's `open()` raised; carries the original traceback
+├── Unavailable       what may pass (a store that fails, a file replaced meanwhile): no row, the part stays open
 ├── BadMedia          this file cannot be used: becomes a `failed` row with this reason
 └── StepFault         a step did not answer for its batch; the worker turns it into rows
     ├── Raised        it raised
@@ -37,6 +38,10 @@ class OpenFailed(RunError):
     def __str__(self) -> str:
         """The one line."""
         return str(self.args[0])
+
+
+class Unavailable(OlaError):
+    """A file or store cannot be used now, and may be usable later: no row is written, and the part stays open."""
 
 
 class BadMedia(OlaError):

@@ -23,13 +23,14 @@ from manifests.records import Outcome
 from manifests.schema import from_rows
 from pipeline import config as configuration
 from pipeline.config import Config
-from pipeline.discover import discover, register
+from pipeline.discover import discover
 from pipeline.engines import Inline, LanePlan, OnRay
 from pipeline.errors import ConfigError, RunError
 from pipeline.pack.candidates import packable
 from pipeline.pack.choose import check_where
 from pipeline.pack.publish import current_manifest, pack
 from pipeline.plan import Plan, Planned
+from pipeline.register import register
 from pipeline.worker import Lane
 from stages.catalogue import current
 

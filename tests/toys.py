@@ -23,10 +23,10 @@ from typing import Any
 from manifests.ledger import FAILED, Manifest
 from manifests.records import Drop, Media, Outcome, Source
 from pipeline import step
-from pipeline.discover import register
 from pipeline.engines import Inline, OnRay
 from pipeline.errors import BadMedia
 from pipeline.plan import Plan, plan
+from pipeline.register import register
 from pipeline.run import lanes, pending, stored_outcomes
 
 MB = 1 << 20

@@ -20,10 +20,11 @@ from manifests import storage
 from manifests.ledger import DROPPED, OK
 from manifests.records import ID_DIGITS, Clip, Footage, Outcome, Segment, Source, Transcript, Video, Word
 from pipeline.config import Config
-from pipeline.discover import discover, register
+from pipeline.discover import discover
 from pipeline.media.keep import MediaTar
 from pipeline.media.sound import wav
 from pipeline.plan import Plan
+from pipeline.register import register
 from tests.bench.measure import Figure, Target
 from tests.bench.videos import Videos
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from manifests.records import Source
 from manifests.schema import from_rows
-from pipeline.discover import register
 from pipeline.engines import OnRay
 from pipeline.plan import plan
+from pipeline.register import register
 from pipeline.run import lanes
 from tests.bench.measure import Figure, Target
 from tests.bench.toys import NAP_S, Nap, Rest

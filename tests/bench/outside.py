@@ -22,9 +22,9 @@ import torch
 from manifests.records import Clip, Footage, Source, Video
 from ola.processor import OlaProcessor
 from pipeline.config import Config
-from pipeline.discover import register
 from pipeline.engines import Inline
 from pipeline.plan import Plan
+from pipeline.register import register
 from pipeline.run import lanes
 from tests.bench.again import CLIP_MS, commit, video_of
 from tests.bench.annotate import WORDS, tokenizer

@@ -34,7 +34,7 @@ def test_bytes_are_written_read_and_listed(odd: str) -> None:
     assert storage.exists(uri)
     assert not storage.exists(storage.join(odd, "a b"))
     assert storage.listing(odd) == []
-    assert storage.listing(odd, recursive=True) == [storage.Entry("a b/part.parquet", 6)]
+    assert [(e.path, e.size) for e in storage.listing(odd, recursive=True)] == [("a b/part.parquet", 6)]
     with storage.open_random(uri) as file:
         assert file.read_at(3, 1) == b"eco"
     storage.remove(uri)

@@ -13,8 +13,9 @@ import pytest
 
 from manifests.ledger import Manifest
 from manifests.records import Source
-from pipeline.discover import discover, register
+from pipeline.discover import discover
 from pipeline.errors import ConfigError
+from pipeline.register import register
 
 
 def write(path: Path, content: str = "x") -> Path:
