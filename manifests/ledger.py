@@ -34,10 +34,10 @@ class LawBroken(RuntimeError):
     """A step lost an input, or answered for one it was never given."""
 
 
-def digest(facts: Any) -> str:
+def digest(facts: Any, digits: int = KEY_DIGITS) -> str:
     """Key of anything JSON can hold: the same facts give the same key on every machine."""
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
 
 @dataclass(slots=True)
@@ -64,6 +64,14 @@ class Counts:
             if outcome.reason is not None:
                 counts.reasons[outcome.reason] = counts.reasons.get(outcome.reason, 0) + 1
         return counts
+
+    @classmethod
+    def sum(cls, parts: Iterable[Counts]) -> Counts:
+        """Counts of several parts together."""
+        total = cls()
+        for counts in parts:
+            total.add(counts)
+        return total
 
     def add(self, other: Counts) -> None:
         """Add the counts of another part."""
@@ -138,6 +146,10 @@ class Manifest:
         """Full URI of a part's file."""
         return storage.join(self.root, self.path(part, suffix))
 
+    def pattern(self) -> str | None:
+        """Which files of the folder a view reads; None if no part is committed."""
+        return "part-*.parquet" if self.committed() else None
+
     def committed(self) -> dict[int, int]:
         """Numbers of the committed parts, with the size of each file in bytes."""
         entries = storage.listing(storage.join(self.root, self.folder))
@@ -168,13 +180,15 @@ class Manifest:
             stored = pq.read_metadata(file).metadata or {}
         return Counts(**json.loads(stored[FOOTER]))
 
+    def part_counts(self) -> dict[int, Counts]:
+        """Counts of every committed part."""
+        parts = sorted(self.committed())
+        with ThreadPoolExecutor(8) as pool:  # footers are small: the wait is for the store, not for this machine
+            return dict(zip(parts, pool.map(self.counts, parts), strict=True))
+
     def total(self) -> Counts:
         """Counts of all committed parts."""
-        total = Counts()
-        with ThreadPoolExecutor(8) as pool:  # footers are small: the wait is for the store, not for this machine
-            for counts in pool.map(self.counts, self.committed()):
-                total.add(counts)
-        return total
+        return Counts.sum(self.part_counts().values())
 
 
 def read_parquet(uri: str) -> pa.Table:
@@ -182,8 +196,8 @@ def read_parquet(uri: str) -> pa.Table:
     return pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as a Parquet file."""
+def parquet_bytes(table: pa.Table, row_group: int | None = None) -> bytes:
+    """A table as a Parquet file. row_group: rows of each group; None leaves the choice to pyarrow."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", row_group_size=row_group)
     return bytes(sink.getvalue().to_pybytes())

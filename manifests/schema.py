@@ -101,4 +101,4 @@ def from_rows(record: type[R], rows: Iterable[Mapping[str, Any]]) -> list[R]:
     """Records of the rows; columns that are not the record's are left aside."""
     names = [f.name for f in fields(typing.cast(Any, record))]
     validate = adapter(typing.cast(Any, record)).validate_python
-    return [validate({name: row[name] for name in names}) for row in rows]
+    return [validate({name: row[name] for name in names if name in row}) for row in rows]

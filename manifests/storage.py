@@ -114,6 +114,19 @@ def listing(uri: str, recursive: bool = False) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry.path)
 
 
+def stamp_of(uri: str, folder: str) -> str:
+    """The stamp of what `fetch` put into `folder`; for local files, of the file as it is now."""
+    entry = look(uri)
+    return entry.stamp if entry else ""
+
+
+def folders(uri: str) -> list[str]:
+    """Names of the folders right below a folder, sorted; [] where there is no such folder."""
+    filesystem, path = resolve(uri)
+    found = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+
+
 def read_bytes(uri: str) -> bytes:
     """All bytes of a file. Raises FileNotFoundError, or OSError with the store's reason."""
     if is_local(uri):

@@ -36,9 +36,9 @@ def sources(root: str, manifests: Iterable[Manifest], shards: Mapping[str, str])
     `shards` maps a stage to its shard set's folder below the root.
     """
     globs = {
-        manifest.name: f"{literal_path(storage.join(root, manifest.folder))}/part-*.parquet"
+        manifest.name: f"{literal_path(storage.join(root, manifest.folder))}/{pattern}"
         for manifest in manifests
-        if manifest.committed()
+        if (pattern := manifest.pattern())
     }
     for stage, folder in shards.items():
         path = storage.join(root, folder, "shards.parquet")

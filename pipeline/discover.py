@@ -7,7 +7,6 @@ extension count, since extensions lie; only subtitles that lie beside a file of 
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 import re
@@ -22,7 +21,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from manifests import storage
-from manifests.records import ID_DIGITS, Source
+from manifests.ledger import digest
+from manifests.records import Source
+from manifests.sources import source_id
 from pipeline.errors import ConfigError
 
 LISTS = (".jsonl", ".csv", ".parquet")
@@ -50,15 +51,28 @@ def discover(inputs: Sequence[str], root: str) -> list[Source]:
     for name in inputs:
         for one in _expand(name, storage.normal(root)):
             found.setdefault(one.uri, one)
-    return [
-        Source(id=_id(one), uri=one.uri, bytes=one.bytes, sidecars=sidecars, fault=one.fault, meta=one.meta)
+    sources = (
+        Source(
+            id="",
+            uri=one.uri,
+            bytes=one.bytes,
+            sidecars=sidecars,
+            fault=one.fault,
+            meta=one.meta,
+            stamp=_st(one.uri),
+            companions=digest([_st(s) for s in sidecars]) if sidecars else "",
+        )
         for one, sidecars in _with_sidecars(sorted(found.values(), key=lambda one: one.uri))
-    ]
+    )
+    return [replace(source, id=source_id(source)) for source in sources]
 
 
-def _id(one: Found) -> str:
-    """Name and size: a file that was only touched stays the same source; one that grew is another."""
-    return hashlib.sha256(f"{one.uri}\n{one.bytes}".encode()).hexdigest()[:ID_DIGITS]
+def _st(uri: str) -> str:
+    try:
+        entry = storage.look(uri)
+    except OSError:
+        return ""
+    return entry.stamp if entry else ""
 
 
 def _expand(name: str, root: str) -> Iterator[Found]:

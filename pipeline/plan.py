@@ -14,6 +14,7 @@ from manifests import storage
 from manifests.ledger import Manifest, digest
 from manifests.records import PLURALS, Source
 from manifests.schema import from_rows, hints
+from manifests.sources import SourceManifest
 from pipeline.errors import ConfigError
 from pipeline.step import Resources, Step, input_record, parts_of
 
@@ -26,6 +27,11 @@ class Planned:
     manifest: Manifest
     reads: Mapping[type, Manifest]
     resources: Resources
+
+    @property
+    def before(self) -> Manifest:
+        """The manifest whose records are the inputs, a row each."""
+        return self.reads[next(iter(parts_of(self.step.takes).values()))]
 
     def inputs(self, part: int) -> list[Any]:
         """What the step is given for one part: a record, or a bundle of records, for each `ok` row before it."""
@@ -63,7 +69,7 @@ class Plan:
     """All steps of a run below one root, in order, after the sources."""
 
     root: str
-    sources: Manifest
+    sources: SourceManifest
     steps: tuple[Planned, ...]
 
     @property
@@ -87,7 +93,7 @@ class Plan:
 def plan(root: str, steps: Sequence[Step[Any, Any]], resources: Mapping[str, Resources] | None = None) -> Plan:
     """Put steps in their place below `root`. Raises ConfigError when one needs what none before it makes."""
     root = storage.normal(root)
-    sources = Manifest(root, 0, "source", "", Source)
+    sources = SourceManifest(root, 0, "source", "", Source)
     makers: dict[type, Manifest] = {Source: sources}
     planned: list[Planned] = []
     key = ""

@@ -17,24 +17,25 @@ from itertools import groupby
 from pathlib import Path
 
 from manifests import storage, views
-from manifests.journal import Journal, journal_path
-from manifests.ledger import FAILED, Counts, Manifest
-from manifests.records import Outcome
-from manifests.schema import from_rows
+from manifests.ledger import Counts, Manifest
 from pipeline import config as configuration
 from pipeline.config import Config
+from pipeline.contents import Contents, live
 from pipeline.discover import discover
 from pipeline.engines import Inline, LanePlan, OnRay
 from pipeline.errors import ConfigError, RunError
+from pipeline.law import PartCounts
 from pipeline.pack.candidates import packable
 from pipeline.pack.choose import check_where
 from pipeline.pack.publish import current_manifest, pack
 from pipeline.plan import Plan, Planned
 from pipeline.register import register
+from pipeline.reopen import reopen_changed, reopen_failed
 from pipeline.worker import Lane
 from stages.catalogue import current
 
 PACK = "pack"
+Engine = Inline | OnRay
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,26 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
         raise ConfigError(f"--only {options.only}: no such step in this run (choices: {', '.join(names)})")
     if packable(plan):
         check_where(plan, config.pack)
-    with alone(root):
-        parts = _register(config, plan, options)
+    with alone(root), _engine(config) as engine:
+        parts = _register(config, plan, options, engine)
         storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())
         if options.retry:
-            _reopen(plan, options.only)
-        work(config, plan, parts, options.only)
+            reopen_failed(plan, options.only)
+        work(config, plan, parts, engine, options.only)
     return plan
 
 
-def work(config: Config, plan: Plan, parts: Sequence[int], only: str | None = None) -> None:
-    """Bring all parts through all steps, then pack; `only` one of them if it is named."""
+@contextmanager
+def _engine(config: Config) -> Iterator[Engine]:
     engine = OnRay(config.workers, config.ray_address) if config.engine == "ray" else Inline()
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only: str | None = None) -> None:
+    """Bring all parts through all steps, then pack; `only` one of them if it is named."""
     try:
         if only != PACK:
             steps = [planned for planned in plan.steps if only in (None, planned.step.name)]
@@ -78,7 +87,6 @@ def work(config: Config, plan: Plan, parts: Sequence[int], only: str | None = No
         if only in (None, PACK) and packable(plan):
             pack(plan, config.pack, lambda make, count: engine.map([LanePlan(make)], range(count)))
     finally:
-        engine.close()
         views.write(plan.root, all_manifests(plan), current(plan.root))
 
 
@@ -103,50 +111,22 @@ def pending(steps: Sequence[Planned], parts: Sequence[int]) -> list[int]:
     return [part for part in parts if part in ready and not all(part in committed for committed in done)]
 
 
-def _register(config: Config, plan: Plan, options: Options) -> list[int]:
+def _register(config: Config, plan: Plan, options: Options, engine: Engine) -> list[int]:
     if not config.inputs and not plan.sources.committed():
         raise ConfigError("inputs: nothing to do; name files, folders, globs or lists: ola run INPUT… --root ROOT")
     found = discover(config.inputs, plan.root)
-    parts = register(plan.sources, found, options.limit, config.videos_per_part)
+    parts = register(
+        plan.sources,
+        found,
+        options.limit,
+        config.videos_per_part,
+        digests=Contents(plan, engine.map),
+        live=partial(live, found),
+        reopen=partial(reopen_changed, plan),
+    )
     if not parts:
         raise ConfigError(f"inputs: no file in {', '.join(config.inputs)}")
     return parts
-
-
-def _reopen(plan: Plan, only: str | None) -> None:
-    """Make every part with a failed record pending again, from the failed step on; what went well is kept."""
-    for part in plan.sources.committed():
-        again = False
-        for planned in plan.steps:
-            manifest = planned.manifest
-            if not manifest.has(part):
-                break
-            again = again or (manifest.counts(part).failed > 0 and only in (None, planned.step.name))
-            if again:
-                _reopen_part(planned, part)
-
-
-def _reopen_part(planned: Planned, part: int) -> None:
-    """Back from manifest to journal, without the failed rows. A step that keeps media does its part anew."""
-    manifest = planned.manifest
-    if not planned.step.keeps_media:
-        path = journal_path(manifest.root, manifest.path(part, "journal"))
-        path.unlink(missing_ok=True)
-        journal = Journal(path, manifest.record, session="", life="")
-        for outcome in stored_outcomes(manifest, part):
-            if outcome.status != FAILED:
-                journal.done(outcome)
-        journal.close(delete=False)
-    storage.remove(manifest.uri(part))
-
-
-def stored_outcomes(manifest: Manifest, part: int) -> Iterator[Outcome]:
-    """The outcomes that a part was committed with."""
-    for name, group in groupby(manifest.read(part).to_pylist(), key=lambda row: str(row["input"])):
-        rows = list(group)
-        status, seconds = rows[0]["status"], sum(row["seconds"] for row in rows)
-        records = tuple(from_rows(manifest.record, rows)) if status == "ok" else ()
-        yield Outcome(name, status, seconds, records, rows[0]["reason"], rows[0]["detail"])
 
 
 @contextmanager
@@ -176,8 +156,8 @@ def alone(root: str) -> Iterator[None]:
         yield
 
 
-def totals(plan: Plan) -> list[tuple[str, Counts]]:
-    """Counts of every step, in order; pack last, once it has run."""
-    counted = [(planned.step.name, planned.manifest.total()) for planned in plan.steps]
+def totals(plan: Plan, counts: PartCounts) -> list[tuple[str, Counts]]:
+    """Counts of every step, in order; pack last, once it has run. counts: see `pipeline.law.part_counts`."""
+    counted = [(planned.step.name, Counts.sum(counts[planned.step.name].values())) for planned in plan.steps]
     packed = current_manifest(plan)
     return counted + ([(PACK, packed.total())] if packed is not None else [])

@@ -27,7 +27,8 @@ from pipeline.engines import Inline, OnRay
 from pipeline.errors import BadMedia
 from pipeline.plan import Plan, plan
 from pipeline.register import register
-from pipeline.run import lanes, pending, stored_outcomes
+from pipeline.reopen import stored_outcomes
+from pipeline.run import lanes, pending
 
 MB = 1 << 20
 
@@ -148,11 +149,16 @@ DEEDS: Mapping[str, Callable[[], object]] = {
 }
 
 
+def deed(source: Source) -> str:
+    """What a source's uri asks for: what stands before the number that makes it the only one of its name."""
+    return source.uri.partition("#")[0]
+
+
 def do(source: Source) -> None:
-    """What the source's uri asks for: a deed; a file that must be there (`need PATH`); nothing for all other uris."""
-    if source.uri.startswith("need "):
-        Path(source.uri.removeprefix("need ")).read_bytes()
-    DEEDS.get(source.uri, lambda: None)()
+    """Do a source's deed; or read a file that must be there (`need PATH`); nothing for all others."""
+    if deed(source).startswith("need "):
+        Path(deed(source).removeprefix("need ")).read_bytes()
+    DEEDS.get(deed(source), lambda: None)()
 
 
 def good(source: Source) -> list[Any]:
@@ -201,21 +207,21 @@ class Take(Toy):
 
     def run(self, batch: Sequence[Source]) -> list[list[Pebble] | Drop | BadMedia]:
         answers = [self._pebble(source) for source in batch]
-        return answers[:-1] if any(source.uri == "few" for source in batch) else answers
+        return answers[:-1] if any(deed(source) == "few" for source in batch) else answers
 
     def _pebble(self, source: Source) -> list[Pebble] | Drop | BadMedia:
         self.note(source.id)
         do(source)
-        if source.uri == "eat and sign":
+        if deed(source) == "eat and sign":
             eat(self.alive)
-        for _ in range(8 if source.uri == "slow but alive" else 0):
+        for _ in range(8 if deed(source) == "slow but alive" else 0):
             time.sleep(0.25)
             self.alive()
-        if source.uri == "bad media":
+        if deed(source) == "bad media":
             return BadMedia("no frame can be decoded")
-        if source.uri.startswith("drop"):
-            return Drop("is \udcff.mp4") if "bytes" in source.uri else Drop("unwanted", "the toy does not want it")
-        return [] if source.uri == "nothing" else GIFTS.get(source.uri, good)(source)
+        if deed(source).startswith("drop"):
+            return Drop("is \udcff.mp4") if "bytes" in deed(source) else Drop("unwanted", "the toy does not want it")
+        return [] if deed(source) == "nothing" else GIFTS.get(deed(source), good)(source)
 
 
 class Crack(Toy):
@@ -302,7 +308,7 @@ def refuse() -> object:
 
 def sources(deeds: Sequence[str]) -> list[Source]:
     """A source a deed, named after its place."""
-    return [Source(id=f"s{n:04d}", uri=deed, bytes=n % 7 + 1) for n, deed in enumerate(deeds)]
+    return [Source(id=f"s{n:04d}", uri=f"{deed}#{n}", bytes=n % 7 + 1) for n, deed in enumerate(deeds)]
 
 
 def planned(

@@ -68,10 +68,10 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
 
 @app.command()
 def status(root: Root, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
-    """The funnel: what became of every input of every step, and what the shards hold."""
+    """The funnel: what became of every input of every step, and what the shards hold; exit 1 if records were lost."""
     from pipeline.cli.looking import show_status
 
-    show_status(root, as_json)
+    raise typer.Exit(GOOD if show_status(root, as_json) else POOR)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from manifests import storage, views
 from pipeline import config as configuration
 from pipeline.cli.looking import funnel
 from pipeline.config import Config
+from pipeline.law import part_counts
 from pipeline.pack.candidates import packable
 from pipeline.pack.publish import own
 from pipeline.plan import Plan
@@ -25,7 +26,7 @@ def run_and_report(
     console = Console()
     with Progress(config.plan(root), console):
         plan = run(config, root, options)
-    console.print(funnel(totals(plan)), markup=False, highlight=False)
+    console.print(funnel(totals(plan, part_counts(plan))), markup=False, highlight=False)
     made, given, what = run_yield(plan, options.only)
     share = made / given if given else 0.0
     console.print(f"{made} of {given} {what} ({share:.0%})", highlight=False)

@@ -11,11 +11,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from manifests import storage
 from manifests.records import Clip, Drop, Footage, Video
 from pipeline import step
 from pipeline.errors import BadMedia
 from pipeline.media.footage import Cut, Shot, shots
+from pipeline.media.original import original
 from pipeline.media.picture import Painter
 from pipeline.media.sound import wav
 
@@ -79,7 +79,7 @@ class Extract(step.Step[Cutting, Footage]):
 
     def _shots(self, batch: Sequence[Cutting], painter: Painter) -> Iterator[Shot]:
         video = batch[0].video
-        path = storage.fetch(video.uri, self.scratch)
+        path = original(video, self.scratch)
         cuts = [self._cut(cutting.clip) for cutting in batch]
         if self.settings.reader == "libav":
             return shots(path, video, cuts, painter)

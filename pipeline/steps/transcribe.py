@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from manifests import storage
 from manifests.records import Asked, Clip, Drop, Footage, Segment, Transcript, Video
 from pipeline import step
 from pipeline.annotator import Annotating
@@ -25,6 +24,7 @@ from pipeline.media import invented, subtitles
 from pipeline.media.dictation import dictated, windows
 from pipeline.media.invented import Span
 from pipeline.media.keep import Reader
+from pipeline.media.original import original
 from pipeline.media.recognise import RecogniserSettings, Speech, opened
 from pipeline.media.sound import RATE, samples
 from pipeline.media.subtitles import Cue
@@ -245,7 +245,7 @@ class Transcribe(Annotating[Heard, Transcript]):
         if not video.subtitles:
             return None
         chosen = min(video.subtitles, key=lambda track: (self._rank(track.language), track.position))
-        cues = subtitles.parse(subtitles.embedded(storage.fetch(video.uri, self.scratch), chosen.position))
+        cues = subtitles.parse(subtitles.embedded(original(video, self.scratch), chosen.position))
         return Track("embedded", f"stream {chosen.position}", chosen.language, tuple(cues)) if cues else None
 
     def _rank(self, language: str | None) -> int:

@@ -128,10 +128,23 @@ def test_retry_runs_failed_records_again(videos: Path, tmp_path: Path) -> None:
     broken.write_bytes(bytes(whole.stat().st_size))
     ola("run", videos, "--root", root, *FAST)
     assert status(root)["ingest"]["failed"] == 1
-    shutil.copy(whole, broken)
+    stamp = broken.stat().st_mtime_ns
+    shutil.copyfile(whole, broken)
+    os.utime(broken, ns=(stamp, stamp))
     ola("run", videos, "--root", root, *FAST)
-    assert status(root)["ingest"]["failed"] == 1, "a file of the same size is not looked at again by itself"
+    assert status(root)["ingest"]["failed"] == 1, "what has its size and its time is taken for what it was"
     assert ola("run", videos, "--root", root, *FAST, "--retry").code == 0
+    assert (status(root)["ingest"]["failed"], status(root)["ingest"]["ok"]) == (0, 3)
+
+
+def test_a_mended_file_is_looked_at_again_by_itself(videos: Path, tmp_path: Path) -> None:
+    broken, root = videos / "broken.mp4", tmp_path / "out"
+    whole = pattern("mended.mp4", 3)
+    broken.write_bytes(bytes(whole.stat().st_size))
+    ola("run", videos, "--root", root, *FAST)
+    assert status(root)["ingest"]["failed"] == 1
+    shutil.copyfile(whole, broken)
+    assert ola("run", videos, "--root", root, *FAST).code == 0
     assert (status(root)["ingest"]["failed"], status(root)["ingest"]["ok"]) == (0, 3)
 
 

@@ -11,11 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from manifests.ledger import Manifest
 from manifests.records import Source
 from pipeline.discover import discover
 from pipeline.errors import ConfigError
-from pipeline.register import register
 
 
 def write(path: Path, content: str = "x") -> Path:
@@ -153,27 +151,3 @@ def test_lists_that_are_none(tmp_path: Path, name: str, content: str, message: s
         found(tmp_path, write(tmp_path / name, content))
     with pytest.raises(ConfigError, match="no such list"):
         found(tmp_path, tmp_path / f"gone-{name}")
-
-
-def sources_of(manifest: Manifest, parts: list[int]) -> list[list[str]]:
-    return [[row["uri"] for row in manifest.read(part).to_pylist()] for part in parts]
-
-
-def test_new_sources_form_new_parts_and_old_parts_stay(tmp_path: Path) -> None:
-    manifest = Manifest(str(tmp_path), 0, "source", "", Source)
-    first = [Source(id=f"{n}", uri=f"v{n}", bytes=n) for n in range(3)]
-    parts = register(manifest, first, limit=None, per_part=2)
-    assert sources_of(manifest, parts) == [["v0", "v1"], ["v2"]]
-    before = [Path(manifest.uri(part)).read_bytes() for part in parts]
-    more = [Source(id=f"{n}", uri=f"v{n}", bytes=n) for n in range(5)]
-    assert register(manifest, more, limit=4, per_part=2) == [0, 1, 2]
-    assert sources_of(manifest, [2]) == [["v3"]]
-    assert [Path(manifest.uri(part)).read_bytes() for part in parts] == before
-
-
-def test_of_two_files_of_one_size_the_one_with_subtitles_stays(tmp_path: Path) -> None:
-    manifest = Manifest(str(tmp_path), 0, "source", "", Source)
-    copy, talk = Source(id="1", uri="a", bytes=7), Source(id="2", uri="b", bytes=7, sidecars=("b.srt",))
-    (part,) = register(manifest, [copy, talk, Source(id="3", uri="c", bytes=8)], None, None)[:1]
-    rivals = {row["uri"]: row["rivals"] for row in manifest.read(part).to_pylist()}
-    assert rivals["a"] == ["b"]

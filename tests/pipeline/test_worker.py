@@ -15,7 +15,8 @@ import pytest
 from manifests.ledger import Counts
 from manifests.records import Source
 from pipeline.engines import Inline, OnRay
-from pipeline.run import _reopen, lanes
+from pipeline.reopen import reopen_failed
+from pipeline.run import lanes
 from pipeline.step import batches
 from pipeline.worker import remove_scratch, scratch_folder
 from stages import ustar
@@ -189,7 +190,7 @@ def test_retry_runs_what_failed_and_nothing_else(tmp_path: Path) -> None:
     assert set(toys.failures(plan.steps[0].manifest)) == {"s0003", "s0004", "s0008"}
     trace.unlink()
     weights.touch()
-    _reopen(plan, None)
+    reopen_failed(plan, None)
     toys.apply(plan, parts, Inline())
     assert set(toys.failures(plan.steps[0].manifest)) == {"s0004"}
     assert [planned.manifest.total().ok for planned in plan.steps] == [19, 19, 57]
@@ -206,7 +207,7 @@ def test_retry_of_media_makes_the_part_anew(tmp_path: Path, films: dict[str, byt
     toys.apply(plan, parts, Inline())
     assert tars(plan.root) != films
     weights.touch()
-    _reopen(plan, None)
+    reopen_failed(plan, None)
     toys.apply(plan, parts, Inline())
     assert tars(plan.root) == films
     assert plan.steps[0].manifest.total().ok == 20
@@ -219,7 +220,7 @@ def test_what_a_redone_step_does_not_give_any_more_is_left_out(tmp_path: Path) -
     plan, parts = toys.planned(tmp_path, [Film(), toys.Watch()], deeds, per_part=4)
     toys.apply(plan, parts, Inline())
     weights.unlink()
-    _reopen(plan, None)
+    reopen_failed(plan, None)
     toys.apply(plan, parts, Inline())
     assert [p.manifest.total().ok for p in plan.steps] == [2, 2]
 
