@@ -112,16 +112,26 @@ def settled(rows: Sequence[Registered], digests: Mapping[str, str], live: Live) 
 
 
 def _one_owner(content: str, group: Sequence[Registered], there: set[str]) -> list[Registered]:
-    """Copies of one content. An owner whose file is gone gives its place to a copy that is there."""
+    """Copies of one content: the owner, and its twins. What is new takes the places of what is gone."""
     ordered = sorted(group, key=lambda each: _rank(each, there))
-    owner, held = ordered[0], next((each for each in ordered if each.part != NEW and not each.source.twin), None)
-    uri = owner.source.uri
-    if held is None or held is owner:
-        return [_copy(each, content, None if each is owner else uri) for each in ordered]
-    rows = [_copy(replace(owner, part=held.part, place=held.place), content, None)]
-    if owner.part != NEW:  # the two change places
-        rows.append(_copy(replace(held, part=owner.part, place=owner.place), content, uri))
-    return rows + [_copy(each, content, uri) for each in ordered if each is not owner and each is not held]
+    uri = ordered[0].source.uri
+    owners = [each for each in ordered if each.part != NEW and not each.source.twin]
+    if owners and ordered[0] not in owners:
+        ordered = _moved(ordered[0], owners[0], ordered)
+    gone = [each for each in ordered if each.part != NEW and each.source.uri not in there]
+    new = [each for each in ordered if each.part == NEW]
+    for left, come in zip(gone, new, strict=False):
+        ordered = _moved(come, left, ordered)
+    return [_copy(each, content, None if each.source.uri == uri else uri) for each in ordered]
+
+
+def _moved(come: Registered, left: Registered, group: Sequence[Registered]) -> list[Registered]:
+    """The group with `come` in the place of `left`, which takes its place in turn, or is no more if it had none."""
+    moved = {
+        come: replace(come, part=left.part, place=left.place),
+        left: replace(left, part=come.part, place=come.place),
+    }
+    return [moved.get(each, each) for each in group if each is not left or come.part != NEW]
 
 
 def _rank(each: Registered, there: set[str]) -> tuple[bool, bool, bool, bool, int, int, str]:

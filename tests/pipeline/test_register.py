@@ -117,6 +117,12 @@ def test_an_owner_that_is_gone_gives_its_place_to_a_copy(disk: Disk) -> None:
     assert disk.rows == {"c": (0, 0, None), "b": (0, 1, None), "a": (1, 0, "c"), "d": (2, 0, None)}
 
 
+def test_copies_that_move_keep_their_places(disk: Disk) -> None:
+    disk.register(source("a", "x"), source("b", "x"), source("c", "x"))
+    disk.register(source("0", "x"), source("b", "x"), source("d", "x"))
+    assert disk.rows == {"b": (0, 0, None), "0": (0, 1, "b"), "d": (1, 0, "b")}
+
+
 def test_an_owner_with_new_content_sets_its_copies_free(disk: Disk) -> None:
     disk.register(source("a", "x"), source("b", "x"))
     disk.register(source("a", "y", stamp="2"), source("b", "x"))
