@@ -1,9 +1,10 @@
 """What a worker writes before and after each record of a part, so that nothing finished is done twice.
 
-Lines of JSON, appended: `{"session", "life", "start": [ids]}`, then `{"done": outcome}`. A session is one life of the
-driver, a life one of a worker. What a life has in flight is its last `start` without what is `done`. A record that was
-in flight when its worker vanished while the driver lived on may have killed it: `deaths` counts those workers. If the
-driver itself was killed, nobody is blamed. A torn last line is a record that was not finished.
+Lines of JSON, appended: `{"session", "life", "node", "start": [ids]}`, then `{"done": outcome}`. A session is one life
+of the driver, a life one of a worker on a node. A life begins with a `start` of nothing. What a life has in flight is
+its last `start` without what is `done`. A record that was in flight when its worker vanished while the driver lived on
+may have killed it: `deaths` counts those workers. If the driver itself was killed, nobody is blamed; nor where a node
+was lost. A torn last line is a record that was not finished.
 """
 
 from __future__ import annotations
@@ -39,9 +40,22 @@ def journal_path(root: str, path: str) -> Path:
 class Journal:
     """The journal of one part of one step; closed and deleted when the part is committed."""
 
-    def __init__(self, path: Path, record: type, session: str, life: str) -> None:
-        """Open the journal at `path` for records of type `record`, and read what earlier workers left."""
+    def __init__(
+        self,
+        path: Path,
+        record: type,
+        session: str,
+        life: str,
+        node: str = "",
+        is_lost: Callable[[str], bool] = lambda node: False,
+    ) -> None:
+        """Open the journal at `path` for records of type `record`, and read what earlier workers left.
+
+        node: where this worker is; is_lost: whether a node is gone, and its workers with it.
+        """
         self.path, self.record, self.session, self.life = path, record, session, life
+        self.node, self.is_lost = node, is_lost
+        self.nodes: dict[str, str] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.flights: dict[str, set[str]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,17 +74,22 @@ class Journal:
                 flight.discard(outcome.input)
         elif line["session"] == self.session:
             self.flights[line["life"]] = set(line["start"])
+            self.nodes[line["life"]] = line.get("node", "")
 
     def deaths(self, name: str) -> int:
-        """How many workers of this session vanished while this input was in flight."""
-        return sum(name in flight for flight in self.flights.values())
+        """How many workers of this session vanished while this input was in flight, but those of lost nodes."""
+        return sum(name in flight and not self.is_lost(self.nodes[life]) for life, flight in self.flights.items())
+
+    def idle_deaths(self) -> int:
+        """How many workers of this session vanished with nothing in flight, but those of lost nodes."""
+        return sum(not flight and not self.is_lost(self.nodes[life]) for life, flight in self.flights.items())
 
     def _outcome(self, facts: dict[str, Any]) -> Outcome:
         return Outcome(**{**facts, "records": tuple(from_rows(self.record, facts["records"]))})
 
     def start(self, inputs: Sequence[str]) -> None:
         """These inputs are in flight from now on."""
-        self._write({"session": self.session, "life": self.life, "start": list(inputs)})
+        self._write({"session": self.session, "life": self.life, "node": self.node, "start": list(inputs)})
 
     def done(self, outcome: Outcome) -> None:
         """This input has its outcome."""

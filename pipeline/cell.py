@@ -29,7 +29,7 @@ from typing import Any
 
 from manifests.ledger import misfit
 from manifests.records import Drop
-from pipeline.errors import BadMedia, Died, OlaError, OpenFailed, OverLimit, Raised, StepFault
+from pipeline.errors import BadMedia, Died, Killed, OlaError, OpenFailed, OverLimit, Raised, StepFault, Unavailable
 from pipeline.media.keep import MediaTar
 from pipeline.step import Step
 
@@ -85,17 +85,18 @@ class Cell:
         """Nothing runs yet."""
         self.steps: list[Step[Any, Any]] = list(steps)
         self.process: subprocess.Popen[bytes] | None = None
+        self.weight = 0  # bytes of memory at the last look
 
     def run(self, batch: Sequence[Any], seconds: float, memory: float, errand: Errand) -> Any:
         """The step's answers for a batch.
 
         seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
         included. The `size` of the errand's media is moved on only when the batch ends well.
-        Raises Raised, Died, OverLimit, or OpenFailed.
+        Raises Raised, Died, Killed, OverLimit, OpenFailed; or Unavailable, where the step raised it.
         """
         self._start()
         self._patience(seconds)
-        self.looks, self.look_at = 0, time.monotonic() + GLANCE
+        self.looks, self.look_at, self.weight = 0, time.monotonic() + GLANCE, 0
         try:
             self._send((list(batch), errand))
             kind, *rest = self._answer(seconds, memory)
@@ -103,6 +104,8 @@ class Cell:
             raise self._over(seconds) from None
         if kind == "raised":
             raise Raised(*rest)
+        if kind == "unavailable":
+            raise Unavailable(*rest)
         answers, size = rest
         if errand.media is not None:
             errand.media.size = size
@@ -202,7 +205,8 @@ class Cell:
         """Raise OverLimit if the cell is over `memory`; looks no oftener than every GLANCE."""
         if time.monotonic() < self.look_at:
             return
-        if self._memory(census=self.looks % CENSUS == 0) > memory:
+        self.weight = self._memory(census=self.looks % CENSUS == 0)
+        if self.weight > memory:
             self.close()
             raise OverLimit(f"took more memory than its limit of {memory / 1e9:.1f} GB")
         self.looks, self.look_at = self.looks + 1, time.monotonic() + GLANCE
@@ -223,15 +227,16 @@ class Cell:
                 total += process.memory_info().rss
         return total
 
-    def _died(self) -> Died:
+    def _died(self) -> Died | Killed:
         assert self.process is not None
-        try:
-            how = _ending(self.process.wait(GRACE))
-        except subprocess.TimeoutExpired:
-            how = "closed its pipe"
+        code = None
+        with suppress(subprocess.TimeoutExpired):
+            code = self.process.wait(GRACE)
         words = self._last_words()
         self.close()
-        return Died(how, words)
+        if code == -signal.SIGKILL:  # ours end in OverLimit
+            return Killed(f"killed from outside (SIGKILL) at {self.weight / 1e9:.1f} GB", words)
+        return Died("closed its pipe" if code is None else _ending(code), words)
 
     def _last_words(self) -> str:
         self.stderr.seek(max(0, self.stderr.seek(0, os.SEEK_END) - STDERR_TAIL))
@@ -278,6 +283,8 @@ def serve(pipe: Connection) -> None:
             errand.equip(step)
             answers = answers_of(step, batch)
             reply = pickle.dumps(("answers", answers, errand.media.size if errand.media is not None else 0))
+        except Unavailable as error:
+            reply = pickle.dumps(("unavailable", str(error)))
         except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
             reply = pickle.dumps(("raised", one_line(error), told(error)))
         pipe.send_bytes(reply)

@@ -43,7 +43,7 @@ def register(
     before = manifest.registered()
     after = merged(before, found, limit)
     if digests is not None and live is not None:
-        after = settled(after, digests(_to_compare(before, after)), live)
+        after = settled(before, after, digests(_to_compare(before, after)), live)
     after = placed(after, {source.uri: n for n, source in enumerate(found)}, per_part)
     if after != before:
         reopen(_changes(before, after))
@@ -93,7 +93,9 @@ def _to_compare(before: Sequence[Registered], after: Sequence[Registered]) -> li
     ]
 
 
-def settled(rows: Sequence[Registered], digests: Mapping[str, str], live: Live) -> list[Registered]:
+def settled(
+    before: Sequence[Registered], rows: Sequence[Registered], digests: Mapping[str, str], live: Live
+) -> list[Registered]:
     """The sources with one owner for each content, all others of it being its twins."""
     groups: dict[str, list[Registered]] = defaultdict(list)
     rest = []
@@ -106,18 +108,34 @@ def settled(rows: Sequence[Registered], digests: Mapping[str, str], live: Live) 
     shared = {content: group for content, group in groups.items() if len(group) > 1 or group[0].source.twin}
     rest += [group[0] for content, group in groups.items() if content not in shared]
     there = live([each.source for group in shared.values() for each in group])
+    owners = {each.source.uri: each.source for each in before if not each.source.twin}
     for content, group in shared.items():
-        rest += _one_owner(content, group, there)
+        owned = [each for each in group if _owns(owners.get(each.source.uri), each.source, content)]
+        rest += _one_owner(content, group, owned, there)
     return rest
 
 
-def _one_owner(content: str, group: Sequence[Registered], there: set[str]) -> list[Registered]:
-    """Copies of one content: the owner, and its twins. What is new takes the places of what is gone."""
-    ordered = sorted(group, key=lambda each: _rank(each, there))
+def _owns(owner: Source | None, source: Source, content: str) -> bool:
+    """Whether a source was the owner of this content before. owner: what was at its uri then."""
+    return owner is not None and (owner.id == source.id or owner.sha256 == content)
+
+
+def _one_owner(
+    content: str, group: Sequence[Registered], owned: Sequence[Registered], there: set[str]
+) -> list[Registered]:
+    """Copies of one content: the owner, and its twins. What is new takes the places of what is gone.
+
+    The owner is one whose file is there, by preference one that was it before, then one that has subtitles.
+    """
+
+    def rank(each: Registered) -> tuple[bool, bool, bool, str]:
+        source = each.source
+        return source.uri not in there, each not in owned, not source.sidecars, source.uri
+
+    ordered = sorted(group, key=rank)
     uri = ordered[0].source.uri
-    owners = [each for each in ordered if each.part != NEW and not each.source.twin]
-    if owners and ordered[0] not in owners:
-        ordered = _moved(ordered[0], owners[0], ordered)
+    if owned and ordered[0] not in owned:
+        ordered = _moved(ordered[0], min(owned, key=rank), ordered)
     gone = [each for each in ordered if each.part != NEW and each.source.uri not in there]
     new = [each for each in ordered if each.part == NEW]
     for left, come in zip(gone, new, strict=False):
@@ -132,20 +150,6 @@ def _moved(come: Registered, left: Registered, group: Sequence[Registered]) -> l
         left: replace(left, part=come.part, place=come.place),
     }
     return [moved.get(each, each) for each in group if each is not left or come.part != NEW]
-
-
-def _rank(each: Registered, there: set[str]) -> tuple[bool, bool, bool, bool, int, int, str]:
-    """The first in this order is the owner: one whose file is there, which owns already, has a part, has subtitles."""
-    source, new = each.source, each.part == NEW
-    return (
-        source.uri not in there,
-        new or bool(source.twin),
-        new,
-        not source.sidecars,
-        each.part,
-        each.place,
-        source.uri,
-    )
 
 
 def _copy(each: Registered, content: str, twin: str | None) -> Registered:

@@ -7,15 +7,17 @@ earlier step that was done anew under later ones that were not.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
+from pathlib import Path
+from typing import cast
 
 from manifests import storage
 from manifests.journal import Journal, journal_path
 from manifests.ledger import FAILED, OK, Manifest
-from manifests.records import Outcome
+from manifests.records import Outcome, Source, Video
 from manifests.schema import from_rows
 from manifests.sources import Registered
 from pipeline.law import broken_laws, part_counts
@@ -51,21 +53,41 @@ def reopen_failed(plan: Plan, only: str | None) -> None:
 def _reopen_from(plan: Plan, first: Planned, part: int, keep: Keep) -> None:
     later = plan.steps[plan.steps.index(first) :]
     for planned in reversed(later):
-        if planned.manifest.has(part):
-            reopen_part(planned, part, keep)
+        reopen_part(planned, part, keep)
 
 
 def reopen_part(planned: Planned, part: int, keep: Keep = has_not_failed) -> None:
-    """Back from manifest to journal, with the outcomes to keep. A step that keeps media does its part anew."""
+    """Back from manifest to journal, with the outcomes to keep. A step that keeps media does its part anew.
+
+    A part that is under way keeps what its journal has of these outcomes.
+    """
     manifest = planned.manifest
-    if not planned.step.keeps_media:
-        path = journal_path(manifest.root, manifest.path(part, "journal"))
-        path.unlink(missing_ok=True)
+    outcomes = (
+        [] if planned.step.keeps_media else [outcome for outcome in known_outcomes(planned, part) if keep(outcome)]
+    )
+    path = _journal_path(planned, part)
+    path.unlink(missing_ok=True)
+    if outcomes:
         journal = Journal(path, manifest.record, session="", life="")
-        for outcome in filter(keep, stored_outcomes(manifest, part)):
+        for outcome in outcomes:
             journal.done(outcome)
         journal.close(delete=False)
     storage.remove(manifest.uri(part))
+
+
+def known_outcomes(planned: Planned, part: int) -> list[Outcome]:
+    """The outcomes of a part that is committed, or those that its journal has."""
+    if planned.manifest.has(part):
+        return list(stored_outcomes(planned.manifest, part))
+    if not _journal_path(planned, part).exists():
+        return []
+    journal = Journal(_journal_path(planned, part), planned.manifest.record, session="", life="")
+    journal.close(delete=False)
+    return list(journal.outcomes.values())
+
+
+def _journal_path(planned: Planned, part: int) -> Path:
+    return journal_path(planned.manifest.root, planned.manifest.path(part, "journal"))
 
 
 def stored_outcomes(manifest: Manifest, part: int) -> Iterator[Outcome]:
@@ -78,50 +100,53 @@ def stored_outcomes(manifest: Manifest, part: int) -> Iterator[Outcome]:
 
 
 @dataclass(frozen=True)
-class Changed:
-    """A source that another one replaces, and the id of the video that was made of it ("" if there is none)."""
+class PartChange:
+    """Sources of one part that others replace, and the videos that were made of the part's sources.
 
-    old: Registered
-    new: Registered
-    video: str
+    changes: the old and the new source by the id of the old one. videos: ids of videos by the ids of their sources.
+    """
+
+    changes: Mapping[str, tuple[Source, Source]]
+    videos: Mapping[str, str]
 
     def spares(self, outcome: Outcome) -> bool:
-        """Whether an outcome of a later step still holds: it is of another video, or of this one and not touched.
+        """Whether an outcome of a step after `ingest` still holds.
 
         A video that only moved keeps what was made of it, but for failures, which may be due to its old place, and
-        for what names a sidecar by its old place. With other companions nothing of it is kept.
+        for what names a sidecar by its old place. With other companions nothing is kept of it.
         """
-        if not self.video or not outcome.input.startswith(self.video):
-            return True
-        sidecars = self.old.source.sidecars
-        named = any(getattr(record, "track", None) in sidecars for record in outcome.records)
-        moved = named and sidecars != self.new.source.sidecars
-        return not self._has_other_companions() and outcome.status != FAILED and not moved
+        owner = next((source for source, video in self.videos.items() if outcome.input.startswith(video)), None)
+        if owner is None or owner not in self.changes:
+            return owner is not None
+        old, new = self.changes[owner]
+        tracks = {getattr(record, "track", None) for record in outcome.records}
+        names_old_place = old.sidecars != new.sidecars and not tracks.isdisjoint(old.sidecars)
+        return not (_has_other_companions(old, new) or outcome.status == FAILED or names_old_place)
 
-    def _has_other_companions(self) -> bool:
-        old, new = self.old.source, self.new.source
-        return old.companions != new.companions if old.stamp else old.sidecars != new.sidecars
+
+def _has_other_companions(old: Source, new: Source) -> bool:
+    return old.companions != new.companions if old.stamp else old.sidecars != new.sidecars
 
 
 def reopen_changed(plan: Plan, changes: Sequence[tuple[Registered, Registered]]) -> None:
     """Make the parts of changed sources pending, in the manifests of all keys that this root has."""
-    for part, pairs in groupby(sorted(changes, key=lambda pair: pair[0].part), key=lambda pair: pair[0].part):
-        videos = _videos(plan, part)
-        changed = [Changed(old, new, videos.get(old.source.id, "")) for old, new in pairs]
-        for folder in _other_folders(plan):
+    by_part: dict[int, dict[str, tuple[Source, Source]]] = defaultdict(dict)
+    for old, new in changes:
+        by_part[old.part][old.source.id] = old.source, new.source
+    others = _other_folders(plan) if by_part else []
+    for part, of_part in sorted(by_part.items()):
+        change = PartChange(of_part, _videos(plan.steps[0], part))
+        for folder in others:
             storage.remove(storage.join(plan.root, folder, f"part-{part:06d}.parquet"))
-        _reopen_from(plan, plan.steps[0], part, partial(_is_spared, changed))
+        for planned in reversed(plan.steps[1:]):
+            reopen_part(planned, part, change.spares)
+        reopen_part(plan.steps[0], part, lambda outcome: True)
 
 
-def _is_spared(changed: Sequence[Changed], outcome: Outcome) -> bool:
-    return all(each.spares(outcome) for each in changed)
-
-
-def _videos(plan: Plan, part: int) -> dict[str, str]:
-    """Ids of the videos of a part, by the ids of their sources, as far as they are ingested."""
-    first = plan.steps[0].manifest
-    outcomes = stored_outcomes(first, part) if first.has(part) else ()
-    return {outcome.input: outcome.records[0].id for outcome in outcomes if outcome.records}  # type: ignore[attr-defined]
+def _videos(ingest: Planned, part: int) -> dict[str, str]:
+    """Ids of the videos of a part, by the ids of their sources, as far as they are known."""
+    outcomes = known_outcomes(ingest, part)
+    return {outcome.input: str(cast(Video, outcome.records[0]).id) for outcome in outcomes if outcome.records}
 
 
 def _other_folders(plan: Plan) -> list[str]:

@@ -120,7 +120,7 @@ def test_an_owner_that_is_gone_gives_its_place_to_a_copy(disk: Disk) -> None:
 def test_copies_that_move_keep_their_places(disk: Disk) -> None:
     disk.register(source("a", "x"), source("b", "x"), source("c", "x"))
     disk.register(source("0", "x"), source("b", "x"), source("d", "x"))
-    assert disk.rows == {"b": (0, 0, None), "0": (0, 1, "b"), "d": (1, 0, "b")}
+    assert disk.rows == {"0": (0, 0, None), "b": (0, 1, "0"), "d": (1, 0, "0")}
 
 
 def test_an_owner_with_new_content_sets_its_copies_free(disk: Disk) -> None:
