@@ -7,6 +7,7 @@ an engine has nothing to return.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -20,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.errors import OlaError, RunError
+from pipeline.errors import OlaError, RunError, SetAside
 
 STALE = 86400.0  # seconds: a younger one may be of a container that shares this folder, but not our process ids
 FOLDER = "ola-ray"  # of a Ray of our own, then its driver's process id
@@ -30,7 +31,7 @@ class Lane(Protocol):
     """Takes numbers (of parts, of shards) and does what there is to do for each."""
 
     def __call__(self, number: int, /) -> None:
-        """Do it."""
+        """Do it. Raises SetAside where this number cannot go on, and the others can."""
 
     def close(self) -> None:
         """Let go of processes and files."""
@@ -43,28 +44,37 @@ class LanePlan:
     make: Callable[[], Lane]
     cpus: float = 1.0
     gpus: float = 0.0
+    memory: float = 0.0  # bytes
 
 
 class Inline:
     """A loop in this process: no Ray is imported, and a debugger works."""
 
-    def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> None:
-        """Every number through all lanes, one after the other."""
+    def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
+        """Every number through all lanes, one after the other. Returns what was set aside on the way."""
         made = [lane.make() for lane in lanes]
+        aside = []
         try:
             for number in numbers:
-                for lane in made:
-                    lane(number)
+                try:
+                    for lane in made:
+                        lane(number)
+                except SetAside as fault:
+                    aside.append(fault)
         finally:
             for lane in made:
                 lane.close()
+        return aside
 
     def close(self) -> None:
         """Nothing is held."""
 
 
 class LaneActor:
-    """A lane inside a Ray actor; rows of the graph are `{"number": n}`."""
+    """A lane inside a Ray actor; rows of the graph are `{"number": n, "aside": ""}`.
+
+    aside: of a number that was set aside by this lane or one before it, why: a SetAside as JSON.
+    """
 
     def __init__(self, make: Callable[[], Lane]) -> None:
         """Make the lane in the actor's own process."""
@@ -72,8 +82,12 @@ class LaneActor:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Do the number and pass it on."""
+        if row["aside"]:
+            return row
         try:
             self.lane(int(row["number"]))
+        except SetAside as fault:
+            return {**row, "aside": json.dumps(fault.args)}
         except Exception as error:
             raise Carried(ours(error)) from error
         return row
@@ -103,20 +117,24 @@ class OnRay:
         self.workers, self.address = workers, address or os.environ.get("RAY_ADDRESS", "")
         self.folder: str | None = None
 
-    def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> None:
-        """Every number through all lanes. Raises the OlaError that a lane raised, or RunError with Ray's words."""
+    def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
+        """Every number through all lanes. Returns what was set aside on the way.
+
+        Raises the OlaError that a lane raised, or RunError with Ray's words.
+        """
         if not numbers:
-            return
+            return []
         self.connect()
         import ray
 
         lanes = [self._fitted(lane) for lane in lanes]
         size = min(len(numbers), self.workers or _fitting(lanes))
         try:
-            for _ in _graph(lanes, numbers, size).iter_batches(batch_size=1):
-                pass
+            rows = list(_graph(lanes, numbers, size).iter_rows())
         except ray.exceptions.RayError as error:
             raise original(error) from error
+        aside = [SetAside(*json.loads(row["aside"])) for row in rows if row["aside"]]
+        return sorted(aside, key=lambda fault: fault.part)
 
     def holds(self, many: int, kind: str) -> None:
         """RunError where this machine has fewer `kind`s: Ray would wait for others for ever. A cluster may grow."""
@@ -127,18 +145,26 @@ class OnRay:
             raise RunError(f"{many} workers, and this machine has {have.get(kind, 0):g} {kind}s: name a cluster")
 
     def _fitted(self, lane: LanePlan) -> LanePlan:
-        """On this machine, CPUs that it has: Ray would wait for others for ever. A cluster may grow."""
-        if self.folder is None:
-            return lane
+        """With what the machine can give. Raises RunError where no machine can: Ray would wait for ever."""
         import ray
 
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        largest = max(float(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+        if self.folder is None:
+            if lane.memory > largest:
+                raise RunError(
+                    f"a step asks for {lane.memory / 1e9:.0f} GB of memory, and the largest node of the cluster has "
+                    f"{largest / 1e9:.0f}: lower resources.<step>.memory_gb"
+                )
+            return lane
         if lane.gpus > have.get("GPU", 0):
             raise RunError(
                 f"a step asks for {lane.gpus:g} GPUs, and this machine has {have.get('GPU', 0):g}: "
                 "lower resources.<step>.gpus, or name a cluster as ray_address"
             )
-        return replace(lane, cpus=min(lane.cpus, have["CPU"]))
+        cpus = min(lane.cpus, have["CPU"])
+        # a share of the memory no larger than that of the CPUs: on one machine these are what there are few of
+        return replace(lane, cpus=cpus, memory=min(lane.memory, largest * cpus / have["CPU"] // 1))
 
     def close(self) -> None:
         """End the Ray that was started here, and delete its folder."""
@@ -205,23 +231,23 @@ def _fitting(lanes: Sequence[LanePlan]) -> int:
     import ray
 
     have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    fits = int(have.get("CPU", 1) / max(1e-9, sum(lane.cpus for lane in lanes)))
-    gpus = sum(lane.gpus for lane in lanes)
-    return max(1, min(fits, int(have.get("GPU", 0) / gpus)) if gpus else fits)
+    wanted = {"CPU": sum(lane.cpus for lane in lanes), "GPU": sum(lane.gpus for lane in lanes)}
+    wanted["memory"] = sum(lane.memory for lane in lanes)
+    return max(1, min(int(have.get(kind, 0) / many) for kind, many in wanted.items() if many > 0))
 
 
 def _graph(lanes: Sequence[LanePlan], numbers: Sequence[int], size: int) -> Any:
     import ray.data
     from ray.data import ActorPoolStrategy
 
-    rows: Any = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
+    items = [{"number": number, "aside": ""} for number in numbers]
+    rows: Any = ray.data.from_items(items, override_num_blocks=len(numbers))
     for lane in lanes:
         # a second number that waits at an actor saves it the 0.1 s until Ray Data hands out the next one; where there
         # are few, it would leave others idle at the end
         pool = ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2 if len(numbers) > 8 * size else 1)
-        rows = rows.map(
-            LaneActor, fn_constructor_args=(lane.make,), compute=pool, num_cpus=lane.cpus, num_gpus=lane.gpus
-        )
+        wants = {"num_cpus": lane.cpus, "num_gpus": lane.gpus, "memory": lane.memory or None}
+        rows = rows.map(LaneActor, fn_constructor_args=(lane.make,), compute=pool, **wants)
     return rows
 
 

@@ -23,7 +23,7 @@ from pipeline.config import Config
 from pipeline.contents import Contents, live
 from pipeline.discover import discover
 from pipeline.engines import Inline, LanePlan, OnRay
-from pipeline.errors import ConfigError, RunError
+from pipeline.errors import ConfigError, PartsSetAside, RunError, SetAside
 from pipeline.law import PartCounts
 from pipeline.pack.candidates import packable
 from pipeline.pack.choose import check_where
@@ -76,18 +76,24 @@ def _engine(config: Config) -> Iterator[Engine]:
 
 
 def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only: str | None = None) -> None:
-    """Bring all parts through all steps, then pack; `only` one of them if it is named."""
+    """Bring all parts through all steps, then pack; `only` one of them if it is named.
+
+    Raises PartsSetAside in the end, if some parts could not go on.
+    """
+    aside: list[SetAside] = []
     try:
         if only != PACK:
             steps = [planned for planned in plan.steps if only in (None, planned.step.name)]
             numbers = pending(steps, parts)
             if numbers:
                 views.write(plan.root, plan.manifests, current(plan.root))  # to look at while it works
-            engine.map(lanes(steps, config.isolate), numbers)
+            aside = engine.map(lanes(steps, config.isolate), numbers)
         if only in (None, PACK) and packable(plan):
             pack(plan, config.pack, lambda make, count: engine.map([LanePlan(make)], range(count)))
     finally:
         views.write(plan.root, all_manifests(plan), current(plan.root))
+    if aside:
+        raise PartsSetAside(aside)
 
 
 def all_manifests(plan: Plan) -> list[Manifest]:
@@ -99,8 +105,13 @@ def all_manifests(plan: Plan) -> list[Manifest]:
 def lanes(steps: Sequence[Planned], isolate: bool) -> list[LanePlan]:
     """Neighbouring steps that ask for the same hardware share a lane."""
     session = uuid.uuid4().hex
-    shared = groupby(steps, key=lambda planned: (planned.resources.cpus, planned.resources.gpus))
-    return [LanePlan(partial(Lane, list(group), session, isolate), *wants) for wants, group in shared]
+    made = []
+    for wants, group in groupby(steps, key=lambda planned: (planned.resources.cpus, planned.resources.gpus)):
+        held = list(group)
+        # they work one after the other: what a lane takes at once is what its largest step takes
+        memory = max(planned.resources.memory_gb for planned in held) * 1e9
+        made.append(LanePlan(partial(Lane, held, session, isolate), *wants, memory))
+    return made
 
 
 def pending(steps: Sequence[Planned], parts: Sequence[int]) -> list[int]:

@@ -6,20 +6,24 @@ write the part. A committed part passes straight through. This is the only place
     the batch raised, died, or went over a limit   each of its records is run again, alone
     a record alone raised or went over a limit     `failed`, with that reason
     a record alone killed its cell twice           `failed: killed its worker twice`
+    the machine killed its cell three times        the part is set aside, without a row
+    something may pass (`Unavailable`)             the part is set aside, without a row
+    anything else went wrong with the part         the part is set aside
+    three workers died with no record in flight    the part is set aside
+
+A part that is set aside stays open; what its journal has is kept, and the other parts go on.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-import tempfile
+import errno
 import time
+import traceback
 import typing
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -29,16 +33,19 @@ from manifests import storage
 from manifests.journal import Journal, journal_path
 from manifests.ledger import DROPPED, FAILED, OK
 from manifests.records import Drop, Outcome
-from pipeline.cell import Cell, Errand, Here
-from pipeline.errors import BadMedia, Died, StepFault
+from pipeline import nodes
+from pipeline.cell import Cell, Errand, Here, one_line
+from pipeline.errors import BadMedia, ConfigError, Died, Killed, RunError, SetAside, StepFault, Unavailable
 from pipeline.media.keep import MediaTar
 from pipeline.plan import Planned
+from pipeline.scratch import remove_scratch, scratch_folder
 from pipeline.step import batches
 
 TWICE = "killed its worker twice"
 DEATHS = 2  # of whole workers, while one record was in flight
-SCRATCH = "ola-scratch"
-STALE = 60.0  # seconds: a scratch folder this old that nobody holds belonged to a worker that was killed
+KILLS = 3  # by the machine, of a record's process, before its part is set aside
+IDLE_DEATHS = 3  # of workers that had no record in flight, before their part is set aside
+PAUSE = 2.0  # seconds before the first new try after the machine killed a process; doubled each time
 
 
 @dataclass
@@ -76,8 +83,12 @@ class StepWorker:
         manifest = self.planned.manifest
         if manifest.has(part):
             return
-        inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part)}
         with self._media(part, scratch) as media, self._journal(part) as journal:
+            if journal.idle_deaths() >= IDLE_DEATHS:
+                reason = f"{IDLE_DEATHS} workers died on it with no record in flight"
+                raise SetAside(part, self.planned.step.name, reason)
+            journal.start([])
+            inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part)}
             trip = Trip(journal, media, scratch)
             # an earlier run may have journalled an input that a redone step before this one does not give any more
             for outcome in [outcome for name, outcome in journal.outcomes.items() if name in inputs]:
@@ -121,6 +132,8 @@ class StepWorker:
     def _last_chance(self, value: Any, fault: StepFault, trip: Trip, started: float) -> Outcome:
         """A death may have been chance: the record gets one more process. Other faults are the record's own."""
         name = self.planned.name_of(value)
+        if isinstance(fault, Killed):
+            return self._after_kill(value, fault, trip, started)
         if isinstance(fault, Died) and not trip.journal.deaths(name):
             try:
                 (answer,) = self._run([value], trip)
@@ -132,8 +145,23 @@ class StepWorker:
             return failed(name, TWICE, detail, time.monotonic() - started)
         return failed(name, fault.reason, fault.detail, time.monotonic() - started)
 
+    def _after_kill(self, value: Any, fault: Killed, trip: Trip, started: float) -> Outcome:
+        """The machine killed the record's process, which is no fault of the record. Raises Unavailable in the end."""
+        name = self.planned.name_of(value)
+        for n in range(KILLS - 1):
+            time.sleep(PAUSE * 2**n)
+            try:
+                (answer,) = self._run([value], trip)
+                return outcome_of(name, answer, time.monotonic() - started)
+            except Killed as again:
+                fault = again
+            except StepFault as other:
+                return self._last_chance(value, other, trip, started)
+        limit = f"below its limit of {self.planned.resources.memory_gb:.1f} GB"
+        raise Unavailable(f"{name} was {fault.reason}, {limit}: the machine is out of memory, or somebody kills it")
+
     def _run(self, batch: Sequence[Any], trip: Trip) -> list[Any]:
-        """The step's answers, one per input. Raises StepFault."""
+        """The step's answers, one per input. Raises StepFault, or Unavailable."""
         step, resources = self.planned.step, self.planned.resources
         if any(trip.journal.deaths(self.planned.name_of(value)) >= DEATHS for value in batch):
             raise Died("took its whole worker with it")
@@ -147,7 +175,7 @@ class StepWorker:
         """The part's journal; a step that keeps media begins its part anew, since the bytes went with the draft."""
         manifest = self.planned.manifest
         path = journal_path(manifest.root, manifest.path(part, "journal"))
-        journal = Journal(path, manifest.record, self.session, self.life)
+        journal = Journal(path, manifest.record, self.session, self.life, nodes.here(), nodes.is_lost)
         if self.planned.step.keeps_media:
             journal.outcomes.clear()
         try:
@@ -205,15 +233,33 @@ class Lane:
     """
 
     def __init__(self, steps: Sequence[Planned], session: str, isolate: bool = True) -> None:
-        """Steps open when their first part comes."""
+        """Steps open when their first part comes. isolate: without it, errors go up as they are, for a debugger."""
         remove_scratch()
+        self.isolate = isolate
         self.workers = [worker for group in sharing(steps) for worker in _workers(group, session, isolate)]
 
     def __call__(self, part: int) -> None:
-        """Commit one part of every step of the lane."""
+        """Commit one part of every step of the lane. Raises SetAside, or RunError where no part can go on."""
         with scratch_folder() as scratch:
             for worker in self.workers:
-                worker(part, scratch)
+                with self._set_aside(part, worker.planned.step.name):
+                    worker(part, scratch)
+
+    @contextmanager
+    def _set_aside(self, part: int, step: str) -> Iterator[None]:
+        """What goes wrong with one part is that part's alone, but for a full disk."""
+        try:
+            yield
+        except (SetAside, RunError, ConfigError):
+            raise
+        except Unavailable as error:
+            raise SetAside(part, step, str(error)) from error
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise RunError(f"no space left for part {part} of step '{step}': {error}") from error
+            if not self.isolate:
+                raise
+            raise SetAside(part, step, one_line(error), traceback.format_exc()) from error
 
     def close(self) -> None:
         """End the steps' processes."""
@@ -235,28 +281,3 @@ def sharing(steps: Sequence[Planned]) -> list[list[Planned]]:
 def _workers(group: Sequence[Planned], session: str, isolate: bool) -> list[StepWorker]:
     cell = (Cell if isolate else Here)(*(planned.step for planned in group))
     return [StepWorker(planned, session, cell, number) for number, planned in enumerate(group)]
-
-
-@contextmanager
-def scratch_folder() -> Iterator[str]:
-    """A folder that is this process's own until the block, or the process, ends."""
-    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}-") as folder:
-        held = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            yield folder
-        finally:
-            os.close(held)
-
-
-def remove_scratch() -> None:
-    """Delete the scratch folders of workers that were killed on this machine."""
-    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*"):
-        with suppress(OSError):  # somebody holds it, or was faster
-            held = os.open(path, os.O_RDONLY)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if time.time() - os.fstat(held).st_mtime > STALE:
-                    shutil.rmtree(path)
-            finally:
-                os.close(held)

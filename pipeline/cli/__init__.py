@@ -10,10 +10,13 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.world import world
-from pipeline.errors import ConfigError, OlaError
+from pipeline.errors import ConfigError, OlaError, PartsSetAside
 from stages.errors import StagesError
 
-GOOD, POOR, WRONG, BROKEN = 0, 1, 2, 3  # done; too little came out or faults found; bad settings; cannot go on
+# done; too little came out or faults found; bad settings; cannot go on; done but for parts that were set aside
+GOOD, POOR, WRONG, BROKEN, PARTLY = 0, 1, 2, 3, 4
+
+CODES = {ConfigError: WRONG, PartsSetAside: PARTLY}
 
 app = typer.Typer(
     help="From a pile of videos to training shards for Ola, and a look at everything on the way.",
@@ -261,4 +264,4 @@ def main() -> None:
         detail = getattr(error, "detail", "")
         if detail:
             typer.echo(detail, err=True)
-        sys.exit(WRONG if isinstance(error, ConfigError) else BROKEN)
+        sys.exit(next((code for kind, code in CODES.items() if isinstance(error, kind)), BROKEN))

@@ -10,6 +10,7 @@ from manifests import storage, views
 from pipeline import config as configuration
 from pipeline.cli.looking import funnel
 from pipeline.config import Config
+from pipeline.errors import PartsSetAside
 from pipeline.law import part_counts
 from pipeline.pack.candidates import packable
 from pipeline.pack.publish import own
@@ -24,12 +25,18 @@ def run_and_report(
     """Exit code of the run: 0, or 1 where too little came out."""
     config = settings(inputs, root, file, sets)
     console = Console()
-    with Progress(config.plan(root), console):
-        plan = run(config, root, options)
+    plan, aside = config.plan(root), None
+    try:
+        with Progress(plan, console):
+            plan = run(config, root, options)
+    except PartsSetAside as error:
+        aside = error
     console.print(funnel(totals(plan, part_counts(plan))), markup=False, highlight=False)
     made, given, what = run_yield(plan, options.only)
     share = made / given if given else 0.0
     console.print(f"{made} of {given} {what} ({share:.0%})", highlight=False)
+    if aside is not None:
+        raise aside
     if made == 0 or share < min_yield:
         bound = "zero" if made == 0 else f"under {min_yield:.0%}"
         console.print(f"the yield is {bound}: `ola status` and `ola why` tell where it went", highlight=False)

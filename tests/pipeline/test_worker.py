@@ -17,8 +17,8 @@ from manifests.records import Source
 from pipeline.engines import Inline, OnRay
 from pipeline.reopen import reopen_failed
 from pipeline.run import lanes
+from pipeline.scratch import remove_scratch, scratch_folder
 from pipeline.step import batches
-from pipeline.worker import remove_scratch, scratch_folder
 from stages import ustar
 from tests import toys
 from tests.toys import Crack, Film, Polish, Reel, Take, Traced
