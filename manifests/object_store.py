@@ -74,9 +74,10 @@ def _store(scheme: str, bucket: str) -> ObjectStore:
     client: ClientConfig = {"timeout": "1h", "read_timeout": "60s", "connect_timeout": "10s"}
     if scheme != "s3":
         return from_url(f"{scheme}://{bucket}", client_options=client, retry_config=RETRIES)
-    if (s3_endpoint() or "").startswith("http://"):
-        client["allow_http"] = True
     options: dict[str, Any] = {"region": s3_region(bucket), **s3_credentials()}
+    if endpoint := s3_endpoint():
+        options["endpoint"] = endpoint
+        client["allow_http"] = endpoint.startswith("http://")
     return from_url(f"s3://{bucket}", client_options=client, retry_config=RETRIES, **options)
 
 
@@ -113,7 +114,8 @@ def errors(uri: str) -> Iterator[None]:
     except (AlreadyExistsError, PreconditionError, InvalidPathError):
         raise
     except FileNotFoundError as error:
-        raise FileNotFoundError(2, "no such object", uri) from error
+        missing = "bucket" if "NoSuchBucket" in str(error) else "object"
+        raise FileNotFoundError(2, f"no such {missing}", uri) from error
     except (PermissionDeniedError, UnauthenticatedError) as error:
         raise PermissionError(f"{uri}: {_line(error)}") from error
     except (BaseError, ValueError) as error:

@@ -7,10 +7,11 @@ object appears when its upload is complete. Every function raises OSError where 
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -171,11 +172,41 @@ def place(path: str, uri: str) -> None:
     if object_store.holds(uri):
         object_store.upload(path, uri)
     else:
-        filesystem, target = resolve(uri)
-        # pyarrow completes an upload even when the block raised; so nothing may raise in it but the upload itself
-        with open(path, "rb") as source, filesystem.open_output_stream(target) as sink:
-            shutil.copyfileobj(source, sink, COPY_BYTES)
+        _uninterrupted(lambda: _copy_out(path, uri))
     os.unlink(path)
+
+
+def _copy_out(path: str, uri: str) -> None:
+    filesystem, target = resolve(uri)
+    # pyarrow completes an upload even when the block raised; so nothing may raise in it but the upload itself
+    with open(path, "rb") as source, filesystem.open_output_stream(target) as sink:
+        shutil.copyfileobj(source, sink, COPY_BYTES)
+
+
+def _uninterrupted(call: Callable[[], None]) -> None:
+    """Make a call in a thread, which no signal handler interrupts. What a handler raises is raised after the call."""
+    ended: list[BaseException | None] = []
+    lock = _thread.allocate_lock()
+    lock.acquire()
+
+    def run() -> None:
+        try:
+            call()
+            ended.append(None)
+        except BaseException as failure:  # noqa: BLE001  raised by the caller
+            ended.append(failure)
+        finally:
+            lock.release()
+
+    raised: BaseException | None = None
+    _thread.start_new_thread(run, ())  # threading's own locks are not safe against exceptions of signal handlers
+    while not ended:
+        try:
+            lock.acquire(timeout=1)
+        except BaseException as interrupt:  # noqa: BLE001  raised below
+            raised = interrupt
+    if (error := raised or ended[0]) is not None:
+        raise error
 
 
 def remove(uri: str) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LOCK = ".lock"
 BEAT = 10.0  # seconds between two writes of the holder: 360 requests an hour
-PATIENCE = 45.0  # seconds without a change after which a holder counts as dead: four beats
+PATIENCE = 45.0  # seconds without a change after which a holder counts as dead: more than four beats
 GLANCE = 3.0  # seconds between two looks at the object of another
 
 
@@ -131,7 +131,8 @@ def _interrupts_main_thread(lease: Lease) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        lease.on_loss = lambda: None
+        signal.signal(signal.SIGUSR1, before or signal.SIG_DFL)
 
 
 class Lease:
