@@ -42,11 +42,12 @@ SMALL = 8 << 20  # bytes: up to here an object is one PUT
 PARTS = 9000  # of a multipart upload; stores allow 10,000
 AT_ONCE = 4  # parts of one upload in flight: SMALL bytes each lie in memory
 CHUNK = 8 << 20  # bytes of a download in memory; larger blocks gain nothing over a network
-# Server errors and cut connections are tried again with growing waits, for about two minutes in all.
+# Server errors and cut connections are tried again for two minutes. Waits are drawn at random up to `base` times the
+# one before, so they grow slowly: with 2, fifteen retries were over after 7 s.
 RETRIES: RetryConfig = {
-    "max_retries": 15,
-    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=15), "base": 2},
-    "retry_timeout": timedelta(minutes=3),
+    "max_retries": 1000,
+    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=15), "base": 3},
+    "retry_timeout": timedelta(minutes=2),
 }
 
 

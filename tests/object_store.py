@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -43,9 +44,9 @@ class Watched:
 
     def _is_cut(self, environ: dict[str, Any]) -> bool:
         """S3 refuses a body that ends before its Content-Length; moto stores what came."""
-        import io
-
-        size = int(environ.get("CONTENT_LENGTH") or 0)
+        if not environ.get("CONTENT_LENGTH"):  # in chunks, whose end is told
+            return False
+        size = int(environ["CONTENT_LENGTH"])
         body = environ["wsgi.input"].read(size)
         environ["wsgi.input"] = io.BytesIO(body)
         return len(body) < size
