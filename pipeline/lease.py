@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LOCK = ".lock"
 BEAT = 10.0  # seconds between two writes of the holder: 360 requests an hour
-PATIENCE = 45.0  # seconds without a change after which a holder counts as dead: more than four beats
+PATIENCE = 90.0  # seconds without a change after which a holder counts as dead: a beat, and a request that hung (60 s)
 GLANCE = 3.0  # seconds between two looks at the object of another
 
 
