@@ -7,14 +7,12 @@ Kill it at any moment and start it again: it goes on where it was.
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 
 from manifests import storage, views
 from manifests.ledger import Counts, Manifest
@@ -23,8 +21,9 @@ from pipeline.config import Config
 from pipeline.contents import Contents, live
 from pipeline.discover import discover
 from pipeline.engines import Inline, LanePlan, OnRay
-from pipeline.errors import ConfigError, PartsSetAside, RunError, SetAside
+from pipeline.errors import ConfigError, PartsSetAside, SetAside
 from pipeline.law import PartCounts
+from pipeline.lease import alone
 from pipeline.pack.candidates import packable
 from pipeline.pack.choose import check_where
 from pipeline.pack.publish import current_manifest, pack
@@ -138,33 +137,6 @@ def _register(config: Config, plan: Plan, options: Options, engine: Engine) -> l
     if not parts:
         raise ConfigError(f"inputs: no file in {', '.join(config.inputs)}")
     return parts
-
-
-@contextmanager
-def alone(root: str) -> Iterator[None]:
-    """Hold the root for this process; the kernel lets go when the process ends, however it ends. Raises RunError."""
-    if not storage.is_local(root):
-        yield  # writes to an object store are atomic and equal: two runs waste work, but harm nothing
-        return
-    import fcntl
-
-    folder = Path(storage.normal(root))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "a+")  # noqa: SIM115  held until the end of the block
-    except OSError as error:
-        raise ConfigError(f"--root {root}: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise RunError(f"another run is at work at {root} (process {lock.read().strip() or '?'})") from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        storage.remove_drafts(root)
-        yield
 
 
 def totals(plan: Plan, counts: PartCounts) -> list[tuple[str, Counts]]:

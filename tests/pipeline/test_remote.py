@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from manifests import storage
+from pipeline import lease
 from pipeline.discover import discover
 from pipeline.errors import ConfigError
 from tests.media import numbered, pattern
@@ -100,6 +101,20 @@ def test_frames_and_sound_are_those_of_a_run_on_disk(done: Said, store_at: str, 
     assert ola("run", videos, "--root", tmp_path / "out", *FAST).code == 0
     query = "SELECT id, frame_bytes, frame_ms, sound.size FROM extract WHERE status = 'ok' ORDER BY id"
     assert rows(tmp_path / "out", query) == rows(f"{store_at}/out", query)
+
+
+def test_a_second_run_at_the_same_time_is_refused(done: Said, store_at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT", 0.1)
+    with lease.alone(f"{store_at}/out"):
+        said = ola("run", "--root", f"{store_at}/out")
+        assert ola("check", f"{store_at}/out") == Said(0, "no fault\n", "")
+        found = [
+            source.uri for source in discover([f"{store_at}/in", f"{store_at}/out/shards"], f"{store_at}/elsewhere")
+        ]
+    assert (said.code, said.err.count("\n")) == (3, 1), said
+    assert f"another run is at work at {store_at}/out (process {os.getpid()} on " in said.err
+    assert not [uri for uri in found if uri.endswith(".lock")]
+    assert "out/.lock" not in keys("out")
 
 
 UPLOAD = """
