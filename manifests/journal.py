@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -111,6 +112,16 @@ class Journal:
     def notes(self) -> str:
         """A file beside the journal, and as long-lived, for what the step itself writes down."""
         return str(notes_path(self.path))
+
+
+def write_journal(path: Path, record: type, outcomes: Sequence[Outcome]) -> None:
+    """Make a journal that holds these outcomes and nothing else, in the place of one that may be there."""
+    fresh = path.with_name(f"{path.name}{storage.DRAFT}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    journal = Journal(fresh, record, session="", life="")
+    for outcome in outcomes:
+        journal.done(outcome)
+    journal.close(delete=False)
+    os.replace(fresh, path)
 
 
 def notes_path(journal: Path) -> Path:

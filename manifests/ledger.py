@@ -12,20 +12,22 @@ import json
 import re
 import typing
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, is_dataclass
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import storage
-from manifests.records import Outcome
-from manifests.schema import SCALARS, hints, to_table
+from manifests.records import TIMINGS, Outcome
+from manifests.schema import SCALARS, from_rows, hints, to_table
 
 OK, DROPPED, FAILED = "ok", "dropped", "failed"
 FOOTER = b"ola.counts"
+ROWS_FOOTER = b"ola.rows"
 PART = re.compile(r"part-(\d{6,})\.parquet")
 KEY_DIGITS = 12
 
@@ -91,6 +93,23 @@ def check_law(name: str, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> 
     for outcome in outcomes:
         if (outcome.status == OK) != bool(outcome.records):
             raise LawBroken(f"step '{name}': input {outcome.input} is {outcome.status} with {outcome.records!r}")
+
+
+def rows_digest(outcomes: Sequence[Outcome]) -> str:
+    """BLAKE3 of what outcomes say, without what the clock said: JSON, whose text no library's version changes."""
+    from blake3 import blake3
+
+    found = blake3()
+    for outcome in outcomes:
+        text = json.dumps(_timeless(asdict(outcome)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        found.update(text.encode() + b"\n")
+    return found.hexdigest()
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _timeless(each) for name, each in value.items() if name not in TIMINGS}
+    return [_timeless(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def misfit(hint: Any, value: Any, name: str = "") -> str | None:
@@ -160,15 +179,17 @@ class Manifest:
         """Whether this part is committed."""
         return storage.exists(self.uri(part))
 
-    def commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> Counts:
-        """Write the part's rows in the order of its inputs. Raises LawBroken before anything is written."""
+    def commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> bool:
+        """Write the part's rows in the order of its inputs, unless the part is committed.
+
+        Returns whether these rows are the part's now. Raises LawBroken before anything is written.
+        """
         check_law(self.name, inputs, outcomes)
         place = {name: n for n, name in enumerate(inputs)}
-        table = to_table(self.record, sorted(outcomes, key=lambda outcome: place[outcome.input]))
-        counts = Counts.of(outcomes)
-        table = table.replace_schema_metadata({FOOTER: json.dumps(asdict(counts))})
-        storage.write_bytes(self.uri(part), parquet_bytes(table))
-        return counts
+        ordered = sorted(outcomes, key=lambda outcome: place[outcome.input])
+        facts = {FOOTER: json.dumps(asdict(Counts.of(outcomes))), ROWS_FOOTER: rows_digest(ordered)}
+        table = to_table(self.record, ordered).replace_schema_metadata(facts)
+        return storage.create(self.uri(part), parquet_bytes(table))
 
     def read(self, part: int) -> pa.Table:
         """All rows of a committed part."""
@@ -176,9 +197,24 @@ class Manifest:
 
     def counts(self, part: int) -> Counts:
         """Counts of a committed part, from its footer alone."""
+        return Counts(**json.loads(self._footer(part)[FOOTER]))
+
+    def rows_digest(self, part: int) -> str:
+        """Digest of a committed part's rows but for timings: equal for equal rows. From the footer, if it is there."""
+        stored = self._footer(part).get(ROWS_FOOTER)
+        return stored.decode() if stored else rows_digest(list(self.outcomes(part)))
+
+    def outcomes(self, part: int) -> Iterator[Outcome]:
+        """The outcomes that a part was committed with."""
+        for name, group in groupby(self.read(part).to_pylist(), key=lambda row: str(row["input"])):
+            rows = list(group)
+            status, seconds = rows[0]["status"], sum(row["seconds"] for row in rows)
+            records = tuple(from_rows(self.record, rows)) if status == OK else ()
+            yield Outcome(name, status, seconds, records, rows[0]["reason"], rows[0]["detail"])
+
+    def _footer(self, part: int) -> dict[bytes, bytes]:
         with storage.open_random(self.uri(part)) as file:
-            stored = pq.read_metadata(file).metadata or {}
-        return Counts(**json.loads(stored[FOOTER]))
+            return dict(pq.read_metadata(file).metadata or {})
 
     def part_counts(self) -> dict[int, Counts]:
         """Counts of every committed part."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+TIMINGS = ("seconds", "latency")  # fields that hold what a clock said: equal runs differ in them
 ID_DIGITS = 20  # 80 bits: with a billion videos the chance of one collision is under one in a million
 
 

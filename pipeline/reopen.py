@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import cast
 
 from manifests import storage
-from manifests.journal import Journal, journal_path
-from manifests.ledger import FAILED, OK, Manifest
+from manifests.journal import Journal, journal_path, write_journal
+from manifests.ledger import FAILED
 from manifests.records import Outcome, Source, Video
-from manifests.schema import from_rows
 from manifests.sources import Registered
 from pipeline.law import broken_laws, part_counts
 from pipeline.plan import Plan, Planned
@@ -57,28 +55,23 @@ def _reopen_from(plan: Plan, first: Planned, part: int, keep: Keep) -> None:
 
 
 def reopen_part(planned: Planned, part: int, keep: Keep = has_not_failed) -> None:
-    """Back from manifest to journal, with the outcomes to keep. A step that keeps media does its part anew.
+    """Back from manifest to journal, with the outcomes to keep: their media stay in the tar that they lie in.
 
     A part that is under way keeps what its journal has of these outcomes.
     """
-    manifest = planned.manifest
-    outcomes = (
-        [] if planned.step.keeps_media else [outcome for outcome in known_outcomes(planned, part) if keep(outcome)]
-    )
-    path = _journal_path(planned, part)
-    path.unlink(missing_ok=True)
+    manifest, path = planned.manifest, _journal_path(planned, part)
+    outcomes = [outcome for outcome in known_outcomes(planned, part) if keep(outcome)]
     if outcomes:
-        journal = Journal(path, manifest.record, session="", life="")
-        for outcome in outcomes:
-            journal.done(outcome)
-        journal.close(delete=False)
+        write_journal(path, manifest.record, outcomes)
+    else:
+        path.unlink(missing_ok=True)
     storage.remove(manifest.uri(part))
 
 
 def known_outcomes(planned: Planned, part: int) -> list[Outcome]:
     """The outcomes of a part that is committed, or those that its journal has."""
     if planned.manifest.has(part):
-        return list(stored_outcomes(planned.manifest, part))
+        return list(planned.manifest.outcomes(part))
     if not _journal_path(planned, part).exists():
         return []
     journal = Journal(_journal_path(planned, part), planned.manifest.record, session="", life="")
@@ -88,15 +81,6 @@ def known_outcomes(planned: Planned, part: int) -> list[Outcome]:
 
 def _journal_path(planned: Planned, part: int) -> Path:
     return journal_path(planned.manifest.root, planned.manifest.path(part, "journal"))
-
-
-def stored_outcomes(manifest: Manifest, part: int) -> Iterator[Outcome]:
-    """The outcomes that a part was committed with."""
-    for name, group in groupby(manifest.read(part).to_pylist(), key=lambda row: str(row["input"])):
-        rows = list(group)
-        status, seconds = rows[0]["status"], sum(row["seconds"] for row in rows)
-        records = tuple(from_rows(manifest.record, rows)) if status == OK else ()
-        yield Outcome(name, status, seconds, records, rows[0]["reason"], rows[0]["detail"])
 
 
 @dataclass(frozen=True)

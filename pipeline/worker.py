@@ -31,12 +31,12 @@ from typing import Any
 
 from manifests import storage
 from manifests.journal import Journal, journal_path
-from manifests.ledger import DROPPED, FAILED, OK
+from manifests.ledger import DROPPED, FAILED, OK, check_law
 from manifests.records import Drop, Outcome
 from pipeline import nodes
 from pipeline.cell import Cell, Errand, Here, one_line
 from pipeline.errors import BadMedia, ConfigError, Died, Killed, RunError, SetAside, StepFault, Unavailable
-from pipeline.media.keep import MediaTar
+from pipeline.media.keep import MediaTar, media_of, relocated
 from pipeline.plan import Planned
 from pipeline.scratch import remove_scratch, scratch_folder
 from pipeline.step import batches
@@ -96,14 +96,25 @@ class StepWorker:
             for batch in self._batches(inputs, journal):
                 for outcome in self._attempt(batch, trip):
                     trip.done(outcome)
-            if media is not None:
-                media.close()
-                storage.place(media.path, storage.join(manifest.root, media.uri))
-            manifest.commit(part, list(inputs), [journal.outcomes[name] for name in inputs if name in journal.outcomes])
+            outcomes = [journal.outcomes[name] for name in inputs if name in journal.outcomes]
+            self._commit(part, list(inputs), outcomes, media)
 
     def close(self) -> None:
         """End the step's process."""
         self.cell.close()
+
+    def _commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], media: MediaTar | None) -> None:
+        """Place the part's tar, then its rows. Where another attempt was faster, its rows stand, and this tar goes."""
+        manifest = self.planned.manifest
+        if media is None or not media.size:
+            manifest.commit(part, inputs, outcomes)
+            return
+        check_law(manifest.name, inputs, outcomes)
+        tar = media.placed(manifest.root)
+        if not manifest.commit(part, inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes]):
+            kept = {each.uri for outcome in manifest.outcomes(part) for each in media_of(outcome)}
+            if tar not in kept:
+                storage.remove(storage.join(manifest.root, tar))
 
     def _batches(self, inputs: Mapping[str, Any], journal: Journal) -> Iterator[Sequence[Any]]:
         """What is not done yet, in order. Inputs that were in flight when a worker vanished run alone."""
@@ -172,12 +183,14 @@ class StepWorker:
 
     @contextmanager
     def _journal(self, part: int) -> Iterator[Journal]:
-        """The part's journal; a step that keeps media begins its part anew, since the bytes went with the draft."""
+        """The part's journal. Outcomes whose media lay in the draft of a killed attempt are gone with it."""
         manifest = self.planned.manifest
         path = journal_path(manifest.root, manifest.path(part, "journal"))
         journal = Journal(path, manifest.record, self.session, self.life, nodes.here(), nodes.is_lost)
-        if self.planned.step.keeps_media:
-            journal.outcomes.clear()
+        draft = manifest.path(part, "tar")
+        for name, outcome in list(journal.outcomes.items()):
+            if any(media.uri == draft for media in media_of(outcome)):
+                del journal.outcomes[name]
         try:
             yield journal
         finally:

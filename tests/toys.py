@@ -24,13 +24,13 @@ from manifests.ledger import FAILED, Manifest
 from manifests.records import Drop, Media, Outcome, Source
 from pipeline import step
 from pipeline.engines import Inline, OnRay
-from pipeline.errors import BadMedia
+from pipeline.errors import BadMedia, SetAside
 from pipeline.plan import Plan, plan
 from pipeline.register import register
-from pipeline.reopen import stored_outcomes
 from pipeline.run import lanes, pending
 
 MB = 1 << 20
+FRAME = b""  # what each frame of a film begins with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +263,7 @@ class Film(Toy):
 
     def _reel(self, source: Source) -> list[Reel] | Drop:
         self.note(source.id)
-        film = self.media.keep(f"{source.id}.mjpg", source.id.encode() * source.bytes)
+        film = self.media.keep(f"{source.id}.mjpg", (FRAME + source.id.encode()) * source.bytes)
         do(source)
         sound = self.media.keep(f"{source.id}.wav", b"sound of " + source.id.encode())
         return [Reel(id=source.id, source=source.id, film=film, sound=sound)]
@@ -320,10 +320,10 @@ def planned(
     return made, register(made.sources, sources(deeds), None, per_part)
 
 
-def apply(made: Plan, parts: Sequence[int], engine: Inline | OnRay) -> None:
-    """All parts through all steps, as a run does it."""
+def apply(made: Plan, parts: Sequence[int], engine: Inline | OnRay, isolate: bool = True) -> list[SetAside]:
+    """All parts through all steps, as a run does it. Returns what was set aside."""
     try:
-        engine.map(lanes(made.steps, isolate=True), pending(made.steps, parts))
+        return engine.map(lanes(made.steps, isolate), pending(made.steps, parts))
     finally:
         engine.close()
 
@@ -331,7 +331,7 @@ def apply(made: Plan, parts: Sequence[int], engine: Inline | OnRay) -> None:
 def outcomes(manifest: Manifest) -> Iterator[Outcome]:
     """What is committed, in the order of parts."""
     for part in sorted(manifest.committed()):
-        yield from stored_outcomes(manifest, part)
+        yield from manifest.outcomes(part)
 
 
 def failures(manifest: Manifest) -> dict[str, str | None]:

@@ -9,14 +9,11 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
-from unittest.mock import patch
+from typing import ClassVar
 
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -29,12 +26,10 @@ from hypothesis.stateful import (
 )
 
 from manifests import storage
-from pipeline import worker
-from pipeline.cell import Errand, Here, one_line, told
 from pipeline.config import load
-from pipeline.errors import Raised, StepFault, Unavailable
 from pipeline.run import Options, run
 from stages.catalogue import current
+from tests.killing import Killed, errors_as_rows, killed_at
 from tests.media import pattern, store
 from tests.object_store import bucket
 from tests.runs import ola, rows, srt
@@ -42,7 +37,6 @@ from tests.runs import ola, rows, srt
 FILMS = 5
 NAMES = [f"{folder}{letter}.mp4" for folder in ("", "sub/") for letter in "abcd"]
 LARGEST = 5  # files at once
-WRITES = ("create", "write_bytes", "place", "remove")  # of `manifests.storage`: what a killed run may have done or not
 SETS = ["isolate=false", "extract.frames.cap=2", "videos_per_part=2", "pack.shard_mb=1", "pack.val=0.3"]
 
 
@@ -57,45 +51,6 @@ def words(number: int) -> bytes:
     return srt((0.2, 1.8, f"these are the words of film {number}")).encode()
 
 
-class Tame(Here):
-    """A step in this process whose errors become rows, as those of a process of its own do."""
-
-    def run(self, batch: Sequence[Any], seconds: float, memory: float, errand: Errand) -> Any:
-        try:
-            return super().run(batch, seconds, memory, errand)
-        except (Unavailable, StepFault):
-            raise
-        except Exception as error:
-            raise Raised(one_line(error), told(error)) from error
-
-
-class Killed(BaseException):
-    """The end of a process, at a write."""
-
-
-@contextmanager
-def killed_at(moment: int, after: bool) -> Iterator[None]:
-    """From the write of this number on nothing is written any more. after: that one still is."""
-    count = 0
-
-    def dying(write: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count < moment or (after and count == moment):
-                done = write(*arguments)
-                if count < moment:
-                    return done
-            raise Killed
-
-        return call
-
-    with pytest.MonkeyPatch.context() as context:
-        for name in WRITES:
-            context.setattr(storage, name, dying(getattr(storage, name)))
-        yield
-
-
 def shards(root: str) -> dict[str, str]:
     """Digests of the tars and indexes of the current sets, by their paths."""
     return {
@@ -108,7 +63,7 @@ def shards(root: str) -> dict[str, str]:
 
 def work(place: str, root: str, retry: bool = False) -> None:
     """A run over all that lies in a place."""
-    with patch.object(worker, "Here", Tame):
+    with errors_as_rows():
         run(load(None, SETS, {"inputs": [place]}), root, Options(retry=retry))
 
 
