@@ -14,6 +14,7 @@ import typing
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, is_dataclass
 from itertools import groupby
 from typing import Any
@@ -34,6 +35,10 @@ KEY_DIGITS = 12
 
 class LawBroken(RuntimeError):
     """A step lost an input, or answered for one it was never given."""
+
+
+class Damaged(OSError):
+    """A committed part cannot be read: its file was cut short, emptied or overwritten."""
 
 
 def digest(facts: Any, digits: int = KEY_DIGITS) -> str:
@@ -192,8 +197,9 @@ class Manifest:
         return storage.create(self.uri(part), parquet_bytes(table))
 
     def read(self, part: int) -> pa.Table:
-        """All rows of a committed part."""
-        return read_parquet(self.uri(part))
+        """All rows of a committed part. Raises Damaged, or OSError where it cannot be reached."""
+        with self._undamaged(part):
+            return read_parquet(self.uri(part))
 
     def counts(self, part: int) -> Counts:
         """Counts of a committed part, from its footer alone."""
@@ -213,18 +219,38 @@ class Manifest:
             yield Outcome(name, status, seconds, records, rows[0]["reason"], rows[0]["detail"])
 
     def _footer(self, part: int) -> dict[bytes, bytes]:
-        with storage.open_random(self.uri(part)) as file:
-            return dict(pq.read_metadata(file).metadata or {})
+        with self._undamaged(part), storage.open_random(self.uri(part)) as file:
+            stored = dict(pq.read_metadata(file).metadata or {})
+            json.loads(stored[FOOTER])
+            return stored
 
-    def part_counts(self) -> dict[int, Counts]:
-        """Counts of every committed part."""
+    @contextmanager
+    def _undamaged(self, part: int) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, ValueError, KeyError) as error:
+            raise Damaged(f"{self.uri(part)} is damaged: delete it and run again ({one_line(error)})") from error
+
+    def part_counts(self) -> dict[int, Counts | Damaged]:
+        """Counts of every committed part, or how it is damaged."""
         parts = sorted(self.committed())
         with ThreadPoolExecutor(8) as pool:  # footers are small: the wait is for the store, not for this machine
-            return dict(zip(parts, pool.map(self.counts, parts), strict=True))
+            return dict(zip(parts, pool.map(self._counts_or_damage, parts), strict=True))
+
+    def _counts_or_damage(self, part: int) -> Counts | Damaged:
+        try:
+            return self.counts(part)
+        except Damaged as damage:
+            return damage
 
     def total(self) -> Counts:
-        """Counts of all committed parts."""
-        return Counts.sum(self.part_counts().values())
+        """Counts of all committed parts that are not damaged."""
+        return Counts.sum(counts for counts in self.part_counts().values() if isinstance(counts, Counts))
+
+
+def one_line(error: BaseException) -> str:
+    """The words of an error on one line, or else its type."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_parquet(uri: str) -> pa.Table:

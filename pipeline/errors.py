@@ -59,19 +59,17 @@ class SetAside(OlaError):
 
 
 class PartsSetAside(RunError):
-    """The run did all but these parts, which stay open: the next run tries them again."""
+    """The run did all but some parts, which stay open: the next run tries them again."""
 
-    def __init__(self, parts: Sequence[SetAside]) -> None:
-        """Keep them for the report."""
-        super().__init__(parts)
-        self.parts = parts
+    def __init__(self, lines: Sequence[str]) -> None:
+        """lines: what each part is, and why it was set aside."""
+        super().__init__(lines)
+        self.lines = lines
 
     def __str__(self) -> str:
         """A line for each, below one that counts them."""
-        many = f"{len(self.parts)} part{'s' * (len(self.parts) != 1)}"
-        return "\n".join(
-            [f"{many} set aside, still open: run again to try again", *(f"  {part}" for part in self.parts)]
-        )
+        many = f"{len(self.lines)} part{'s' * (len(self.lines) != 1)} set aside and still open; run again to try again"
+        return "\n".join([many, *(f"  {line}" for line in self.lines)])
 
 
 class Unavailable(OlaError):

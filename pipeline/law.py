@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from manifests.ledger import Counts
+from manifests.ledger import Counts, Damaged
 from pipeline.plan import Plan
 
 PartCounts = Mapping[str, Mapping[int, Counts]]  # by the name of the manifest, then by part
+
+
+@dataclass(frozen=True)
+class Books:
+    """What the footers of all committed parts say, and which of the files cannot be read."""
+
+    counts: PartCounts
+    damaged: Mapping[tuple[str, int], Damaged]
 
 
 @dataclass(frozen=True)
@@ -28,16 +36,24 @@ class BrokenLaw:
         )
 
 
-def part_counts(plan: Plan) -> PartCounts:
-    """Counts of every committed part of every manifest of the plan, from the footers."""
-    return {manifest.name: manifest.part_counts() for manifest in plan.manifests}
+def books_of(plan: Plan) -> Books:
+    """Read the footers of all committed parts of the plan."""
+    found = {manifest.name: manifest.part_counts() for manifest in plan.manifests}
+    counts = {
+        name: {part: counts for part, counts in of.items() if isinstance(counts, Counts)} for name, of in found.items()
+    }
+    pairs = [((name, part), damage) for name, of in found.items() for part, damage in of.items()]
+    return Books(counts, {place: damage for place, damage in pairs if isinstance(damage, Damaged)})
 
 
-def broken_laws(plan: Plan, counts: PartCounts) -> Iterator[BrokenLaw]:
-    """Every committed part whose inputs are not what the step before it has committed as outputs."""
+def broken_laws(plan: Plan, books: Books) -> Iterator[BrokenLaw]:
+    """Every committed part whose inputs are not what the step before it has committed as outputs.
+
+    Parts whose inputs cannot be read are left out: they are damaged, and not known to be wrong.
+    """
     for planned in plan.steps:
-        before = counts[planned.before.name]
-        for part, of_part in counts[planned.step.name].items():
-            outputs = before[part].outputs if part in before else 0
-            if of_part.inputs != outputs:
-                yield BrokenLaw(planned.step.name, part, of_part.inputs, planned.before.name, outputs)
+        name = planned.before.name
+        for part, counts in books.counts[planned.step.name].items():
+            before = books.counts[name].get(part, Counts())
+            if counts.inputs != before.outputs and (name, part) not in books.damaged:
+                yield BrokenLaw(planned.step.name, part, counts.inputs, name, before.outputs)

@@ -18,7 +18,7 @@ from manifests.journal import Journal, journal_path, write_journal
 from manifests.ledger import FAILED
 from manifests.records import Outcome, Source, Video
 from manifests.sources import Registered
-from pipeline.law import broken_laws, part_counts
+from pipeline.law import books_of, broken_laws
 from pipeline.plan import Plan, Planned
 
 STEP_FOLDER = re.compile(r"\d\d-\w+-[0-9a-f]+")
@@ -36,8 +36,9 @@ def reopen_failed(plan: Plan, only: str | None) -> None:
 
     only: a step; failed records of all others stay as they are.
     """
-    counts = part_counts(plan)
-    wrong = {(fault.step, fault.part) for fault in broken_laws(plan, counts)}
+    books = books_of(plan)
+    counts = books.counts
+    wrong = {(fault.step, fault.part) for fault in broken_laws(plan, books)}
     for part in counts[plan.sources.name]:
         for planned in plan.steps:
             name = planned.step.name

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import groupby
 
 from manifests import storage, views
-from manifests.ledger import Counts, Manifest
+from manifests.ledger import Counts, Damaged, Manifest
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.contents import Contents, live
@@ -80,6 +80,7 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
     Raises PartsSetAside in the end, if some parts could not go on.
     """
     aside: list[SetAside] = []
+    damaged: Sequence[Damaged] = ()
     try:
         if only != PACK:
             steps = [planned for planned in plan.steps if only in (None, planned.step.name)]
@@ -88,11 +89,11 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
                 views.write(plan.root, plan.manifests, current(plan.root))  # to look at while it works
             aside = engine.map(lanes(steps, config.isolate), numbers)
         if only in (None, PACK) and packable(plan):
-            pack(plan, config.pack, lambda make, count: engine.map([LanePlan(make)], range(count)))
+            damaged = pack(plan, config.pack, lambda make, count: engine.map([LanePlan(make)], range(count)))
     finally:
         views.write(plan.root, all_manifests(plan), current(plan.root))
-    if aside:
-        raise PartsSetAside(aside)
+    if aside or damaged:
+        raise PartsSetAside([*map(str, aside), *map(str, damaged)])
 
 
 def all_manifests(plan: Plan) -> list[Manifest]:
@@ -140,7 +141,7 @@ def _register(config: Config, plan: Plan, options: Options, engine: Engine) -> l
 
 
 def totals(plan: Plan, counts: PartCounts) -> list[tuple[str, Counts]]:
-    """Counts of every step, in order; pack last, once it has run. counts: see `pipeline.law.part_counts`."""
+    """Counts of every step, in order; pack last, once it has run. counts: see `pipeline.law`."""
     counted = [(planned.step.name, Counts.sum(counts[planned.step.name].values())) for planned in plan.steps]
     packed = current_manifest(plan)
     return counted + ([(PACK, packed.total())] if packed is not None else [])

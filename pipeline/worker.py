@@ -31,7 +31,7 @@ from typing import Any
 
 from manifests import storage
 from manifests.journal import Journal, journal_path
-from manifests.ledger import DROPPED, FAILED, OK, check_law
+from manifests.ledger import DROPPED, FAILED, OK, Damaged, check_law
 from manifests.records import Drop, Outcome
 from pipeline import nodes
 from pipeline.cell import Cell, Errand, Here, one_line
@@ -265,7 +265,7 @@ class Lane:
             yield
         except (SetAside, RunError, ConfigError):
             raise
-        except Unavailable as error:
+        except (Unavailable, Damaged) as error:
             raise SetAside(part, step, str(error)) from error
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -24,7 +24,7 @@ from manifests.ledger import FAILED, Manifest
 from manifests.records import Drop, Media, Outcome, Source
 from pipeline import step
 from pipeline.engines import Inline, OnRay
-from pipeline.errors import BadMedia, SetAside
+from pipeline.errors import BadMedia, SetAside, Unavailable
 from pipeline.plan import Plan, plan
 from pipeline.register import register
 from pipeline.run import lanes, pending
@@ -70,6 +70,20 @@ class Reel:
     sound: Media
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mine:
+    """Kills the worker that reads it, and no cell."""
+
+    id: str
+    source: str
+    armed: bool
+
+    def __post_init__(self) -> None:
+        """Called by whoever makes one, of a row too."""
+        if self.armed and not sys.argv[0].endswith("cell.py"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 @dataclass(frozen=True)
 class Setting:
     """A grain and the pebble it comes from."""
@@ -97,6 +111,20 @@ def kill_worker() -> None:
     """Take the process that watches this one with it."""
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(3600)
+
+
+def wait_for(path: str) -> None:
+    """Cannot go on until a file is there."""
+    if not Path(path).exists():
+        raise Unavailable("the store does not answer")
+
+
+def be_killed(path: str) -> None:
+    """Killed from outside, until a file is there: each time it gets a line."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("killed\n")
+    if len(Path(path).read_text(encoding="utf-8").splitlines()) < 3:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def close_pipe() -> None:
@@ -149,15 +177,24 @@ DEEDS: Mapping[str, Callable[[], object]] = {
 }
 
 
+WITH_PATH: Mapping[str, Callable[[str], object]] = {
+    "need": lambda path: Path(path).read_bytes(),
+    "wait": wait_for,
+    "killed": be_killed,
+    "killed-always": lambda path: os.kill(os.getpid(), signal.SIGKILL),
+}
+
+
 def deed(source: Source) -> str:
     """What a source's uri asks for: what stands before the number that makes it the only one of its name."""
     return source.uri.partition("#")[0]
 
 
 def do(source: Source) -> None:
-    """Do a source's deed; or read a file that must be there (`need PATH`); nothing for all others."""
-    if deed(source).startswith("need "):
-        Path(deed(source).removeprefix("need ")).read_bytes()
+    """Do a source's deed, one of DEEDS, or one of WITH_PATH and a path; nothing for all others."""
+    what, _, path = deed(source).partition(" ")
+    if what in WITH_PATH:
+        WITH_PATH[what](path)
     DEEDS.get(deed(source), lambda: None)()
 
 
@@ -276,6 +313,24 @@ class Watch(Toy):
 
     def run(self, batch: Sequence[Reel]) -> list[list[Grain] | Drop]:
         return [[Grain(id=reel.id, pebble=reel.source, number=reel.film.size)] for reel in batch]
+
+
+class Lay(Toy):
+    """Source to Mine, which is armed if the source's deed is `mine`."""
+
+    name, takes, gives = "lay", Source, Mine
+
+    def run(self, batch: Sequence[Source]) -> list[list[Mine] | Drop]:
+        return [[Mine(id=source.id, source=source.id, armed=deed(source) == "mine")] for source in batch]
+
+
+class Sweep(Toy):
+    """Mine to Grain."""
+
+    name, takes, gives = "sweep", Mine, Grain
+
+    def run(self, batch: Sequence[Mine]) -> list[list[Grain] | Drop]:
+        return [[Grain(id=mine.id, pebble=mine.source, number=0)] for mine in batch]
 
 
 class Together(Take):

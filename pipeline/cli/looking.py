@@ -18,7 +18,7 @@ from manifests.ledger import Counts
 from manifests.schema import hints
 from pipeline.config import RUN, of_run
 from pipeline.errors import ConfigError
-from pipeline.law import broken_laws, part_counts
+from pipeline.law import books_of, broken_laws
 from pipeline.pack.publish import stage_of
 from pipeline.plan import Plan
 from pipeline.progress import asked_tokens
@@ -53,9 +53,7 @@ def show_status(root: str, as_json: bool) -> bool:
     """
     root = storage.normal(root)
     plan = plan_of(root) if has_run(root) else None
-    of_parts = part_counts(plan) if plan else {}
-    counts, tokens = (totals(plan, of_parts), token_counts(plan)) if plan else ([], {})
-    faults = [str(fault) for fault in broken_laws(plan, of_parts)] if plan else []
+    counts, tokens, faults = looked_at(plan) if plan else ([], {}, [])
     shards = shard_facts(root)
     if as_json:
         steps = [step_facts(*row) | tokens.get(row[0], {}) for row in counts]
@@ -72,6 +70,13 @@ def show_status(root: str, as_json: bool) -> bool:
     for fault in faults:
         print(fault)
     return not faults
+
+
+def looked_at(plan: Plan) -> tuple[list[tuple[str, Counts]], dict[str, dict[str, int]], list[str]]:
+    """The funnel's counts, the model's tokens by step, and what is wrong with the manifests."""
+    books = books_of(plan)
+    faults = [*map(str, books.damaged.values()), *map(str, broken_laws(plan, books))]
+    return totals(plan, books.counts), {} if books.damaged else token_counts(plan), faults
 
 
 def token_counts(plan: Plan) -> dict[str, dict[str, int]]:

@@ -11,7 +11,7 @@ from pipeline import config as configuration
 from pipeline.cli.looking import funnel
 from pipeline.config import Config
 from pipeline.errors import PartsSetAside
-from pipeline.law import part_counts
+from pipeline.law import books_of
 from pipeline.pack.candidates import packable
 from pipeline.pack.publish import own
 from pipeline.plan import Plan
@@ -31,7 +31,7 @@ def run_and_report(
             plan = run(config, root, options)
     except PartsSetAside as error:
         aside = error
-    console.print(funnel(totals(plan, part_counts(plan))), markup=False, highlight=False)
+    console.print(funnel(totals(plan, books_of(plan).counts)), markup=False, highlight=False)
     made, given, what = run_yield(plan, options.only)
     share = made / given if given else 0.0
     console.print(f"{made} of {given} {what} ({share:.0%})", highlight=False)

@@ -16,7 +16,7 @@ from functools import partial
 import pyarrow as pa
 
 from manifests import storage
-from manifests.ledger import Counts, Manifest, parquet_bytes, read_parquet
+from manifests.ledger import Damaged, Manifest, parquet_bytes, read_parquet
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema
 from pipeline.pack.build import ShardLane, rows_uri
@@ -73,8 +73,11 @@ def current_manifest(plan: Plan) -> Manifest | None:
     return manifest_of(plan, key) if key else None  # what was imported has none
 
 
-def pack(plan: Plan, settings: PackSettings, write: Write) -> Counts:
-    """Bring the shard sets up to date with the manifests; nothing is written where they are."""
+def pack(plan: Plan, settings: PackSettings, write: Write) -> tuple[Damaged, ...]:
+    """Bring the shard sets up to date with the manifests; nothing is written where they are.
+
+    Returns what is wrong with the parts that could not be read: the shards are without them.
+    """
     selection = select(plan, settings)
     manifest = manifest_of(plan, selection.key)
     folders = {stage: f"shards/{stage}/{selection.key}" for stage, _ in selection.shards}
@@ -89,7 +92,7 @@ def pack(plan: Plan, settings: PackSettings, write: Write) -> Counts:
         _tidy(plan.root, folder, [shard for of, shard in selection.shards if of == stage])
     announce(plan.root, folders, selection.key)
     storage.remove(storage.join(plan.root, PACKING))
-    return manifest.total()
+    return selection.damaged
 
 
 def _write_all(plan: Plan, selection: Selection, folders: Mapping[str, str], write: Write) -> None:

@@ -17,7 +17,7 @@ import pytest
 from manifests.ledger import Counts, Manifest
 from manifests.records import Outcome, Source
 from pipeline.engines import Inline, OnRay
-from pipeline.law import broken_laws, part_counts
+from pipeline.law import books_of, broken_laws
 from pipeline.media.keep import Reader, media_of
 from pipeline.reopen import reopen_failed, reopen_part
 from pipeline.run import lanes
@@ -260,11 +260,11 @@ def test_a_retry_that_is_killed_loses_nothing(tmp_path: Path, tame: None) -> Non
         with suppress(Killed), killed_at(moment, after=False):
             reopen_failed(plan, None)
         toys.apply(plan, parts, Inline(), isolate=False)
-        assert list(broken_laws(plan, part_counts(plan))) == []
+        assert list(broken_laws(plan, books_of(plan))) == []
         reopen_failed(plan, None)
         toys.apply(plan, parts, Inline(), isolate=False)
         assert [planned.manifest.total().ok for planned in plan.steps] == [6, 6, 18]
-        assert list(broken_laws(plan, part_counts(plan))) == []
+        assert list(broken_laws(plan, books_of(plan))) == []
 
 
 def test_a_root_whose_law_is_broken_says_so_and_a_retry_mends_it(tmp_path: Path, tame: None) -> None:
@@ -276,7 +276,7 @@ def test_a_root_whose_law_is_broken_says_so_and_a_retry_mends_it(tmp_path: Path,
     weights.touch()
     reopen_part(plan.steps[0], parts[0])
     toys.apply(plan, parts, Inline(), isolate=False)
-    (fault,) = broken_laws(plan, part_counts(plan))
+    (fault,) = broken_laws(plan, books_of(plan))
     assert str(fault) == (
         "step 'crack', part 0: it has 2 inputs, but 'take' gives 3: `ola run --retry` does the part again"
     )
