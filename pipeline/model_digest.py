@@ -73,7 +73,9 @@ def _contents(path: Path, known: Known) -> tuple[int, int, str]:
 
 
 def _remembered() -> Known:
-    with suppress(OSError, ValueError, TypeError, AttributeError):  # a cache that is not there or damaged costs a reading, no more
+    with suppress(
+        OSError, ValueError, TypeError, AttributeError
+    ):  # a cache that is not there or damaged costs a reading, no more
         stored = json.loads((cache_folder() / CACHE).read_text(encoding="utf-8"))
         return {str(path): (int(size), int(time), str(digest)) for path, (size, time, digest) in stored.items()}
     return {}

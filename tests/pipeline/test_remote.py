@@ -19,16 +19,21 @@ from pipeline import lease
 from pipeline.discover import discover
 from pipeline.errors import ConfigError
 from tests.media import numbered, pattern
-from tests.object_store import bucket, client
+from tests.object_store import Watched, client, watched
 from tests.runs import Said, ola, rows, shards_of, status, talking
 
 FAST = ("--set", "extract.frames.cap=4", "--set", "split.longest=4", "--set", "videos_per_part=2")
 
 
 @pytest.fixture(scope="module")
-def store_at() -> Iterator[str]:
-    with bucket("films") as uri:
-        yield uri
+def store() -> Iterator[tuple[str, Watched]]:
+    with watched("films") as (uri, requests):
+        yield uri, requests
+
+
+@pytest.fixture(scope="module")
+def store_at(store: tuple[str, Watched]) -> str:
+    return store[0]
 
 
 def keys(prefix: str) -> dict[str, int]:
@@ -173,3 +178,30 @@ def test_globs_and_prefixes_leave_out_what_is_hidden_and_the_run_itself(videos: 
     assert [source.uri for source in discover([f"{store_at}/globs/[co]*.mp4"], root)] == whole[1:3]
     with pytest.raises(ConfigError, match="nothing at"):
         discover([f"{store_at}/globs/*.mov"], root)
+
+
+def test_one_listing_tells_all_of_a_prefix_and_of_a_list(
+    videos: Path, store: tuple[str, Watched], tmp_path: Path
+) -> None:
+    (store_at, watch) = store
+    upload(videos, "told")
+    watch.requests.clear()
+    sources = discover([f"{store_at}/told"], f"{store_at}/elsewhere")
+    assert len(watch.requests) <= 2  # whether it is an object; the listing
+    assert [len(source.sidecars) for source in sources] == [0, 0, 1, 1]
+    assert all(source.stamp for source in sources)
+    listed = tmp_path / "list.jsonl"
+    listed.write_text("".join(f'{{"uri": "{source.uri}"}}\n' for source in sources), encoding="utf-8")
+    watch.requests.clear()
+    again = discover([str(listed)], f"{store_at}/elsewhere")
+    assert len(watch.requests) == len({source.uri.rpartition("/")[0] for source in sources})
+    assert [source.stamp for source in again] == [source.stamp for source in sources]
+
+
+def test_keys_that_are_no_paths_are_rows_with_their_reason(store_at: str) -> None:
+    for key in ("odd/a//b.mp4", "odd/a/../c.mp4", "odd/good.mp4"):
+        client().put_object(Bucket="films", Key=key, Body=b"x")
+    faults = {source.uri: source.fault for source in discover([f"{store_at}/odd"], f"{store_at}/elsewhere")}
+    assert faults.pop(f"{store_at}/odd/good.mp4") is None
+    assert len(faults) == 2
+    assert all("rename the object" in (fault or "") for fault in faults.values())
