@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -98,7 +98,22 @@ def adapter(record: type) -> Any:
 
 
 def from_rows(record: type[R], rows: Iterable[Mapping[str, Any]]) -> list[R]:
-    """Records of the rows; columns that are not the record's are left aside."""
+    """Records of the rows; columns that are not the record's are left aside, and missing ones take their defaults.
+
+    Raises ValueError for a column that is missing and has no default: the rows are of another release.
+    """
     names = [f.name for f in fields(typing.cast(Any, record))]
     validate = adapter(typing.cast(Any, record)).validate_python
-    return [validate({name: row[name] for name in names if name in row}) for row in rows]
+    return [validate(_known(record, names, row)) for row in rows]
+
+
+def _known(record: type, names: Sequence[str], row: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name: row[name] for name in names if name in row}
+    if len(known) < len(names):
+        required = {f.name for f in fields(record) if f.default is MISSING and f.default_factory is MISSING}
+        if lacking := sorted(required - known.keys()):
+            raise ValueError(
+                f"rows of {record.__name__} have no {', '.join(lacking)}: they are of another release; "
+                "delete the folder of their step and run again"
+            )
+    return known

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from manifests import storage
 from manifests.ledger import PART, Damaged, Manifest
+from manifests.schema import record_schema
 from manifests.sources import SourceManifest
 
 DATABASE, SCRIPT = "manifest.duckdb", "views.sql"
@@ -103,8 +104,9 @@ def connect(
     """
     if not checked:
         with suppress(duckdb.Error, pa.ArrowException):
-            return _connected(root, sources(root, manifests, shards))
-    return _connected(root, sources(root, manifests, shards, [] if damaged is None else damaged))
+            return _completed(_connected(root, sources(root, manifests, shards)), manifests)
+    globs = sources(root, manifests, shards, [] if damaged is None else damaged)
+    return _completed(_connected(root, globs), manifests)
 
 
 def _connected(root: str, globs: Mapping[str, Sequence[str]]) -> duckdb.DuckDBPyConnection:
@@ -115,6 +117,24 @@ def _connected(root: str, globs: Mapping[str, Sequence[str]]) -> duckdb.DuckDBPy
         made = made[len(globs) :]
     for statement in made:
         connection.execute(statement)
+    return connection
+
+
+def _completed(connection: duckdb.DuckDBPyConnection, manifests: Sequence[Manifest]) -> duckdb.DuckDBPyConnection:
+    """The connection, whose views have every column of their records: of rows of earlier releases, nulls."""
+    made = names(connection)
+    for manifest in manifests:
+        name = manifest.name
+        if name not in made:
+            continue
+        there = {column for (column, *_) in connection.sql(f"DESCRIBE {name}").fetchall()}
+        schema = record_schema(manifest.record)
+        if lacking := [field for field in schema if field.name not in there]:
+            empty = pa.schema(lacking).empty_table()  # noqa: F841  DuckDB finds it by its name
+            connection.execute(f"CREATE TEMP TABLE {name}_lacking AS SELECT * FROM empty")
+            connection.execute(f"ALTER VIEW {name} RENAME TO {name}_there")
+            union = f"SELECT * FROM {name}_there UNION ALL BY NAME SELECT * FROM {name}_lacking"
+            connection.execute(f"CREATE TEMP VIEW {name} AS {union}")
     return connection
 
 

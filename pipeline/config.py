@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from manifests import storage
 from pipeline.annotator import Annotating, AnnotatorSettings
 from pipeline.errors import ConfigError
+from pipeline.keys import remembered
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan, plan
 from pipeline.step import Resources, Step
@@ -45,6 +46,7 @@ class Config(BaseModel):
     ray_address: str = Field(default="", description="of a cluster; empty: RAY_ADDRESS if set, else this machine")
     isolate: bool = Field(default=True, description="false: steps run in the engine's own process, for a debugger")
     videos_per_part: int | None = Field(default=None, gt=0)
+    ask_above_hours: float = Field(default=1.0, ge=0, description="of work to be done again; `--yes` answers")
     resources: dict[str, dict[str, float]] = {}
 
     annotator: AnnotatorSettings = AnnotatorSettings()
@@ -93,7 +95,8 @@ class Config(BaseModel):
 
     def plan(self, root: str) -> Plan:
         """The checked plan of this configuration below `root`."""
-        return plan(root, [self._made(name) for name in self.chosen], self.limits())
+        root = storage.normal(root)
+        return plan(root, [self._made(name) for name in self.chosen], self.limits(), remembered(root))
 
     def _made(self, name: str) -> Step[Any, Any]:
         step = STEPS[name](getattr(self, name))

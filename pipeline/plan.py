@@ -1,7 +1,8 @@
 """The plan of a run: which steps in which order, under which keys. Checked before anything runs.
 
 The key of a step is the digest of its facts (name, version, settings, prompts, weights) and of the key before it. Its
-manifest lies in a folder of that key; nothing else decides what is stale.
+manifest lies in a folder of that key; nothing else decides what is stale. Settings that a root's release did not know
+are left out as long as they stand at their defaults, see `pipeline.keys`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from manifests.records import PLURALS, Source
 from manifests.schema import from_rows, hints
 from manifests.sources import SourceManifest
 from pipeline.errors import ConfigError
+from pipeline.keys import NOTHING, Remembered, plain, remember
 from pipeline.step import Resources, Step, input_record, parts_of
 
 
@@ -71,6 +73,17 @@ class Plan:
     root: str
     sources: SourceManifest
     steps: tuple[Planned, ...]
+    remembered: Remembered = NOTHING
+
+    def remember(self, pack: Mapping[str, Any] | None = None) -> None:
+        """Note what the keys of this plan are made of, for later releases. pack: see `Remembered`."""
+        facts = dict(self.remembered.facts)
+        before = ""
+        for planned in self.steps:
+            facts[planned.manifest.folder] = plain({**planned.step.facts(), "before": before})
+            before = planned.manifest.key
+        last = tuple(planned.manifest.folder for planned in self.steps)
+        remember(self.root, Remembered(facts, last, self.remembered.pack if pack is None else pack))
 
     @property
     def manifests(self) -> list[Manifest]:
@@ -90,8 +103,16 @@ class Plan:
         raise ConfigError(f"no step '{name}' in this run (choices: {', '.join(p.step.name for p in self.steps)})")
 
 
-def plan(root: str, steps: Sequence[Step[Any, Any]], resources: Mapping[str, Resources] | None = None) -> Plan:
-    """Put steps in their place below `root`. Raises ConfigError when one needs what none before it makes."""
+def plan(
+    root: str,
+    steps: Sequence[Step[Any, Any]],
+    resources: Mapping[str, Resources] | None = None,
+    remembered: Remembered = NOTHING,
+) -> Plan:
+    """Put steps in their place below `root`. Raises ConfigError when one needs what none before it makes.
+
+    remembered: what the keys of this root are made of.
+    """
     root = storage.normal(root)
     sources = SourceManifest(root, 0, "source", "", Source)
     makers: dict[type, Manifest] = {Source: sources}
@@ -101,11 +122,12 @@ def plan(root: str, steps: Sequence[Step[Any, Any]], resources: Mapping[str, Res
         step.root = root
         _check(step, [before.step.name for before in planned])
         reads = {record: _maker(step, record, makers) for record in parts_of(step.takes).values()}
-        key = digest({**step.facts(), "before": key})
+        facts = {**step.facts(), "before": key}
+        key = remembered.key_of(facts, step.settings) or digest(facts)
         manifest = Manifest(root, number, step.name, key, step.gives)
         makers[step.gives] = manifest
         planned.append(Planned(step, manifest, reads, (resources or {}).get(step.name, step.resources)))
-    return Plan(root, sources, tuple(planned))
+    return Plan(root, sources, tuple(planned), remembered)
 
 
 def _check(step: Step[Any, Any], before: Sequence[str]) -> None:

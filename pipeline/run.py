@@ -25,7 +25,7 @@ from pipeline.errors import ConfigError, PartsSetAside, SetAside
 from pipeline.law import PartCounts
 from pipeline.lease import alone
 from pipeline.pack.candidates import packable
-from pipeline.pack.choose import check_where
+from pipeline.pack.choose import check_where, key_settings
 from pipeline.pack.publish import current_manifest, pack
 from pipeline.plan import Plan, Planned
 from pipeline.register import register
@@ -59,6 +59,8 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
     with alone(root), _engine(config) as engine:
         parts = _register(config, plan, options, engine)
         storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())
+        settings = config.pack.model_dump(mode="json")
+        plan.remember({"settings": settings, "in_key": key_settings(plan, config.pack)})
         if options.retry:
             reopen_failed(plan, options.only)
         work(config, plan, parts, engine, options.only)

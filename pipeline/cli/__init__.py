@@ -57,6 +57,7 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
     only: Annotated[str | None, typer.Option(help="The only step to run.")] = None,
     retry: Annotated[bool, typer.Option(help="Run failed records again.")] = False,
     min_yield: Annotated[float, typer.Option(min=0, max=1, help="Least share of videos in the shards.")] = 0.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do hours of work again without asking.")] = False,
 ) -> None:
     """Bring videos through all steps into shards; again: only what is new, changed or unfinished."""
     from pipeline.cli.running import run_and_report
@@ -66,7 +67,7 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
         raise ConfigError("--root is missing: where should the run live?")
     flags = {"engine": engine.value if engine else None, "workers": workers}
     sets = [*(overrides or ()), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
-    raise typer.Exit(run_and_report(inputs or [], root, config, sets, Options(limit, only, retry), min_yield))
+    raise typer.Exit(run_and_report(inputs or [], root, config, sets, Options(limit, only, retry), min_yield, yes))
 
 
 @app.command()

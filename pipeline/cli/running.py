@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
+import typer
 from rich.console import Console
 
 from manifests import storage, views
 from pipeline import config as configuration
+from pipeline.again import Again, what_runs_again
 from pipeline.cli.looking import funnel
 from pipeline.config import Config
-from pipeline.errors import PartsSetAside
+from pipeline.errors import ConfigError, PartsSetAside
 from pipeline.law import books_of
 from pipeline.pack.candidates import packable
 from pipeline.pack.publish import own
@@ -20,11 +23,18 @@ from pipeline.run import PACK, Options, run, totals
 
 
 def run_and_report(
-    inputs: Sequence[str], root: str, file: str | None, sets: Sequence[str], options: Options, min_yield: float
+    inputs: Sequence[str],
+    root: str,
+    file: str | None,
+    sets: Sequence[str],
+    options: Options,
+    min_yield: float,
+    yes: bool = False,
 ) -> int:
-    """Exit code of the run: 0, or 1 where too little came out."""
+    """Exit code of the run: 0, or 1 where too little came out. yes: work is done again without asking."""
     config = settings(inputs, root, file, sets)
     console = Console()
+    ask_before_again(config, what_runs_again(config.plan(root)), console, yes)
     plan, aside = config.plan(root), None
     try:
         with Progress(plan, console):
@@ -42,6 +52,22 @@ def run_and_report(
         console.print(f"the yield is {bound}: `ola status` and `ola why` tell where it went", highlight=False)
         return 1
     return 0
+
+
+def ask_before_again(config: Config, again: Sequence[Again], console: Console, yes: bool) -> None:
+    """Say what will run again, and ask if it took long. Raises ConfigError where nobody says yes."""
+    for one in again:
+        console.print(str(one), markup=False, highlight=False, soft_wrap=True)
+    hours = sum(one.seconds for one in again) / 3600
+    if yes or hours <= config.ask_above_hours:
+        return
+    if sys.stdin.isatty() and typer.confirm(f"{hours:.1f} hours of work will be done again. Go on?"):
+        return
+    steps = ", ".join(one.step for one in again)
+    raise ConfigError(
+        f"{hours:.1f} hours of work would be done again ({steps}; {again[0].why}): `--yes` goes on; "
+        f"ask_above_hours is {config.ask_above_hours:g}"
+    )
 
 
 def settings(inputs: Sequence[str], root: str, file: str | None, sets: Sequence[str]) -> Config:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -15,6 +16,7 @@ from manifests import views
 from manifests.ledger import DROPPED, OK, Damaged, digest
 from manifests.records import Outcome
 from pipeline.errors import ConfigError, RunError
+from pipeline.keys import known_settings, plain
 from pipeline.pack.candidates import SPOKEN, define
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
@@ -144,7 +146,7 @@ def _selected(
     connection.execute(PLACES.format(val=settings.val, limit=settings.shard_mb << 20))
     data = connection.sql(DATA).fetchall()[0][0]
     texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
-    facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(), "prompts": texts}
+    facts = {"step": "pack", "version": VERSION, "settings": key_settings(plan, settings), "prompts": texts}
     reasons = connection.sql(REASONS)
     return Selection(
         key=digest({**facts, "before": plan.key, "data": data}),
@@ -152,6 +154,14 @@ def _selected(
         reasons=dict(reasons.fetchall()),
         damaged=tuple(damaged),
     )
+
+
+def key_settings(plan: Plan, settings: PackSettings) -> dict[str, Any]:
+    """The settings as they stand in the key of the set: as in the last pack's, if they are the same."""
+    before = plan.remembered.pack
+    if before and plain(known_settings(settings, before["settings"])) == before["settings"]:
+        return dict(before["in_key"])
+    return settings.model_dump(mode="json")
 
 
 def check_unique(connection: duckdb.DuckDBPyConnection) -> None:
