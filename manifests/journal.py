@@ -9,10 +9,8 @@ was lost. A torn last line is a record that was not finished.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -28,14 +26,8 @@ DONE = b'{"done": '  # how a line begins that holds an outcome
 
 
 def journal_path(root: str, path: str) -> Path:
-    """Where the journal at `path` below the root lies: beside the part, or on this machine for object stores.
-
-    On another machine a part of an object-store root that was in flight begins anew: blame does not depend on the
-    journal there, since the worker watches its step's process itself.
-    """
-    if storage.is_local(root):
-        return Path(storage.normal(root), path)
-    return Path(tempfile.gettempdir(), "ola-journals", hashlib.sha256(root.encode()).hexdigest()[:16], path)
+    """Where the journal at `path` below a local root lies. For object stores see `manifests.shared_journal`."""
+    return Path(storage.normal(root), path)
 
 
 class Journal:
@@ -57,6 +49,7 @@ class Journal:
         self.path, self.record, self.session, self.life = path, record, session, life
         self.node, self.is_lost = node, is_lost
         self.nodes: dict[str, str] = {}
+        self.committed = False  # whether its part is: set by the worker
         self.outcomes: dict[str, Outcome] = {}
         self.flights: dict[str, set[str]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -247,7 +247,7 @@ def fetch(uri: str, folder: str) -> str:
     """
     if is_local(uri):
         return normal(uri)
-    path = _copy_of(uri, folder)
+    path = copy_path(uri, folder)
     if not os.path.exists(path):
         partial = drafts.name(path)
         try:
@@ -264,10 +264,11 @@ def stamp_of(uri: str, folder: str) -> str:
 
     It equals `Entry.stamp` unless the file was replaced. Raises FileNotFoundError where nothing was fetched.
     """
-    return str(os.stat(normal(uri)).st_mtime_ns) if is_local(uri) else Path(_copy_of(uri, folder) + STAMP).read_text()
+    return str(os.stat(normal(uri)).st_mtime_ns) if is_local(uri) else Path(copy_path(uri, folder) + STAMP).read_text()
 
 
-def _copy_of(uri: str, folder: str) -> str:
+def copy_path(uri: str, folder: str) -> str:
+    """Where `fetch` puts its copy of a remote file."""
     return os.path.join(folder, hashlib.sha256(uri.encode()).hexdigest()[:24])
 
 

@@ -10,14 +10,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 from manifests import storage
-from manifests.journal import Journal, journal_path, write_journal
 from manifests.ledger import FAILED
 from manifests.records import Outcome, Source, Video
 from manifests.sources import Registered
+from pipeline.journals import journalled, keep_in_journal
 from pipeline.law import books_of, broken_laws
 from pipeline.plan import Plan, Planned
 
@@ -60,28 +59,15 @@ def reopen_part(planned: Planned, part: int, keep: Keep = has_not_failed) -> Non
 
     A part that is under way keeps what its journal has of these outcomes.
     """
-    manifest, path = planned.manifest, _journal_path(planned, part)
-    outcomes = [outcome for outcome in known_outcomes(planned, part) if keep(outcome)]
-    if outcomes:
-        write_journal(path, manifest.record, outcomes)
-    else:
-        path.unlink(missing_ok=True)
+    manifest = planned.manifest
+    keep_in_journal(manifest, part, [outcome for outcome in known_outcomes(planned, part) if keep(outcome)])
     storage.remove(manifest.uri(part))
 
 
 def known_outcomes(planned: Planned, part: int) -> list[Outcome]:
     """The outcomes of a part that is committed, or those that its journal has."""
-    if planned.manifest.has(part):
-        return list(planned.manifest.outcomes(part))
-    if not _journal_path(planned, part).exists():
-        return []
-    journal = Journal(_journal_path(planned, part), planned.manifest.record, session="", life="")
-    journal.close(delete=False)
-    return list(journal.outcomes.values())
-
-
-def _journal_path(planned: Planned, part: int) -> Path:
-    return journal_path(planned.manifest.root, planned.manifest.path(part, "journal"))
+    manifest = planned.manifest
+    return list(manifest.outcomes(part)) if manifest.has(part) else journalled(manifest, part)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,10 @@ class Step(Generic[In, Out]):
         """
         raise NotImplementedError
 
+    def originals(self, record: In) -> str:
+        """URI of the original that the record is made of, where the step reads it; "" for a step that does not."""
+        return ""
+
     def allowance(self, record: In) -> float:
         """Seconds that a record of this size may take on top of the limit."""
         return 0.0

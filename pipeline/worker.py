@@ -30,16 +30,17 @@ from pathlib import Path
 from typing import Any
 
 from manifests import storage
-from manifests.journal import Journal, journal_path
+from manifests.journal import Journal
 from manifests.ledger import DROPPED, FAILED, OK, Damaged, check_law
 from manifests.records import Drop, Outcome
 from pipeline import nodes
 from pipeline.cell import Cell, Errand, Here, one_line
 from pipeline.errors import BadMedia, ConfigError, Died, Killed, RunError, SetAside, StepFault, Unavailable
+from pipeline.journals import part_journal
 from pipeline.media.keep import MediaTar, media_of, relocated
 from pipeline.plan import Planned
-from pipeline.scratch import remove_scratch, scratch_folder
-from pipeline.step import batches
+from pipeline.scratch import forget_copy, remove_scratch, scratch_folder
+from pipeline.step import Step, batches
 
 TWICE = "killed its worker twice"
 DEATHS = 2  # of whole workers, while one record was in flight
@@ -77,13 +78,14 @@ class StepWorker:
         """session: one life of the driver; number: of the step within its cell."""
         self.planned, self.session, self.life = planned, session, uuid.uuid4().hex
         self.cell, self.number = cell, number
+        self.is_last_reader = False  # whether no later step of the lane reads originals
 
     def __call__(self, part: int, scratch: str) -> None:
         """Commit one part of the step, unless that is done already. `scratch` is for copies of remote files."""
         manifest = self.planned.manifest
         if manifest.has(part):
             return
-        with self._media(part, scratch) as media, self._journal(part) as journal:
+        with self._media(part, scratch) as media, self._journal(part, scratch) as journal:
             if journal.idle_deaths() >= IDLE_DEATHS:
                 reason = f"{IDLE_DEATHS} workers died on it with no record in flight"
                 raise SetAside(part, self.planned.step.name, reason)
@@ -93,11 +95,12 @@ class StepWorker:
             # an earlier run may have journalled an input that a redone step before this one does not give any more
             for outcome in [outcome for name, outcome in journal.outcomes.items() if name in inputs]:
                 trip.made.update(dict.fromkeys(ids_of(outcome), outcome.input))
-            for batch in self._batches(inputs, journal):
+            for batch in self._letting_go(list(self._batches(inputs, journal)), scratch):
                 for outcome in self._attempt(batch, trip):
                     trip.done(outcome)
             outcomes = [journal.outcomes[name] for name in inputs if name in journal.outcomes]
             self._commit(part, list(inputs), outcomes, media)
+            journal.committed = True
 
     def close(self) -> None:
         """End the step's process."""
@@ -115,6 +118,17 @@ class StepWorker:
             kept = {each.uri for outcome in manifest.outcomes(part) for each in media_of(outcome)}
             if tar not in kept:
                 storage.remove(storage.join(manifest.root, tar))
+
+    def _letting_go(self, batches: Sequence[Sequence[Any]], scratch: str) -> Iterator[Sequence[Any]]:
+        """The batches; after each, the copies that nobody in this lane reads any more are deleted."""
+        step = self.planned.step
+        wanted = Counter(step.originals(value) for batch in batches for value in batch)
+        for batch in batches:
+            yield batch
+            for uri in [step.originals(value) for value in batch]:
+                wanted[uri] -= 1
+                if uri and self.is_last_reader and not wanted[uri] and not storage.is_local(uri):
+                    forget_copy(Path(storage.copy_path(uri, scratch)))
 
     def _batches(self, inputs: Mapping[str, Any], journal: Journal) -> Iterator[Sequence[Any]]:
         """What is not done yet, in order. Inputs that were in flight when a worker vanished run alone."""
@@ -182,19 +196,19 @@ class StepWorker:
         return list(self.cell.run(batch, seconds, resources.memory_gb * 1e9, errand))
 
     @contextmanager
-    def _journal(self, part: int) -> Iterator[Journal]:
+    def _journal(self, part: int, scratch: str) -> Iterator[Journal]:
         """The part's journal. Outcomes whose media lay in the draft of a killed attempt are gone with it."""
         manifest = self.planned.manifest
-        path = journal_path(manifest.root, manifest.path(part, "journal"))
-        journal = Journal(path, manifest.record, self.session, self.life, nodes.here(), nodes.is_lost)
-        draft = manifest.path(part, "tar")
-        for name, outcome in list(journal.outcomes.items()):
-            if any(media.uri == draft for media in media_of(outcome)):
-                del journal.outcomes[name]
-        try:
-            yield journal
-        finally:
-            journal.close(delete=manifest.has(part))
+        with part_journal(manifest, part, scratch) as path:
+            journal = Journal(path, manifest.record, self.session, self.life, nodes.here(), nodes.is_lost)
+            draft = manifest.path(part, "tar")
+            for name, outcome in list(journal.outcomes.items()):
+                if any(media.uri == draft for media in media_of(outcome)):
+                    del journal.outcomes[name]
+            try:
+                yield journal
+            finally:
+                journal.close(delete=journal.committed)
 
     @contextmanager
     def _media(self, part: int, scratch: str) -> Iterator[MediaTar | None]:
@@ -250,6 +264,9 @@ class Lane:
         remove_scratch()
         self.isolate = isolate
         self.workers = [worker for group in sharing(steps) for worker in _workers(group, session, isolate)]
+        readers = [worker for worker in self.workers if type(worker.planned.step).originals is not Step.originals]
+        for worker in readers[-1:]:
+            worker.is_last_reader = True
 
     def __call__(self, part: int) -> None:
         """Commit one part of every step of the lane. Raises SetAside, or RunError where no part can go on."""

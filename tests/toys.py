@@ -367,7 +367,7 @@ def sources(deeds: Sequence[str]) -> list[Source]:
 
 
 def planned(
-    root: Path, steps: Sequence[step.Step[Any, Any]], deeds: Sequence[str], per_part: int, **wants: float
+    root: Path | str, steps: Sequence[step.Step[Any, Any]], deeds: Sequence[str], per_part: int, **wants: float
 ) -> tuple[Plan, list[int]]:
     """The plan of `steps` below `root`, its sources registered, and the numbers of its parts."""
     resources = {s.name: s.resources.model_copy(update=wants) for s in steps}

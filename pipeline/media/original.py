@@ -11,6 +11,7 @@ import os
 from manifests import storage
 from manifests.records import ID_DIGITS, Video
 from pipeline.errors import BadMedia, Unavailable
+from pipeline.scratch import local_copy
 
 
 def original(video: Video, scratch: str) -> str:
@@ -18,16 +19,19 @@ def original(video: Video, scratch: str) -> str:
 
     Raises Unavailable if the file at the video's uri is another one now, or cannot be reached; BadMedia if it is gone.
     """
-    path = fetched(video.uri, scratch)
+    path = fetched(video.uri, scratch, video.bytes)
     if os.path.getsize(path) != video.bytes or not _is_as_it_was(video, path, scratch):
         raise changed(video.uri)
     return path
 
 
-def fetched(uri: str, scratch: str) -> str:
-    """A local path with the bytes at `uri`. Raises Unavailable if they cannot be reached, BadMedia if they are gone."""
+def fetched(uri: str, scratch: str, size: int) -> str:
+    """A local path with the bytes at `uri`, `size` of them.
+
+    Raises Unavailable if they cannot be reached or there is no room for them, BadMedia if they are gone.
+    """
     try:
-        path = storage.fetch(uri, scratch)
+        path = local_copy(uri, scratch, size)
         if storage.is_local(uri):
             os.stat(path)
         return path

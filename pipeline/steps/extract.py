@@ -64,6 +64,10 @@ class Extract(step.Step[Cutting, Footage]):
         """Decoding 4K on a slow core runs at a quarter of play; a clip that runs alone takes the index on top."""
         return 4 * (record.clip.end_ms - record.clip.start_ms) / 1000 + record.video.duration / 100
 
+    def originals(self, record: Cutting) -> str:
+        """The video that the clip lies in."""
+        return record.video.uri
+
     def run(self, batch: Sequence[Cutting]) -> list[list[Footage] | Drop | BadMedia]:
         """One Footage per clip; `batch` holds clips of one video. Raises BadMedia where it has no frame at all."""
         video = batch[0].video

@@ -40,6 +40,10 @@ class Ingest(step.Step[Source, Video]):
         """Time to read the file."""
         return record.bytes / READ_RATE
 
+    def originals(self, record: Source) -> str:
+        """The file itself."""
+        return record.uri
+
     def run(self, batch: Sequence[Source]) -> list[list[Video] | Drop]:
         """One Video, or why there is none. Raises BadMedia for files that are no video, OSError if unreadable."""
         return [self._video(source) for source in batch]
@@ -49,7 +53,7 @@ class Ingest(step.Step[Source, Video]):
             raise BadMedia(source.fault)
         if source.twin is not None and source.sha256 is not None:
             return Drop(f"duplicate of {video_id(source.sha256)}", f"the same bytes as {source.twin}")
-        path = fetched(source.uri, self.scratch)
+        path = fetched(source.uri, self.scratch, source.bytes)
         sha256 = sha256_of(path)
         if not source.bytes:
             raise BadMedia("empty file")

@@ -42,6 +42,10 @@ class Split(step.Step[Video, Clip]):
         """The pass runs at 20 times the speed of play for 720p on one core; 8K is up to 80 times slower."""
         return 4 * record.duration
 
+    def originals(self, record: Video) -> str:
+        """The video."""
+        return record.uri
+
     def run(self, batch: Sequence[Video]) -> list[list[Clip] | Drop]:
         """Clips that cover the whole video, or a drop if it is too short for one. Raises ScanError."""
         return [self._clips(video) for video in batch]

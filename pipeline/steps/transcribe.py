@@ -133,6 +133,10 @@ class Transcribe(Annotating[Heard, Transcript]):
         listened = 20 * (record.clip.end_ms - record.clip.start_ms) / 1000 if listens else 0.0
         return record.video.bytes / 5e6 + listened
 
+    def originals(self, record: Heard) -> str:
+        """The video, where it has subtitles within."""
+        return record.video.uri if record.video.subtitles and "embedded" in self.settings.sources else ""
+
     def run(self, batch: Sequence[Heard]) -> list[Answer]:
         """One Transcript per clip; a drop where nothing is said; BadMedia where the subtitles are unreadable."""
         answers: dict[int, Answer] = {}
