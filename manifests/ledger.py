@@ -218,7 +218,10 @@ class Manifest:
 
     def part_counts(self) -> dict[int, Counts]:
         """Counts of every committed part."""
-        parts = sorted(self.committed())
+        return self.counts_of(sorted(self.committed()))
+
+    def counts_of(self, parts: Sequence[int]) -> dict[int, Counts]:
+        """Counts of these committed parts."""
         with ThreadPoolExecutor(8) as pool:  # footers are small: the wait is for the store, not for this machine
             return dict(zip(parts, pool.map(self.counts, parts), strict=True))
 

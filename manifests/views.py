@@ -2,6 +2,8 @@
 
 connection = connect(root, manifests)
 connection.sql("SELECT status, count(*) FROM split GROUP BY ALL")
+
+The view of a step has all columns of its record: null in rows that were written before the record had them.
 """
 
 from __future__ import annotations
@@ -13,11 +15,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from manifests import storage
 from manifests.ledger import Manifest
+from manifests.schema import manifest_schema
 
 DATABASE, SCRIPT = "manifest.duckdb", "views.sql"
+SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN"}
 
 
 def quoted(text: str) -> str:
@@ -47,17 +52,41 @@ def sources(root: str, manifests: Iterable[Manifest], shards: Mapping[str, str])
     return globs
 
 
-def statements(globs: Mapping[str, str]) -> list[str]:
+def schemas(manifests: Iterable[Manifest]) -> dict[str, pa.Schema]:
+    """The columns that each manifest's view must have, by the view's name."""
+    return {manifest.name: manifest_schema(manifest.record) for manifest in manifests}
+
+
+def statements(globs: Mapping[str, str], columns: Mapping[str, pa.Schema]) -> list[str]:
     """The SQL that makes the views; `shards` is all stages together."""
-    made = [
-        f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({quoted(glob)}, union_by_name = true)"
-        for name, glob in globs.items()
-    ]
+    made = [f"CREATE OR REPLACE VIEW {name} AS {_select(glob, columns.get(name))}" for name, glob in globs.items()]
     stages = [name for name in globs if name.startswith("shards_")]
     if stages:
         union = " UNION ALL ".join(f"SELECT * FROM {name}" for name in stages)
         made.append(f"CREATE OR REPLACE VIEW shards AS {union}")
     return made
+
+
+def _select(glob: str, columns: pa.Schema | None) -> str:
+    """All rows of the files; what no file has of the columns is null, of its type."""
+    rows = f"SELECT * FROM read_parquet({quoted(glob)}, union_by_name = true)"
+    if columns is None:
+        return rows
+    nulls = ", ".join(f"NULL::{sql_type(column.type)} AS {_name(column.name)}" for column in columns)
+    return f"SELECT {nulls} WHERE false UNION ALL BY NAME {rows}"
+
+
+def sql_type(arrow: pa.DataType) -> str:
+    """DuckDB's name of a type that records are stored with."""
+    if pa.types.is_struct(arrow):
+        return f"STRUCT({', '.join(f'{_name(field.name)} {sql_type(field.type)}' for field in arrow.fields)})"
+    if pa.types.is_list(arrow):
+        return f"{sql_type(arrow.value_type)}[]"
+    return SQL_TYPES[arrow]
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
 
 
 def names(connection: duckdb.DuckDBPyConnection) -> set[str]:
@@ -68,32 +97,35 @@ def names(connection: duckdb.DuckDBPyConnection) -> set[str]:
 
 def connect(root: str, manifests: Iterable[Manifest], shards: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with all views; object stores are read through Arrow, so no extension is fetched."""
-    globs = sources(root, manifests, shards)
+    manifests = list(manifests)
+    globs, columns = sources(root, manifests, shards), schemas(manifests)
     connection = duckdb.connect()
     if storage.is_local(root):
-        for statement in statements(globs):
+        for statement in statements(globs, columns):
             connection.execute(statement)
         return connection
     for name, glob in globs.items():
-        connection.register(name, _dataset(glob))
-    for statement in statements(globs)[len(globs) :]:
+        connection.register(name, _dataset(glob, columns.get(name)))
+    for statement in statements(globs, columns)[len(globs) :]:
         connection.execute(statement)
     return connection
 
 
-def _dataset(glob: str) -> object:
+def _dataset(glob: str, columns: pa.Schema | None) -> object:
     import pyarrow.dataset
 
     folder, pattern = glob.rsplit("/", 1)
     folder = re.sub(r"\[([\[*?])\]", r"\1", folder)
     names = [e.path for e in storage.listing(folder) if e.path == pattern or re.match(r"part-\d+\.parquet$", e.path)]
     filesystem, path = storage.resolve(folder)
-    return pyarrow.dataset.dataset([f"{path}/{name}" for name in names], filesystem=filesystem, format="parquet")
+    paths = [f"{path}/{name}" for name in names]
+    return pyarrow.dataset.dataset(paths, schema=columns, filesystem=filesystem, format="parquet")
 
 
 def write(root: str, manifests: Iterable[Manifest], shards: Mapping[str, str]) -> None:
     """Write `views.sql`, and for a local root `manifest.duckdb`: each replaces the one before at once."""
-    made = statements(sources(root, manifests, shards))
+    manifests = list(manifests)
+    made = statements(sources(root, manifests, shards), schemas(manifests))
     storage.write_bytes(storage.join(root, SCRIPT), ("".join(f"{s};\n" for s in made)).encode())
     if not storage.is_local(root):
         return

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
+import typer
 from rich.console import Console
 
 from manifests import storage, views
 from pipeline import config as configuration
+from pipeline import keys
+from pipeline.again import Again, hours, what_runs_again
 from pipeline.cli.looking import funnel
 from pipeline.config import Config
-from pipeline.errors import PartsSetAside
+from pipeline.errors import ConfigError, PartsSetAside
 from pipeline.law import part_counts
 from pipeline.pack.candidates import packable
 from pipeline.pack.publish import own
@@ -20,12 +24,26 @@ from pipeline.run import PACK, Options, run, totals
 
 
 def run_and_report(
-    inputs: Sequence[str], root: str, file: str | None, sets: Sequence[str], options: Options, min_yield: float
+    inputs: Sequence[str],
+    root: str,
+    file: str | None,
+    sets: Sequence[str],
+    options: Options,
+    min_yield: float,
+    yes: bool = False,
 ) -> int:
-    """Exit code of the run: 0, or 1 where too little came out."""
-    config = settings(inputs, root, file, sets)
+    """Exit code of the run: 0, or 1 where too little came out.
+
+    yes: do work again without asking. Raises ConfigError where it is not allowed to.
+    """
+    config = settings(inputs, root, file, sets).with_weights()
     console = Console()
     plan, aside = config.plan(root), None
+    again = what_runs_again(plan, keys.load(root), options.only)
+    for line in again:
+        console.print(str(line), markup=False, highlight=False, soft_wrap=True)
+    if not yes:
+        ask_before(again, config.ask_above_hours)
     try:
         with Progress(plan, console):
             plan = run(config, root, options)
@@ -42,6 +60,25 @@ def run_and_report(
         console.print(f"the yield is {bound}: `ola status` and `ola why` tell where it went", highlight=False)
         return 1
     return 0
+
+
+def ask_before(again: Sequence[Again], limit: float) -> None:
+    """Ask whether to go on, if the work that is done again took more than `limit` hours.
+
+    Raises ConfigError if the answer is no, and where there is no terminal to ask on.
+    """
+    seconds = sum(each.seconds for each in again)
+    if seconds <= limit * 3600:
+        return
+    if sys.stdin.isatty():
+        if not typer.confirm(f"Do {hours(seconds)} of work again?"):
+            raise ConfigError("nothing has run")
+        return
+    names = ", ".join(each.step for each in again)
+    raise ConfigError(
+        f"{names} would run again, which took {hours(seconds)}; do `ola run` with --yes to go on, or undo the change "
+        f"(asked above ask_above_hours={limit:g})"
+    )
 
 
 def settings(inputs: Sequence[str], root: str, file: str | None, sets: Sequence[str]) -> Config:

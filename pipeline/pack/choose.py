@@ -12,13 +12,15 @@ import duckdb
 import pyarrow as pa
 
 from manifests import views
-from manifests.ledger import DROPPED, OK, digest
+from manifests.ledger import DROPPED, OK
 from manifests.records import Outcome
 from pipeline.errors import ConfigError
+from pipeline.keys import Facts, key_for, load
 from pipeline.pack.candidates import SPOKEN, define
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.prompts import prompt
+from pipeline.step import default_values
 from stages.samples import MADE
 
 VERSION = 2
@@ -96,9 +98,13 @@ FROM verdicts GROUP BY clip ORDER BY clip
 
 @dataclass(frozen=True)
 class Selection:
-    """What is to be packed: one row per chosen task (`shard` names its tar), the key of the set, and all outcomes."""
+    """What is to be packed: one row per chosen task (`shard` names its tar), the key of the set, and all outcomes.
+
+    facts: what the key stands for.
+    """
 
     key: str
+    facts: Facts
     chosen: pa.Table
     reasons: dict[str, str]
 
@@ -124,10 +130,13 @@ def select(plan: Plan, settings: PackSettings) -> Selection:
     connection.execute(PLACES.format(val=settings.val, limit=settings.shard_mb << 20))
     data = connection.sql(DATA).fetchall()[0][0]
     texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
-    facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(), "prompts": texts}
+    facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(mode="json"), "prompts": texts}
+    facts |= {"before": plan.key, "data": data}
+    defaults = {"settings": default_values(type(settings))}
     reasons = connection.sql(REASONS)
     return Selection(
-        key=digest({**facts, "before": plan.key, "data": data}),
+        key=key_for(facts, defaults, load(plan.root).facts),
+        facts=facts,
         chosen=connection.sql(CHOSEN.format(spoken=SPOKEN)).to_arrow_table(),
         reasons=dict(reasons.fetchall()),
     )
