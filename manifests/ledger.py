@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from manifests import storage
 from manifests.records import TIMINGS, Outcome
-from manifests.schema import SCALARS, from_rows, hints, to_table
+from manifests.schema import SCALARS, from_rows, hints, manifest_schema, to_table
 
 OK, DROPPED, FAILED = "ok", "dropped", "failed"
 FOOTER = b"ola.counts"
@@ -158,6 +158,11 @@ class Manifest:
     record: type
 
     @property
+    def schema(self) -> pa.Schema:
+        """Schema of its rows."""
+        return manifest_schema(self.record)
+
+    @property
     def folder(self) -> str:
         """Folder below the root: `02-split-1a2b3c`."""
         return f"{self.number:02d}-{self.name}" + (f"-{self.key}" if self.key else "")
@@ -233,7 +238,10 @@ class Manifest:
 
     def part_counts(self) -> dict[int, Counts | Damaged]:
         """Counts of every committed part, or how it is damaged."""
-        parts = sorted(self.committed())
+        return self.counts_of(sorted(self.committed()))
+
+    def counts_of(self, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
+        """Counts of these committed parts, or how they are damaged."""
         with ThreadPoolExecutor(8) as pool:  # footers are small: the wait is for the store, not for this machine
             return dict(zip(parts, pool.map(self._counts_or_damage, parts), strict=True))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -18,6 +18,11 @@ import pyarrow as pa
 from manifests.records import Outcome
 
 R = TypeVar("R")
+
+
+class MissingColumn(ValueError):
+    """Stored rows lack a field that their record needs."""
+
 
 SCALARS: Mapping[type, pa.DataType] = {
     str: pa.string(),
@@ -98,22 +103,22 @@ def adapter(record: type) -> Any:
 
 
 def from_rows(record: type[R], rows: Iterable[Mapping[str, Any]]) -> list[R]:
-    """Records of the rows; columns that are not the record's are left aside, and missing ones take their defaults.
+    """Make records of rows. A missing column takes the field's default; columns that are not the record's are ignored.
 
-    Raises ValueError for a column that is missing and has no default: the rows are of another release.
+    Raises MissingColumn where the field has no default.
     """
+    from pydantic import ValidationError
+
     names = [f.name for f in fields(typing.cast(Any, record))]
     validate = adapter(typing.cast(Any, record)).validate_python
-    return [validate(_known(record, names, row)) for row in rows]
-
-
-def _known(record: type, names: Sequence[str], row: Mapping[str, Any]) -> dict[str, Any]:
-    known = {name: row[name] for name in names if name in row}
-    if len(known) < len(names):
-        required = {f.name for f in fields(record) if f.default is MISSING and f.default_factory is MISSING}
-        if lacking := sorted(required - known.keys()):
-            raise ValueError(
-                f"rows of {record.__name__} have no {', '.join(lacking)}: they are of another release; "
-                "delete the folder of their step and run again"
-            )
-    return known
+    try:
+        return [validate({name: row[name] for name in names if name in row}) for row in rows]
+    except ValidationError as error:
+        absent = [found["loc"] for found in error.errors() if found["type"] == "missing"]
+        if not absent:
+            raise
+        name = ".".join([record.__name__, *(part for part in absent[0] if isinstance(part, str))])
+        raise MissingColumn(
+            f"{name}: expected a column of that name, got rows without it, which another version wrote, and the field "
+            "has no default; delete the folder of these rows to make them again, or use the version that wrote them"
+        ) from error

@@ -46,6 +46,11 @@ def source_id(source: Source) -> str:
 class SourceManifest(Manifest):
     """The sources of a run. Its parts are numbered without gaps."""
 
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of its rows: no step made them, so they have no outcome."""
+        return SCHEMA
+
     def files(self) -> dict[int, storage.Entry]:
         """The files that hold all sources, by their numbers: the last one counts."""
         found = {entry: FILE.fullmatch(entry.path) for entry in self._listing()}

@@ -2,6 +2,8 @@
 
 connection = connect(root, manifests)
 connection.sql("SELECT status, count(*) FROM split GROUP BY ALL")
+
+The view of a step has all columns of its record: null in rows that were written before the record had them.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ import pyarrow as pa
 
 from manifests import storage
 from manifests.ledger import PART, Damaged, Manifest
-from manifests.schema import record_schema
 from manifests.sources import SourceManifest
 
 DATABASE, SCRIPT = "manifest.duckdb", "views.sql"
+SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN"}
 
 
 def quoted(text: str) -> str:
@@ -69,19 +71,43 @@ def _undamaged(manifest: Manifest, damaged: list[Damaged]) -> list[str | None]:
     return found
 
 
-def statements(globs: Mapping[str, Sequence[str]]) -> list[str]:
+def schemas(manifests: Iterable[Manifest]) -> dict[str, pa.Schema]:
+    """The columns that each manifest's view must have, by the view's name."""
+    return {manifest.name: manifest.schema for manifest in manifests}
+
+
+def statements(globs: Mapping[str, Sequence[str]], columns: Mapping[str, pa.Schema]) -> list[str]:
     """The SQL that makes the views; `shards` is all stages together."""
-    # a folder above the root may be called `width=640`: that is no column
-    options = "union_by_name = true, hive_partitioning = false"
-    files = {name: ", ".join(map(quoted, of)) for name, of in globs.items()}
-    made = [
-        f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet([{of}], {options})" for name, of in files.items()
-    ]
+    made = [f"CREATE OR REPLACE VIEW {name} AS {_select(of, columns.get(name))}" for name, of in globs.items()]
     stages = [name for name in globs if name.startswith("shards_")]
     if stages:
         union = " UNION ALL ".join(f"SELECT * FROM {name}" for name in stages)
         made.append(f"CREATE OR REPLACE VIEW shards AS {union}")
     return made
+
+
+def _select(globs: Sequence[str], columns: pa.Schema | None) -> str:
+    """All rows of the files; what no file has of the columns is null, of its type."""
+    # a folder above the root may be called `width=640`: that is no column
+    options = "union_by_name = true, hive_partitioning = false"
+    rows = f"SELECT * FROM read_parquet([{', '.join(map(quoted, globs))}], {options})"
+    if columns is None:
+        return rows
+    nulls = ", ".join(f"NULL::{sql_type(column.type)} AS {_name(column.name)}" for column in columns)
+    return f"SELECT {nulls} WHERE false UNION ALL BY NAME {rows}"
+
+
+def sql_type(arrow: pa.DataType) -> str:
+    """DuckDB's name of a type that records are stored with."""
+    if pa.types.is_struct(arrow):
+        return f"STRUCT({', '.join(f'{_name(field.name)} {sql_type(field.type)}' for field in arrow.fields)})"
+    if pa.types.is_list(arrow):
+        return f"{sql_type(arrow.value_type)}[]"
+    return SQL_TYPES[arrow]
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
 
 
 def names(connection: duckdb.DuckDBPyConnection) -> set[str]:
@@ -102,58 +128,43 @@ def connect(
     Parts whose damage keeps a view from being made are left out, and put into `damaged`. checked: every part is read
     first, so that none that is damaged within fails a query later.
     """
+    columns = schemas(manifests)
     if not checked:
         with suppress(duckdb.Error, pa.ArrowException):
-            return _completed(_connected(root, sources(root, manifests, shards)), manifests)
-    globs = sources(root, manifests, shards, [] if damaged is None else damaged)
-    return _completed(_connected(root, globs), manifests)
+            return _connected(root, sources(root, manifests, shards), columns)
+    return _connected(root, sources(root, manifests, shards, [] if damaged is None else damaged), columns)
 
 
-def _connected(root: str, globs: Mapping[str, Sequence[str]]) -> duckdb.DuckDBPyConnection:
-    connection, made = duckdb.connect(), statements(globs)
+def _connected(
+    root: str, globs: Mapping[str, Sequence[str]], columns: Mapping[str, pa.Schema]
+) -> duckdb.DuckDBPyConnection:
+    connection, made = duckdb.connect(), statements(globs, columns)
     if not storage.is_local(root):
         for name, of in globs.items():
-            connection.register(name, _dataset(of))
+            connection.register(name, _dataset(of, columns.get(name)))
         made = made[len(globs) :]
     for statement in made:
         connection.execute(statement)
     return connection
 
 
-def _completed(connection: duckdb.DuckDBPyConnection, manifests: Sequence[Manifest]) -> duckdb.DuckDBPyConnection:
-    """The connection, whose views have every column of their records: of rows of earlier releases, nulls."""
-    made = names(connection)
-    for manifest in manifests:
-        name = manifest.name
-        if name not in made:
-            continue
-        there = {column for (column, *_) in connection.sql(f"DESCRIBE {name}").fetchall()}
-        schema = record_schema(manifest.record)
-        if lacking := [field for field in schema if field.name not in there]:
-            empty = pa.schema(lacking).empty_table()  # noqa: F841  DuckDB finds it by its name
-            connection.execute(f"CREATE TEMP TABLE {name}_lacking AS SELECT * FROM empty")
-            connection.execute(f"ALTER VIEW {name} RENAME TO {name}_there")
-            union = f"SELECT * FROM {name}_there UNION ALL BY NAME SELECT * FROM {name}_lacking"
-            connection.execute(f"CREATE TEMP VIEW {name} AS {union}")
-    return connection
-
-
-def _dataset(globs: Sequence[str]) -> object:
+def _dataset(globs: Sequence[str], columns: pa.Schema | None) -> object:
     import pyarrow.dataset
 
     folder = re.sub(r"\[([\[*?])\]", r"\1", globs[0].rpartition("/")[0])
     wanted = [glob.rpartition("/")[2] for glob in globs]
     names = wanted if "*" not in wanted[0] else [e.path for e in storage.listing(folder) if PART.fullmatch(e.path)]
     filesystem, path = storage.resolve(folder)
-    return pyarrow.dataset.dataset([f"{path}/{name}" for name in names], filesystem=filesystem, format="parquet")
+    paths = [f"{path}/{name}" for name in names]
+    return pyarrow.dataset.dataset(paths, schema=columns, filesystem=filesystem, format="parquet")
 
 
 def write(root: str, manifests: Sequence[Manifest], shards: Mapping[str, str]) -> None:
     """Write `views.sql`, and for a local root `manifest.duckdb`: each replaces the one before at once."""
     try:
-        _write(root, statements(sources(root, manifests, shards)))
+        _write(root, statements(sources(root, manifests, shards), schemas(manifests)))
     except duckdb.Error:
-        _write(root, statements(sources(root, manifests, shards, [])))
+        _write(root, statements(sources(root, manifests, shards, []), schemas(manifests)))
 
 
 def _write(root: str, made: Sequence[str]) -> None:

@@ -170,6 +170,10 @@ class Annotating(step.Step[step.In, step.Out]):
         texts = {name: prompt(name) for name in self.prompts}
         return {**super().facts(), "prompts": texts, "model": weights, "dtype": self.annotator.dtype, "engine": engine}
 
+    def defaults(self) -> dict[str, Any]:
+        """With the annotator's own."""
+        return {**super().defaults(), "dtype": AnnotatorSettings().dtype, "engine": ""}
+
     def pictures(self, footage: Footage) -> list[Image]:
         """The frames of a clip, in order."""
         from PIL import Image

@@ -1,34 +1,39 @@
 """The plan of a run: which steps in which order, under which keys. Checked before anything runs.
 
-The key of a step is the digest of its facts (name, version, settings, prompts, weights) and of the key before it. Its
-manifest lies in a folder of that key; nothing else decides what is stale. Settings that a root's release did not know
-are left out as long as they stand at their defaults, see `pipeline.keys`.
+The key of a step is the digest of its facts (name, version, settings, prompts, weights) and of the key before it, or
+a key that the root remembers for the same facts (`pipeline.keys`). Its manifest lies in a folder of that key; nothing
+else decides what is stale.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from manifests import storage
-from manifests.ledger import Manifest, digest
+from manifests.ledger import Manifest
 from manifests.records import PLURALS, Source
 from manifests.schema import from_rows, hints
 from manifests.sources import SourceManifest
 from pipeline.errors import ConfigError
-from pipeline.keys import NOTHING, Remembered, plain, remember
+from pipeline.keys import Facts, key_for
 from pipeline.step import Resources, Step, input_record, parts_of
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A step in its place: its manifest, the manifests it reads by record type, and what it may use."""
+    """A step in its place: its manifest, the manifests it reads by record type, and what it may use.
+
+    facts: what its key stands for, as JSON gives it back; the key before it is `before`.
+    """
 
     step: Step[Any, Any]
     manifest: Manifest
     reads: Mapping[type, Manifest]
     resources: Resources
+    facts: Facts = field(default_factory=dict)
 
     @property
     def before(self) -> Manifest:
@@ -73,17 +78,6 @@ class Plan:
     root: str
     sources: SourceManifest
     steps: tuple[Planned, ...]
-    remembered: Remembered = NOTHING
-
-    def remember(self, pack: Mapping[str, Any] | None = None) -> None:
-        """Note what the keys of this plan are made of, for later releases. pack: see `Remembered`."""
-        facts = dict(self.remembered.facts)
-        before = ""
-        for planned in self.steps:
-            facts[planned.manifest.folder] = plain({**planned.step.facts(), "before": before})
-            before = planned.manifest.key
-        last = tuple(planned.manifest.folder for planned in self.steps)
-        remember(self.root, Remembered(facts, last, self.remembered.pack if pack is None else pack))
 
     @property
     def manifests(self) -> list[Manifest]:
@@ -107,11 +101,11 @@ def plan(
     root: str,
     steps: Sequence[Step[Any, Any]],
     resources: Mapping[str, Resources] | None = None,
-    remembered: Remembered = NOTHING,
+    remembered: Mapping[str, Facts] = {},
 ) -> Plan:
     """Put steps in their place below `root`. Raises ConfigError when one needs what none before it makes.
 
-    remembered: what the keys of this root are made of.
+    remembered: the facts of folders that the root has already, see `pipeline.keys`.
     """
     root = storage.normal(root)
     sources = SourceManifest(root, 0, "source", "", Source)
@@ -122,12 +116,18 @@ def plan(
         step.root = root
         _check(step, [before.step.name for before in planned])
         reads = {record: _maker(step, record, makers) for record in parts_of(step.takes).values()}
-        facts = {**step.facts(), "before": key}
-        key = remembered.key_of(facts, step.settings) or digest(facts)
+        facts = _as_json({**step.facts(), "before": key})
+        key = key_for(facts, _as_json(step.defaults()), remembered)
         manifest = Manifest(root, number, step.name, key, step.gives)
         makers[step.gives] = manifest
-        planned.append(Planned(step, manifest, reads, (resources or {}).get(step.name, step.resources)))
-    return Plan(root, sources, tuple(planned), remembered)
+        planned.append(Planned(step, manifest, reads, (resources or {}).get(step.name, step.resources), facts))
+    return Plan(root, sources, tuple(planned))
+
+
+def _as_json(facts: Facts) -> dict[str, Any]:
+    """Facts as they come back from `keys.json`: tuples are lists."""
+    back: dict[str, Any] = json.loads(json.dumps(facts))
+    return back
 
 
 def _check(step: Step[Any, Any], before: Sequence[str]) -> None:

@@ -22,10 +22,11 @@ from pipeline.contents import Contents, live
 from pipeline.discover import discover
 from pipeline.engines import Inline, LanePlan, OnRay
 from pipeline.errors import ConfigError, PartsSetAside, SetAside
+from pipeline.keys import remember_plan
 from pipeline.law import PartCounts
 from pipeline.lease import alone
 from pipeline.pack.candidates import packable
-from pipeline.pack.choose import check_where, key_settings
+from pipeline.pack.choose import check_where
 from pipeline.pack.publish import current_manifest, pack
 from pipeline.plan import Plan, Planned
 from pipeline.register import register
@@ -49,7 +50,7 @@ class Options:
 def run(config: Config, root: str, options: Options = Options()) -> Plan:
     """Do all there is to do at `root`. Raises ConfigError before anything runs, RunError when it cannot go on."""
     root = storage.normal(root)
-    config = config.model_copy(update={"annotator": config.annotator.resolved()})
+    config = config.with_weights()
     plan = config.plan(root)
     names = [*(planned.step.name for planned in plan.steps), PACK]
     if options.only not in (None, *names):
@@ -58,9 +59,8 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
         check_where(plan, config.pack)
     with alone(root), _engine(config) as engine:
         parts = _register(config, plan, options, engine)
+        remember_plan(plan, options.only)
         storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())
-        settings = config.pack.model_dump(mode="json")
-        plan.remember({"settings": settings, "in_key": key_settings(plan, config.pack)})
         if options.retry:
             reopen_failed(plan, options.only)
         work(config, plan, parts, engine, options.only)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from manifests.schema import MissingColumn
 from pipeline.cli.world import world
 from pipeline.errors import ConfigError, OlaError, PartsSetAside
 from stages.errors import StagesError
@@ -57,7 +58,7 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
     only: Annotated[str | None, typer.Option(help="The only step to run.")] = None,
     retry: Annotated[bool, typer.Option(help="Run failed records again.")] = False,
     min_yield: Annotated[float, typer.Option(min=0, max=1, help="Least share of videos in the shards.")] = 0.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Do hours of work again without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do work again without asking, however long it took.")] = False,
 ) -> None:
     """Bring videos through all steps into shards; again: only what is new, changed or unfinished."""
     from pipeline.cli.running import run_and_report
@@ -67,7 +68,8 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
         raise ConfigError("--root is missing: where should the run live?")
     flags = {"engine": engine.value if engine else None, "workers": workers}
     sets = [*(overrides or ()), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
-    raise typer.Exit(run_and_report(inputs or [], root, config, sets, Options(limit, only, retry), min_yield, yes))
+    options = Options(limit, only, retry)
+    raise typer.Exit(run_and_report(inputs or [], root, config, sets, options, min_yield, yes))
 
 
 @app.command()
@@ -260,7 +262,7 @@ def main() -> None:
     """Entry of the console script: errors of ours are one line on stderr."""
     try:
         app()
-    except (OlaError, StagesError) as error:
+    except (OlaError, StagesError, MissingColumn) as error:
         typer.echo(f"ola: {error}", err=True)
         detail = getattr(error, "detail", "")
         if detail:

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from manifests import storage, views
 from pipeline import config as configuration
-from pipeline.again import Again, what_runs_again
+from pipeline import keys
+from pipeline.again import Again, hours, what_runs_again
 from pipeline.cli.looking import funnel
 from pipeline.config import Config
 from pipeline.errors import ConfigError, PartsSetAside
@@ -31,11 +32,18 @@ def run_and_report(
     min_yield: float,
     yes: bool = False,
 ) -> int:
-    """Exit code of the run: 0, or 1 where too little came out. yes: work is done again without asking."""
-    config = settings(inputs, root, file, sets)
+    """Exit code of the run: 0, or 1 where too little came out.
+
+    yes: do work again without asking. Raises ConfigError where it is not allowed to.
+    """
+    config = settings(inputs, root, file, sets).with_weights()
     console = Console()
-    ask_before_again(config, what_runs_again(config.plan(root)), console, yes)
     plan, aside = config.plan(root), None
+    again = what_runs_again(plan, keys.load(root), options.only)
+    for line in again:
+        console.print(str(line), markup=False, highlight=False, soft_wrap=True)
+    if not yes:
+        ask_before(again, config.ask_above_hours)
     try:
         with Progress(plan, console):
             plan = run(config, root, options)
@@ -54,19 +62,22 @@ def run_and_report(
     return 0
 
 
-def ask_before_again(config: Config, again: Sequence[Again], console: Console, yes: bool) -> None:
-    """Say what will run again, and ask if it took long. Raises ConfigError where nobody says yes."""
-    for one in again:
-        console.print(str(one), markup=False, highlight=False, soft_wrap=True)
-    hours = sum(one.seconds for one in again) / 3600
-    if yes or hours <= config.ask_above_hours:
+def ask_before(again: Sequence[Again], limit: float) -> None:
+    """Ask whether to go on, if the work that is done again took more than `limit` hours.
+
+    Raises ConfigError if the answer is no, and where there is no terminal to ask on.
+    """
+    seconds = sum(each.seconds for each in again)
+    if seconds <= limit * 3600:
         return
-    if sys.stdin.isatty() and typer.confirm(f"{hours:.1f} hours of work will be done again. Go on?"):
+    if sys.stdin.isatty():
+        if not typer.confirm(f"Do {hours(seconds)} of work again?"):
+            raise ConfigError("nothing has run")
         return
-    steps = ", ".join(one.step for one in again)
+    names = ", ".join(each.step for each in again)
     raise ConfigError(
-        f"{hours:.1f} hours of work would be done again ({steps}; {again[0].why}): `--yes` goes on; "
-        f"ask_above_hours is {config.ask_above_hours:g}"
+        f"{names} would run again, which took {hours(seconds)}; do `ola run` with --yes to go on, or undo the change "
+        f"(asked above ask_above_hours={limit:g})"
     )
 
 

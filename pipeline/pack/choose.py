@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from manifests import views
-from manifests.ledger import DROPPED, OK, Damaged, digest
+from manifests.ledger import DROPPED, OK, Damaged
 from manifests.records import Outcome
 from pipeline.errors import ConfigError, RunError
-from pipeline.keys import known_settings, plain
+from pipeline.keys import Facts, key_for, load
 from pipeline.pack.candidates import SPOKEN, define
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.prompts import prompt
+from pipeline.step import default_values
 from stages.samples import MADE
 
 VERSION = 2
@@ -101,10 +101,11 @@ FROM verdicts GROUP BY clip ORDER BY clip
 class Selection:
     """What is to be packed: one row per chosen task (`shard` names its tar), the key of the set, and all outcomes.
 
-    damaged: parts that could not be read, and are not in it.
+    facts: what the key stands for. damaged: parts that could not be read, and are not in it.
     """
 
     key: str
+    facts: Facts
     chosen: pa.Table
     reasons: dict[str, str]
     damaged: tuple[Damaged, ...] = ()
@@ -146,22 +147,17 @@ def _selected(
     connection.execute(PLACES.format(val=settings.val, limit=settings.shard_mb << 20))
     data = connection.sql(DATA).fetchall()[0][0]
     texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
-    facts = {"step": "pack", "version": VERSION, "settings": key_settings(plan, settings), "prompts": texts}
+    facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(mode="json"), "prompts": texts}
+    facts |= {"before": plan.key, "data": data}
+    defaults = {"settings": default_values(type(settings))}
     reasons = connection.sql(REASONS)
     return Selection(
-        key=digest({**facts, "before": plan.key, "data": data}),
+        key=key_for(facts, defaults, load(plan.root).facts),
+        facts=facts,
         chosen=connection.sql(CHOSEN.format(spoken=SPOKEN)).to_arrow_table(),
         reasons=dict(reasons.fetchall()),
         damaged=tuple(damaged),
     )
-
-
-def key_settings(plan: Plan, settings: PackSettings) -> dict[str, Any]:
-    """The settings as they stand in the key of the set: as in the last pack's, if they are the same."""
-    before = plan.remembered.pack
-    if before and plain(known_settings(settings, before["settings"])) == before["settings"]:
-        return dict(before["in_key"])
-    return settings.model_dump(mode="json")
 
 
 def check_unique(connection: duckdb.DuckDBPyConnection) -> None:

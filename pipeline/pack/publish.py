@@ -19,6 +19,7 @@ from manifests import storage
 from manifests.ledger import Damaged, Manifest, parquet_bytes, read_parquet
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema
+from pipeline.keys import remember_pack
 from pipeline.pack.build import ShardLane, rows_uri
 from pipeline.pack.choose import Selection, select
 from pipeline.pack.settings import PackSettings
@@ -80,6 +81,7 @@ def pack(plan: Plan, settings: PackSettings, write: Write) -> tuple[Damaged, ...
     """
     selection = select(plan, settings)
     manifest = manifest_of(plan, selection.key)
+    remember_pack(plan.root, manifest.folder, selection.facts)
     folders = {stage: f"shards/{stage}/{selection.key}" for stage, _ in selection.shards}
     if not manifest.has(0):
         _write_all(plan, selection, folders, write)

@@ -127,6 +127,11 @@ class Transcribe(Annotating[Heard, Transcript]):
             facts["ola"] = {"version": DICTATION, **self.settings.ola.model_dump(mode="json")}
         return {**facts, "whisperx": self.settings.whisperx.facts()} if self.recognises else facts
 
+    def defaults(self) -> dict[str, Any]:
+        """With those of the listeners, where `facts` has them."""
+        listeners = {name: step.default_values(type(getattr(self.settings, name))) for name in LISTENERS}
+        return {**super().defaults(), **listeners}
+
     def allowance(self, record: Heard) -> float:
         """A text stream is spread over the whole file, which must be read once; large models are slow on a CPU."""
         listens = self.recognises or self.asks

@@ -26,8 +26,8 @@ def folders(root: Path) -> set[str]:
 
 
 def committed(root: Path) -> dict[str, tuple[int, int]]:
-    """All files that hold results; `run.yaml` and the views say what is there and are written anew."""
-    anew = ("run.yaml", "views.sql", "manifest.duckdb", ".lock")
+    """All files that hold results; `run.yaml`, `keys.json` and the views say what is there and are written anew."""
+    anew = ("run.yaml", "keys.json", "views.sql", "manifest.duckdb", ".lock")
     return {name: facts for name, facts in files_of(root).items() if name not in anew}
 
 
