@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.cli.looking import grouped
 from tests.media import numbered, pattern
-from tests.runs import copy_of, files_of, finished, ola, rows, shards_of, status, talking
+from tests.runs import Said, copy_of, files_of, finished, ola, rows, shards_of, status, talking
 
 FAST = ("--set", "extract.frames.cap=2", "--set", "split.longest=4")
 
@@ -146,6 +146,23 @@ def test_a_mended_file_is_looked_at_again_by_itself(videos: Path, tmp_path: Path
     shutil.copyfile(whole, broken)
     assert ola("run", videos, "--root", root, *FAST).code == 0
     assert (status(root)["ingest"]["failed"], status(root)["ingest"]["ok"]) == (0, 3)
+
+
+def test_a_moved_video_has_its_tasks_once_and_runs_nothing_again(videos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    assert ola("run", videos, "--root", root, *FAST).code == 0
+    tasks = rows(root, "SELECT id, tokens FROM shards ORDER BY id")
+    tars = {path.name for path in root.glob("03-extract-*/*.tar")}
+    (videos / "sub").mkdir()
+    for suffix in (".mp4", ".srt"):
+        (videos / f"one{suffix}").rename(videos / "sub" / f"two words{suffix}")
+    assert ola("run", videos, "--root", root, *FAST).code == 0
+    assert rows(root, "SELECT id, tokens FROM shards ORDER BY id") == tasks
+    assert {path.name for path in root.glob("03-extract-*/*.tar")} == tars
+    assert rows(root, "SELECT count(*), count(DISTINCT id) FROM ingest WHERE status = 'ok'") == [(2, 2)]
+    assert str(videos / "sub" / "two words.mp4") in rows(root, "SELECT list(uri) FROM ingest")[0][0]
+    assert ola("check", root) == Said(0, "no fault\n", "")
+    assert status(root)["ingest"]["inputs"] == 2
 
 
 def test_duckdb_opens_the_manifest() -> None:

@@ -205,3 +205,34 @@ def test_keys_that_are_no_paths_are_rows_with_their_reason(store_at: str) -> Non
     assert faults.pop(f"{store_at}/odd/good.mp4") is None
     assert len(faults) == 2
     assert all("rename the object" in (fault or "") for fault in faults.values())
+
+
+def test_files_of_one_size_are_read_once_to_be_compared(store: tuple[str, Watched]) -> None:
+    store_at, watch = store
+    for n in range(20):
+        storage.write_bytes(f"{store_at}/equal/{n:02d}.mp4", bytes([n // 2]) * 5000)  # ten pairs, none of them a video
+    watch.requests.clear()
+    ola("run", f"{store_at}/equal", "--root", f"{store_at}/equal-out", "--only", "ingest", "--set", "isolate=true")
+    reads = [request for request in watch.requests if request.startswith("GET /films/equal/")]
+    assert len(reads) <= 30  # twenty to compare, ten owners to ingest
+    steps = status(f"{store_at}/equal-out")
+    assert (steps["ingest"]["dropped"], steps["ingest"]["failed"]) == (10, 10)
+    watch.requests.clear()
+    ola("run", "--root", f"{store_at}/equal-out", "--only", "ingest")
+    assert not [request for request in watch.requests if request.startswith("GET /films/equal/")]
+
+
+def test_a_replaced_object_takes_the_place_of_the_old_one(videos: Path, store_at: str) -> None:
+    storage.write_bytes(f"{store_at}/moving/a.mp4", (videos / "one.mp4").read_bytes())
+    root = f"{store_at}/moving-out"
+    assert ola("run", f"{store_at}/moving", "--root", root, *FAST).code == 0
+    (old,) = rows(root, "SELECT id FROM ingest")
+    storage.write_bytes(f"{store_at}/moving/a.mp4", (videos / "sub folder" / "two.mp4").read_bytes())
+    assert ola("run", "--root", root).code == 0
+    ((new, uri),) = rows(root, "SELECT id, uri FROM ingest")
+    assert new != old
+    assert rows(root, "SELECT DISTINCT left(input, 20) FROM pack") == [(new,)]
+    storage.write_bytes(f"{store_at}/moving/deep/b.mp4", storage.read_bytes(uri))
+    storage.remove(uri)
+    assert ola("run", "--root", root).code == 0
+    assert rows(root, "SELECT id, uri, status FROM ingest") == [(new, f"{store_at}/moving/deep/b.mp4", "ok")]
