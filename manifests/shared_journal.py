@@ -6,12 +6,13 @@ replaced only by the worker that read its last version, so that a worker that wa
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from manifests import object_store, storage
+from manifests import drafts, object_store, storage
 from manifests.journal import DONE, notes_path
 
 INTERVAL = 120.0  # seconds between copies: what a lost node costs, against a request each
@@ -31,23 +32,28 @@ class SharedJournal:
             self.data, self.version = found if found is not None else (b"", None)
 
     def fetch(self, path: Path) -> None:
-        """Make the local files: the journal at `path`, and its notes."""
+        """Make the local files: the journal at `path`, and its notes. Lines that are there already stay, as the last.
+
+        They are of a worker on this machine that was killed before it could copy them.
+        """
         lines = self.data.splitlines(keepends=True)
-        path.write_bytes(b"".join(line for line in lines if line.startswith(b'{"')))
+        _join(path, [line for line in lines if line.startswith(b'{"')])
         if notes := [line for line in lines if line.startswith(b"[")]:
-            notes_path(path).write_bytes(b"".join(notes))
+            _join(notes_path(path), notes)
 
     def push(self, path: Path) -> None:
         """Copy whole lines of the local files into the store, if there are new ones and nobody else wrote meanwhile."""
-        files = [file.read_bytes() for file in (path, notes_path(path)) if file.exists()]
-        data = HEAD + b"".join(file[: file.rfind(b"\n") + 1] for file in files)
+        data = HEAD + b"".join(_whole_lines(file) for file in (path, notes_path(path)))
         if data != self.data and any(line.startswith((DONE, b"[")) for line in data.splitlines()):
             self.write(data)
 
-    def write(self, data: bytes) -> None:
-        """Replace the copy, unless another worker did since it was read: then this one writes no more."""
+    def write(self, data: bytes) -> bool:
+        """Replace the copy, unless another worker did since it was read: then this one writes no more.
+
+        Returns whether the copy has these bytes now.
+        """
         if self.lost:
-            return
+            return False
         if not object_store.holds(self.uri):
             storage.write_bytes(self.uri, data)
         elif self.version is None:
@@ -58,6 +64,7 @@ class SharedJournal:
             self.version = object_store.replace(self.uri, data, self.version)
             self.lost = self.version is None
         self.data = data
+        return not self.lost
 
     def remove(self) -> None:
         """Delete the copy, if there is one."""
@@ -81,3 +88,17 @@ class SharedJournal:
         finally:
             ended.set()
             thread.join()
+
+
+def _whole_lines(path: Path) -> bytes:
+    data = path.read_bytes() if path.exists() else b""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _join(path: Path, lines: list[bytes]) -> None:
+    """Put lines before those of a file, but for what it holds already."""
+    held = _whole_lines(path)
+    known = set(held.splitlines(keepends=True))
+    fresh = Path(drafts.name(str(path)))
+    fresh.write_bytes(b"".join(line for line in lines if line not in known) + held)
+    os.replace(fresh, path)

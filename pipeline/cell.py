@@ -9,6 +9,7 @@ holds the reading end of a pipe, its lifeline, that nobody but the worker holds 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pickle
@@ -36,6 +37,7 @@ from pipeline.step import Step
 GLANCE = 0.1  # seconds between looks at a cell's memory: at 2 GB/s it gets 200 MB past its limit
 CENSUS = 10  # looks between searches for the cell's children: one reads all of /proc, some 5 ms
 ALIVE = ("alive",)
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk or a quota: no fault of the record, which is not blamed for it
 GRACE = 5.0  # seconds for a process that has closed its pipe to end: the kernel takes apart GBs of memory in less
 STDERR_TAIL, STDERR_ROOM = 2000, 1 << 20  # bytes: shown of what a dead cell printed; kept of what a living one prints
 REASON = 300  # characters of a row's reason: the rest is in its detail
@@ -286,7 +288,8 @@ def serve(pipe: Connection) -> None:
         except Unavailable as error:
             reply = pickle.dumps(("unavailable", str(error)))
         except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
-            reply = pickle.dumps(("raised", one_line(error), told(error)))
+            full = isinstance(error, OSError) and error.errno in FULL
+            reply = pickle.dumps(("unavailable", one_line(error)) if full else ("raised", one_line(error), told(error)))
         pipe.send_bytes(reply)
 
 

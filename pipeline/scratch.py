@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from manifests import storage
+from manifests import drafts, storage
 from pipeline.errors import Unavailable
 
 SCRATCH = "ola-scratch"
@@ -61,6 +61,7 @@ def local_copy(uri: str, folder: str, size: int) -> str:
 
 
 def _make_room(uri: str, folder: str, size: int) -> None:
+    drafts.sweep(Path(folder))  # of a step whose process was killed while it fetched
     copies = sorted((path for path in Path(folder).iterdir() if _is_copy(path)), key=lambda path: path.stat().st_mtime)
     while shutil.disk_usage(folder).free < size + RESERVE:
         if not copies:

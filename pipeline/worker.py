@@ -36,7 +36,7 @@ from manifests.records import Drop, Outcome
 from pipeline import nodes
 from pipeline.cell import Cell, Errand, Here, one_line
 from pipeline.errors import BadMedia, ConfigError, Died, Killed, RunError, SetAside, StepFault, Unavailable
-from pipeline.journals import part_journal
+from pipeline.journals import part_journal, remove_stale_journals
 from pipeline.media.keep import MediaTar, media_of, relocated
 from pipeline.plan import Planned
 from pipeline.scratch import forget_copy, remove_scratch, scratch_folder
@@ -85,7 +85,7 @@ class StepWorker:
         manifest = self.planned.manifest
         if manifest.has(part):
             return
-        with self._media(part, scratch) as media, self._journal(part, scratch) as journal:
+        with self._media(part, scratch) as media, self._journal(part) as journal:
             if journal.idle_deaths() >= IDLE_DEATHS:
                 reason = f"{IDLE_DEATHS} workers died on it with no record in flight"
                 raise SetAside(part, self.planned.step.name, reason)
@@ -196,10 +196,10 @@ class StepWorker:
         return list(self.cell.run(batch, seconds, resources.memory_gb * 1e9, errand))
 
     @contextmanager
-    def _journal(self, part: int, scratch: str) -> Iterator[Journal]:
+    def _journal(self, part: int) -> Iterator[Journal]:
         """The part's journal. Outcomes whose media lay in the draft of a killed attempt are gone with it."""
         manifest = self.planned.manifest
-        with part_journal(manifest, part, scratch) as path:
+        with part_journal(manifest, part, self.session) as path:
             journal = Journal(path, manifest.record, self.session, self.life, nodes.here(), nodes.is_lost)
             draft = manifest.path(part, "tar")
             for name, outcome in list(journal.outcomes.items()):
@@ -262,6 +262,7 @@ class Lane:
     def __init__(self, steps: Sequence[Planned], session: str, isolate: bool = True) -> None:
         """Steps open when their first part comes. isolate: without it, errors go up as they are, for a debugger."""
         remove_scratch()
+        remove_stale_journals()
         self.isolate = isolate
         self.workers = [worker for group in sharing(steps) for worker in _workers(group, session, isolate)]
         readers = [worker for worker in self.workers if type(worker.planned.step).originals is not Step.originals]

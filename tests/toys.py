@@ -8,6 +8,7 @@ cells and Ray workers import steps by name.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -107,6 +108,11 @@ def complain(text: str = "this one is bad") -> None:
     raise ValueError(text)
 
 
+def fill_disk() -> None:
+    """Fail as a write does on a full disk."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def kill_worker() -> None:
     """Take the process that watches this one with it."""
     os.kill(os.getppid(), signal.SIGKILL)
@@ -165,6 +171,7 @@ DEEDS: Mapping[str, Callable[[], object]] = {
     "hang locked": lambda: ctypes.PyDLL(None).pause(),  # PyDLL keeps Python's lock, as a stuck decoder does
     "eat": eat,
     "raise": complain,
+    "disk full": fill_disk,
     "quote bytes": lambda: complain("cannot read \udcff.mp4"),
     "hang later": hang_later,
     "eat in a child": lambda: subprocess.run([sys.executable, "-c", "import tests.toys as t; t.eat()"], check=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from pipeline.plan import plan
 from pipeline.register import register
 from pipeline.run import lanes
 from pipeline.scratch import RESERVE, local_copy
+from tests import toys
 from tests.object_store import bucket
 from tests.toys import Crack, Grain, Pebble, Take, Traced
 
@@ -52,6 +54,26 @@ def test_older_copies_make_room_and_where_there_is_none_nothing_is_fetched(
     assert copies(tmp_path) == [0, 2]
     with pytest.raises(Unavailable, match=r"no room in .* for .*3\.mp4: it has 0\.00 GB, and .* set TMPDIR"):
         local_copy(f"{store_at}/3.mp4", str(tmp_path), 3 * SIZE)
+
+
+def test_what_a_killed_process_half_fetched_makes_room(
+    store_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    half = tmp_path / f"copy{storage.DRAFT}-{gone.pid}-01234567"
+    half.write_bytes(bytes(SIZE))
+    os.utime(half, (1_000_000_000, 1_000_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=RESERVE + (0 if half.exists() else SIZE)))
+    local_copy(f"{store_at}/0.mp4", str(tmp_path), SIZE)
+    assert copies(tmp_path) == [0]
+
+
+def test_a_full_disk_is_no_fault_of_the_record(tmp_path: Path) -> None:
+    made, parts = toys.planned(tmp_path, [Take()], ["ok", "disk full", "ok"], per_part=3)
+    (aside,) = toys.apply(made, parts, Inline())
+    assert "No space left on device" in str(aside)
+    assert not made.steps[0].manifest.committed()
 
 
 class Reading(Take):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,13 @@ from manifests.journal import Journal, notes_path
 from manifests.ledger import Manifest
 from manifests.records import Outcome
 from manifests.shared_journal import SharedJournal
-from pipeline.journals import journalled, keep_in_journal, part_journal
+from pipeline import journals
+from pipeline.engines import OnRay
+from pipeline.journals import journalled, keep_in_journal, part_journal, remove_stale_journals
+from pipeline.run import lanes
 from tests import toys
-from tests.object_store import bucket
-from tests.toys import Pebble
+from tests.object_store import bucket, watched
+from tests.toys import Pebble, Take, Traced
 
 NODE = """
 import sys
@@ -72,21 +77,106 @@ def manifest(store_at: str, request: pytest.FixtureRequest) -> Manifest:
     return Manifest(f"{store_at}/{request.node.name}", 1, "take", "abc", Pebble)
 
 
-def test_journal_and_notes_are_found_by_another_node(manifest: Manifest, tmp_path: Path) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    for folder in (one, other):
-        folder.mkdir()
-    with part_journal(manifest, 0, str(one)) as path:
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The temporary folder of this machine."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_journal_and_notes_are_found_by_another_node(manifest: Manifest, temporary: Path) -> None:
+    with part_journal(manifest, 0, "one life of the driver") as path:
         journal = Journal(path, Pebble, "s", "1")
         journal.done(outcome("a\u2028b"))
         notes_path(path).write_text('["asked", {"answer": "yes"}]\n["torn', encoding="utf-8")
         journal.close(delete=False)
-    with part_journal(manifest, 0, str(other)) as path:
+    with part_journal(manifest, 0, "another") as path:
         journal = Journal(path, Pebble, "s", "2")
         assert list(journal.outcomes) == ["a\u2028b"]
         assert Path(journal.notes).read_text(encoding="utf-8") == '["asked", {"answer": "yes"}]\n'
         journal.close(delete=True)
     assert storage.listing(manifest.root, recursive=True) == []
+    assert not [path for path in temporary.rglob("*") if path.is_file()]
+
+
+@contextmanager
+def under_way(manifest: Manifest, session: str, life: str) -> Iterator[Journal]:
+    """A part at work, until it is set aside."""
+    with part_journal(manifest, 0, session) as path:
+        journal = Journal(path, Pebble, session, life)
+        try:
+            yield journal
+        finally:
+            journal.close(delete=False)
+
+
+@contextmanager
+def killed_under_way(manifest: Manifest, session: str, life: str) -> Iterator[Journal]:
+    """A part at work, until its worker is killed: nothing is handed over."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journals, "_hand_over", lambda *_: None)
+        with under_way(manifest, session, life) as journal:
+            yield journal
+
+
+def test_a_worker_on_the_same_machine_knows_what_a_killed_one_had_in_flight(manifest: Manifest) -> None:
+    keep_in_journal(manifest, 0, [outcome("kept")])
+    with killed_under_way(manifest, "s", "1") as journal:
+        journal.done(outcome("a"))
+        journal.start(["b"])
+        Path(journal.notes).write_text('["asked", 1]\n["torn', encoding="utf-8")
+    with under_way(manifest, "s", "2") as following:
+        assert list(following.outcomes) == ["kept", "a"]
+        assert following.deaths("b") == 1
+        assert Path(following.notes).read_text(encoding="utf-8").startswith('["asked", 1]\n')
+    with under_way(manifest, "s2", "3") as after:  # the driver was started again
+        assert list(after.outcomes) == ["kept", "a"]
+        assert after.deaths("b") == 0
+
+
+def test_what_a_session_left_on_this_machine_is_not_read_by_the_next(manifest: Manifest) -> None:
+    with killed_under_way(manifest, "s", "1") as killed:
+        killed.done(outcome("old", "failed"))
+    keep_in_journal(manifest, 0, [])  # a retry
+    with under_way(manifest, "s2", "2") as journal:
+        assert journal.outcomes == {}
+
+
+def test_old_journals_of_killed_runs_are_removed(manifest: Manifest, temporary: Path) -> None:
+    for session in ("old", "new"):
+        with killed_under_way(manifest, session, "1"):
+            pass
+    (old,) = temporary.rglob("old-*")
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+    remove_stale_journals()
+    assert [path.name[:3] for path in temporary.rglob("*.journal")] == ["new"]
+
+
+def test_a_worker_that_vanishes_is_blamed_in_a_store_too(store_at: str, tmp_path: Path, ray_here: None) -> None:
+    trace = tmp_path / "trace"
+    deeds = ["kill worker" if n == 4 else "ok" for n in range(8)]
+    plan, parts = toys.planned(f"{store_at}/blame", [Take(Traced(trace=str(trace)))], deeds, per_part=8)
+    assert OnRay().map(lanes(plan.steps, isolate=True), parts) == []
+    assert toys.failures(plan.steps[0].manifest) == {"s0004": "killed its worker twice"}
+    assert {line: n for line, n in toys.traced(trace).items() if n > 1} == {"take s0004": 2}
+
+
+def test_a_store_that_does_not_answer_hides_no_interrupt(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no answer")
+
+    monkeypatch.setattr(SharedJournal, "write", refuse)
+    def interrupt() -> None:
+        with under_way(manifest, "s", "1") as journal:
+            journal.done(outcome("a"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    with under_way(manifest, "s", "2") as again:
+        assert list(again.outcomes) == ["a"]
 
 
 def test_a_worker_that_was_cut_off_revives_nothing(manifest: Manifest, tmp_path: Path) -> None:
@@ -102,10 +192,30 @@ def test_a_worker_that_was_cut_off_revives_nothing(manifest: Manifest, tmp_path:
     assert journalled(manifest, 0) == []
 
 
-def test_a_short_part_writes_no_journal(manifest: Manifest, tmp_path: Path) -> None:
-    with part_journal(manifest, 0, str(tmp_path)) as path:
-        journal = Journal(path, Pebble, "s", "1")
-        journal.start(["a"])
-        journal.done(outcome("a"))
-        journal.close(delete=True)
-    assert storage.listing(manifest.root, recursive=True) == []
+def test_a_retry_wins_over_a_worker_that_writes_at_the_same_moment(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_in_journal(manifest, 0, [outcome("old", "failed")])
+    write, cut_off = SharedJournal.write, SharedJournal(manifest.uri(0, "journal"))
+
+    def write_second(self: SharedJournal, data: bytes) -> bool:
+        monkeypatch.setattr(SharedJournal, "write", write)
+        cut_off.write(cut_off.data + b"{}\n")
+        return write(self, data)
+
+    monkeypatch.setattr(SharedJournal, "write", write_second)
+    keep_in_journal(manifest, 0, [outcome("new")])
+    assert [one.input for one in journalled(manifest, 0)] == ["new"]
+    assert not cut_off.write(cut_off.data)
+
+
+def test_a_short_part_costs_one_request_and_writes_no_journal() -> None:
+    with watched("short") as (uri, app):
+        manifest = Manifest(f"{uri}/root", 1, "take", "abc", Pebble)
+        with part_journal(manifest, 0, "s") as path:
+            journal = Journal(path, Pebble, "s", "1")
+            journal.start(["a"])
+            journal.done(outcome("a"))
+            journal.close(delete=True)
+        requests = [request for request in app.requests if "journal" in request]
+    assert requests == ["GET /short/root/01-take-abc/part-000000.journal"]
