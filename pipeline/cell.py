@@ -28,10 +28,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from manifests.ledger import misfit
-from manifests.records import Drop
-from pipeline.errors import BadMedia, Died, Killed, OlaError, OpenFailed, OverLimit, Raised, StepFault, Unavailable
+from pipeline.errors import Died, Killed, OpenFailed, OverLimit, Raised, Unavailable
 from pipeline.media.keep import MediaTar
+from pipeline.outcomes import answers_of, error_detail, error_line
 from pipeline.step import Step
 
 GLANCE = 0.1  # seconds between looks at a cell's memory: at 2 GB/s it gets 200 MB past its limit
@@ -40,7 +39,6 @@ ALIVE = ("alive",)
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk or a quota: no fault of the record, which is not blamed for it
 GRACE = 5.0  # seconds for a process that has closed its pipe to end: the kernel takes apart GBs of memory in less
 STDERR_TAIL, STDERR_ROOM = 2000, 1 << 20  # bytes: shown of what a dead cell printed; kept of what a living one prints
-REASON = 300  # characters of a row's reason: the rest is in its detail
 
 
 @dataclass(frozen=True)
@@ -271,7 +269,7 @@ def serve(pipe: Connection) -> None:
             step.open()
             step.alive = lambda: pipe.send(ALIVE)
     except Exception as error:  # noqa: BLE001  whatever it is, the engine says it
-        pipe.send(("failed", name, one_line(error), traceback.format_exc()))
+        pipe.send(("failed", name, error_line(error), traceback.format_exc()))
         return
     pipe.send(("open",))
     while True:
@@ -289,32 +287,10 @@ def serve(pipe: Connection) -> None:
             reply = pickle.dumps(("unavailable", str(error)))
         except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
             full = isinstance(error, OSError) and error.errno in FULL
-            reply = pickle.dumps(("unavailable", one_line(error)) if full else ("raised", one_line(error), told(error)))
+            reply = pickle.dumps(
+                ("unavailable", error_line(error)) if full else ("raised", error_line(error), error_detail(error))
+            )
         pipe.send_bytes(reply)
-
-
-def answers_of(step: Step[Any, Any], batch: Sequence[Any]) -> list[Any]:
-    """One answer per input: a Drop, or records that can be stored as they are. Raises StepFault where they are not."""
-    answers = list(step.run(batch))
-    if len(answers) != len(batch):
-        raise StepFault(f"step '{step.name}' gave {len(answers)} answers for {len(batch)} inputs")
-    made = [answer if isinstance(answer, Drop | BadMedia) else list(answer) for answer in answers]
-    for record in (record for answer in made if isinstance(answer, list) for record in answer):
-        if (wrong := misfit(step.gives, record)) is not None:
-            raise StepFault(f"step '{step.name}' gave a {step.gives.__name__} that cannot be stored: {wrong}")
-    return made
-
-
-def told(error: BaseException) -> str | None:
-    """What a row says beyond its reason: where it happened, unless the error is one of ours and says all itself."""
-    return None if isinstance(error, OlaError) else traceback.format_exc()
-
-
-def one_line(error: BaseException) -> str:
-    """An error as a row's reason: its own words if it is one of ours or says enough, else with its type."""
-    text = " ".join(str(error).split())
-    line = text if isinstance(error, OlaError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
-    return line if len(line) <= REASON or isinstance(error, OlaError) else f"{line[: REASON - 1]}…"
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import errno
 import time
 import traceback
-import typing
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,13 +30,14 @@ from typing import Any
 
 from manifests import storage
 from manifests.journal import Journal
-from manifests.ledger import DROPPED, FAILED, OK, Damaged, check_law
-from manifests.records import Drop, Outcome
+from manifests.ledger import Damaged, check_law
+from manifests.records import Outcome
 from pipeline import nodes
-from pipeline.cell import Cell, Errand, Here, one_line
-from pipeline.errors import BadMedia, ConfigError, Died, Killed, RunError, SetAside, StepFault, Unavailable
+from pipeline.cell import Cell, Errand, Here
+from pipeline.errors import ConfigError, Died, Killed, RunError, SetAside, StepFault, Unavailable
 from pipeline.journals import part_journal, remove_stale_journals
 from pipeline.media.keep import MediaTar, media_of, relocated
+from pipeline.outcomes import error_line, failed, ids_of, outcome_of
 from pipeline.plan import Planned
 from pipeline.scratch import forget_copy, remove_scratch, scratch_folder
 from pipeline.step import Step, batches
@@ -226,32 +226,6 @@ class StepWorker:
             Path(tar.path).unlink(missing_ok=True)
 
 
-def outcome_of(name: str, answer: Any, seconds: float) -> Outcome:
-    """What a step's answer for one input means."""
-    if isinstance(answer, BadMedia):
-        return failed(name, str(answer), answer.detail, seconds)
-    if isinstance(answer, Drop):
-        return Outcome(name, DROPPED, seconds, (), storable(answer.reason), storable(answer.detail))
-    if not answer:
-        return failed(name, "the step gave no answer", None, seconds)
-    return Outcome(name, OK, seconds, tuple(answer))
-
-
-def failed(name: str, reason: str, detail: str | None, seconds: float) -> Outcome:
-    """The outcome of an input that a step could not do."""
-    return Outcome(name, FAILED, seconds, (), storable(reason), storable(detail))
-
-
-def storable(text: str | None) -> str | None:
-    """Text without what UTF-8 cannot hold: errors quote file names, which may be any bytes."""
-    return None if text is None else text.encode(errors="backslashreplace").decode()
-
-
-def ids_of(outcome: Outcome) -> list[str]:
-    """Ids of the records of an outcome."""
-    return [str(typing.cast(Any, record).id) for record in outcome.records]
-
-
 class Lane:
     """Takes a part through neighbouring steps, one after the other, on one worker.
 
@@ -290,7 +264,7 @@ class Lane:
                 raise RunError(f"no space left for part {part} of step '{step}': {error}") from error
             if not self.isolate:
                 raise
-            raise SetAside(part, step, one_line(error), traceback.format_exc()) from error
+            raise SetAside(part, step, error_line(error), traceback.format_exc()) from error
 
     def close(self) -> None:
         """End the steps' processes."""

@@ -10,8 +10,9 @@ import pytest
 
 from manifests import storage
 from pipeline import worker
-from pipeline.cell import Errand, Here, one_line, told
+from pipeline.cell import Errand, Here
 from pipeline.errors import Raised, StepFault, Unavailable
+from pipeline.outcomes import error_detail, error_line
 
 WRITES = ("create", "write_bytes", "place", "remove")  # of `manifests.storage`: what a killed run has done or not
 
@@ -25,7 +26,7 @@ class _Tame(Here):
         except (Unavailable, StepFault):
             raise
         except Exception as error:
-            raise Raised(one_line(error), told(error)) from error
+            raise Raised(error_line(error), error_detail(error)) from error
 
 
 @contextmanager
