@@ -229,6 +229,15 @@ def remove(uri: str) -> None:
         filesystem.delete_file(path)
 
 
+def remove_folder(uri: str) -> None:
+    """Delete a folder with all files below it; it is no error if it is not there."""
+    if is_local(uri):
+        shutil.rmtree(normal(uri), ignore_errors=True)
+        return
+    for entry in listing(uri, recursive=True):
+        remove(join(uri, entry.path))
+
+
 def remove_drafts(root: str) -> None:
     """Delete what killed processes left half-written: below a local root, and in this machine's temporary folder.
 

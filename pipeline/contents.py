@@ -95,8 +95,7 @@ class Contents:
         numbers = range(-(-len(unread) // A_TASK))
         self.run([LanePlan(partial(ContentLane, uri))], numbers)
         found = {row["uri"]: row["sha256"] for n in numbers for row in read_parquet(_read_uri(uri, n)).to_pylist()}
-        for entry in storage.listing(uri):
-            storage.remove(storage.join(uri, entry.path))
+        storage.remove_folder(uri)
         return {uri: content for uri, content in found.items() if content}
 
 

@@ -43,7 +43,8 @@ def register(
     before = manifest.registered()
     after = merged(before, found, limit)
     if digests is not None and live is not None:
-        after = settled(before, after, digests(_to_compare(before, after)), live)
+        contents = digests(_to_compare(before, after))
+        after = settled(before, followed(after, contents, live), contents, live)
     after = placed(after, {source.uri: n for n, source in enumerate(found)}, per_part)
     if after != before:
         reopen(_changes(before, after))
@@ -91,6 +92,20 @@ def _to_compare(before: Sequence[Registered], after: Sequence[Registered]) -> li
         if len(group) > 1 and any((one.source.id, one.part) not in known for one in group)
         for each in group
     ]
+
+
+def followed(rows: Sequence[Registered], digests: Mapping[str, str], live: Live) -> list[Registered]:
+    """The sources, where a new one takes the place of one that is gone before anybody read it.
+
+    Nothing is known of its content, and nothing was made of it: size and stamp tell that it is the same file.
+    """
+    new = {(each.source.bytes, each.source.stamp): each for each in rows if each.part == NEW and each.source.stamp}
+    unread = [each for each in rows if each.part != NEW and not (each.source.sha256 or each.source.uri in digests)]
+    moved = {each: new[key] for each in unread if (key := (each.source.bytes, each.source.stamp)) in new}
+    there = live([each.source for each in moved])
+    gone = {old: come for old, come in moved.items() if old.source.uri not in there}
+    come = {new: replace(new, part=old.part, place=old.place) for old, new in gone.items()}
+    return [come.get(each, each) for each in rows if each not in gone]
 
 
 def settled(

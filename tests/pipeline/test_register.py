@@ -34,11 +34,13 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         self.manifest = manifest_at(folder)
         self.read: list[str] = []
+        self.unreadable: set[str] = set()
         self.changes: list[tuple[Registered, Registered]] = []
 
     def register(self, *found: Source, limit: int | None = None) -> None:
         def digests(wanted: Sequence[Registered]) -> Mapping[str, str]:
             self.read += [each.source.uri for each in wanted]
+            wanted = [each for each in wanted if each.source.uri not in self.unreadable]
             return {each.source.uri: f"sha of {(each.source.stamp or each.source.uri).split()[-1]}" for each in wanted}
 
         def live(sources: Sequence[Source]) -> set[str]:
@@ -91,6 +93,14 @@ def test_a_moved_file_keeps_its_place(disk: Disk) -> None:
     assert disk.rows == {"sub/a": (0, 0, None), "b": (0, 1, None)}
     ((old, new),) = disk.changes
     assert (old.source.uri, new.source.uri, new.source.sha256) == ("a", "sub/a", "sha of a")
+
+
+def test_a_file_that_moves_before_it_was_read_keeps_its_place(disk: Disk) -> None:
+    disk.register(source("a", stamp="7"), source("b", stamp="8"))
+    disk.unreadable = {"a"}
+    moved = source("sub/a", content="a", stamp="7")
+    disk.register(source("b", stamp="8"), moved)
+    assert disk.rows == {"sub/a": (0, 0, None), "b": (0, 1, None)}
 
 
 def test_a_moved_mount_moves_everything(disk: Disk) -> None:
