@@ -27,18 +27,28 @@ def damage(path: str, how: str) -> None:
     Path(path).write_bytes({"emptied": b"", "cut short": data[: len(data) // 2], "overwritten": b"x" * len(data)}[how])
 
 
-@pytest.mark.parametrize("how", ["emptied", "cut short", "overwritten"])
-def test_a_damaged_part_stops_no_other(tmp_path: Path, engine: Inline | OnRay, how: str) -> None:
-    plan, parts = toys.planned(tmp_path, [Take(), Crack(), Polish()], ["ok"] * 6, per_part=2)
+def damaged_run(root: Path, engine: Inline | OnRay, how: str) -> None:
+    """A part between two steps is damaged: the others go on, and once it is deleted it is made again."""
+    plan, parts = toys.planned(root, [Take(), Crack(), Polish()], ["ok"] * 3, per_part=1)
     first, *_, last = plan.steps
-    toys.apply(toys.planned(tmp_path, [Take()], ["ok"] * 6, per_part=2)[0], parts, Inline())
+    taking, _ = toys.planned(root, [Take()], ["ok"] * 3, per_part=1)
+    toys.apply(taking, parts, Inline(), isolate=False)
     damage(first.manifest.uri(1), how)
-    (aside,) = toys.apply(plan, parts, engine)
+    (aside,) = toys.apply(plan, parts, engine, isolate=False)
     assert str(aside).startswith(f"part 1 at step 'crack': {first.manifest.uri(1)} is damaged: delete it and run again")
     assert sorted(last.manifest.committed()) == [0, 2]
     Path(first.manifest.uri(1)).unlink()
-    assert toys.apply(plan, parts, Inline()) == []
-    assert last.manifest.total().ok == 18
+    assert toys.apply(plan, parts, Inline(), isolate=False) == []
+    assert last.manifest.total().ok == 9
+
+
+@pytest.mark.parametrize("how", ["emptied", "cut short", "overwritten"])
+def test_a_damaged_part_stops_no_other(tmp_path: Path, how: str) -> None:
+    damaged_run(tmp_path, Inline(), how)
+
+
+def test_a_damaged_part_stops_no_other_on_ray(tmp_path: Path, ray_here: None) -> None:
+    damaged_run(tmp_path, OnRay(), "cut short")
 
 
 def test_what_may_pass_is_no_row_and_keeps_what_is_done(tmp_path: Path, engine: Inline | OnRay) -> None:
