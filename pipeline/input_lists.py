@@ -64,7 +64,7 @@ def read_list(name: str) -> list[ListRow]:
             row = ListRow(f"{place}#{number}", fault=f"row {number} {error}")
         rows.append(row)
     if rows and not named:
-        raise ConfigError(f"inputs: {name} {rows[0].fault}")
+        raise ConfigError(f"inputs: {name} is not a readable list: {rows[0].fault}")
     return rows
 
 

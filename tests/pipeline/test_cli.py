@@ -18,7 +18,8 @@ from pipeline.cli.looking import grouped
 from tests.media import numbered, pattern
 from tests.runs import Said, copy_of, files_of, finished, ola, rows, shards_of, status, talking
 
-FAST = ("--set", "extract.frames.cap=2", "--set", "split.longest=4")
+SMALL = ("--set", "extract.frames.cap=2", "--set", "split.longest=4")
+FAST = (*SMALL, "--set", "isolate=false")  # where no record fails: processes of their own take seconds to start
 
 
 def folders(root: Path) -> set[str]:
@@ -112,9 +113,9 @@ def test_exit_codes_tell_of_the_yield(videos: Path, tmp_path: Path) -> None:
     (videos / "bad.mp4").write_text("no video")
     (videos / "mute.mp4").write_bytes(pattern("mute.mp4", 3, sound=False).read_bytes())
     root = tmp_path / "out"
-    said = ola("run", videos, "--root", root, *FAST, "--min-yield", "0.5")
+    said = ola("run", videos, "--root", root, *SMALL, "--min-yield", "0.5")
     assert (said.code, "2 of 4 videos reached the shards (50%)" in said.out) == (0, True)
-    assert ola("run", videos, "--root", root, *FAST, "--min-yield", "0.6").code == 1
+    assert ola("run", videos, "--root", root, *SMALL, "--min-yield", "0.6").code == 1
     said = ola("run", "--root", root, "--set", "pack.where=words > 1000")
     assert said.code == 1
     assert "the yield is zero: `ola status` and `ola why` tell where it went" in said.out
@@ -126,14 +127,14 @@ def test_retry_runs_failed_records_again(videos: Path, tmp_path: Path) -> None:
     broken, root = videos / "broken.mp4", tmp_path / "out"
     whole = pattern("mended.mp4", 3)
     broken.write_bytes(bytes(whole.stat().st_size))
-    ola("run", videos, "--root", root, *FAST)
+    ola("run", videos, "--root", root, *SMALL)
     assert status(root)["ingest"]["failed"] == 1
     stamp = broken.stat().st_mtime_ns
     shutil.copyfile(whole, broken)
     os.utime(broken, ns=(stamp, stamp))
-    ola("run", videos, "--root", root, *FAST)
+    ola("run", videos, "--root", root, *SMALL)
     assert status(root)["ingest"]["failed"] == 1, "what has its size and its time is taken for what it was"
-    assert ola("run", videos, "--root", root, *FAST, "--retry").code == 0
+    assert ola("run", videos, "--root", root, *SMALL, "--retry").code == 0
     assert (status(root)["ingest"]["failed"], status(root)["ingest"]["ok"]) == (0, 3)
 
 
@@ -141,10 +142,10 @@ def test_a_mended_file_is_looked_at_again_by_itself(videos: Path, tmp_path: Path
     broken, root = videos / "broken.mp4", tmp_path / "out"
     whole = pattern("mended.mp4", 3)
     broken.write_bytes(bytes(whole.stat().st_size))
-    ola("run", videos, "--root", root, *FAST)
+    ola("run", videos, "--root", root, *SMALL)
     assert status(root)["ingest"]["failed"] == 1
     shutil.copyfile(whole, broken)
-    assert ola("run", videos, "--root", root, *FAST).code == 0
+    assert ola("run", videos, "--root", root, *SMALL).code == 0
     assert (status(root)["ingest"]["failed"], status(root)["ingest"]["ok"]) == (0, 3)
 
 

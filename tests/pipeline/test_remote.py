@@ -224,6 +224,7 @@ def test_files_of_one_size_are_read_once_to_be_compared(store: tuple[str, Watche
 
 def test_a_replaced_object_takes_the_place_of_the_old_one(videos: Path, store_at: str) -> None:
     storage.write_bytes(f"{store_at}/moving/a.mp4", (videos / "one.mp4").read_bytes())
+    storage.write_bytes(f"{store_at}/moving/a.srt", (videos / "one.srt").read_bytes())
     root = f"{store_at}/moving-out"
     assert ola("run", f"{store_at}/moving", "--root", root, *FAST).code == 0
     (old,) = rows(root, "SELECT id FROM ingest")
@@ -232,7 +233,9 @@ def test_a_replaced_object_takes_the_place_of_the_old_one(videos: Path, store_at
     ((new, uri),) = rows(root, "SELECT id, uri FROM ingest")
     assert new != old
     assert rows(root, "SELECT DISTINCT left(input, 20) FROM pack") == [(new,)]
-    storage.write_bytes(f"{store_at}/moving/deep/b.mp4", storage.read_bytes(uri))
-    storage.remove(uri)
+    for suffix in (".mp4", ".srt"):
+        moved = uri.replace(".mp4", suffix)
+        storage.write_bytes(f"{store_at}/moving/deep/b{suffix}", storage.read_bytes(moved))
+        storage.remove(moved)
     assert ola("run", "--root", root).code == 0
     assert rows(root, "SELECT id, uri, status FROM ingest") == [(new, f"{store_at}/moving/deep/b.mp4", "ok")]
