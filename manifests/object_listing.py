@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,6 @@ def listing(uri: str, recursive: bool) -> list[Entry]:
     for keys without it.
     """
     store, key = located(uri)
-    start = len(key) + 1 if key else 0
     try:
         with errors(uri):
             metas = _below(store, key, recursive)
@@ -36,11 +36,27 @@ def listing(uri: str, recursive: bool) -> list[Entry]:
         return []
     except InvalidPathError:
         return _listing_by_names(uri, recursive)
-    entries = [entry_of(meta, meta["path"][start:]) for meta in metas if meta["path"] != key]
-    if not recursive:  # here markers are folders
-        return entries
-    folders = {entry.path.rpartition("/")[0] for entry in entries}
-    return [e for e in entries if e.size or not _is_marker(uri, e.path, folders)]
+    return _without_markers(uri, key, metas) if recursive else _entries(key, metas)  # without depth markers are folders
+
+
+def listing_up_to(uri: str, limit: int) -> list[Entry] | None:
+    """Objects at any depth below a prefix, in no order; None if there are more than `limit`, or keys that are no paths.
+
+    One request for 1,000 objects, and one HEAD for each empty object, as in `listing`.
+    """
+    store, key = located(uri)
+    metas: list[ObjectMeta] = []
+    try:
+        with errors(uri):
+            for chunk in obstore.list(store, key or None, chunk_size=1000):
+                metas += chunk
+                if len(metas) > limit:
+                    return None
+    except FileNotFoundError:
+        return []
+    except InvalidPathError:
+        return None
+    return _without_markers(uri, key, metas)
 
 
 def _below(store: ObjectStore, key: str, recursive: bool) -> list[ObjectMeta]:
@@ -54,6 +70,17 @@ def folders(uri: str) -> list[str]:
     store, key = located(uri)
     with errors(uri):
         return [path.rsplit("/", 1)[-1] for path in obstore.list_with_delimiter(store, key or None)["common_prefixes"]]
+
+
+def _entries(key: str, metas: Iterable[ObjectMeta]) -> list[Entry]:
+    start = len(key) + 1 if key else 0
+    return [entry_of(meta, meta["path"][start:]) for meta in metas if meta["path"] != key]
+
+
+def _without_markers(uri: str, key: str, metas: Iterable[ObjectMeta]) -> list[Entry]:
+    entries = _entries(key, metas)
+    folders = {entry.path.rpartition("/")[0] for entry in entries}
+    return [e for e in entries if e.size or not _is_marker(uri, e.path, folders)]
 
 
 def _is_marker(uri: str, path: str, folders: set[str]) -> bool:

@@ -122,6 +122,8 @@ def errors(uri: str) -> Iterator[None]:
     except (BaseError, ValueError) as error:
         if "404 Not Found" in str(error):  # of a listing: an empty folder is no error, so the bucket is missing
             raise FileNotFoundError(2, "no such bucket", uri) from error
+        if "403 Forbidden" in str(error) or "401 Unauthorized" in str(error):  # of a listing, too
+            raise PermissionError(f"{uri}: {_line(error)}") from error
         raise OSError(f"{uri}: {_line(error)}") from error
 
 
@@ -135,6 +137,8 @@ def _line(error: BaseException) -> str:
 def look(uri: str) -> Entry | None:
     """Size and ETag of an object, by one HEAD; None where there is none."""
     store, key = located(uri)
+    if not key:  # stores answer a HEAD of the bucket as if it were an object
+        return None
     try:
         with errors(uri):
             return entry_of(obstore.head(store, key), key)

@@ -59,6 +59,12 @@ def listing(uri: str, recursive: bool = False) -> list[Entry]:
     return sorted(shown, key=lambda entry: entry.path)
 
 
+def listing_up_to(uri: str, limit: int) -> list[Entry] | None:
+    """Files at any depth below a prefix; None if there are more than `limit`, or if this store cannot stop there."""
+    found = object_listing.listing_up_to(uri, limit) if object_store.holds(uri) else None
+    return None if found is None else [entry for entry in found if not drafts.NAME.search(entry.path)]
+
+
 def _listing(uri: str, recursive: bool) -> list[Entry]:
     filesystem, path = resolve(uri)
     start = len(path.rstrip("/")) + 1

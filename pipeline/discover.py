@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -19,13 +18,13 @@ from manifests.ledger import one_line
 from manifests.records import Source
 from manifests.sources import source_id
 from manifests.storage import Entry
-from pipeline.errors import ConfigError
-from pipeline.input_folders import NO_MAGIC, RUN_MARK, local_entry, matches, walk
+from pipeline.errors import ConfigError, RunError
+from pipeline.input_folders import NO_MAGIC, RUN_MARK, matches, walk
 from pipeline.input_lists import FORMS, ListRow, read_list
+from pipeline.input_lookup import look_up
 from pipeline.sidecars import companions_digest, is_sidecar, owners
 
 TRUTH = ".truth.json"  # what `ola world make` knows of its film, beside it: no source either
-QUESTIONS = 32  # to a store at once: each waits some 50 ms
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,15 @@ class Found:
 
 
 def discover(inputs: Sequence[str], root: str) -> list[Source]:
-    """Sources of all inputs, sorted by uri, each uri once. Raises ConfigError for an input that is not there.
+    """Sources of all inputs, sorted by uri, each uri once.
 
-    root: the run's own folder, which is never an input, even where it lies inside one.
+    Raises ConfigError for an input that is not there, RunError for a store that does not answer. root: the run's own
+    folder, which is never an input, even where it lies inside one.
     """
     found: dict[str, Found] = {}
     beside: dict[str, Entry] = {}
     for name in inputs:
-        for one in _expand(name, storage.normal(root), beside):
+        for one in _named(name, storage.normal(root), beside):
             held = found.get(one.entry.path)
             if held is None or held.meta == "{}":  # the columns of a list count, whoever names the file as well
                 found[one.entry.path] = one
@@ -78,41 +78,43 @@ def _source(found: Found, sidecars: tuple[str, ...], subtitles: dict[str, Entry]
     return replace(source, id=source_id(source))
 
 
+def _named(name: str, root: str, beside: dict[str, Entry]) -> list[Found]:
+    try:
+        return list(_expand(name, root, beside))
+    except OSError as error:
+        kind = ConfigError if storage.is_local(name) else RunError
+        raise kind(f"inputs: {name} cannot be read: {one_line(error)}") from error
+
+
 def _expand(name: str, root: str, beside: dict[str, Entry]) -> Iterator[Found]:
     """What one input names. Puts the subtitles that lie beside it into `beside`, by their uris."""
     if name.lower().endswith(FORMS):
         rows = read_list(name)
-        named = [row.uri for row in rows if row.fault is None]
-        entries = _looked_up(named, beside)
-        yield from (Found(_faulty(row) if row.fault else entries[row.uri], row.meta) for row in rows)
+        entries = look_up([row.uri for row in rows if row.fault is None], beside)
+        yield from (Found(_row_entry(row, entries), row.meta) for row in rows)
     elif storage.is_local(name):
         yield from map(Found, _local(storage.normal(name), root, beside))
-    elif (entry := storage.look(name)) is not None:
-        _look_beside([name], beside)
-        yield Found(replace(entry, path=storage.normal(name)))
+    elif storage.exists(name):
+        yield from map(Found, look_up([storage.normal(name)], beside).values())
     else:
         yield from map(Found, _stored(storage.normal(name), root, beside))
 
 
-def _faulty(row: ListRow) -> Entry:
-    return Entry(row.uri, 0, fault=row.fault or "")
+def _row_entry(row: ListRow, entries: Mapping[str, Entry]) -> Entry:
+    return entries[row.uri] if row.fault is None else Entry(row.uri, 0, fault=row.fault)
 
 
 def _local(path: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
     if os.path.isdir(path):
-        if path == root or os.path.isdir(os.path.join(path, RUN_MARK)):
-            raise ConfigError(f"inputs: {path} is the root of a run, not a folder of videos")
         yield from walk(path, root)
     elif os.path.lexists(path):
-        _look_beside([path], beside)
-        yield local_entry(path)
+        yield from look_up([path], beside).values()
     elif NO_MAGIC.fullmatch(path):
         raise ConfigError(f"inputs: no such file or folder: {path}")
     else:
-        found = list(matches(path, root))
+        found = list(matches(path, root, beside))
         if not found:
             raise ConfigError(f"inputs: no file matches {path}")
-        _look_beside([entry.path for entry in found], beside)
         yield from found
 
 
@@ -136,45 +138,3 @@ def _stored(name: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
     if not chosen:
         raise ConfigError(f"inputs: nothing at {name}")
     yield from chosen
-
-
-def _looked_up(uris: Sequence[str], beside: dict[str, Entry]) -> dict[str, Entry]:
-    """An entry for each of many URIs. Where several lie in one folder of a store, its listing tells all of them."""
-    folders = _look_beside(uris, beside)
-    with ThreadPoolExecutor(QUESTIONS) as pool:
-        entries = pool.map(lambda uri: folders.get(uri) or _entry(uri, folders), uris)
-        return dict(zip(uris, entries, strict=True))
-
-
-def _entry(uri: str, listed: dict[str, Entry]) -> Entry:
-    if storage.is_local(uri):
-        return local_entry(uri) if os.path.lexists(uri) else Entry(uri, 0, fault="no such file")
-    try:
-        entry = storage.look(uri)
-    except (OSError, ValueError, ImportError) as error:
-        return Entry(uri, 0, fault=f"cannot be read: {one_line(error)}")
-    return replace(entry, path=uri) if entry else Entry(uri, 0, fault="no such file")
-
-
-def _look_beside(uris: Iterable[str], beside: dict[str, Entry]) -> dict[str, Entry]:
-    """Put the subtitles in the folders of these files into `beside`; returns what listings of stores told at all."""
-    folders = sorted({uri.rpartition("/")[0] for uri in uris})
-    told: dict[str, Entry] = {}
-    with ThreadPoolExecutor(QUESTIONS) as pool:
-        for folder, entries in zip(folders, pool.map(_files_in, folders), strict=True):
-            found = {storage.join(folder, entry.path): entry for entry in entries}
-            beside.update({uri: replace(e, path=uri) for uri, e in found.items() if is_sidecar(uri) and not e.fault})
-            told |= {uri: replace(entry, path=uri) for uri, entry in found.items() if not storage.is_local(folder)}
-    return told
-
-
-def _files_in(folder: str) -> list[Entry]:
-    """Files of a folder; of a local one only subtitles, since others are looked at where they are wanted."""
-    try:
-        if not storage.is_local(folder):
-            return storage.listing(folder)
-        with os.scandir(folder) as entries:
-            found = [local_entry(entry.path) for entry in entries if is_sidecar(entry.name)]
-        return [replace(entry, path=entry.path.rpartition("/")[2]) for entry in found if not entry.fault]
-    except (OSError, ValueError, ImportError):
-        return []  # the folder's files carry the fault themselves

@@ -2,80 +2,106 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import stat
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 
 from manifests.storage import Entry
+from pipeline.errors import ConfigError
+from pipeline.sidecars import is_sidecar
 
 NO_MAGIC = re.compile(r"[^*?\[]*")
 RUN_MARK = "00-source"  # a folder of this name makes the one that holds it the root of a run
+
+Rest = tuple[str, ...]  # pieces of a pattern that are still to be matched
+EVERYTHING: frozenset[Rest] = frozenset({("**",), ()})
 
 
 def walk(folder: str, root: str) -> Iterator[Entry]:
     """All files below a folder but hidden ones and those of runs; links that lead out of it are not followed.
 
-    root: of the run that asks.
+    root: of the run that asks. Raises ConfigError where the folder itself is the root of a run.
     """
-    denied: list[OSError] = []
-    home = os.path.realpath(folder)
-    for path, folders, names in os.walk(folder, onerror=denied.append):
-        if RUN_MARK in folders or path == root:
-            folders.clear()
-            continue
-        links = [name for name in folders if os.path.islink(os.path.join(path, name))]
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(links):
-            if not name.startswith("."):
-                yield Entry(text(os.path.join(path, name)), 0, fault="symbolic link to a folder: not followed")
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield _file_within(os.path.join(path, name), home)
-    yield from (Entry(text(str(e.filename)), 0, fault=f"folder cannot be read: {e.strerror}") for e in denied)
+    return _below(folder, EVERYTHING, root, {})
 
 
-def _file_within(path: str, home: str) -> Entry:
-    if os.path.islink(path) and not os.path.realpath(path).startswith(home + os.sep):
-        return Entry(text(path), 0, fault="symbolic link out of the input")
-    return local_entry(path)
-
-
-def matches(pattern: str, root: str) -> Iterator[Entry]:
+def matches(pattern: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
     """All files that a glob matches, and those below folders that it matches, by the rules of `walk`.
 
-    `**` does not go through links, so a link that loops gives no file twice.
+    `**` stands for any number of folders. Links are followed only before the first piece that has magic. Puts the
+    subtitles that lie beside the files into `beside`, by their uris.
     """
-    pieces = [piece if piece == "**" else re.sub(r"\*+", "*", piece) for piece in pattern.split("/")]
-    fixed = next(n for n, piece in enumerate(pieces) if glob.has_magic(piece))
-    base, rest = "/".join(pieces[:fixed]) or "/", "/".join(pieces[fixed:])
-    hidden = any(piece.startswith(".") for piece in pieces[fixed:])
-    walked: set[str] = set()
+    pieces = pattern.split("/")
+    fixed = next(n for n, piece in enumerate(pieces) if not NO_MAGIC.fullmatch(piece))
+    return _below("/".join(pieces[:fixed]) or "/", _closed([tuple(pieces[fixed:])]), root, beside)
 
-    @cache
-    def is_run(folder: Path) -> bool:
-        return str(folder) == root or (folder / RUN_MARK).is_dir()
 
-    for match in sorted(Path(base).glob(f"{rest}/*" if rest.endswith("**") else rest)):
-        path, below = str(match), match.relative_to(base).parts
-        if (any(part.startswith(".") for part in below) and not hidden) or _is_in(path, walked):
+def _below(base: str, wanted: frozenset[Rest], root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
+    """Each folder is read once, by one `scandir`; each file is asked about once."""
+    home = os.path.realpath(base)
+    folders = [(base, wanted)]
+    while folders:
+        path, wanted = folders.pop()
+        try:
+            entries = _visible(path, root)
+        except OSError as error:
+            if path != base or wanted == EVERYTHING:
+                yield Entry(text(path), 0, fault=f"folder cannot be read: {error.strerror}")
             continue
-        if any(is_run(parent) for parent in (match, *match.parents) if str(parent).startswith(base)):
-            continue
-        if match.is_dir() and not match.is_symlink():
-            walked.add(path)
-            yield from walk(path, root)
-        elif match.is_dir():
-            yield Entry(text(path), 0, fault="symbolic link to a folder: not followed")
-        else:
-            yield local_entry(path)
+        if entries is None and path == base:
+            raise ConfigError(f"inputs: {base} is the root of a run, not a folder of videos")
+        for entry in entries or ():
+            after = _after(wanted, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                if after:
+                    folders.append((entry.path, EVERYTHING if () in after else after))
+            elif after and entry.is_symlink() and os.path.isdir(entry.path):
+                yield Entry(text(entry.path), 0, fault="symbolic link to a folder: not followed")
+            elif () in after:
+                yield _file_within(entry, home)
+            elif is_sidecar(entry.name) and not (found := _file_within(entry, home)).fault:
+                beside[found.path] = found
 
 
-def _is_in(path: str, walked: set[str]) -> bool:
-    return any(str(parent) in walked for parent in Path(path).parents)
+def _visible(path: str, root: str) -> list[os.DirEntry[str]] | None:
+    """What lies in a folder; None of the root of a run. Raises OSError."""
+    if path == root:
+        return None
+    with os.scandir(path) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    return None if any(entry.name == RUN_MARK and entry.is_dir() for entry in found) else found
+
+
+def _closed(rests: Sequence[Rest]) -> frozenset[Rest]:
+    """Also what is left where `**` stands for no folder."""
+    found = set(rests)
+    for rest in rests:
+        stars = next((n for n, piece in enumerate(rest) if piece != "**"), len(rest))
+        found.update(rest[n:] for n in range(1, stars + 1))
+    return frozenset(found)
+
+
+def _after(wanted: frozenset[Rest], name: str) -> frozenset[Rest]:
+    """What is left of a pattern after a name: empty if the name does not match, with an empty piece if all matched.
+
+    Hidden names match only pieces that begin with a dot, as in a shell.
+    """
+    hidden = name.startswith(".")
+    if wanted == EVERYTHING:
+        return frozenset() if hidden else wanted
+    left = [rest for rest in wanted if rest and rest[0] == "**" and not hidden]
+    for rest in wanted:
+        if rest and rest[0] != "**" and hidden == rest[0].startswith(".") and fnmatchcase(name, rest[0]):
+            left.append(rest[1:])
+    return _closed(left)
+
+
+def _file_within(entry: os.DirEntry[str], home: str) -> Entry:
+    if entry.is_symlink() and not os.path.realpath(entry.path).startswith(home.rstrip(os.sep) + os.sep):
+        return Entry(text(entry.path), 0, fault="symbolic link out of the input")
+    return local_entry(entry.path)
 
 
 def local_entry(path: str) -> Entry:

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 from urllib.parse import unquote
 
@@ -77,20 +78,35 @@ def _row(facts: Any, base: str) -> ListRow:
     column = next((column for column in COLUMNS if facts.get(column)), None)
     if column is None:
         raise Unusable(f"names no video (columns looked for: {', '.join(COLUMNS)})")
-    rest = {key: _plain(value) for key, value in facts.items() if key != column}
-    meta = json.dumps(rest, sort_keys=True, ensure_ascii=False, default=str, allow_nan=False)
     try:
-        (meta + str(facts[column])).encode()
+        rest = {key: _plain(value) for key, value in facts.items() if key != column}
+        meta = json.dumps(rest, sort_keys=True, ensure_ascii=False, default=str, allow_nan=False)
+        name = _name(column, facts[column])
+        (meta + name).encode()
     except UnicodeEncodeError as error:
         raise Unusable(f"holds half a character (\\u{ord(error.object[error.start]):04x})") from error
-    return ListRow(_full(str(facts[column]), base), meta)
+    except RecursionError as error:
+        raise Unusable("is nested too deep") from error
+    return ListRow(_full(name, base), meta)
+
+
+def _name(column: str, value: Any) -> str:
+    """The words that name a video; some writers of Parquet store them as bytes. Raises Unusable."""
+    try:
+        name = value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError as error:
+        raise Unusable(f"names a video in bytes that are no UTF-8 ({column})") from error
+    if not isinstance(name, str):
+        raise Unusable(f"names no video: {column} is no text: {str(name)[:50]!r}")
+    return name
 
 
 def _full(uri: str, base: str) -> str:
-    """A URI as the rest of the run knows it. `file://` may have its characters written as %20, or not."""
+    """A URI as the rest of the run knows it. `file://` may name this machine, and have characters written as %20."""
     if uri.startswith("file://"):
-        path = storage.normal(uri)
-        return path if os.path.lexists(path) else storage.normal(unquote(uri))
+        written = uri.removeprefix("file://").removeprefix("localhost")
+        path = storage.normal(written)
+        return path if os.path.lexists(path) else storage.normal(unquote(written))
     return storage.normal(uri if "://" in uri or os.path.isabs(uri) else storage.join(base, uri))
 
 
@@ -110,15 +126,37 @@ def _facts(name: str) -> Iterator[Any]:
     data, form = storage.read_bytes(name), os.path.splitext(name.lower())[1]
     try:
         if form == ".parquet":
-            yield from pq.read_table(pa.BufferReader(data)).to_pylist()
+            yield from _parquet_rows(pq.read_table(pa.BufferReader(data)))
         elif form == ".csv":
             yield from _csv_rows(_text(data))
         else:
             # not splitlines: a title may hold what Unicode calls the end of a line
-            lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+            lines = _utf8(data).split(b"\n")
             yield from (_json_row(line) for line in lines if line.strip())
     except (pa.ArrowException, ValueError, csv.Error) as error:
         raise ConfigError(f"inputs: {name} is not a readable list: {one_line(error)}") from error
+
+
+def _parquet_rows(table: pa.Table) -> Iterator[Any]:
+    """Rows of a table; if not all values can be read, those that can be, one by one, which takes longer."""
+    try:
+        yield from table.to_pylist()
+    except (ValueError, OverflowError):  # text that is no UTF-8; a time after the year 9999
+        yield from (_parquet_row(table.slice(number, 1)) for number in range(len(table)))
+
+
+def _parquet_row(row: pa.Table) -> Any:
+    try:
+        return row.to_pylist()[0]
+    except (ValueError, OverflowError) as error:
+        return Unusable(f"has a value that cannot be read: {one_line(error)}")
+
+
+def _utf8(data: bytes) -> bytes:
+    """JSON lines without a mark at their beginning. Some tools of Windows write UTF-16."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", errors="surrogatepass").encode(errors="surrogatepass")
+    return data.removeprefix(b"\xef\xbb\xbf")
 
 
 def _json_row(line: bytes) -> Any:
@@ -127,15 +165,32 @@ def _json_row(line: bytes) -> Any:
     except ValueError as error:  # also of bytes that are no UTF-8
         return Unusable(f"is no JSON: {one_line(error)}")
     except RecursionError:
-        return Unusable("is no JSON: too deep")
+        return Unusable("is nested too deep")
 
 
 def _csv_rows(text: str) -> Iterator[Any]:
+    """Rows by the names of the first line. Cells are text; one that is missing at the end of a row is ""."""
     csv.field_size_limit(sys.maxsize)
-    reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
-    for row in reader:
-        surplus = row.pop(None, None)
-        yield Unusable(f"has {len(surplus)} cells too many") if surplus else row
+    # strict: else a quote that is never closed takes all rows after it into one cell, without a word
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    names = next(reader, [])
+    while (cells := _csv_cells(reader)) is not None:
+        if isinstance(cells, Unusable):
+            yield cells
+        elif len(cells) > len(names):
+            yield Unusable(f"has {len(cells)} cells, but the first line has {len(names)} names")
+        elif cells:
+            yield dict(zip_longest(names, cells, fillvalue=""))
+
+
+def _csv_cells(reader: Iterator[list[str]]) -> list[str] | Unusable | None:
+    """The next row, [] for an empty line; None at the end."""
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            return Unusable("opens a quote that is never closed: it and all rows after it cannot be read")
+        return Unusable(f"is no CSV: {one_line(error)}")
 
 
 def _text(data: bytes) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
 
 from manifests.ledger import digest
 from manifests.storage import Entry
@@ -15,7 +14,7 @@ SUFFIXES = (".srt", ".vtt")
 
 def is_sidecar(name: str) -> bool:
     """Whether a file of this name may be the subtitles of another one."""
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def owners(videos: Iterable[str], subtitles: Iterable[str]) -> dict[str, list[str]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from manifests import storage
@@ -114,140 +113,6 @@ def test_globs_and_what_is_not_there(tmp_path: Path) -> None:
             found(tmp_path, tmp_path / name)
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-def test_lists_carry_their_further_columns(tmp_path: Path, form: str) -> None:
-    write(tmp_path / "a b.mp4")
-    facts = [
-        {"path": "a b.mp4", "licence": "CC-BY", "title": 'A, "b"'},
-        {"path": "gone.mp4", "licence": "", "title": ""},
-    ]
-    listed = tmp_path / f"list.{form}"
-    if form == "jsonl":
-        write(listed, "".join(json.dumps(fact) + "\n" for fact in facts))
-    elif form == "csv":
-        write(listed, 'path,licence,title\na b.mp4,CC-BY,"A, ""b"""\ngone.mp4,,\n')
-    else:
-        pq.write_table(pa.Table.from_pylist(facts), listed)
-    sources = found(tmp_path, listed)
-    assert json.loads(sources["a b.mp4"].meta) == {"licence": "CC-BY", "title": 'A, "b"'}
-    assert sources["gone.mp4"].fault == "no such file"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.jsonl", '{"licence": "x"}\n', r"row 1 names no video \(columns looked for: uri, path, video"),
-        ("a.jsonl", "not json\n", "row 1 is no JSON: Expecting value"),
-        ("a.jsonl", '"a.mp4"\n', "row 1 is no object of columns"),
-        ("a.csv", "licence,title\nx,y\n", "row 1 names no video"),
-        ("a.parquet", "not parquet", "is not a readable list"),
-    ],
-)
-def test_lists_that_are_none(tmp_path: Path, name: str, content: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        found(tmp_path, write(tmp_path / name, content))
-    with pytest.raises(ConfigError, match="no such list"):
-        found(tmp_path, tmp_path / f"gone-{name}")
-
-
-def listed(folder: Path, name: str, content: str | bytes) -> dict[str, Source]:
-    """Sources of a list, by their path below its folder."""
-    path = folder / name
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return found(folder, path)
-
-
-def metas(sources: dict[str, Source]) -> list[dict[str, object]]:
-    return [json.loads(source.meta) for source in sources.values() if source.fault is None]
-
-
-@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x1c", "\x0b", "\x0c"])
-def test_what_unicode_calls_the_end_of_a_line_is_part_of_a_title(tmp_path: Path, separator: str) -> None:
-    write(tmp_path / "a.mp4")
-    title = f"one{separator}two"
-    line = json.dumps({"path": "a.mp4", "title": title}, ensure_ascii=separator < "\x20")
-    assert metas(listed(tmp_path, "l.jsonl", line + "\n")) == [{"title": title}]
-
-
-@pytest.mark.parametrize("form", ["\ufeff{}\n", "{}\r\n", "\n{}", "{}\n\n"])
-def test_marks_and_ends_of_lines_are_no_part_of_a_row(tmp_path: Path, form: str) -> None:
-    write(tmp_path / "a.mp4")
-    assert metas(listed(tmp_path, "l.jsonl", form.replace("{}", '{"path": "a.mp4", "n": "1"}'))) == [{"n": "1"}]
-
-
-def test_a_row_that_cannot_be_read_is_a_row_with_its_reason(tmp_path: Path) -> None:
-    write(tmp_path / "a.mp4")
-    lines = [
-        b'{"path": "a.mp4"}',
-        b"{broken",
-        b'["a.mp4"]',
-        b'{"licence": "x"}',
-        b'{"path": "a.mp4", "licence": "other"}',
-        b'{"path": "b.mp4", "title": "\\ud800"}',
-        b'{"path": "c.mp4", "title": "\xff"}',
-        b"[" * 100_000,
-    ]
-    faults = {name: source.fault for name, source in listed(tmp_path, "l.jsonl", b"\n".join(lines)).items()}
-    assert faults.pop("a.mp4") is None
-    assert [fault.split(":")[0] for fault in faults.values() if fault] == [
-        "row 2 is no JSON",
-        "row 3 is no object of columns",
-        "row 4 names no video (columns looked for",
-        "row 5 names the same video as row 1",
-        "row 6 holds half a character (\\ud800)",
-        "row 7 is no JSON",
-        "row 8 is no JSON",
-    ]
-    assert list(faults) == [f"l.jsonl#{n}" for n in range(2, 9)]
-
-
-def test_cells_of_a_csv_are_text(tmp_path: Path) -> None:
-    write(tmp_path / "a.mp4")
-    cells = {"id": "007", "n": "1e3", "none": "NA", "empty": "", "date": "2026-01-01", "long": "x" * (2 << 20)}
-    content = f"path,{','.join(cells)}\na.mp4,{','.join(cells.values())}\n"
-    assert metas(listed(tmp_path, "l.csv", content)) == [cells]
-    assert metas(listed(tmp_path, "l.csv", "\ufeff" + content.replace("\n", "\r\n"))) == [cells]
-
-
-def test_a_csv_in_another_encoding_is_read_as_text(tmp_path: Path) -> None:
-    write(tmp_path / "a.mp4")
-    title = "Der Tee ist heiß und süß, schön für Müde"
-    rows = listed(tmp_path, "l.csv", f'path,title\na.mp4,"{title}"\n'.encode("latin-1"))
-    assert metas(rows) == [{"title": title}]
-
-
-def test_a_row_with_too_many_cells_says_so_and_one_with_too_few_is_filled(tmp_path: Path) -> None:
-    for name in ("a.mp4", "b.mp4"):
-        write(tmp_path / name)
-    rows = listed(tmp_path, "l.csv", "path,title\na.mp4\nb.mp4,x,y\n")
-    assert metas(rows) == [{"title": ""}]
-    assert rows["l.csv#2"].fault == "row 2 has 1 cells too many"
-
-
-def test_what_json_does_not_hold_is_null_or_base64(tmp_path: Path) -> None:
-    write(tmp_path / "a.mp4")
-    facts = {"path": "a.mp4", "score": float("nan"), "deep": {"x": [float("inf"), 1.5]}, "raw": b"\xff\x00"}
-    pq.write_table(pa.Table.from_pylist([facts]), tmp_path / "l.parquet")
-    (meta,) = metas(found(tmp_path, tmp_path / "l.parquet"))
-    assert meta == {"score": None, "deep": {"x": [None, 1.5]}, "raw": "/wA="}
-    assert metas(listed(tmp_path, "l.jsonl", '{"path": "a.mp4", "score": NaN}')) == [{"score": None}]
-
-
-def test_file_uris_may_be_written_with_percents_or_not(tmp_path: Path) -> None:
-    for name in ("my clip.mp4", "50%25.mp4"):
-        write(tmp_path / name)
-    uris = [f"file://{tmp_path}/my%20clip.mp4", f"file://{tmp_path}/50%25.mp4"]
-    sources = listed(tmp_path, "l.jsonl", "".join(json.dumps({"uri": uri}) + "\n" for uri in uris))
-    assert {name: source.fault for name, source in sources.items()} == {"my clip.mp4": None, "50%25.mp4": None}
-
-
-def test_the_columns_of_a_list_count_though_a_folder_names_the_file_as_well(tmp_path: Path) -> None:
-    write(tmp_path / "in" / "a.mp4")
-    path = write(tmp_path / "l.jsonl", '{"path": "in/a.mp4", "licence": "CC0"}')
-    for inputs in ((tmp_path / "in", path), (path, tmp_path / "in")):
-        assert metas(found(tmp_path, *inputs)) == [{"licence": "CC0"}]
-
-
 @pytest.mark.parametrize("pattern", ["**/*.mp4", "**", "**/*", "*/*.mp4", "**.mp4", "*"])
 def test_links_that_loop_give_no_file_twice(tmp_path: Path, pattern: str) -> None:
     folder = tmp_path / "in"
@@ -257,6 +122,74 @@ def test_links_that_loop_give_no_file_twice(tmp_path: Path, pattern: str) -> Non
     sources = found(tmp_path, folder / pattern) if pattern != "**.mp4" else found(tmp_path, folder / "*" / pattern)
     assert {name for name, source in sources.items() if source.fault is None} == {"in/sub/a.mp4"}
     assert all("not followed" in (source.fault or "not followed") for source in sources.values())
+
+
+@pytest.mark.parametrize("pattern", ["*/*/*/*.mp4", "sub/*/*/a.mp4", "*/loop/*/a.mp4"])
+def test_globs_do_not_go_through_links_to_folders(tmp_path: Path, pattern: str) -> None:
+    folder = tmp_path / "in"
+    write(folder / "sub" / "a.mp4")
+    (folder / "sub" / "loop").symlink_to(folder)
+    faults = {name: source.fault for name, source in found(tmp_path, folder / pattern).items()}
+    assert faults == {"in/sub/loop": "symbolic link to a folder: not followed"}
+    assert found(tmp_path, folder / "sub" / "loop" / "s*")["in/sub/loop/sub/a.mp4"].fault is None, "it is named itself"
+
+
+def test_links_in_globs_are_those_of_folders(tmp_path: Path) -> None:
+    secret = write(tmp_path / "outside" / "secret.mp4")
+    write(tmp_path / "in" / "a.mp4")
+    (tmp_path / "in" / "out.mp4").symlink_to(secret)
+    (tmp_path / "in" / "copy.mp4").symlink_to("a.mp4")
+    (tmp_path / "in" / "there").symlink_to(secret.parent)
+    faults = {name: source.fault for name, source in found(tmp_path, tmp_path / "in" / "**").items()}
+    assert faults == {name: source.fault for name, source in found(tmp_path, tmp_path / "in").items()}
+    assert faults["in/out.mp4"] == "symbolic link out of the input"
+    assert faults["in/copy.mp4"] is None
+    assert found(tmp_path, tmp_path / "in" / "out.mp4")["in/out.mp4"].fault is None, "it is named itself"
+
+
+def test_what_globs_match(tmp_path: Path) -> None:
+    names = ["a.mp4", "a.en.srt", ".h.mp4", "x/a.mp4", "x/y/a.mp4", "x/y/b.avi", "z/.h/a.mp4", "run/00-source/a.mp4"]
+    for name in names:
+        write(tmp_path / name)
+    expected = {
+        "*.mp4": {"a.mp4"},
+        "**/*.mp4": {"a.mp4", "x/a.mp4", "x/y/a.mp4"},
+        "**/**/a.mp4": {"a.mp4", "x/a.mp4", "x/y/a.mp4"},
+        "x/**": {"x/a.mp4", "x/y/a.mp4", "x/y/b.avi"},
+        "?": {"x/a.mp4", "x/y/a.mp4", "x/y/b.avi"},
+        "**/y": {"x/y/a.mp4", "x/y/b.avi"},
+        "*/y/*.[am]*": {"x/y/a.mp4", "x/y/b.avi"},
+        "**/x/**/*.mp4": {"x/a.mp4", "x/y/a.mp4"},
+        ".h*": {".h.mp4"},
+        "*/.h/*.mp4": {"z/.h/a.mp4"},
+    }
+    assert {pattern: set(found(tmp_path, tmp_path / pattern)) for pattern in expected} == expected
+    assert len(found(tmp_path, tmp_path / "*.mp4")["a.mp4"].sidecars) == 1
+    with pytest.raises(ConfigError, match="is the root of a run"):
+        found(tmp_path, tmp_path / "run" / "*" / "*.mp4")
+
+
+@pytest.mark.parametrize("pattern", ["", "**/*.mp4"])
+def test_each_folder_and_each_file_is_asked_about_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    names = ["a.mp4", "a.srt", "x/a.mp4", "x/a.en.srt", "x/y/b.mp4"]
+    for name in names:
+        write(tmp_path / "in" / name)
+    asked: list[str] = []
+
+    def noted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(path: str, *args: Any, **kwargs: Any) -> Any:
+            asked.append(os.path.relpath(path, tmp_path / "in"))
+            return call(path, *args, **kwargs)
+
+        return noting
+
+    for name in ("scandir", "stat"):
+        monkeypatch.setattr(os, name, noted(getattr(os, name)))
+    sources = found(tmp_path, tmp_path / "in" / pattern)
+    assert sum(len(source.sidecars) for source in sources.values()) == 2
+    assert sorted(asked) == sorted([*names, ".", "x", "x/y", pattern or "."])  # the last one: is the input a folder?
 
 
 def test_runs_inside_the_input_are_left_out(tmp_path: Path) -> None:
