@@ -168,6 +168,7 @@ def test_a_store_that_does_not_answer_hides_no_interrupt(manifest: Manifest, mon
         raise OSError("no answer")
 
     monkeypatch.setattr(SharedJournal, "write", refuse)
+
     def interrupt() -> None:
         with under_way(manifest, "s", "1") as journal:
             journal.done(outcome("a"))
