@@ -55,8 +55,7 @@ def listing(uri: str, recursive: bool = False) -> list[Entry]:
     Objects that cannot be read under their names are shown with their `fault`.
     """
     found = object_listing.listing(uri, recursive) if object_store.holds(uri) else _listing(uri, recursive)
-    shown = (entry for entry in found if not drafts.NAME.search(entry.path))
-    return sorted(shown, key=lambda entry: entry.path)
+    return sorted((e for e in found if not drafts.NAME.search(e.path)), key=lambda entry: entry.path)
 
 
 def listing_up_to(uri: str, limit: int) -> list[Entry] | None:
@@ -239,7 +238,6 @@ def remove_folder(uri: str) -> None:
     """Delete a folder with all files below it; it is no error if it is not there."""
     if is_local(uri):
         shutil.rmtree(normal(uri), ignore_errors=True)
-        return
     for entry in listing(uri, recursive=True):
         remove(join(uri, entry.path))
 
