@@ -185,6 +185,9 @@ class OnRay:
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else of actors that it restarts, on the terminal
             if not self.address:
+                # Ray would kill a whole worker where memory runs out, and its record would be blamed; the kernel kills
+                # the step's process first, which its worker can tell from a fault of the record
+                os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
                 remove_folders()
                 self.folder = tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-")
                 quiet |= {"include_dashboard": False, "_temp_dir": self.folder}

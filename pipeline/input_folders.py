@@ -60,7 +60,8 @@ def _below(base: str, wanted: frozenset[Rest], root: str, beside: dict[str, Entr
             elif after and entry.is_symlink() and os.path.isdir(entry.path):
                 yield Entry(text(entry.path), 0, fault="symbolic link to a folder: not followed")
             elif () in after:
-                yield _file_within(entry, home)
+                # a link that a pattern names is meant; one that a walk comes upon may lead anywhere
+                yield _file_within(entry, home) if wanted == EVERYTHING else local_entry(entry.path)
             elif is_sidecar(entry.name) and not (found := _file_within(entry, home)).fault:
                 beside[found.path] = found
 

@@ -225,3 +225,12 @@ def test_a_moved_video_has_the_companions_that_it_had(tmp_path: Path) -> None:
         (tmp_path / f"a.{name}").rename(tmp_path / f"b c.{name}")
     (after,) = found(tmp_path).values()
     assert (after.stamp, after.companions) == (before.stamp, before.companions)
+
+
+def test_links_that_a_pattern_names_are_read_wherever_they_lead(tmp_path: Path) -> None:
+    outside = write(tmp_path / "archive" / "a.mp4")
+    (tmp_path / "chosen").mkdir()
+    (tmp_path / "chosen" / "a.mp4").symlink_to(outside)
+    assert [source.fault for source in found(tmp_path, tmp_path / "chosen" / "*.mp4").values()] == [None]
+    (walked,) = found(tmp_path, tmp_path / "chosen").values()
+    assert walked.fault == "symbolic link out of the input"
