@@ -24,7 +24,7 @@ from typing import Any
 from manifests.ledger import FAILED, Manifest
 from manifests.records import Drop, Media, Outcome, Source
 from pipeline import step
-from pipeline.engines import Inline, OnRay
+from pipeline.engines import Inline, Lane, OnRay
 from pipeline.errors import BadMedia, SetAside, Unavailable
 from pipeline.plan import Plan, plan
 from pipeline.register import register
@@ -404,6 +404,12 @@ def failures(manifest: Manifest) -> dict[str, str | None]:
 def traced(trace: Path) -> Counter[str]:
     """How often each step was given each input."""
     return Counter(trace.read_text().splitlines()) if trace.exists() else Counter()
+
+
+def in_environment(environment: Mapping[str, str], make: Callable[[], Lane]) -> Lane:
+    """Make a lane in a process that gets these variables first."""
+    os.environ.update(environment)
+    return make()
 
 
 class BadLane:
