@@ -1,6 +1,7 @@
 """What a worker writes before and after each record of a part, so that nothing finished is done twice.
 
-Lines of JSON, appended: `{"session", "life", "start": [ids]}`, then `{"done": outcome}`. A session is one life of the
+Lines of JSON, appended: `{"session", "life", "node"}` when a worker begins the part, then for each batch
+`{"session", "life", "start": [ids]}`, and `{"done": outcome}` for each of its inputs. A session is one life of the
 driver, a life one of a worker. What a life has in flight is its last `start` without what is `done`. A record that was
 in flight when its worker vanished while the driver lived on may have killed it: `deaths` counts those workers. If the
 driver itself was killed, nobody is blamed. A torn last line is a record that was not finished.
@@ -43,7 +44,9 @@ class Journal:
         """Open the journal at `path` for records of type `record`, and read what earlier workers left."""
         self.path, self.record, self.session, self.life = path, record, session, life
         self.outcomes: dict[str, Outcome] = {}
-        self.flights: dict[str, set[str]] = {}
+        self.flights: dict[str, set[str]] = {}  # by life, in the order in which they came
+        self.nodes: dict[str, str] = {}
+        self.busy: set[str] = set()  # lives that another followed while they had something in flight
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = 0
         for line, end in _lines(path):
@@ -59,14 +62,31 @@ class Journal:
             for flight in self.flights.values():
                 flight.discard(outcome.input)
         elif line["session"] == self.session:
-            self.flights[line["life"]] = set(line["start"])
+            self.busy |= {life for life, flight in self.flights.items() if flight and life != line["life"]}
+            self.flights[line["life"]] = set(line.get("start", ()))
+            self.nodes[line["life"]] = line.get("node", self.nodes.get(line["life"], ""))
 
     def deaths(self, name: str) -> int:
         """How many workers of this session vanished while this input was in flight."""
         return sum(name in flight for flight in self.flights.values())
 
+    def vanished(self) -> int:
+        """How many other workers of this session began the part and vanished while nothing was in flight."""
+        lives = self.flights.items()
+        return sum(not flight and life not in self.busy and life != self.life for life, flight in lives)
+
+    def forgive(self, lost: Callable[[str], bool]) -> None:
+        """Forget the workers whose node is lost: they died with it, and not of a record."""
+        for life, node in self.nodes.items():
+            if node and lost(node):
+                self.flights.pop(life, None)
+
     def _outcome(self, facts: dict[str, Any]) -> Outcome:
         return Outcome(**{**facts, "records": tuple(from_rows(self.record, facts["records"]))})
+
+    def begin(self, node: str = "") -> None:
+        """This worker takes the part up; `node`: where it lives, or empty if that cannot be lost alone."""
+        self._write({"session": self.session, "life": self.life, "node": node})
 
     def start(self, inputs: Sequence[str]) -> None:
         """These inputs are in flight from now on."""

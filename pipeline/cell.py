@@ -2,13 +2,15 @@
 take anything with it.
 
 Decoders crash, hang while they hold Python's lock, and eat memory. The worker sends a batch, waits with a clock and an
-eye on the process's memory, and gets the answers or a `StepFault` that says how it ended. A new process is
-started for the next batch. When the worker itself is killed, the kernel kills the cell and its children at once: it
-holds the reading end of a pipe, its lifeline, that nobody but the worker holds open.
+eye on the process's memory, and gets the answers or a `StepFault` that says how it ended. What the record is not to
+blame for is `Unavailable` instead: the step said so, the disk is full, or the process got a SIGKILL that is not ours.
+A new process is started for the next batch. When the worker itself is killed, the kernel kills the cell and its
+children at once: it holds the reading end of a pipe, its lifeline, that nobody but the worker holds open.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pickle
@@ -27,15 +29,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from manifests.ledger import misfit
-from manifests.records import Drop
-from pipeline.errors import BadMedia, Died, OlaError, OpenFailed, OverLimit, Raised, StepFault
+from pipeline.answers import answers_of, ending
+from pipeline.errors import Died, Killed, OlaError, OpenFailed, OverLimit, Raised, Unavailable
 from pipeline.media.keep import MediaTar
+from pipeline.memory import GLANCE, MemoryGauge
 from pipeline.step import Step
 
-GLANCE = 0.1  # seconds between looks at a cell's memory: at 2 GB/s it gets 200 MB past its limit
-CENSUS = 10  # looks between searches for the cell's children: one reads all of /proc, some 5 ms
 ALIVE = ("alive",)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)  # a full disk, a full quota
 GRACE = 5.0  # seconds for a process that has closed its pipe to end: the kernel takes apart GBs of memory in less
 STDERR_TAIL, STDERR_ROOM = 2000, 1 << 20  # bytes: shown of what a dead cell printed; kept of what a living one prints
 REASON = 300  # characters of a row's reason: the rest is in its detail
@@ -91,11 +92,12 @@ class Cell:
 
         seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
         included. The `size` of the errand's media is moved on only when the batch ends well.
-        Raises Raised, Died, OverLimit, or OpenFailed.
+        Raises Raised, Died, OverLimit, OpenFailed, Unavailable, or Killed.
         """
         self._start()
         self._patience(seconds)
-        self.looks, self.look_at = 0, time.monotonic() + GLANCE
+        assert self.process is not None
+        self.gauge = MemoryGauge(self.process.pid)
         try:
             self._send((list(batch), errand))
             kind, *rest = self._answer(seconds, memory)
@@ -103,6 +105,8 @@ class Cell:
             raise self._over(seconds) from None
         if kind == "raised":
             raise Raised(*rest)
+        if kind == "unavailable":
+            raise Unavailable(*rest)
         answers, size = rest
         if errand.media is not None:
             errand.media.size = size
@@ -153,6 +157,8 @@ class Cell:
             kind, *rest = self.pipe.recv()
         except (EOFError, ConnectionError):
             died = self._died()
+            if isinstance(died, Killed):
+                raise Killed(f"step '{name}' was killed from outside (SIGKILL) while opening", opening=True) from None
             detail = "\n".join(filter(None, (died.reason, died.detail)))
             raise OpenFailed(f"step '{name}' died while opening ({died.reason})", detail) from None
         if kind == "failed":
@@ -176,7 +182,7 @@ class Cell:
             while (answer := self._message(seconds, memory)) == ALIVE:
                 self._weigh(memory)
         except (EOFError, ConnectionError):
-            raise self._died() from None
+            raise self._died(memory) from None
         if os.lseek(self.stderr.fileno(), 0, os.SEEK_CUR) > STDERR_ROOM:  # the offset is the cell's own too
             os.ftruncate(self.stderr.fileno(), 0)
             os.lseek(self.stderr.fileno(), 0, os.SEEK_SET)
@@ -199,50 +205,25 @@ class Cell:
         return OverLimit(f"took longer than its limit of {seconds:.0f} s")
 
     def _weigh(self, memory: float) -> None:
-        """Raise OverLimit if the cell is over `memory`; looks no oftener than every GLANCE."""
-        if time.monotonic() < self.look_at:
-            return
-        if self._memory(census=self.looks % CENSUS == 0) > memory:
+        """Raise OverLimit if the cell is over `memory`."""
+        if self.gauge.exceeds(memory):
             self.close()
             raise OverLimit(f"took more memory than its limit of {memory / 1e9:.1f} GB")
-        self.looks, self.look_at = self.looks + 1, time.monotonic() + GLANCE
 
-    def _memory(self, census: bool) -> int:
-        import psutil
-
-        assert self.process is not None
-        total = 0
-        try:
-            if census:
-                parent = psutil.Process(self.process.pid)
-                self.family = [parent, *parent.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            self.family = []
-        for process in self.family:
-            with suppress(psutil.NoSuchProcess):  # it ended between two looks
-                total += process.memory_info().rss
-        return total
-
-    def _died(self) -> Died:
+    def _died(self, memory: float = 0.0) -> Died | Killed:
+        """How the process ended by itself, or by a hand that is not ours: after our own SIGKILL, nobody asks."""
         assert self.process is not None
         try:
-            how = _ending(self.process.wait(GRACE))
+            code: int | None = self.process.wait(GRACE)
         except subprocess.TimeoutExpired:
-            how = "closed its pipe"
+            code = None
         words = self._last_words()
         self.close()
-        return Died(how, words)
+        return ending(code, words, self.gauge.last if memory else 0, memory)
 
     def _last_words(self) -> str:
         self.stderr.seek(max(0, self.stderr.seek(0, os.SEEK_END) - STDERR_TAIL))
         return self.stderr.read().decode(errors="replace").strip()
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    names = {int(s): s.name for s in signal.Signals}
-    return f"signal {names.get(-code, -code)}"
 
 
 def _die_with(lifeline: int) -> None:
@@ -278,21 +259,12 @@ def serve(pipe: Connection) -> None:
             errand.equip(step)
             answers = answers_of(step, batch)
             reply = pickle.dumps(("answers", answers, errand.media.size if errand.media is not None else 0))
-        except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
-            reply = pickle.dumps(("raised", one_line(error), told(error)))
+        except Unavailable as error:
+            reply = pickle.dumps(("unavailable", one_line(error)))
+        except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row; a full disk is no record's fault
+            full = isinstance(error, OSError) and error.errno in NO_SPACE
+            reply = pickle.dumps(("unavailable", one_line(error)) if full else ("raised", one_line(error), told(error)))
         pipe.send_bytes(reply)
-
-
-def answers_of(step: Step[Any, Any], batch: Sequence[Any]) -> list[Any]:
-    """One answer per input: a Drop, or records that can be stored as they are. Raises StepFault where they are not."""
-    answers = list(step.run(batch))
-    if len(answers) != len(batch):
-        raise StepFault(f"step '{step.name}' gave {len(answers)} answers for {len(batch)} inputs")
-    made = [answer if isinstance(answer, Drop | BadMedia) else list(answer) for answer in answers]
-    for record in (record for answer in made if isinstance(answer, list) for record in answer):
-        if (wrong := misfit(step.gives, record)) is not None:
-            raise StepFault(f"step '{step.name}' gave a {step.gives.__name__} that cannot be stored: {wrong}")
-    return made
 
 
 def told(error: BaseException) -> str | None:

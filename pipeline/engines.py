@@ -1,8 +1,8 @@
 """Engines: who calls the lanes. A lane is anything that is called with a number and closed in the end.
 
 `inline` is a loop in this process; `ray` is one Ray Data graph whose rows are the numbers, with a pool of actors a
-lane: overlap of lanes, back-pressure and fractional GPUs are Ray Data's. What is done and what failed is on disk, so
-an engine has nothing to return.
+lane: overlap of lanes, back-pressure and fractional GPUs are Ray Data's. What is done and what failed is on disk; an
+engine returns what the lanes set aside. Any other error of a lane ends the map.
 """
 
 from __future__ import annotations
@@ -10,73 +10,105 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import sys
 import tempfile
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from pipeline.errors import OlaError, RunError
-
-STALE = 86400.0  # seconds: a younger one may be of a container that shares this folder, but not our process ids
-FOLDER = "ola-ray"  # of a Ray of our own, then its driver's process id
+from pipeline.attempts import Attempts, begin
+from pipeline.errors import OlaError, RunError, SetAside
+from pipeline.local_ray import FOLDER, hushed, remove_folders
 
 
 class Lane(Protocol):
     """Takes numbers (of parts, of shards) and does what there is to do for each."""
 
     def __call__(self, number: int, /) -> None:
-        """Do it."""
+        """Do it. Raises SetAside if later lanes should skip this number, and all other numbers go on."""
 
     def close(self) -> None:
         """Let go of processes and files."""
 
 
+@runtime_checkable
+class Placed(Protocol):
+    """A lane that asks whether the node of an earlier worker is lost."""
+
+    def place(self, node: str, lost: Callable[[str], bool], /) -> None:
+        """Take the id of this worker's node, and a function that tells of any node whether it is lost."""
+
+
 @dataclass(frozen=True)
 class LanePlan:
-    """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray."""
+    """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray.
+
+    memory: bytes that one worker reserves on a cluster, 0 for none.
+    retries: how often a number is given to a new worker after the death of the one before; -1: without end, for a
+    lane that counts deaths itself.
+    """
 
     make: Callable[[], Lane]
     cpus: float = 1.0
     gpus: float = 0.0
+    memory: float = 0.0
+    retries: int = 3
 
 
 class Inline:
     """A loop in this process: no Ray is imported, and a debugger works."""
 
-    def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> None:
-        """Every number through all lanes, one after the other."""
+    def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
+        """Bring every number through all lanes, one after the other. Return what the lanes set aside."""
         made = [lane.make() for lane in lanes]
+        aside = []
         try:
             for number in numbers:
-                for lane in made:
-                    lane(number)
+                try:
+                    for lane in made:
+                        lane(number)
+                except SetAside as error:
+                    aside.append(error)
         finally:
             for lane in made:
                 lane.close()
+        return aside
 
     def close(self) -> None:
         """Nothing is held."""
 
 
 class LaneActor:
-    """A lane inside a Ray actor; rows of the graph are `{"number": n}`."""
+    """A lane inside a Ray actor. A row is `{"number", "step", "reason", "detail"}`: empty, or why it is set aside."""
 
-    def __init__(self, make: Callable[[], Lane]) -> None:
-        """Make the lane in the actor's own process."""
-        self.lane = make()
+    def __init__(self, make: Callable[[], Lane], retries: int, attempts: Any) -> None:
+        """Make the lane in the actor's own process. `attempts`: an actor of `Attempts`, None if `retries` is -1."""
+        import ray
+
+        self.lane, self.retries, self.attempts = make(), retries, attempts
+        if isinstance(self.lane, Placed):
+            self.lane.place(ray.get_runtime_context().get_node_id(), is_lost)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Do the number and pass it on."""
+        """Do the number, unless it is set aside, and pass it on."""
+        if row["reason"]:
+            return row
         try:
+            if self.retries >= 0:
+                begin(self.attempts, int(row["number"]), self.retries)
             self.lane(int(row["number"]))
+        except SetAside as error:
+            return {**row, "step": error.step, "reason": error.reason, "detail": error.detail}
         except Exception as error:
             raise Carried(ours(error)) from error
         return row
+
+
+def is_lost(node: str) -> bool:
+    """Whether a node of this cluster is dead, or not known any more."""
+    import ray
+
+    return not any(facts["NodeID"] == node and facts["Alive"] for facts in ray.nodes())  # type: ignore[no-untyped-call]
 
 
 class Carried(Exception):
@@ -103,20 +135,23 @@ class OnRay:
         self.workers, self.address = workers, address or os.environ.get("RAY_ADDRESS", "")
         self.folder: str | None = None
 
-    def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> None:
-        """Every number through all lanes. Raises the OlaError that a lane raised, or RunError with Ray's words."""
+    def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
+        """Bring every number through all lanes. Return what the lanes set aside.
+
+        Raises the OlaError that a lane raised, or RunError with Ray's words.
+        """
         if not numbers:
-            return
+            return []
         self.connect()
         import ray
 
         lanes = [self._fitted(lane) for lane in lanes]
-        size = min(len(numbers), self.workers or _fitting(lanes))
+        size = min(len(numbers), self.workers or _fitting(lanes, with_memory=self.folder is None))
         try:
-            for _ in _graph(lanes, numbers, size).iter_batches(batch_size=1):
-                pass
+            rows = list(_graph(_reserved(lanes, size), numbers, size).iter_rows())
         except ray.exceptions.RayError as error:
             raise original(error) from error
+        return [SetAside(row["number"], row["step"], row["reason"], row["detail"]) for row in rows if row["reason"]]
 
     def holds(self, many: int, kind: str) -> None:
         """RunError where this machine has fewer `kind`s: Ray would wait for others for ever. A cluster may grow."""
@@ -159,6 +194,9 @@ class OnRay:
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else of actors that it restarts, on the terminal
             if not self.address:
+                # Ray would kill whole workers where memory runs out, and nobody could tell why they died. The kernel
+                # kills the process of a step first, which its worker can tell.
+                os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
                 remove_folders()
                 self.folder = tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-")
                 quiet |= {"include_dashboard": False, "_temp_dir": self.folder}
@@ -175,52 +213,55 @@ class OnRay:
                 handler.setLevel(logging.CRITICAL)  # what it would say of errors comes as the error itself
 
 
-def remove_folders() -> None:
-    """Delete what killed runs left of their Rays: logs and sockets, some MB each."""
-    import psutil
+def _fitting(lanes: Sequence[LanePlan], with_memory: bool) -> int:
+    """How many of each lane the cluster holds at once.
 
-    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-*"):
-        with suppress(ValueError, OSError):  # not one of ours, or somebody was faster
-            pid, age = int(path.name.split("-")[2]), time.time() - path.stat().st_mtime
-            if age > STALE and not psutil.pid_exists(pid):
-                shutil.rmtree(path)
-
-
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Standard error goes nowhere, not even that of C++; errors that are raised are not touched."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _fitting(lanes: Sequence[LanePlan]) -> int:
-    """How many of each lane the cluster holds at once."""
+    with_memory: by their limits on memory too. On one machine most steps stay far below their limits, and counting
+    those would leave CPUs idle.
+    """
     import ray
 
     have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    fits = int(have.get("CPU", 1) / max(1e-9, sum(lane.cpus for lane in lanes)))
-    gpus = sum(lane.gpus for lane in lanes)
-    return max(1, min(fits, int(have.get("GPU", 0) / gpus)) if gpus else fits)
+    wants = {"CPU": sum(lane.cpus for lane in lanes), "GPU": sum(lane.gpus for lane in lanes)}
+    if with_memory:
+        wants["memory"] = sum(lane.memory for lane in lanes)
+    return max(1, min((int(have.get(kind, 0) / many) for kind, many in wants.items() if many), default=1))
+
+
+def _reserved(lanes: Sequence[LanePlan], size: int) -> list[LanePlan]:
+    """The lanes with the memory that `size` workers of each can reserve.
+
+    For a worker that fits nowhere Ray waits for ever. A step's limit may well be more than any machine has (64 GB by
+    default for those that ask a model, and a small model needs 1 GB), so a lane reserves no more than the largest
+    node has, and all workers together no more than the cluster has.
+    """
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    have = [node["Resources"].get("memory", 0.0) for node in nodes if node["Alive"]]
+    wanted = size * sum(lane.memory for lane in lanes)
+    share = min(1.0, sum(have) / wanted) if wanted else 1.0
+    return [replace(lane, memory=int(min(lane.memory * share, max(have)))) for lane in lanes]
 
 
 def _graph(lanes: Sequence[LanePlan], numbers: Sequence[int], size: int) -> Any:
     import ray.data
     from ray.data import ActorPoolStrategy
 
-    rows: Any = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
+    items = [{"number": number, "step": "", "reason": "", "detail": ""} for number in numbers]
+    rows: Any = ray.data.from_items(items, override_num_blocks=len(numbers))
     for lane in lanes:
+        counter = ray.remote(num_cpus=0)(Attempts).remote() if lane.retries >= 0 else None
         # a second number that waits at an actor saves it the 0.1 s until Ray Data hands out the next one; where there
         # are few, it would leave others idle at the end
         pool = ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2 if len(numbers) > 8 * size else 1)
         rows = rows.map(
-            LaneActor, fn_constructor_args=(lane.make,), compute=pool, num_cpus=lane.cpus, num_gpus=lane.gpus
+            LaneActor,
+            fn_constructor_args=(lane.make, lane.retries, counter),
+            compute=pool,
+            num_cpus=lane.cpus,
+            num_gpus=lane.gpus,
+            memory=lane.memory or None,
         )
     return rows
 

@@ -5,6 +5,8 @@ OlaError
 ├── RunError          the run cannot go on (a step's weights are missing, somebody else works on this root)
 │   └── OpenFailed    a step's `open()` raised; carries the original traceback
 ├── Unavailable       what may pass (a store that fails, a file replaced meanwhile): no row, the part stays open
+│   └── Killed        a step's process was killed by the machine or by somebody
+├── SetAside          a part cannot go on in this run; it stays open, and all other parts go on
 ├── BadMedia          this file cannot be used: becomes a `failed` row with this reason
 └── StepFault         a step did not answer for its batch; the worker turns it into rows
     ├── Raised        it raised
@@ -42,6 +44,31 @@ class OpenFailed(RunError):
 
 class Unavailable(OlaError):
     """A file or store cannot be used now, and may be usable later: no row is written, and the part stays open."""
+
+
+class Killed(Unavailable):
+    """A step's process got SIGKILL below its memory limit, and not from us: the record is not to blame.
+
+    opening: whether the step's `open` was running.
+    """
+
+    def __init__(self, message: str, opening: bool = False) -> None:
+        """Keep both."""
+        super().__init__(message)
+        self.opening = opening
+
+
+class SetAside(OlaError):
+    """A part cannot go on in this run. It stays open; `detail` is a traceback, or empty."""
+
+    def __init__(self, part: int, step: str, reason: str, detail: str = "") -> None:
+        """Keep all in `args`, so that the error survives being pickled."""
+        super().__init__(part, step, reason, detail)
+        self.part, self.step, self.reason, self.detail = part, step, reason, detail
+
+    def __str__(self) -> str:
+        """The one line."""
+        return f"part {self.part} is set aside at '{self.step}': {self.reason}"
 
 
 class BadMedia(OlaError):

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 import duckdb
+import pyarrow as pa
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -77,7 +78,10 @@ class Tally:
     def look(self, parts: Sequence[int]) -> int:
         """Count what was committed since the last look; returns the inputs done in parts still in flight."""
         for part in set(self.manifest.committed()) - self.parts:
-            self.total.add(self.manifest.counts(part))
+            try:
+                self.total.add(self.manifest.counts(part))
+            except (OSError, pa.ArrowException):
+                continue  # a damaged file, which the run sets aside
             self.parts.add(part)
             self._land(part)
         waiting = [part for part in parts if part not in self.parts] if storage.is_local(self.manifest.root) else []

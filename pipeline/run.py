@@ -22,7 +22,9 @@ from manifests.ledger import FAILED, Counts, Manifest
 from manifests.records import Outcome
 from manifests.schema import from_rows
 from pipeline import config as configuration
+from pipeline.blame import Incomplete
 from pipeline.config import Config
+from pipeline.damage import write_views
 from pipeline.discover import discover
 from pipeline.engines import Inline, LanePlan, OnRay
 from pipeline.errors import ConfigError, RunError
@@ -31,7 +33,7 @@ from pipeline.pack.choose import check_where
 from pipeline.pack.publish import current_manifest, pack
 from pipeline.plan import Plan, Planned
 from pipeline.register import register
-from pipeline.worker import Lane
+from pipeline.worker import Lane, memory_of
 from stages.catalogue import current
 
 PACK = "pack"
@@ -47,7 +49,10 @@ class Options:
 
 
 def run(config: Config, root: str, options: Options = Options()) -> Plan:
-    """Do all there is to do at `root`. Raises ConfigError before anything runs, RunError when it cannot go on."""
+    """Do all there is to do at `root`. Raises ConfigError before anything runs, RunError when it cannot go on.
+
+    Raises Incomplete at the end if all is done but what some parts, which are set aside, would need.
+    """
     root = storage.normal(root)
     config = config.model_copy(update={"annotator": config.annotator.resolved()})
     plan = config.plan(root)
@@ -66,20 +71,25 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
 
 
 def work(config: Config, plan: Plan, parts: Sequence[int], only: str | None = None) -> None:
-    """Bring all parts through all steps, then pack; `only` one of them if it is named."""
+    """Bring all parts through all steps, then pack; `only` one of them if it is named.
+
+    Raises Incomplete at the end if some parts are set aside.
+    """
     engine = OnRay(config.workers, config.ray_address) if config.engine == "ray" else Inline()
     try:
+        aside = write_views(plan, current(plan.root))  # to look at while it works
         if only != PACK:
             steps = [planned for planned in plan.steps if only in (None, planned.step.name)]
-            numbers = pending(steps, parts)
-            if numbers:
-                views.write(plan.root, plan.manifests, current(plan.root))  # to look at while it works
-            engine.map(lanes(steps, config.isolate), numbers)
+            stopped = {found.part for found in aside}
+            numbers = [part for part in pending(steps, parts) if part not in stopped]
+            aside += engine.map(lanes(steps, config.isolate), numbers)
         if only in (None, PACK) and packable(plan):
             pack(plan, config.pack, lambda make, count: engine.map([LanePlan(make)], range(count)))
     finally:
         engine.close()
         views.write(plan.root, all_manifests(plan), current(plan.root))
+    if aside:
+        raise Incomplete(plan, aside)
 
 
 def all_manifests(plan: Plan) -> list[Manifest]:
@@ -92,7 +102,8 @@ def lanes(steps: Sequence[Planned], isolate: bool) -> list[LanePlan]:
     """Neighbouring steps that ask for the same hardware share a lane."""
     session = uuid.uuid4().hex
     shared = groupby(steps, key=lambda planned: (planned.resources.cpus, planned.resources.gpus))
-    return [LanePlan(partial(Lane, list(group), session, isolate), *wants) for wants, group in shared]
+    made = [(wants, list(group)) for wants, group in shared]
+    return [LanePlan(partial(Lane, steps, session, isolate), *wants, memory_of(steps), -1) for wants, steps in made]
 
 
 def pending(steps: Sequence[Planned], parts: Sequence[int]) -> list[int]:

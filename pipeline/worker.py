@@ -6,6 +6,8 @@ write the part. A committed part passes straight through. This is the only place
     the batch raised, died, or went over a limit   each of its records is run again, alone
     a record alone raised or went over a limit     `failed`, with that reason
     a record alone killed its cell twice           `failed: killed its worker twice`
+
+What no record is to blame for becomes no row: see `pipeline.blame`.
 """
 
 from __future__ import annotations
@@ -15,22 +17,24 @@ import os
 import shutil
 import tempfile
 import time
-import typing
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from manifests import storage
 from manifests.journal import Journal, journal_path
-from manifests.ledger import DROPPED, FAILED, OK
-from manifests.records import Drop, Outcome
+from manifests.records import Outcome
+from pipeline.answers import failed, ids_of, outcome_of
+from pipeline.blame import check_lives, patiently, setting_aside
 from pipeline.cell import Cell, Errand, Here
-from pipeline.errors import BadMedia, Died, StepFault
+from pipeline.damage import read_inputs
+from pipeline.errors import Died, StepFault, Unavailable
 from pipeline.media.keep import MediaTar
 from pipeline.plan import Planned
 from pipeline.step import batches
@@ -70,14 +74,19 @@ class StepWorker:
         """session: one life of the driver; number: of the step within its cell."""
         self.planned, self.session, self.life = planned, session, uuid.uuid4().hex
         self.cell, self.number = cell, number
+        self.node = ""
+        self.lost: Callable[[str], bool] = stays
 
     def __call__(self, part: int, scratch: str) -> None:
         """Commit one part of the step, unless that is done already. `scratch` is for copies of remote files."""
         manifest = self.planned.manifest
         if manifest.has(part):
             return
-        inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part)}
         with self._media(part, scratch) as media, self._journal(part) as journal:
+            journal.forgive(self.lost)
+            check_lives(part, self.planned.step.name, journal)
+            journal.begin(self.node)
+            inputs = {self.planned.name_of(value): value for value in read_inputs(self.planned, part)}
             trip = Trip(journal, media, scratch)
             # an earlier run may have journalled an input that a redone step before this one does not give any more
             for outcome in [outcome for name, outcome in journal.outcomes.items() if name in inputs]:
@@ -115,8 +124,13 @@ class StepWorker:
             if len(batch) == 1:
                 yield self._last_chance(batch[0], fault, trip, started)
                 return
-            for value in batch:
-                yield from self._attempt([value], trip)
+        except Unavailable:
+            if len(batch) == 1:
+                raise
+        else:
+            return
+        for value in batch:
+            yield from self._attempt([value], trip)
 
     def _last_chance(self, value: Any, fault: StepFault, trip: Trip, started: float) -> Outcome:
         """A death may have been chance: the record gets one more process. Other faults are the record's own."""
@@ -133,14 +147,15 @@ class StepWorker:
         return failed(name, fault.reason, fault.detail, time.monotonic() - started)
 
     def _run(self, batch: Sequence[Any], trip: Trip) -> list[Any]:
-        """The step's answers, one per input. Raises StepFault."""
+        """The step's answers, one per input. Raises StepFault, or Unavailable."""
         step, resources = self.planned.step, self.planned.resources
         if any(trip.journal.deaths(self.planned.name_of(value)) >= DEATHS for value in batch):
             raise Died("took its whole worker with it")
         allowances = [step.allowance(value) for value in batch]
         seconds = resources.seconds + (max(allowances) if step.signs else sum(allowances))
         errand = Errand(self.number, trip.media, trip.scratch, trip.journal.notes)
-        return list(self.cell.run(batch, seconds, resources.memory_gb * 1e9, errand))
+        call = partial(self.cell.run, batch, seconds, resources.memory_gb * 1e9, errand)
+        return list(patiently(call) if len(batch) == 1 else call())
 
     @contextmanager
     def _journal(self, part: int) -> Iterator[Journal]:
@@ -171,32 +186,6 @@ class StepWorker:
             Path(tar.path).unlink(missing_ok=True)
 
 
-def outcome_of(name: str, answer: Any, seconds: float) -> Outcome:
-    """What a step's answer for one input means."""
-    if isinstance(answer, BadMedia):
-        return failed(name, str(answer), answer.detail, seconds)
-    if isinstance(answer, Drop):
-        return Outcome(name, DROPPED, seconds, (), storable(answer.reason), storable(answer.detail))
-    if not answer:
-        return failed(name, "the step gave no answer", None, seconds)
-    return Outcome(name, OK, seconds, tuple(answer))
-
-
-def failed(name: str, reason: str, detail: str | None, seconds: float) -> Outcome:
-    """The outcome of an input that a step could not do."""
-    return Outcome(name, FAILED, seconds, (), storable(reason), storable(detail))
-
-
-def storable(text: str | None) -> str | None:
-    """Text without what UTF-8 cannot hold: errors quote file names, which may be any bytes."""
-    return None if text is None else text.encode(errors="backslashreplace").decode()
-
-
-def ids_of(outcome: Outcome) -> list[str]:
-    """Ids of the records of an outcome."""
-    return [str(typing.cast(Any, record).id) for record in outcome.records]
-
-
 class Lane:
     """Takes a part through neighbouring steps, one after the other, on one worker.
 
@@ -207,18 +196,30 @@ class Lane:
     def __init__(self, steps: Sequence[Planned], session: str, isolate: bool = True) -> None:
         """Steps open when their first part comes."""
         remove_scratch()
+        self.isolate = isolate
         self.workers = [worker for group in sharing(steps) for worker in _workers(group, session, isolate)]
 
+    def place(self, node: str, lost: Callable[[str], bool]) -> None:
+        """Say on which node this lane is, and how to find out whether a node is lost."""
+        for worker in self.workers:
+            worker.node, worker.lost = node, lost
+
     def __call__(self, part: int) -> None:
-        """Commit one part of every step of the lane."""
+        """Commit one part of every step of the lane. Raises SetAside if the part cannot go on, and others may."""
         with scratch_folder() as scratch:
             for worker in self.workers:
-                worker(part, scratch)
+                with setting_aside(part, worker.planned.step.name, debugging=not self.isolate):
+                    worker(part, scratch)
 
     def close(self) -> None:
         """End the steps' processes."""
         for worker in self.workers:
             worker.close()
+
+
+def stays(node: str) -> bool:
+    """No node is lost where there is only this machine."""
+    return False
 
 
 def sharing(steps: Sequence[Planned]) -> list[list[Planned]]:
@@ -230,6 +231,14 @@ def sharing(steps: Sequence[Planned]) -> list[list[Planned]]:
         else:
             groups.append([planned])
     return groups
+
+
+def memory_of(steps: Sequence[Planned]) -> float:
+    """Bytes that one worker of a lane reserves: the largest limit among its steps, which work one after the other.
+
+    Their processes live on between parts, but hold little then; where weights are held, `shares` has one process.
+    """
+    return max(planned.resources.memory_gb for planned in steps) * 1e9
 
 
 def _workers(group: Sequence[Planned], session: str, isolate: bool) -> list[StepWorker]:

@@ -13,7 +13,8 @@ from pipeline.cli.world import world
 from pipeline.errors import ConfigError, OlaError
 from stages.errors import StagesError
 
-GOOD, POOR, WRONG, BROKEN = 0, 1, 2, 3  # done; too little came out or faults found; bad settings; cannot go on
+# done; too little came out or faults found; bad settings; cannot go on; done but for parts that are set aside
+GOOD, POOR, WRONG, BROKEN, ASIDE = 0, 1, 2, 3, 4
 
 app = typer.Typer(
     help="From a pile of videos to training shards for Ola, and a look at everything on the way.",

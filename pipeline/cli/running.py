@@ -8,8 +8,10 @@ from rich.console import Console
 
 from manifests import storage, views
 from pipeline import config as configuration
+from pipeline.blame import Incomplete
 from pipeline.cli.looking import funnel
 from pipeline.config import Config
+from pipeline.errors import SetAside
 from pipeline.pack.candidates import packable
 from pipeline.pack.publish import own
 from pipeline.plan import Plan
@@ -20,11 +22,11 @@ from pipeline.run import PACK, Options, run, totals
 def run_and_report(
     inputs: Sequence[str], root: str, file: str | None, sets: Sequence[str], options: Options, min_yield: float
 ) -> int:
-    """Exit code of the run: 0, or 1 where too little came out."""
+    """Exit code of the run: 0; 1 where too little came out; 4 where parts are set aside, whatever came out."""
     config = settings(inputs, root, file, sets)
     console = Console()
     with Progress(config.plan(root), console):
-        plan = run(config, root, options)
+        plan, aside = run_whole(config, root, options)
     console.print(funnel(totals(plan)), markup=False, highlight=False)
     made, given, what = run_yield(plan, options.only)
     share = made / given if given else 0.0
@@ -32,8 +34,27 @@ def run_and_report(
     if made == 0 or share < min_yield:
         bound = "zero" if made == 0 else f"under {min_yield:.0%}"
         console.print(f"the yield is {bound}: `ola status` and `ola why` tell where it went", highlight=False)
-        return 1
-    return 0
+    show_aside(aside, console)
+    return 4 if aside else int(made == 0 or share < min_yield)
+
+
+def run_whole(config: Config, root: str, options: Options) -> tuple[Plan, tuple[SetAside, ...]]:
+    """Run, and return the plan with the parts that are set aside."""
+    try:
+        return run(config, root, options), ()
+    except Incomplete as error:
+        return error.plan, error.aside
+
+
+def show_aside(aside: Sequence[SetAside], console: Console) -> None:
+    """Name each part that is set aside, with its reason in one line, and the traceback where there is one."""
+    for found in aside:
+        console.print(str(found), markup=False, highlight=False, soft_wrap=True)
+        if found.detail:
+            console.print(found.detail.rstrip(), markup=False, highlight=False, soft_wrap=True)
+    if aside:
+        again = "the next run takes them up again" if len(aside) > 1 else "the next run takes it up again"
+        console.print(f"{len({found.part for found in aside})} of the parts set aside: {again}", highlight=False)
 
 
 def settings(inputs: Sequence[str], root: str, file: str | None, sets: Sequence[str]) -> Config:

@@ -27,7 +27,7 @@ from pipeline.plan import Plan
 from stages.catalogue import CURRENT, PACKING, PLAN, ROWS, current
 from stages.samples import FAMILIES
 
-Write = Callable[[Callable[[], ShardLane], int], None]  # makes lanes and brings 0..n-1 through them, on some engine
+Write = Callable[[Callable[[], ShardLane], int], object]  # makes lanes and brings 0..n-1 through them, on some engine
 
 
 def stage_of(name: str) -> str:

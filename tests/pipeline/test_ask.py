@@ -12,13 +12,13 @@ from manifests.ledger import FAILED
 from manifests.records import Drop, Footage, Screening
 from ola.prompt import Request
 from pipeline.annotator import Annotating
+from pipeline.answers import outcome_of
 from pipeline.errors import BadMedia
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask, Asking, AskSettings
 from pipeline.steps.caption import Captioning
 from pipeline.steps.screen import Screen
 from pipeline.steps.verify import Verify
-from pipeline.worker import outcome_of
 from tests.pipeline.scripted import QUESTIONS, SAID, Scripted, footage, inside, obeys, ready, transcript
 from tests.pipeline.test_parsing import CHOICE
 from tests.pipeline.test_screen import ATTACKS
