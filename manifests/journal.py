@@ -1,18 +1,17 @@
 """What a worker writes before and after each record of a part, so that nothing finished is done twice.
 
-Lines of JSON, appended: `{"session", "life", "node"}` when a worker begins the part, then for each batch
-`{"session", "life", "start": [ids]}`, and `{"done": outcome}` for each of its inputs. A session is one life of the
-driver, a life one of a worker. What a life has in flight is its last `start` without what is `done`. A record that was
-in flight when its worker vanished while the driver lived on may have killed it: `deaths` counts those workers. If the
-driver itself was killed, nobody is blamed. A torn last line is a record that was not finished.
+Lines of JSON, appended: `{"session", "life", "node", "start": [ids]}`, then `{"done": outcome}`. A session is one life
+of the driver, a life one of a worker on a node. A life begins with a `start` of nothing. What a life has in flight is
+its last `start` without what is `done`. A record that was in flight when its worker vanished while the driver lived on
+may have killed it: `deaths` counts those workers. If the driver itself was killed, nobody is blamed; nor where a node
+was lost. A torn last line is a record that was not finished.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -27,26 +26,32 @@ DONE = b'{"done": '  # how a line begins that holds an outcome
 
 
 def journal_path(root: str, path: str) -> Path:
-    """Where the journal at `path` below the root lies: beside the part, or on this machine for object stores.
-
-    On another machine a part of an object-store root that was in flight begins anew: blame does not depend on the
-    journal there, since the worker watches its step's process itself.
-    """
-    if storage.is_local(root):
-        return Path(storage.normal(root), path)
-    return Path(tempfile.gettempdir(), "ola-journals", hashlib.sha256(root.encode()).hexdigest()[:16], path)
+    """Where the journal at `path` below a local root lies. For object stores see `manifests.shared_journal`."""
+    return Path(storage.normal(root), path)
 
 
 class Journal:
     """The journal of one part of one step; closed and deleted when the part is committed."""
 
-    def __init__(self, path: Path, record: type, session: str, life: str) -> None:
-        """Open the journal at `path` for records of type `record`, and read what earlier workers left."""
+    def __init__(
+        self,
+        path: Path,
+        record: type,
+        session: str,
+        life: str,
+        node: str = "",
+        is_lost: Callable[[str], bool] = lambda node: False,
+    ) -> None:
+        """Open the journal at `path` for records of type `record`, and read what earlier workers left.
+
+        node: where this worker is; is_lost: whether a node is gone, and its workers with it.
+        """
         self.path, self.record, self.session, self.life = path, record, session, life
-        self.outcomes: dict[str, Outcome] = {}
-        self.flights: dict[str, set[str]] = {}  # by life, in the order in which they came
+        self.node, self.is_lost = node, is_lost
         self.nodes: dict[str, str] = {}
-        self.busy: set[str] = set()  # lives that another followed while they had something in flight
+        self.committed = False  # whether its part is: set by the worker
+        self.outcomes: dict[str, Outcome] = {}
+        self.flights: dict[str, set[str]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = 0
         for line, end in _lines(path):
@@ -62,35 +67,23 @@ class Journal:
             for flight in self.flights.values():
                 flight.discard(outcome.input)
         elif line["session"] == self.session:
-            self.busy |= {life for life, flight in self.flights.items() if flight and life != line["life"]}
-            self.flights[line["life"]] = set(line.get("start", ()))
-            self.nodes[line["life"]] = line.get("node", self.nodes.get(line["life"], ""))
+            self.flights[line["life"]] = set(line["start"])
+            self.nodes[line["life"]] = line.get("node", "")
 
     def deaths(self, name: str) -> int:
-        """How many workers of this session vanished while this input was in flight."""
-        return sum(name in flight for flight in self.flights.values())
+        """How many workers of this session vanished while this input was in flight, but those of lost nodes."""
+        return sum(name in flight and not self.is_lost(self.nodes[life]) for life, flight in self.flights.items())
 
-    def vanished(self) -> int:
-        """How many other workers of this session began the part and vanished while nothing was in flight."""
-        lives = self.flights.items()
-        return sum(not flight and life not in self.busy and life != self.life for life, flight in lives)
-
-    def forgive(self, lost: Callable[[str], bool]) -> None:
-        """Forget the workers whose node is lost: they died with it, and not of a record."""
-        for life, node in self.nodes.items():
-            if node and lost(node):
-                self.flights.pop(life, None)
+    def idle_deaths(self) -> int:
+        """How many workers of this session vanished with nothing in flight, but those of lost nodes."""
+        return sum(not flight and not self.is_lost(self.nodes[life]) for life, flight in self.flights.items())
 
     def _outcome(self, facts: dict[str, Any]) -> Outcome:
         return Outcome(**{**facts, "records": tuple(from_rows(self.record, facts["records"]))})
 
-    def begin(self, node: str = "") -> None:
-        """This worker takes the part up; `node`: where it lives, or empty if that cannot be lost alone."""
-        self._write({"session": self.session, "life": self.life, "node": node})
-
     def start(self, inputs: Sequence[str]) -> None:
         """These inputs are in flight from now on."""
-        self._write({"session": self.session, "life": self.life, "start": list(inputs)})
+        self._write({"session": self.session, "life": self.life, "node": self.node, "start": list(inputs)})
 
     def done(self, outcome: Outcome) -> None:
         """This input has its outcome."""
@@ -112,6 +105,16 @@ class Journal:
     def notes(self) -> str:
         """A file beside the journal, and as long-lived, for what the step itself writes down."""
         return str(notes_path(self.path))
+
+
+def write_journal(path: Path, record: type, outcomes: Sequence[Outcome]) -> None:
+    """Make a journal that holds these outcomes and nothing else, in the place of one that may be there."""
+    fresh = path.with_name(f"{path.name}{storage.DRAFT}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    journal = Journal(fresh, record, session="", life="")
+    for outcome in outcomes:
+        journal.done(outcome)
+    journal.close(delete=False)
+    os.replace(fresh, path)
 
 
 def notes_path(journal: Path) -> Path:

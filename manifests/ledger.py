@@ -12,20 +12,23 @@ import json
 import re
 import typing
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, is_dataclass
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import storage
-from manifests.records import Outcome
-from manifests.schema import SCALARS, hints, to_table
+from manifests.records import TIMINGS, Outcome
+from manifests.schema import SCALARS, from_rows, hints, manifest_schema, to_table
 
 OK, DROPPED, FAILED = "ok", "dropped", "failed"
 FOOTER = b"ola.counts"
+ROWS_FOOTER = b"ola.rows"
 PART = re.compile(r"part-(\d{6,})\.parquet")
 KEY_DIGITS = 12
 
@@ -34,10 +37,14 @@ class LawBroken(RuntimeError):
     """A step lost an input, or answered for one it was never given."""
 
 
-def digest(facts: Any) -> str:
+class Damaged(OSError):
+    """A committed part cannot be read: its file was cut short, emptied or overwritten."""
+
+
+def digest(facts: Any, digits: int = KEY_DIGITS) -> str:
     """Key of anything JSON can hold: the same facts give the same key on every machine."""
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
 
 @dataclass(slots=True)
@@ -65,6 +72,14 @@ class Counts:
                 counts.reasons[outcome.reason] = counts.reasons.get(outcome.reason, 0) + 1
         return counts
 
+    @classmethod
+    def sum(cls, parts: Iterable[Counts]) -> Counts:
+        """Counts of several parts together."""
+        total = cls()
+        for counts in parts:
+            total.add(counts)
+        return total
+
     def add(self, other: Counts) -> None:
         """Add the counts of another part."""
         for name in ("inputs", "ok", "dropped", "failed", "outputs", "seconds"):
@@ -83,6 +98,23 @@ def check_law(name: str, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> 
     for outcome in outcomes:
         if (outcome.status == OK) != bool(outcome.records):
             raise LawBroken(f"step '{name}': input {outcome.input} is {outcome.status} with {outcome.records!r}")
+
+
+def rows_digest(outcomes: Sequence[Outcome]) -> str:
+    """BLAKE3 of what outcomes say, without what the clock said: JSON, whose text no library's version changes."""
+    from blake3 import blake3
+
+    found = blake3()
+    for outcome in outcomes:
+        text = json.dumps(_timeless(asdict(outcome)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        found.update(text.encode() + b"\n")
+    return found.hexdigest()
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _timeless(each) for name, each in value.items() if name not in TIMINGS}
+    return [_timeless(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def misfit(hint: Any, value: Any, name: str = "") -> str | None:
@@ -126,6 +158,11 @@ class Manifest:
     record: type
 
     @property
+    def schema(self) -> pa.Schema:
+        """Schema of its rows."""
+        return manifest_schema(self.record)
+
+    @property
     def folder(self) -> str:
         """Folder below the root: `02-split-1a2b3c`."""
         return f"{self.number:02d}-{self.name}" + (f"-{self.key}" if self.key else "")
@@ -138,6 +175,10 @@ class Manifest:
         """Full URI of a part's file."""
         return storage.join(self.root, self.path(part, suffix))
 
+    def pattern(self) -> str | None:
+        """Which files of the folder a view reads; None if no part is committed."""
+        return "part-*.parquet" if self.committed() else None
+
     def committed(self) -> dict[int, int]:
         """Numbers of the committed parts, with the size of each file in bytes."""
         entries = storage.listing(storage.join(self.root, self.folder))
@@ -148,33 +189,76 @@ class Manifest:
         """Whether this part is committed."""
         return storage.exists(self.uri(part))
 
-    def commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> Counts:
-        """Write the part's rows in the order of its inputs. Raises LawBroken before anything is written."""
+    def commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> bool:
+        """Write the part's rows in the order of its inputs, unless the part is committed.
+
+        Returns whether these rows are the part's now. Raises LawBroken before anything is written.
+        """
         check_law(self.name, inputs, outcomes)
         place = {name: n for n, name in enumerate(inputs)}
-        table = to_table(self.record, sorted(outcomes, key=lambda outcome: place[outcome.input]))
-        counts = Counts.of(outcomes)
-        table = table.replace_schema_metadata({FOOTER: json.dumps(asdict(counts))})
-        storage.write_bytes(self.uri(part), parquet_bytes(table))
-        return counts
+        ordered = sorted(outcomes, key=lambda outcome: place[outcome.input])
+        facts = {FOOTER: json.dumps(asdict(Counts.of(outcomes))), ROWS_FOOTER: rows_digest(ordered)}
+        table = to_table(self.record, ordered).replace_schema_metadata(facts)
+        return storage.create(self.uri(part), parquet_bytes(table))
 
     def read(self, part: int) -> pa.Table:
-        """All rows of a committed part."""
-        return read_parquet(self.uri(part))
+        """All rows of a committed part. Raises Damaged, or OSError where it cannot be reached."""
+        with self._undamaged(part):
+            return read_parquet(self.uri(part))
 
     def counts(self, part: int) -> Counts:
         """Counts of a committed part, from its footer alone."""
-        with storage.open_random(self.uri(part)) as file:
-            stored = pq.read_metadata(file).metadata or {}
-        return Counts(**json.loads(stored[FOOTER]))
+        return Counts(**json.loads(self._footer(part)[FOOTER]))
+
+    def rows_digest(self, part: int) -> str:
+        """Digest of a committed part's rows but for timings: equal for equal rows. From the footer, if it is there."""
+        stored = self._footer(part).get(ROWS_FOOTER)
+        return stored.decode() if stored else rows_digest(list(self.outcomes(part)))
+
+    def outcomes(self, part: int) -> Iterator[Outcome]:
+        """The outcomes that a part was committed with."""
+        for name, group in groupby(self.read(part).to_pylist(), key=lambda row: str(row["input"])):
+            rows = list(group)
+            status, seconds = rows[0]["status"], sum(row["seconds"] for row in rows)
+            records = tuple(from_rows(self.record, rows)) if status == OK else ()
+            yield Outcome(name, status, seconds, records, rows[0]["reason"], rows[0]["detail"])
+
+    def _footer(self, part: int) -> dict[bytes, bytes]:
+        with self._undamaged(part), storage.open_random(self.uri(part)) as file:
+            stored = dict(pq.read_metadata(file).metadata or {})
+            json.loads(stored[FOOTER])
+            return stored
+
+    @contextmanager
+    def _undamaged(self, part: int) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, ValueError, KeyError) as error:
+            raise Damaged(f"{self.uri(part)} is damaged: delete it and run again ({one_line(error)})") from error
+
+    def part_counts(self) -> dict[int, Counts | Damaged]:
+        """Counts of every committed part, or how it is damaged."""
+        return self.counts_of(sorted(self.committed()))
+
+    def counts_of(self, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
+        """Counts of these committed parts, or how they are damaged."""
+        with ThreadPoolExecutor(8) as pool:  # footers are small: the wait is for the store, not for this machine
+            return dict(zip(parts, pool.map(self._counts_or_damage, parts), strict=True))
+
+    def _counts_or_damage(self, part: int) -> Counts | Damaged:
+        try:
+            return self.counts(part)
+        except Damaged as damage:
+            return damage
 
     def total(self) -> Counts:
-        """Counts of all committed parts."""
-        total = Counts()
-        with ThreadPoolExecutor(8) as pool:  # footers are small: the wait is for the store, not for this machine
-            for counts in pool.map(self.counts, self.committed()):
-                total.add(counts)
-        return total
+        """Counts of all committed parts that are not damaged."""
+        return Counts.sum(counts for counts in self.part_counts().values() if isinstance(counts, Counts))
+
+
+def one_line(error: BaseException) -> str:
+    """The words of an error on one line, or else its type."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_parquet(uri: str) -> pa.Table:
@@ -182,8 +266,8 @@ def read_parquet(uri: str) -> pa.Table:
     return pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as a Parquet file."""
+def parquet_bytes(table: pa.Table, row_group: int | None = None) -> bytes:
+    """A table as a Parquet file. row_group: rows of each group; None leaves the choice to pyarrow."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", row_group_size=row_group)
     return bytes(sink.getvalue().to_pybytes())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+TIMINGS = ("seconds", "latency")  # fields that hold what a clock said: equal runs differ in them
 ID_DIGITS = 20  # 80 bits: with a billion videos the chance of one collision is under one in a million
 
 
@@ -19,7 +20,8 @@ class Source:
 
     stamp: what the store tells of the file for nothing beside its size (modification time in ns, or ETag); empty where
     it tells nothing. companions: digest of the sidecars' suffixes, sizes and stamps; empty without sidecars.
-    `rivals` are the earlier sources of equal size: the only ones it can be an exact copy of.
+    sha256: of its bytes, where it was read because another source has the same size. twin: uri of the source of which
+    this one is an exact copy.
     `meta` is a JSON object: the further columns of an input list (licence, url, title, ...).
     """
 
@@ -27,11 +29,12 @@ class Source:
     uri: str
     bytes: int
     sidecars: tuple[str, ...] = ()
-    rivals: tuple[str, ...] = ()
     fault: str | None = None
     meta: str = "{}"
     stamp: str = ""
     companions: str = ""
+    sha256: str | None = None
+    twin: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,7 @@ class Video:
     `width` and `height` are as displayed: pixels made square, `rotation` (degrees clockwise) applied.
     `picture` and `sound` are the streams that are used, counted from 0 over the file.
     `frames`, `duration` and `variable_rate` are counted from the packets, since headers lie or are silent (mkv).
+    `stamp` is that of the source when it was read: whoever reads the file later compares it.
     """
 
     id: str
@@ -86,6 +90,7 @@ class Video:
     subtitles: tuple[SubtitleTrack, ...]
     sidecars: tuple[str, ...]
     meta: str
+    stamp: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,11 @@ from manifests.records import Outcome
 
 R = TypeVar("R")
 
+
+class MissingColumn(ValueError):
+    """Stored rows lack a field that their record needs."""
+
+
 SCALARS: Mapping[type, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
@@ -98,7 +103,22 @@ def adapter(record: type) -> Any:
 
 
 def from_rows(record: type[R], rows: Iterable[Mapping[str, Any]]) -> list[R]:
-    """Records of the rows; columns that are not the record's are left aside."""
+    """Make records of rows. A missing column takes the field's default; columns that are not the record's are ignored.
+
+    Raises MissingColumn where the field has no default.
+    """
+    from pydantic import ValidationError
+
     names = [f.name for f in fields(typing.cast(Any, record))]
     validate = adapter(typing.cast(Any, record)).validate_python
-    return [validate({name: row[name] for name in names}) for row in rows]
+    try:
+        return [validate({name: row[name] for name in names if name in row}) for row in rows]
+    except ValidationError as error:
+        absent = [found["loc"] for found in error.errors() if found["type"] == "missing"]
+        if not absent:
+            raise
+        name = ".".join([record.__name__, *(part for part in absent[0] if isinstance(part, str))])
+        raise MissingColumn(
+            f"{name}: expected a column of that name, got rows without it, which another version wrote, and the field "
+            "has no default; delete the folder of these rows to make them again, or use the version that wrote them"
+        ) from error

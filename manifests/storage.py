@@ -1,98 +1,45 @@
 """Every path of a run goes through here: a folder on this machine or an object store, named by one URI.
 
-Reads, atomic writes and listings over `pyarrow.fs` (local, s3://, gs://, abfs://, hdfs://; what pyarrow lacks is
-looked for among fsspec's file systems). A write is seen whole or not at all: locally by draft and rename, in object
-stores because an object appears when its upload is complete, and uploads begin only when all bytes are there.
+Object stores (s3://, gs://, abfs://) go through obstore, see `manifests.object_store`; hdfs:// and what fsspec knows
+through `pyarrow.fs`. A write is seen whole or not at all: locally by draft and rename, in object stores because an
+object appears when its upload is complete. Every function raises OSError where a store does not answer.
 """
 
 from __future__ import annotations
 
+import _thread
+import hashlib
 import os
-import re
 import shutil
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-DRAFT = ".draft"  # what a half-written file is called; never listed, removed when a run starts
-DRAFTED = re.compile(re.escape(DRAFT) + r"-\d+-[0-9a-f]{8}$")
+from manifests import drafts, object_listing, object_store
+from manifests.drafts import DRAFT
+from manifests.filesystems import is_local, join, normal, resolve
+from manifests.object_file import ObjectFile
+from manifests.object_store import Entry
+
+__all__ = ["DRAFT", "Entry", "is_local", "join", "normal", "resolve"]  # made elsewhere, named here
+
+STAMP = ".stamp"  # after the name of a fetched copy: the file that holds its stamp
 COPY_BYTES = 8 << 20  # larger blocks gain nothing over a network; smaller ones cost round trips
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file in a listing: its path below the folder that was asked for, its size in bytes, and its stamp.
-
-    stamp: ETag, or modification time in ns: it changes when the file is written again; empty where there is neither.
-    """
-
-    path: str
-    size: int
-    stamp: str = ""
-
-
-def is_local(uri: str) -> bool:
-    """Whether `uri` is a path on this machine (with or without `file://`)."""
-    return "://" not in uri or uri.startswith("file://")
-
-
-def normal(uri: str | os.PathLike[str]) -> str:
-    """`uri` in the form used everywhere: absolute path for local files, no trailing slash."""
-    text = os.fspath(uri)
-    if is_local(text):
-        return os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
-    return text.rstrip("/")
-
-
-def join(uri: str, *names: str) -> str:
-    """`uri` with path components added."""
-    return "/".join([uri.rstrip("/"), *names])
-
-
-@cache
-def _remote(scheme: str, bucket: str) -> pafs.FileSystem:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if scheme == "s3" and endpoint:
-        # asking for the bucket's region, as from_uri does, would go to AWS whatever the endpoint
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-        return pafs.S3FileSystem(endpoint_override=endpoint, region=region)
-    try:
-        return pafs.FileSystem.from_uri(f"{scheme}://{bucket}")[0]
-    except pa.ArrowInvalid:
-        import fsspec
-
-        return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec.filesystem(scheme)))
-
-
-def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The file system that holds `uri`, and the path within it.
-
-    Credentials, region and endpoint of object stores come from where their own tools take them (`AWS_PROFILE`,
-    `AWS_ENDPOINT_URL`, ...).
-    """
-    if is_local(uri):
-        return pafs.LocalFileSystem(), normal(uri)
-    scheme, _, path = uri.partition("://")  # not urlsplit: keys may hold ? and #
-    return _remote(scheme, path.split("/", 1)[0]), path
 
 
 def exists(uri: str) -> bool:
     """Whether a file (not a folder) is there."""
-    if is_local(uri):
-        return os.path.isfile(normal(uri))
-    filesystem, path = resolve(uri)
-    return bool(filesystem.get_file_info(path).type == pafs.FileType.File)
+    return os.path.isfile(normal(uri)) if is_local(uri) else look(uri) is not None
 
 
 def look(uri: str) -> Entry | None:
     """The file at `uri` as a listing shows it, or None if there is none. Raises OSError where that cannot be told."""
+    if object_store.holds(uri):
+        return object_store.look(uri)
     filesystem, path = resolve(uri)
     info = filesystem.get_file_info(path)
     return Entry(path, info.size, _stamp(info)) if info.type == pafs.FileType.File else None
@@ -103,21 +50,42 @@ def _stamp(info: pafs.FileInfo) -> str:
 
 
 def listing(uri: str, recursive: bool = False) -> list[Entry]:
-    """Files below a folder, sorted by path; [] where there is no such folder. Drafts are not shown."""
+    """Files below a folder, sorted by path; [] where there is no such folder. Drafts are not shown.
+
+    Objects that cannot be read under their names are shown with their `fault`.
+    """
+    found = object_listing.listing(uri, recursive) if object_store.holds(uri) else _listing(uri, recursive)
+    return sorted((e for e in found if not drafts.NAME.search(e.path)), key=lambda entry: entry.path)
+
+
+def listing_up_to(uri: str, limit: int) -> list[Entry] | None:
+    """Files at any depth below a prefix; None if there are more than `limit`, or if this store cannot stop there."""
+    found = object_listing.listing_up_to(uri, limit) if object_store.holds(uri) else None
+    return None if found is None else [entry for entry in found if not drafts.NAME.search(entry.path)]
+
+
+def _listing(uri: str, recursive: bool) -> list[Entry]:
     filesystem, path = resolve(uri)
-    selector = pafs.FileSelector(path, recursive=recursive, allow_not_found=True)
-    entries = (
-        Entry(info.path[len(path.rstrip("/")) + 1 :], info.size, _stamp(info))
-        for info in filesystem.get_file_info(selector)
-        if info.type == pafs.FileType.File and not DRAFTED.search(info.base_name)
-    )
-    return sorted(entries, key=lambda entry: entry.path)
+    start = len(path.rstrip("/")) + 1
+    infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=recursive, allow_not_found=True))
+    return [Entry(i.path[start:], i.size, _stamp(i)) for i in infos if i.type == pafs.FileType.File]
+
+
+def folders(uri: str) -> list[str]:
+    """Names of the folders right below a folder, sorted; [] where there is no such folder."""
+    if object_store.holds(uri):
+        return sorted(object_listing.folders(uri))
+    filesystem, path = resolve(uri)
+    found = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
 
 
 def read_bytes(uri: str) -> bytes:
-    """All bytes of a file. Raises FileNotFoundError, or OSError with the store's reason."""
+    """All bytes of a file. Raises FileNotFoundError, or OSError with the store's reason or if some are missing."""
     if is_local(uri):
         return Path(normal(uri)).read_bytes()
+    if object_store.holds(uri):
+        return object_store.read(uri)
     filesystem, path = resolve(uri)
     with filesystem.open_input_stream(path) as stream:
         return bytes(stream.read())
@@ -125,6 +93,8 @@ def read_bytes(uri: str) -> bytes:
 
 def open_random(uri: str) -> Any:
     """A seekable file with `read_at(size, offset)`; local files are mapped into memory."""
+    if object_store.holds(uri):
+        return ObjectFile(uri)
     filesystem, path = resolve(uri)
     if isinstance(filesystem, pafs.LocalFileSystem):
         return pa.memory_map(path)
@@ -133,15 +103,51 @@ def open_random(uri: str) -> Any:
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Write a file so that readers see all of it or nothing."""
+    if object_store.holds(uri) and len(data) <= object_store.SMALL:
+        object_store.write(uri, data)
+        return
     with draft(uri) as path:
         Path(path).write_bytes(data)
 
 
 def create(uri: str, data: bytes) -> bool:
-    """Write a file only if none is there; False, and nothing written, if there is one."""
+    """Write a file only if none is there, in one step. Return whether the file has these bytes now.
+
+    So two writers of the same bytes both get True, and a write that is sent again after a lost answer is no failure.
+    Where neither the file system has hard links nor the store conditions (hdfs://, fsspec), it is asked for first and
+    written then: two writers at the same moment may both write.
+    """
+    if object_store.holds(uri):
+        return object_store.create(uri, data)
+    if is_local(uri):
+        return _link(normal(uri), data)
     if exists(uri):
-        return False
+        return read_bytes(uri) == data
     write_bytes(uri, data)
+    return True
+
+
+def _link(path: str, data: bytes) -> bool:
+    name = draft_path(path)
+    try:
+        with open(name, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return _linked(name, path) or Path(path).read_bytes() == data
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _linked(name: str, path: str) -> bool:
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        return False
+    except OSError:  # no hard links here
+        if os.path.exists(path):
+            return False
+        os.replace(name, path)
     return True
 
 
@@ -162,13 +168,12 @@ def draft(uri: str) -> Iterator[str]:
 
 def draft_path(uri: str) -> str:
     """A fresh local name for a draft of `uri`, in a folder that exists."""
-    unique = f"{DRAFT}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     if is_local(uri):
         Path(normal(uri)).parent.mkdir(parents=True, exist_ok=True)
-        return normal(uri) + unique
-    import tempfile
-
-    return str(Path(tempfile.gettempdir(), uri.rsplit("/", 1)[-1] + unique))
+        return drafts.name(normal(uri))
+    folder = drafts.folder()
+    drafts.sweep_once(folder)
+    return str(folder / drafts.name(uri.rsplit("/", 1)[-1]))
 
 
 def place(path: str, uri: str) -> None:
@@ -178,45 +183,118 @@ def place(path: str, uri: str) -> None:
             os.fsync(file.fileno())
         os.replace(path, normal(uri))
         return
+    if object_store.holds(uri):
+        object_store.upload(path, uri)
+    else:
+        _uninterrupted(lambda: _copy_out(path, uri))
+    os.unlink(path)
+
+
+def _copy_out(path: str, uri: str) -> None:
     filesystem, target = resolve(uri)
-    # pyarrow completes an upload even when the writing block raised; so nothing may raise in it but the upload itself
+    # pyarrow completes an upload even when the block raised; so nothing may raise in it but the upload itself
     with open(path, "rb") as source, filesystem.open_output_stream(target) as sink:
         shutil.copyfileobj(source, sink, COPY_BYTES)
-    os.unlink(path)
+
+
+def _uninterrupted(call: Callable[[], None]) -> None:
+    """Make a call in a thread, which no signal handler interrupts. What a handler raises is raised after the call."""
+    ended: list[BaseException | None] = []
+    lock = _thread.allocate_lock()
+    lock.acquire()
+
+    def run() -> None:
+        try:
+            call()
+            ended.append(None)
+        except BaseException as failure:  # noqa: BLE001  raised by the caller
+            ended.append(failure)
+        finally:
+            lock.release()
+
+    raised: BaseException | None = None
+    _thread.start_new_thread(run, ())  # threading's own locks are not safe against exceptions of signal handlers
+    while not ended:
+        try:
+            lock.acquire(timeout=1)
+        except BaseException as interrupt:  # noqa: BLE001  raised below
+            raised = interrupt
+    if (error := raised or ended[0]) is not None:
+        raise error
 
 
 def remove(uri: str) -> None:
     """Delete a file; it is no error if it is not there."""
     if is_local(uri):
         Path(normal(uri)).unlink(missing_ok=True)
-        return
-    filesystem, path = resolve(uri)
-    if exists(uri):
+    elif object_store.holds(uri):
+        object_store.remove(uri)
+    elif exists(uri):
+        filesystem, path = resolve(uri)
         filesystem.delete_file(path)
 
 
+def remove_folder(uri: str) -> None:
+    """Delete a folder with all files below it; it is no error if it is not there."""
+    if is_local(uri):
+        shutil.rmtree(normal(uri), ignore_errors=True)
+    for entry in listing(uri, recursive=True):
+        remove(join(uri, entry.path))
+
+
 def remove_drafts(root: str) -> None:
-    """Delete what a killed run left half-written below a local root; object stores never hold drafts."""
-    if not is_local(root):
-        return
-    for path in Path(normal(root)).glob(f"**/*{DRAFT}-*"):
-        path.unlink(missing_ok=True)
+    """Delete what killed processes left half-written: below a local root, and in this machine's temporary folder.
+
+    Nobody else may be writing below the root.
+    """
+    if is_local(root):
+        for path in Path(normal(root)).glob(f"**/*{DRAFT}-*"):
+            path.unlink(missing_ok=True)
+    drafts.sweep(drafts.folder())
 
 
 def fetch(uri: str, folder: str) -> str:
     """A local path with the bytes of `uri`: itself, or a copy in `folder`, made once.
 
-    Raises OSError where it cannot be read.
+    Raises OSError where it cannot be read, or where fewer bytes come than the store says there are.
     """
     if is_local(uri):
         return normal(uri)
-    import hashlib
-
-    name = hashlib.sha256(uri.encode()).hexdigest()[:24]
-    path = os.path.join(folder, name)
+    path = copy_path(uri, folder)
     if not os.path.exists(path):
-        filesystem, source = resolve(uri)
-        with open(path + DRAFT, "wb") as sink, filesystem.open_input_stream(source) as stream:
-            shutil.copyfileobj(stream, sink, COPY_BYTES)
-        os.replace(path + DRAFT, path)
+        partial = drafts.name(path)
+        try:
+            stamp = _download(uri, partial)
+            Path(path + STAMP).write_text(stamp)
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
     return path
+
+
+def stamp_of(uri: str, folder: str) -> str:
+    """The stamp of what `fetch` put into `folder` (for local files: of the file as it is now).
+
+    It equals `Entry.stamp` unless the file was replaced. Raises FileNotFoundError where nothing was fetched.
+    """
+    return str(os.stat(normal(uri)).st_mtime_ns) if is_local(uri) else Path(copy_path(uri, folder) + STAMP).read_text()
+
+
+def copy_path(uri: str, folder: str) -> str:
+    """Where `fetch` puts its copy of a remote file."""
+    return os.path.join(folder, hashlib.sha256(uri.encode()).hexdigest()[:24])
+
+
+def _download(uri: str, path: str) -> str:
+    """Copy a remote file and return its stamp."""
+    if object_store.holds(uri):
+        return object_store.download(uri, path)
+    entry = look(uri)
+    if entry is None:
+        raise FileNotFoundError(2, "no such file", uri)
+    filesystem, source = resolve(uri)
+    with open(path, "wb") as sink, filesystem.open_input_stream(source) as stream:
+        shutil.copyfileobj(stream, sink, COPY_BYTES)
+    if os.path.getsize(path) != entry.size:
+        raise OSError(f"{uri}: {os.path.getsize(path)} bytes came of {entry.size}")
+    return entry.stamp

@@ -2,6 +2,8 @@
 
 connection = connect(root, manifests)
 connection.sql("SELECT status, count(*) FROM split GROUP BY ALL")
+
+The view of a step has all columns of its record: null in rows that were written before the record had them.
 """
 
 from __future__ import annotations
@@ -9,15 +11,19 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from manifests import storage
-from manifests.ledger import Manifest
+from manifests.ledger import PART, Damaged, Manifest
+from manifests.sources import SourceManifest
 
 DATABASE, SCRIPT = "manifest.duckdb", "views.sql"
+SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN"}
 
 
 def quoted(text: str) -> str:
@@ -30,34 +36,78 @@ def literal_path(path: str) -> str:
     return re.sub(r"([\[*?])", r"[\1]", path)
 
 
-def sources(root: str, manifests: Iterable[Manifest], shards: Mapping[str, str]) -> dict[str, str]:
-    """Name of each view, with the glob of Parquet files it reads; what has no file yet has no view.
+def sources(
+    root: str, manifests: Iterable[Manifest], shards: Mapping[str, str], damaged: list[Damaged] | None = None
+) -> dict[str, list[str]]:
+    """Name of each view, with the globs of Parquet files it reads; what has no file yet has no view.
 
-    `shards` maps a stage to its shard set's folder below the root.
+    `shards` maps a stage to its shard set's folder below the root. damaged: where it is given, every part is read
+    first; those that cannot be read are put there and left out.
     """
-    globs = {
-        manifest.name: f"{literal_path(storage.join(root, manifest.folder))}/part-*.parquet"
-        for manifest in manifests
-        if manifest.committed()
-    }
+    found = {}
+    for manifest in manifests:
+        folder = literal_path(storage.join(root, manifest.folder))
+        names = [manifest.pattern()] if damaged is None else _undamaged(manifest, damaged)
+        found[manifest.name] = [f"{folder}/{name}" for name in names if name]
     for stage, folder in shards.items():
         path = storage.join(root, folder, "shards.parquet")
         if storage.exists(path):
-            globs[f"shards_{stage}"] = literal_path(path)
-    return globs
+            found[f"shards_{stage}"] = [literal_path(path)]
+    return {name: globs for name, globs in found.items() if globs}
 
 
-def statements(globs: Mapping[str, str]) -> list[str]:
+def _undamaged(manifest: Manifest, damaged: list[Damaged]) -> list[str | None]:
+    """Names of the files of a manifest that can be read whole."""
+    if isinstance(manifest, SourceManifest):
+        return [manifest.pattern()]
+    found: list[str | None] = []
+    for part in sorted(manifest.committed()):
+        try:
+            manifest.read(part)
+        except Damaged as damage:
+            damaged.append(damage)
+        else:
+            found.append(manifest.path(part).rpartition("/")[2])
+    return found
+
+
+def schemas(manifests: Iterable[Manifest]) -> dict[str, pa.Schema]:
+    """The columns that each manifest's view must have, by the view's name."""
+    return {manifest.name: manifest.schema for manifest in manifests}
+
+
+def statements(globs: Mapping[str, Sequence[str]], columns: Mapping[str, pa.Schema]) -> list[str]:
     """The SQL that makes the views; `shards` is all stages together."""
-    made = [
-        f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({quoted(glob)}, union_by_name = true)"
-        for name, glob in globs.items()
-    ]
+    made = [f"CREATE OR REPLACE VIEW {name} AS {_select(of, columns.get(name))}" for name, of in globs.items()]
     stages = [name for name in globs if name.startswith("shards_")]
     if stages:
         union = " UNION ALL ".join(f"SELECT * FROM {name}" for name in stages)
         made.append(f"CREATE OR REPLACE VIEW shards AS {union}")
     return made
+
+
+def _select(globs: Sequence[str], columns: pa.Schema | None) -> str:
+    """All rows of the files; what no file has of the columns is null, of its type."""
+    # a folder above the root may be called `width=640`: that is no column
+    options = "union_by_name = true, hive_partitioning = false"
+    rows = f"SELECT * FROM read_parquet([{', '.join(map(quoted, globs))}], {options})"
+    if columns is None:
+        return rows
+    nulls = ", ".join(f"NULL::{sql_type(column.type)} AS {_name(column.name)}" for column in columns)
+    return f"SELECT {nulls} WHERE false UNION ALL BY NAME {rows}"
+
+
+def sql_type(arrow: pa.DataType) -> str:
+    """DuckDB's name of a type that records are stored with."""
+    if pa.types.is_struct(arrow):
+        return f"STRUCT({', '.join(f'{_name(field.name)} {sql_type(field.type)}' for field in arrow.fields)})"
+    if pa.types.is_list(arrow):
+        return f"{sql_type(arrow.value_type)}[]"
+    return SQL_TYPES[arrow]
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
 
 
 def names(connection: duckdb.DuckDBPyConnection) -> set[str]:
@@ -66,41 +116,64 @@ def names(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {name for (name,) in found}
 
 
-def connect(root: str, manifests: Iterable[Manifest], shards: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with all views; object stores are read through Arrow, so no extension is fetched."""
-    globs = sources(root, manifests, shards)
-    connection = duckdb.connect()
-    if storage.is_local(root):
-        for statement in statements(globs):
-            connection.execute(statement)
-        return connection
-    for name, glob in globs.items():
-        connection.register(name, _dataset(glob))
-    for statement in statements(globs)[len(globs) :]:
+def connect(
+    root: str,
+    manifests: Sequence[Manifest],
+    shards: Mapping[str, str],
+    damaged: list[Damaged] | None = None,
+    checked: bool = False,
+) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with all views; object stores are read through Arrow, so no extension is fetched.
+
+    Parts whose damage keeps a view from being made are left out, and put into `damaged`. checked: every part is read
+    first, so that none that is damaged within fails a query later.
+    """
+    columns = schemas(manifests)
+    if not checked:
+        with suppress(duckdb.Error, pa.ArrowException):
+            return _connected(root, sources(root, manifests, shards), columns)
+    return _connected(root, sources(root, manifests, shards, [] if damaged is None else damaged), columns)
+
+
+def _connected(
+    root: str, globs: Mapping[str, Sequence[str]], columns: Mapping[str, pa.Schema]
+) -> duckdb.DuckDBPyConnection:
+    connection, made = duckdb.connect(), statements(globs, columns)
+    if not storage.is_local(root):
+        for name, of in globs.items():
+            connection.register(name, _dataset(of, columns.get(name)))
+        made = made[len(globs) :]
+    for statement in made:
         connection.execute(statement)
     return connection
 
 
-def _dataset(glob: str) -> object:
+def _dataset(globs: Sequence[str], columns: pa.Schema | None) -> object:
     import pyarrow.dataset
 
-    folder, pattern = glob.rsplit("/", 1)
-    folder = re.sub(r"\[([\[*?])\]", r"\1", folder)
-    names = [e.path for e in storage.listing(folder) if e.path == pattern or re.match(r"part-\d+\.parquet$", e.path)]
+    folder = re.sub(r"\[([\[*?])\]", r"\1", globs[0].rpartition("/")[0])
+    wanted = [glob.rpartition("/")[2] for glob in globs]
+    names = wanted if "*" not in wanted[0] else [e.path for e in storage.listing(folder) if PART.fullmatch(e.path)]
     filesystem, path = storage.resolve(folder)
-    return pyarrow.dataset.dataset([f"{path}/{name}" for name in names], filesystem=filesystem, format="parquet")
+    paths = [f"{path}/{name}" for name in names]
+    return pyarrow.dataset.dataset(paths, schema=columns, filesystem=filesystem, format="parquet")
 
 
-def write(root: str, manifests: Iterable[Manifest], shards: Mapping[str, str]) -> None:
+def write(root: str, manifests: Sequence[Manifest], shards: Mapping[str, str]) -> None:
     """Write `views.sql`, and for a local root `manifest.duckdb`: each replaces the one before at once."""
-    made = statements(sources(root, manifests, shards))
+    try:
+        _write(root, statements(sources(root, manifests, shards), schemas(manifests)))
+    except duckdb.Error:
+        _write(root, statements(sources(root, manifests, shards, []), schemas(manifests)))
+
+
+def _write(root: str, made: Sequence[str]) -> None:
     storage.write_bytes(storage.join(root, SCRIPT), ("".join(f"{s};\n" for s in made)).encode())
     if not storage.is_local(root):
         return
     with tempfile.TemporaryDirectory() as folder:  # DuckDB takes no file whose path has a `?`, as a root's may
         path = os.path.join(folder, DATABASE)
-        connection = duckdb.connect(path)
-        for statement in made:
-            connection.execute(statement)
-        connection.close()  # which writes its log into the file
+        with duckdb.connect(path) as connection:  # its end writes its log into the file
+            for statement in made:
+                connection.execute(statement)
         storage.write_bytes(storage.join(root, DATABASE), Path(path).read_bytes())

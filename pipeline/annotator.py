@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import io
 import json
-import os
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
@@ -29,6 +28,7 @@ from pipeline import step
 from pipeline.errors import ConfigError
 from pipeline.media.keep import Reader
 from pipeline.media.sound import RATE, samples
+from pipeline.model_digest import cache_folder, check_digest, digest_of
 from pipeline.prompts import prompt
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ LARGE = 4e9  # bytes of weights: what a CPU takes minutes a clip for is hardly m
 # Of a worker's part of a GPU's memory, for weights and cache; the encoders, what they compute and what they made of
 # recent media take some 8 GB of the released sizes in bfloat16.
 VLLM_SHARE = 0.8
-SAMPLED = 1 << 16  # bytes at each end of a file of weights that its digest looks at
 
 
 class AnnotatorSettings(step.Settings):
@@ -113,8 +112,7 @@ def _on_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
     from ola.vllm_decoder import VllmDecoder
 
     folder = located(settings.model)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    decoder = cache / "ola" / f"decoder-{digest_of(settings.model)}"
+    decoder = cache_folder() / f"decoder-{digest_of(settings.model)}"
     export_decoder(folder, decoder)
     model = without_decoder(folder, settings.dtype, device)
     share = VLLM_SHARE * (min(settings.gpus, 1.0) or 1.0)
@@ -141,19 +139,6 @@ def factory(name: str) -> Any:
         raise ConfigError(f"annotator.engine: no {name!r} ({error}); torch, vllm, or module:factory") from error
 
 
-def digest_of(folder: str) -> str:
-    """Names a model by its files: sizes, and the bytes at both ends of each, so that 18 GB need not be read."""
-    if not located(folder).is_dir():
-        raise ConfigError(f"annotator.model: no folder {folder}")
-    seen = hashlib.sha256()
-    for path in sorted(path for path in located(folder).iterdir() if path.is_file()):
-        with open(path, "rb") as file:
-            head = file.read(SAMPLED)
-            file.seek(max(0, path.stat().st_size - SAMPLED))
-            seen.update(f"{path.name} {path.stat().st_size} ".encode() + head + file.read())
-    return seen.hexdigest()
-
-
 class Annotating(step.Step[step.In, step.Out]):
     """A step that asks a model. `annotator` is set by the configuration; `prompts` are files of `pipeline/prompts`."""
 
@@ -170,8 +155,10 @@ class Annotating(step.Step[step.In, step.Out]):
         return True
 
     def open(self) -> None:
-        """Load the weights."""
+        """Load the weights. Raises ConfigError if this node has other ones than the run began with."""
         if self.asks:
+            if self.annotator.digest:
+                check_digest(self.annotator.model, self.annotator.digest)
             self.model, self.read = opened(self.annotator), Reader(self.root)
 
     def facts(self) -> dict[str, Any]:
@@ -182,6 +169,10 @@ class Annotating(step.Step[step.In, step.Out]):
         engine = "" if self.annotator.engine == "torch" else self.annotator.engine
         texts = {name: prompt(name) for name in self.prompts}
         return {**super().facts(), "prompts": texts, "model": weights, "dtype": self.annotator.dtype, "engine": engine}
+
+    def defaults(self) -> dict[str, Any]:
+        """With the annotator's own."""
+        return {**super().defaults(), "dtype": AnnotatorSettings().dtype, "engine": ""}
 
     def pictures(self, footage: Footage) -> list[Image]:
         """The frames of a clip, in order."""

@@ -2,10 +2,9 @@
 take anything with it.
 
 Decoders crash, hang while they hold Python's lock, and eat memory. The worker sends a batch, waits with a clock and an
-eye on the process's memory, and gets the answers or a `StepFault` that says how it ended. What the record is not to
-blame for is `Unavailable` instead: the step said so, the disk is full, or the process got a SIGKILL that is not ours.
-A new process is started for the next batch. When the worker itself is killed, the kernel kills the cell and its
-children at once: it holds the reading end of a pipe, its lifeline, that nobody but the worker holds open.
+eye on the process's memory, and gets the answers or a `StepFault` that says how it ended. A new process is
+started for the next batch. When the worker itself is killed, the kernel kills the cell and its children at once: it
+holds the reading end of a pipe, its lifeline, that nobody but the worker holds open.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from pipeline.answers import answers_of, ending
-from pipeline.errors import Died, Killed, OlaError, OpenFailed, OverLimit, Raised, Unavailable
+from pipeline.errors import Died, Killed, OpenFailed, OverLimit, Raised, Unavailable
 from pipeline.media.keep import MediaTar
-from pipeline.memory import GLANCE, MemoryGauge
+from pipeline.outcomes import answers_of, error_detail, error_line
 from pipeline.step import Step
 
+GLANCE = 0.1  # seconds between looks at a cell's memory: at 2 GB/s it gets 200 MB past its limit
+CENSUS = 10  # looks between searches for the cell's children: one reads all of /proc, some 5 ms
 ALIVE = ("alive",)
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)  # a full disk, a full quota
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk or a quota: no fault of the record, which is not blamed for it
 GRACE = 5.0  # seconds for a process that has closed its pipe to end: the kernel takes apart GBs of memory in less
 STDERR_TAIL, STDERR_ROOM = 2000, 1 << 20  # bytes: shown of what a dead cell printed; kept of what a living one prints
-REASON = 300  # characters of a row's reason: the rest is in its detail
 
 
 @dataclass(frozen=True)
@@ -86,18 +85,18 @@ class Cell:
         """Nothing runs yet."""
         self.steps: list[Step[Any, Any]] = list(steps)
         self.process: subprocess.Popen[bytes] | None = None
+        self.weight = 0  # bytes of memory at the last look
 
     def run(self, batch: Sequence[Any], seconds: float, memory: float, errand: Errand) -> Any:
         """The step's answers for a batch.
 
         seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
         included. The `size` of the errand's media is moved on only when the batch ends well.
-        Raises Raised, Died, OverLimit, OpenFailed, Unavailable, or Killed.
+        Raises Raised, Died, Killed, OverLimit, OpenFailed; or Unavailable, where the step raised it.
         """
         self._start()
         self._patience(seconds)
-        assert self.process is not None
-        self.gauge = MemoryGauge(self.process.pid)
+        self.looks, self.look_at, self.weight = 0, time.monotonic() + GLANCE, 0
         try:
             self._send((list(batch), errand))
             kind, *rest = self._answer(seconds, memory)
@@ -157,8 +156,6 @@ class Cell:
             kind, *rest = self.pipe.recv()
         except (EOFError, ConnectionError):
             died = self._died()
-            if isinstance(died, Killed):
-                raise Killed(f"step '{name}' was killed from outside (SIGKILL) while opening", opening=True) from None
             detail = "\n".join(filter(None, (died.reason, died.detail)))
             raise OpenFailed(f"step '{name}' died while opening ({died.reason})", detail) from None
         if kind == "failed":
@@ -182,7 +179,7 @@ class Cell:
             while (answer := self._message(seconds, memory)) == ALIVE:
                 self._weigh(memory)
         except (EOFError, ConnectionError):
-            raise self._died(memory) from None
+            raise self._died() from None
         if os.lseek(self.stderr.fileno(), 0, os.SEEK_CUR) > STDERR_ROOM:  # the offset is the cell's own too
             os.ftruncate(self.stderr.fileno(), 0)
             os.lseek(self.stderr.fileno(), 0, os.SEEK_SET)
@@ -205,25 +202,52 @@ class Cell:
         return OverLimit(f"took longer than its limit of {seconds:.0f} s")
 
     def _weigh(self, memory: float) -> None:
-        """Raise OverLimit if the cell is over `memory`."""
-        if self.gauge.exceeds(memory):
+        """Raise OverLimit if the cell is over `memory`; looks no oftener than every GLANCE."""
+        if time.monotonic() < self.look_at:
+            return
+        self.weight = self._memory(census=self.looks % CENSUS == 0)
+        if self.weight > memory:
             self.close()
             raise OverLimit(f"took more memory than its limit of {memory / 1e9:.1f} GB")
+        self.looks, self.look_at = self.looks + 1, time.monotonic() + GLANCE
 
-    def _died(self, memory: float = 0.0) -> Died | Killed:
-        """How the process ended by itself, or by a hand that is not ours: after our own SIGKILL, nobody asks."""
+    def _memory(self, census: bool) -> int:
+        import psutil
+
         assert self.process is not None
+        total = 0
         try:
-            code: int | None = self.process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            code = None
+            if census:
+                parent = psutil.Process(self.process.pid)
+                self.family = [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            self.family = []
+        for process in self.family:
+            with suppress(psutil.NoSuchProcess):  # it ended between two looks
+                total += process.memory_info().rss
+        return total
+
+    def _died(self) -> Died | Killed:
+        assert self.process is not None
+        code = None
+        with suppress(subprocess.TimeoutExpired):
+            code = self.process.wait(GRACE)
         words = self._last_words()
         self.close()
-        return ending(code, words, self.gauge.last if memory else 0, memory)
+        if code == -signal.SIGKILL:  # ours end in OverLimit
+            return Killed(f"killed from outside (SIGKILL) at {self.weight / 1e9:.1f} GB", words)
+        return Died("closed its pipe" if code is None else _ending(code), words)
 
     def _last_words(self) -> str:
         self.stderr.seek(max(0, self.stderr.seek(0, os.SEEK_END) - STDERR_TAIL))
         return self.stderr.read().decode(errors="replace").strip()
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    names = {int(s): s.name for s in signal.Signals}
+    return f"signal {names.get(-code, -code)}"
 
 
 def _die_with(lifeline: int) -> None:
@@ -245,7 +269,7 @@ def serve(pipe: Connection) -> None:
             step.open()
             step.alive = lambda: pipe.send(ALIVE)
     except Exception as error:  # noqa: BLE001  whatever it is, the engine says it
-        pipe.send(("failed", name, one_line(error), traceback.format_exc()))
+        pipe.send(("failed", name, error_line(error), traceback.format_exc()))
         return
     pipe.send(("open",))
     while True:
@@ -260,23 +284,13 @@ def serve(pipe: Connection) -> None:
             answers = answers_of(step, batch)
             reply = pickle.dumps(("answers", answers, errand.media.size if errand.media is not None else 0))
         except Unavailable as error:
-            reply = pickle.dumps(("unavailable", one_line(error)))
-        except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row; a full disk is no record's fault
-            full = isinstance(error, OSError) and error.errno in NO_SPACE
-            reply = pickle.dumps(("unavailable", one_line(error)) if full else ("raised", one_line(error), told(error)))
+            reply = pickle.dumps(("unavailable", str(error)))
+        except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
+            full = isinstance(error, OSError) and error.errno in FULL
+            reply = pickle.dumps(
+                ("unavailable", error_line(error)) if full else ("raised", error_line(error), error_detail(error))
+            )
         pipe.send_bytes(reply)
-
-
-def told(error: BaseException) -> str | None:
-    """What a row says beyond its reason: where it happened, unless the error is one of ours and says all itself."""
-    return None if isinstance(error, OlaError) else traceback.format_exc()
-
-
-def one_line(error: BaseException) -> str:
-    """An error as a row's reason: its own words if it is one of ours or says enough, else with its type."""
-    text = " ".join(str(error).split())
-    line = text if isinstance(error, OlaError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
-    return line if len(line) <= REASON or isinstance(error, OlaError) else f"{line[: REASON - 1]}…"
 
 
 def main() -> None:

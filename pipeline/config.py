@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from manifests import storage
 from pipeline.annotator import Annotating, AnnotatorSettings
 from pipeline.errors import ConfigError
+from pipeline.keys import load as load_keys
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan, plan
 from pipeline.step import Resources, Step
@@ -46,6 +47,7 @@ class Config(BaseModel):
     isolate: bool = Field(default=True, description="false: steps run in the engine's own process, for a debugger")
     videos_per_part: int | None = Field(default=None, gt=0)
     resources: dict[str, dict[str, float]] = {}
+    ask_above_hours: float = Field(default=1.0, ge=0, description="of work that would be done again")
 
     annotator: AnnotatorSettings = AnnotatorSettings()
     ingest: IngestSettings = IngestSettings()
@@ -92,8 +94,12 @@ class Config(BaseModel):
         return checked(Resources, facts, f"resources.{name}")
 
     def plan(self, root: str) -> Plan:
-        """The checked plan of this configuration below `root`."""
-        return plan(root, [self._made(name) for name in self.chosen], self.limits())
+        """The checked plan of this configuration below `root`, with the keys that the root remembers."""
+        return plan(root, [self._made(name) for name in self.chosen], self.limits(), load_keys(root).facts)
+
+    def with_weights(self) -> Config:
+        """This configuration with the digest of the annotator's weights. Raises ConfigError where there are none."""
+        return self.model_copy(update={"annotator": self.annotator.resolved()})
 
     def _made(self, name: str) -> Step[Any, Any]:
         step = STEPS[name](getattr(self, name))

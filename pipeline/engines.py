@@ -1,65 +1,57 @@
 """Engines: who calls the lanes. A lane is anything that is called with a number and closed in the end.
 
 `inline` is a loop in this process; `ray` is one Ray Data graph whose rows are the numbers, with a pool of actors a
-lane: overlap of lanes, back-pressure and fractional GPUs are Ray Data's. What is done and what failed is on disk; an
-engine returns what the lanes set aside. Any other error of a lane ends the map.
+lane: overlap of lanes, back-pressure and fractional GPUs are Ray Data's. What is done and what failed is on disk, so
+an engine has nothing to return.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol
 
-from pipeline.attempts import Attempts, begin
 from pipeline.errors import OlaError, RunError, SetAside
-from pipeline.local_ray import FOLDER, hushed, remove_folders
+
+STALE = 86400.0  # seconds: a younger one may be of a container that shares this folder, but not our process ids
+FOLDER = "ola-ray"  # of a Ray of our own, then its driver's process id
 
 
 class Lane(Protocol):
     """Takes numbers (of parts, of shards) and does what there is to do for each."""
 
     def __call__(self, number: int, /) -> None:
-        """Do it. Raises SetAside if later lanes should skip this number, and all other numbers go on."""
+        """Do it. Raises SetAside where this number cannot go on, and the others can."""
 
     def close(self) -> None:
         """Let go of processes and files."""
 
 
-@runtime_checkable
-class Placed(Protocol):
-    """A lane that asks whether the node of an earlier worker is lost."""
-
-    def place(self, node: str, lost: Callable[[str], bool], /) -> None:
-        """Take the id of this worker's node, and a function that tells of any node whether it is lost."""
-
-
 @dataclass(frozen=True)
 class LanePlan:
-    """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray.
-
-    memory: bytes that one worker reserves on a cluster, 0 for none.
-    retries: how often a number is given to a new worker after the death of the one before; -1: without end, for a
-    lane that counts deaths itself.
-    """
+    """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray."""
 
     make: Callable[[], Lane]
     cpus: float = 1.0
     gpus: float = 0.0
-    memory: float = 0.0
-    retries: int = 3
+    memory: float = 0.0  # bytes
 
 
 class Inline:
     """A loop in this process: no Ray is imported, and a debugger works."""
 
     def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
-        """Bring every number through all lanes, one after the other. Return what the lanes set aside."""
+        """Every number through all lanes, one after the other. Returns what was set aside on the way."""
         made = [lane.make() for lane in lanes]
         aside = []
         try:
@@ -67,8 +59,8 @@ class Inline:
                 try:
                     for lane in made:
                         lane(number)
-                except SetAside as error:
-                    aside.append(error)
+                except SetAside as fault:
+                    aside.append(fault)
         finally:
             for lane in made:
                 lane.close()
@@ -79,36 +71,26 @@ class Inline:
 
 
 class LaneActor:
-    """A lane inside a Ray actor. A row is `{"number", "step", "reason", "detail"}`: empty, or why it is set aside."""
+    """A lane inside a Ray actor; rows of the graph are `{"number": n, "aside": ""}`.
 
-    def __init__(self, make: Callable[[], Lane], retries: int, attempts: Any) -> None:
-        """Make the lane in the actor's own process. `attempts`: an actor of `Attempts`, None if `retries` is -1."""
-        import ray
+    aside: of a number that was set aside by this lane or one before it, why: a SetAside as JSON.
+    """
 
-        self.lane, self.retries, self.attempts = make(), retries, attempts
-        if isinstance(self.lane, Placed):
-            self.lane.place(ray.get_runtime_context().get_node_id(), is_lost)
+    def __init__(self, make: Callable[[], Lane]) -> None:
+        """Make the lane in the actor's own process."""
+        self.lane = make()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Do the number, unless it is set aside, and pass it on."""
-        if row["reason"]:
+        """Do the number and pass it on."""
+        if row["aside"]:
             return row
         try:
-            if self.retries >= 0:
-                begin(self.attempts, int(row["number"]), self.retries)
             self.lane(int(row["number"]))
-        except SetAside as error:
-            return {**row, "step": error.step, "reason": error.reason, "detail": error.detail}
+        except SetAside as fault:
+            return {**row, "aside": json.dumps(fault.args)}
         except Exception as error:
             raise Carried(ours(error)) from error
         return row
-
-
-def is_lost(node: str) -> bool:
-    """Whether a node of this cluster is dead, or not known any more."""
-    import ray
-
-    return not any(facts["NodeID"] == node and facts["Alive"] for facts in ray.nodes())  # type: ignore[no-untyped-call]
 
 
 class Carried(Exception):
@@ -136,7 +118,7 @@ class OnRay:
         self.folder: str | None = None
 
     def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
-        """Bring every number through all lanes. Return what the lanes set aside.
+        """Every number through all lanes. Returns what was set aside on the way.
 
         Raises the OlaError that a lane raised, or RunError with Ray's words.
         """
@@ -146,12 +128,13 @@ class OnRay:
         import ray
 
         lanes = [self._fitted(lane) for lane in lanes]
-        size = min(len(numbers), self.workers or _fitting(lanes, with_memory=self.folder is None))
+        size = min(len(numbers), self.workers or _fitting(lanes))
         try:
-            rows = list(_graph(_reserved(lanes, size), numbers, size).iter_rows())
+            rows = list(_graph(lanes, numbers, size).iter_rows())
         except ray.exceptions.RayError as error:
             raise original(error) from error
-        return [SetAside(row["number"], row["step"], row["reason"], row["detail"]) for row in rows if row["reason"]]
+        aside = [SetAside(*json.loads(row["aside"])) for row in rows if row["aside"]]
+        return sorted(aside, key=lambda fault: fault.part)
 
     def holds(self, many: int, kind: str) -> None:
         """RunError where this machine has fewer `kind`s: Ray would wait for others for ever. A cluster may grow."""
@@ -162,18 +145,26 @@ class OnRay:
             raise RunError(f"{many} workers, and this machine has {have.get(kind, 0):g} {kind}s: name a cluster")
 
     def _fitted(self, lane: LanePlan) -> LanePlan:
-        """On this machine, CPUs that it has: Ray would wait for others for ever. A cluster may grow."""
-        if self.folder is None:
-            return lane
+        """With what the machine can give. Raises RunError where no machine can: Ray would wait for ever."""
         import ray
 
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        largest = max(float(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+        if self.folder is None:
+            if lane.memory > largest:
+                raise RunError(
+                    f"a step asks for {lane.memory / 1e9:.0f} GB of memory, and the largest node of the cluster has "
+                    f"{largest / 1e9:.0f}: lower resources.<step>.memory_gb"
+                )
+            return lane
         if lane.gpus > have.get("GPU", 0):
             raise RunError(
                 f"a step asks for {lane.gpus:g} GPUs, and this machine has {have.get('GPU', 0):g}: "
                 "lower resources.<step>.gpus, or name a cluster as ray_address"
             )
-        return replace(lane, cpus=min(lane.cpus, have["CPU"]))
+        cpus = min(lane.cpus, have["CPU"])
+        # a share of the memory no larger than that of the CPUs: on one machine these are what there are few of
+        return replace(lane, cpus=cpus, memory=min(lane.memory, largest * cpus / have["CPU"] // 1))
 
     def close(self) -> None:
         """End the Ray that was started here, and delete its folder."""
@@ -194,8 +185,8 @@ class OnRay:
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else of actors that it restarts, on the terminal
             if not self.address:
-                # Ray would kill whole workers where memory runs out, and nobody could tell why they died. The kernel
-                # kills the process of a step first, which its worker can tell.
+                # Ray would kill a whole worker where memory runs out, and its record would be blamed; the kernel kills
+                # the step's process first, which its worker can tell from a fault of the record
                 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
                 remove_folders()
                 self.folder = tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-")
@@ -213,56 +204,53 @@ class OnRay:
                 handler.setLevel(logging.CRITICAL)  # what it would say of errors comes as the error itself
 
 
-def _fitting(lanes: Sequence[LanePlan], with_memory: bool) -> int:
-    """How many of each lane the cluster holds at once.
+def remove_folders() -> None:
+    """Delete what killed runs left of their Rays: logs and sockets, some MB each."""
+    import psutil
 
-    with_memory: by their limits on memory too. On one machine most steps stay far below their limits, and counting
-    those would leave CPUs idle.
-    """
+    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-*"):
+        with suppress(ValueError, OSError):  # not one of ours, or somebody was faster
+            pid, age = int(path.name.split("-")[2]), time.time() - path.stat().st_mtime
+            if age > STALE and not psutil.pid_exists(pid):
+                shutil.rmtree(path)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Standard error goes nowhere, not even that of C++; errors that are raised are not touched."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _fitting(lanes: Sequence[LanePlan]) -> int:
+    """How many of each lane the cluster holds at once."""
     import ray
 
     have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    wants = {"CPU": sum(lane.cpus for lane in lanes), "GPU": sum(lane.gpus for lane in lanes)}
-    if with_memory:
-        wants["memory"] = sum(lane.memory for lane in lanes)
-    return max(1, min((int(have.get(kind, 0) / many) for kind, many in wants.items() if many), default=1))
-
-
-def _reserved(lanes: Sequence[LanePlan], size: int) -> list[LanePlan]:
-    """The lanes with the memory that `size` workers of each can reserve.
-
-    For a worker that fits nowhere Ray waits for ever. A step's limit may well be more than any machine has (64 GB by
-    default for those that ask a model, and a small model needs 1 GB), so a lane reserves no more than the largest
-    node has, and all workers together no more than the cluster has.
-    """
-    import ray
-
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    have = [node["Resources"].get("memory", 0.0) for node in nodes if node["Alive"]]
-    wanted = size * sum(lane.memory for lane in lanes)
-    share = min(1.0, sum(have) / wanted) if wanted else 1.0
-    return [replace(lane, memory=int(min(lane.memory * share, max(have)))) for lane in lanes]
+    wanted = {"CPU": sum(lane.cpus for lane in lanes), "GPU": sum(lane.gpus for lane in lanes)}
+    wanted["memory"] = sum(lane.memory for lane in lanes)
+    return max(1, min(int(have.get(kind, 0) / many) for kind, many in wanted.items() if many > 0))
 
 
 def _graph(lanes: Sequence[LanePlan], numbers: Sequence[int], size: int) -> Any:
     import ray.data
     from ray.data import ActorPoolStrategy
 
-    items = [{"number": number, "step": "", "reason": "", "detail": ""} for number in numbers]
+    items = [{"number": number, "aside": ""} for number in numbers]
     rows: Any = ray.data.from_items(items, override_num_blocks=len(numbers))
     for lane in lanes:
-        counter = ray.remote(num_cpus=0)(Attempts).remote() if lane.retries >= 0 else None
         # a second number that waits at an actor saves it the 0.1 s until Ray Data hands out the next one; where there
         # are few, it would leave others idle at the end
         pool = ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2 if len(numbers) > 8 * size else 1)
-        rows = rows.map(
-            LaneActor,
-            fn_constructor_args=(lane.make, lane.retries, counter),
-            compute=pool,
-            num_cpus=lane.cpus,
-            num_gpus=lane.gpus,
-            memory=lane.memory or None,
-        )
+        wants = {"num_cpus": lane.cpus, "num_gpus": lane.gpus, "memory": lane.memory or None}
+        rows = rows.map(LaneActor, fn_constructor_args=(lane.make,), compute=pool, **wants)
     return rows
 
 

@@ -3,18 +3,21 @@
 OlaError
 ├── ConfigError       a setting, a plan or an input list is wrong: nothing has run
 ├── RunError          the run cannot go on (a step's weights are missing, somebody else works on this root)
-│   └── OpenFailed    a step's `open()` raised; carries the original traceback
+│   ├── OpenFailed    a step's `open()` raised; carries the original traceback
+│   └── PartsSetAside the run came to its end without some parts, which stay open
+├── SetAside          one part cannot go on; the others do
 ├── Unavailable       what may pass (a store that fails, a file replaced meanwhile): no row, the part stays open
-│   └── Killed        a step's process was killed by the machine or by somebody
-├── SetAside          a part cannot go on in this run; it stays open, and all other parts go on
 ├── BadMedia          this file cannot be used: becomes a `failed` row with this reason
 └── StepFault         a step did not answer for its batch; the worker turns it into rows
     ├── Raised        it raised
     ├── Died          its process died
+    ├── Killed        its process was killed from outside: by the machine, not by what it did
     └── OverLimit     it took longer or more memory than its limit, and was killed
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class OlaError(Exception):
@@ -42,33 +45,35 @@ class OpenFailed(RunError):
         return str(self.args[0])
 
 
-class Unavailable(OlaError):
-    """A file or store cannot be used now, and may be usable later: no row is written, and the part stays open."""
-
-
-class Killed(Unavailable):
-    """A step's process got SIGKILL below its memory limit, and not from us: the record is not to blame.
-
-    opening: whether the step's `open` was running.
-    """
-
-    def __init__(self, message: str, opening: bool = False) -> None:
-        """Keep both."""
-        super().__init__(message)
-        self.opening = opening
-
-
 class SetAside(OlaError):
-    """A part cannot go on in this run. It stays open; `detail` is a traceback, or empty."""
+    """A part cannot go on in this run: it stays open, and the others go on. `detail` is a traceback, or empty."""
 
     def __init__(self, part: int, step: str, reason: str, detail: str = "") -> None:
-        """Keep all in `args`, so that the error survives being pickled."""
+        """Keep all in `args`, so that it survives being pickled."""
         super().__init__(part, step, reason, detail)
         self.part, self.step, self.reason, self.detail = part, step, reason, detail
 
     def __str__(self) -> str:
         """The one line."""
-        return f"part {self.part} is set aside at '{self.step}': {self.reason}"
+        return f"part {self.part} at step '{self.step}': {self.reason}"
+
+
+class PartsSetAside(RunError):
+    """The run did all but some parts, which stay open: the next run tries them again."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        """lines: what each part is, and why it was set aside."""
+        super().__init__(lines)
+        self.lines = lines
+
+    def __str__(self) -> str:
+        """A line for each, below one that counts them."""
+        many = f"{len(self.lines)} part{'s' * (len(self.lines) != 1)} set aside and still open; run again to try again"
+        return "\n".join([many, *(f"  {line}" for line in self.lines)])
+
+
+class Unavailable(OlaError):
+    """A file or store cannot be used now, and may be usable later: no row is written, and the part stays open."""
 
 
 class BadMedia(OlaError):
@@ -95,6 +100,10 @@ class Raised(StepFault):
 
 class Died(StepFault):
     """The step's process died."""
+
+
+class Killed(StepFault):
+    """The step's process got a SIGKILL that was not ours: the kernel was out of memory, or somebody killed it."""
 
 
 class OverLimit(StepFault):

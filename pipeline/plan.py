@@ -1,31 +1,44 @@
 """The plan of a run: which steps in which order, under which keys. Checked before anything runs.
 
-The key of a step is the digest of its facts (name, version, settings, prompts, weights) and of the key before it. Its
-manifest lies in a folder of that key; nothing else decides what is stale.
+The key of a step is the digest of its facts (name, version, settings, prompts, weights) and of the key before it, or
+a key that the root remembers for the same facts (`pipeline.keys`). Its manifest lies in a folder of that key; nothing
+else decides what is stale.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from manifests import storage
-from manifests.ledger import Manifest, digest
+from manifests.ledger import Manifest
 from manifests.records import PLURALS, Source
 from manifests.schema import from_rows, hints
+from manifests.sources import SourceManifest
 from pipeline.errors import ConfigError
+from pipeline.keys import Facts, key_for
 from pipeline.step import Resources, Step, input_record, parts_of
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A step in its place: its manifest, the manifests it reads by record type, and what it may use."""
+    """A step in its place: its manifest, the manifests it reads by record type, and what it may use.
+
+    facts: what its key stands for, as JSON gives it back; the key before it is `before`.
+    """
 
     step: Step[Any, Any]
     manifest: Manifest
     reads: Mapping[type, Manifest]
     resources: Resources
+    facts: Facts = field(default_factory=dict)
+
+    @property
+    def before(self) -> Manifest:
+        """The manifest whose records are the inputs, a row each."""
+        return self.reads[next(iter(parts_of(self.step.takes).values()))]
 
     def inputs(self, part: int) -> list[Any]:
         """What the step is given for one part: a record, or a bundle of records, for each `ok` row before it."""
@@ -63,7 +76,7 @@ class Plan:
     """All steps of a run below one root, in order, after the sources."""
 
     root: str
-    sources: Manifest
+    sources: SourceManifest
     steps: tuple[Planned, ...]
 
     @property
@@ -84,10 +97,18 @@ class Plan:
         raise ConfigError(f"no step '{name}' in this run (choices: {', '.join(p.step.name for p in self.steps)})")
 
 
-def plan(root: str, steps: Sequence[Step[Any, Any]], resources: Mapping[str, Resources] | None = None) -> Plan:
-    """Put steps in their place below `root`. Raises ConfigError when one needs what none before it makes."""
+def plan(
+    root: str,
+    steps: Sequence[Step[Any, Any]],
+    resources: Mapping[str, Resources] | None = None,
+    remembered: Mapping[str, Facts] = {},
+) -> Plan:
+    """Put steps in their place below `root`. Raises ConfigError when one needs what none before it makes.
+
+    remembered: the facts of folders that the root has already, see `pipeline.keys`.
+    """
     root = storage.normal(root)
-    sources = Manifest(root, 0, "source", "", Source)
+    sources = SourceManifest(root, 0, "source", "", Source)
     makers: dict[type, Manifest] = {Source: sources}
     planned: list[Planned] = []
     key = ""
@@ -95,11 +116,18 @@ def plan(root: str, steps: Sequence[Step[Any, Any]], resources: Mapping[str, Res
         step.root = root
         _check(step, [before.step.name for before in planned])
         reads = {record: _maker(step, record, makers) for record in parts_of(step.takes).values()}
-        key = digest({**step.facts(), "before": key})
+        facts = _as_json({**step.facts(), "before": key})
+        key = key_for(facts, _as_json(step.defaults()), remembered)
         manifest = Manifest(root, number, step.name, key, step.gives)
         makers[step.gives] = manifest
-        planned.append(Planned(step, manifest, reads, (resources or {}).get(step.name, step.resources)))
+        planned.append(Planned(step, manifest, reads, (resources or {}).get(step.name, step.resources), facts))
     return Plan(root, sources, tuple(planned))
+
+
+def _as_json(facts: Facts) -> dict[str, Any]:
+    """Facts as they come back from `keys.json`: tuples are lists."""
+    back: dict[str, Any] = json.loads(json.dumps(facts))
+    return back
 
 
 def _check(step: Step[Any, Any], before: Sequence[str]) -> None:

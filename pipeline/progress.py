@@ -10,18 +10,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import duckdb
-import pyarrow as pa
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from manifests import storage
 from manifests.journal import Growing, finished, journal_path, notes_path
-from manifests.ledger import Counts, Manifest
+from manifests.ledger import Counts, Damaged, Manifest
 from manifests.schema import hints
 from pipeline.annotator import Annotating
 from pipeline.plan import Plan
@@ -78,10 +78,8 @@ class Tally:
     def look(self, parts: Sequence[int]) -> int:
         """Count what was committed since the last look; returns the inputs done in parts still in flight."""
         for part in set(self.manifest.committed()) - self.parts:
-            try:
+            with suppress(Damaged):  # the run names it in the end
                 self.total.add(self.manifest.counts(part))
-            except (OSError, pa.ArrowException):
-                continue  # a damaged file, which the run sets aside
             self.parts.add(part)
             self._land(part)
         waiting = [part for part in parts if part not in self.parts] if storage.is_local(self.manifest.root) else []

@@ -20,6 +20,7 @@ from itertools import groupby
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_jsonable_python
 
 from manifests.records import Drop
 from manifests.schema import hints
@@ -87,6 +88,10 @@ class Step(Generic[In, Out]):
         """
         raise NotImplementedError
 
+    def originals(self, record: In) -> str:
+        """URI of the original that the record is made of, where the step reads it; "" for a step that does not."""
+        return ""
+
     def allowance(self, record: In) -> float:
         """Seconds that a record of this size may take on top of the limit."""
         return 0.0
@@ -94,6 +99,21 @@ class Step(Generic[In, Out]):
     def facts(self) -> dict[str, Any]:
         """All that decides the step's result, for its key. Steps with prompts or weights add their digests."""
         return {"step": self.name, "version": self.version, "settings": self.settings.model_dump(mode="json")}
+
+    def defaults(self) -> dict[str, Any]:
+        """The default values of what `facts` says, in the same places.
+
+        Facts that are added by a later version, and have these values, leave the keys of older runs valid.
+        """
+        return {"settings": default_values(type(self.settings))}
+
+
+def default_values(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the defaults of a model's fields as JSON; fields without a default are left out."""
+    optional = {name: field for name, field in model.model_fields.items() if not field.is_required()}
+    values = {name: field.get_default(call_default_factory=True) for name, field in optional.items()}
+    as_json: dict[str, Any] = to_jsonable_python(values)
+    return as_json
 
 
 def unheard() -> None:

@@ -6,43 +6,47 @@ write the part. A committed part passes straight through. This is the only place
     the batch raised, died, or went over a limit   each of its records is run again, alone
     a record alone raised or went over a limit     `failed`, with that reason
     a record alone killed its cell twice           `failed: killed its worker twice`
+    the machine killed its cell three times        the part is set aside, without a row
+    something may pass (`Unavailable`)             the part is set aside, without a row
+    anything else went wrong with the part         the part is set aside
+    three workers died with no record in flight    the part is set aside
 
-What no record is to blame for becomes no row: see `pipeline.blame`.
+A part that is set aside stays open; what its journal has is kept, and the other parts go on.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-import tempfile
+import errno
 import time
+import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from manifests import storage
-from manifests.journal import Journal, journal_path
+from manifests.journal import Journal
+from manifests.ledger import Damaged, check_law
 from manifests.records import Outcome
-from pipeline.answers import failed, ids_of, outcome_of
-from pipeline.blame import check_lives, patiently, setting_aside
+from pipeline import nodes
 from pipeline.cell import Cell, Errand, Here
-from pipeline.damage import read_inputs
-from pipeline.errors import Died, StepFault, Unavailable
-from pipeline.media.keep import MediaTar
+from pipeline.errors import ConfigError, Died, Killed, RunError, SetAside, StepFault, Unavailable
+from pipeline.journals import part_journal, remove_stale_journals
+from pipeline.media.keep import MediaTar, media_of, relocated
+from pipeline.outcomes import error_line, failed, ids_of, outcome_of
 from pipeline.plan import Planned
-from pipeline.step import batches
+from pipeline.scratch import forget_copy, remove_scratch, scratch_folder
+from pipeline.step import Step, batches
 
 TWICE = "killed its worker twice"
 DEATHS = 2  # of whole workers, while one record was in flight
-SCRATCH = "ola-scratch"
-STALE = 60.0  # seconds: a scratch folder this old that nobody holds belonged to a worker that was killed
+KILLS = 3  # by the machine, of a record's process, before its part is set aside
+IDLE_DEATHS = 3  # of workers that had no record in flight, before their part is set aside
+PAUSE = 2.0  # seconds before the first new try after the machine killed a process; doubled each time
 
 
 @dataclass
@@ -74,8 +78,7 @@ class StepWorker:
         """session: one life of the driver; number: of the step within its cell."""
         self.planned, self.session, self.life = planned, session, uuid.uuid4().hex
         self.cell, self.number = cell, number
-        self.node = ""
-        self.lost: Callable[[str], bool] = stays
+        self.is_last_reader = False  # whether no later step of the lane reads originals
 
     def __call__(self, part: int, scratch: str) -> None:
         """Commit one part of the step, unless that is done already. `scratch` is for copies of remote files."""
@@ -83,25 +86,49 @@ class StepWorker:
         if manifest.has(part):
             return
         with self._media(part, scratch) as media, self._journal(part) as journal:
-            journal.forgive(self.lost)
-            check_lives(part, self.planned.step.name, journal)
-            journal.begin(self.node)
-            inputs = {self.planned.name_of(value): value for value in read_inputs(self.planned, part)}
+            if journal.idle_deaths() >= IDLE_DEATHS:
+                reason = f"{IDLE_DEATHS} workers died on it with no record in flight"
+                raise SetAside(part, self.planned.step.name, reason)
+            journal.start([])
+            inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part)}
             trip = Trip(journal, media, scratch)
             # an earlier run may have journalled an input that a redone step before this one does not give any more
             for outcome in [outcome for name, outcome in journal.outcomes.items() if name in inputs]:
                 trip.made.update(dict.fromkeys(ids_of(outcome), outcome.input))
-            for batch in self._batches(inputs, journal):
+            for batch in self._letting_go(list(self._batches(inputs, journal)), scratch):
                 for outcome in self._attempt(batch, trip):
                     trip.done(outcome)
-            if media is not None:
-                media.close()
-                storage.place(media.path, storage.join(manifest.root, media.uri))
-            manifest.commit(part, list(inputs), [journal.outcomes[name] for name in inputs if name in journal.outcomes])
+            outcomes = [journal.outcomes[name] for name in inputs if name in journal.outcomes]
+            self._commit(part, list(inputs), outcomes, media)
+            journal.committed = True
 
     def close(self) -> None:
         """End the step's process."""
         self.cell.close()
+
+    def _commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], media: MediaTar | None) -> None:
+        """Place the part's tar, then its rows. Where another attempt was faster, its rows stand, and this tar goes."""
+        manifest = self.planned.manifest
+        if media is None or not media.size:
+            manifest.commit(part, inputs, outcomes)
+            return
+        check_law(manifest.name, inputs, outcomes)
+        tar = media.placed(manifest.root)
+        if not manifest.commit(part, inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes]):
+            kept = {each.uri for outcome in manifest.outcomes(part) for each in media_of(outcome)}
+            if tar not in kept:
+                storage.remove(storage.join(manifest.root, tar))
+
+    def _letting_go(self, batches: Sequence[Sequence[Any]], scratch: str) -> Iterator[Sequence[Any]]:
+        """The batches; after each, the copies that nobody in this lane reads any more are deleted."""
+        step = self.planned.step
+        wanted = Counter(step.originals(value) for batch in batches for value in batch)
+        for batch in batches:
+            yield batch
+            for uri in [step.originals(value) for value in batch]:
+                wanted[uri] -= 1
+                if uri and self.is_last_reader and not wanted[uri] and not storage.is_local(uri):
+                    forget_copy(Path(storage.copy_path(uri, scratch)))
 
     def _batches(self, inputs: Mapping[str, Any], journal: Journal) -> Iterator[Sequence[Any]]:
         """What is not done yet, in order. Inputs that were in flight when a worker vanished run alone."""
@@ -124,17 +151,14 @@ class StepWorker:
             if len(batch) == 1:
                 yield self._last_chance(batch[0], fault, trip, started)
                 return
-        except Unavailable:
-            if len(batch) == 1:
-                raise
-        else:
-            return
-        for value in batch:
-            yield from self._attempt([value], trip)
+            for value in batch:
+                yield from self._attempt([value], trip)
 
     def _last_chance(self, value: Any, fault: StepFault, trip: Trip, started: float) -> Outcome:
         """A death may have been chance: the record gets one more process. Other faults are the record's own."""
         name = self.planned.name_of(value)
+        if isinstance(fault, Killed):
+            return self._after_kill(value, fault, trip, started)
         if isinstance(fault, Died) and not trip.journal.deaths(name):
             try:
                 (answer,) = self._run([value], trip)
@@ -146,6 +170,21 @@ class StepWorker:
             return failed(name, TWICE, detail, time.monotonic() - started)
         return failed(name, fault.reason, fault.detail, time.monotonic() - started)
 
+    def _after_kill(self, value: Any, fault: Killed, trip: Trip, started: float) -> Outcome:
+        """The machine killed the record's process, which is no fault of the record. Raises Unavailable in the end."""
+        name = self.planned.name_of(value)
+        for n in range(KILLS - 1):
+            time.sleep(PAUSE * 2**n)
+            try:
+                (answer,) = self._run([value], trip)
+                return outcome_of(name, answer, time.monotonic() - started)
+            except Killed as again:
+                fault = again
+            except StepFault as other:
+                return self._last_chance(value, other, trip, started)
+        limit = f"below its limit of {self.planned.resources.memory_gb:.1f} GB"
+        raise Unavailable(f"{name} was {fault.reason}, {limit}: the machine is out of memory, or somebody kills it")
+
     def _run(self, batch: Sequence[Any], trip: Trip) -> list[Any]:
         """The step's answers, one per input. Raises StepFault, or Unavailable."""
         step, resources = self.planned.step, self.planned.resources
@@ -154,21 +193,22 @@ class StepWorker:
         allowances = [step.allowance(value) for value in batch]
         seconds = resources.seconds + (max(allowances) if step.signs else sum(allowances))
         errand = Errand(self.number, trip.media, trip.scratch, trip.journal.notes)
-        call = partial(self.cell.run, batch, seconds, resources.memory_gb * 1e9, errand)
-        return list(patiently(call) if len(batch) == 1 else call())
+        return list(self.cell.run(batch, seconds, resources.memory_gb * 1e9, errand))
 
     @contextmanager
     def _journal(self, part: int) -> Iterator[Journal]:
-        """The part's journal; a step that keeps media begins its part anew, since the bytes went with the draft."""
+        """The part's journal. Outcomes whose media lay in the draft of a killed attempt are gone with it."""
         manifest = self.planned.manifest
-        path = journal_path(manifest.root, manifest.path(part, "journal"))
-        journal = Journal(path, manifest.record, self.session, self.life)
-        if self.planned.step.keeps_media:
-            journal.outcomes.clear()
-        try:
-            yield journal
-        finally:
-            journal.close(delete=manifest.has(part))
+        with part_journal(manifest, part, self.session) as path:
+            journal = Journal(path, manifest.record, self.session, self.life, nodes.here(), nodes.is_lost)
+            draft = manifest.path(part, "tar")
+            for name, outcome in list(journal.outcomes.items()):
+                if any(media.uri == draft for media in media_of(outcome)):
+                    del journal.outcomes[name]
+            try:
+                yield journal
+            finally:
+                journal.close(delete=journal.committed)
 
     @contextmanager
     def _media(self, part: int, scratch: str) -> Iterator[MediaTar | None]:
@@ -194,32 +234,42 @@ class Lane:
     """
 
     def __init__(self, steps: Sequence[Planned], session: str, isolate: bool = True) -> None:
-        """Steps open when their first part comes."""
+        """Steps open when their first part comes. isolate: without it, errors go up as they are, for a debugger."""
         remove_scratch()
+        remove_stale_journals()
         self.isolate = isolate
         self.workers = [worker for group in sharing(steps) for worker in _workers(group, session, isolate)]
-
-    def place(self, node: str, lost: Callable[[str], bool]) -> None:
-        """Say on which node this lane is, and how to find out whether a node is lost."""
-        for worker in self.workers:
-            worker.node, worker.lost = node, lost
+        readers = [worker for worker in self.workers if type(worker.planned.step).originals is not Step.originals]
+        for worker in readers[-1:]:
+            worker.is_last_reader = True
 
     def __call__(self, part: int) -> None:
-        """Commit one part of every step of the lane. Raises SetAside if the part cannot go on, and others may."""
+        """Commit one part of every step of the lane. Raises SetAside, or RunError where no part can go on."""
         with scratch_folder() as scratch:
             for worker in self.workers:
-                with setting_aside(part, worker.planned.step.name, debugging=not self.isolate):
+                with self._set_aside(part, worker.planned.step.name):
                     worker(part, scratch)
+
+    @contextmanager
+    def _set_aside(self, part: int, step: str) -> Iterator[None]:
+        """What goes wrong with one part is that part's alone, but for a full disk."""
+        try:
+            yield
+        except (SetAside, RunError, ConfigError):
+            raise
+        except (Unavailable, Damaged) as error:
+            raise SetAside(part, step, str(error)) from error
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise RunError(f"no space left for part {part} of step '{step}': {error}") from error
+            if not self.isolate:
+                raise
+            raise SetAside(part, step, error_line(error), traceback.format_exc()) from error
 
     def close(self) -> None:
         """End the steps' processes."""
         for worker in self.workers:
             worker.close()
-
-
-def stays(node: str) -> bool:
-    """No node is lost where there is only this machine."""
-    return False
 
 
 def sharing(steps: Sequence[Planned]) -> list[list[Planned]]:
@@ -233,39 +283,6 @@ def sharing(steps: Sequence[Planned]) -> list[list[Planned]]:
     return groups
 
 
-def memory_of(steps: Sequence[Planned]) -> float:
-    """Bytes that one worker of a lane reserves: the largest limit among its steps, which work one after the other.
-
-    Their processes live on between parts, but hold little then; where weights are held, `shares` has one process.
-    """
-    return max(planned.resources.memory_gb for planned in steps) * 1e9
-
-
 def _workers(group: Sequence[Planned], session: str, isolate: bool) -> list[StepWorker]:
     cell = (Cell if isolate else Here)(*(planned.step for planned in group))
     return [StepWorker(planned, session, cell, number) for number, planned in enumerate(group)]
-
-
-@contextmanager
-def scratch_folder() -> Iterator[str]:
-    """A folder that is this process's own until the block, or the process, ends."""
-    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}-") as folder:
-        held = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            yield folder
-        finally:
-            os.close(held)
-
-
-def remove_scratch() -> None:
-    """Delete the scratch folders of workers that were killed on this machine."""
-    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*"):
-        with suppress(OSError):  # somebody holds it, or was faster
-            held = os.open(path, os.O_RDONLY)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if time.time() - os.fstat(held).st_mtime > STALE:
-                    shutil.rmtree(path)
-            finally:
-                os.close(held)

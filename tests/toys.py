@@ -8,6 +8,7 @@ cells and Ray workers import steps by name.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -23,13 +24,14 @@ from typing import Any
 from manifests.ledger import FAILED, Manifest
 from manifests.records import Drop, Media, Outcome, Source
 from pipeline import step
-from pipeline.engines import Inline, OnRay
-from pipeline.errors import BadMedia
+from pipeline.engines import Inline, Lane, OnRay
+from pipeline.errors import BadMedia, SetAside, Unavailable
 from pipeline.plan import Plan, plan
 from pipeline.register import register
-from pipeline.run import lanes, pending, stored_outcomes
+from pipeline.run import lanes, pending
 
 MB = 1 << 20
+FRAME = b""  # what each frame of a film begins with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,20 @@ class Reel:
     sound: Media
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mine:
+    """Kills the worker that reads it, and no cell."""
+
+    id: str
+    source: str
+    armed: bool
+
+    def __post_init__(self) -> None:
+        """Called by whoever makes one, of a row too."""
+        if self.armed and not sys.argv[0].endswith("cell.py"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 @dataclass(frozen=True)
 class Setting:
     """A grain and the pebble it comes from."""
@@ -92,10 +108,29 @@ def complain(text: str = "this one is bad") -> None:
     raise ValueError(text)
 
 
+def fill_disk() -> None:
+    """Fail as a write does on a full disk."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def kill_worker() -> None:
     """Take the process that watches this one with it."""
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(3600)
+
+
+def wait_for(path: str) -> None:
+    """Cannot go on until a file is there."""
+    if not Path(path).exists():
+        raise Unavailable("the store does not answer")
+
+
+def be_killed(path: str) -> None:
+    """Killed from outside, until a file is there: each time it gets a line."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("killed\n")
+    if len(Path(path).read_text(encoding="utf-8").splitlines()) < 3:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def close_pipe() -> None:
@@ -136,6 +171,7 @@ DEEDS: Mapping[str, Callable[[], object]] = {
     "hang locked": lambda: ctypes.PyDLL(None).pause(),  # PyDLL keeps Python's lock, as a stuck decoder does
     "eat": eat,
     "raise": complain,
+    "disk full": fill_disk,
     "quote bytes": lambda: complain("cannot read \udcff.mp4"),
     "hang later": hang_later,
     "eat in a child": lambda: subprocess.run([sys.executable, "-c", "import tests.toys as t; t.eat()"], check=True),
@@ -148,11 +184,25 @@ DEEDS: Mapping[str, Callable[[], object]] = {
 }
 
 
+WITH_PATH: Mapping[str, Callable[[str], object]] = {
+    "need": lambda path: Path(path).read_bytes(),
+    "wait": wait_for,
+    "killed": be_killed,
+    "killed-always": lambda path: os.kill(os.getpid(), signal.SIGKILL),
+}
+
+
+def deed(source: Source) -> str:
+    """What a source's uri asks for: what stands before the number that makes it the only one of its name."""
+    return source.uri.partition("#")[0]
+
+
 def do(source: Source) -> None:
-    """What the source's uri asks for: a deed; a file that must be there (`need PATH`); nothing for all other uris."""
-    if source.uri.startswith("need "):
-        Path(source.uri.removeprefix("need ")).read_bytes()
-    DEEDS.get(source.uri, lambda: None)()
+    """Do a source's deed, one of DEEDS, or one of WITH_PATH and a path; nothing for all others."""
+    what, _, path = deed(source).partition(" ")
+    if what in WITH_PATH:
+        WITH_PATH[what](path)
+    DEEDS.get(deed(source), lambda: None)()
 
 
 def good(source: Source) -> list[Any]:
@@ -201,21 +251,21 @@ class Take(Toy):
 
     def run(self, batch: Sequence[Source]) -> list[list[Pebble] | Drop | BadMedia]:
         answers = [self._pebble(source) for source in batch]
-        return answers[:-1] if any(source.uri == "few" for source in batch) else answers
+        return answers[:-1] if any(deed(source) == "few" for source in batch) else answers
 
     def _pebble(self, source: Source) -> list[Pebble] | Drop | BadMedia:
         self.note(source.id)
         do(source)
-        if source.uri == "eat and sign":
+        if deed(source) == "eat and sign":
             eat(self.alive)
-        for _ in range(8 if source.uri == "slow but alive" else 0):
+        for _ in range(8 if deed(source) == "slow but alive" else 0):
             time.sleep(0.25)
             self.alive()
-        if source.uri == "bad media":
+        if deed(source) == "bad media":
             return BadMedia("no frame can be decoded")
-        if source.uri.startswith("drop"):
-            return Drop("is \udcff.mp4") if "bytes" in source.uri else Drop("unwanted", "the toy does not want it")
-        return [] if source.uri == "nothing" else GIFTS.get(source.uri, good)(source)
+        if deed(source).startswith("drop"):
+            return Drop("is \udcff.mp4") if "bytes" in deed(source) else Drop("unwanted", "the toy does not want it")
+        return [] if deed(source) == "nothing" else GIFTS.get(deed(source), good)(source)
 
 
 class Crack(Toy):
@@ -257,7 +307,7 @@ class Film(Toy):
 
     def _reel(self, source: Source) -> list[Reel] | Drop:
         self.note(source.id)
-        film = self.media.keep(f"{source.id}.mjpg", source.id.encode() * source.bytes)
+        film = self.media.keep(f"{source.id}.mjpg", (FRAME + source.id.encode()) * source.bytes)
         do(source)
         sound = self.media.keep(f"{source.id}.wav", b"sound of " + source.id.encode())
         return [Reel(id=source.id, source=source.id, film=film, sound=sound)]
@@ -270,6 +320,24 @@ class Watch(Toy):
 
     def run(self, batch: Sequence[Reel]) -> list[list[Grain] | Drop]:
         return [[Grain(id=reel.id, pebble=reel.source, number=reel.film.size)] for reel in batch]
+
+
+class Lay(Toy):
+    """Source to Mine, which is armed if the source's deed is `mine`."""
+
+    name, takes, gives = "lay", Source, Mine
+
+    def run(self, batch: Sequence[Source]) -> list[list[Mine] | Drop]:
+        return [[Mine(id=source.id, source=source.id, armed=deed(source) == "mine")] for source in batch]
+
+
+class Sweep(Toy):
+    """Mine to Grain."""
+
+    name, takes, gives = "sweep", Mine, Grain
+
+    def run(self, batch: Sequence[Mine]) -> list[list[Grain] | Drop]:
+        return [[Grain(id=mine.id, pebble=mine.source, number=0)] for mine in batch]
 
 
 class Together(Take):
@@ -302,11 +370,11 @@ def refuse() -> object:
 
 def sources(deeds: Sequence[str]) -> list[Source]:
     """A source a deed, named after its place."""
-    return [Source(id=f"s{n:04d}", uri=deed, bytes=n % 7 + 1) for n, deed in enumerate(deeds)]
+    return [Source(id=f"s{n:04d}", uri=f"{deed}#{n}", bytes=n % 7 + 1) for n, deed in enumerate(deeds)]
 
 
 def planned(
-    root: Path, steps: Sequence[step.Step[Any, Any]], deeds: Sequence[str], per_part: int, **wants: float
+    root: Path | str, steps: Sequence[step.Step[Any, Any]], deeds: Sequence[str], per_part: int, **wants: float
 ) -> tuple[Plan, list[int]]:
     """The plan of `steps` below `root`, its sources registered, and the numbers of its parts."""
     resources = {s.name: s.resources.model_copy(update=wants) for s in steps}
@@ -314,10 +382,10 @@ def planned(
     return made, register(made.sources, sources(deeds), None, per_part)
 
 
-def apply(made: Plan, parts: Sequence[int], engine: Inline | OnRay) -> None:
-    """All parts through all steps, as a run does it."""
+def apply(made: Plan, parts: Sequence[int], engine: Inline | OnRay, isolate: bool = True) -> list[SetAside]:
+    """All parts through all steps, as a run does it. Returns what was set aside."""
     try:
-        engine.map(lanes(made.steps, isolate=True), pending(made.steps, parts))
+        return engine.map(lanes(made.steps, isolate), pending(made.steps, parts))
     finally:
         engine.close()
 
@@ -325,7 +393,7 @@ def apply(made: Plan, parts: Sequence[int], engine: Inline | OnRay) -> None:
 def outcomes(manifest: Manifest) -> Iterator[Outcome]:
     """What is committed, in the order of parts."""
     for part in sorted(manifest.committed()):
-        yield from stored_outcomes(manifest, part)
+        yield from manifest.outcomes(part)
 
 
 def failures(manifest: Manifest) -> dict[str, str | None]:
@@ -336,6 +404,12 @@ def failures(manifest: Manifest) -> dict[str, str | None]:
 def traced(trace: Path) -> Counter[str]:
     """How often each step was given each input."""
     return Counter(trace.read_text().splitlines()) if trace.exists() else Counter()
+
+
+def in_environment(environment: Mapping[str, str], make: Callable[[], Lane]) -> Lane:
+    """Make a lane in a process that gets these variables first."""
+    os.environ.update(environment)
+    return make()
 
 
 class BadLane:

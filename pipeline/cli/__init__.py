@@ -9,12 +9,15 @@ from typing import Annotated
 
 import typer
 
+from manifests.schema import MissingColumn
 from pipeline.cli.world import world
-from pipeline.errors import ConfigError, OlaError
+from pipeline.errors import ConfigError, OlaError, PartsSetAside
 from stages.errors import StagesError
 
-# done; too little came out or faults found; bad settings; cannot go on; done but for parts that are set aside
-GOOD, POOR, WRONG, BROKEN, ASIDE = 0, 1, 2, 3, 4
+# done; too little came out or faults found; bad settings; cannot go on; done but for parts that were set aside
+GOOD, POOR, WRONG, BROKEN, PARTLY = 0, 1, 2, 3, 4
+
+CODES = {ConfigError: WRONG, PartsSetAside: PARTLY}
 
 app = typer.Typer(
     help="From a pile of videos to training shards for Ola, and a look at everything on the way.",
@@ -55,6 +58,7 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
     only: Annotated[str | None, typer.Option(help="The only step to run.")] = None,
     retry: Annotated[bool, typer.Option(help="Run failed records again.")] = False,
     min_yield: Annotated[float, typer.Option(min=0, max=1, help="Least share of videos in the shards.")] = 0.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do work again without asking, however long it took.")] = False,
 ) -> None:
     """Bring videos through all steps into shards; again: only what is new, changed or unfinished."""
     from pipeline.cli.running import run_and_report
@@ -64,15 +68,16 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
         raise ConfigError("--root is missing: where should the run live?")
     flags = {"engine": engine.value if engine else None, "workers": workers}
     sets = [*(overrides or ()), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
-    raise typer.Exit(run_and_report(inputs or [], root, config, sets, Options(limit, only, retry), min_yield))
+    options = Options(limit, only, retry)
+    raise typer.Exit(run_and_report(inputs or [], root, config, sets, options, min_yield, yes))
 
 
 @app.command()
 def status(root: Root, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
-    """The funnel: what became of every input of every step, and what the shards hold."""
+    """The funnel: what became of every input of every step, and what the shards hold; exit 1 if records were lost."""
     from pipeline.cli.looking import show_status
 
-    show_status(root, as_json)
+    raise typer.Exit(GOOD if show_status(root, as_json) else POOR)
 
 
 @app.command()
@@ -257,9 +262,9 @@ def main() -> None:
     """Entry of the console script: errors of ours are one line on stderr."""
     try:
         app()
-    except (OlaError, StagesError) as error:
+    except (OlaError, StagesError, MissingColumn) as error:
         typer.echo(f"ola: {error}", err=True)
         detail = getattr(error, "detail", "")
         if detail:
             typer.echo(detail, err=True)
-        sys.exit(WRONG if isinstance(error, ConfigError) else BROKEN)
+        sys.exit(next((code for kind, code in CODES.items() if isinstance(error, kind)), BROKEN))

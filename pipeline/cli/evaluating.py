@@ -42,8 +42,8 @@ def evaluate(folder: Path, named: Sequence[str], out: Path, how: Asked) -> bool:
     from ola import located
     from ola.generation import Ola
     from ola.weights import config_of
-    from pipeline.annotator import digest_of
     from pipeline.cli.chat import device_of
+    from pipeline.model_digest import digest_of
     from stages.evaluation.runner import evaluate as ask
 
     folder, places = located(folder), [_named(each) for each in named]

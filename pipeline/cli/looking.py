@@ -18,6 +18,7 @@ from manifests.ledger import Counts
 from manifests.schema import hints
 from pipeline.config import RUN, of_run
 from pipeline.errors import ConfigError
+from pipeline.law import books_of, broken_laws
 from pipeline.pack.publish import stage_of
 from pipeline.plan import Plan
 from pipeline.progress import asked_tokens
@@ -45,16 +46,19 @@ def has_run(root: str) -> bool:
     return storage.exists(storage.join(root, RUN)) or not current(root)
 
 
-def show_status(root: str, as_json: bool) -> None:
-    """Print the funnel and what the shards hold."""
+def show_status(root: str, as_json: bool) -> bool:
+    """Print the funnel, what the shards hold, and where a step was not given what the step before it made.
+
+    True if the law of the ledger holds between all steps.
+    """
     root = storage.normal(root)
     plan = plan_of(root) if has_run(root) else None
-    counts, tokens = (totals(plan), token_counts(plan)) if plan else ([], {})
+    counts, tokens, faults = looked_at(plan) if plan else ([], {}, [])
     shards = shard_facts(root)
     if as_json:
         steps = [step_facts(*row) | tokens.get(row[0], {}) for row in counts]
-        print(json.dumps({"steps": steps, "shards": shards}, ensure_ascii=False, indent=2))
-        return
+        print(json.dumps({"steps": steps, "shards": shards, "faults": faults}, ensure_ascii=False, indent=2))
+        return not faults
     if plan:
         print(funnel(counts))
     for name, facts in tokens.items():
@@ -63,6 +67,16 @@ def show_status(root: str, as_json: bool) -> None:
         if facts["files"]:
             sizes = f"{facts['samples']} samples, {facts['tasks']} tasks, {facts['bytes'] / 1e6:.1f} MB"
             print(f"shards/{stage}: {facts['files']} files, {sizes}")
+    for fault in faults:
+        print(fault)
+    return not faults
+
+
+def looked_at(plan: Plan) -> tuple[list[tuple[str, Counts]], dict[str, dict[str, int]], list[str]]:
+    """The funnel's counts, the model's tokens by step, and what is wrong with the manifests."""
+    books = books_of(plan)
+    faults = [*map(str, books.damaged.values()), *map(str, broken_laws(plan, books))]
+    return totals(plan, books.counts), {} if books.damaged else token_counts(plan), faults
 
 
 def token_counts(plan: Plan) -> dict[str, dict[str, int]]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
+import typer
 from rich.console import Console
 
 from manifests import storage, views
 from pipeline import config as configuration
-from pipeline.blame import Incomplete
+from pipeline import keys
+from pipeline.again import Again, hours, what_runs_again
 from pipeline.cli.looking import funnel
 from pipeline.config import Config
-from pipeline.errors import SetAside
+from pipeline.errors import ConfigError, PartsSetAside
+from pipeline.law import books_of
 from pipeline.pack.candidates import packable
 from pipeline.pack.publish import own
 from pipeline.plan import Plan
@@ -20,41 +24,61 @@ from pipeline.run import PACK, Options, run, totals
 
 
 def run_and_report(
-    inputs: Sequence[str], root: str, file: str | None, sets: Sequence[str], options: Options, min_yield: float
+    inputs: Sequence[str],
+    root: str,
+    file: str | None,
+    sets: Sequence[str],
+    options: Options,
+    min_yield: float,
+    yes: bool = False,
 ) -> int:
-    """Exit code of the run: 0; 1 where too little came out; 4 where parts are set aside, whatever came out."""
-    config = settings(inputs, root, file, sets)
+    """Exit code of the run: 0, or 1 where too little came out.
+
+    yes: do work again without asking. Raises ConfigError where it is not allowed to.
+    """
+    config = settings(inputs, root, file, sets).with_weights()
     console = Console()
-    with Progress(config.plan(root), console):
-        plan, aside = run_whole(config, root, options)
-    console.print(funnel(totals(plan)), markup=False, highlight=False)
+    plan, aside = config.plan(root), None
+    again = what_runs_again(plan, keys.load(root), options.only)
+    for line in again:
+        console.print(str(line), markup=False, highlight=False, soft_wrap=True)
+    if not yes:
+        ask_before(again, config.ask_above_hours)
+    try:
+        with Progress(plan, console):
+            plan = run(config, root, options)
+    except PartsSetAside as error:
+        aside = error
+    console.print(funnel(totals(plan, books_of(plan).counts)), markup=False, highlight=False)
     made, given, what = run_yield(plan, options.only)
     share = made / given if given else 0.0
     console.print(f"{made} of {given} {what} ({share:.0%})", highlight=False)
+    if aside is not None:
+        raise aside
     if made == 0 or share < min_yield:
         bound = "zero" if made == 0 else f"under {min_yield:.0%}"
         console.print(f"the yield is {bound}: `ola status` and `ola why` tell where it went", highlight=False)
-    show_aside(aside, console)
-    return 4 if aside else int(made == 0 or share < min_yield)
+        return 1
+    return 0
 
 
-def run_whole(config: Config, root: str, options: Options) -> tuple[Plan, tuple[SetAside, ...]]:
-    """Run, and return the plan with the parts that are set aside."""
-    try:
-        return run(config, root, options), ()
-    except Incomplete as error:
-        return error.plan, error.aside
+def ask_before(again: Sequence[Again], limit: float) -> None:
+    """Ask whether to go on, if the work that is done again took more than `limit` hours.
 
-
-def show_aside(aside: Sequence[SetAside], console: Console) -> None:
-    """Name each part that is set aside, with its reason in one line, and the traceback where there is one."""
-    for found in aside:
-        console.print(str(found), markup=False, highlight=False, soft_wrap=True)
-        if found.detail:
-            console.print(found.detail.rstrip(), markup=False, highlight=False, soft_wrap=True)
-    if aside:
-        again = "the next run takes them up again" if len(aside) > 1 else "the next run takes it up again"
-        console.print(f"{len({found.part for found in aside})} of the parts set aside: {again}", highlight=False)
+    Raises ConfigError if the answer is no, and where there is no terminal to ask on.
+    """
+    seconds = sum(each.seconds for each in again)
+    if seconds <= limit * 3600:
+        return
+    if sys.stdin.isatty():
+        if not typer.confirm(f"Do {hours(seconds)} of work again?"):
+            raise ConfigError("nothing has run")
+        return
+    names = ", ".join(each.step for each in again)
+    raise ConfigError(
+        f"{names} would run again, which took {hours(seconds)}; do `ola run` with --yes to go on, or undo the change "
+        f"(asked above ask_above_hours={limit:g})"
+    )
 
 
 def settings(inputs: Sequence[str], root: str, file: str | None, sets: Sequence[str]) -> Config:

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from manifests.storage import is_local, normal
 from ola import located
-from pipeline.annotator import digest_of
 from pipeline.engines import OnRay
 from pipeline.errors import ConfigError
+from pipeline.model_digest import digest_of
 from stages.recipe import recipe
 from stages.trainer import Training, World, train
 

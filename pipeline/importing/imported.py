@@ -27,10 +27,10 @@ from pipeline.errors import BadMedia, ConfigError, RunError
 from pipeline.importing.assembled import make
 from pipeline.importing.external import Entry, entry_of, name_of, records
 from pipeline.importing.shelf import Fate, Made, Shelf, failed
+from pipeline.lease import alone
 from pipeline.pack.build import rows_uri
 from pipeline.pack.publish import announce, complete
 from pipeline.pack.settings import PackSettings
-from pipeline.run import alone
 from pipeline.steps.extract import ExtractSettings
 from stages.catalogue import ROWS, current
 from stages.samples import APART, IMPORTED

@@ -1,18 +1,24 @@
 """Where a step puts the media it makes, one tar a part, referenced by offset; and how others read them.
 
 The tar is a draft until its part is committed, so a step that dies halfway through a record leaves nothing but bytes
-beyond `size`, which the next attempt overwrites.
+beyond `size`, which the next attempt overwrites. Then its name gets the digest of its bytes: two attempts at a part
+that made other bytes have two tars, and the rows of each refer to its own.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache, lru_cache
+from typing import TypeVar, cast
 
 from manifests import storage
+from manifests.ledger import KEY_DIGITS
 from manifests.records import Media
 from stages.ustar import header, padded
+
+R = TypeVar("R")
 
 OPEN_FILES = 4  # clips come video by video: neighbours lie in the same part's tar
 
@@ -34,7 +40,10 @@ class Reader:
 
 @dataclass
 class MediaTar:
-    """A part's tar in the making: `uri` is what it will be called below the root, `path` its local draft."""
+    """A part's tar in the making: `path` is its local draft.
+
+    uri: stands in the references until the part is done, `<folder>/part-000012.tar`; see `placed`.
+    """
 
     uri: str
     path: str
@@ -49,9 +58,50 @@ class MediaTar:
         self.size += 512 + padded(len(data))
         return media
 
+    def placed(self, root: str) -> str:
+        """End the tar and put it below the root. Returns its name there: `<folder>/part-000012-<digest>.tar`."""
+        self.close()
+        name = f"{self.uri.removesuffix('.tar')}-{_digest(self.path)}.tar"
+        storage.place(self.path, storage.join(root, name))
+        return name
+
     def close(self) -> None:
         """End the tar: cut what a dead attempt left, and write the two empty blocks."""
         with open(self.path, "r+b" if os.path.exists(self.path) else "w+b") as file:
             file.truncate(self.size)
             file.seek(self.size)
             file.write(bytes(1024))
+
+
+def _digest(path: str) -> str:
+    from blake3 import blake3
+
+    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()[:KEY_DIGITS]
+
+
+def relocated(value: R, old: str, new: str) -> R:
+    """A record, or an outcome, whose references to media in the file `old` name the file `new`."""
+    if isinstance(value, Media):
+        return replace(value, uri=new) if value.uri == old else value
+    if isinstance(value, tuple):
+        return cast(R, tuple(relocated(each, old, new) for each in value))
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    return replace(value, **{name: relocated(getattr(value, name), old, new) for name in _names(type(value))})
+
+
+def media_of(value: object) -> Iterator[Media]:
+    """All references to media within a record or an outcome."""
+    if isinstance(value, Media):
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from media_of(each)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for name in _names(type(value)):
+            yield from media_of(getattr(value, name))
+
+
+@cache
+def _names(record: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(record))

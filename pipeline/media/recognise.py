@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from manifests.records import Word
 from pipeline import step
-from pipeline.annotator import digest_of, factory
+from pipeline.annotator import factory
 from pipeline.errors import ConfigError
 from pipeline.media.invented import Span, Stretch
 from pipeline.media.sound import RATE
+from pipeline.model_digest import digest_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,6 +6,7 @@ A shard's rows file is written last: where it is, the shard is whole and is not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -87,12 +88,12 @@ def write_shard(root: str, folder: str, stage: str, shard: str, table: pa.Table,
 
 def members_of(sample: Sample, row: Mapping[str, Any], read: Reader) -> dict[str, bytes | memoryview]:
     """The sample's files by extension, in the order of its family."""
-    frames = read(Media(**row["pictures"]))
+    frames = Media(**row["pictures"])
     begin, end = middle(row["frame_bytes"])
     contents: dict[str, Callable[[], bytes | memoryview]] = {
         "json": lambda: sample.model_dump_json(by_alias=True, exclude_none=False).encode(),
-        "mjpg": lambda: frames,
-        "jpg": lambda: frames[begin:end],
+        "mjpg": lambda: read(frames),
+        "jpg": lambda: read(replace(frames, offset=frames.offset + begin, size=end - begin)),
         "wav": lambda: read(Media(**row["sound"])),
     }
     return {extension: contents[extension]() for extension in FAMILIES[sample.stage]}

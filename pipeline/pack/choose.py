@@ -12,16 +12,19 @@ import duckdb
 import pyarrow as pa
 
 from manifests import views
-from manifests.ledger import DROPPED, OK, digest
+from manifests.ledger import DROPPED, OK, Damaged
 from manifests.records import Outcome
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, RunError
+from pipeline.keys import Facts, key_for, load
 from pipeline.pack.candidates import SPOKEN, define
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.prompts import prompt
+from pipeline.step import default_values
 from stages.samples import MADE
 
 VERSION = 2
+UNIQUE = ("ingest", "split", "extract", "transcribe", "screen", "caption", "ask", "verify")
 
 # Readers take these for media, or for the end of a turn, wherever they stand.
 TAGS = r"<(image|speech)>|<\|\w+\|>"
@@ -96,11 +99,16 @@ FROM verdicts GROUP BY clip ORDER BY clip
 
 @dataclass(frozen=True)
 class Selection:
-    """What is to be packed: one row per chosen task (`shard` names its tar), the key of the set, and all outcomes."""
+    """What is to be packed: one row per chosen task (`shard` names its tar), the key of the set, and all outcomes.
+
+    facts: what the key stands for. damaged: parts that could not be read, and are not in it.
+    """
 
     key: str
+    facts: Facts
     chosen: pa.Table
     reasons: dict[str, str]
+    damaged: tuple[Damaged, ...] = ()
 
     @property
     def shards(self) -> list[tuple[str, str]]:
@@ -117,20 +125,51 @@ class Selection:
 
 
 def select(plan: Plan, settings: PackSettings) -> Selection:
-    """Choose and place tasks. Raises ConfigError where `pack.where` is no expression over the candidates."""
-    connection = views.connect(plan.root, plan.manifests, {})
+    """Choose and place tasks. Raises ConfigError where `pack.where` is no expression over the candidates.
+
+    Parts that cannot be read are left out, and named in the selection.
+    """
+    damaged: list[Damaged] = []
+    try:
+        return _selected(views.connect(plan.root, plan.manifests, {}, damaged), plan, settings, damaged)
+    except duckdb.Error:
+        damaged.clear()
+        connection = views.connect(plan.root, plan.manifests, {}, damaged, checked=True)
+        return _selected(connection, plan, settings, damaged)
+
+
+def _selected(
+    connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSettings, damaged: list[Damaged]
+) -> Selection:
     define(connection, plan, settings)
+    check_unique(connection)
     judge(connection, settings, {"reason": settings.where})
     connection.execute(PLACES.format(val=settings.val, limit=settings.shard_mb << 20))
     data = connection.sql(DATA).fetchall()[0][0]
     texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
-    facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(), "prompts": texts}
+    facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(mode="json"), "prompts": texts}
+    facts |= {"before": plan.key, "data": data}
+    defaults = {"settings": default_values(type(settings))}
     reasons = connection.sql(REASONS)
     return Selection(
-        key=digest({**facts, "before": plan.key, "data": data}),
+        key=key_for(facts, defaults, load(plan.root).facts),
+        facts=facts,
         chosen=connection.sql(CHOSEN.format(spoken=SPOKEN)).to_arrow_table(),
         reasons=dict(reasons.fetchall()),
+        damaged=tuple(damaged),
     )
+
+
+def check_unique(connection: duckdb.DuckDBPyConnection) -> None:
+    """Raise RunError if two records of a step have one id: joins would double the tasks of both."""
+    for step in UNIQUE:
+        twice = f"SELECT id FROM {step} WHERE status = 'ok' GROUP BY id HAVING count(*) > 1"
+        many, example = connection.sql(f"SELECT count(*), min(id) FROM ({twice})").fetchall()[0]
+        if many:
+            raise RunError(
+                f"pack: {many} ids of step '{step}' stand in more than one row, as {example}: nothing was packed; "
+                "run again, so that each video has one source, or `ola run --retry`"
+            )
 
 
 def check_where(plan: Plan, settings: PackSettings) -> None:
@@ -149,6 +188,8 @@ def judge(connection: duckdb.DuckDBPyConnection, settings: PackSettings, wheres:
     reasons = ", ".join(JUDGED.format(where=where, name=name) for name, where in wheres.items())
     try:
         connection.execute(VERDICTS.format(**facts, reasons=reasons))
+    except (duckdb.IOException, duckdb.InvalidInputException):
+        raise  # of a file, and not of the expression
     except duckdb.Error as error:
         where = list(wheres.values())[-1]
         columns = [name for (name, *_) in connection.sql("DESCRIBE candidates").fetchall()]

@@ -16,9 +16,10 @@ from functools import partial
 import pyarrow as pa
 
 from manifests import storage
-from manifests.ledger import Counts, Manifest, parquet_bytes, read_parquet
+from manifests.ledger import Damaged, Manifest, parquet_bytes, read_parquet
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema
+from pipeline.keys import remember_pack
 from pipeline.pack.build import ShardLane, rows_uri
 from pipeline.pack.choose import Selection, select
 from pipeline.pack.settings import PackSettings
@@ -73,10 +74,14 @@ def current_manifest(plan: Plan) -> Manifest | None:
     return manifest_of(plan, key) if key else None  # what was imported has none
 
 
-def pack(plan: Plan, settings: PackSettings, write: Write) -> Counts:
-    """Bring the shard sets up to date with the manifests; nothing is written where they are."""
+def pack(plan: Plan, settings: PackSettings, write: Write) -> tuple[Damaged, ...]:
+    """Bring the shard sets up to date with the manifests; nothing is written where they are.
+
+    Returns what is wrong with the parts that could not be read: the shards are without them.
+    """
     selection = select(plan, settings)
     manifest = manifest_of(plan, selection.key)
+    remember_pack(plan.root, manifest.folder, selection.facts)
     folders = {stage: f"shards/{stage}/{selection.key}" for stage, _ in selection.shards}
     if not manifest.has(0):
         _write_all(plan, selection, folders, write)
@@ -89,7 +94,7 @@ def pack(plan: Plan, settings: PackSettings, write: Write) -> Counts:
         _tidy(plan.root, folder, [shard for of, shard in selection.shards if of == stage])
     announce(plan.root, folders, selection.key)
     storage.remove(storage.join(plan.root, PACKING))
-    return manifest.total()
+    return selection.damaged
 
 
 def _write_all(plan: Plan, selection: Selection, folders: Mapping[str, str], write: Write) -> None:

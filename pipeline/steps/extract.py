@@ -11,11 +11,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from manifests import storage
 from manifests.records import Clip, Drop, Footage, Video
 from pipeline import step
 from pipeline.errors import BadMedia
 from pipeline.media.footage import Cut, Shot, shots
+from pipeline.media.original import original
 from pipeline.media.picture import Painter
 from pipeline.media.sound import wav
 
@@ -64,6 +64,10 @@ class Extract(step.Step[Cutting, Footage]):
         """Decoding 4K on a slow core runs at a quarter of play; a clip that runs alone takes the index on top."""
         return 4 * (record.clip.end_ms - record.clip.start_ms) / 1000 + record.video.duration / 100
 
+    def originals(self, record: Cutting) -> str:
+        """The video that the clip lies in."""
+        return record.video.uri
+
     def run(self, batch: Sequence[Cutting]) -> list[list[Footage] | Drop | BadMedia]:
         """One Footage per clip; `batch` holds clips of one video. Raises BadMedia where it has no frame at all."""
         video = batch[0].video
@@ -79,7 +83,7 @@ class Extract(step.Step[Cutting, Footage]):
 
     def _shots(self, batch: Sequence[Cutting], painter: Painter) -> Iterator[Shot]:
         video = batch[0].video
-        path = storage.fetch(video.uri, self.scratch)
+        path = original(video, self.scratch)
         cuts = [self._cut(cutting.clip) for cutting in batch]
         if self.settings.reader == "libav":
             return shots(path, video, cuts, painter)

@@ -1,24 +1,23 @@
 """Source in, Video out: is it a video, which one, and what is in it?
 
-Reads every byte once for the digest that is the video's id, drops exact copies, and probes what is left.
+Reads every byte once for the digest that is the video's id, and probes what is no exact copy of another source.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydantic import Field
 
 from manifests import storage
-from manifests.records import ID_DIGITS, Drop, Source, Video
+from manifests.records import Drop, Source, Video
 from pipeline import step
 from pipeline.errors import BadMedia
+from pipeline.media.original import changed, fetched, sha256_of, video_id
 from pipeline.media.probe import Facts, probe
 
-CHUNK = 1 << 20
 READ_RATE = 5e6  # bytes a second: a slow network disk; what is slower counts as hanging
 
 
@@ -30,7 +29,7 @@ class IngestSettings(step.Settings):
 
 
 class Ingest(step.Step[Source, Video]):
-    """Probe, digest, drop exact copies."""
+    """Probe and digest; drop exact copies."""
 
     name, takes, gives = "ingest", Source, Video
     settings_type = IngestSettings
@@ -38,8 +37,12 @@ class Ingest(step.Step[Source, Video]):
     resources = step.Resources(memory_gb=2.0)  # one frame of 8K with its references stays under 1 GB
 
     def allowance(self, record: Source) -> float:
-        """Time to read the file, and each file it may be a copy of."""
-        return record.bytes / READ_RATE * (1 + len(record.rivals))
+        """Time to read the file."""
+        return record.bytes / READ_RATE
+
+    def originals(self, record: Source) -> str:
+        """The file itself."""
+        return record.uri
 
     def run(self, batch: Sequence[Source]) -> list[list[Video] | Drop]:
         """One Video, or why there is none. Raises BadMedia for files that are no video, OSError if unreadable."""
@@ -48,26 +51,27 @@ class Ingest(step.Step[Source, Video]):
     def _video(self, source: Source) -> list[Video] | Drop:
         if source.fault is not None:
             raise BadMedia(source.fault)
-        path = storage.fetch(source.uri, self.scratch)
-        with open(path, "rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        name = sha256[:ID_DIGITS]
+        if source.twin is not None and source.sha256 is not None:
+            return Drop(f"duplicate of {video_id(source.sha256)}", f"the same bytes as {source.twin}")
+        path = fetched(source.uri, self.scratch, source.bytes)
+        sha256 = sha256_of(path)
         if not source.bytes:
             raise BadMedia("empty file")
-        if (twin := next((rival for rival in source.rivals if self._same(path, rival)), None)) is not None:
-            return Drop(f"duplicate of {name}", f"the same bytes as {twin}")
+        if source.stamp not in ("", storage.stamp_of(source.uri, self.scratch)):
+            raise changed(source.uri)
         facts = probe(path)
         if facts is None:
             return Drop("no moving picture", "the file has sound, text or a cover, but no moving picture")
         return self._judged(facts) or [
             Video(
-                id=name,
+                id=video_id(sha256),
                 source=source.id,
                 uri=source.uri,
                 bytes=source.bytes,
                 sha256=sha256,
                 sidecars=source.sidecars,
                 meta=source.meta,
+                stamp=source.stamp,
                 **fields(facts),
             )
         ]
@@ -81,19 +85,6 @@ class Ingest(step.Step[Source, Video]):
         if facts.duration <= 0:
             return Drop("zero duration")
         return None
-
-    def _same(self, path: str, rival: str) -> bool:
-        """Whether an earlier source of equal size has equal bytes; one that is gone or unreadable is no rival."""
-        try:
-            with open(path, "rb") as one, open(storage.fetch(rival, self.scratch), "rb") as other:
-                return all(mine == theirs for mine, theirs in zip(chunks(one), chunks(other), strict=False))
-        except OSError:
-            return False
-
-
-def chunks(file: BinaryIO) -> Iterator[bytes]:
-    """The file's bytes, in pieces of one size."""
-    return iter(lambda: file.read(CHUNK), b"")
 
 
 def fields(facts: Facts) -> dict[str, Any]:

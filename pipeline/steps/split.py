@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from manifests import storage
 from manifests.records import Clip, Drop, Video
 from pipeline import step
 from pipeline.media import cuts
+from pipeline.media.original import original
 from pipeline.media.scan import Scan, scan, scores
 
 
@@ -42,6 +42,10 @@ class Split(step.Step[Video, Clip]):
         """The pass runs at 20 times the speed of play for 720p on one core; 8K is up to 80 times slower."""
         return 4 * record.duration
 
+    def originals(self, record: Video) -> str:
+        """The video."""
+        return record.uri
+
     def run(self, batch: Sequence[Video]) -> list[list[Clip] | Drop]:
         """Clips that cover the whole video, or a drop if it is too short for one. Raises ScanError."""
         return [self._clips(video) for video in batch]
@@ -50,7 +54,7 @@ class Split(step.Step[Video, Clip]):
         if video.duration < self.settings.shortest:
             detail = f"{video.duration:.2f} s; the limit is {self.settings.shortest} s"
             return Drop("shorter than split.shortest", detail)
-        seen = scan(storage.fetch(video.uri, self.scratch), duration=video.duration, sound=video.sound)
+        seen = scan(original(video, self.scratch), duration=video.duration, sound=video.sound)
         return [
             Clip(
                 id=f"{video.id}-{start:09d}-{end:09d}",

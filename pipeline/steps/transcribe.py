@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from manifests import storage
 from manifests.records import Asked, Clip, Drop, Footage, Segment, Transcript, Video
 from pipeline import step
 from pipeline.annotator import Annotating
@@ -25,6 +24,7 @@ from pipeline.media import invented, subtitles
 from pipeline.media.dictation import dictated, windows
 from pipeline.media.invented import Span
 from pipeline.media.keep import Reader
+from pipeline.media.original import original
 from pipeline.media.recognise import RecogniserSettings, Speech, opened
 from pipeline.media.sound import RATE, samples
 from pipeline.media.subtitles import Cue
@@ -127,11 +127,20 @@ class Transcribe(Annotating[Heard, Transcript]):
             facts["ola"] = {"version": DICTATION, **self.settings.ola.model_dump(mode="json")}
         return {**facts, "whisperx": self.settings.whisperx.facts()} if self.recognises else facts
 
+    def defaults(self) -> dict[str, Any]:
+        """With those of the listeners, where `facts` has them."""
+        listeners = {name: step.default_values(type(getattr(self.settings, name))) for name in LISTENERS}
+        return {**super().defaults(), **listeners}
+
     def allowance(self, record: Heard) -> float:
         """A text stream is spread over the whole file, which must be read once; large models are slow on a CPU."""
         listens = self.recognises or self.asks
         listened = 20 * (record.clip.end_ms - record.clip.start_ms) / 1000 if listens else 0.0
         return record.video.bytes / 5e6 + listened
+
+    def originals(self, record: Heard) -> str:
+        """The video, where it has subtitles within."""
+        return record.video.uri if record.video.subtitles and "embedded" in self.settings.sources else ""
 
     def run(self, batch: Sequence[Heard]) -> list[Answer]:
         """One Transcript per clip; a drop where nothing is said; BadMedia where the subtitles are unreadable."""
@@ -245,7 +254,7 @@ class Transcribe(Annotating[Heard, Transcript]):
         if not video.subtitles:
             return None
         chosen = min(video.subtitles, key=lambda track: (self._rank(track.language), track.position))
-        cues = subtitles.parse(subtitles.embedded(storage.fetch(video.uri, self.scratch), chosen.position))
+        cues = subtitles.parse(subtitles.embedded(original(video, self.scratch), chosen.position))
         return Track("embedded", f"stream {chosen.position}", chosen.language, tuple(cues)) if cues else None
 
     def _rank(self, language: str | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests import storage
-from manifests.ledger import Counts, LawBroken, Manifest, check_law, digest
+from manifests.ledger import FOOTER, Counts, LawBroken, Manifest, check_law, digest, parquet_bytes
 from manifests.records import Outcome, Source
 
 NAMES = st.lists(st.text("abcdef", min_size=1, max_size=3), unique=True, max_size=12)
@@ -39,9 +40,10 @@ def test_counts_of_the_footer_are_those_of_the_rows(
     tmp_path_factory: pytest.TempPathFactory, outcomes: list[Outcome]
 ) -> None:
     made = manifest(tmp_path_factory.mktemp("run"))
-    written = made.commit(5, [o.input for o in outcomes], list(reversed(outcomes)))
+    assert made.commit(5, [o.input for o in outcomes], list(reversed(outcomes)))
+    written = made.counts(5)
     rows = made.read(5).to_pylist()
-    assert made.counts(5) == written == Counts.of(outcomes) == made.total()
+    assert written == Counts.of(outcomes) == made.total()
     assert written.inputs == written.ok + written.dropped + written.failed == len({row["input"] for row in rows})
     assert written.outputs == sum(row["id"] is not None for row in rows)
     assert list(dict.fromkeys(row["input"] for row in rows)) == [o.input for o in outcomes]
@@ -94,6 +96,31 @@ def test_equal_parts_are_equal_bytes(tmp_path: Path) -> None:
     for one in made:
         one.commit(0, ["a", "b"], [ok("b"), ok("a")])
     assert Path(made[0].uri(0)).read_bytes() == Path(made[1].uri(0)).read_bytes()
+
+
+def test_a_part_is_committed_once(tmp_path: Path) -> None:
+    made = manifest(tmp_path)
+    assert made.commit(0, ["a"], [ok("a")])
+    assert not made.commit(0, ["a"], [ok("a", 2)])
+    assert made.read(0).num_rows == 1
+
+
+def test_equal_rows_have_equal_digests_whatever_the_clock_said(tmp_path: Path) -> None:
+    made = manifest(tmp_path)
+    for part, outcome in enumerate((ok("a"), replace(ok("a"), seconds=9.0), ok("a", 2))):
+        made.commit(part, ["a"], [outcome])
+    first, slow, other = (made.rows_digest(part) for part in range(3))
+    assert first == slow != other
+    assert made.counts(0) != made.counts(1)
+
+
+def test_a_part_of_an_earlier_release_has_the_digest_of_its_rows(tmp_path: Path) -> None:
+    made = manifest(tmp_path)
+    made.commit(0, ["a"], [ok("a", 2)])
+    table = made.read(0)
+    footer = {FOOTER: table.schema.metadata[FOOTER]}
+    storage.write_bytes(made.uri(1), parquet_bytes(table.replace_schema_metadata(footer)))
+    assert made.rows_digest(0) == made.rows_digest(1)
 
 
 def test_reasons_add_up() -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -110,3 +115,71 @@ def test_a_file_that_is_not_there_says_which(odd: str) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         storage.read_bytes(storage.join(odd, "x"))
     assert os.fspath(caught.value.filename) == storage.join(odd, "x")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_create_never_replaces(odd: str, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    uri = storage.join(odd, "a b", "x")
+    assert storage.create(uri, b"one")
+    assert not storage.create(uri, b"other")
+    assert storage.create(uri, b"one")
+    assert storage.read_bytes(uri) == b"one"
+    assert names(odd) == ["a b/x"]
+
+
+def test_of_many_that_create_one_wins(odd: str) -> None:
+    uri = storage.join(odd, "x")
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda n: storage.create(uri, b"%d" % n), range(40)))
+    assert won.count(True) == 1
+    assert storage.read_bytes(uri) == b"%d" % won.index(True)
+    assert names(odd) == ["x"]
+
+
+def test_the_stamp_of_a_local_file_is_its_time(odd: str) -> None:
+    uri = storage.join(odd, "x")
+    storage.write_bytes(uri, b"1")
+    os.utime(uri, ns=(5, 1_700_000_000_000_000_001))
+    looked = storage.look(uri)
+    assert looked is not None
+    assert looked.stamp == storage.listing(odd)[0].stamp == storage.stamp_of(uri, "nowhere") == "1700000000000000001"
+
+
+DIE = """
+import os, signal, sys
+from manifests import storage
+with storage.draft("s3://bucket/folder/train-000000.tar") as path:
+    open(path, "wb").write(bytes(1000))
+    print(path, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_drafts_of_killed_writers_to_stores_go_when_the_next_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)}
+
+    def killed() -> Path:
+        done = subprocess.run([sys.executable, "-c", DIE], capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        return Path(done.stdout.strip())
+
+    mine = Path(storage.draft_path("s3://bucket/other.tar"))
+    mine.write_bytes(b"at work")
+    first = killed()
+    assert first.exists()
+    second = killed()
+    assert (first.exists(), second.exists(), mine.exists()) == (False, True, True)
+    reused = mine.with_name(f"x{storage.DRAFT}-{os.getpid()}-0123abcd")
+    reused.write_bytes(b"of an older process with this id")
+    os.utime(reused, (0, 0))
+    storage.remove_drafts("s3://bucket/root")
+    assert sorted(mine.parent.iterdir()) == [mine]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
-from manifests import views
-from manifests.ledger import Manifest, parquet_bytes
-from manifests.records import Outcome, PackedTask, Source
+from manifests import storage, views
+from manifests.ledger import Manifest, parquet_bytes, read_parquet
+from manifests.records import Outcome, PackedTask, Segment, Source, Transcript
 from manifests.schema import records_table
 from tests.manifests.test_storage import ODD
+from tests.object_store import bucket
 
 
 @pytest.fixture
@@ -82,3 +85,59 @@ def _task(name: str, stage: str) -> PackedTask:
         offset=0, size=1, digest="", json_offset=0, json_bytes=1, picture_offset=None, picture_bytes=(),
         sound_offset=None, sound_bytes=None, tokens=1,
     )  # fmt: skip
+
+
+@pytest.fixture(params=["disk", "store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A root on disk, and one in an object store."""
+    if request.param == "disk":
+        yield str(tmp_path)
+        return
+    with bucket("older") as uri:
+        yield f"{uri}/{tmp_path.name}"
+
+
+def _transcript() -> Transcript:
+    return Transcript(
+        id="a",
+        clip="a",
+        origin="sidecar",
+        track="a.srt",
+        language=None,
+        word_times="given",
+        text="a",
+        segments=(Segment(start=0.0, end=1.0, text="a", words=(), flags=("loop",)),),
+        words=1,
+        coverage=1.0,
+        flagged=1.0,
+    )
+
+
+def _without_flags(table: pa.Table) -> pa.Table:
+    """A part as it was before segments had scores and flags, and transcripts a share of flagged words."""
+    (start, end, text, words, *_) = table.schema.field("segments").type.value_type.fields
+    older = [pa.field("segments", pa.list_(pa.struct([start, end, text, words])))]
+    gone = ("segments", "flagged", "language_probability")
+    schema = pa.schema([field for field in table.schema if field.name not in gone] + older)
+    rows = [{name: row[name] for name in schema.names} for row in table.to_pylist()]
+    return pa.Table.from_pylist(rows, schema.with_metadata(table.schema.metadata))
+
+
+@pytest.mark.parametrize("all_older", [True, False])
+def test_rows_without_newer_columns_have_nulls_there(place: str, all_older: bool) -> None:
+    manifest = Manifest(place, 1, "heard", "k", Transcript)
+    for part in (0, 1):
+        outcomes = [Outcome("a", "ok", 0.0, (_transcript(),)), Outcome("b", "dropped", 0.0, (), "x")]
+        manifest.commit(part, ["a", "b"], outcomes)
+    for part in (0, 1) if all_older else (0,):
+        older = _without_flags(read_parquet(manifest.uri(part)))
+        storage.write_bytes(manifest.uri(part), parquet_bytes(older))
+    query = "SELECT flagged + 1, segments[1].flags[1], segments[1].text FROM heard WHERE status = 'ok'"
+    newer = (None, None, "a") if all_older else (2.0, "loop", "a")
+    with views.connect(place, [manifest], {}) as connection:
+        assert sorted(connection.sql(query).fetchall(), key=str) == sorted([(None, None, "a"), newer], key=str)
+        assert connection.sql("SELECT count(*), count(reason) FROM heard").fetchall() == [(4, 2)]
+    if storage.is_local(place):
+        views.write(place, [manifest], {})
+        with duckdb.connect(f"{place}/{views.DATABASE}", read_only=True) as connection:
+            assert len(connection.sql(query).fetchall()) == 2

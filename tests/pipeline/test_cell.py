@@ -22,6 +22,7 @@ import pytest
 
 from manifests.records import Source
 from pipeline import cell as cells
+from pipeline import outcomes
 from pipeline.cell import Cell, Errand
 from pipeline.errors import Died, OlaError, OpenFailed, OverLimit, Raised
 from pipeline.media.keep import MediaTar
@@ -241,10 +242,10 @@ def test_a_cell_starts_light() -> None:
 
 
 def test_reasons_stay_short() -> None:
-    reason = cells.one_line(ValueError("word " * 1000))
-    assert len(reason) == cells.REASON
-    assert cells.one_line(ValueError()) == "ValueError"
-    assert cells.one_line(OlaError("a  clear\nword")) == "a clear word"
+    reason = outcomes.error_line(ValueError("word " * 1000))
+    assert len(reason) == outcomes.REASON
+    assert outcomes.error_line(ValueError()) == "ValueError"
+    assert outcomes.error_line(OlaError("a  clear\nword")) == "a clear word"
 
 
 class Here(Step[Source, Source]):

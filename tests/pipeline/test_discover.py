@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from manifests.ledger import Manifest
+from manifests import storage
 from manifests.records import Source
 from pipeline.discover import discover
 from pipeline.errors import ConfigError
-from pipeline.register import register
 
 
 def write(path: Path, content: str = "x") -> Path:
@@ -115,65 +113,124 @@ def test_globs_and_what_is_not_there(tmp_path: Path) -> None:
             found(tmp_path, tmp_path / name)
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-def test_lists_carry_their_further_columns(tmp_path: Path, form: str) -> None:
-    write(tmp_path / "a b.mp4")
-    facts = [
-        {"path": "a b.mp4", "licence": "CC-BY", "title": 'A, "b"'},
-        {"path": "gone.mp4", "licence": "", "title": ""},
-    ]
-    listed = tmp_path / f"list.{form}"
-    if form == "jsonl":
-        write(listed, "".join(json.dumps(fact) + "\n" for fact in facts))
-    elif form == "csv":
-        write(listed, 'path,licence,title\na b.mp4,CC-BY,"A, ""b"""\ngone.mp4,,\n')
-    else:
-        pq.write_table(pa.Table.from_pylist(facts), listed)
-    sources = found(tmp_path, listed)
-    assert json.loads(sources["a b.mp4"].meta) == {"licence": "CC-BY", "title": 'A, "b"'}
-    assert sources["gone.mp4"].fault == "no such file"
+@pytest.mark.parametrize("pattern", ["**/*.mp4", "**", "**/*", "*/*.mp4", "**.mp4", "*"])
+def test_links_that_loop_give_no_file_twice(tmp_path: Path, pattern: str) -> None:
+    folder = tmp_path / "in"
+    write(folder / "sub" / "a.mp4")
+    for name in ("loop", "other loop"):
+        (folder / "sub" / name).symlink_to(folder)
+    sources = found(tmp_path, folder / pattern) if pattern != "**.mp4" else found(tmp_path, folder / "*" / pattern)
+    assert {name for name, source in sources.items() if source.fault is None} == {"in/sub/a.mp4"}
+    assert all("not followed" in (source.fault or "not followed") for source in sources.values())
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        (
-            "a.jsonl",
-            '{"path": "a.mp4"}\n{"licence": "x"}\n',
-            r"row 2 names no video \(columns looked for: uri, path, video",
-        ),
-        ("a.jsonl", "not json\n", "is not a readable list"),
-        ("a.jsonl", '"a.mp4"\n', "row 1 is no object of columns"),
-        ("a.csv", "licence,title\nx,y\n", "row 1 names no video"),
-        ("a.parquet", "not parquet", "is not a readable list"),
-    ],
-)
-def test_lists_that_are_none(tmp_path: Path, name: str, content: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        found(tmp_path, write(tmp_path / name, content))
-    with pytest.raises(ConfigError, match="no such list"):
-        found(tmp_path, tmp_path / f"gone-{name}")
+@pytest.mark.parametrize("pattern", ["*/*/*/*.mp4", "sub/*/*/a.mp4", "*/loop/*/a.mp4"])
+def test_globs_do_not_go_through_links_to_folders(tmp_path: Path, pattern: str) -> None:
+    folder = tmp_path / "in"
+    write(folder / "sub" / "a.mp4")
+    (folder / "sub" / "loop").symlink_to(folder)
+    faults = {name: source.fault for name, source in found(tmp_path, folder / pattern).items()}
+    assert faults == {"in/sub/loop": "symbolic link to a folder: not followed"}
+    assert found(tmp_path, folder / "sub" / "loop" / "s*")["in/sub/loop/sub/a.mp4"].fault is None, "it is named itself"
 
 
-def sources_of(manifest: Manifest, parts: list[int]) -> list[list[str]]:
-    return [[row["uri"] for row in manifest.read(part).to_pylist()] for part in parts]
+def test_links_in_globs_are_those_of_folders(tmp_path: Path) -> None:
+    secret = write(tmp_path / "outside" / "secret.mp4")
+    write(tmp_path / "in" / "a.mp4")
+    (tmp_path / "in" / "out.mp4").symlink_to(secret)
+    (tmp_path / "in" / "copy.mp4").symlink_to("a.mp4")
+    (tmp_path / "in" / "there").symlink_to(secret.parent)
+    faults = {name: source.fault for name, source in found(tmp_path, tmp_path / "in" / "**").items()}
+    assert faults == {name: source.fault for name, source in found(tmp_path, tmp_path / "in").items()}
+    assert faults["in/out.mp4"] == "symbolic link out of the input"
+    assert faults["in/copy.mp4"] is None
+    assert found(tmp_path, tmp_path / "in" / "out.mp4")["in/out.mp4"].fault is None, "it is named itself"
 
 
-def test_new_sources_form_new_parts_and_old_parts_stay(tmp_path: Path) -> None:
-    manifest = Manifest(str(tmp_path), 0, "source", "", Source)
-    first = [Source(id=f"{n}", uri=f"v{n}", bytes=n) for n in range(3)]
-    parts = register(manifest, first, limit=None, per_part=2)
-    assert sources_of(manifest, parts) == [["v0", "v1"], ["v2"]]
-    before = [Path(manifest.uri(part)).read_bytes() for part in parts]
-    more = [Source(id=f"{n}", uri=f"v{n}", bytes=n) for n in range(5)]
-    assert register(manifest, more, limit=4, per_part=2) == [0, 1, 2]
-    assert sources_of(manifest, [2]) == [["v3"]]
-    assert [Path(manifest.uri(part)).read_bytes() for part in parts] == before
+def test_what_globs_match(tmp_path: Path) -> None:
+    names = ["a.mp4", "a.en.srt", ".h.mp4", "x/a.mp4", "x/y/a.mp4", "x/y/b.avi", "z/.h/a.mp4", "run/00-source/a.mp4"]
+    for name in names:
+        write(tmp_path / name)
+    expected = {
+        "*.mp4": {"a.mp4"},
+        "**/*.mp4": {"a.mp4", "x/a.mp4", "x/y/a.mp4"},
+        "**/**/a.mp4": {"a.mp4", "x/a.mp4", "x/y/a.mp4"},
+        "x/**": {"x/a.mp4", "x/y/a.mp4", "x/y/b.avi"},
+        "?": {"x/a.mp4", "x/y/a.mp4", "x/y/b.avi"},
+        "**/y": {"x/y/a.mp4", "x/y/b.avi"},
+        "*/y/*.[am]*": {"x/y/a.mp4", "x/y/b.avi"},
+        "**/x/**/*.mp4": {"x/a.mp4", "x/y/a.mp4"},
+        ".h*": {".h.mp4"},
+        "*/.h/*.mp4": {"z/.h/a.mp4"},
+    }
+    assert {pattern: set(found(tmp_path, tmp_path / pattern)) for pattern in expected} == expected
+    assert len(found(tmp_path, tmp_path / "*.mp4")["a.mp4"].sidecars) == 1
+    with pytest.raises(ConfigError, match="is the root of a run"):
+        found(tmp_path, tmp_path / "run" / "*" / "*.mp4")
 
 
-def test_of_two_files_of_one_size_the_one_with_subtitles_stays(tmp_path: Path) -> None:
-    manifest = Manifest(str(tmp_path), 0, "source", "", Source)
-    copy, talk = Source(id="1", uri="a", bytes=7), Source(id="2", uri="b", bytes=7, sidecars=("b.srt",))
-    (part,) = register(manifest, [copy, talk, Source(id="3", uri="c", bytes=8)], None, None)[:1]
-    rivals = {row["uri"]: row["rivals"] for row in manifest.read(part).to_pylist()}
-    assert rivals["a"] == ["b"]
+@pytest.mark.parametrize("pattern", ["", "**/*.mp4"])
+def test_each_folder_and_each_file_is_asked_about_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    names = ["a.mp4", "a.srt", "x/a.mp4", "x/a.en.srt", "x/y/b.mp4"]
+    for name in names:
+        write(tmp_path / "in" / name)
+    asked: list[str] = []
+
+    def noted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(path: str, *args: Any, **kwargs: Any) -> Any:
+            asked.append(os.path.relpath(path, tmp_path / "in"))
+            return call(path, *args, **kwargs)
+
+        return noting
+
+    for name in ("scandir", "stat"):
+        monkeypatch.setattr(os, name, noted(getattr(os, name)))
+    sources = found(tmp_path, tmp_path / "in" / pattern)
+    assert sum(len(source.sidecars) for source in sources.values()) == 2
+    assert sorted(asked) == sorted([*names, ".", "x", "x/y", pattern or "."])  # the last one: is the input a folder?
+
+
+def test_runs_inside_the_input_are_left_out(tmp_path: Path) -> None:
+    for name in ("a.mp4", "old/run/00-source/sources-000000.parquet", "old/run/03-extract-1/part.tar", "old/b.mp4"):
+        write(tmp_path / "in" / name)
+    assert set(found(tmp_path, tmp_path / "in")) == {"in/a.mp4", "in/old/b.mp4"}
+    assert set(found(tmp_path, tmp_path / "in" / "**" / "*")) == {"in/a.mp4", "in/old/b.mp4"}
+    with pytest.raises(ConfigError, match="is the root of a run, not a folder of videos"):
+        found(tmp_path, tmp_path / "in" / "old" / "run")
+    with pytest.raises(ConfigError, match="is the root of a run"):
+        discover([str(tmp_path / "in")], str(tmp_path / "in"))
+
+
+def test_stamps_are_those_that_storage_tells(tmp_path: Path) -> None:
+    video, subtitles = write(tmp_path / "a.mp4"), write(tmp_path / "a.en.srt")
+    (source,) = found(tmp_path).values()
+    entry = storage.look(str(video))
+    assert entry is not None
+    assert source.stamp == entry.stamp == storage.stamp_of(str(video), "")
+    os.utime(subtitles, ns=(1, 1))
+    (later,) = found(tmp_path).values()
+    assert later.stamp == source.stamp
+    assert later.companions != source.companions
+    os.utime(video, ns=(1, 1))
+    assert found(tmp_path)["a.mp4"].id != later.id
+
+
+def test_a_moved_video_has_the_companions_that_it_had(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4")
+    write(tmp_path / "a.en.srt")
+    (before,) = found(tmp_path).values()
+    for name in ("mp4", "en.srt"):
+        (tmp_path / f"a.{name}").rename(tmp_path / f"b c.{name}")
+    (after,) = found(tmp_path).values()
+    assert (after.stamp, after.companions) == (before.stamp, before.companions)
+
+
+def test_links_that_a_pattern_names_are_read_wherever_they_lead(tmp_path: Path) -> None:
+    outside = write(tmp_path / "archive" / "a.mp4")
+    (tmp_path / "chosen").mkdir()
+    (tmp_path / "chosen" / "a.mp4").symlink_to(outside)
+    assert [source.fault for source in found(tmp_path, tmp_path / "chosen" / "*.mp4").values()] == [None]
+    (walked,) = found(tmp_path, tmp_path / "chosen").values()
+    assert walked.fault == "symbolic link out of the input"

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from manifests.records import Drop, Source, Video
-from pipeline.errors import BadMedia
+from pipeline.errors import BadMedia, Unavailable
+from pipeline.media.original import original
 from pipeline.steps.ingest import Ingest, IngestSettings
 from tests.media import AAC, X264, beeps, made, numbered, pattern, video_of, written
 
 FILM = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=4")
 
 
-def ingested(path: Path, settings: IngestSettings | None = None, rivals: tuple[str, ...] = ()) -> list[Video] | Drop:
+def ingested(path: Path, settings: IngestSettings | None = None, **facts: Any) -> list[Video] | Drop:
     step = Ingest(settings)
     step.scratch = "scratch"
-    (answer,) = step.run([Source(id="s", uri=str(path), bytes=path.stat().st_size, rivals=rivals)])
+    (answer,) = step.run([Source(id="s", uri=str(path), bytes=path.stat().st_size, **facts)])
     return answer
 
 
@@ -127,14 +132,40 @@ def test_a_video_that_a_rule_keeps_out(drop: str) -> None:
     assert not reason.startswith("picture") or drop in answer.detail
 
 
-def test_an_exact_copy_names_its_twin(tmp_path: Path) -> None:
+def test_an_exact_copy_names_its_twin_and_is_not_read() -> None:
+    sha256 = video_of(numbered("plain.mp4", 100)).sha256
+    source = Source(id="s", uri="/nowhere.mp4", bytes=7, sha256=sha256, twin="/there.mp4")
+    (answer,) = Ingest().run([source])
+    assert answer == Drop(f"duplicate of {sha256[:20]}", "the same bytes as /there.mp4")
+
+
+def test_a_file_replaced_since_it_was_listed_is_no_row(tmp_path: Path) -> None:
     path = numbered("plain.mp4", 100)
-    other = tmp_path / "other.mp4"
-    other.write_bytes(path.read_bytes()[:-1] + b"x")
-    gone = str(tmp_path / "gone.mp4")
-    answer = ingested(path, rivals=(gone, str(other), str(path)))
-    assert answer == Drop(f"duplicate of {video_of(path).id}", f"the same bytes as {path}")
-    assert isinstance(ingested(path, rivals=(gone, str(other))), list)
+    stamp = str(path.stat().st_mtime_ns)
+    assert isinstance(ingested(path, stamp=stamp), list)
+    with pytest.raises(Unavailable, match="was replaced while the run was at work: run again"):
+        ingested(path, stamp="another")
+
+
+def test_later_steps_read_the_bytes_that_were_ingested_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    shutil.copy(numbered("plain.mp4", 100), path)
+    answer = ingested(path, stamp=str(path.stat().st_mtime_ns))
+    assert isinstance(answer, list)
+    video, scratch = answer[0], str(tmp_path)
+    assert original(video, scratch) == str(path)
+    os.utime(path)
+    assert original(video, scratch) == str(path)  # only touched
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Unavailable, match="was replaced"):
+        original(video, scratch)
+    path.unlink()
+    with pytest.raises(BadMedia, match="the file is gone"):
+        original(video, scratch)
+    with pytest.raises(Unavailable, match="its folder is gone"):
+        original(replace(video, uri="/not/mounted/video.mp4"), scratch)
 
 
 def test_a_file_is_known_by_its_bytes_whatever_its_name(tmp_path: Path) -> None:

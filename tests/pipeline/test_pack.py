@@ -22,7 +22,7 @@ from pipeline.media.keep import MediaTar
 from pipeline.media.sound import wav
 from pipeline.pack.check import check_run
 from pipeline.pack.choose import select
-from pipeline.pack.publish import pack
+from pipeline.pack.publish import current_manifest, pack
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from stages.catalogue import current
@@ -146,7 +146,10 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 def packed(plan: Plan, **settings: Any) -> list[PackedTask]:
-    counts = pack(plan, PackSettings(**settings), lambda make, n: Inline().map([LanePlan(make)], range(n)))
+    assert pack(plan, PackSettings(**settings), lambda make, n: Inline().map([LanePlan(make)], range(n))) == ()
+    manifest = current_manifest(plan)
+    assert manifest is not None
+    counts = manifest.total()
     assert counts.inputs == VIDEOS * CLIPS == counts.ok + counts.dropped + counts.failed
     rows: list[PackedTask] = []
     for folder in current(plan.root).values():

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
@@ -19,10 +20,11 @@ from PIL import Image
 from pydantic import ValidationError
 
 from manifests import views
-from manifests.records import Asked, Attempt, Caption, Outcome, PackedTask, Question, Screening, Verdict
+from manifests.records import Asked, Attempt, Caption, Media, Outcome, PackedTask, Question, Screening, Verdict
 from manifests.schema import from_rows
 from pipeline.engines import Inline, LanePlan
 from pipeline.media.keep import MediaTar
+from pipeline.pack import build
 from pipeline.pack.build import task_of
 from pipeline.pack.candidates import TOKENS, define
 from pipeline.pack.check import check_run, check_sample
@@ -257,6 +259,19 @@ def test_conversations_begin_with_the_tags_of_what_they_use(plan: Plan) -> None:
                 assert answer == ("B" if number == 3 else "It is happy")
                 options = ["A) Hunger", "B) Joy", "C) Fear", "D) Boredom"] if number == 3 else []
                 assert asked.splitlines()[1:] == options
+
+
+def test_an_image_sample_reads_its_one_frame() -> None:
+    read: list[Media] = []
+
+    def reader(media: Media) -> memoryview:
+        read.append(media)
+        return memoryview(bytes(media.size))
+
+    sample = SimpleNamespace(stage="image", model_dump_json=lambda **_: "{}")
+    row = {"pictures": {"uri": "a.tar", "offset": 100, "size": 10}, "frame_bytes": [3, 5, 2], "sound": None}
+    assert [len(data) for data in build.members_of(cast(Any, sample), row, cast(Any, reader)).values()] == [2, 5]
+    assert read == [Media(uri="a.tar", offset=103, size=5)]
 
 
 def test_an_image_sample_is_the_middle_frame(plan: Plan) -> None:

@@ -15,19 +15,25 @@ from pathlib import Path
 import pytest
 
 from manifests import storage
+from pipeline import lease
 from pipeline.discover import discover
 from pipeline.errors import ConfigError
 from tests.media import numbered, pattern
-from tests.object_store import bucket, client
+from tests.object_store import Watched, client, watched
 from tests.runs import Said, ola, rows, shards_of, status, talking
 
 FAST = ("--set", "extract.frames.cap=4", "--set", "split.longest=4", "--set", "videos_per_part=2")
 
 
 @pytest.fixture(scope="module")
-def store_at() -> Iterator[str]:
-    with bucket("films") as uri:
-        yield uri
+def store() -> Iterator[tuple[str, Watched]]:
+    with watched("films") as (uri, requests):
+        yield uri, requests
+
+
+@pytest.fixture(scope="module")
+def store_at(store: tuple[str, Watched]) -> str:
+    return store[0]
 
 
 def keys(prefix: str) -> dict[str, int]:
@@ -102,6 +108,20 @@ def test_frames_and_sound_are_those_of_a_run_on_disk(done: Said, store_at: str, 
     assert rows(tmp_path / "out", query) == rows(f"{store_at}/out", query)
 
 
+def test_a_second_run_at_the_same_time_is_refused(done: Said, store_at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT", 0.1)
+    with lease.alone(f"{store_at}/out"):
+        said = ola("run", "--root", f"{store_at}/out")
+        assert ola("check", f"{store_at}/out") == Said(0, "no fault\n", "")
+        found = [
+            source.uri for source in discover([f"{store_at}/in", f"{store_at}/out/shards"], f"{store_at}/elsewhere")
+        ]
+    assert (said.code, said.err.count("\n")) == (3, 1), said
+    assert f"another run is at work at {store_at}/out (process {os.getpid()} on " in said.err
+    assert not [uri for uri in found if uri.endswith(".lock")]
+    assert "out/.lock" not in keys("out")
+
+
 UPLOAD = """
 import sys
 from manifests import storage
@@ -158,3 +178,64 @@ def test_globs_and_prefixes_leave_out_what_is_hidden_and_the_run_itself(videos: 
     assert [source.uri for source in discover([f"{store_at}/globs/[co]*.mp4"], root)] == whole[1:3]
     with pytest.raises(ConfigError, match="nothing at"):
         discover([f"{store_at}/globs/*.mov"], root)
+
+
+def test_one_listing_tells_all_of_a_prefix_and_of_a_list(
+    videos: Path, store: tuple[str, Watched], tmp_path: Path
+) -> None:
+    (store_at, watch) = store
+    upload(videos, "told")
+    watch.requests.clear()
+    sources = discover([f"{store_at}/told"], f"{store_at}/elsewhere")
+    assert len(watch.requests) <= 2  # whether it is an object; the listing
+    assert [len(source.sidecars) for source in sources] == [0, 0, 1, 1]
+    assert all(source.stamp for source in sources)
+    listed = tmp_path / "list.jsonl"
+    listed.write_text("".join(f'{{"uri": "{source.uri}"}}\n' for source in sources), encoding="utf-8")
+    watch.requests.clear()
+    again = discover([str(listed)], f"{store_at}/elsewhere")
+    assert len(watch.requests) == len({source.uri.rpartition("/")[0] for source in sources})
+    assert [source.stamp for source in again] == [source.stamp for source in sources]
+
+
+def test_keys_that_are_no_paths_are_rows_with_their_reason(store_at: str) -> None:
+    for key in ("odd/a//b.mp4", "odd/a/../c.mp4", "odd/good.mp4"):
+        client().put_object(Bucket="films", Key=key, Body=b"x")
+    faults = {source.uri: source.fault for source in discover([f"{store_at}/odd"], f"{store_at}/elsewhere")}
+    assert faults.pop(f"{store_at}/odd/good.mp4") is None
+    assert len(faults) == 2
+    assert all("rename the object" in (fault or "") for fault in faults.values())
+
+
+def test_files_of_one_size_are_read_once_to_be_compared(store: tuple[str, Watched]) -> None:
+    store_at, watch = store
+    for n in range(20):
+        storage.write_bytes(f"{store_at}/equal/{n:02d}.mp4", bytes([n // 2]) * 5000)  # ten pairs, none of them a video
+    watch.requests.clear()
+    ola("run", f"{store_at}/equal", "--root", f"{store_at}/equal-out", "--only", "ingest", "--set", "isolate=true")
+    reads = [request for request in watch.requests if request.startswith("GET /films/equal/")]
+    assert len(reads) <= 30  # twenty to compare, ten owners to ingest
+    steps = status(f"{store_at}/equal-out")
+    assert (steps["ingest"]["dropped"], steps["ingest"]["failed"]) == (10, 10)
+    watch.requests.clear()
+    ola("run", "--root", f"{store_at}/equal-out", "--only", "ingest")
+    assert not [request for request in watch.requests if request.startswith("GET /films/equal/")]
+
+
+def test_a_replaced_object_takes_the_place_of_the_old_one(videos: Path, store_at: str) -> None:
+    storage.write_bytes(f"{store_at}/moving/a.mp4", (videos / "one.mp4").read_bytes())
+    storage.write_bytes(f"{store_at}/moving/a.srt", (videos / "one.srt").read_bytes())
+    root = f"{store_at}/moving-out"
+    assert ola("run", f"{store_at}/moving", "--root", root, *FAST).code == 0
+    (old,) = rows(root, "SELECT id FROM ingest")
+    storage.write_bytes(f"{store_at}/moving/a.mp4", (videos / "sub folder" / "two.mp4").read_bytes())
+    assert ola("run", "--root", root).code == 0
+    ((new, uri),) = rows(root, "SELECT id, uri FROM ingest")
+    assert new != old
+    assert rows(root, "SELECT DISTINCT left(input, 20) FROM pack") == [(new,)]
+    for suffix in (".mp4", ".srt"):
+        moved = uri.replace(".mp4", suffix)
+        storage.write_bytes(f"{store_at}/moving/deep/b{suffix}", storage.read_bytes(moved))
+        storage.remove(moved)
+    assert ola("run", "--root", root).code == 0
+    assert rows(root, "SELECT id, uri, status FROM ingest") == [(new, f"{store_at}/moving/deep/b.mp4", "ok")]

@@ -8,18 +8,24 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from manifests.ledger import Counts
-from manifests.records import Source
+from manifests.ledger import Counts, Manifest
+from manifests.records import Outcome, Source
 from pipeline.engines import Inline, OnRay
-from pipeline.run import _reopen, lanes
+from pipeline.law import books_of, broken_laws
+from pipeline.media.keep import Reader, media_of
+from pipeline.reopen import reopen_failed, reopen_part
+from pipeline.run import lanes
+from pipeline.scratch import remove_scratch, scratch_folder
 from pipeline.step import batches
-from pipeline.worker import remove_scratch, scratch_folder
 from stages import ustar
 from tests import toys
+from tests.killing import Killed, errors_as_rows, killed_at
 from tests.toys import Crack, Film, Polish, Reel, Take, Traced
 
 BAD = {
@@ -150,14 +156,6 @@ def test_both_engines_give_the_same_rows_and_media(tmp_path: Path, ray_here: Non
     assert bytes_of[0] == bytes_of[1]
 
 
-@pytest.fixture
-def films(tmp_path: Path) -> dict[str, bytes]:
-    """The tar of an undisturbed run."""
-    plan, parts = toys.planned(tmp_path / "calm", [Film()], ["ok"] * 20, per_part=10)
-    toys.apply(plan, parts, Inline())
-    return tars(plan.steps[0].manifest.root)
-
-
 def tars(root: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(Path(root).rglob("*.tar"))}
 
@@ -189,7 +187,7 @@ def test_retry_runs_what_failed_and_nothing_else(tmp_path: Path) -> None:
     assert set(toys.failures(plan.steps[0].manifest)) == {"s0003", "s0004", "s0008"}
     trace.unlink()
     weights.touch()
-    _reopen(plan, None)
+    reopen_failed(plan, None)
     toys.apply(plan, parts, Inline())
     assert set(toys.failures(plan.steps[0].manifest)) == {"s0004"}
     assert [planned.manifest.total().ok for planned in plan.steps] == [19, 19, 57]
@@ -199,17 +197,92 @@ def test_retry_runs_what_failed_and_nothing_else(tmp_path: Path) -> None:
     assert toys.traced(trace) == Counter(again)
 
 
-def test_retry_of_media_makes_the_part_anew(tmp_path: Path, films: dict[str, bytes]) -> None:
-    weights = tmp_path / "weights"
+def kept_bytes(manifest: Manifest) -> dict[str, tuple[bytes, bytes]]:
+    """What the references of the rows read, by the ids of the reels."""
+    read = Reader(manifest.root)
+    reels = [reel for o in toys.outcomes(manifest) for reel in o.records if isinstance(reel, Reel)]
+    return {reel.id: (bytes(read(reel.film)), bytes(read(reel.sound))) for reel in reels}
+
+
+def bytes_of(name: str) -> tuple[bytes, bytes]:
+    return name.encode() * (int(name[1:]) % 7 + 1), b"sound of " + name.encode()
+
+
+def test_retry_of_media_runs_what_failed_and_keeps_the_rest(tmp_path: Path) -> None:
+    weights, trace = tmp_path / "weights", tmp_path / "trace"
     deeds = [f"need {weights}" if n == 3 else "ok" for n in range(20)]
-    plan, parts = toys.planned(tmp_path / "twice", [Film()], deeds, per_part=10)
+    plan, parts = toys.planned(tmp_path / "twice", [Film(Traced(trace=str(trace)))], deeds, per_part=10)
     toys.apply(plan, parts, Inline())
-    assert tars(plan.root) != films
     weights.touch()
-    _reopen(plan, None)
+    reopen_failed(plan, None)
     toys.apply(plan, parts, Inline())
-    assert tars(plan.root) == films
-    assert plan.steps[0].manifest.total().ok == 20
+    assert kept_bytes(plan.steps[0].manifest) == {name: bytes_of(name) for name in (f"s{n:04d}" for n in range(20))}
+    assert runs(trace, "film") == Counter({f"s{n:04d}": 2 if n == 3 else 1 for n in range(20)})
+
+
+def test_a_late_attempt_leaves_the_rows_and_the_media_of_the_one_that_was_faster(tmp_path: Path) -> None:
+    """A worker on a lost network placed its tar; another did the part, with other bytes; then the first goes on."""
+    plan, parts = toys.planned(tmp_path, [Film()], ["ok"] * 3, per_part=3)
+    manifest = plan.steps[0].manifest
+    late, commit = plan.steps[0], Manifest.commit
+
+    def slow_commit(self: Manifest, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> bool:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Manifest, "commit", commit)
+            patch.setattr(toys, "FRAME", b"other ")
+            Inline().map(lanes(plan.steps, isolate=False), parts)
+        return commit(self, part, inputs, outcomes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Manifest, "commit", slow_commit)
+        Inline().map(lanes([late], isolate=False), parts)
+    assert [film for film, _ in kept_bytes(manifest).values()] == [
+        (b"other " + f"s{n:04d}".encode()) * (n % 7 + 1) for n in range(3)
+    ]
+    named = {media.uri for o in toys.outcomes(manifest) for media in media_of(o)}
+    assert named == {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tar")}
+
+
+@pytest.fixture
+def tame() -> Iterator[None]:
+    with errors_as_rows():
+        yield
+
+
+def test_a_retry_that_is_killed_loses_nothing(tmp_path: Path, tame: None) -> None:
+    """Killed at any write: what a retry brings back goes through all steps, or is still to be retried."""
+    for moment in range(1, 12):
+        root, weights = tmp_path / f"{moment}", tmp_path / f"weights{moment}"
+        deeds = [f"need {weights}" if n in {1, 4} else "ok" for n in range(6)]
+        plan, parts = toys.planned(root, [Take(), Crack(), Polish()], deeds, per_part=3)
+        toys.apply(plan, parts, Inline(), isolate=False)
+        weights.touch()
+        with suppress(Killed), killed_at(moment, after=False):
+            reopen_failed(plan, None)
+        toys.apply(plan, parts, Inline(), isolate=False)
+        assert list(broken_laws(plan, books_of(plan))) == []
+        reopen_failed(plan, None)
+        toys.apply(plan, parts, Inline(), isolate=False)
+        assert [planned.manifest.total().ok for planned in plan.steps] == [6, 6, 18]
+        assert list(broken_laws(plan, books_of(plan))) == []
+
+
+def test_a_root_whose_law_is_broken_says_so_and_a_retry_mends_it(tmp_path: Path, tame: None) -> None:
+    """As a retry left it that was killed in an earlier release: a later step stands on fewer rows than there are."""
+    weights = tmp_path / "weights"
+    deeds = ["ok", f"need {weights}", "ok"]
+    plan, parts = toys.planned(tmp_path, [Take(), Crack()], deeds, per_part=3)
+    toys.apply(plan, parts, Inline(), isolate=False)
+    weights.touch()
+    reopen_part(plan.steps[0], parts[0])
+    toys.apply(plan, parts, Inline(), isolate=False)
+    (fault,) = broken_laws(plan, books_of(plan))
+    assert str(fault) == (
+        "step 'crack', part 0: it has 2 inputs, but 'take' gives 3: `ola run --retry` does the part again"
+    )
+    reopen_failed(plan, None)
+    toys.apply(plan, parts, Inline(), isolate=False)
+    assert [planned.manifest.total().ok for planned in plan.steps] == [3, 3]
 
 
 def test_what_a_redone_step_does_not_give_any_more_is_left_out(tmp_path: Path) -> None:
@@ -219,7 +292,8 @@ def test_what_a_redone_step_does_not_give_any_more_is_left_out(tmp_path: Path) -
     plan, parts = toys.planned(tmp_path, [Film(), toys.Watch()], deeds, per_part=4)
     toys.apply(plan, parts, Inline())
     weights.unlink()
-    _reopen(plan, None)
+    reopen_part(plan.steps[1], parts[0])
+    reopen_part(plan.steps[0], parts[0], lambda outcome: False)
     toys.apply(plan, parts, Inline())
     assert [p.manifest.total().ok for p in plan.steps] == [2, 2]
 

@@ -1,16 +1,18 @@
-"""What a step's answers mean as outcomes, and how the end of its process reads in words."""
+"""From what a step answers, or how it fails, to the outcome that its input's row holds."""
 
 from __future__ import annotations
 
-import signal
+import traceback
 import typing
 from collections.abc import Sequence
 from typing import Any
 
 from manifests.ledger import DROPPED, FAILED, OK, misfit
 from manifests.records import Drop, Outcome
-from pipeline.errors import BadMedia, Died, Killed, StepFault
+from pipeline.errors import BadMedia, OlaError, StepFault
 from pipeline.step import Step
+
+REASON = 300  # characters of a row's reason: the rest is in its detail
 
 
 def answers_of(step: Step[Any, Any], batch: Sequence[Any]) -> list[Any]:
@@ -23,6 +25,18 @@ def answers_of(step: Step[Any, Any], batch: Sequence[Any]) -> list[Any]:
         if (wrong := misfit(step.gives, record)) is not None:
             raise StepFault(f"step '{step.name}' gave a {step.gives.__name__} that cannot be stored: {wrong}")
     return made
+
+
+def error_detail(error: BaseException) -> str | None:
+    """What a row says beyond its reason: where it happened, unless the error is one of ours and says all itself."""
+    return None if isinstance(error, OlaError) else traceback.format_exc()
+
+
+def error_line(error: BaseException) -> str:
+    """An error as a row's reason: its own words if it is one of ours or says enough, else with its type."""
+    text = " ".join(str(error).split())
+    line = text if isinstance(error, OlaError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+    return line if len(line) <= REASON or isinstance(error, OlaError) else f"{line[: REASON - 1]}…"
 
 
 def outcome_of(name: str, answer: Any, seconds: float) -> Outcome:
@@ -49,20 +63,3 @@ def storable(text: str | None) -> str | None:
 def ids_of(outcome: Outcome) -> list[str]:
     """Ids of the records of an outcome."""
     return [str(typing.cast(Any, record).id) for record in outcome.records]
-
-
-def ending(code: int | None, words: str, used: int, limit: float) -> Died | Killed:
-    """How a process ended that nobody of ours killed.
-
-    code: as `Popen.wait` gives it, None for a process that only closed its pipe; words: what it printed last;
-    used: bytes it had at the last measurement, 0 for none; limit: bytes it may have.
-    A SIGKILL is no fault of the record: it comes from the kernel of a machine without memory, or from a person.
-    """
-    if code is None:
-        return Died("closed its pipe", words)
-    if code == -signal.SIGKILL:
-        at = f" at {used / 1e9:.1f} GB" if used else ""
-        below = f", below its limit of {limit / 1e9:.1f} GB" if limit else ""
-        return Killed(f"killed from outside (SIGKILL){at}{below}: the machine ran out of memory, or somebody killed it")
-    names = {int(s): s.name for s in signal.Signals}
-    return Died(f"exit code {code}" if code >= 0 else f"signal {names.get(-code, -code)}", words)

@@ -1,0 +1,154 @@
+"""The manifest of the sources: one Parquet file that holds all of them, each with its part and its place in the part.
+
+A registration writes a new file with the next number, or nothing at all: there is no half of one. Readers take the
+file with the highest number. Roots of earlier releases have a file for each part, which is read as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from manifests import storage
+from manifests.ledger import PART, Counts, Damaged, Manifest, digest, parquet_bytes, read_parquet
+from manifests.records import ID_DIGITS, Source
+from manifests.schema import from_rows, record_schema
+
+FILE_NAME = "sources-{:06d}.parquet"
+FILE = re.compile(r"sources-(\d{6,})\.parquet")
+KEPT = 2  # files: who reads the last one but one while a new one is written can finish
+ROW_GROUP = 8192  # rows: a worker that wants one part reads one or two groups of some 100 kB
+SCHEMA = pa.schema([pa.field("part", pa.int64()), pa.field("place", pa.int64()), *record_schema(Source)])
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A source with the number of its part and its place within that part, both from 0."""
+
+    source: Source
+    part: int
+    place: int
+
+
+def source_id(source: Source) -> str:
+    """Id of a source: a digest of all that its video follows from, so that a source that changed gets another id."""
+    facts = (source.uri, source.bytes, source.stamp, source.sidecars, source.companions, source.fault, source.meta)
+    return digest([*facts, source.twin], ID_DIGITS)
+
+
+@dataclass(frozen=True)
+class SourceManifest(Manifest):
+    """The sources of a run. Its parts are numbered without gaps."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of its rows: no step made them, so they have no outcome."""
+        return SCHEMA
+
+    def files(self) -> dict[int, storage.Entry]:
+        """The files that hold all sources, by their numbers: the last one counts."""
+        found = {entry: FILE.fullmatch(entry.path) for entry in self._listing()}
+        return dict(sorted((int(match.group(1)), entry) for entry, match in found.items() if match))
+
+    def pattern(self) -> str | None:
+        """Which files of the folder a view reads: the newest one."""
+        newest = self._newest()
+        return newest.path if newest else super().pattern()
+
+    def committed(self) -> dict[int, int]:
+        """Numbers of the parts, with the number of their sources."""
+        newest = self._newest()
+        if newest is None:
+            return {part: self._legacy(part).num_rows for part in self._legacy_parts()}
+        counts = pc.value_counts(self._file(newest).read(columns=["part"])["part"]).to_pylist()
+        return {row["values"]: row["counts"] for row in counts}
+
+    def has(self, part: int) -> bool:
+        """Whether there is a part of this number."""
+        return part in self.committed()
+
+    def part_counts(self) -> dict[int, Counts | Damaged]:
+        """Counts of every part: every source goes on."""
+        return {part: Counts(inputs=many, ok=many, outputs=many) for part, many in self.committed().items()}
+
+    def counts(self, part: int) -> Counts:
+        """Counts of one part."""
+        many = self.committed()[part]
+        return Counts(inputs=many, ok=many, outputs=many)
+
+    def read(self, part: int) -> pa.Table:
+        """The sources of one part, in order. Raises KeyError if there is no such part."""
+        newest = self._newest()
+        if newest is None:
+            return self._legacy(part)
+        file = self._file(newest)
+        groups = [n for n in range(file.num_row_groups) if _holds(file.metadata.row_group(n), part)]
+        table = file.read_row_groups(groups)
+        table = table.filter(pc.equal(table["part"], part))
+        if not len(table):
+            raise KeyError(part)
+        return table
+
+    def registered(self) -> list[Registered]:
+        """All sources, in the order of parts and places."""
+        newest = self._newest()
+        if newest is not None:
+            rows = self._file(newest).read().to_pylist()
+        else:
+            tables = {part: self._legacy(part).to_pylist() for part in self._legacy_parts()}
+            rows = [{**row, "part": part, "place": n} for part, rows in tables.items() for n, row in enumerate(rows)]
+        sources = from_rows(Source, rows)
+        return [Registered(source, row["part"], row["place"]) for source, row in zip(sources, rows, strict=True)]
+
+    @property
+    def next(self) -> int:
+        """Number of the file that comes next."""
+        return max(self.files(), default=-1) + 1
+
+    def write(self, number: int, registered: Iterable[Registered]) -> bool:
+        """Write these as all sources there are, in the file of this number: `next`, as it was before they were read.
+
+        False, and nothing is written, if another process wrote that file meanwhile.
+        """
+        ordered = sorted(registered, key=lambda each: (each.part, each.place))
+        rows = [{**asdict(each.source), "part": each.part, "place": each.place} for each in ordered]
+        data = parquet_bytes(pa.Table.from_pylist(rows, schema=SCHEMA), ROW_GROUP)
+        if not storage.create(self._uri(FILE_NAME.format(number)), data):
+            return False
+        for old in list(self.files())[:-KEPT]:
+            storage.remove(self._uri(FILE_NAME.format(old)))
+        return True
+
+    def _listing(self) -> list[storage.Entry]:
+        return storage.listing(storage.join(self.root, self.folder))
+
+    def _newest(self) -> storage.Entry | None:
+        return next(reversed(self.files().values()), None)
+
+    def _uri(self, name: str) -> str:
+        return storage.join(self.root, self.folder, name)
+
+    def _file(self, entry: storage.Entry) -> pq.ParquetFile:
+        return _open(self._uri(entry.path), entry.stamp)
+
+    def _legacy_parts(self) -> list[int]:
+        return sorted(int(match.group(1)) for entry in self._listing() if (match := PART.fullmatch(entry.path)))
+
+    def _legacy(self, part: int) -> pa.Table:
+        return read_parquet(self.uri(part))
+
+
+@lru_cache(maxsize=2)  # with its footer, which a worker needs for each of its parts
+def _open(uri: str, stamp: str) -> pq.ParquetFile:
+    return pq.ParquetFile(storage.open_random(uri))
+
+
+def _holds(group: pq.RowGroupMetaData, part: int) -> bool:
+    statistics = group.column(0).statistics
+    return bool(statistics is None or statistics.min <= part <= statistics.max)

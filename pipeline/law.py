@@ -1,0 +1,59 @@
+"""The law of the ledger between steps: a step was given what the step before it made, no more and no less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from manifests.ledger import Counts, Damaged
+from pipeline.plan import Plan
+
+PartCounts = Mapping[str, Mapping[int, Counts]]  # by the name of the manifest, then by part
+
+
+@dataclass(frozen=True)
+class Books:
+    """What the footers of all committed parts say, and which of the files cannot be read."""
+
+    counts: PartCounts
+    damaged: Mapping[tuple[str, int], Damaged]
+
+
+@dataclass(frozen=True)
+class BrokenLaw:
+    """A committed part of a step whose inputs are not the outputs of the step before."""
+
+    step: str
+    part: int
+    inputs: int
+    before: str
+    outputs: int
+
+    def __str__(self) -> str:
+        return (
+            f"step '{self.step}', part {self.part}: it has {self.inputs} inputs, but '{self.before}' gives "
+            f"{self.outputs}: `ola run --retry` does the part again"
+        )
+
+
+def books_of(plan: Plan) -> Books:
+    """Read the footers of all committed parts of the plan."""
+    found = {manifest.name: manifest.part_counts() for manifest in plan.manifests}
+    counts = {
+        name: {part: counts for part, counts in of.items() if isinstance(counts, Counts)} for name, of in found.items()
+    }
+    pairs = [((name, part), damage) for name, of in found.items() for part, damage in of.items()]
+    return Books(counts, {place: damage for place, damage in pairs if isinstance(damage, Damaged)})
+
+
+def broken_laws(plan: Plan, books: Books) -> Iterator[BrokenLaw]:
+    """Every committed part whose inputs are not what the step before it has committed as outputs.
+
+    Parts whose inputs cannot be read are left out: they are damaged, and not known to be wrong.
+    """
+    for planned in plan.steps:
+        name = planned.before.name
+        for part, counts in books.counts[planned.step.name].items():
+            before = books.counts[name].get(part, Counts())
+            if counts.inputs != before.outputs and (name, part) not in books.damaged:
+                yield BrokenLaw(planned.step.name, part, counts.inputs, name, before.outputs)

@@ -1,0 +1,91 @@
+"""The digest of a folder of weights: every byte of every file counts, and each file is read once a machine.
+
+What was read is remembered below $XDG_CACHE_HOME/ola (else ~/.cache/ola) by a file's path, size and modification time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ola import located
+from pipeline.errors import ConfigError
+
+CACHE = "digests.json"
+
+Known = dict[str, tuple[int, int, str]]  # by path: size, modification time in ns, BLAKE3
+
+
+def digest_of(folder: str) -> str:
+    """Hex digest of a model's folder: of the names, sizes and bytes of its files, but for hidden ones.
+
+    Raises ConfigError where there is no such folder.
+    """
+    home = located(folder)
+    if not home.is_dir():
+        raise ConfigError(f"annotator.model: no folder {folder}")
+    known = _remembered()
+    found = {path: _contents(path, known) for path in _files(home)}
+    now: Known = {os.path.realpath(path): facts for path, facts in found.items()}
+    if any(known.get(path) != facts for path, facts in now.items()):
+        _remember({**_remembered(), **now})
+    seen = hashlib.sha256()
+    for path, (size, _time, contents) in found.items():
+        seen.update(f"{path.relative_to(home).as_posix()} {size} {contents}\n".encode())
+    return seen.hexdigest()
+
+
+def check_digest(folder: str, expected: str) -> None:
+    """Raise ConfigError if the weights in a folder, on this node, are not those that the run began with."""
+    found = digest_of(folder)
+    if found != expected:
+        raise ConfigError(
+            f"annotator.model: the weights in {folder} on this node are not those that the run began with (digest "
+            f"{found[:12]}, expected {expected[:12]}): put the same files on every node, or run again to use these"
+        )
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps what is dear to make of a model."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ola"
+
+
+def _files(home: Path) -> Iterator[Path]:
+    """All files below a folder but hidden ones, in the order of their names. Links to files count as files."""
+    for path in sorted(home.rglob("*")):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(home).parts):
+            yield path
+
+
+def _contents(path: Path, known: Known) -> tuple[int, int, str]:
+    stat, real = path.stat(), os.path.realpath(path)
+    if real in known and known[real][:2] == (stat.st_size, stat.st_mtime_ns):
+        return known[real]
+    from blake3 import blake3
+
+    hasher = blake3(max_threads=blake3.AUTO)
+    return stat.st_size, stat.st_mtime_ns, (hasher.update_mmap(path) if stat.st_size else hasher).hexdigest()
+
+
+def _remembered() -> Known:
+    with suppress(
+        OSError, ValueError, TypeError, AttributeError
+    ):  # a cache that is not there or damaged costs a reading, no more
+        stored = json.loads((cache_folder() / CACHE).read_text(encoding="utf-8"))
+        return {str(path): (int(size), int(time), str(digest)) for path, (size, time, digest) in stored.items()}
+    return {}
+
+
+def _remember(known: Known) -> None:
+    with suppress(OSError):
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = folder / f"{CACHE}.{uuid.uuid4().hex[:8]}"
+        there = {path: facts for path, facts in known.items() if os.path.exists(path)}
+        fresh.write_text(json.dumps(there), encoding="utf-8")
+        os.replace(fresh, folder / CACHE)
