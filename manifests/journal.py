@@ -52,6 +52,7 @@ class Journal:
         self.committed = False  # whether its part is: set by the worker
         self.outcomes: dict[str, Outcome] = {}
         self.flights: dict[str, set[str]] = {}
+        self.busy: set[str] = set()  # lives that another followed while they had something in flight
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = 0
         for line, end in _lines(path):
@@ -67,6 +68,7 @@ class Journal:
             for flight in self.flights.values():
                 flight.discard(outcome.input)
         elif line["session"] == self.session:
+            self.busy |= {life for life, flight in self.flights.items() if flight and life != line["life"]}
             self.flights[line["life"]] = set(line["start"])
             self.nodes[line["life"]] = line.get("node", "")
 
@@ -75,8 +77,12 @@ class Journal:
         return sum(name in flight and not self.is_lost(self.nodes[life]) for life, flight in self.flights.items())
 
     def idle_deaths(self) -> int:
-        """How many workers of this session vanished with nothing in flight, but those of lost nodes."""
-        return sum(not flight and not self.is_lost(self.nodes[life]) for life, flight in self.flights.items())
+        """How many other workers of this session vanished with nothing in flight, but those of lost nodes.
+
+        A worker that died over a record is not among them, also when a later worker has done that record.
+        """
+        idle = [life for life, flight in self.flights.items() if not flight and life not in {*self.busy, self.life}]
+        return sum(not self.is_lost(self.nodes[life]) for life in idle)
 
     def _outcome(self, facts: dict[str, Any]) -> Outcome:
         return Outcome(**{**facts, "records": tuple(from_rows(self.record, facts["records"]))})

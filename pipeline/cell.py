@@ -30,7 +30,7 @@ from typing import Any
 
 from pipeline.errors import Died, Killed, OpenFailed, OverLimit, Raised, Unavailable
 from pipeline.media.keep import MediaTar
-from pipeline.outcomes import answers_of, error_detail, error_line
+from pipeline.outcomes import answers_of, ending, error_detail, error_line
 from pipeline.step import Step
 
 GLANCE = 0.1  # seconds between looks at a cell's memory: at 2 GB/s it gets 200 MB past its limit
@@ -156,6 +156,9 @@ class Cell:
             kind, *rest = self.pipe.recv()
         except (EOFError, ConnectionError):
             died = self._died()
+            if isinstance(died, Killed):
+                died.opening = True
+                raise died from None
             detail = "\n".join(filter(None, (died.reason, died.detail)))
             raise OpenFailed(f"step '{name}' died while opening ({died.reason})", detail) from None
         if kind == "failed":
@@ -232,22 +235,12 @@ class Cell:
         code = None
         with suppress(subprocess.TimeoutExpired):
             code = self.process.wait(GRACE)
-        words = self._last_words()
+        self.stderr.seek(max(0, self.stderr.seek(0, os.SEEK_END) - STDERR_TAIL))
+        words = self.stderr.read().decode(errors="replace").strip()
         self.close()
         if code == -signal.SIGKILL:  # ours end in OverLimit
             return Killed(f"killed from outside (SIGKILL) at {self.weight / 1e9:.1f} GB", words)
-        return Died("closed its pipe" if code is None else _ending(code), words)
-
-    def _last_words(self) -> str:
-        self.stderr.seek(max(0, self.stderr.seek(0, os.SEEK_END) - STDERR_TAIL))
-        return self.stderr.read().decode(errors="replace").strip()
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    names = {int(s): s.name for s in signal.Signals}
-    return f"signal {names.get(-code, -code)}"
+        return Died("closed its pipe" if code is None else ending(code), words)
 
 
 def _die_with(lifeline: int) -> None:
@@ -287,9 +280,8 @@ def serve(pipe: Connection) -> None:
             reply = pickle.dumps(("unavailable", str(error)))
         except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
             full = isinstance(error, OSError) and error.errno in FULL
-            reply = pickle.dumps(
-                ("unavailable", error_line(error)) if full else ("raised", error_line(error), error_detail(error))
-            )
+            rest = () if full else (error_detail(error),)
+            reply = pickle.dumps(("unavailable" if full else "raised", error_line(error), *rest))
         pipe.send_bytes(reply)
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.attempts import Attempts, begin
 from pipeline.errors import OlaError, RunError, SetAside
 
 STALE = 86400.0  # seconds: a younger one may be of a container that shares this folder, but not our process ids
@@ -39,12 +40,17 @@ class Lane(Protocol):
 
 @dataclass(frozen=True)
 class LanePlan:
-    """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray."""
+    """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray.
+
+    retries: how often a number is given to a new worker after the death of the one before; -1: without end, for a
+    lane that counts deaths itself.
+    """
 
     make: Callable[[], Lane]
     cpus: float = 1.0
     gpus: float = 0.0
     memory: float = 0.0  # bytes
+    retries: int = 3
 
 
 class Inline:
@@ -76,15 +82,17 @@ class LaneActor:
     aside: of a number that was set aside by this lane or one before it, why: a SetAside as JSON.
     """
 
-    def __init__(self, make: Callable[[], Lane]) -> None:
-        """Make the lane in the actor's own process."""
-        self.lane = make()
+    def __init__(self, make: Callable[[], Lane], retries: int, attempts: Any) -> None:
+        """Make the lane in the actor's own process. `attempts`: an actor of `Attempts`, None if `retries` is -1."""
+        self.lane, self.retries, self.attempts = make(), retries, attempts
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Do the number and pass it on."""
         if row["aside"]:
             return row
         try:
+            if self.attempts is not None:
+                begin(self.attempts, int(row["number"]), self.retries)
             self.lane(int(row["number"]))
         except SetAside as fault:
             return {**row, "aside": json.dumps(fault.args)}
@@ -188,6 +196,7 @@ class OnRay:
                 # Ray would kill a whole worker where memory runs out, and its record would be blamed; the kernel kills
                 # the step's process first, which its worker can tell from a fault of the record
                 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+                os.environ.setdefault("RAY_worker_oom_score_adjustment", "500")  # the step's process has 1000
                 remove_folders()
                 self.folder = tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-")
                 quiet |= {"include_dashboard": False, "_temp_dir": self.folder}
@@ -249,8 +258,9 @@ def _graph(lanes: Sequence[LanePlan], numbers: Sequence[int], size: int) -> Any:
         # a second number that waits at an actor saves it the 0.1 s until Ray Data hands out the next one; where there
         # are few, it would leave others idle at the end
         pool = ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2 if len(numbers) > 8 * size else 1)
+        attempts = ray.remote(num_cpus=0)(Attempts).remote() if lane.retries >= 0 else None
         wants = {"num_cpus": lane.cpus, "num_gpus": lane.gpus, "memory": lane.memory or None}
-        rows = rows.map(LaneActor, fn_constructor_args=(lane.make,), compute=pool, **wants)
+        rows = rows.map(LaneActor, fn_constructor_args=(lane.make, lane.retries, attempts), compute=pool, **wants)
     return rows
 
 

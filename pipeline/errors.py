@@ -103,7 +103,12 @@ class Died(StepFault):
 
 
 class Killed(StepFault):
-    """The step's process got a SIGKILL that was not ours: the kernel was out of memory, or somebody killed it."""
+    """The step's process got a SIGKILL that was not ours: the kernel was out of memory, or somebody killed it.
+
+    opening: whether that was while its `open` ran.
+    """
+
+    opening = False
 
 
 class OverLimit(StepFault):

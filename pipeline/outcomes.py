@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import traceback
 import typing
 from collections.abc import Sequence
@@ -63,3 +64,11 @@ def storable(text: str | None) -> str | None:
 def ids_of(outcome: Outcome) -> list[str]:
     """Ids of the records of an outcome."""
     return [str(typing.cast(Any, record).id) for record in outcome.records]
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words; `code` as `Popen.wait` returns it."""
+    if code >= 0:
+        return f"exit code {code}"
+    names = {int(s): s.name for s in signal.Signals}
+    return f"signal {names.get(-code, -code)}"

@@ -112,7 +112,7 @@ def lanes(steps: Sequence[Planned], isolate: bool) -> list[LanePlan]:
         held = list(group)
         # they work one after the other: what a lane takes at once is what its largest step takes
         memory = max(planned.resources.memory_gb for planned in held) * 1e9
-        made.append(LanePlan(partial(Lane, held, session, isolate), *wants, memory))
+        made.append(LanePlan(partial(Lane, held, session, isolate), *wants, memory, retries=-1))  # journals count
     return made
 
 

@@ -34,7 +34,7 @@ from manifests.ledger import Damaged, check_law
 from manifests.records import Outcome
 from pipeline import nodes
 from pipeline.cell import Cell, Errand, Here
-from pipeline.errors import ConfigError, Died, Killed, RunError, SetAside, StepFault, Unavailable
+from pipeline.errors import ConfigError, Died, Killed, OpenFailed, RunError, SetAside, StepFault, Unavailable
 from pipeline.journals import part_journal, remove_stale_journals
 from pipeline.media.keep import MediaTar, media_of, relocated
 from pipeline.outcomes import error_line, failed, ids_of, outcome_of
@@ -155,34 +155,35 @@ class StepWorker:
                 yield from self._attempt([value], trip)
 
     def _last_chance(self, value: Any, fault: StepFault, trip: Trip, started: float) -> Outcome:
-        """A death may have been chance: the record gets one more process. Other faults are the record's own."""
+        """The outcome of a record alone, after its first fault.
+
+        A death may have been chance: the record gets one more process. After a SIGKILL from outside it gets KILLS
+        processes in all. Other faults are the record's own. Raises Unavailable, or OpenFailed, after the last SIGKILL.
+        """
         name = self.planned.name_of(value)
-        if isinstance(fault, Killed):
-            return self._after_kill(value, fault, trip, started)
-        if isinstance(fault, Died) and not trip.journal.deaths(name):
+        deaths, kills = trip.journal.deaths(name), 0
+        while isinstance(fault, Died | Killed):
+            if isinstance(fault, Killed):
+                kills += 1
+                self._check_kills(name, fault, kills)
+                time.sleep(PAUSE * 2 ** (kills - 1))
+            elif (deaths := deaths + 1) >= DEATHS:
+                detail = "\n".join(filter(None, (fault.reason, fault.detail)))
+                return failed(name, TWICE, detail, time.monotonic() - started)
             try:
                 (answer,) = self._run([value], trip)
                 return outcome_of(name, answer, time.monotonic() - started)
-            except StepFault as second:
-                fault = second
-        if isinstance(fault, Died):
-            detail = "\n".join(filter(None, (fault.reason, fault.detail)))
-            return failed(name, TWICE, detail, time.monotonic() - started)
+            except StepFault as another:
+                fault = another
         return failed(name, fault.reason, fault.detail, time.monotonic() - started)
 
-    def _after_kill(self, value: Any, fault: Killed, trip: Trip, started: float) -> Outcome:
-        """The machine killed the record's process, which is no fault of the record. Raises Unavailable in the end."""
-        name = self.planned.name_of(value)
-        for n in range(KILLS - 1):
-            time.sleep(PAUSE * 2**n)
-            try:
-                (answer,) = self._run([value], trip)
-                return outcome_of(name, answer, time.monotonic() - started)
-            except Killed as again:
-                fault = again
-            except StepFault as other:
-                return self._last_chance(value, other, trip, started)
+    def _check_kills(self, name: str, fault: Killed, kills: int) -> None:
+        """After KILLS, raise Unavailable; or OpenFailed if the step was opening: no other part would fare better."""
+        if kills < KILLS:
+            return
         limit = f"below its limit of {self.planned.resources.memory_gb:.1f} GB"
+        if fault.opening:
+            raise OpenFailed(f"step '{self.planned.step.name}' was {fault.reason} while opening, {kills} times")
         raise Unavailable(f"{name} was {fault.reason}, {limit}: the machine is out of memory, or somebody kills it")
 
     def _run(self, batch: Sequence[Any], trip: Trip) -> list[Any]:

@@ -133,6 +133,14 @@ def be_killed(path: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def die_then_be_killed(path: str) -> None:
+    """Exit the first time, and be killed from outside each time after that."""
+    if Path(path).exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path(path).touch()
+    os._exit(3)
+
+
 def close_pipe() -> None:
     """Stay alive, but deaf and mute."""
     os.closerange(3, 256)
@@ -188,6 +196,7 @@ WITH_PATH: Mapping[str, Callable[[str], object]] = {
     "need": lambda path: Path(path).read_bytes(),
     "wait": wait_for,
     "killed": be_killed,
+    "die-then-killed": die_then_be_killed,
     "killed-always": lambda path: os.kill(os.getpid(), signal.SIGKILL),
 }
 
@@ -421,3 +430,33 @@ class BadLane:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class DeadlyLane:
+    """A lane that keeps no journal, and takes its process with it at each number."""
+
+    def __init__(self, trace: str) -> None:
+        """trace: file that gets a line a number."""
+        self.trace = trace
+
+    def __call__(self, number: int) -> None:
+        """Note the number and die."""
+        with open(self.trace, "a", encoding="utf-8") as file:
+            file.write(f"{number}\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class HardToOpen(Take):
+    """Killed from outside while it opens, `pause` times; `trace` counts them."""
+
+    def open(self) -> None:
+        with open(self.settings.trace, "a", encoding="utf-8") as file:
+            file.write("killed\n")
+        if len(Path(self.settings.trace).read_text(encoding="utf-8").splitlines()) <= self.settings.pause:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def note(self, name: str) -> None:
+        """Nothing is traced but kills."""

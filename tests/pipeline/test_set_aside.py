@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from manifests.journal import Journal
 from manifests.ledger import Manifest
+from manifests.records import Outcome
 from pipeline import worker
-from pipeline.engines import Inline, OnRay
+from pipeline.engines import Inline, LanePlan, OnRay
 from pipeline.errors import OpenFailed, RunError
 from tests import toys
 from tests.runs import copy_of, finished, ola, status
-from tests.toys import Crack, Grain, Lay, Polish, Sweep, Take, Traced
+from tests.toys import Crack, DeadlyLane, Grain, HardToOpen, Lay, Polish, Sweep, Take, Traced
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +86,51 @@ def test_workers_that_die_outside_a_record_are_counted_by_part(tmp_path: Path, r
     (aside,) = toys.apply(plan, parts, OnRay(workers=1))
     assert str(aside) == "part 1 at step 'sweep': 3 workers died on it with no record in flight"
     assert sorted(plan.steps[1].manifest.committed()) == [0, 2]
+
+
+def test_a_kill_after_a_death_is_no_row_either(tmp_path: Path) -> None:
+    plan, parts = toys.planned(tmp_path, [Take()], [f"die-then-killed {tmp_path / 'once'}", "ok"], per_part=1)
+    (aside,) = toys.apply(plan, parts, Inline())
+    assert aside.reason.startswith("s0000 was killed from outside (SIGKILL) at ")
+    assert sorted(plan.steps[0].manifest.committed()) == [1]
+
+
+def test_a_step_that_the_machine_kills_while_it_opens_is_opened_again(tmp_path: Path) -> None:
+    twice, always = (HardToOpen(toys.Traced(trace=str(tmp_path / f"{n}.kills"), pause=n)) for n in (2, 99))
+    plan, parts = toys.planned(tmp_path / "twice", [twice], ["ok"] * 2, per_part=1)
+    assert toys.apply(plan, parts, Inline()) == []
+    assert plan.steps[0].manifest.total().ok == 2
+    plan, parts = toys.planned(tmp_path / "always", [always], ["ok"] * 2, per_part=1)
+    with pytest.raises(OpenFailed, match=r"step 'take' was killed from outside .* while opening, 3 times"):
+        toys.apply(plan, parts, Inline())
+
+
+def test_many_records_of_a_part_may_kill_their_workers(tmp_path: Path, ray_here: None) -> None:
+    deeds = ["kill worker" if n in {1, 4, 7} else "ok" for n in range(10)]
+    plan, parts = toys.planned(tmp_path, [Take()], deeds, per_part=10)
+    assert toys.apply(plan, parts, OnRay(workers=1)) == []
+    twice = "killed its worker twice"
+    assert toys.failures(plan.steps[0].manifest) == {"s0001": twice, "s0004": twice, "s0007": twice}
+
+
+def test_a_worker_that_died_over_a_record_is_not_counted_once_more(tmp_path: Path) -> None:
+    for life, ended in (("1", ""), ("2", ""), ("3", "a")):
+        journal = Journal(tmp_path / "j", Grain, "s", life)
+        journal.start([])
+        journal.start(["a"])
+        if ended:
+            journal.done(Outcome("a", "failed", 0.0, (), "killed its worker twice", None))
+        journal.close(delete=False)
+    now = Journal(tmp_path / "j", Grain, "s", "4")
+    assert (now.deaths("a"), now.idle_deaths()) == (0, 1)
+    now.close(delete=False)
+
+
+def test_a_lane_without_a_journal_is_not_tried_without_end(tmp_path: Path, ray_here: None) -> None:
+    trace = tmp_path / "trace"
+    with pytest.raises(RunError, match="a worker failed: it died 2 times over number 7"):
+        OnRay(workers=1).map([LanePlan(partial(DeadlyLane, str(trace)), retries=1)], [7])
+    assert trace.read_text().splitlines() == ["7", "7"]
 
 
 def test_workers_of_a_lost_node_are_no_blame(tmp_path: Path) -> None:
