@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from pipeline.attempts import Attempts, begin
 from pipeline.errors import OlaError, RunError, SetAside
 
+ROOM = 0.8  # of the nodes' memory that lanes reserve together at most: pieces that are left fit nobody
 STALE = 86400.0  # seconds: a younger one may be of a container that shares this folder, but not our process ids
 FOLDER = "ola-ray"  # of a Ray of our own, then its driver's process id
 
@@ -138,7 +139,7 @@ class OnRay:
         lanes = [self._fitted(lane) for lane in lanes]
         size = min(len(numbers), self.workers or _fitting(lanes))
         try:
-            rows = list(_graph(lanes, numbers, size).iter_rows())
+            rows = list(_graph(_reserved(lanes, size), numbers, size).iter_rows())
         except ray.exceptions.RayError as error:
             raise original(error) from error
         aside = [SetAside(*json.loads(row["aside"])) for row in rows if row["aside"]]
@@ -153,26 +154,18 @@ class OnRay:
             raise RunError(f"{many} workers, and this machine has {have.get(kind, 0):g} {kind}s: name a cluster")
 
     def _fitted(self, lane: LanePlan) -> LanePlan:
-        """With what the machine can give. Raises RunError where no machine can: Ray would wait for ever."""
+        """On this machine, CPUs that it has: Ray would wait for others for ever. A cluster may grow."""
+        if self.folder is None:
+            return lane
         import ray
 
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        largest = max(float(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
-        if self.folder is None:
-            if lane.memory > largest:
-                raise RunError(
-                    f"a step asks for {lane.memory / 1e9:.0f} GB of memory, and the largest node of the cluster has "
-                    f"{largest / 1e9:.0f}: lower resources.<step>.memory_gb"
-                )
-            return lane
         if lane.gpus > have.get("GPU", 0):
             raise RunError(
                 f"a step asks for {lane.gpus:g} GPUs, and this machine has {have.get('GPU', 0):g}: "
                 "lower resources.<step>.gpus, or name a cluster as ray_address"
             )
-        cpus = min(lane.cpus, have["CPU"])
-        # a share of the memory no larger than that of the CPUs: on one machine these are what there are few of
-        return replace(lane, cpus=cpus, memory=min(lane.memory, largest * cpus / have["CPU"] // 1))
+        return replace(lane, cpus=min(lane.cpus, have["CPU"]))
 
     def close(self) -> None:
         """End the Ray that was started here, and delete its folder."""
@@ -243,9 +236,19 @@ def _fitting(lanes: Sequence[LanePlan]) -> int:
     import ray
 
     have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    wanted = {"CPU": sum(lane.cpus for lane in lanes), "GPU": sum(lane.gpus for lane in lanes)}
-    wanted["memory"] = sum(lane.memory for lane in lanes)
-    return max(1, min(int(have.get(kind, 0) / many) for kind, many in wanted.items() if many > 0))
+    fits = int(have.get("CPU", 1) / max(1e-9, sum(lane.cpus for lane in lanes)))
+    gpus = sum(lane.gpus for lane in lanes)
+    return max(1, min(fits, int(have.get("GPU", 0) / gpus)) if gpus else fits)
+
+
+def _reserved(lanes: Sequence[LanePlan], size: int) -> list[LanePlan]:
+    """The lanes with memory that the nodes have: Ray would wait for more for ever, and limits are seldom reached."""
+    import ray
+
+    memory = [float(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    wanted = size * sum(lane.memory for lane in lanes)
+    share = min(1.0, ROOM * sum(memory) / wanted) if wanted else 1.0
+    return [replace(lane, memory=min(lane.memory * share, ROOM * max(memory)) // 1) for lane in lanes]
 
 
 def _graph(lanes: Sequence[LanePlan], numbers: Sequence[int], size: int) -> Any:
