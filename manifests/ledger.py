@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import storage
-from manifests.records import TIMINGS, Outcome
+from manifests.records import Outcome
+from manifests.row_digest import digest_rows
 from manifests.schema import SCALARS, from_rows, hints, manifest_schema, to_table
 
 OK, DROPPED, FAILED = "ok", "dropped", "failed"
@@ -98,23 +99,6 @@ def check_law(name: str, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> 
     for outcome in outcomes:
         if (outcome.status == OK) != bool(outcome.records):
             raise LawBroken(f"step '{name}': input {outcome.input} is {outcome.status} with {outcome.records!r}")
-
-
-def rows_digest(outcomes: Sequence[Outcome]) -> str:
-    """BLAKE3 of what outcomes say, without what the clock said: JSON, whose text no library's version changes."""
-    from blake3 import blake3
-
-    found = blake3()
-    for outcome in outcomes:
-        text = json.dumps(_timeless(asdict(outcome)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        found.update(text.encode() + b"\n")
-    return found.hexdigest()
-
-
-def _timeless(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _timeless(each) for name, each in value.items() if name not in TIMINGS}
-    return [_timeless(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def misfit(hint: Any, value: Any, name: str = "") -> str | None:
@@ -197,9 +181,9 @@ class Manifest:
         check_law(self.name, inputs, outcomes)
         place = {name: n for n, name in enumerate(inputs)}
         ordered = sorted(outcomes, key=lambda outcome: place[outcome.input])
-        facts = {FOOTER: json.dumps(asdict(Counts.of(outcomes))), ROWS_FOOTER: rows_digest(ordered)}
-        table = to_table(self.record, ordered).replace_schema_metadata(facts)
-        return storage.create(self.uri(part), parquet_bytes(table))
+        table = to_table(self.record, ordered)
+        facts = {FOOTER: json.dumps(asdict(Counts.of(outcomes))), ROWS_FOOTER: digest_rows(table)}
+        return storage.create(self.uri(part), parquet_bytes(table.replace_schema_metadata(facts)))
 
     def read(self, part: int) -> pa.Table:
         """All rows of a committed part. Raises Damaged, or OSError where it cannot be reached."""
@@ -213,7 +197,8 @@ class Manifest:
     def rows_digest(self, part: int) -> str:
         """Digest of a committed part's rows but for timings: equal for equal rows. From the footer, if it is there."""
         stored = self._footer(part).get(ROWS_FOOTER)
-        return stored.decode() if stored else rows_digest(list(self.outcomes(part)))
+        # through outcomes, so that fields which an older part lacks have their defaults
+        return stored.decode() if stored else digest_rows(to_table(self.record, self.outcomes(part)))
 
     def outcomes(self, part: int) -> Iterator[Outcome]:
         """The outcomes that a part was committed with."""
