@@ -1,6 +1,7 @@
 """The digest of a folder of weights: every byte of every file counts, and each file is read once a machine.
 
-What was read is remembered below $XDG_CACHE_HOME/ola (else ~/.cache/ola) by a file's path, size and modification time.
+What was read is remembered below $XDG_CACHE_HOME/ola (else ~/.cache/ola) by a file's path, size, mtime and ctime. The
+ctime is compared because `cp -p`, `rsync -t` and `tar` give new bytes an old mtime.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pipeline.errors import ConfigError
 
 CACHE = "digests.json"
 
-Known = dict[str, tuple[int, int, str]]  # by path: size, modification time in ns, BLAKE3
+Known = dict[str, tuple[int, int, int, str]]  # by path: size, mtime and ctime in ns, BLAKE3
 
 
 def digest_of(folder: str) -> str:
@@ -35,7 +36,7 @@ def digest_of(folder: str) -> str:
     if any(known.get(path) != facts for path, facts in now.items()):
         _remember({**_remembered(), **now})
     seen = hashlib.sha256()
-    for path, (size, _time, contents) in found.items():
+    for path, (size, _mtime, _ctime, contents) in found.items():
         seen.update(f"{path.relative_to(home).as_posix()} {size} {contents}\n".encode())
     return seen.hexdigest()
 
@@ -56,20 +57,31 @@ def cache_folder() -> Path:
 
 
 def _files(home: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones, in the order of their names. Links to files count as files."""
-    for path in sorted(home.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(home).parts):
+    """All files below a folder but hidden ones, in the order of their names. Links count as what they lead to."""
+    yield from sorted(_below(home, ()))
+
+
+def _below(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+    """above: real paths of the folders on the way here; a link back to one of them is passed over."""
+    above = (*above, os.path.realpath(folder))
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and os.path.realpath(path) not in above:
+            yield from _below(path, above)
+        elif path.is_file():
             yield path
 
 
-def _contents(path: Path, known: Known) -> tuple[int, int, str]:
+def _contents(path: Path, known: Known) -> tuple[int, int, int, str]:
     stat, real = path.stat(), os.path.realpath(path)
-    if real in known and known[real][:2] == (stat.st_size, stat.st_mtime_ns):
+    facts = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if real in known and known[real][:3] == facts:
         return known[real]
     from blake3 import blake3
 
     hasher = blake3(max_threads=blake3.AUTO)
-    return stat.st_size, stat.st_mtime_ns, (hasher.update_mmap(path) if stat.st_size else hasher).hexdigest()
+    return *facts, (hasher.update_mmap(path) if stat.st_size else hasher).hexdigest()
 
 
 def _remembered() -> Known:
@@ -77,7 +89,10 @@ def _remembered() -> Known:
         OSError, ValueError, TypeError, AttributeError
     ):  # a cache that is not there or damaged costs a reading, no more
         stored = json.loads((cache_folder() / CACHE).read_text(encoding="utf-8"))
-        return {str(path): (int(size), int(time), str(digest)) for path, (size, time, digest) in stored.items()}
+        return {
+            str(path): (int(size), int(mtime), int(ctime), str(digest))
+            for path, (size, mtime, ctime, digest) in stored.items()
+        }
     return {}
 
 

@@ -38,13 +38,18 @@ def check_run(root: str) -> Iterator[str]:
         if not storage.exists(storage.join(root, CURRENT)):
             raise ConfigError(f"no shards at {root}: nothing was packed yet")
         yield "shards: pack chose no task; `ola status` tells why"
-    owners: dict[str, str] = {}
+    keys, tasks = dict[str, str](), dict[str, str]()
     for name, folder in folders.items():
-        yield from (f"{folder}/{fault}" for fault in check_set(storage.join(root, folder), stage_of(name), owners))
+        for fault in check_set(root, folder, stage_of(name), keys, tasks):
+            yield f"{folder}/{fault}"
 
 
-def check_set(folder: str, stage: str, owners: dict[str, str]) -> Iterator[str]:
-    """Faults of one stage's set. `owners` remembers which shard has which key, over all sets."""
+def check_set(root: str, below: str, stage: str, keys: dict[str, str], tasks: dict[str, str]) -> Iterator[str]:
+    """Faults of one stage's set in the folder `below` the root.
+
+    keys, tasks: over all sets so far, which shard has which key, and which set has which task.
+    """
+    folder = storage.join(root, below)
     try:
         rows = rows_of(folder)
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
@@ -55,9 +60,10 @@ def check_set(folder: str, stage: str, owners: dict[str, str]) -> Iterator[str]:
         by_shard[row.shard].append(row)
     yield from _check_names(folder, set(by_shard))
     yield from _check_split(rows)
+    yield from _check_tasks(rows, below, tasks)
     yield from _check_energon(folder, by_shard)
     for shard in sorted(by_shard):
-        for fault in check_shard(folder, shard, stage, by_shard[shard], owners):
+        for fault in check_shard(folder, shard, stage, by_shard[shard], keys):
             yield f"{shard}: {fault}"
 
 
@@ -78,8 +84,15 @@ def _check_split(rows: Sequence[PackedTask]) -> Iterator[str]:
     for row in rows:
         sides[row.video].add(row.split)
     yield from (f"video {video} is in train and in val" for video, found in sorted(sides.items()) if len(found) > 1)
-    twice = [name for name, count in Counter(row.id for row in rows).items() if count > 1]
-    yield from (f"task {name} stands in more than one row" for name in sorted(twice))
+
+
+def _check_tasks(rows: Sequence[PackedTask], below: str, tasks: dict[str, str]) -> Iterator[str]:
+    """The ids of tasks are unique, in this set and over all sets."""
+    counts = Counter(row.id for row in rows)
+    yield from (f"task {name} stands in more than one row" for name in sorted(counts) if counts[name] > 1)
+    for name in sorted(counts):
+        if tasks.setdefault(name, below) != below:
+            yield f"shards.parquet: task {name} is also in {tasks[name]}"
 
 
 def _check_energon(folder: str, rows: Rows) -> Iterator[str]:

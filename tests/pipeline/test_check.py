@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from stages.catalogue import CURRENT
 from stages.shards import ShardReader
 from tests.runs import Said, copy_of, finished, ola, shards_of
 
@@ -93,6 +96,20 @@ def test_damage_is_named(damage: str, tmp_path: Path) -> None:
 
 def test_a_good_run_has_no_fault() -> None:
     assert ola("check", finished()) == Said(0, "no fault\n", "")
+
+
+def test_a_task_that_is_in_two_sets_is_named(tmp_path: Path) -> None:
+    root = copy_of(finished(), tmp_path)
+    facts = json.loads((root / CURRENT).read_text())
+    folder, again = facts["folders"]["omni"], "shards/omni/again"
+    shutil.copytree(root / folder, root / again)
+    facts["folders"]["omni_again"] = again
+    (root / CURRENT).write_text(json.dumps(facts))
+    tasks = pq.read_table(root / folder / "shards.parquet")["id"].to_pylist()
+    said = ola("check", root)
+    assert said.code == 1
+    found = [line for line in said.out.splitlines() if ": task " in line]
+    assert found == [f"{again}/shards.parquet: task {name} is also in {folder}" for name in sorted(tasks)]
 
 
 def test_without_a_run_there_is_nothing_to_check(tmp_path: Path) -> None:

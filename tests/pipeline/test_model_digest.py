@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_a_file_is_read_once_and_again_when_it_was_touched(weights: Path, monkey
     read: list[str] = []
     contents = model_digest._contents
 
-    def noting(path: Path, known: model_digest.Known) -> tuple[int, int, str]:
+    def noting(path: Path, known: model_digest.Known) -> tuple[int, int, int, str]:
         found = contents(path, known)
         read.extend([path.name] if known.get(os.path.realpath(path)) != found else [])
         return found
@@ -73,6 +74,24 @@ def test_links_into_a_hub_cache_are_the_files_that_they_name(weights: Path, tmp_
         if path.is_file():
             (linked / path.relative_to(weights)).symlink_to(path)
     assert digest_of(str(linked)) == digest_of(str(weights))
+
+
+def test_other_bytes_with_the_old_time_are_read(weights: Path) -> None:
+    """As `cp -p`, `rsync -t` and `tar` leave them."""
+    before, path = digest_of(str(weights)), weights / "model.safetensors"
+    facts = path.stat()
+    time.sleep(0.02)  # more than a tick of the file system's clock
+    path.write_bytes(os.urandom(facts.st_size))
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert digest_of(str(weights)) != before
+
+
+def test_linked_folders_count_and_loops_end(weights: Path, tmp_path: Path) -> None:
+    before = digest_of(str(weights))
+    (weights / "tower").rename(tmp_path / "elsewhere")
+    (weights / "tower").symlink_to(tmp_path / "elsewhere")
+    (weights / "self").symlink_to(weights)
+    assert digest_of(str(weights)) == before
 
 
 @pytest.mark.parametrize("content", ["", "[", '{"a": 1}', "[1]"])
