@@ -66,6 +66,14 @@ class SharedJournal:
         self.data = data
         return not self.lost
 
+    def is_replaced(self) -> bool:
+        """Whether the copy in the store is one that this worker has neither read nor written. One request."""
+        if self.lost or not object_store.holds(self.uri):
+            return self.lost
+        found = object_store.look(self.uri)
+        known = "" if self.version is None else self.version.get("e_tag") or ""
+        return found is not None and found.stamp != known
+
     def remove(self) -> None:
         """Delete the copy, if there is one."""
         if self.data and not self.lost:

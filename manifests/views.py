@@ -3,7 +3,8 @@
 connection = connect(root, manifests)
 connection.sql("SELECT status, count(*) FROM split GROUP BY ALL")
 
-The view of a step has all columns of its record: null in rows that were written before the record had them.
+The view of a step has all columns of its record. Rows that were written before the record had a column hold the
+default of its field there; fields that were added within nested records are null.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from manifests import storage
 from manifests.ledger import PART, Damaged, Manifest
+from manifests.records import PackedTask
+from manifests.schema import record_schema
 from manifests.sources import SourceManifest
 
 DATABASE, SCRIPT = "manifest.duckdb", "views.sql"
+FILES = "files_of_"  # how the name of a store's files begins, over which a view is made
 SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN"}
 
 
@@ -71,30 +77,67 @@ def _undamaged(manifest: Manifest, damaged: list[Damaged]) -> list[str | None]:
     return found
 
 
-def schemas(manifests: Iterable[Manifest]) -> dict[str, pa.Schema]:
-    """The columns that each manifest's view must have, by the view's name."""
-    return {manifest.name: manifest.schema for manifest in manifests}
+@dataclass(frozen=True)
+class Columns:
+    """The columns that a view must have. defaults: SQL of the values that `ok` rows without them hold, by name."""
+
+    schema: pa.Schema
+    defaults: Mapping[str, str]
 
 
-def statements(globs: Mapping[str, Sequence[str]], columns: Mapping[str, pa.Schema]) -> list[str]:
-    """The SQL that makes the views; `shards` is all stages together."""
-    made = [f"CREATE OR REPLACE VIEW {name} AS {_select(of, columns.get(name))}" for name, of in globs.items()]
-    stages = [name for name in globs if name.startswith("shards_")]
+def columns_of(record: type, schema: pa.Schema) -> Columns:
+    """The columns of a view of these records, stored with this schema."""
+    known = {field.name: field.default for field in fields(record) if field.default is not MISSING}
+    literals = {name: _literal(value) for name, value in known.items()}
+    return Columns(schema, {name: text for name, text in literals.items() if text is not None})
+
+
+def _literal(value: Any) -> str | None:
+    """A field's default in SQL; None for null, and for records."""
+    if isinstance(value, tuple):
+        inner = [_literal(each) for each in value]
+        return None if None in inner else f"[{', '.join(map(str, inner))}]"
+    if value is None or is_dataclass(value):
+        return None
+    return quoted(value) if isinstance(value, str) else str(value)
+
+
+def _columns(manifests: Iterable[Manifest], shards: Iterable[str]) -> dict[str, Columns]:
+    """What each view must have, by the view's name."""
+    found = {manifest.name: columns_of(manifest.record, manifest.schema) for manifest in manifests}
+    packed = columns_of(PackedTask, record_schema(PackedTask))
+    return found | {f"shards_{stage}": packed for stage in shards}
+
+
+def statements(globs: Mapping[str, Sequence[str]], columns: Mapping[str, Columns]) -> list[str]:
+    """The SQL that makes the views of files; `shards` is all stages together."""
+    return _views({name: _read_parquet(of) for name, of in globs.items()}, columns)
+
+
+def _views(tables: Mapping[str, str], columns: Mapping[str, Columns]) -> list[str]:
+    made = [f"CREATE OR REPLACE VIEW {name} AS {_select(table, columns[name])}" for name, table in tables.items()]
+    stages = [name for name in tables if name.startswith("shards_")]
     if stages:
-        union = " UNION ALL ".join(f"SELECT * FROM {name}" for name in stages)
+        union = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in stages)
         made.append(f"CREATE OR REPLACE VIEW shards AS {union}")
     return made
 
 
-def _select(globs: Sequence[str], columns: pa.Schema | None) -> str:
-    """All rows of the files; what no file has of the columns is null, of its type."""
+def _read_parquet(globs: Sequence[str]) -> str:
     # a folder above the root may be called `width=640`: that is no column
     options = "union_by_name = true, hive_partitioning = false"
-    rows = f"SELECT * FROM read_parquet([{', '.join(map(quoted, globs))}], {options})"
-    if columns is None:
-        return rows
-    nulls = ", ".join(f"NULL::{sql_type(column.type)} AS {_name(column.name)}" for column in columns)
-    return f"SELECT {nulls} WHERE false UNION ALL BY NAME {rows}"
+    return f"read_parquet([{', '.join(map(quoted, globs))}], {options})"
+
+
+def _select(table: str, columns: Columns) -> str:
+    """All rows of a table; columns that it lacks hold their default in `ok` rows, and else null of their type."""
+    nulls = ", ".join(f"NULL::{sql_type(column.type)} AS {_name(column.name)}" for column in columns.schema)
+    rows = f"SELECT {nulls} WHERE false UNION ALL BY NAME SELECT * FROM {table}"
+    filled = ", ".join(
+        f"CASE WHEN id IS NOT NULL THEN coalesce({_name(name)}, {default}) END AS {_name(name)}"
+        for name, default in columns.defaults.items()
+    )
+    return f"SELECT * REPLACE ({filled}) FROM ({rows})" if filled else rows
 
 
 def sql_type(arrow: pa.DataType) -> str:
@@ -113,7 +156,7 @@ def _name(column: str) -> str:
 def names(connection: duckdb.DuckDBPyConnection) -> set[str]:
     """Names of the views that a connection has."""
     found = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
-    return {name for (name,) in found}
+    return {name for (name,) in found if not name.startswith(FILES)}
 
 
 def connect(
@@ -128,7 +171,7 @@ def connect(
     Parts whose damage keeps a view from being made are left out, and put into `damaged`. checked: every part is read
     first, so that none that is damaged within fails a query later.
     """
-    columns = schemas(manifests)
+    columns = _columns(manifests, shards)
     if not checked:
         with suppress(duckdb.Error, pa.ArrowException):
             return _connected(root, sources(root, manifests, shards), columns)
@@ -136,19 +179,20 @@ def connect(
 
 
 def _connected(
-    root: str, globs: Mapping[str, Sequence[str]], columns: Mapping[str, pa.Schema]
+    root: str, globs: Mapping[str, Sequence[str]], columns: Mapping[str, Columns]
 ) -> duckdb.DuckDBPyConnection:
-    connection, made = duckdb.connect(), statements(globs, columns)
+    connection = duckdb.connect()
+    tables = {name: _read_parquet(of) for name, of in globs.items()}
     if not storage.is_local(root):
+        tables = {name: f"{FILES}{name}" for name in globs}
         for name, of in globs.items():
-            connection.register(name, _dataset(of, columns.get(name)))
-        made = made[len(globs) :]
-    for statement in made:
+            connection.register(tables[name], _dataset(of, columns[name].schema))
+    for statement in _views(tables, columns):
         connection.execute(statement)
     return connection
 
 
-def _dataset(globs: Sequence[str], columns: pa.Schema | None) -> object:
+def _dataset(globs: Sequence[str], columns: pa.Schema) -> object:
     import pyarrow.dataset
 
     folder = re.sub(r"\[([\[*?])\]", r"\1", globs[0].rpartition("/")[0])
@@ -162,9 +206,9 @@ def _dataset(globs: Sequence[str], columns: pa.Schema | None) -> object:
 def write(root: str, manifests: Sequence[Manifest], shards: Mapping[str, str]) -> None:
     """Write `views.sql`, and for a local root `manifest.duckdb`: each replaces the one before at once."""
     try:
-        _write(root, statements(sources(root, manifests, shards), schemas(manifests)))
+        _write(root, statements(sources(root, manifests, shards), _columns(manifests, shards)))
     except duckdb.Error:
-        _write(root, statements(sources(root, manifests, shards, []), schemas(manifests)))
+        _write(root, statements(sources(root, manifests, shards, []), _columns(manifests, shards)))
 
 
 def _write(root: str, made: Sequence[str]) -> None:

@@ -95,7 +95,10 @@ class Config(BaseModel):
 
     def plan(self, root: str) -> Plan:
         """The checked plan of this configuration below `root`, with the keys that the root remembers."""
-        return plan(root, [self._made(name) for name in self.chosen], self.limits(), load_keys(root).facts)
+        remembered = load_keys(root).facts
+        uri = storage.join(storage.normal(root), RUN)
+        stored = _yaml_file(uri) if not remembered and storage.exists(uri) else {}
+        return plan(root, [self._made(name) for name in self.chosen], self.limits(), remembered, stored)
 
     def with_weights(self) -> Config:
         """This configuration with the digest of the annotator's weights. Raises ConfigError where there are none."""

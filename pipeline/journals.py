@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,20 +25,39 @@ from manifests.shared_journal import HEAD, SharedJournal
 STALE = 7 * 86400.0  # seconds: a file that nobody has written for so long is of a run that was killed
 
 
+@dataclass(frozen=True)
+class JournalFile:
+    """The local file of a part's journal. shared: its copy in the root, for roots in object stores."""
+
+    path: Path
+    shared: SharedJournal | None = None
+
+    def is_replaced(self, journal: Journal) -> bool:
+        """Whether somebody else replaced the journal since it was opened: the part was reopened meanwhile.
+
+        One that is gone was not replaced: another worker has committed the part.
+        """
+        if self.shared is not None:
+            return self.shared.is_replaced()
+        with suppress(FileNotFoundError):
+            return not os.path.samestat(os.fstat(journal.file.fileno()), os.stat(self.path))
+        return False
+
+
 @contextmanager
-def part_journal(manifest: Manifest, part: int, session: str) -> Iterator[Path]:
+def part_journal(manifest: Manifest, part: int, session: str) -> Iterator[JournalFile]:
     """The local file of a part's journal, with what earlier workers left. The worker deletes it when it commits.
 
     session: one life of the driver.
     """
     if storage.is_local(manifest.root):
-        yield journal_path(manifest.root, manifest.path(part, "journal"))
+        yield JournalFile(journal_path(manifest.root, manifest.path(part, "journal")))
         return
     path, shared = _session_path(manifest, part, session), SharedJournal(manifest.uri(part, "journal"))
     shared.fetch(path)
     try:
         with shared.copied(path):
-            yield path
+            yield JournalFile(path, shared)
     finally:
         with suppress(OSError):  # a store that does not answer must hide neither a commit nor an interrupt
             _hand_over(shared, path)
@@ -89,13 +109,12 @@ def _outcomes(path: Path, record: type) -> list[Outcome]:
 
 
 def keep_in_journal(manifest: Manifest, part: int, outcomes: Sequence[Outcome]) -> None:
-    """Make these outcomes, and nothing else, what the next worker at a part finds done."""
+    """Make these outcomes, and nothing else, what the next worker at a part finds done.
+
+    The journal is replaced also where there is nothing to keep, so that a worker that was cut off commits nothing.
+    """
     if storage.is_local(manifest.root):
-        path = journal_path(manifest.root, manifest.path(part, "journal"))
-        if outcomes:
-            write_journal(path, manifest.record, outcomes)
-        else:
-            path.unlink(missing_ok=True)
+        write_journal(journal_path(manifest.root, manifest.path(part, "journal")), manifest.record, outcomes)
         return
     with TemporaryDirectory() as folder:
         path = Path(folder, "journal")

@@ -2,6 +2,7 @@
 
 A remembered key stays valid when a newer version of the software adds settings: facts that the remembered ones lack
 count as equal where they have their default value. So an upgrade runs a step again only if its result would change.
+Roots of versions that wrote no `keys.json` have a `run.yaml`, which tells the settings that their version knew.
 """
 
 from __future__ import annotations
@@ -82,6 +83,15 @@ def key_for(facts: Facts, defaults: Facts, remembered: Mapping[str, Facts]) -> s
         return digest(facts)
     best = max(fitting, key=lambda folder: (_count_facts(remembered[folder]), folder))
     return best.rpartition("-")[2]
+
+
+def recalled(facts: Facts, defaults: Facts, step: str, settings: Facts) -> Facts:
+    """Return the facts as the version that wrote a `run.yaml` would have told them.
+
+    settings: that file's, which names every setting of its version: the facts are without others at their defaults.
+    """
+    section = settings.get(step) or {}
+    return _known_facts(facts, defaults, {**settings.get("annotator", {}), **section, "settings": section})
 
 
 def _known_facts(facts: Facts, defaults: Facts, old: Facts) -> dict[str, Any]:

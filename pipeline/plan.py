@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from manifests import storage
-from manifests.ledger import Manifest
+from manifests.ledger import Manifest, digest
 from manifests.records import PLURALS, Source
 from manifests.schema import from_rows, hints
 from manifests.sources import SourceManifest
 from pipeline.errors import ConfigError
-from pipeline.keys import Facts, key_for
+from pipeline.keys import Facts, key_for, recalled
 from pipeline.step import Resources, Step, input_record, parts_of
 
 
@@ -102,10 +102,12 @@ def plan(
     steps: Sequence[Step[Any, Any]],
     resources: Mapping[str, Resources] | None = None,
     remembered: Mapping[str, Facts] = {},
+    stored: Mapping[str, Any] = {},
 ) -> Plan:
     """Put steps in their place below `root`. Raises ConfigError when one needs what none before it makes.
 
-    remembered: the facts of folders that the root has already, see `pipeline.keys`.
+    remembered: the facts of folders that the root has already, see `pipeline.keys`. stored: the settings in `run.yaml`
+    of a root that remembers nothing.
     """
     root = storage.normal(root)
     sources = SourceManifest(root, 0, "source", "", Source)
@@ -117,8 +119,12 @@ def plan(
         _check(step, [before.step.name for before in planned])
         reads = {record: _maker(step, record, makers) for record in parts_of(step.takes).values()}
         facts = _as_json({**step.facts(), "before": key})
-        key = key_for(facts, _as_json(step.defaults()), remembered)
-        manifest = Manifest(root, number, step.name, key, step.gives)
+        defaults = _as_json(step.defaults())
+        manifest = Manifest(root, number, step.name, key_for(facts, defaults, remembered), step.gives)
+        older = replace(manifest, key=digest(recalled(facts, defaults, step.name, stored)))
+        if stored and older.committed():
+            manifest = older
+        key = manifest.key
         makers[step.gives] = manifest
         planned.append(Planned(step, manifest, reads, (resources or {}).get(step.name, step.resources), facts))
     return Plan(root, sources, tuple(planned))

@@ -16,7 +16,6 @@ A part that is set aside stays open; what its journal has is kept, and the other
 
 from __future__ import annotations
 
-import errno
 import time
 import traceback
 import uuid
@@ -33,9 +32,9 @@ from manifests.journal import Journal
 from manifests.ledger import Damaged, check_law
 from manifests.records import Outcome
 from pipeline import nodes
-from pipeline.cell import Cell, Errand, Here
+from pipeline.cell import FULL, Cell, Errand, Here
 from pipeline.errors import ConfigError, Died, Killed, OpenFailed, RunError, SetAside, StepFault, Unavailable
-from pipeline.journals import part_journal, remove_stale_journals
+from pipeline.journals import JournalFile, part_journal, remove_stale_journals
 from pipeline.media.keep import MediaTar, media_of, relocated
 from pipeline.outcomes import error_line, failed, ids_of, outcome_of
 from pipeline.plan import Planned
@@ -59,7 +58,13 @@ class Trip:
     journal: Journal
     media: MediaTar | None
     scratch: str
+    file: JournalFile
     made: dict[str, str] = field(default_factory=dict)
+
+    def check_current(self, part: int) -> None:
+        """Raise Unavailable if another run reopened the part since its journal was opened."""
+        if self.file.is_replaced(self.journal):
+            raise Unavailable(f"part {part} was reopened by another run meanwhile: run again")
 
     def done(self, outcome: Outcome) -> None:
         """Journal an outcome; it fails if one of its records is there already, since one of the two would be lost."""
@@ -85,13 +90,13 @@ class StepWorker:
         manifest = self.planned.manifest
         if manifest.has(part):
             return
-        with self._media(part, scratch) as media, self._journal(part) as journal:
+        with self._media(part, scratch) as media, self._journal(part) as (file, journal):
             if journal.idle_deaths() >= IDLE_DEATHS:
                 reason = f"{IDLE_DEATHS} workers died on it with no record in flight"
                 raise SetAside(part, self.planned.step.name, reason)
             journal.start([])
             inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part)}
-            trip = Trip(journal, media, scratch)
+            trip = Trip(journal, media, scratch, file)
             # an earlier run may have journalled an input that a redone step before this one does not give any more
             for outcome in [outcome for name, outcome in journal.outcomes.items() if name in inputs]:
                 trip.made.update(dict.fromkeys(ids_of(outcome), outcome.input))
@@ -99,21 +104,26 @@ class StepWorker:
                 for outcome in self._attempt(batch, trip):
                     trip.done(outcome)
             outcomes = [journal.outcomes[name] for name in inputs if name in journal.outcomes]
-            self._commit(part, list(inputs), outcomes, media)
+            self._commit(part, list(inputs), outcomes, trip)
             journal.committed = True
 
     def close(self) -> None:
         """End the step's process."""
         self.cell.close()
 
-    def _commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], media: MediaTar | None) -> None:
-        """Place the part's tar, then its rows. Where another attempt was faster, its rows stand, and this tar goes."""
-        manifest = self.planned.manifest
+    def _commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], trip: Trip) -> None:
+        """Place the part's tar, then its rows. Where another attempt was faster, its rows stand, and this tar goes.
+
+        Raises Unavailable where the part was reopened meanwhile: these rows are of what it was before.
+        """
+        manifest, media = self.planned.manifest, trip.media
         if media is None or not media.size:
+            trip.check_current(part)
             manifest.commit(part, inputs, outcomes)
             return
         check_law(manifest.name, inputs, outcomes)
         tar = media.placed(manifest.root)
+        trip.check_current(part)
         if not manifest.commit(part, inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes]):
             kept = {each.uri for outcome in manifest.outcomes(part) for each in media_of(outcome)}
             if tar not in kept:
@@ -197,17 +207,17 @@ class StepWorker:
         return list(self.cell.run(batch, seconds, resources.memory_gb * 1e9, errand))
 
     @contextmanager
-    def _journal(self, part: int) -> Iterator[Journal]:
+    def _journal(self, part: int) -> Iterator[tuple[JournalFile, Journal]]:
         """The part's journal. Outcomes whose media lay in the draft of a killed attempt are gone with it."""
         manifest = self.planned.manifest
-        with part_journal(manifest, part, self.session) as path:
-            journal = Journal(path, manifest.record, self.session, self.life, nodes.here(), nodes.is_lost)
+        with part_journal(manifest, part, self.session) as file:
+            journal = Journal(file.path, manifest.record, self.session, self.life, nodes.here(), nodes.is_lost)
             draft = manifest.path(part, "tar")
             for name, outcome in list(journal.outcomes.items()):
                 if any(media.uri == draft for media in media_of(outcome)):
                     del journal.outcomes[name]
             try:
-                yield journal
+                yield file, journal
             finally:
                 journal.close(delete=journal.committed)
 
@@ -261,7 +271,7 @@ class Lane:
         except (Unavailable, Damaged) as error:
             raise SetAside(part, step, str(error)) from error
         except Exception as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            if isinstance(error, OSError) and error.errno in FULL:
                 raise RunError(f"no space left for part {part} of step '{step}': {error}") from error
             if not self.isolate:
                 raise

@@ -6,8 +6,11 @@ addresses; so only containers are allowed, by name, and only the protocol `file`
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
+
+from pipeline.errors import Unavailable
 
 # containers of video and sound, by ffmpeg's demuxer names; those of sound alone are here so that such a file gets the
 # reason "no picture" instead of "not a video"
@@ -37,3 +40,9 @@ def open_container(path: str) -> Any:
     import av
 
     return av.open(safe_url(path), container_options=dict(WHITELISTS), metadata_errors="replace")
+
+
+def check_not_killed(returncode: int) -> None:
+    """Raise Unavailable if somebody killed an ffmpeg (SIGKILL): the machine was out of memory, not the file bad."""
+    if returncode == -signal.SIGKILL:
+        raise Unavailable("ffmpeg was killed (SIGKILL): the machine is out of memory, or somebody kills it")

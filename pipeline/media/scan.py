@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import BadMedia
-from pipeline.media.safety import FFMPEG_INPUT, ffmpeg_exe, safe_url
+from pipeline.media.safety import FFMPEG_INPUT, check_not_killed, ffmpeg_exe, safe_url
 
 # On a 720p trailer of 55 s: the five cuts of a full decode, to the frame, in 0.55 times its time. Key frames
 # alone took 0.03 times, but found two of them and three that are not there.
@@ -277,6 +277,7 @@ def _run(path: str, sound: int | None) -> _Run:
             except BaseException:
                 process.kill()
                 raise
+    check_not_killed(process.returncode)
     return _Run(process.returncode, complaints, seen, heard)
 
 

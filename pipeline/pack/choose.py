@@ -71,6 +71,10 @@ filled AS (SELECT *, (sum(bytes) OVER (PARTITION BY stage, split ORDER BY key) -
 SELECT stage, clip, key, split, dense_rank() OVER (PARTITION BY stage, split ORDER BY bin) - 1 AS shard FROM filled
 """
 
+# What a sample tells of a segment: scores and flags of a later version are no new content.
+SEGMENTS = """list_transform(segments, lambda s: struct_pack(
+    "start" := s.start, "end" := s."end", "text" := s.text, words := s.words))::VARCHAR"""
+
 CHOSEN = """
 SELECT c.* REPLACE (CASE WHEN c.kind IN {spoken} THEN c.segments END AS segments),
        p.key, p.split, printf('%s-%06d', p.split, p.shard) AS shard
@@ -82,7 +86,7 @@ WHERE v.reason IS NULL ORDER BY c.stage, p.split, p.key, c.kind, c.number
 DATA = """
 SELECT sha256(coalesce(string_agg(md5(concat_ws('|', c.clip, c.kind, c.number, coalesce(v.reason, p.split || p.shard),
                                                 question, options::VARCHAR, answer, needs, complete, informative,
-                                                segments::VARCHAR, frame_bytes::VARCHAR, frame_ms::VARCHAR,
+                                                {segments}, frame_bytes::VARCHAR, frame_ms::VARCHAR,
                                                 meta::VARCHAR, uri)),
                                   '' ORDER BY c.clip, c.kind, c.number), ''))
 FROM candidates c JOIN verdicts v USING (clip, kind, number)
@@ -145,7 +149,7 @@ def _selected(
     check_unique(connection)
     judge(connection, settings, {"reason": settings.where})
     connection.execute(PLACES.format(val=settings.val, limit=settings.shard_mb << 20))
-    data = connection.sql(DATA).fetchall()[0][0]
+    data = connection.sql(DATA.format(segments=SEGMENTS)).fetchall()[0][0]
     texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
     facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(mode="json"), "prompts": texts}
     facts |= {"before": plan.key, "data": data}

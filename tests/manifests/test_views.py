@@ -79,6 +79,18 @@ def test_shards_of_all_stages_are_one_view_too(root: str) -> None:
     assert connection.sql("SELECT count(*) FROM shards_omni").fetchall() == [(3,)]
 
 
+def test_shard_sets_with_other_columns_are_one_view(place: str) -> None:
+    folders = {stage: f"shards/{stage}/k" for stage in ("video", "omni")}
+    for stage, folder in folders.items():
+        table = records_table(PackedTask, [_task(stage, stage)])
+        newer = table.append_column("score", pa.array([0.5])).drop_columns(["digest"])
+        data = parquet_bytes(newer if stage == "omni" else table)
+        storage.write_bytes(storage.join(place, folder, "shards.parquet"), data)
+    with views.connect(place, [], folders) as connection:
+        query = "SELECT stage, digest FROM shards ORDER BY stage"
+        assert connection.sql(query).fetchall() == [("omni", None), ("video", "")]
+
+
 def _task(name: str, stage: str) -> PackedTask:
     return PackedTask(
         id=name, kind="subtitle", stage=stage, split="train", shard="train-000000.tar", key=name, clip="c", video="v",
@@ -124,7 +136,7 @@ def _without_flags(table: pa.Table) -> pa.Table:
 
 
 @pytest.mark.parametrize("all_older", [True, False])
-def test_rows_without_newer_columns_have_nulls_there(place: str, all_older: bool) -> None:
+def test_rows_without_newer_columns_have_the_defaults_there(place: str, all_older: bool) -> None:
     manifest = Manifest(place, 1, "heard", "k", Transcript)
     for part in (0, 1):
         outcomes = [Outcome("a", "ok", 0.0, (_transcript(),)), Outcome("b", "dropped", 0.0, (), "x")]
@@ -133,10 +145,11 @@ def test_rows_without_newer_columns_have_nulls_there(place: str, all_older: bool
         older = _without_flags(read_parquet(manifest.uri(part)))
         storage.write_bytes(manifest.uri(part), parquet_bytes(older))
     query = "SELECT flagged + 1, segments[1].flags[1], segments[1].text FROM heard WHERE status = 'ok'"
-    newer = (None, None, "a") if all_older else (2.0, "loop", "a")
+    older = (1.0, None, "a")
+    newer = older if all_older else (2.0, "loop", "a")
     with views.connect(place, [manifest], {}) as connection:
-        assert sorted(connection.sql(query).fetchall(), key=str) == sorted([(None, None, "a"), newer], key=str)
-        assert connection.sql("SELECT count(*), count(reason) FROM heard").fetchall() == [(4, 2)]
+        assert sorted(connection.sql(query).fetchall(), key=str) == sorted([older, newer], key=str)
+        assert connection.sql("SELECT count(*), count(reason), count(flagged) FROM heard").fetchall() == [(4, 2, 2)]
     if storage.is_local(place):
         views.write(place, [manifest], {})
         with duckdb.connect(f"{place}/{views.DATABASE}", read_only=True) as connection:

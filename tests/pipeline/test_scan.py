@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.errors import Unavailable
+from pipeline.media import scan as scanning
+from pipeline.media import subtitles
 from pipeline.media.safety import ffmpeg_exe
 from pipeline.media.scan import Scan, ScanError, Series, scan, scores
+from tests.media import numbered
 
 MOVING = "testsrc2=s=160x90:r=25"
 NEAR = 0.15  # seconds
@@ -218,3 +222,18 @@ def test_gates_of_bs1770() -> None:
     assert scores(found, 0.0, 3.3)["loudness"] == pytest.approx(-20)
     assert scores(found, 1.0, 2.3)["loudness"] == pytest.approx(-33)
     assert scores(found, 2.0, 3.3)["loudness"] is None
+
+
+def test_an_ffmpeg_that_the_machine_kills_is_not_the_files_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = tmp_path / "ffmpeg"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    path = numbered("killed.mp4", 4)
+    for module in (scanning, subtitles):
+        monkeypatch.setattr(module, "ffmpeg_exe", lambda: str(killed))
+    with pytest.raises(Unavailable, match="ffmpeg was killed"):
+        scan(str(path), duration=0.2, sound=None)
+    with pytest.raises(Unavailable, match="ffmpeg was killed"):
+        subtitles.embedded(str(path), 0)

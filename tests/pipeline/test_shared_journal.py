@@ -89,13 +89,13 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_journal_and_notes_are_found_by_another_node(manifest: Manifest, temporary: Path) -> None:
-    with part_journal(manifest, 0, "one life of the driver") as path:
-        journal = Journal(path, Pebble, "s", "1")
+    with part_journal(manifest, 0, "one life of the driver") as file:
+        journal = Journal(file.path, Pebble, "s", "1")
         journal.done(outcome("a\u2028b"))
-        notes_path(path).write_text('["asked", {"answer": "yes"}]\n["torn', encoding="utf-8")
+        notes_path(file.path).write_text('["asked", {"answer": "yes"}]\n["torn', encoding="utf-8")
         journal.close(delete=False)
-    with part_journal(manifest, 0, "another") as path:
-        journal = Journal(path, Pebble, "s", "2")
+    with part_journal(manifest, 0, "another") as file:
+        journal = Journal(file.path, Pebble, "s", "2")
         assert list(journal.outcomes) == ["a\u2028b"]
         assert Path(journal.notes).read_text(encoding="utf-8") == '["asked", {"answer": "yes"}]\n'
         journal.close(delete=True)
@@ -106,8 +106,8 @@ def test_journal_and_notes_are_found_by_another_node(manifest: Manifest, tempora
 @contextmanager
 def under_way(manifest: Manifest, session: str, life: str) -> Iterator[Journal]:
     """A part at work, until it is set aside."""
-    with part_journal(manifest, 0, session) as path:
-        journal = Journal(path, Pebble, session, life)
+    with part_journal(manifest, 0, session) as file:
+        journal = Journal(file.path, Pebble, session, life)
         try:
             yield journal
         finally:
@@ -217,8 +217,8 @@ def test_a_retry_wins_over_a_worker_that_writes_at_the_same_moment(
 def test_a_short_part_costs_one_request_and_writes_no_journal() -> None:
     with watched("short") as (uri, app):
         manifest = Manifest(f"{uri}/root", 1, "take", "abc", Pebble)
-        with part_journal(manifest, 0, "s") as path:
-            journal = Journal(path, Pebble, "s", "1")
+        with part_journal(manifest, 0, "s") as file:
+            journal = Journal(file.path, Pebble, "s", "1")
             journal.start(["a"])
             journal.done(outcome("a"))
             journal.close(delete=True)

@@ -9,11 +9,13 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from manifests import storage
 from manifests.ledger import Counts, Manifest
 from manifests.records import Outcome, Source
 from pipeline.engines import Inline, OnRay
@@ -22,10 +24,12 @@ from pipeline.media.keep import Reader, media_of
 from pipeline.reopen import reopen_failed, reopen_part
 from pipeline.run import lanes
 from pipeline.scratch import remove_scratch, scratch_folder
-from pipeline.step import batches
+from pipeline.step import Step, batches
+from pipeline.worker import StepWorker
 from stages import ustar
 from tests import toys
 from tests.killing import Killed, errors_as_rows, killed_at
+from tests.object_store import bucket
 from tests.toys import Crack, Film, Polish, Reel, Take, Traced
 
 BAD = {
@@ -241,6 +245,30 @@ def test_a_late_attempt_leaves_the_rows_and_the_media_of_the_one_that_was_faster
     ]
     named = {media.uri for o in toys.outcomes(manifest) for media in media_of(o)}
     assert named == {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tar")}
+
+
+@pytest.mark.parametrize("step", [Take, Film])
+@pytest.mark.parametrize("place", ["disk", "store"])
+def test_a_worker_that_was_cut_off_commits_nothing_into_a_part_that_was_reopened(
+    step: type[Step[Any, Any]], place: str, tmp_path: Path
+) -> None:
+    with bucket("zombies") if place == "store" else nullcontext(str(tmp_path)) as root:
+        plan, parts = toys.planned(f"{root}/{step.name}", [step()], ["ok"] * 3, per_part=3)
+        (planned,) = plan.steps
+        attempt = StepWorker._attempt
+
+        def reopened_meanwhile(self: StepWorker, batch: Sequence[Any], trip: Any) -> Iterator[Outcome]:
+            yield from attempt(self, batch, trip)
+            reopen_part(planned, parts[0])
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(StepWorker, "_attempt", reopened_meanwhile)
+            (aside,) = Inline().map(lanes(plan.steps, isolate=False), parts)
+        assert "was reopened by another run meanwhile" in str(aside)
+        assert not planned.manifest.has(parts[0])
+        assert Inline().map(lanes(plan.steps, isolate=False), parts) == []
+        assert planned.manifest.total().ok == 3
+        assert not [e.path for e in storage.listing(plan.root, recursive=True) if "journal" in e.path]
 
 
 @pytest.fixture
