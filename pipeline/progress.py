@@ -9,24 +9,27 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import duckdb
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from manifests import storage
 from manifests.journal import Growing, finished, journal_path, notes_path
-from manifests.ledger import Counts, Damaged, Manifest
+from manifests.ledger import Counts, Damaged, Manifest, one_line
 from manifests.schema import hints
 from pipeline.annotator import Annotating
 from pipeline.plan import Plan
 
 GLANCE = 0.5  # seconds between looks in a terminal: a listing a step
+T = TypeVar("T")
 PLAIN = 10.0  # seconds between lines elsewhere: a night's log stays readable
 WINDOW = 60.0  # seconds that tokens/s are of: answers come in waves of a batch
 
@@ -55,9 +58,11 @@ class Flight:
 
 
 def answer_tokens(line: bytes) -> int:
-    """Of an answer as a step notes it."""
-    _name, facts = json.loads(line)
-    return int(facts["answer_tokens"])
+    """Tokens of the answer in a line of a step's notes; 0 for a line that holds something else, as a probability."""
+    with suppress(ValueError, KeyError, TypeError):
+        _name, facts = json.loads(line)
+        return int(facts["answer_tokens"])
+    return 0
 
 
 class Tally:
@@ -147,32 +152,55 @@ class Progress:
         self.thread.join()
 
     def _watch(self) -> None:
-        if not self.console.is_terminal:
-            for tally in self.tallies if self.asks else ():
-                tally.look(self._parts())  # what is there already is not this run's
-            while not self.stop.wait(PLAIN):
-                self._line()
-            return
-        with Live(self._table(), console=self.console, refresh_per_second=4) as live:
-            while not self.stop.wait(GLANCE):
-                live.update(self._table())
-            live.update(self._table())
+        """Show until the run ends. A terminal or log that takes nothing more ends the showing, and not the run."""
+        with suppress(OSError, SystemExit):  # rich ends a thread that writes into a closed pipe
+            if self.console.is_terminal:
+                self._show_table()
+            else:
+                self._show_lines()
+
+    def _show_table(self) -> None:
+        shown = Table()
+        with Live(shown, console=self.console, auto_refresh=False) as live:
+            ended = False
+            while not ended:
+                ended = self.stop.wait(GLANCE)
+                shown, error = self._look(self._table, shown)
+                live.update(shown if error is None else Group(shown, Text(error)), refresh=True)
+
+    def _show_lines(self) -> None:
+        if self.asks:  # what is there already is not this run's
+            self._look(self._line, "")
+        while not self.stop.wait(PLAIN):
+            line, error = self._look(self._line, "")
+            self._print(line if error is None else error)
+
+    def _look(self, look: Callable[[], T], otherwise: T) -> tuple[T, str | None]:
+        """What `look` sees of the run; or `otherwise`, and in one line why nothing can be seen now."""
+        try:
+            return look(), None
+        except Exception as error:  # noqa: BLE001  a full disk or a damaged file is the run's to report; the next look may succeed
+            return otherwise, f"progress unknown for now: {one_line(error)}"
 
     def _parts(self) -> list[int]:
         return sorted(self.sources.manifest.committed())
 
-    def _line(self) -> None:
+    def _line(self) -> str:
         parts = self._parts()
         moving = [tally.look(parts) for tally in self.tallies]
         steps = [f"{t.manifest.name} {t.total.inputs + more}" for t, more in zip(self.tallies, moving, strict=True)]
         done = sum(len(tally.parts) for tally in self.tallies)
-        text = f"{done}/{len(parts) * len(self.tallies)} parts · records: {', '.join(steps)}"
+        return f"{done}/{len(parts) * len(self.tallies)} parts · records: {', '.join(steps)}"
+
+    def _print(self, text: str) -> None:
+        """Print a line that says something new, with the tokens a second of now."""
+        if text == self.last:
+            return
         written = ", ".join(f"{t.manifest.name} {t.rate:.0f}" for t in self.tallies if t.rate)
-        if text != self.last:
-            rates = f" · tokens/s: {written}" if written else ""
-            at = f"[{time.monotonic() - self.started:6.0f} s]"
-            self.console.print(f"{at} {text}{rates}", markup=False, highlight=False)
-            self.last = text
+        rates = f" · tokens/s: {written}" if written else ""
+        at = f"[{time.monotonic() - self.started:6.0f} s]"
+        self.console.print(f"{at} {text}{rates}", markup=False, highlight=False)
+        self.last = text
 
     def _table(self) -> Table:
         parts = self._parts()

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +22,9 @@ import pytest
 from rich.console import Console
 
 from manifests.journal import Journal, journal_path
+from manifests.ledger import Manifest
 from manifests.records import Asked, Caption, Outcome, Source
+from pipeline import progress
 from pipeline.annotator import AnnotatorSettings
 from pipeline.plan import Plan, plan
 from pipeline.progress import Progress, Tally
@@ -21,6 +32,8 @@ from pipeline.steps.caption import Captioning
 from pipeline.steps.extract import Extract
 from pipeline.steps.ingest import Ingest
 from pipeline.steps.split import Split
+from tests.media import numbered
+from tests.runs import talking
 
 ENGINE = AnnotatorSettings(engine="tests.pipeline.scripted:sensible")
 
@@ -99,16 +112,16 @@ def test_what_a_commit_hides_is_read_off_its_rows(made: Plan, journal: Journal) 
 
 def shown(made: Plan, terminal: bool) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, color_system=None, width=120)
-    progress = Progress(made, console)
-    for tally in progress.tallies:
+    watching = Progress(made, console)
+    for tally in watching.tallies:
         tally.look([0, 1])
-    caption_step = progress.tallies[-1]
+    caption_step = watching.tallies[-1]
     if caption_step.asks:
         caption_step.looks.appendleft((caption_step.looks[0][0] - 2.0, 0))
     if terminal:
-        console.print(progress._table())
+        console.print(watching._table())
     else:
-        progress._line()
+        watching._print(watching._line())
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert isinstance(text, str)
     return text
@@ -131,3 +144,77 @@ def test_lines_say_it_too(made: Plan, journal: Journal) -> None:
     line = shown(made, terminal=False)
     assert "0/8 parts · records: ingest 0, split 0, extract 0, caption 0 · tokens/s: caption " in line
     assert 600 < float(line.split()[-1]) <= 700
+
+
+WATCHED = """
+import sys
+from pipeline import progress
+from pipeline.cli import main
+progress.GLANCE = 0.02
+main()
+"""
+
+
+def in_a_terminal(*arguments: str | Path) -> tuple[int, str]:
+    """Exit code of `ola`, and what a terminal of 100 x 30 got from it."""
+    mine, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    command = [sys.executable, "-c", WATCHED, *map(str, arguments)]
+    environment = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environment) as process:
+        os.close(its)
+        text = bytearray()
+        try:
+            while data := os.read(mine, 65536):
+                text += data
+        except OSError:  # how Linux says that the last writer is gone
+            pass
+        finally:
+            os.close(mine)
+    return process.returncode, text.decode()
+
+
+def test_a_terminal_shows_an_annotated_run_to_its_end(tmp_path: Path) -> None:
+    """Screening notes probabilities, and the other steps answers."""
+    videos = tmp_path / "videos"
+    talking(videos, "film", numbered("numbers.mp4", 200), 8)
+    settings = [f"annotator.engine={ENGINE.engine}", "isolate=false"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    code, text = in_a_terminal("run", videos, "--root", tmp_path / "root", *words)
+    assert code == 0, text
+    assert not [fault for fault in ("Traceback", "Exception", "progress unknown") if fault in text]
+    assert re.search(r"verify +1/1 +\d+ +\d+", text)
+    assert text.count("screen") > 10, "the table was not drawn again and again"
+
+
+def test_what_cannot_be_read_is_a_line_until_it_can(made: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=120)
+    committed = Manifest.committed
+
+    def full(self: Manifest) -> list[int]:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(progress, "GLANCE", 0.01)
+    monkeypatch.setattr(Manifest, "committed", full)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    with Progress(made, console):
+        while "No space left" not in file.getvalue():
+            time.sleep(0.01)
+        monkeypatch.setattr(Manifest, "committed", committed)
+        while "0/2" not in file.getvalue():
+            time.sleep(0.01)
+    last = file.getvalue().rpartition("step")[2]
+    assert "0/2" in last
+    assert "progress unknown for now" not in last
+
+
+def test_a_terminal_that_is_gone_ends_the_showing_and_not_the_run(made: Plan) -> None:
+    mine, its = pty.openpty()
+    file = open(its, "w", encoding="utf-8")  # noqa: SIM115  closing it raises
+    os.close(mine)
+    with Progress(made, Console(file=file, force_terminal=True, width=120)) as nowhere:
+        nowhere.thread.join(10)
+        assert not nowhere.thread.is_alive()
+    with suppress(OSError):
+        file.close()
