@@ -19,7 +19,7 @@ from manifests import storage
 from manifests.ledger import Manifest, digest, parquet_bytes, read_parquet
 from manifests.records import Source
 from manifests.sources import Registered
-from pipeline.engines import LanePlan
+from pipeline.actor_pool import LanePlan
 from pipeline.plan import Plan
 
 CHUNK = 1 << 20  # bytes of one read

@@ -1,57 +1,28 @@
 """Engines: who calls the lanes. A lane is anything that is called with a number and closed in the end.
 
-`inline` is a loop in this process; `ray` is one Ray Data graph whose rows are the numbers, with a pool of actors a
-lane: overlap of lanes, back-pressure and fractional GPUs are Ray Data's. What is done and what failed is on disk, so
-an engine has nothing to return.
+`inline` is a loop in this process; `ray` has a pool of actors a lane on a cluster (`pipeline.scheduler`). What is done
+and what failed is on disk, so an engine returns only what was set aside.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import shutil
 import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from pipeline.attempts import Attempts, begin
-from pipeline.errors import OlaError, RunError, SetAside
+from pipeline.actor_pool import LanePlan, original
+from pipeline.errors import RunError, SetAside
+from pipeline.scheduler import Scheduler
 
-ROOM = 0.8  # of the nodes' memory that lanes reserve together at most: pieces that are left fit nobody
 STALE = 86400.0  # seconds: a younger one may be of a container that shares this folder, but not our process ids
 FOLDER = "ola-ray"  # of a Ray of our own, then its driver's process id
-
-
-class Lane(Protocol):
-    """Takes numbers (of parts, of shards) and does what there is to do for each."""
-
-    def __call__(self, number: int, /) -> None:
-        """Do it. Raises SetAside where this number cannot go on, and the others can."""
-
-    def close(self) -> None:
-        """Let go of processes and files."""
-
-
-@dataclass(frozen=True)
-class LanePlan:
-    """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray.
-
-    retries: how often a number is given to a new worker after the death of the one before; -1: without end, for a
-    lane that counts deaths itself.
-    """
-
-    make: Callable[[], Lane]
-    cpus: float = 1.0
-    gpus: float = 0.0
-    memory: float = 0.0  # bytes
-    retries: int = 3
 
 
 class Inline:
@@ -77,46 +48,8 @@ class Inline:
         """Nothing is held."""
 
 
-class LaneActor:
-    """A lane inside a Ray actor; rows of the graph are `{"number": n, "aside": ""}`.
-
-    aside: of a number that was set aside by this lane or one before it, why: a SetAside as JSON.
-    """
-
-    def __init__(self, make: Callable[[], Lane], retries: int, attempts: Any) -> None:
-        """Make the lane in the actor's own process. `attempts`: an actor of `Attempts`, None if `retries` is -1."""
-        self.lane, self.retries, self.attempts = make(), retries, attempts
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Do the number and pass it on."""
-        if row["aside"]:
-            return row
-        try:
-            if self.attempts is not None:
-                begin(self.attempts, int(row["number"]), self.retries)
-            self.lane(int(row["number"]))
-        except SetAside as fault:
-            return {**row, "aside": json.dumps(fault.args)}
-        except Exception as error:
-            raise Carried(ours(error)) from error
-        return row
-
-
-class Carried(Exception):
-    """Brings an error through Ray unchanged, which writes into the words of what it carries itself."""
-
-    def __init__(self, error: OlaError) -> None:
-        """The error to bring."""
-        super().__init__(str(error))
-        self.error = error
-
-    def __reduce__(self) -> tuple[type[Carried], tuple[OlaError]]:
-        """Made again from the error alone."""
-        return Carried, (self.error,)
-
-
 class OnRay:
-    """A Ray Data graph, on the Ray this process is in already, that of `address` or RAY_ADDRESS, else one of our own.
+    """Pools of actors on the Ray this process is in already, that of `address` or RAY_ADDRESS, else one of our own.
 
     Our own is never found by anybody else: it has its own folder, and ends with `close`. It starts with the first map.
     """
@@ -136,14 +69,13 @@ class OnRay:
         self.connect()
         import ray
 
-        lanes = [self._fitted(lane) for lane in lanes]
-        size = min(len(numbers), self.workers or _fitting(lanes))
+        scheduler = Scheduler([self._fitted(lane) for lane in lanes], numbers, [self.workers] * len(lanes))
         try:
-            rows = list(_graph(_reserved(lanes, size), numbers, size).iter_rows())
+            return scheduler.run()
         except ray.exceptions.RayError as error:
             raise original(error) from error
-        aside = [SetAside(*json.loads(row["aside"])) for row in rows if row["aside"]]
-        return sorted(aside, key=lambda fault: fault.part)
+        finally:
+            scheduler.close()
 
     def holds(self, many: int, kind: str) -> None:
         """RunError where this machine has fewer `kind`s: Ray would wait for others for ever. A cluster may grow."""
@@ -179,7 +111,6 @@ class OnRay:
     def connect(self) -> None:
         """Be in a Ray: the one this process is in, or the one named, else a new one of our own."""
         import ray
-        from ray.data import DataContext
 
         if not ray.is_initialized():
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -195,15 +126,6 @@ class OnRay:
                 quiet |= {"include_dashboard": False, "_temp_dir": self.folder}
             with hushed():  # it says that it has read the line above
                 ray.init(address=self.address or "local", **quiet)
-        context = DataContext.get_current()
-        context.enable_progress_bars = False  # ours are enough
-        context.print_on_execution_start = False
-        context.execution_no_progress_timeout_s = -1  # a part may well take over half an hour; its cells have limits
-        context.raise_original_map_exception = True  # else a UserCodeException hides it
-        context.max_consecutive_actor_init_deaths = 8  # a node may be lost while an actor starts on it
-        for handler in logging.getLogger("ray.data").handlers:
-            if isinstance(handler, logging.StreamHandler):
-                handler.setLevel(logging.CRITICAL)  # what it would say of errors comes as the error itself
 
 
 def remove_folders() -> None:
@@ -229,59 +151,3 @@ def hushed() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-def _fitting(lanes: Sequence[LanePlan]) -> int:
-    """How many of each lane the cluster holds at once."""
-    import ray
-
-    have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    fits = int(have.get("CPU", 1) / max(1e-9, sum(lane.cpus for lane in lanes)))
-    gpus = sum(lane.gpus for lane in lanes)
-    return max(1, min(fits, int(have.get("GPU", 0) / gpus)) if gpus else fits)
-
-
-def _reserved(lanes: Sequence[LanePlan], size: int) -> list[LanePlan]:
-    """The lanes with memory that the nodes have: Ray would wait for more for ever, and limits are seldom reached."""
-    import ray
-
-    memory = [float(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    wanted = size * sum(lane.memory for lane in lanes)
-    share = min(1.0, ROOM * sum(memory) / wanted) if wanted else 1.0
-    return [replace(lane, memory=min(lane.memory * share, ROOM * max(memory)) // 1) for lane in lanes]
-
-
-def _graph(lanes: Sequence[LanePlan], numbers: Sequence[int], size: int) -> Any:
-    import ray.data
-    from ray.data import ActorPoolStrategy
-
-    items = [{"number": number, "aside": ""} for number in numbers]
-    rows: Any = ray.data.from_items(items, override_num_blocks=len(numbers))
-    for lane in lanes:
-        # a second number that waits at an actor saves it the 0.1 s until Ray Data hands out the next one; where there
-        # are few, it would leave others idle at the end
-        pool = ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2 if len(numbers) > 8 * size else 1)
-        attempts = ray.remote(num_cpus=0)(Attempts).remote() if lane.retries >= 0 else None
-        wants = {"num_cpus": lane.cpus, "num_gpus": lane.gpus, "memory": lane.memory or None}
-        rows = rows.map(LaneActor, fn_constructor_args=(lane.make, lane.retries, attempts), compute=pool, **wants)
-    return rows
-
-
-def original(error: BaseException) -> OlaError:
-    """The error that a lane raised, out of Ray's wrapping."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, Carried):
-            return seen.error
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    return ours(error)
-
-
-def ours(error: BaseException) -> OlaError:
-    """An error as one of ours: itself, or a RunError with its last line and, as a note, where it was raised."""
-    if isinstance(error, OlaError):
-        return error
-    lines = str(error).strip().splitlines() or [""]
-    made = RunError(f"a worker failed: {type(error).__name__}: {lines[-1].strip()}")
-    made.add_note("".join(traceback.format_exception(error)))
-    return made

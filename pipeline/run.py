@@ -17,10 +17,11 @@ from itertools import groupby
 from manifests import storage, views
 from manifests.ledger import Counts, Damaged, Manifest
 from pipeline import config as configuration
+from pipeline.actor_pool import LanePlan
 from pipeline.config import Config
 from pipeline.contents import Contents, live
 from pipeline.discover import discover
-from pipeline.engines import Inline, LanePlan, OnRay
+from pipeline.engines import Inline, OnRay
 from pipeline.errors import ConfigError, PartsSetAside, SetAside
 from pipeline.keys import remember_plan
 from pipeline.law import PartCounts

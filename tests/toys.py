@@ -24,7 +24,8 @@ from typing import Any
 from manifests.ledger import FAILED, Manifest
 from manifests.records import Drop, Media, Outcome, Source
 from pipeline import step
-from pipeline.engines import Inline, Lane, OnRay
+from pipeline.actor_pool import Lane
+from pipeline.engines import Inline, OnRay
 from pipeline.errors import BadMedia, SetAside, Unavailable
 from pipeline.plan import Plan, plan
 from pipeline.register import register

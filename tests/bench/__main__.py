@@ -29,6 +29,7 @@ from tests.bench import (
     features,
     footage,
     generation,
+    lanes,
     loading,
     outside,
     scan,
@@ -52,6 +53,7 @@ BENCHES: dict[str, Callable[[Videos], Iterator[Figure]]] = {
     "outside": outside.measure,
     "vllm": vllm_engine.measure,
     "ray": engine.measure,
+    "lanes": lanes.measure,
 }
 WIDE = 170  # columns; where the output is no terminal, rich would fold the table to 80
 

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import gc
-import logging
 import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.engines import Carried, Inline, LanePlan, OnRay, original, ours
+from pipeline.actor_pool import Carried, LanePlan, as_ola_error, original
+from pipeline.engines import Inline, OnRay
 from pipeline.errors import ConfigError, OpenFailed, RunError
 from pipeline.run import lanes, pending
 from tests import toy_driver, toys
 from tests.test_project import ROOT
 from tests.toys import BadLane, Shut, Take
-
-
-@pytest.fixture(autouse=True)
-def cpus_back() -> Iterator[None]:
-    """A Ray Data graph that failed is a cycle of references, and holds its actors' CPUs until it is collected."""
-    yield
-    gc.collect()
 
 
 def test_a_step_that_cannot_open_ends_the_run_at_once(tmp_path: Path, engine: Inline | OnRay) -> None:
@@ -75,7 +66,6 @@ def test_ray_is_left_as_it_was_found(ray_here: None) -> None:
     engine.connect()
     engine.close()
     assert ray.is_initialized()
-    assert logging.getLogger("ray.data").handlers
 
 
 def test_on_this_machine_no_lane_asks_for_more_than_it_has(ray_here: None) -> None:
@@ -95,5 +85,5 @@ def test_errors_of_ours_are_found_inside_others() -> None:
     wrapped.__cause__ = pickle.loads(pickle.dumps(Carried(error)))
     assert str(original(wrapped)) == "wrong"
     assert isinstance(original(wrapped), ConfigError)
-    assert ours(error) is error
+    assert as_ola_error(error) is error
     assert str(original(ValueError("first\nlast"))) == "a worker failed: ValueError: last"

@@ -15,8 +15,9 @@ from PIL import Image
 
 from manifests.records import Clip, Footage, Media, Outcome, PackedTask, Segment, Transcript, Video, Word
 from manifests.schema import from_rows
+from pipeline.actor_pool import LanePlan
 from pipeline.config import Config
-from pipeline.engines import Inline, LanePlan
+from pipeline.engines import Inline
 from pipeline.errors import ConfigError
 from pipeline.media.keep import MediaTar
 from pipeline.media.sound import wav

@@ -14,7 +14,8 @@ from PIL import Image
 
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Wave
-from pipeline.engines import Inline, LanePlan
+from pipeline.actor_pool import LanePlan
+from pipeline.engines import Inline
 from pipeline.pack.export import ola_json
 from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings

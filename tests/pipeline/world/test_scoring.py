@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from manifests.records import Asked, Attempt, Caption, Clip, Outcome, Question, Screening, Verdict, Video
+from pipeline.actor_pool import LanePlan
 from pipeline.config import RUN, Config, dump
 from pipeline.discover import TRUTH
-from pipeline.engines import Inline, LanePlan
+from pipeline.engines import Inline
 from pipeline.media.keep import MediaTar
 from pipeline.pack.publish import pack
 from pipeline.plan import Plan

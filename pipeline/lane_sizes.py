@@ -1,0 +1,107 @@
+"""How many actors each lane gets: what fills a cluster follows from what the lanes cost.
+
+GPU lanes take all GPUs. The other lanes share the CPUs that are left so that all of them take equally long: one lane
+that is slower than the others holds up everything behind it. Each lane gets one actor at least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+ROOM = 0.8  # of a node's memory that lanes reserve: pieces that are left fit nobody
+AHEAD = 0.8  # of a GPU lane's time a number that the CPU lanes should need, so that no GPU waits
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a node of the cluster has in all. memory: bytes."""
+
+    cpus: float
+    gpus: float = 0.0
+    memory: float = 0.0
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one actor of a lane takes, and what the lane has to do.
+
+    seconds: for one number, as measured or guessed. left: numbers that still come through the lane. fixed: the number
+    of actors that the user asks for; 0: as many as are useful.
+    """
+
+    cpus: float
+    gpus: float
+    seconds: float
+    left: int
+    fixed: int = 0
+
+    @property
+    def most(self) -> int:
+        """Actors beyond which none has anything to do, or is asked for."""
+        return max(1, min(self.left, self.fixed or self.left))
+
+    def load(self, actors: int) -> float:
+        """Seconds a number with so many actors."""
+        return self.seconds / actors
+
+
+def fits(nodes: Sequence[Node], cpus: float, gpus: float) -> bool:
+    """Whether some node could hold an actor, if it held nothing else."""
+    return any(node.cpus >= cpus and node.gpus >= gpus for node in nodes)
+
+
+def memory_of(nodes: Sequence[Node], wanted: float, cpus: float) -> int:
+    """Bytes that an actor reserves: as wanted, but no more than goes with its CPUs on each node.
+
+    Ray would wait for more for ever, and limits are seldom reached by all at once.
+    """
+    shares = [ROOM * node.memory * min(1.0, max(cpus, 0.01) / node.cpus) for node in nodes if node.cpus]
+    return int(min(wanted, min(shares, default=0.0)))
+
+
+def sizes(demands: Sequence[Demand], nodes: Sequence[Node]) -> list[int]:
+    """The number of actors of each lane on a cluster of these nodes."""
+    room, actors = _Room(nodes), [1] * len(demands)
+    for demand in demands:  # one of each, whatever there is: lanes take turns where they must
+        room.take(demand)
+    on_gpus = [lane for lane, demand in enumerate(demands) if demand.gpus]
+    on_cpus = [lane for lane, demand in enumerate(demands) if not demand.gpus]
+    _grow(on_gpus, demands, actors, room, fast_enough=0.0)
+    _grow(on_cpus, demands, actors, room, max((AHEAD * demands[n].load(actors[n]) for n in on_gpus), default=0.0))
+    return actors
+
+
+def _grow(lanes: Sequence[int], demands: Sequence[Demand], actors: list[int], room: _Room, fast_enough: float) -> None:
+    """Give actors to these lanes, always to the slowest, as long as there is room.
+
+    fast_enough: seconds a number below which a lane needs no more.
+    """
+    growing = set(lanes)
+    while growing:
+        lane = max(growing, key=lambda n: (demands[n].load(actors[n]), -n))
+        demand = demands[lane]
+        if actors[lane] >= demand.most or (not demand.fixed and demand.load(actors[lane]) <= fast_enough):
+            growing.remove(lane)
+        elif room.take(demand) or demand.fixed:  # Ray may find room for what was asked for later
+            actors[lane] += 1
+        else:
+            growing.remove(lane)
+            fast_enough = max(fast_enough, AHEAD * demand.load(actors[lane]))
+
+
+class _Room:
+    """What is still free on the nodes."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.free = [[node.cpus, node.gpus] for node in nodes]
+
+    def take(self, demand: Demand) -> bool:
+        """Place one actor on the node with most free CPUs; False where it fits on none."""
+        fitting = [free for free in self.free if free[0] >= demand.cpus - 1e-9 and free[1] >= demand.gpus - 1e-9]
+        if not fitting or demand.cpus + demand.gpus == 0:
+            return False
+        free = min(fitting, key=lambda free: (free[1] > demand.gpus, -free[0]))  # GPU nodes are for GPU lanes
+        free[0] -= demand.cpus
+        free[1] -= demand.gpus
+        return True

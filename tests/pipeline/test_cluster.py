@@ -1,0 +1,87 @@
+"""Lanes on clusters whose nodes come and go: everything is done once and nothing hangs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipeline import scheduler
+from pipeline.actor_pool import LanePlan
+from pipeline.engines import OnRay
+from pipeline.errors import RunError
+from pipeline.lane_sizes import Demand, Node, memory_of, sizes
+from tests import toy_cluster
+from tests.test_project import ROOT
+from tests.toys import BadLane
+
+BIG = [Node(16, 2)]
+
+
+def demand(seconds: float, gpus: float = 0.0, left: int = 1000, cpus: float = 1.0, fixed: int = 0) -> Demand:
+    return Demand(cpus, gpus, seconds, left, fixed)
+
+
+def scene(name: str, folder: Path) -> list[list[str]]:
+    """The lines of a scene: lane, number, node."""
+    ended = subprocess.run(
+        toy_cluster.command(name, folder), cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert ended.stdout.endswith("done\n"), ended.stdout + ended.stderr
+    return [line.split() for line in (folder / "trace").read_text().splitlines()]
+
+
+def test_nodes_that_join_are_used_and_lanes_take_turns_until_then(tmp_path: Path) -> None:
+    lines = scene("joined", tmp_path)
+    assert Counter((lane, number) for lane, number, _ in lines) == Counter(
+        (f"lane{lane}", str(number)) for lane in range(2) for number in range(100)
+    )
+    assert len({node for _, _, node in lines}) == 2
+
+
+def test_the_only_actor_of_a_lane_is_lost_with_its_node_again_and_again(tmp_path: Path) -> None:
+    lines = scene("lost", tmp_path)
+    assert {(lane, number) for lane, number, _ in lines} == {
+        (f"lane{lane}", str(number)) for lane in range(3) for number in range(30)
+    }
+    assert len({node for lane, _, node in lines if lane == "lane1"}) > toy_cluster.LOSSES - 1
+
+
+def test_what_no_node_has_is_said_after_a_while(ray_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "NO_NODE", 0.5)
+    monkeypatch.setattr(scheduler, "REPLAN", 0.2)
+    with pytest.raises(RunError, match=r"^caption: expected a node with 1 CPUs and 8 GPUs for a worker, got for"):
+        OnRay().map([LanePlan(partial(BadLane), gpus=8.0, name="caption")], [0])
+
+
+def test_sizes_follow_from_costs() -> None:
+    assert sizes([demand(1.0), demand(0.1, gpus=1)], BIG) == [14, 2]
+    assert sizes([demand(1.0), demand(0.1, gpus=1), demand(1.0)], BIG) == [7, 2, 7]
+    assert sizes([demand(0.17), demand(0.21)], BIG) == [7, 9]
+    assert sizes([demand(1.0), demand(0.01)], BIG) == [15, 1]
+
+
+def test_lanes_that_are_fast_enough_for_the_gpus_grow_no_further() -> None:
+    assert sizes([demand(0.1), demand(1.0, gpus=1)], BIG) == [1, 2]
+    assert sizes([demand(1.0), demand(1.0, gpus=1)], BIG) == [3, 2]
+
+
+def test_no_lane_goes_without_and_none_has_more_actors_than_numbers() -> None:
+    assert sizes([demand(1.0), demand(1.0), demand(1.0)], [Node(1)]) == [1, 1, 1]
+    assert sizes([demand(1.0, left=3)], BIG) == [3]
+    assert sizes([demand(1.0, fixed=20)], BIG) == [20]
+    assert sizes([demand(1.0, fixed=2), demand(1.0)], BIG) == [2, 14]
+
+
+def test_an_actor_fits_on_one_node() -> None:
+    assert sizes([demand(1.0, cpus=4.0)], [Node(6), Node(6)]) == [2]
+    assert sizes([demand(1.0, gpus=1, cpus=4.0)], [Node(8, 4), Node(64)]) == [2]
+
+
+def test_memory_that_is_reserved_is_there() -> None:
+    assert memory_of([Node(10, memory=100e9)], wanted=4e9, cpus=1.0) == 4e9
+    assert memory_of([Node(10, memory=100e9)], wanted=64e9, cpus=1.0) == 8e9
+    assert memory_of([], wanted=64e9, cpus=1.0) == 0
