@@ -32,7 +32,7 @@ class LanePlan:
     """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray.
 
     retries: how often a number is given to a new worker after the death of the one before; -1: without end, for a
-    lane that counts deaths itself. seconds: for a number, as far as is known; 0: unknown. name: for people.
+    lane that counts deaths itself. seconds: for a number, as far as is known; 0: unknown. steps: names of its steps.
     """
 
     make: Callable[[], Lane]
@@ -41,7 +41,12 @@ class LanePlan:
     memory: float = 0.0  # bytes
     retries: int = 3
     seconds: float = 0.0
-    name: str = ""
+    steps: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return ", ".join(self.steps) or "a lane"
 
 
 class LaneActor:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator
 
 from manifests import storage
 from pipeline.annotator import Annotating, AnnotatorSettings
@@ -42,7 +42,9 @@ class Config(BaseModel):
     inputs: tuple[str, ...] = ()
     steps: tuple[str, ...] = Field(default=(), description="empty: all, those that ask a model only if there is one")
     engine: Literal["inline", "ray"] = "inline"
-    workers: int = Field(default=0, ge=0, description="of each lane under ray; 0: as many as there are CPUs")
+    workers: NonNegativeInt | dict[str, NonNegativeInt] = Field(
+        default=0, description="under ray: of each lane, or of the lanes of the steps named; 0: as many as are useful"
+    )
     ray_address: str = Field(default="", description="of a cluster; empty: RAY_ADDRESS if set, else this machine")
     isolate: bool = Field(default=True, description="false: steps run in the engine's own process, for a debugger")
     videos_per_part: int | None = Field(default=None, gt=0)
@@ -67,6 +69,14 @@ class Config(BaseModel):
             if name not in STEPS:
                 raise ValueError(f"no step '{name}' (choices: {', '.join(STEPS)})")
         return names
+
+    @field_validator("workers")
+    @classmethod
+    def _of_known_steps(cls, workers: int | dict[str, int]) -> int | dict[str, int]:
+        for name in workers if isinstance(workers, dict) else ():
+            if name not in STEPS:
+                raise ValueError(f"no step '{name}' (choices: {', '.join(STEPS)})")
+        return workers
 
     @property
     def chosen(self) -> tuple[str, ...]:

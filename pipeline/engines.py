@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -54,8 +54,8 @@ class OnRay:
     Our own is never found by anybody else: it has its own folder, and ends with `close`. It starts with the first map.
     """
 
-    def __init__(self, workers: int = 0, address: str = "") -> None:
-        """workers: actors a lane; 0: as many as the cluster's CPUs and GPUs hold."""
+    def __init__(self, workers: int | Mapping[str, int] = 0, address: str = "") -> None:
+        """workers: actors of each lane, or of those that hold the steps named; 0: as many as are useful."""
         self.workers, self.address = workers, address or os.environ.get("RAY_ADDRESS", "")
         self.folder: str | None = None
 
@@ -69,13 +69,19 @@ class OnRay:
         self.connect()
         import ray
 
-        scheduler = Scheduler([self._fitted(lane) for lane in lanes], numbers, [self.workers] * len(lanes))
+        scheduler = Scheduler([self._fitted(lane) for lane in lanes], numbers, [self._asked(lane) for lane in lanes])
         try:
             return scheduler.run()
         except ray.exceptions.RayError as error:
             raise original(error) from error
         finally:
             scheduler.close()
+
+    def _asked(self, lane: LanePlan) -> int:
+        """The actors that the user wants of a lane; 0 where that is left to us."""
+        if isinstance(self.workers, int):
+            return self.workers
+        return max((self.workers.get(step, 0) for step in lane.steps), default=0)
 
     def holds(self, many: int, kind: str) -> None:
         """RunError where this machine has fewer `kind`s: Ray would wait for others for ever. A cluster may grow."""

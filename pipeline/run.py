@@ -36,6 +36,7 @@ from pipeline.worker import Lane
 from stages.catalogue import current
 
 PACK = "pack"
+SAMPLE = 4  # parts whose times tell what a step costs, until the run has measured its own
 Engine = Inline | OnRay
 
 
@@ -90,7 +91,7 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
             numbers = pending(steps, parts)
             if numbers:
                 views.write(plan.root, plan.manifests, current(plan.root))  # to look at while it works
-            aside = engine.map(lanes(steps, config.isolate), numbers)
+                aside = engine.map(lanes(steps, config.isolate), numbers)
         if only in (None, PACK) and packable(plan):
             damaged = pack(plan, config.pack, lambda make, count: engine.map([LanePlan(make)], range(count)))
     finally:
@@ -113,8 +114,19 @@ def lanes(steps: Sequence[Planned], isolate: bool) -> list[LanePlan]:
         held = list(group)
         # they work one after the other: what a lane takes at once is what its largest step takes
         memory = max(planned.resources.memory_gb for planned in held) * 1e9
-        made.append(LanePlan(partial(Lane, held, session, isolate), *wants, memory, retries=-1))  # journals count
+        make, names = partial(Lane, held, session, isolate), tuple(planned.step.name for planned in held)
+        made.append(LanePlan(make, *wants, memory, retries=-1, seconds=_cost(held), steps=names))  # journals count
     return made
+
+
+def _cost(steps: Sequence[Planned]) -> float:
+    """Seconds that a lane of these steps needs for a part, by the parts it has done; 0 where some step has none."""
+    means = []
+    for planned in steps:
+        parts = sorted(planned.manifest.committed())[:SAMPLE]
+        counts = [each for each in planned.manifest.counts_of(parts).values() if isinstance(each, Counts)]
+        means.append(sum(each.seconds for each in counts) / len(counts) if counts else 0.0)
+    return sum(means) if all(means) else 0.0
 
 
 def pending(steps: Sequence[Planned], parts: Sequence[int]) -> list[int]:

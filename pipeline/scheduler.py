@@ -139,7 +139,7 @@ class Scheduler:
             if absent and pool.waited() > NO_NODE:
                 have = ", ".join(f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in self.nodes) or "none"
                 raise RunError(
-                    f"{pool.lane.name or 'a lane'}: expected a node with {demand.cpus:g} CPUs and {demand.gpus:g} GPUs "
+                    f"{pool.lane.name}: expected a node with {demand.cpus:g} CPUs and {demand.gpus:g} GPUs "
                     f"for a worker, got for {NO_NODE:.0f} s: {have}; lower resources.<step>, or add nodes"
                 )
 

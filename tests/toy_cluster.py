@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,38 +62,37 @@ def cluster_of(cpus: int) -> Any:
     return cluster
 
 
-def beside(deed: Callable[[], None]) -> None:
-    threading.Thread(target=deed, daemon=True).start()
+@contextmanager
+def mapping(plans: Sequence[LanePlan], numbers: int) -> Iterator[None]:
+    """Numbers go through lanes in a thread of their own: Ray adds nodes in the main thread only."""
+    with ThreadPoolExecutor(1) as pool:
+        mapped = pool.submit(OnRay().map, plans, range(numbers))
+        yield
+        mapped.result()
+
+
+def wait_for(lane: str, numbers: int, trace: str) -> None:
+    while sum(line.startswith(lane) for line in done(trace)) < numbers:
+        time.sleep(0.05)
 
 
 def joined(trace: str) -> None:
     """One CPU for two lanes, which must take turns; then a node with four more."""
     cluster = cluster_of(1)
-
-    def join() -> None:
-        while not any(line.startswith("lane1") for line in done(trace)):
-            time.sleep(0.05)
+    with mapping(lanes(trace, {}, {}, seconds=0.2), 100):
+        wait_for("lane1", 1, trace)
         cluster.add_node(**SMALL, num_cpus=4)
-
-    beside(join)
-    OnRay().map(lanes(trace, {}, {}, seconds=0.2), range(100))
 
 
 def lost(trace: str) -> None:
     """The only node with a GPU is lost again and again, with the only actor of its lane."""
     cluster = cluster_of(2)
-
-    def lose() -> None:
+    with mapping(lanes(trace, {}, {"gpus": 1.0, "retries": -1}, {"retries": -1}, seconds=0.1), 30):
         for loss in range(LOSSES):
             node = cluster.add_node(**SMALL, num_cpus=1, num_gpus=1)
-            while sum(line.startswith("lane1") for line in done(trace)) < 2 * (loss + 1):
-                time.sleep(0.05)
-            with suppress(Exception):
-                cluster.remove_node(node, allow_graceful=False)
+            wait_for("lane1", 2 * (loss + 1), trace)
+            cluster.remove_node(node, allow_graceful=False)
         cluster.add_node(**SMALL, num_cpus=1, num_gpus=1)
-
-    beside(lose)
-    OnRay().map(lanes(trace, {}, {"gpus": 1.0, "retries": -1}, {"retries": -1}, seconds=0.1), range(30))
 
 
 SCENES: Mapping[str, Callable[[str], None]] = {"joined": joined, "lost": lost}

@@ -11,10 +11,12 @@ import pytest
 
 from pipeline import scheduler
 from pipeline.actor_pool import LanePlan
-from pipeline.engines import OnRay
-from pipeline.errors import RunError
+from pipeline.config import load
+from pipeline.engines import Inline, OnRay
+from pipeline.errors import ConfigError, RunError
 from pipeline.lane_sizes import Demand, Node, memory_of, sizes
-from tests import toy_cluster
+from pipeline.run import lanes
+from tests import toy_cluster, toys
 from tests.test_project import ROOT
 from tests.toys import BadLane
 
@@ -54,7 +56,7 @@ def test_what_no_node_has_is_said_after_a_while(ray_here: None, monkeypatch: pyt
     monkeypatch.setattr(scheduler, "NO_NODE", 0.5)
     monkeypatch.setattr(scheduler, "REPLAN", 0.2)
     with pytest.raises(RunError, match=r"^caption: expected a node with 1 CPUs and 8 GPUs for a worker, got for"):
-        OnRay().map([LanePlan(partial(BadLane), gpus=8.0, name="caption")], [0])
+        OnRay().map([LanePlan(partial(BadLane), gpus=8.0, steps=("caption",))], [0])
 
 
 def test_sizes_follow_from_costs() -> None:
@@ -85,3 +87,23 @@ def test_memory_that_is_reserved_is_there() -> None:
     assert memory_of([Node(10, memory=100e9)], wanted=4e9, cpus=1.0) == 4e9
     assert memory_of([Node(10, memory=100e9)], wanted=64e9, cpus=1.0) == 8e9
     assert memory_of([], wanted=64e9, cpus=1.0) == 0
+
+
+def test_workers_may_be_a_number_a_step() -> None:
+    engine = OnRay({"extract": 64})
+    assert engine._asked(LanePlan(BadLane, steps=("split", "extract"))) == 64
+    assert engine._asked(LanePlan(BadLane, steps=("caption",))) == 0
+    assert load(None, ["workers={extract: 64}"]).workers == {"extract": 64}
+    for value, said in (("{extracts: 1}", "no step 'extracts'"), ("-1", "greater than or equal to 0")):
+        with pytest.raises(ConfigError, match=said):
+            load(None, [f"workers={value}"])
+
+
+def test_lanes_know_what_their_steps_have_cost(tmp_path: Path) -> None:
+    plan, parts = toys.planned(tmp_path, [toys.Take(), toys.Crack()], ["ok"] * 4, per_part=2)
+    assert [lane.seconds for lane in lanes(plan.steps, isolate=False)] == [0.0, 0.0]
+    toys.apply(plan, parts, Inline(), isolate=False)
+    made = lanes(plan.steps, isolate=False)
+    assert [lane.steps for lane in made] == [("take",), ("crack",)]
+    for lane, planned in zip(made, plan.steps, strict=True):
+        assert lane.seconds == pytest.approx(planned.manifest.total().seconds / len(parts))
