@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 from pipeline.errors import OlaError, RunError, SetAside
 from pipeline.lane_sizes import Node, memory_of
+from pipeline.lane_states import LaneState
 
 INIT_DEATHS = 8  # actors in a row that die before they are ready: a node may be lost while one starts on it
 MEASURED = 16  # numbers that the cost of a lane is the mean of
+LOOKS = 10  # that the share of busy actors is the mean of
 FAREWELL = 10.0  # seconds that actors have to close their lanes
 
 
@@ -110,6 +112,7 @@ class ActorPool:
     workers: dict[Any, Worker] = field(default_factory=dict)  # by their call under way
     resting: list[Worker] = field(default_factory=list)
     taken: deque[float] = field(default_factory=lambda: deque(maxlen=MEASURED))
+    working: deque[float] = field(default_factory=lambda: deque(maxlen=LOOKS))  # shares of the actors, of late
     init_deaths: int = 0
     waiting_since: float = field(default_factory=time.monotonic)
     made: Any = None
@@ -145,6 +148,17 @@ class ActorPool:
     def seconds(self) -> float:
         """Of a number: the mean of the last ones, or else what was known before; 0: unknown."""
         return max(1e-3, sum(self.taken) / len(self.taken)) if self.taken else self.lane.seconds
+
+    def look(self) -> None:
+        """Note how many of the actors work."""
+        if self.ready:
+            self.working.append(min(1.0, self.busy / self.ready))
+
+    def state(self) -> LaneState:
+        """What the lane does now."""
+        busy = sum(self.working) / len(self.working) if self.working else 0.0
+        rate = 60 * self.ready * busy / self.seconds if self.taken else 0.0
+        return LaneState(self.lane.steps, self.ready, busy, rate)
 
     def waited(self) -> float:
         """Seconds since the lane last had an actor that was ready."""

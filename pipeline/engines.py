@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from pipeline.actor_pool import LanePlan, original
 from pipeline.errors import RunError, SetAside
+from pipeline.lane_states import LaneState
 from pipeline.scheduler import Scheduler
 
 STALE = 86400.0  # seconds: a younger one may be of a container that shares this folder, but not our process ids
@@ -58,6 +59,7 @@ class OnRay:
         """workers: actors of each lane, or of those that hold the steps named; 0: as many as are useful."""
         self.workers, self.address = workers, address or os.environ.get("RAY_ADDRESS", "")
         self.folder: str | None = None
+        self.report: Callable[[Sequence[LaneState]], None] = lambda states: None  # is told what the lanes do now
 
     def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
         """Every number through all lanes. Returns what was set aside on the way.
@@ -69,7 +71,8 @@ class OnRay:
         self.connect()
         import ray
 
-        scheduler = Scheduler([self._fitted(lane) for lane in lanes], numbers, [self._asked(lane) for lane in lanes])
+        fitted, asked = [self._fitted(lane) for lane in lanes], [self._asked(lane) for lane in lanes]
+        scheduler = Scheduler(fitted, numbers, asked, self.report)
         try:
             return scheduler.run()
         except ray.exceptions.RayError as error:

@@ -25,6 +25,7 @@ from manifests import storage
 from manifests.journal import Growing, finished, journal_path, notes_path
 from manifests.ledger import Counts, Damaged, Manifest, one_line
 from manifests.schema import hints
+from pipeline import lane_states
 from pipeline.annotator import Annotating
 from pipeline.plan import Plan
 
@@ -131,11 +132,12 @@ class Tally:
 class Progress:
     """Shows a run while its block lasts."""
 
-    def __init__(self, plan: Plan, console: Console) -> None:
-        """console: where to; whether it is a terminal decides the form."""
+    def __init__(self, plan: Plan, console: Console, has_lanes: bool = False) -> None:
+        """console: where to; whether it is a terminal decides the form. has_lanes: whether the run is on a cluster."""
         self.tallies = [Tally(planned.manifest, isinstance(planned.step, Annotating)) for planned in plan.steps]
         self.asks = any(tally.asks for tally in self.tallies)
         self.sources, self.console = Tally(plan.sources), console
+        self.root, self.has_lanes = plan.root, has_lanes
         self.stop, self.started, self.last = threading.Event(), time.monotonic(), ""
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -160,12 +162,12 @@ class Progress:
                 self._show_lines()
 
     def _show_table(self) -> None:
-        shown = Table()
+        shown = Group()
         with Live(shown, console=self.console, auto_refresh=False) as live:
             ended = False
             while not ended:
                 ended = self.stop.wait(GLANCE)
-                shown, error = self._look(self._table, shown)
+                shown, error = self._look(self._tables, shown)
                 live.update(shown if error is None else Group(shown, Text(error)), refresh=True)
 
     def _show_lines(self) -> None:
@@ -173,7 +175,7 @@ class Progress:
             self._look(self._line, "")
         while not self.stop.wait(PLAIN):
             line, error = self._look(self._line, "")
-            self._print(line if error is None else error)
+            self._print("\n".join([line, *self._lanes()]) if error is None else error)
 
     def _look(self, look: Callable[[], T], otherwise: T) -> tuple[T, str | None]:
         """What `look` sees of the run; or `otherwise`, and in one line why nothing can be seen now."""
@@ -201,6 +203,12 @@ class Progress:
         at = f"[{time.monotonic() - self.started:6.0f} s]"
         self.console.print(f"{at} {text}{rates}", markup=False, highlight=False)
         self.last = text
+
+    def _tables(self) -> Group:
+        return Group(self._table(), *map(Text, self._lanes()))
+
+    def _lanes(self) -> list[str]:
+        return [str(lane) for lane in lane_states.read(self.root)] if self.has_lanes else []
 
     def _table(self) -> Table:
         parts = self._parts()

@@ -17,6 +17,7 @@ from itertools import groupby
 from manifests import storage, views
 from manifests.ledger import Counts, Damaged, Manifest
 from pipeline import config as configuration
+from pipeline import lane_states
 from pipeline.actor_pool import LanePlan
 from pipeline.config import Config
 from pipeline.contents import Contents, live
@@ -59,7 +60,7 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
         raise ConfigError(f"--only {options.only}: no such step in this run (choices: {', '.join(names)})")
     if packable(plan):
         check_where(plan, config.pack)
-    with alone(root), _engine(config) as engine:
+    with alone(root), _engine(config, root) as engine:
         parts = _register(config, plan, options, engine)
         remember_plan(plan, options.only)
         storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())
@@ -70,11 +71,16 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
 
 
 @contextmanager
-def _engine(config: Config) -> Iterator[Engine]:
-    engine = OnRay(config.workers, config.ray_address) if config.engine == "ray" else Inline()
+def _engine(config: Config, root: str) -> Iterator[Engine]:
+    if config.engine != "ray":
+        yield Inline()
+        return
+    engine = OnRay(config.workers, config.ray_address)
+    engine.report = partial(lane_states.write, root)
     try:
         yield engine
     finally:
+        lane_states.remove(root)
         engine.close()
 
 

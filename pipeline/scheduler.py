@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.actor_pool import ActorPool, LanePlan, WorkerDied
 from pipeline.errors import RunError, SetAside
 from pipeline.lane_sizes import Demand, Node, fits, sizes
+from pipeline.lane_states import LaneState
 
+REPORT = 10.0  # seconds between reports of what the lanes do
 REPLAN = 2.0  # seconds between looks at costs and nodes
 GAIN = 1.15  # times faster that a new plan must be before pools change: an actor opens its steps anew
 STARVED = 10.0  # seconds a lane waits for its first actor before another lane gives one up
@@ -25,8 +27,17 @@ NO_NODE = 600.0  # seconds that a cluster has to bring a node that can hold an a
 class Scheduler:
     """One map of numbers through lanes. Close it, whatever happens."""
 
-    def __init__(self, lanes: Sequence[LanePlan], numbers: Sequence[int], workers: Sequence[int]) -> None:
-        """workers: the actors that the user asks for, a lane; 0: as many as are useful."""
+    def __init__(
+        self,
+        lanes: Sequence[LanePlan],
+        numbers: Sequence[int],
+        workers: Sequence[int],
+        report: Callable[[Sequence[LaneState]], None] = lambda states: None,
+    ) -> None:
+        """workers: the actors that the user asks for, a lane; 0: as many as are useful.
+
+        report: is told every REPORT seconds what the lanes do.
+        """
         self.pools = [ActorPool(lane) for lane in lanes]
         self.queues = [deque[int]() for _ in lanes]
         self.queues[0].extend(numbers)
@@ -34,6 +45,7 @@ class Scheduler:
         self.aside: list[SetAside] = []
         self.deaths = [Counter[int]() for _ in lanes]
         self.planned, self.nodes = 0.0, list[Node]()
+        self.report, self.reported = report, time.monotonic()
 
     def run(self) -> list[SetAside]:
         """Every number through all lanes. Returns what was set aside. Raises the OlaError of a lane, or RunError."""
@@ -104,6 +116,11 @@ class Scheduler:
             for pool, size in zip(self.pools, wanted, strict=True):
                 pool.resize(size, self.nodes)
         self._make_room()
+        for pool in self.pools:
+            pool.look()
+        if time.monotonic() - self.reported > REPORT:
+            self.reported = time.monotonic()
+            self.report([pool.state() for pool in self.pools if len(pool)])
 
     def _demands(self) -> list[Demand]:
         """What each lane needs: a lane that has measured nothing yet costs as much as the others do in the mean."""

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import duckdb
@@ -16,6 +17,7 @@ from rich.table import Table
 from manifests import storage, views
 from manifests.ledger import Counts
 from manifests.schema import hints
+from pipeline import lane_states
 from pipeline.config import RUN, of_run
 from pipeline.errors import ConfigError
 from pipeline.law import books_of, broken_laws
@@ -54,13 +56,16 @@ def show_status(root: str, as_json: bool) -> bool:
     root = storage.normal(root)
     plan = plan_of(root) if has_run(root) else None
     counts, tokens, faults = looked_at(plan) if plan else ([], {}, [])
-    shards = shard_facts(root)
+    shards, working = shard_facts(root), lane_states.read(root)
     if as_json:
         steps = [step_facts(*row) | tokens.get(row[0], {}) for row in counts]
-        print(json.dumps({"steps": steps, "shards": shards, "faults": faults}, ensure_ascii=False, indent=2))
+        told = {"steps": steps, "shards": shards, "faults": faults, "lanes": [asdict(lane) for lane in working]}
+        print(json.dumps(told, ensure_ascii=False, indent=2))
         return not faults
     if plan:
         print(funnel(counts))
+    for lane in working:
+        print(lane)
     for name, facts in tokens.items():
         print(f"{name}: {facts['prompt_tokens']:,} tokens read, {facts['answer_tokens']:,} written")
     for stage, facts in shards.items():

@@ -45,7 +45,7 @@ def run_and_report(
     if not yes:
         ask_before(again, config.ask_above_hours)
     try:
-        with Progress(plan, console):
+        with Progress(plan, console, config.engine == "ray"):
             plan = run(config, root, options)
     except PartsSetAside as error:
         aside = error

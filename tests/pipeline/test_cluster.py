@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pipeline import scheduler
+from pipeline import lane_states, scheduler
 from pipeline.actor_pool import LanePlan
 from pipeline.config import load
 from pipeline.engines import Inline, OnRay
 from pipeline.errors import ConfigError, RunError
 from pipeline.lane_sizes import Demand, Node, memory_of, sizes
+from pipeline.lane_states import LaneState
 from pipeline.run import lanes
 from tests import toy_cluster, toys
+from tests.runs import copy_of, finished, ola
 from tests.test_project import ROOT
 from tests.toys import BadLane
 
@@ -32,7 +37,7 @@ def scene(name: str, folder: Path) -> list[list[str]]:
     ended = subprocess.run(
         toy_cluster.command(name, folder), cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
     )
-    assert ended.stdout.endswith("done\n"), ended.stdout + ended.stderr
+    assert "done\n" in ended.stdout, ended.stdout + ended.stderr  # Ray says of nodes that are lost what it likes
     return [line.split() for line in (folder / "trace").read_text().splitlines()]
 
 
@@ -107,3 +112,25 @@ def test_lanes_know_what_their_steps_have_cost(tmp_path: Path) -> None:
     assert [lane.steps for lane in made] == [("take",), ("crack",)]
     for lane, planned in zip(made, plan.steps, strict=True):
         assert lane.seconds == pytest.approx(planned.manifest.total().seconds / len(parts))
+
+
+def test_what_lanes_do_is_shown_while_they_do_it(
+    tmp_path: Path, ray_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copy_of(finished(), tmp_path)
+    monkeypatch.setattr(scheduler, "REPORT", 0.0)
+    monkeypatch.setattr(scheduler, "REPLAN", 0.1)
+    engine, said = OnRay(), []
+
+    def report(states: Sequence[LaneState]) -> None:
+        lane_states.write(str(root), states)
+        said.append(ola("status", root).out)
+
+    engine.report = report
+    lane = LanePlan(partial(toy_cluster.Tracing, "lane", str(tmp_path / "trace"), 0.2), steps=("split", "extract"))
+    engine.map([lane], range(10))
+    assert re.search(r"^split, extract: 2 actors, \d+% busy, \d+\.\d parts a minute$", said[-1], re.MULTILINE), said
+    (lane_state,) = json.loads(ola("status", root, "--json").out)["lanes"]
+    assert lane_state["steps"] == ["split", "extract"]
+    monkeypatch.setattr(lane_states, "OLD", 0.0)
+    assert "busy" not in ola("status", root).out
