@@ -203,7 +203,9 @@ class ActorPool:
         if not worker.is_ready:
             self.init_deaths += 1
             if self.init_deaths >= INIT_DEATHS:
-                raise RunError(f"a worker failed: {INIT_DEATHS} in a row died as they started") from death
+                raise RunError(
+                    f"{as_ola_error(death)} ({INIT_DEATHS} workers in a row died as they started)"
+                ) from death
 
     def resize(self, size: int, nodes: Sequence[Node]) -> None:
         """Start actors, or let some leave after what they work on: those that have not started yet first."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -150,9 +151,7 @@ def _selected(
     judge(connection, settings, {"reason": settings.where})
     connection.execute(PLACES.format(val=settings.val, limit=settings.shard_mb << 20))
     data = connection.sql(DATA.format(segments=SEGMENTS)).fetchall()[0][0]
-    texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
-    facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(mode="json"), "prompts": texts}
-    facts |= {"before": plan.key, "data": data}
+    facts = {**facts_of(plan, settings), "data": data}
     defaults = {"settings": default_values(type(settings))}
     reasons = connection.sql(REASONS)
     return Selection(
@@ -162,6 +161,13 @@ def _selected(
         reasons=dict(reasons.fetchall()),
         damaged=tuple(damaged),
     )
+
+
+def facts_of(plan: Plan, settings: PackSettings) -> dict[str, Any]:
+    """What a pack follows from, but for its data."""
+    texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
+    facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(mode="json"), "prompts": texts}
+    return {**facts, "before": plan.key}
 
 
 def check_unique(connection: duckdb.DuckDBPyConnection) -> None:

@@ -2,6 +2,7 @@
 
 <root>/shards/<stage>/<key>/{train,val}-000000.tar, .tar.idx, .nv-meta/, shards.parquet
 <root>/shards/current.json                      {"key": ..., "folders": {name: folder below the root}}
+<root>/shards/packed.json                       what the last pack was made from: a run with nothing to do reads no rows
 <root>/shards/packing.json                      the folders that are being written now, for who trains meanwhile
 
 The name of a set that the run packed is its stage; that of an imported one begins so: `omni_<key>`.
@@ -16,18 +17,19 @@ from functools import partial
 import pyarrow as pa
 
 from manifests import storage
-from manifests.ledger import Damaged, Manifest, parquet_bytes, read_parquet
+from manifests.ledger import Damaged, Manifest, digest, parquet_bytes, read_parquet
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema
 from pipeline.keys import remember_pack
 from pipeline.pack.build import ShardLane, rows_uri
-from pipeline.pack.choose import Selection, select
+from pipeline.pack.choose import Selection, facts_of, select
 from pipeline.pack.settings import PackSettings
 from pipeline.pack.writer import energon_meta
 from pipeline.plan import Plan
 from stages.catalogue import CURRENT, PACKING, PLAN, ROWS, current
 from stages.samples import FAMILIES
 
+PACKED = "shards/packed.json"  # of the last whole pack: its key, and what it was packed from
 Write = Callable[[Callable[[], ShardLane], int], object]  # makes lanes and brings 0..n-1 through them, on some engine
 
 
@@ -77,8 +79,12 @@ def current_manifest(plan: Plan) -> Manifest | None:
 def pack(plan: Plan, settings: PackSettings, write: Write) -> tuple[Damaged, ...]:
     """Bring the shard sets up to date with the manifests; nothing is written where they are.
 
-    Returns what is wrong with the parts that could not be read: the shards are without them.
+    Where the part files are those of the last pack, no row is read. Returns what is wrong with the parts that could not
+    be read: the shards are without them.
     """
+    identity = _identity(plan, settings)
+    if _last_packed(plan) == identity:
+        return ()
     selection = select(plan, settings)
     manifest = manifest_of(plan, selection.key)
     remember_pack(plan.root, manifest.folder, selection.facts)
@@ -94,7 +100,28 @@ def pack(plan: Plan, settings: PackSettings, write: Write) -> tuple[Damaged, ...
         _tidy(plan.root, folder, [shard for of, shard in selection.shards if of == stage])
     announce(plan.root, folders, selection.key)
     storage.remove(storage.join(plan.root, PACKING))
+    if not selection.damaged:  # what is damaged is named by every run
+        facts = json.dumps({"key": selection.key, "identity": identity}).encode()
+        storage.write_bytes(storage.join(plan.root, PACKED), facts)
     return selection.damaged
+
+
+def _identity(plan: Plan, settings: PackSettings) -> str:
+    """A digest of all that a pack follows from: its settings, and name, size and stamp of the part files it reads."""
+    folders = [storage.listing(storage.join(plan.root, manifest.folder)) for manifest in plan.manifests]
+    files = [[(entry.path, entry.size, entry.stamp) for entry in entries] for entries in folders]
+    return digest({**facts_of(plan, settings), "files": files}, digits=64)
+
+
+def _last_packed(plan: Plan) -> str | None:
+    """The identity of the last pack, if its sets are whole and the current ones."""
+    try:
+        facts = json.loads(storage.read_bytes(storage.join(plan.root, PACKED)))
+        packed = current_manifest(plan)
+        is_current = packed is not None and packed.key == facts["key"] and packed.has(0)
+        return str(facts["identity"]) if is_current else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _write_all(plan: Plan, selection: Selection, folders: Mapping[str, str], write: Write) -> None:

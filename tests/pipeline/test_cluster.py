@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import lane_states, scheduler
+from pipeline import actor_pool, lane_states, scheduler
 from pipeline.actor_pool import LanePlan
 from pipeline.config import load
 from pipeline.engines import Inline, OnRay
@@ -134,3 +134,11 @@ def test_what_lanes_do_is_shown_while_they_do_it(
     assert lane_state["steps"] == ["split", "extract"]
     monkeypatch.setattr(lane_states, "OLD", 0.0)
     assert "busy" not in ola("status", root).out
+
+
+def test_a_lane_that_cannot_be_made_ends_the_run_with_its_words(
+    ray_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor_pool, "INIT_DEATHS", 2)
+    with pytest.raises(RunError, match=r"only in one process \(2 workers in a row died as they started\)$"):
+        OnRay().map([LanePlan(toys.refuse)], [0, 1])  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pipeline.engines import Inline
 from pipeline.errors import ConfigError
 from pipeline.media.keep import MediaTar
 from pipeline.media.sound import wav
+from pipeline.pack import publish
 from pipeline.pack.check import check_run
 from pipeline.pack.choose import select
 from pipeline.pack.publish import current_manifest, pack
@@ -215,6 +217,26 @@ def test_the_order_is_that_of_the_keys(plan: Plan) -> None:
     keys = [sample["key"] for sample in samples(plan)]
     assert keys == sorted(keys)
     assert all("." not in key for key in keys)
+
+
+def test_where_no_part_changed_no_row_is_read(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = packed(plan)
+    selections = []
+
+    def counted(*arguments: Any) -> Any:
+        selections.append(arguments)
+        return select(*arguments)
+
+    monkeypatch.setattr(publish, "select", counted)
+    assert packed(plan) == before
+    assert selections == []
+    path = Path(plan.named("split").manifest.uri(0))
+    os.utime(path, (1, 1))
+    assert packed(plan) == before
+    assert len(selections) == 1, "a part that was written again is read"
+    assert len(packed(plan, where="motion > 0.5")) < len(before)
+    assert packed(plan) == before
+    assert len(selections) == 3, "sets of other settings are the current ones in between"
 
 
 def test_packing_again_writes_nothing(plan: Plan) -> None:
