@@ -17,6 +17,7 @@ from pathlib import Path
 from ola import located
 from pipeline.errors import ConfigError
 
+BLOCK = 16 << 20  # bytes hashed at once, by all cores
 CACHE = "digests.json"
 
 Known = dict[str, tuple[int, int, int, str]]  # by path: size, mtime and ctime in ns, BLAKE3
@@ -80,14 +81,16 @@ def _contents(path: Path, known: Known) -> tuple[int, int, int, str]:
         return known[real]
     from blake3 import blake3
 
-    hasher = blake3(max_threads=blake3.AUTO)
-    return *facts, (hasher.update_mmap(path) if stat.st_size else hasher).hexdigest()
+    hasher, block = blake3(max_threads=blake3.AUTO), memoryview(bytearray(BLOCK))
+    with open(path, "rb", buffering=0) as file:  # not mapped: a file that is cut meanwhile would kill the process
+        while read := file.readinto(block):
+            hasher.update(block[:read])
+    return *facts, hasher.hexdigest()
 
 
 def _remembered() -> Known:
-    with suppress(
-        OSError, ValueError, TypeError, AttributeError
-    ):  # a cache that is not there or damaged costs a reading, no more
+    # a cache that is not there or damaged costs a reading, no more
+    with suppress(OSError, ValueError, TypeError, AttributeError):
         stored = json.loads((cache_folder() / CACHE).read_text(encoding="utf-8"))
         return {
             str(path): (int(size), int(mtime), int(ctime), str(digest))
