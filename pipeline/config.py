@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from manifests import storage
 from pipeline.annotator import Annotating, AnnotatorSettings
@@ -42,7 +42,7 @@ class Config(BaseModel):
     inputs: tuple[str, ...] = ()
     steps: tuple[str, ...] = Field(default=(), description="empty: all, those that ask a model only if there is one")
     engine: Literal["inline", "ray"] = "inline"
-    workers: NonNegativeInt | dict[str, NonNegativeInt] = Field(
+    workers: int | dict[str, int] = Field(
         default=0, description="under ray: of each lane, or of the lanes of the steps named; 0: as many as are useful"
     )
     ray_address: str = Field(default="", description="of a cluster; empty: RAY_ADDRESS if set, else this machine")
@@ -70,12 +70,14 @@ class Config(BaseModel):
                 raise ValueError(f"no step '{name}' (choices: {', '.join(STEPS)})")
         return names
 
-    @field_validator("workers")
+    @field_validator("workers", mode="before")
     @classmethod
-    def _of_known_steps(cls, workers: int | dict[str, int]) -> int | dict[str, int]:
-        for name in workers if isinstance(workers, dict) else ():
-            if name not in STEPS:
+    def _workers(cls, workers: Any) -> Any:
+        for name, count in workers.items() if isinstance(workers, dict) else [(None, workers)]:
+            if name not in (None, *STEPS):
                 raise ValueError(f"no step '{name}' (choices: {', '.join(STEPS)})")
+            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+                raise ValueError("expected a number from 0, or one for each step, as in {extract: 64}")
         return workers
 
     @property
