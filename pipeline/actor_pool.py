@@ -111,6 +111,7 @@ class ActorPool:
     lane: LanePlan
     workers: dict[Any, Worker] = field(default_factory=dict)  # by their call under way
     resting: list[Worker] = field(default_factory=list)
+    farewells: dict[Any, Worker] = field(default_factory=dict)  # actors that end, by the call that closes their lane
     taken: deque[float] = field(default_factory=lambda: deque(maxlen=MEASURED))
     working: deque[float] = field(default_factory=lambda: deque(maxlen=LOOKS))  # shares of the actors, of late
     init_deaths: int = 0
@@ -186,6 +187,7 @@ class ActorPool:
             self._count_death(worker, death)
             raise WorkerDied(str(death)) from death
         except ray.exceptions.RayError as error:
+            ray.kill(worker.handle)  # the error ends the map, and whoever keeps it must not keep the actor
             raise original(error) from error
         self.init_deaths, worker.is_ready = 0, True
         number, worker.number = worker.number, None
@@ -249,24 +251,27 @@ class ActorPool:
             self._end(worker)
 
     def _end(self, worker: Worker) -> None:
-        """Close the actor's lane, then end its process: a handle that nobody holds ends it once its calls are done."""
-        if worker.is_ready:
-            worker.handle.close.remote()
-        else:
-            import ray
+        """Close the actor's lane, then end its process."""
+        import ray
 
+        if worker.is_ready:
+            self.farewells[worker.handle.close.remote()] = worker
+            worker.handle.__ray_terminate__.remote()
+        else:
             ray.kill(worker.handle)
 
     def close(self) -> None:
         """End all actors: those that are idle close their lanes, those that work are killed."""
         import ray
 
-        idle, self.resting = self.resting, []
-        if idle:
-            ray.wait([worker.handle.close.remote() for worker in idle], num_returns=len(idle), timeout=FAREWELL)
-        for worker in [*self.workers.values(), *idle]:
+        killed, self.workers = list(self.workers.values()), {}
+        while self.resting:
+            self._end(self.resting.pop())
+        if self.farewells:
+            ray.wait(list(self.farewells), num_returns=len(self.farewells), timeout=FAREWELL)
+        for worker in [*killed, *self.farewells.values()]:
             ray.kill(worker.handle)
-        self.workers = {}
+        self.farewells = {}
 
 
 def original(error: BaseException) -> OlaError:

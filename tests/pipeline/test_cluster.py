@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -142,3 +143,19 @@ def test_a_lane_that_cannot_be_made_ends_the_run_with_its_words(
     monkeypatch.setattr(actor_pool, "INIT_DEATHS", 2)
     with pytest.raises(RunError, match=r"only in one process \(2 workers in a row died as they started\)$"):
         OnRay().map([LanePlan(toys.refuse)], [0, 1])  # type: ignore[arg-type]
+
+
+def test_no_actor_is_left_however_a_map_ends(ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the error that ended it is kept, with all that its traceback holds."""
+    import ray
+
+    monkeypatch.setattr(scheduler, "REPLAN", 0.1)
+    sleeping = LanePlan(partial(toy_cluster.Tracing, "lane", str(tmp_path / "trace"), 0.1))
+    OnRay().map([sleeping, sleeping], range(6))
+    with pytest.raises(RunError) as kept:
+        OnRay().map([sleeping, LanePlan(BadLane)], range(6))
+    assert kept.value.__traceback__ is not None
+    end = time.monotonic() + 30
+    while ray.available_resources().get("CPU") != 2 and time.monotonic() < end:  # type: ignore[no-untyped-call]
+        time.sleep(0.1)
+    assert ray.available_resources()["CPU"] == 2  # type: ignore[no-untyped-call]
