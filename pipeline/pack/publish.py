@@ -2,7 +2,7 @@
 
 <root>/shards/<stage>/<key>/{train,val}-000000.tar, .tar.idx, .nv-meta/, shards.parquet
 <root>/shards/current.json                      {"key": ..., "folders": {name: folder below the root}}
-<root>/shards/packed.json                       what the last pack was made from: a run with nothing to do reads no rows
+<root>/packed.json                              what the last pack was made from: a run with nothing to do reads no rows
 <root>/shards/packing.json                      the folders that are being written now, for who trains meanwhile
 
 The name of a set that the run packed is its stage; that of an imported one begins so: `omni_<key>`.
@@ -20,7 +20,7 @@ from manifests import storage
 from manifests.ledger import Damaged, Manifest, digest, parquet_bytes, read_parquet
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema
-from pipeline.keys import remember_pack
+from pipeline.keys import load, remember_pack
 from pipeline.pack.build import ShardLane, rows_uri
 from pipeline.pack.choose import Selection, facts_of, select
 from pipeline.pack.settings import PackSettings
@@ -29,7 +29,7 @@ from pipeline.plan import Plan
 from stages.catalogue import CURRENT, PACKING, PLAN, ROWS, current
 from stages.samples import FAMILIES
 
-PACKED = "shards/packed.json"  # of the last whole pack: its key, and what it was packed from
+PACKED = "packed.json"  # below the root: of the last whole pack: its key, and what it was packed from
 Write = Callable[[Callable[[], ShardLane], int], object]  # makes lanes and brings 0..n-1 through them, on some engine
 
 
@@ -118,8 +118,9 @@ def _last_packed(plan: Plan) -> str | None:
     try:
         facts = json.loads(storage.read_bytes(storage.join(plan.root, PACKED)))
         packed = current_manifest(plan)
-        is_current = packed is not None and packed.key == facts["key"] and packed.has(0)
-        return str(facts["identity"]) if is_current else None
+        if packed is None or packed.key != facts["key"] or packed.folder not in load(plan.root).facts:
+            return None
+        return str(facts["identity"]) if packed.has(0) else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

@@ -55,7 +55,7 @@ def test_the_only_actor_of_a_lane_is_lost_with_its_node_again_and_again(tmp_path
     assert {(lane, number) for lane, number, _ in lines} == {
         (f"lane{lane}", str(number)) for lane in range(3) for number in range(30)
     }
-    assert len({node for lane, _, node in lines if lane == "lane1"}) > toy_cluster.LOSSES - 1
+    assert len({node for lane, _, node in lines if lane == "lane1"}) > toy_cluster.LOSSES // 2
 
 
 def test_what_no_node_has_is_said_after_a_while(ray_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
