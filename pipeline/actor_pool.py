@@ -126,11 +126,6 @@ class ActorPool:
         return [*self.workers.values(), *self.resting]
 
     @property
-    def calls(self) -> dict[Any, int | None]:
-        """Calls under way, with their numbers; None for an actor that starts."""
-        return {call: worker.number for call, worker in self.workers.items()}
-
-    @property
     def idle(self) -> int:
         """Actors that could take a number."""
         return len(self.resting)

@@ -121,9 +121,9 @@ def plan(
         facts = _as_json({**step.facts(), "before": key})
         defaults = _as_json(step.defaults())
         manifest = Manifest(root, number, step.name, key_for(facts, defaults, remembered), step.gives)
-        older = replace(manifest, key=digest(recalled(facts, defaults, step.name, stored)))
-        if stored and older.committed():
-            manifest = older
+        if stored:
+            older = replace(manifest, key=digest(recalled(facts, defaults, step.name, stored)))
+            manifest = older if older.committed() else manifest
         key = manifest.key
         makers[step.gives] = manifest
         planned.append(Planned(step, manifest, reads, (resources or {}).get(step.name, step.resources), facts))

@@ -70,7 +70,7 @@ class Scheduler:
         """Wait until something is done, or it is time for a new plan; then take up all that is done."""
         import ray
 
-        calls = {call: lane for lane, pool in enumerate(self.pools) for call in pool.calls}
+        calls = {call: lane for lane, pool in enumerate(self.pools) for call in pool.workers}
         if not calls:
             time.sleep(0.1)
             return
@@ -81,7 +81,7 @@ class Scheduler:
             self._finish(calls[call], call)
 
     def _finish(self, lane: int, call: Any) -> None:
-        number = self.pools[lane].calls[call]
+        number = self.pools[lane].workers[call].number
         try:
             fault = self.pools[lane].finish(call)
         except WorkerDied as death:
