@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, DynamicCache, Qwen2ForCausalLM
-from transformers.cache_utils import DynamicLayer
 
 from ola.packing import PACKED
+from ola.static_step import GROUPED, CacheLayer, StaticStep, additive
 
 # A pass over a hundred tokens takes as long as one over a single token, on a GPU (the weights must be read) as on a CPU
 # (the calls must be made), so fewer tokens of padding are cheaper than another pass.
@@ -67,17 +67,22 @@ class TorchDecoder:
     """One batch after the other through a Qwen2 of transformers.
 
     token_budget: rows times columns of a batch, new tokens included, which is what the cache takes: 3.8 GB at 7B sizes
-    in bfloat16. A reply that exceeds it is decoded alone.
+    in bfloat16. A reply that exceeds it is decoded alone. static: steps in shapes that never change, as CUDA graphs
+    (see `ola.static_step`); None is yes on CUDA. Only for attention by `sdpa`.
     """
 
-    def __init__(self, model: Qwen2ForCausalLM, token_budget: int = 65_536) -> None:
+    def __init__(self, model: Qwen2ForCausalLM, token_budget: int = 65_536, static: bool | None = None) -> None:
         self.model, self.token_budget = model, token_budget
+        wanted = model.device.type == "cuda" if static is None else static
+        self.static = wanted and model.config._attn_implementation in ("sdpa", GROUPED)
+        if self.static:
+            model.config._attn_implementation = GROUPED
 
     @torch.inference_mode()
     def decode(self, replies: Sequence[Reply]) -> Generator[tuple[int, int], None, None]:
         """Longest prompts first, so that what does not fit in memory fails at once."""
         for rows in self._batches(replies):
-            for row, token in _Batch(self.model, [replies[index] for index in rows]).tokens():
+            for row, token in self._batch(replies, rows).tokens():
                 yield rows[row], token
 
     @torch.inference_mode()
@@ -85,9 +90,12 @@ class TorchDecoder:
         """Logits (replies, ids), from reading the prompts alone."""
         found: dict[int, Tensor] = {}
         for rows in self._batches(replies):
-            logits_BV = _Batch(self.model, [replies[index] for index in rows]).read()
+            logits_BV = self._batch(replies, rows).read()
             found.update(zip(rows, logits_BV[:, list(ids)], strict=True))
         return torch.stack([found[index] for index in range(len(replies))])
+
+    def _batch(self, replies: Sequence[Reply], rows: Sequence[int]) -> _Batch:
+        return _Batch(self.model, [replies[index] for index in rows], self.static)
 
     def _batches(self, replies: Sequence[Reply]) -> Iterator[list[int]]:
         order = sorted(range(len(replies)), key=lambda index: -len(replies[index].embeds))
@@ -109,51 +117,15 @@ def runs(count: int, fits: Callable[[int, int], bool]) -> Iterator[slice]:
             start = end
 
 
-class _Room(DynamicLayer):
-    """One layer of the cache in buffers made once; grown by a token at a time, it would be copied at each."""
-
-    keys: Tensor
-    values: Tensor
-
-    def __init__(self, rows: int, columns: int, like_bhWd: Tensor) -> None:
-        super().__init__()
-        self.dtype, self.device, self.is_initialized = like_bhWd.dtype, like_bhWd.device, True
-        # Zeros, because what is masked is still multiplied, and a NaN of unused memory would spread.
-        shape = (rows, like_bhWd.shape[1], columns, like_bhWd.shape[3])
-        self.buffers = [like_bhWd.new_zeros(shape) for _ in range(2)]
-
-    def fill(self, row: int, *parts: Tensor) -> None:
-        """Put in keys and values (b, h, W, d) of the prompts from `row` on."""
-        for buffer, part_bhWd in zip(self.buffers, parts, strict=True):
-            buffer[row : row + part_bhWd.shape[0], :, : part_bhWd.shape[2]] = part_bhWd
-
-    def show(self, columns: int) -> None:
-        """Let attention see the first columns."""
-        self.keys, self.values = (buffer[:, :, :columns] for buffer in self.buffers)
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        column = self.keys.shape[2]
-        self.show(column + 1)
-        self.keys[:, :, column:], self.values[:, :, column:] = key_states, value_states
-        return self.keys, self.values
-
-    def keep(self, rows_B: Tensor, width: int, old_width: int) -> None:
-        """Leave only some rows, and of the prompts' columns the first `width`."""
-        columns = self.keys.shape[2] - old_width + width
-        parts = ((buffer[rows_B, :, :width], buffer[rows_B, :, old_width:]) for buffer in self.buffers)
-        self.buffers = [torch.cat(part, dim=2) for part in parts]
-        self.show(columns)
-
-
 class _Batch:
     """Rows that are decoded together, longest prompt first."""
 
-    def __init__(self, model: Qwen2ForCausalLM, replies: Sequence[Reply]) -> None:
-        self.model, self.device = model, replies[0].embeds.device
+    def __init__(self, model: Qwen2ForCausalLM, replies: Sequence[Reply], static: bool) -> None:
+        self.model, self.device, self.static = model, replies[0].embeds.device, static
         self.rows = list(enumerate(replies))
         self.steps = max(reply.max_new_tokens for reply in replies)
         self.choice = _Choice(replies, self.steps, self.device)
-        self.rooms: list[_Room] = []
+        self.rooms: list[CacheLayer] = []
         self._measure()
 
     def tokens(self) -> Iterator[tuple[int, int]]:
@@ -176,18 +148,23 @@ class _Batch:
         self.lengths = [len(reply.embeds) for _row, reply in self.rows]
         self.width, self.columns = self.lengths[0], self.lengths[0] + self.steps - 1
         self.lengths_B1 = torch.tensor(self.lengths, device=self.device)[:, None]
-        self.mask = self._mask()
+        self.mask = None if self.static else self._mask()
+        self.static_step: StaticStep | None = None
+
+    def _open(self, written: int) -> Tensor:
+        """(B, K), the columns to look at: a row's prompt, and the first `written` tokens that were made."""
+        columns_K = torch.arange(self.columns, device=self.device)
+        made_K = (columns_K >= self.width) & (columns_K < self.width + written)
+        return (columns_K < self.lengths_B1) | made_K
 
     def _mask(self) -> Tensor | None:
         """What new tokens may look at: 2-d for attention kernels that unpad, else as it is added to their scores."""
         if self.lengths[-1] == self.width:
             return None
-        columns_K = torch.arange(self.columns, device=self.device)
-        open_BK = (columns_K < self.lengths_B1) | (columns_K >= self.width)
+        open_BK = self._open(self.steps)
         if self.model.config._attn_implementation not in ("sdpa", "eager", PACKED):
             return open_BK
-        dtype = self.rows[0][1].embeds.dtype
-        return torch.zeros_like(open_BK, dtype=dtype).masked_fill(~open_BK, torch.finfo(dtype).min)[:, None, None]
+        return additive(open_BK, self.rows[0][1].embeds.dtype)
 
     def read(self) -> Tensor:
         """Run the prompts, those of like lengths in one pass, and keep what they leave: the logits after each."""
@@ -203,7 +180,7 @@ class _Batch:
             hidden_bWC = self.model.model(inputs_embeds=embeds_bWC, past_key_values=read).last_hidden_state
             hidden_bC = hidden_bWC[torch.arange(len(embeds_bWC)), self.lengths_B1[rows, 0] - 1]
             logits.append(self.model.lm_head(hidden_bC))
-            self.rooms = self.rooms or [_Room(len(self.rows), self.columns, layer.keys) for layer in read.layers]
+            self.rooms = self.rooms or [CacheLayer(len(self.rows), self.columns, layer.keys) for layer in read.layers]
             for room, layer in zip(self.rooms, read.layers, strict=True):
                 room.fill(rows.start, layer.keys, layer.values)
         for room in self.rooms:
@@ -211,7 +188,13 @@ class _Batch:
         return torch.cat(logits)
 
     def _step(self, chosen_B: Tensor, step: int) -> Tensor:
-        """Logits after one more token in each row."""
+        """Logits after one more token in each row; valid until the next step."""
+        if self.static:
+            left = self.steps - 1 - step
+            self.static_step = self.static_step or StaticStep(
+                self.model, self.rooms, self._open(step), self.lengths_B1, left
+            )
+            return self.static_step(chosen_B, step, self.width + step)
         hidden_B1C = self.model.model(
             input_ids=chosen_B[:, None],
             attention_mask=None if self.mask is None else self.mask[..., : self.width + step + 1],

