@@ -7,7 +7,7 @@
 Prefill is held against the card's bfloat16 peak (two operations for each weight and token, and those of attention),
 decoding against its memory bandwidth (weights and cache are read once a step).
 
-Measured on an H200 (4.8 TB/s; torch 2.11, transformers 5.17, 28 layers), prompts of 2,048 positions, milliseconds a step:
+Measured on an H200 (4.8 TB/s; torch 2.11, transformers 5.17): milliseconds a step after prompts of 2,048 tokens:
 
 | rows | lengths | growing shapes, before | CUDA graphs, `ola.static_step` | of the bandwidth |
 |---|---|---|---|---|
