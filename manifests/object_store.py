@@ -257,6 +257,13 @@ def replace(uri: str, data: bytes, version: UpdateVersion) -> UpdateVersion | No
         return _same(uri, data)
 
 
+def copy(source: str, target: str) -> None:
+    """Copy an object within its bucket; the store moves the bytes."""
+    (store, key), (_, copied) = located(source), located(target)
+    with errors(source):
+        obstore.copy(store, key, copied)
+
+
 def remove(uri: str) -> None:
     """Delete an object; it is no error if there is none."""
     store, key = located(uri)

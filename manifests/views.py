@@ -178,6 +178,17 @@ def connect(
     return _connected(root, sources(root, manifests, shards, [] if damaged is None else damaged), columns)
 
 
+def of_tables(manifests: Sequence[Manifest], tables: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB with the views of these manifests over tables of their rows, by name."""
+    connection = duckdb.connect()
+    columns = _columns(manifests, ())
+    for name, table in tables.items():
+        connection.register(f"{FILES}{name}", table)
+    for statement in _views({name: f"{FILES}{name}" for name in tables}, columns):
+        connection.execute(statement)
+    return connection
+
+
 def _connected(
     root: str, globs: Mapping[str, Sequence[str]], columns: Mapping[str, Columns]
 ) -> duckdb.DuckDBPyConnection:

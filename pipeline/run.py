@@ -15,7 +15,7 @@ from functools import partial
 from itertools import groupby
 
 from manifests import storage, views
-from manifests.ledger import Counts, Damaged, Manifest
+from manifests.ledger import Counts, Manifest
 from pipeline import config as configuration
 from pipeline import lane_states
 from pipeline.actor_pool import LanePlan
@@ -28,8 +28,8 @@ from pipeline.keys import remember_plan
 from pipeline.law import PartCounts
 from pipeline.lease import alone
 from pipeline.pack.candidates import packable
-from pipeline.pack.choose import check_where
 from pipeline.pack.publish import current_manifest, pack
+from pipeline.pack.rules import check_where
 from pipeline.plan import Plan, Planned
 from pipeline.register import register
 from pipeline.reopen import reopen_changed, reopen_failed
@@ -90,7 +90,7 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
     Raises PartsSetAside in the end, if some parts could not go on.
     """
     aside: list[SetAside] = []
-    damaged: Sequence[Damaged] = ()
+    damaged: Sequence[str] = ()
     try:
         if only != PACK:
             steps = [planned for planned in plan.steps if only in (None, planned.step.name)]
@@ -99,11 +99,11 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
                 views.write(plan.root, plan.manifests, current(plan.root))  # to look at while it works
                 aside = engine.map(lanes(steps, config.isolate), numbers)
         if only in (None, PACK) and packable(plan):
-            damaged = pack(plan, config.pack, lambda make, count: engine.map([LanePlan(make)], range(count)))
+            damaged = pack(plan, config.pack, lambda make, numbers: engine.map([LanePlan(make)], numbers))
     finally:
         views.write(plan.root, all_manifests(plan), current(plan.root))
     if aside or damaged:
-        raise PartsSetAside([*map(str, aside), *map(str, damaged)])
+        raise PartsSetAside([*map(str, aside), *damaged])
 
 
 def all_manifests(plan: Plan) -> list[Manifest]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,10 +27,11 @@ from stages.errors import StagesError
 from stages.samples import FAMILIES
 
 CURRENT, PACKING = "shards/current.json", "shards/packing.json"
-ROWS, PLAN = "shards.parquet", "plan.parquet"
+ROWS = "shards.parquet"
 CLOSED = "rows"  # folder of a set that is being packed: a Parquet file for each shard that is closed
 PATIENCE = 1800.0  # seconds without a shard being closed: a shard takes minutes, so nobody packs any more
 GLANCE = 1.0
+ORDER = ("shard", "part", "key", "kind", "number")  # of the rows of a group
 COLUMNS = ("id", "kind", "stage", "split", "shard", "offset", "size", "tokens")
 
 
@@ -155,37 +156,55 @@ def catalogue(sources: Sequence[str], split: str = "train", live: bool = False) 
     Raises StagesError for a source without shards, or shards that are not whole.
     """
     packing = {source: _packing(storage.normal(source)) for source in sources} if live else {}
-    if any(packing.values()):
-        planned = [_planned(folder, split) for source in sources for folder in packing[source] or folders(source)]
-        made: Catalogue = Packing(pa.concat_tables(planned).combine_chunks())
-    else:
-        sets = [_set(folder, split) for source in sources for folder in folders(source)]
-        made = Catalogue(pa.concat_tables(sets).combine_chunks())
+    tables = [table for source in sources for table in _tables(source, split, packing.get(source))]
+    table = pa.concat_tables(tables).combine_chunks()
+    made = Packing(table) if any(packing.values()) else Catalogue(table)
     if not len(made):
         raise StagesError(f"{', '.join(sources)}: no task of the split {split!r} in the shards")
     return made
 
 
-def _packing(root: str) -> list[str]:
-    """The sets that a run is writing now, with those that were imported; none where it is not at it."""
+def _tables(source: str, split: str, packing: Mapping[str, Any] | None) -> list[pa.Table]:
+    if packing:
+        return _planned(storage.normal(source), packing, split)
+    return [_set(folder, split) for folder in folders(source)]
+
+
+def _packing(root: str) -> dict[str, Any]:
+    """What `packing.json` says of the sets that a run is writing now; nothing where it is not at it."""
     uri = storage.join(root, PACKING)
-    if not storage.exists(uri):
-        return []
+    facts: dict[str, Any] = json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
+    return facts
+
+
+def _planned(root: str, packing: Mapping[str, Any], split: str) -> list[pa.Table]:
+    """The tasks of the sets of a run that packs, as `_set` gives those that are whole; with what was imported."""
     imported = {name: folder for name, folder in current(root).items() if name not in FAMILIES}
-    named: dict[str, str] = {**json.loads(storage.read_bytes(uri))["folders"], **imported}
-    return [storage.join(root, named[name]) for name in sorted(named, key=lambda name: (name not in FAMILIES, name))]
+    named: dict[str, str] = {**packing["folders"], **imported}
+    found = []
+    for name in sorted(named, key=lambda name: (name not in FAMILIES, name)):
+        folder = storage.join(root, named[name])
+        if storage.exists(storage.join(folder, ROWS)):
+            found.append(_set(folder, split))
+        else:
+            found += [_of_group(root, folder, name, split, *choice) for choice in packing["choices"]]
+    return found
 
 
-def _planned(folder: str, split: str) -> pa.Table:
-    """The tasks of a set that is being packed, as `_set` gives them when it is whole."""
-    if storage.exists(storage.join(folder, ROWS)):
-        return _set(folder, split)
-    table = _read(storage.join(folder, PLAN), ("clip", "kind", "number", "stage", "split", "shard", "tokens"))
-    table = table.filter(pc.equal(table["split"], split))
-    names = pc.binary_join_element_wise(table["clip"], table["kind"], table["number"].cast(pa.string()), "-")
-    uris = pc.binary_join_element_wise(pa.scalar(folder), pc.binary_join_element_wise(table["shard"], "tar", "."), "/")
+def _of_group(root: str, folder: str, stage: str, split: str, choice: str, first: Mapping[str, int]) -> pa.Table:
+    """The tasks that a group of parts will have in the set of a stage.
+
+    choice: the file that says which shard of the group each is for. first: number of the group's first shard in the
+    set, by "<stage>/<split>".
+    """
+    table = _read(storage.join(root, choice), (*ORDER, "id", "stage", "split", "tokens"))
+    table = table.filter(pc.and_(pc.equal(table["split"], split), pc.equal(table["stage"], stage)))
+    table = table.sort_by([(name, "ascending") for name in ORDER])
+    start = first.get(f"{stage}/{split}", 0)
+    uris = [f"{folder}/{split}-{start + shard:06d}.tar" for shard in table["shard"].to_pylist()]
     unknown = pa.array(np.zeros(len(table), np.int64))
-    columns = [names, table["kind"], table["stage"], uris, unknown, unknown, table["tokens"].cast(pa.int64())]
+    tokens = table["tokens"].cast(pa.int64())
+    columns = [table["id"], table["kind"], table["stage"], pa.array(uris, pa.string()), unknown, unknown, tokens]
     return pa.table(dict(zip(("id", "kind", "stage", "uri", "offset", "size", "tokens"), columns, strict=True)))
 
 

@@ -15,7 +15,7 @@ from manifests import views
 from pipeline.config import of_run
 from pipeline.errors import ConfigError
 from pipeline.pack.candidates import define, packable
-from pipeline.pack.choose import judge
+from pipeline.pack.rules import judge
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 

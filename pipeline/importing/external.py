@@ -17,8 +17,8 @@ from typing import Any, TextIO
 
 from manifests.records import ID_DIGITS
 from pipeline.errors import BadMedia, ConfigError
-from pipeline.pack.choose import TAGS
 from pipeline.pack.export import SWAPPED
+from pipeline.pack.rules import TAGS
 from pipeline.pack.settings import PackSettings
 from stages.samples import IMAGE, IMPORTED, SPEECH, media_tokens, text_tokens
 

@@ -17,18 +17,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-
 from manifests import storage
 from manifests.ledger import FAILED, OK, LawBroken, digest, parquet_bytes, read_parquet
-from manifests.records import PackedTask
-from manifests.schema import from_rows, record_schema, records_table
+from manifests.schema import from_rows, records_table
 from pipeline.errors import BadMedia, ConfigError, RunError
 from pipeline.importing.assembled import make
 from pipeline.importing.external import Entry, entry_of, name_of, records
 from pipeline.importing.shelf import Fate, Made, Shelf, failed
 from pipeline.lease import alone
-from pipeline.pack.build import rows_uri
+from pipeline.pack.lanes import rows_uri
 from pipeline.pack.publish import announce, complete
 from pipeline.pack.settings import PackSettings
 from pipeline.steps.extract import ExtractSettings
@@ -223,7 +220,7 @@ def _publish(root: str, key: str) -> None:
                 storage.remove(storage.join(full, entry.path))
         if shards:
             tables = [read_parquet(rows_uri(full, shard)) for shard in shards]
-            complete(full, pa.concat_tables(tables).cast(record_schema(PackedTask)))
+            complete(full, tables)
             made[_set_name(kind, key)] = folder
     announce(root, made)
 

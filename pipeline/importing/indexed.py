@@ -34,7 +34,7 @@ def index(folder: str, root: str) -> int:
     stages = sorted({row.stage for row in rows})
     if len(stages) != 1:
         raise ConfigError(f"{folder}: samples of {len(stages)} stages ({', '.join(stages)}); one folder, one stage")
-    complete(folder, records_table(PackedTask, rows))
+    complete(folder, [records_table(PackedTask, rows)])
     below = folder.removeprefix(f"{root}/")
     announce(root, {f"{stages[0]}_{key_of_facts(below)}": below})
     return len(rows)

@@ -15,7 +15,8 @@ from manifests import storage
 from manifests.ledger import FAILED, parquet_bytes, read_parquet
 from manifests.records import PackedTask
 from manifests.schema import from_rows, records_table
-from pipeline.pack.build import packed, rows_uri
+from pipeline.pack.build import packed
+from pipeline.pack.lanes import rows_uri
 from pipeline.pack.writer import ShardWriter, index_bytes
 from stages.samples import Sample
 

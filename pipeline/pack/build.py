@@ -1,7 +1,4 @@
-"""One shard: read the media of its samples from the parts' tars, write the tar, its index, and its rows.
-
-A shard's rows file is written last: where it is, the shard is whole and is not written again.
-"""
+"""One shard: read the media of its samples from the parts' tars, write the tar and its index, and give its rows."""
 
 from __future__ import annotations
 
@@ -10,20 +7,13 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from manifests import storage
-from manifests.ledger import parquet_bytes
 from manifests.records import Media, PackedTask
-from manifests.schema import records_table
 from pipeline.media.keep import Reader
 from pipeline.media.sound import RATE
 from pipeline.pack.writer import Placed, ShardWriter, index_bytes
 from pipeline.parsing import put
 from pipeline.prompts import prompt
-from stages.catalogue import CLOSED, PLAN
 from stages.samples import FAMILIES, KINDS, UNSAID, Pictures, Said, Sample, Sound, Task, turn
 
 WAV_HEAD = 44
@@ -42,41 +32,19 @@ SCORES = {
 ORIGINS = ("uri", "origin", "track", "language", "word_times")
 
 
-def rows_uri(folder: str, shard: str) -> str:
-    """Where the rows of a shard wait until the set is whole."""
-    return storage.join(folder, CLOSED, f"{shard}.parquet")
+def write_shard(
+    root: str, folder: str, stage: str, shard: str, content: Iterable[dict[str, Any]], plan_key: str
+) -> list[PackedTask]:
+    """Write `<shard>.tar` and its index; returns a row for each task in it.
 
-
-class ShardLane:
-    """Writes shards by number: the n-th (stage, shard) of a selection."""
-
-    def __init__(self, root: str, folders: Mapping[str, str], shards: list[tuple[str, str]], plan_key: str) -> None:
-        """folders: of each stage's shard set, with the selection's rows in `plan.parquet`."""
-        self.root, self.folders, self.shards, self.plan_key = root, folders, shards, plan_key
-
-    def __call__(self, number: int) -> None:
-        """Write one shard, unless it is whole already."""
-        stage, shard = self.shards[number]
-        folder = self.folders[stage]
-        if storage.exists(rows_uri(folder, shard)):
-            return
-        with storage.open_random(storage.join(folder, PLAN)) as file:
-            table = pq.read_table(file, filters=pc.field("shard") == shard)
-        rows = write_shard(self.root, folder, stage, shard, table, self.plan_key)
-        storage.write_bytes(rows_uri(folder, shard), parquet_bytes(records_table(PackedTask, rows)))
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-def write_shard(root: str, folder: str, stage: str, shard: str, table: pa.Table, plan_key: str) -> list[PackedTask]:
-    """Write `<shard>.tar` and its index; returns a row for each task in it."""
+    content: of its tasks, those of a sample one after the other.
+    """
     uri = storage.join(folder, f"{shard}.tar")
     read = Reader(root)
     rows: list[PackedTask] = []
     with storage.draft(uri) as path:
         with ShardWriter(path) as writer:
-            for key, tasks in groupby(table.to_pylist(), key=lambda row: str(row["key"])):
+            for key, tasks in groupby(content, key=lambda row: str(row["key"])):
                 group = list(tasks)
                 sample = sample_of(key, stage, group, plan_key)
                 placed = writer.add(key, members_of(sample, group[0], read))

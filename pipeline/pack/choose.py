@@ -1,166 +1,217 @@
-"""Which tasks go into which shard: one query over the manifests, the same answer whatever order they were made in.
+"""Which tasks of a group go into which of its shards: queries over the rows of one part at a time.
 
-The candidates are `pipeline.pack.candidates`; rules keep some out, and what is left is placed in shards by its key.
+In: the committed rows of a group's parts. Out: a `Choice`, kept as `<root>/pack/group-000012-<identity>.parquet`, with
+a row for each chosen task and for each clip that is in no shard. The identity follows from pack's settings and prompts
+and from the part files, so a choice whose file is there need not be made again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from manifests import views
-from manifests.ledger import DROPPED, OK, Damaged
-from manifests.records import Outcome
-from pipeline.errors import ConfigError, RunError
-from pipeline.keys import Facts, key_for, load
+from manifests import storage, views
+from manifests.ledger import Damaged, digest
 from pipeline.pack.candidates import SPOKEN, define
+from pipeline.pack.groups import FOLDER, Group
+from pipeline.pack.rules import check_unique, judge
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.prompts import prompt
-from pipeline.step import default_values
 from stages.samples import MADE
 
-VERSION = 2
-UNIQUE = ("ingest", "split", "extract", "transcribe", "screen", "caption", "ask", "verify")
+VERSION = 3
+FACTS = b"ola.choice"  # in the footer of a choice's file
+PART_FILE = re.compile(r"parts?-(\d{6,})(?:-(\d{6,}))?\.parquet")
+IN_TARS = ("shard_mb", "val")  # settings that the bytes of shards follow from, beside which tasks are chosen
 
-# Readers take these for media, or for the end of a turn, wherever they stand.
-TAGS = r"<(image|speech)>|<\|\w+\|>"
-
-# The first rule that keeps a candidate out is its reason.
-VERDICTS = """
-CREATE TEMP TABLE verdicts AS
-WITH ruled AS (
-    SELECT *, CASE WHEN text IS NULL AND kind IN {spoken} THEN 'no transcript'
-                   WHEN NOT has_sound AND stage = 'omni' THEN 'no sound'
-                   WHEN coalesce(answer, '') = '' THEN 'no answer'
-                   WHEN contains(answer, '<') AND regexp_matches(answer, '{tags}')
-                     OR question IS NOT NULL AND regexp_matches(concat_ws(' ', question, options), '{tags}')
-                   THEN 'a tag in its text'
-                   WHEN kind = 'cross_modal_qa' AND needs IS NULL THEN 'not verified'
-                   WHEN kind = 'cross_modal_qa' AND NOT list_contains({needs}, needs) THEN 'needs ' || needs
-                   WHEN tokens > {context} THEN 'over pack.context'
-              END AS rule
-    FROM candidates)
-SELECT clip, video, seconds, stage, kind, number, tokens, {reasons} FROM ruled
-"""
-JUDGED = "CASE WHEN rule IS NOT NULL THEN rule WHEN NOT coalesce(({where}), false) THEN 'pack.where' END AS {name}"
-
-CAPPED = """
-CREATE OR REPLACE TEMP TABLE verdicts AS
-SELECT v.* REPLACE (CASE WHEN {name} IS NULL AND cap < row_number() OVER (
-                              PARTITION BY clip, v.kind, {name} IS NULL ORDER BY number)
-                         THEN 'over pack.caps' ELSE {name} END AS {name})
-FROM verdicts v JOIN kinds USING (kind)
-"""
-
-# Samples in the order of their keys, which is by video and time; a new shard when the one before is full. Videos,
-# not clips, fall to train or val: by their id, which is a digest and so evenly spread.
-PLACES = """
-CREATE TEMP TABLE places AS
-WITH samples AS (
-    SELECT DISTINCT v.stage, v.clip || '-' || v.stage AS key, v.clip,
-           CASE WHEN ('0x' || v.video[1:8])::UBIGINT < {val} * 4294967296 THEN 'val' ELSE 'train' END AS split,
-           CASE v.stage WHEN 'image' THEN f.frame_bytes[len(f.frame_bytes) // 2 + 1]
-                        WHEN 'video' THEN list_sum(f.frame_bytes)
-                        ELSE list_sum(f.frame_bytes) + coalesce(f.sound.size, 0) END + 4096 AS bytes
-    FROM verdicts v JOIN extract f ON f.clip = v.clip AND f.status = 'ok' WHERE v.reason IS NULL),
-filled AS (SELECT *, (sum(bytes) OVER (PARTITION BY stage, split ORDER BY key) - bytes) // {limit} AS bin FROM samples)
-SELECT stage, clip, key, split, dense_rank() OVER (PARTITION BY stage, split ORDER BY bin) - 1 AS shard FROM filled
+# Samples in the order of their keys, which is by video and time. Videos, not clips, fall to train or val: by their id,
+# which is a digest and so evenly spread.
+SAMPLES = """
+SELECT DISTINCT v.stage, v.clip || '-' || v.stage AS key, v.clip,
+       CASE WHEN ('0x' || v.video[1:8])::UBIGINT < {val} * 4294967296 THEN 'val' ELSE 'train' END AS split,
+       CASE v.stage WHEN 'image' THEN f.frame_bytes[len(f.frame_bytes) // 2 + 1]
+                    WHEN 'video' THEN list_sum(f.frame_bytes)
+                    ELSE list_sum(f.frame_bytes) + coalesce(f.sound.size, 0) END + 4096 AS bytes
+FROM verdicts v JOIN extract f ON f.clip = v.clip AND f.status = 'ok' WHERE v.reason IS NULL
+ORDER BY v.stage, split, key
 """
 
 # What a sample tells of a segment: scores and flags of a later version are no new content.
 SEGMENTS = """list_transform(segments, lambda s: struct_pack(
     "start" := s.start, "end" := s."end", "text" := s.text, words := s.words))::VARCHAR"""
 
+# A row for each task in a shard; of a clip that is in no shard, why each of its tasks was left out.
 CHOSEN = """
-SELECT c.* REPLACE (CASE WHEN c.kind IN {spoken} THEN c.segments END AS segments),
-       p.key, p.split, printf('%s-%06d', p.split, p.shard) AS shard
-FROM candidates c JOIN verdicts v USING (clip, kind, number) JOIN places p ON p.clip = c.clip AND p.stage = c.stage
-WHERE v.reason IS NULL ORDER BY c.stage, p.split, p.key, c.kind, c.number
+SELECT {part} AS part, v.clip, concat_ws('-', v.clip, v.kind, v.number) AS id, v.kind, v.number, v.stage, p.key,
+       p.split, p.shard, v.tokens, NULL::VARCHAR AS reason
+FROM verdicts v JOIN places p ON p.clip = v.clip AND p.stage = v.stage WHERE v.reason IS NULL
+UNION ALL BY NAME
+SELECT {part} AS part, clip, array_to_string(list_sort(list_distinct(list(reason))), '; ') AS reason
+FROM verdicts GROUP BY clip HAVING bool_and(reason IS NOT NULL)
+ORDER BY clip, stage, key, kind, number
 """
 
-# What the content of the shards follows from, without where the media happen to lie.
+# What the content of shards follows from, without where the media happen to lie: of all tasks, and of those in shards.
 DATA = """
-SELECT sha256(coalesce(string_agg(md5(concat_ws('|', c.clip, c.kind, c.number, coalesce(v.reason, p.split || p.shard),
-                                                question, options::VARCHAR, answer, needs, complete, informative,
-                                                {segments}, frame_bytes::VARCHAR, frame_ms::VARCHAR,
-                                                meta::VARCHAR, uri)),
-                                  '' ORDER BY c.clip, c.kind, c.number), ''))
-FROM candidates c JOIN verdicts v USING (clip, kind, number)
-LEFT JOIN places p ON p.clip = c.clip AND p.stage = c.stage
+SELECT {digest}, {digest} FILTER (chosen) FROM (
+    SELECT c.clip, c.kind, c.number, v.reason IS NULL AS chosen,
+           md5(concat_ws('|', c.clip, c.kind, c.number, coalesce(v.reason, p.split), question, options::VARCHAR, answer,
+                         needs, complete, informative, {segments}, frame_bytes::VARCHAR, frame_ms::VARCHAR,
+                         meta::VARCHAR, uri)) AS hash
+    FROM candidates c JOIN verdicts v USING (clip, kind, number)
+    LEFT JOIN places p ON p.clip = c.clip AND p.stage = c.stage)
 """
+DIGEST = "string_agg(hash, '' ORDER BY clip, kind, number)"
 
-# Of a clip that is in no shard, why each of its tasks was left out.
-REASONS = """
-SELECT clip, CASE WHEN bool_or(reason IS NULL) THEN ''
-                  ELSE array_to_string(list_sort(list_distinct(list(reason))), '; ') END
-FROM verdicts GROUP BY clip ORDER BY clip
+# All that the tasks of some samples are made of.
+CONTENT = """
+SELECT c.* REPLACE (CASE WHEN c.kind IN {spoken} THEN c.segments END AS segments), p.key, p.split
+FROM candidates c JOIN chosen p USING (clip, kind, number) ORDER BY p.key, c.kind, c.number
 """
 
 
 @dataclass(frozen=True)
-class Selection:
-    """What is to be packed: one row per chosen task (`shard` names its tar), the key of the set, and all outcomes.
+class Choice:
+    """What a group gives to a shard set.
 
-    facts: what the key stands for. damaged: parts that could not be read, and are not in it.
+    uri: of the file with its rows. data, tars: digests of all its tasks and of what its shards hold. shards: how many,
+    by "<stage>/<split>". damaged: parts that could not be read, and are not in it.
     """
 
-    key: str
-    facts: Facts
-    chosen: pa.Table
-    reasons: dict[str, str]
-    damaged: tuple[Damaged, ...] = ()
+    uri: str
+    data: str
+    tars: str
+    shards: Mapping[str, int]
+    damaged: Sequence[str] = ()
+
+    @classmethod
+    def read(cls, uri: str) -> Choice:
+        """Read a choice from the footer of its file."""
+        with storage.open_random(uri) as file:
+            return cls(uri, **json.loads(pq.read_metadata(file).metadata[FACTS]))
+
+    def rows(self) -> pa.Table:
+        """All its rows: part, clip, id, kind, number, stage, key, split, shard (within the group), tokens, reason."""
+        with storage.open_random(self.uri) as file:
+            return pq.read_table(file)
+
+
+def choice_uris(plan: Plan, settings: PackSettings, groups: Sequence[Group]) -> list[str]:
+    """Where the choice of each group lies, or will lie: two for which a choice could differ have two names."""
+    base, files = digest(facts_of(plan, settings)), _files_of(plan)
+    found = []
+    for group in groups:
+        identity = digest([base, [files[part] for part in group.parts]])
+        found.append(storage.join(plan.root, f"{FOLDER}/group-{group.number:06d}-{identity}.parquet"))
+    return found
+
+
+def _files_of(plan: Plan) -> Mapping[int, list[Any]]:
+    """Of each part the files that hold its rows, with size and stamp."""
+    found: dict[int, list[Any]] = defaultdict(list)
+    for planned in plan.steps:
+        for entry in storage.listing(storage.join(plan.root, planned.manifest.folder)):
+            if match := PART_FILE.fullmatch(entry.path):
+                first, last = int(match[1]), int(match[2] or match[1])
+                for part in range(first, last + 1):
+                    found[part].append((planned.manifest.folder, entry.path, entry.size, entry.stamp))
+    return found
+
+
+@dataclass
+class Shelves:
+    """Which shard of a group each sample goes into: a new one, by stage and split, when the one before is full."""
+
+    limit: int
+    bytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    bins: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def place(self, stage: str, split: str, size: int) -> int:
+        """Put in a sample of `size` bytes, and return the number of its shard."""
+        name = f"{stage}/{split}"
+        number, bins = self.bytes[name] // self.limit, self.bins[name]
+        if bins[-1:] != [number]:
+            bins.append(number)
+        self.bytes[name] += size
+        return len(bins) - 1
 
     @property
-    def shards(self) -> list[tuple[str, str]]:
-        """(stage, shard) of every shard to be written, in order."""
-        rows = self.chosen.select(["stage", "shard"]).group_by(["stage", "shard"]).aggregate([]).to_pylist()
-        return sorted((row["stage"], row["shard"]) for row in rows)
-
-    def outcomes(self, packed: dict[str, tuple[object, ...]]) -> list[Outcome]:
-        """One outcome per clip: its rows of the shards, or why it has none."""
-        return [
-            Outcome(clip, OK, 0.0, packed[clip]) if clip in packed else Outcome(clip, DROPPED, 0.0, (), reason)
-            for clip, reason in self.reasons.items()
-        ]
+    def shards(self) -> dict[str, int]:
+        """How many shards there are, by "<stage>/<split>"."""
+        return {name: len(bins) for name, bins in sorted(self.bins.items())}
 
 
-def select(plan: Plan, settings: PackSettings) -> Selection:
-    """Choose and place tasks. Raises ConfigError where `pack.where` is no expression over the candidates.
+def choose(plan: Plan, settings: PackSettings, group: Group) -> tuple[pa.Table, dict[str, Any]]:
+    """Choose and place the tasks of a group. Returns the rows of its `Choice`, and its facts.
 
-    Parts that cannot be read are left out, and named in the selection.
+    Raises ConfigError where `pack.where` is no expression over the candidates, RunError for ids that are not unique.
     """
-    damaged: list[Damaged] = []
-    try:
-        return _selected(views.connect(plan.root, plan.manifests, {}, damaged), plan, settings, damaged)
-    except duckdb.Error:
-        damaged.clear()
-        connection = views.connect(plan.root, plan.manifests, {}, damaged, checked=True)
-        return _selected(connection, plan, settings, damaged)
+    shelves, damaged = Shelves(settings.shard_mb << 20), list[Damaged]()
+    tables, digests = [], []
+    for part in group.parts:
+        with candidates_of(plan, settings, part, damaged) as connection:
+            check_unique(connection)
+            judge(connection, settings, {"reason": settings.where})
+            _place(connection, settings, shelves)
+            tables.append(connection.sql(CHOSEN.format(part=part)).to_arrow_table())
+            digests.append(connection.sql(DATA.format(segments=SEGMENTS, digest=DIGEST)).fetchall()[0])
+    facts = facts_of(plan, settings)
+    tars = [{**facts, "settings": {name: facts["settings"][name] for name in IN_TARS}}, [tars for _, tars in digests]]
+    data = {"data": digest([data for data, _ in digests]), "tars": digest(tars)}
+    return pa.concat_tables(tables), {**data, "shards": shelves.shards, "damaged": [str(damage) for damage in damaged]}
 
 
-def _selected(
-    connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSettings, damaged: list[Damaged]
-) -> Selection:
-    define(connection, plan, settings)
-    check_unique(connection)
-    judge(connection, settings, {"reason": settings.where})
-    connection.execute(PLACES.format(val=settings.val, limit=settings.shard_mb << 20))
-    data = connection.sql(DATA.format(segments=SEGMENTS)).fetchall()[0][0]
-    facts = {**facts_of(plan, settings), "data": data}
-    defaults = {"settings": default_values(type(settings))}
-    reasons = connection.sql(REASONS)
-    return Selection(
-        key=key_for(facts, defaults, load(plan.root).facts),
-        facts=facts,
-        chosen=connection.sql(CHOSEN.format(spoken=SPOKEN)).to_arrow_table(),
-        reasons=dict(reasons.fetchall()),
-        damaged=tuple(damaged),
-    )
+def _place(connection: duckdb.DuckDBPyConnection, settings: PackSettings, shelves: Shelves) -> None:
+    """Make `places`, the split, key and shard of each sample of a part."""
+    samples = connection.sql(SAMPLES.format(val=settings.val)).to_arrow_table()
+    sizes = zip(*(samples[name].to_pylist() for name in ("stage", "split", "bytes")), strict=True)
+    shards = pa.array([shelves.place(stage, split, int(size)) for stage, split, size in sizes], pa.int64())
+    connection.register("places", samples.append_column("shard", shards))
+
+
+@contextmanager
+def candidates_of(
+    plan: Plan, settings: PackSettings, part: int, damaged: list[Damaged] | None = None, clips: pa.Array | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a connection with the `candidates` of one part.
+
+    damaged: takes what cannot be read and is left out; without it, Damaged is raised. clips: if not all are wanted.
+    """
+    tables = {}
+    for planned in plan.steps:
+        with suppress(FileNotFoundError):
+            try:
+                tables[planned.manifest.name] = planned.manifest.read(part)
+            except Damaged as damage:
+                if damaged is None:
+                    raise
+                damaged.append(damage)
+    if clips is not None and "extract" in tables:
+        tables["extract"] = tables["extract"].filter(pc.is_in(tables["extract"]["clip"], clips))
+    with views.of_tables([planned.manifest for planned in plan.steps], tables) as connection:
+        define(connection, plan, settings)
+        yield connection
+
+
+def content_of(plan: Plan, settings: PackSettings, rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """All that the tasks of these rows of a choice are made of, in the order of parts, keys, kinds and numbers."""
+    for part in rows["part"].unique().to_pylist():
+        of_part = rows.filter(pc.equal(rows["part"], part)).select(["clip", "kind", "number", "key", "split"])
+        clips = of_part["clip"].unique()
+        with candidates_of(plan, settings, part, clips=clips) as connection:
+            connection.register("chosen", of_part)
+            yield from connection.sql(CONTENT.format(spoken=SPOKEN)).to_arrow_table().to_pylist()
 
 
 def facts_of(plan: Plan, settings: PackSettings) -> dict[str, Any]:
@@ -168,43 +219,3 @@ def facts_of(plan: Plan, settings: PackSettings) -> dict[str, Any]:
     texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
     facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(mode="json"), "prompts": texts}
     return {**facts, "before": plan.key}
-
-
-def check_unique(connection: duckdb.DuckDBPyConnection) -> None:
-    """Raise RunError if two records of a step have one id: joins would double the tasks of both."""
-    for step in UNIQUE:
-        twice = f"SELECT id FROM {step} WHERE status = 'ok' GROUP BY id HAVING count(*) > 1"
-        many, example = connection.sql(f"SELECT count(*), min(id) FROM ({twice})").fetchall()[0]
-        if many:
-            raise RunError(
-                f"pack: {many} ids of step '{step}' stand in more than one row, as {example}: nothing was packed; "
-                "run again, so that each video has one source, or `ola run --retry`"
-            )
-
-
-def check_where(plan: Plan, settings: PackSettings) -> None:
-    """Raise the ConfigError of `pack.where` now, before the steps have run for hours."""
-    with duckdb.connect() as connection:
-        define(connection, plan, settings)
-        judge(connection, settings, {"reason": settings.where})
-
-
-def judge(connection: duckdb.DuckDBPyConnection, settings: PackSettings, wheres: Mapping[str, str]) -> None:
-    """Make `verdicts`, where each candidate has the reason that keeps it out, or null, in a column for each `where`.
-
-    Raises ConfigError for one that is no condition over the candidates.
-    """
-    facts = {"spoken": SPOKEN, "tags": TAGS, "needs": list(settings.cross_modal_needs), "context": settings.context}
-    reasons = ", ".join(JUDGED.format(where=where, name=name) for name, where in wheres.items())
-    try:
-        connection.execute(VERDICTS.format(**facts, reasons=reasons))
-    except (duckdb.IOException, duckdb.InvalidInputException):
-        raise  # of a file, and not of the expression
-    except duckdb.Error as error:
-        where = list(wheres.values())[-1]
-        columns = [name for (name, *_) in connection.sql("DESCRIBE candidates").fetchall()]
-        what = " ".join(str(error).split())
-        known = ", ".join(columns)
-        raise ConfigError(f"pack.where: {where!r} does not do: {what} (columns: {known})") from error
-    for name in wheres if settings.caps else ():
-        connection.execute(CAPPED.format(name=name))

@@ -11,26 +11,36 @@ The name of a set that the run packed is its stage; that of an imported one begi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from manifests import storage
-from manifests.ledger import Damaged, Manifest, digest, parquet_bytes, read_parquet
+from manifests import storage, views
+from manifests.ledger import Manifest, digest, read_parquet
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema
-from pipeline.keys import load, remember_pack
-from pipeline.pack.build import ShardLane, rows_uri
-from pipeline.pack.choose import Selection, facts_of, select
+from pipeline.keys import Facts, key_for, load, remember_pack
+from pipeline.pack.choose import Choice, choice_uris, facts_of
+from pipeline.pack.groups import FOLDER, GROUPS, Group, groups_of
+from pipeline.pack.lanes import ChooseLane, CloseLane, ShardLane, rows_uri
+from pipeline.pack.numbering import LastPack, Shard
+from pipeline.pack.rules import check_unique
 from pipeline.pack.settings import PackSettings
 from pipeline.pack.writer import energon_meta
 from pipeline.plan import Plan
-from stages.catalogue import CURRENT, PACKING, PLAN, ROWS, current
+from pipeline.step import default_values
+from stages.catalogue import CLOSED, CURRENT, PACKING, ROWS, current
 from stages.samples import FAMILIES
 
-PACKED = "packed.json"  # below the root: of the last whole pack: its key, and what it was packed from
-Write = Callable[[Callable[[], ShardLane], int], object]  # makes lanes and brings 0..n-1 through them, on some engine
+Write = Callable[
+    [Callable[[], Any], Sequence[int]], object
+]  # makes lanes and brings numbers through them, on an engine
 
 
 def stage_of(name: str) -> str:
@@ -65,7 +75,7 @@ def rows_of(folder: str) -> list[PackedTask]:
 
 
 def manifest_of(plan: Plan, key: str) -> Manifest:
-    """The manifest of pack: one part with a row per task in the shards, or per clip that is in none."""
+    """The manifest of pack: a part for each group, with a row per task in the shards, or per clip that is in none."""
     return Manifest(plan.root, len(plan.steps) + 1, "pack", key, PackedTask)
 
 
@@ -76,93 +86,144 @@ def current_manifest(plan: Plan) -> Manifest | None:
     return manifest_of(plan, key) if key else None  # what was imported has none
 
 
-def pack(plan: Plan, settings: PackSettings, write: Write) -> tuple[Damaged, ...]:
+@dataclass(frozen=True)
+class ShardSet:
+    """What is to be published: of each group its choice, and all shards by stage and name."""
+
+    plan: Plan
+    settings: PackSettings
+    choices: Sequence[Choice]
+    key: str
+    facts: Facts
+
+    shards: Sequence[Shard]
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """Of each stage the folder below the root."""
+        return {stage: f"shards/{stage}/{self.key}" for stage in sorted({shard.stage for shard in self.shards})}
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of this pack."""
+        return manifest_of(self.plan, self.key)
+
+    def is_whole(self) -> bool:
+        """Whether all of it is there."""
+        return len(self.manifest.committed()) == len(self.choices)
+
+
+def pack(plan: Plan, settings: PackSettings, write: Write) -> tuple[str, ...]:
     """Bring the shard sets up to date with the manifests; nothing is written where they are.
 
-    Where the part files are those of the last pack, no row is read. Returns what is wrong with the parts that could not
-    be read: the shards are without them.
+    Where the part files are those of the last pack, no row is read. A group is chosen anew where its part files
+    changed, and written anew where what it gives changed. Returns what is wrong with the parts that could not be read:
+    the shards are without them.
     """
-    identity = _identity(plan, settings)
-    if _last_packed(plan) == identity:
+    groups = groups_of(plan)
+    uris = choice_uris(plan, settings, groups)
+    identity = digest(uris, digits=64)
+    last = LastPack.read(plan.root)
+    if last.identity == identity and _is_current(plan, last.key):
         return ()
-    selection = select(plan, settings)
-    manifest = manifest_of(plan, selection.key)
-    remember_pack(plan.root, manifest.folder, selection.facts)
-    folders = {stage: f"shards/{stage}/{selection.key}" for stage, _ in selection.shards}
-    if not manifest.has(0):
-        _write_all(plan, selection, folders, write)
-        rows = _collect(plan.root, selection, folders)
-        by_clip: dict[str, tuple[object, ...]] = {}
-        for row in rows:
-            by_clip[row.clip] = (*by_clip.get(row.clip, ()), row)
-        manifest.commit(0, list(selection.reasons), selection.outcomes(by_clip))
-    for stage, folder in folders.items():
-        _tidy(plan.root, folder, [shard for of, shard in selection.shards if of == stage])
-    announce(plan.root, folders, selection.key)
+    made = _shard_set(plan, settings, _chosen(plan, settings, groups, uris, write))
+    remember_pack(plan.root, made.manifest.folder, made.facts)
+    if not made.is_whole():
+        _write_all(made, write)
+    _tidy(made)
+    announce(plan.root, made.folders, made.key)
     storage.remove(storage.join(plan.root, PACKING))
-    if not selection.damaged:  # what is damaged is named by every run
-        facts = json.dumps({"key": selection.key, "identity": identity}).encode()
-        storage.write_bytes(storage.join(plan.root, PACKED), facts)
-    return selection.damaged
+    damaged = tuple(damage for choice in made.choices for damage in choice.damaged)
+    # what is damaged is named by every run
+    tars, shards = [choice.tars for choice in made.choices], [choice.shards for choice in made.choices]
+    LastPack(made.key, "" if damaged else identity, tars, shards).write(plan.root)
+    return damaged
 
 
-def _identity(plan: Plan, settings: PackSettings) -> str:
-    """A digest of all that a pack follows from: its settings, and name, size and stamp of the part files it reads."""
-    folders = [storage.listing(storage.join(plan.root, manifest.folder)) for manifest in plan.manifests]
-    files = [[(entry.path, entry.size, entry.stamp) for entry in entries] for entries in folders]
-    return digest({**facts_of(plan, settings), "files": files}, digits=64)
+def _chosen(
+    plan: Plan, settings: PackSettings, groups: Sequence[Group], uris: Sequence[str], write: Write
+) -> list[Choice]:
+    """The choices of all groups. Those that are not there yet are made, and those of other settings are deleted."""
+    there = {storage.join(plan.root, FOLDER, entry.path) for entry in storage.listing(storage.join(plan.root, FOLDER))}
+    missing = [number for number, uri in enumerate(uris) if uri not in there]
+    if missing:
+        _check_videos(plan)
+        write(partial(ChooseLane, plan, settings, groups, uris), missing)
+    for uri in there - {*uris, storage.join(plan.root, GROUPS)}:
+        storage.remove(uri)
+    with ThreadPoolExecutor(8) as pool:  # footers are small: the wait is for the store, not for this machine
+        return list(pool.map(Choice.read, uris))
 
 
-def _last_packed(plan: Plan) -> str | None:
-    """The identity of the last pack, if its sets are whole and the current ones."""
-    try:
-        facts = json.loads(storage.read_bytes(storage.join(plan.root, PACKED)))
-        packed = current_manifest(plan)
-        if packed is None or packed.key != facts["key"] or packed.folder not in load(plan.root).facts:
-            return None
-        return str(facts["identity"]) if packed.has(0) else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+def _check_videos(plan: Plan) -> None:
+    """Raise RunError if two groups could have a video in common: within a part, the choice itself checks all ids."""
+    with views.connect(plan.root, [plan.named("ingest").manifest], {}, []) as connection:
+        if "ingest" in views.names(connection):
+            check_unique(connection, ["ingest"])
 
 
-def _write_all(plan: Plan, selection: Selection, folders: Mapping[str, str], write: Write) -> None:
-    for stage, folder in folders.items():
-        of_stage = selection.chosen.filter(pa.compute.equal(selection.chosen["stage"], stage))
-        storage.write_bytes(storage.join(plan.root, folder, PLAN), parquet_bytes(of_stage))
-    storage.write_bytes(storage.join(plan.root, PACKING), json.dumps({"folders": folders}, indent=2).encode())
-    full = {stage: storage.join(plan.root, folder) for stage, folder in folders.items()}
-    write(partial(ShardLane, plan.root, full, selection.shards, plan.key), len(selection.shards))
+def _shard_set(plan: Plan, settings: PackSettings, choices: Sequence[Choice]) -> ShardSet:
+    facts = {**facts_of(plan, settings), "data": digest([choice.data for choice in choices], digits=64)}
+    key = key_for(facts, {"settings": default_values(type(settings))}, load(plan.root).facts)
+    shards = LastPack.read(plan.root).reused(choices, own(plan.root))
+    return ShardSet(plan, settings, choices, key, facts, shards)
 
 
-def _collect(root: str, selection: Selection, folders: Mapping[str, str]) -> list[PackedTask]:
-    """Complete every set: `.nv-meta`, then `shards.parquet` as its last file."""
-    rows: list[PackedTask] = []
-    for stage, folder in folders.items():
-        uris = [rows_uri(storage.join(root, folder), shard) for of, shard in selection.shards if of == stage]
-        table = pa.concat_tables(read_parquet(uri) for uri in uris).cast(record_schema(PackedTask))
-        complete(storage.join(root, folder), table)
-        rows += from_rows(PackedTask, table.to_pylist())
-    return rows
+def _is_current(plan: Plan, key: str) -> bool:
+    """Whether the pack of this key is the current one, and known to this root."""
+    packed = current_manifest(plan)
+    return packed is not None and packed.key == key and packed.folder in load(plan.root).facts and packed.has(0)
 
 
-def complete(folder: str, table: pa.Table) -> None:
-    """Make the tars in a folder a whole set: `.nv-meta`, then `shards.parquet` as its last file."""
-    for path, data in energon_meta(*_energon_facts(table)).items():
-        storage.write_bytes(storage.join(folder, path), data)
-    storage.write_bytes(storage.join(folder, ROWS), parquet_bytes(table))
+def _write_all(made: ShardSet, write: Write) -> None:
+    """Write the shards, complete the sets, then commit the manifest, which makes the pack whole."""
+    plan, choices, shards = made.plan, made.choices, made.shards
+    _announce_packing(made)
+    write(partial(ShardLane, plan, made.settings, choices, made.folders, shards), range(len(shards)))
+    for stage, folder in made.folders.items():
+        uri = storage.join(plan.root, folder)
+        complete(uri, (read_parquet(rows_uri(uri, shard.name)) for shard in shards if shard.stage == stage))
+    write(partial(CloseLane, made.manifest, choices, made.folders, shards), range(len(choices)))
 
 
-def _energon_facts(table: pa.Table) -> tuple[dict[str, int], list[str], list[str]]:
-    counts = table.group_by(["shard", "split"]).aggregate([("key", "count_distinct")]).to_pylist()
-    counts.sort(key=lambda row: str(row["shard"]))
-    samples = {row["shard"]: row["key_count_distinct"] for row in counts}
-    train, val = ([row["shard"] for row in counts if row["split"] == split] for split in ("train", "val"))
+def complete(folder: str, tables: Iterable[pa.Table]) -> None:
+    """Make the tars in a folder a whole set: `.nv-meta`, then `shards.parquet` as its last file.
+
+    tables: the rows of its shards, in order; those of a shard in one table.
+    """
+    counts: list[tuple[str, str, int]] = []
+    with storage.draft(storage.join(folder, ROWS)) as path:
+        with pq.ParquetWriter(path, record_schema(PackedTask), compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table.cast(record_schema(PackedTask)))
+                counts += _samples(table)
+        for name, data in energon_meta(*_energon_facts(counts)).items():
+            storage.write_bytes(storage.join(folder, name), data)
+
+
+def _samples(table: pa.Table) -> list[tuple[str, str, int]]:
+    """(shard, split, number of samples) for each shard of a table."""
+    found = table.group_by(["shard", "split"]).aggregate([("key", "count_distinct")]).to_pylist()
+    return [(row["shard"], row["split"], row["key_count_distinct"]) for row in found]
+
+
+def _energon_facts(counts: list[tuple[str, str, int]]) -> tuple[dict[str, int], list[str], list[str]]:
+    samples = {shard: many for shard, _, many in sorted(counts)}
+    train, val = ([shard for shard, of, _ in sorted(counts) if of == split] for split in ("train", "val"))
     return samples, train, val
 
 
-def _tidy(root: str, folder: str, shards: list[str]) -> None:
+def _announce_packing(made: ShardSet) -> None:
+    """Tell trainers which tasks there will be: the choices, and the number of each one's first shards."""
+    first: dict[int, dict[str, int]] = defaultdict(dict)
+    for shard in made.shards:
+        first[shard.group].setdefault(f"{shard.stage}/{shard.split}", shard.number)
+    choices = [[choice.uri.removeprefix(f"{made.plan.root}/"), first[n]] for n, choice in enumerate(made.choices)]
+    facts = {"folders": made.folders, "choices": choices}
+    storage.write_bytes(storage.join(made.plan.root, PACKING), json.dumps(facts, indent=1).encode())
+
+
+def _tidy(made: ShardSet) -> None:
     """Delete what only served to write the set."""
-    if storage.exists(storage.join(root, folder, PLAN)):
-        for shard in shards:
-            storage.remove(rows_uri(storage.join(root, folder), shard))
-        storage.remove(storage.join(root, folder, PLAN))
+    for folder in made.folders.values():
+        storage.remove_folder(storage.join(made.plan.root, folder, CLOSED))

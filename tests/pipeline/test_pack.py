@@ -22,9 +22,10 @@ from pipeline.engines import Inline
 from pipeline.errors import ConfigError
 from pipeline.media.keep import MediaTar
 from pipeline.media.sound import wav
-from pipeline.pack import publish
+from pipeline.pack import lanes
 from pipeline.pack.check import check_run
-from pipeline.pack.choose import select
+from pipeline.pack.choose import choose
+from pipeline.pack.groups import groups_of
 from pipeline.pack.publish import current_manifest, pack
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
@@ -149,7 +150,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 def packed(plan: Plan, **settings: Any) -> list[PackedTask]:
-    assert pack(plan, PackSettings(**settings), lambda make, n: Inline().map([LanePlan(make)], range(n))) == ()
+    assert pack(plan, PackSettings(**settings), lambda make, numbers: Inline().map([LanePlan(make)], numbers)) == ()
     manifest = current_manifest(plan)
     assert manifest is not None
     counts = manifest.total()
@@ -161,6 +162,13 @@ def packed(plan: Plan, **settings: Any) -> list[PackedTask]:
     return rows
 
 
+def reasons_of(plan: Plan, settings: PackSettings) -> dict[str, str]:
+    """Why each clip is in no shard; "" of one that is in some."""
+    tables = [choose(plan, settings, group)[0] for group in groups_of(plan)]
+    rows = [row for table in tables for row in table.to_pylist()]
+    return {row["clip"]: row["reason"] or "" for row in rows}
+
+
 def samples(plan: Plan) -> Iterator[dict[str, Any]]:
     for folder in current(plan.root).values():
         for path in sorted(Path(plan.root, folder).glob("*.tar")):
@@ -169,7 +177,7 @@ def samples(plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def test_every_clip_has_its_reason(plan: Plan) -> None:
-    reasons = select(plan, PackSettings()).reasons
+    reasons = reasons_of(plan, PackSettings())
     found = list(reasons.values())
     assert len(found) == VIDEOS * CLIPS
     assert found.count("no transcript") == VIDEOS
@@ -190,11 +198,11 @@ def test_where_that_is_null_keeps_nothing(plan: Plan) -> None:
 @pytest.mark.parametrize("where", ["colour = 'red'", "motion >", "motion) OR (", "'word'"])
 def test_where_that_is_no_condition_is_refused(plan: Plan, where: str) -> None:
     with pytest.raises(ConfigError, match=r"pack\.where"):
-        select(plan, PackSettings(where=where))
+        reasons_of(plan, PackSettings(where=where))
 
 
 def test_what_is_over_the_context_is_left_out(plan: Plan) -> None:
-    reasons = set(select(plan, PackSettings(context=100)).reasons.values())
+    reasons = set(reasons_of(plan, PackSettings(context=100)).values())
     assert reasons == {"no transcript", "no sound", "over pack.context"}
 
 
@@ -225,9 +233,9 @@ def test_where_no_part_changed_no_row_is_read(plan: Plan, monkeypatch: pytest.Mo
 
     def counted(*arguments: Any) -> Any:
         selections.append(arguments)
-        return select(*arguments)
+        return choose(*arguments)
 
-    monkeypatch.setattr(publish, "select", counted)
+    monkeypatch.setattr(lanes, "choose", counted)
     assert packed(plan) == before
     assert selections == []
     path = Path(plan.named("split").manifest.uri(0))

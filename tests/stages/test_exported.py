@@ -55,7 +55,7 @@ def test_the_exported_samples_are_those_of_the_loader(tmp_path: Path) -> None:
     pack(
         annotated(root, [range(4)]),
         PackSettings(val=0),
-        lambda make, count: Inline().map([LanePlan(make)], range(count)),
+        lambda make, numbers: Inline().map([LanePlan(make)], numbers),
     )
     ola_json(str(root), tmp_path / "ola.json")
     records = {record["id"]: record for record in json.loads((tmp_path / "ola.json").read_text())}

@@ -73,7 +73,7 @@ def made_run(folder: Path, lies: Lies = Lies(), truths: Sequence[int] = range(CL
     root.mkdir()
     (root / RUN).write_text(dump(config), encoding="utf-8")
     commit(plan, folder, lies)
-    pack(plan, config.pack, lambda make, n: Inline().map([LanePlan(make)], range(n)))
+    pack(plan, config.pack, lambda make, numbers: Inline().map([LanePlan(make)], numbers))
     return str(root)
 
 

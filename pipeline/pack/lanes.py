@@ -1,0 +1,134 @@
+"""The work of packing, as lanes that an engine spreads over workers: choose for groups, write shards, close groups.
+
+A shard's rows file is written last: where it is, the shard is whole and is not written again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from manifests import storage
+from manifests.ledger import DROPPED, OK, Manifest, parquet_bytes, read_parquet
+from manifests.linking import link
+from manifests.records import Outcome, PackedTask
+from manifests.schema import from_rows, record_schema, records_table
+from pipeline.pack.build import write_shard
+from pipeline.pack.choose import FACTS, Choice, choose, content_of
+from pipeline.pack.groups import Group
+from pipeline.pack.numbering import Shard
+from pipeline.pack.settings import PackSettings
+from pipeline.plan import Plan
+from stages.catalogue import CLOSED, ROWS
+
+
+def rows_uri(folder: str, shard: str) -> str:
+    """Where the rows of a shard wait until the set is whole."""
+    return storage.join(folder, CLOSED, f"{shard}.parquet")
+
+
+class ChooseLane:
+    """Makes the choices of groups, by the group's number."""
+
+    def __init__(self, plan: Plan, settings: PackSettings, groups: Sequence[Group], uris: Sequence[str]) -> None:
+        """uris: of each group, where its choice will lie."""
+        self.plan, self.settings, self.groups, self.uris = plan, settings, groups, uris
+
+    def __call__(self, number: int) -> None:
+        """Choose for one group."""
+        table, facts = choose(self.plan, self.settings, self.groups[number])
+        table = table.replace_schema_metadata({FACTS: json.dumps(facts)})
+        storage.write_bytes(self.uris[number], parquet_bytes(table))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ShardLane:
+    """Writes shards by number: the n-th of a set."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: PackSettings,
+        choices: Sequence[Choice],
+        folders: Mapping[str, str],
+        shards: Sequence[Shard],
+    ) -> None:
+        """choices: of all groups. folders: of each stage's shard set, below the root."""
+        self.plan, self.settings, self.choices, self.folders, self.shards = plan, settings, choices, folders, shards
+
+    def __call__(self, number: int) -> None:
+        """Write one shard, or link it to an equal one, unless it is whole already."""
+        shard = self.shards[number]
+        folder = storage.join(self.plan.root, self.folders[shard.stage])
+        if not storage.exists(rows_uri(folder, shard.name)):
+            storage.write_bytes(rows_uri(folder, shard.name), parquet_bytes(self._rows(shard, folder)))
+
+    def _rows(self, shard: Shard, folder: str) -> pa.Table:
+        """Put the tar and its index into the folder. Returns a row for each task."""
+        with suppress(FileNotFoundError):
+            if shard.copied is not None:
+                return linked(self.plan.root, shard, folder)
+        chosen = self.choices[shard.group].rows()
+        wanted = {"stage": shard.stage, "split": shard.split, "shard": shard.place}
+        for name, value in wanted.items():
+            chosen = chosen.filter(pc.equal(chosen[name], value))
+        content = content_of(self.plan, self.settings, chosen)
+        rows = write_shard(self.plan.root, folder, shard.stage, shard.name, content, self.plan.key)
+        return records_table(PackedTask, rows)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def linked(root: str, shard: Shard, folder: str) -> pa.Table:
+    """Make an equal shard of another set appear under the name that it has in this one. Returns its rows.
+
+    Raises FileNotFoundError where the other set is not whole.
+    """
+    assert shard.copied is not None
+    other, name = shard.copied
+    with storage.open_random(storage.join(root, other, ROWS)) as file:
+        table = pq.read_table(file, filters=pc.field("shard") == f"{name}.tar")
+    for ending in (".tar", ".tar.idx"):
+        link(storage.join(root, other, name + ending), storage.join(folder, shard.name + ending))
+    renamed = pa.array([f"{shard.name}.tar"] * len(table), pa.string())
+    return table.cast(record_schema(PackedTask)).set_column(table.column_names.index("shard"), "shard", renamed)
+
+
+class CloseLane:
+    """Commits the outcomes of the clips of groups, by the group's number."""
+
+    def __init__(
+        self, manifest: Manifest, choices: Sequence[Choice], folders: Mapping[str, str], shards: Sequence[Shard]
+    ) -> None:
+        """folders: of each stage's shard set, below the root."""
+        self.manifest, self.choices, self.folders = manifest, choices, folders
+        self.shards: dict[int, list[Shard]] = defaultdict(list)
+        for shard in shards:
+            self.shards[shard.group].append(shard)
+
+    def __call__(self, number: int) -> None:
+        """Commit one group: of each clip its rows of the shards, or why it has none."""
+        packed: dict[str, tuple[PackedTask, ...]] = defaultdict(tuple)
+        for shard in self.shards[number]:
+            uri = rows_uri(storage.join(self.manifest.root, self.folders[shard.stage]), shard.name)
+            for row in from_rows(PackedTask, read_parquet(uri).to_pylist()):
+                packed[row.clip] += (row,)
+        rows = self.choices[number].rows().select(["clip", "reason"]).to_pylist()
+        reasons = {row["clip"]: row["reason"] for row in rows}
+        self.manifest.commit(number, list(reasons), [_outcome(clip, packed[clip], reasons[clip]) for clip in reasons])
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _outcome(clip: str, packed: tuple[PackedTask, ...], reason: str | None) -> Outcome:
+    return Outcome(clip, OK, 0.0, packed) if packed else Outcome(clip, DROPPED, 0.0, (), reason)

@@ -1,0 +1,84 @@
+"""The rules of pack: which candidates are kept out, and why; and what must hold before any is packed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import duckdb
+
+from pipeline.errors import ConfigError, RunError
+from pipeline.pack.candidates import SPOKEN, define
+from pipeline.pack.settings import PackSettings
+from pipeline.plan import Plan
+
+UNIQUE = ("ingest", "split", "extract", "transcribe", "screen", "caption", "ask", "verify")
+
+# Readers take these for media, or for the end of a turn, wherever they stand.
+TAGS = r"<(image|speech)>|<\|\w+\|>"
+
+# The first rule that keeps a candidate out is its reason.
+VERDICTS = """
+CREATE TEMP TABLE verdicts AS
+WITH ruled AS (
+    SELECT *, CASE WHEN text IS NULL AND kind IN {spoken} THEN 'no transcript'
+                   WHEN NOT has_sound AND stage = 'omni' THEN 'no sound'
+                   WHEN coalesce(answer, '') = '' THEN 'no answer'
+                   WHEN contains(answer, '<') AND regexp_matches(answer, '{tags}')
+                     OR question IS NOT NULL AND regexp_matches(concat_ws(' ', question, options), '{tags}')
+                   THEN 'a tag in its text'
+                   WHEN kind = 'cross_modal_qa' AND needs IS NULL THEN 'not verified'
+                   WHEN kind = 'cross_modal_qa' AND NOT list_contains({needs}, needs) THEN 'needs ' || needs
+                   WHEN tokens > {context} THEN 'over pack.context'
+              END AS rule
+    FROM candidates)
+SELECT clip, video, seconds, stage, kind, number, tokens, {reasons} FROM ruled
+"""
+JUDGED = "CASE WHEN rule IS NOT NULL THEN rule WHEN NOT coalesce(({where}), false) THEN 'pack.where' END AS {name}"
+
+CAPPED = """
+CREATE OR REPLACE TEMP TABLE verdicts AS
+SELECT v.* REPLACE (CASE WHEN {name} IS NULL AND cap < row_number() OVER (
+                              PARTITION BY clip, v.kind, {name} IS NULL ORDER BY number)
+                         THEN 'over pack.caps' ELSE {name} END AS {name})
+FROM verdicts v JOIN kinds USING (kind)
+"""
+
+
+def check_unique(connection: duckdb.DuckDBPyConnection, steps: Sequence[str] = UNIQUE) -> None:
+    """Raise RunError if two records of a step have one id: joins would double the tasks of both."""
+    for step in steps:
+        twice = f"SELECT id FROM {step} WHERE status = 'ok' GROUP BY id HAVING count(*) > 1"
+        many, example = connection.sql(f"SELECT count(*), min(id) FROM ({twice})").fetchall()[0]
+        if many:
+            raise RunError(
+                f"pack: {many} ids of step '{step}' stand in more than one row, as {example}: nothing was packed; "
+                "run again, so that each video has one source, or `ola run --retry`"
+            )
+
+
+def check_where(plan: Plan, settings: PackSettings) -> None:
+    """Raise the ConfigError of `pack.where` now, before the steps have run for hours."""
+    with duckdb.connect() as connection:
+        define(connection, plan, settings)
+        judge(connection, settings, {"reason": settings.where})
+
+
+def judge(connection: duckdb.DuckDBPyConnection, settings: PackSettings, wheres: Mapping[str, str]) -> None:
+    """Make `verdicts`, where each candidate has the reason that keeps it out, or null, in a column for each `where`.
+
+    Raises ConfigError for one that is no condition over the candidates.
+    """
+    facts = {"spoken": SPOKEN, "tags": TAGS, "needs": list(settings.cross_modal_needs), "context": settings.context}
+    reasons = ", ".join(JUDGED.format(where=where, name=name) for name, where in wheres.items())
+    try:
+        connection.execute(VERDICTS.format(**facts, reasons=reasons))
+    except (duckdb.IOException, duckdb.InvalidInputException):
+        raise  # of a file, and not of the expression
+    except duckdb.Error as error:
+        where = list(wheres.values())[-1]
+        columns = [name for (name, *_) in connection.sql("DESCRIBE candidates").fetchall()]
+        what = " ".join(str(error).split())
+        known = ", ".join(columns)
+        raise ConfigError(f"pack.where: {where!r} does not do: {what} (columns: {known})") from error
+    for name in wheres if settings.caps else ():
+        connection.execute(CAPPED.format(name=name))
