@@ -182,11 +182,16 @@ def of_tables(manifests: Sequence[Manifest], tables: Mapping[str, pa.Table]) -> 
     """Open an in-memory DuckDB with the views of these manifests over tables of their rows, by name."""
     connection = duckdb.connect()
     columns = _columns(manifests, ())
-    for name, table in tables.items():
-        connection.register(f"{FILES}{name}", table)
+    show_tables(connection, tables)
     for statement in _views({name: f"{FILES}{name}" for name in tables}, columns):
         connection.execute(statement)
     return connection
+
+
+def show_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table]) -> None:
+    """Put other tables, of the same schemas, in the places of those that the views show."""
+    for name, table in tables.items():
+        connection.register(f"{FILES}{name}", table)
 
 
 def _connected(

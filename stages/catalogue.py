@@ -31,7 +31,7 @@ ROWS = "shards.parquet"
 CLOSED = "rows"  # folder of a set that is being packed: a Parquet file for each shard that is closed
 PATIENCE = 1800.0  # seconds without a shard being closed: a shard takes minutes, so nobody packs any more
 GLANCE = 1.0
-ORDER = ("shard", "part", "key", "kind", "number")  # of the rows of a group
+ORDER = ("shard", "batch", "key", "kind", "number")  # of the rows of a group
 COLUMNS = ("id", "kind", "stage", "split", "shard", "offset", "size", "tokens")
 
 

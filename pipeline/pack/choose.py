@@ -1,4 +1,4 @@
-"""Which tasks of a group go into which of its shards: queries over the rows of one part at a time.
+"""Which tasks of a group go into which of its shards: queries over the rows of some of its parts at a time.
 
 In: the committed rows of a group's parts. Out: a `Choice`, kept as `<root>/pack/group-000012-<identity>.parquet`, with
 a row for each chosen task and for each clip that is in no shard. The identity follows from pack's settings and prompts
@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests import storage, views
-from manifests.ledger import Damaged, digest
+from manifests.ledger import Damaged, Manifest, digest
 from pipeline.pack.candidates import SPOKEN, define
 from pipeline.pack.groups import FOLDER, Group
 from pipeline.pack.rules import check_unique, judge
@@ -32,7 +31,9 @@ from stages.samples import MADE
 
 VERSION = 3
 FACTS = b"ola.choice"  # in the footer of a choice's file
+Tables = dict[str, pa.Table]  # of a part, by the name of the step
 PART_FILE = re.compile(r"parts?-(\d{6,})(?:-(\d{6,}))?\.parquet")
+BATCH = 2048  # clips that are chosen together: some 100 MB
 IN_TARS = ("shard_mb", "val")  # settings that the bytes of shards follow from, beside which tasks are chosen
 
 # Samples in the order of their keys, which is by video and time. Videos, not clips, fall to train or val: by their id,
@@ -53,11 +54,11 @@ SEGMENTS = """list_transform(segments, lambda s: struct_pack(
 
 # A row for each task in a shard; of a clip that is in no shard, why each of its tasks was left out.
 CHOSEN = """
-SELECT {part} AS part, v.clip, concat_ws('-', v.clip, v.kind, v.number) AS id, v.kind, v.number, v.stage, p.key,
+SELECT {batch} AS batch, v.clip, concat_ws('-', v.clip, v.kind, v.number) AS id, v.kind, v.number, v.stage, p.key,
        p.split, p.shard, v.tokens, NULL::VARCHAR AS reason
 FROM verdicts v JOIN places p ON p.clip = v.clip AND p.stage = v.stage WHERE v.reason IS NULL
 UNION ALL BY NAME
-SELECT {part} AS part, clip, array_to_string(list_sort(list_distinct(list(reason))), '; ') AS reason
+SELECT {batch} AS batch, clip, array_to_string(list_sort(list_distinct(list(reason))), '; ') AS reason
 FROM verdicts GROUP BY clip HAVING bool_and(reason IS NOT NULL)
 ORDER BY clip, stage, key, kind, number
 """
@@ -86,13 +87,15 @@ class Choice:
     """What a group gives to a shard set.
 
     uri: of the file with its rows. data, tars: digests of all its tasks and of what its shards hold. shards: how many,
-    by "<stage>/<split>". damaged: parts that could not be read, and are not in it.
+    by "<stage>/<split>". batches: the parts that were read together. damaged: parts that could not be read, and are
+    not in it.
     """
 
     uri: str
     data: str
     tars: str
     shards: Mapping[str, int]
+    batches: Sequence[Sequence[int]] = ()
     damaged: Sequence[str] = ()
 
     @classmethod
@@ -102,7 +105,7 @@ class Choice:
             return cls(uri, **json.loads(pq.read_metadata(file).metadata[FACTS]))
 
     def rows(self) -> pa.Table:
-        """All its rows: part, clip, id, kind, number, stage, key, split, shard (within the group), tokens, reason."""
+        """All its rows: batch, clip, id, kind, number, stage, key, split, shard (within the group), tokens, reason."""
         with storage.open_random(self.uri) as file:
             return pq.read_table(file)
 
@@ -152,23 +155,23 @@ class Shelves:
         return {name: len(bins) for name, bins in sorted(self.bins.items())}
 
 
-def choose(plan: Plan, settings: PackSettings, group: Group) -> tuple[pa.Table, dict[str, Any]]:
+def choose(candidates: PartCandidates, group: Group) -> tuple[pa.Table, dict[str, Any]]:
     """Choose and place the tasks of a group. Returns the rows of its `Choice`, and its facts.
 
     Raises ConfigError where `pack.where` is no expression over the candidates, RunError for ids that are not unique.
     """
-    shelves, damaged = Shelves(settings.shard_mb << 20), list[Damaged]()
-    tables, digests = [], []
-    for part in group.parts:
-        with candidates_of(plan, settings, part, damaged) as connection:
-            check_unique(connection)
-            judge(connection, settings, {"reason": settings.where})
-            _place(connection, settings, shelves)
-            tables.append(connection.sql(CHOSEN.format(part=part)).to_arrow_table())
-            digests.append(connection.sql(DATA.format(segments=SEGMENTS, digest=DIGEST)).fetchall()[0])
-    facts = facts_of(plan, settings)
+    settings, damaged, batches = candidates.settings, list[Damaged](), list[Sequence[int]]()
+    shelves, tables, digests = Shelves(settings.shard_mb << 20), [], []
+    for parts, connection in candidates.batches(group.parts, damaged):
+        check_unique(connection)
+        judge(connection, settings, {"reason": settings.where})
+        _place(connection, settings, shelves)
+        tables.append(connection.sql(CHOSEN.format(batch=len(batches))).to_arrow_table())
+        digests.append(connection.sql(DATA.format(segments=SEGMENTS, digest=DIGEST)).fetchall()[0])
+        batches.append(parts)
+    facts = facts_of(candidates.plan, settings)
     tars = [{**facts, "settings": {name: facts["settings"][name] for name in IN_TARS}}, [tars for _, tars in digests]]
-    data = {"data": digest([data for data, _ in digests]), "tars": digest(tars)}
+    data = {"data": digest([data for data, _ in digests]), "tars": digest(tars), "batches": batches}
     return pa.concat_tables(tables), {**data, "shards": shelves.shards, "damaged": [str(damage) for damage in damaged]}
 
 
@@ -180,38 +183,70 @@ def _place(connection: duckdb.DuckDBPyConnection, settings: PackSettings, shelve
     connection.register("places", samples.append_column("shard", shards))
 
 
-@contextmanager
-def candidates_of(
-    plan: Plan, settings: PackSettings, part: int, damaged: list[Damaged] | None = None, clips: pa.Array | None = None
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a connection with the `candidates` of one part.
+class PartCandidates:
+    """The `candidates` of some parts after others, in one DuckDB: making its views takes longer than asking them."""
 
-    damaged: takes what cannot be read and is left out; without it, Damaged is raised. clips: if not all are wanted.
-    """
-    tables = {}
-    for planned in plan.steps:
-        with suppress(FileNotFoundError):
-            try:
-                tables[planned.manifest.name] = planned.manifest.read(part)
-            except Damaged as damage:
-                if damaged is None:
-                    raise
-                damaged.append(damage)
-    if clips is not None and "extract" in tables:
-        tables["extract"] = tables["extract"].filter(pc.is_in(tables["extract"]["clip"], clips))
-    with views.of_tables([planned.manifest for planned in plan.steps], tables) as connection:
-        define(connection, plan, settings)
-        yield connection
+    def __init__(self, plan: Plan, settings: PackSettings) -> None:
+        self.plan, self.settings = plan, settings
+        self.manifests = [planned.manifest for planned in plan.steps]
+        self.schemas: dict[str, pa.Schema] = {}
+        self.connection: duckdb.DuckDBPyConnection | None = None
+
+    def batches(
+        self, parts: Iterable[int], damaged: list[Damaged]
+    ) -> Iterator[tuple[list[int], duckdb.DuckDBPyConnection]]:
+        """Yield the numbers of some parts and a connection that shows their candidates until the next ones.
+
+        Parts follow each other until they have BATCH clips. damaged: takes what cannot be read and is left out.
+        """
+        held: list[int] = []
+        tables: list[Tables] = []
+        for part in parts:
+            held.append(part)
+            tables.append({manifest.name: self._rows(manifest, part, damaged) for manifest in self.manifests})
+            if sum(len(of_part["extract"]) for of_part in tables) >= BATCH:
+                yield held, self._show(tables)
+                held, tables = [], []
+        if held:
+            yield held, self._show(tables)
+
+    def of(self, parts: Sequence[int], clips: pa.Array) -> duckdb.DuckDBPyConnection:
+        """Return a connection that shows the candidates of some clips of these parts. Raises Damaged."""
+        tables = [{manifest.name: self._rows(manifest, part) for manifest in self.manifests} for part in parts]
+        for of_part in tables:
+            of_part["extract"] = of_part["extract"].filter(pc.is_in(of_part["extract"]["clip"], clips))
+        return self._show(tables)
+
+    def _show(self, parts: Sequence[Tables]) -> duckdb.DuckDBPyConnection:
+        names = [manifest.name for manifest in self.manifests]
+        tables = {name: pa.concat_tables((of[name] for of in parts), promote_options="permissive") for name in names}
+        schemas = {name: table.schema for name, table in tables.items()}
+        if self.connection is None or schemas != self.schemas:
+            self.connection, self.schemas = views.of_tables(self.manifests, tables), schemas
+            define(self.connection, self.plan, self.settings)
+        else:
+            views.show_tables(self.connection, tables)
+        return self.connection
+
+    def _rows(self, manifest: Manifest, part: int, damaged: list[Damaged] | None = None) -> pa.Table:
+        try:
+            return manifest.read(part).replace_schema_metadata(None)
+        except FileNotFoundError:
+            return manifest.schema.empty_table()
+        except Damaged as damage:
+            if damaged is None:
+                raise
+            damaged.append(damage)
+            return manifest.schema.empty_table()
 
 
-def content_of(plan: Plan, settings: PackSettings, rows: pa.Table) -> Iterator[dict[str, Any]]:
-    """All that the tasks of these rows of a choice are made of, in the order of parts, keys, kinds and numbers."""
-    for part in rows["part"].unique().to_pylist():
-        of_part = rows.filter(pc.equal(rows["part"], part)).select(["clip", "kind", "number", "key", "split"])
-        clips = of_part["clip"].unique()
-        with candidates_of(plan, settings, part, clips=clips) as connection:
-            connection.register("chosen", of_part)
-            yield from connection.sql(CONTENT.format(spoken=SPOKEN)).to_arrow_table().to_pylist()
+def content_of(candidates: PartCandidates, choice: Choice, rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """All that the tasks of these rows of a choice are made of, in the order of batches, keys, kinds and numbers."""
+    for batch in rows["batch"].unique().to_pylist():
+        of_batch = rows.filter(pc.equal(rows["batch"], batch)).select(["clip", "kind", "number", "key", "split"])
+        connection = candidates.of(choice.batches[batch], of_batch["clip"].unique())
+        connection.register("chosen", of_batch)
+        yield from connection.sql(CONTENT.format(spoken=SPOKEN)).to_arrow_table().to_pylist()
 
 
 def facts_of(plan: Plan, settings: PackSettings) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from manifests.linking import link
 from manifests.records import Outcome, PackedTask
 from manifests.schema import from_rows, record_schema, records_table
 from pipeline.pack.build import write_shard
-from pipeline.pack.choose import FACTS, Choice, choose, content_of
+from pipeline.pack.choose import FACTS, Choice, PartCandidates, choose, content_of
 from pipeline.pack.groups import Group
 from pipeline.pack.numbering import Shard
 from pipeline.pack.settings import PackSettings
@@ -38,11 +38,11 @@ class ChooseLane:
 
     def __init__(self, plan: Plan, settings: PackSettings, groups: Sequence[Group], uris: Sequence[str]) -> None:
         """uris: of each group, where its choice will lie."""
-        self.plan, self.settings, self.groups, self.uris = plan, settings, groups, uris
+        self.candidates, self.groups, self.uris = PartCandidates(plan, settings), groups, uris
 
     def __call__(self, number: int) -> None:
         """Choose for one group."""
-        table, facts = choose(self.plan, self.settings, self.groups[number])
+        table, facts = choose(self.candidates, self.groups[number])
         table = table.replace_schema_metadata({FACTS: json.dumps(facts)})
         storage.write_bytes(self.uris[number], parquet_bytes(table))
 
@@ -62,7 +62,8 @@ class ShardLane:
         shards: Sequence[Shard],
     ) -> None:
         """choices: of all groups. folders: of each stage's shard set, below the root."""
-        self.plan, self.settings, self.choices, self.folders, self.shards = plan, settings, choices, folders, shards
+        self.plan, self.candidates = plan, PartCandidates(plan, settings)
+        self.choices, self.folders, self.shards = choices, folders, shards
 
     def __call__(self, number: int) -> None:
         """Write one shard, or link it to an equal one, unless it is whole already."""
@@ -76,11 +77,11 @@ class ShardLane:
         with suppress(FileNotFoundError):
             if shard.copied is not None:
                 return linked(self.plan.root, shard, folder)
-        chosen = self.choices[shard.group].rows()
-        wanted = {"stage": shard.stage, "split": shard.split, "shard": shard.place}
-        for name, value in wanted.items():
+        choice = self.choices[shard.group]
+        chosen = choice.rows()
+        for name, value in {"stage": shard.stage, "split": shard.split, "shard": shard.place}.items():
             chosen = chosen.filter(pc.equal(chosen[name], value))
-        content = content_of(self.plan, self.settings, chosen)
+        content = content_of(self.candidates, choice, chosen)
         rows = write_shard(self.plan.root, folder, shard.stage, shard.name, content, self.plan.key)
         return records_table(PackedTask, rows)
 

@@ -18,7 +18,7 @@ TAGS = r"<(image|speech)>|<\|\w+\|>"
 
 # The first rule that keeps a candidate out is its reason.
 VERDICTS = """
-CREATE TEMP TABLE verdicts AS
+CREATE OR REPLACE TEMP TABLE verdicts AS
 WITH ruled AS (
     SELECT *, CASE WHEN text IS NULL AND kind IN {spoken} THEN 'no transcript'
                    WHEN NOT has_sound AND stage = 'omni' THEN 'no sound'
@@ -46,14 +46,16 @@ FROM verdicts v JOIN kinds USING (kind)
 
 def check_unique(connection: duckdb.DuckDBPyConnection, steps: Sequence[str] = UNIQUE) -> None:
     """Raise RunError if two records of a step have one id: joins would double the tasks of both."""
-    for step in steps:
-        twice = f"SELECT id FROM {step} WHERE status = 'ok' GROUP BY id HAVING count(*) > 1"
-        many, example = connection.sql(f"SELECT count(*), min(id) FROM ({twice})").fetchall()[0]
-        if many:
-            raise RunError(
-                f"pack: {many} ids of step '{step}' stand in more than one row, as {example}: nothing was packed; "
-                "run again, so that each video has one source, or `ola run --retry`"
-            )
+    twice = " UNION ALL ".join(
+        f"SELECT '{step}', count(*), min(id) FROM "
+        f"(SELECT id FROM {step} WHERE status = 'ok' GROUP BY id HAVING count(*) > 1) HAVING count(*) > 0"
+        for step in steps
+    )
+    for step, many, example in connection.sql(twice).fetchall():
+        raise RunError(
+            f"pack: {many} ids of step '{step}' stand in more than one row, as {example}: nothing was packed; "
+            "run again, so that each video has one source, or `ola run --retry`"
+        )
 
 
 def check_where(plan: Plan, settings: PackSettings) -> None:

@@ -24,7 +24,7 @@ from pipeline.media.keep import MediaTar
 from pipeline.media.sound import wav
 from pipeline.pack import lanes
 from pipeline.pack.check import check_run
-from pipeline.pack.choose import choose
+from pipeline.pack.choose import PartCandidates, choose
 from pipeline.pack.groups import groups_of
 from pipeline.pack.publish import current_manifest, pack
 from pipeline.pack.settings import PackSettings
@@ -164,7 +164,7 @@ def packed(plan: Plan, **settings: Any) -> list[PackedTask]:
 
 def reasons_of(plan: Plan, settings: PackSettings) -> dict[str, str]:
     """Why each clip is in no shard; "" of one that is in some."""
-    tables = [choose(plan, settings, group)[0] for group in groups_of(plan)]
+    tables = [choose(PartCandidates(plan, settings), group)[0] for group in groups_of(plan)]
     rows = [row for table in tables for row in table.to_pylist()]
     return {row["clip"]: row["reason"] or "" for row in rows}
 
