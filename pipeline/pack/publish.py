@@ -148,11 +148,19 @@ def _chosen(
     missing = [number for number, uri in enumerate(uris) if uri not in there]
     if missing:
         _check_videos(plan)
-        write(partial(ChooseLane, plan, settings, groups, uris), missing)
+        _bring(write, partial(ChooseLane, plan, settings, groups, uris), missing)
     for uri in there - {*uris, storage.join(plan.root, GROUPS)}:
         storage.remove(uri)
     with ThreadPoolExecutor(8) as pool:  # footers are small: the wait is for the store, not for this machine
         return list(pool.map(Choice.read, uris))
+
+
+def _bring(write: Write, make: Callable[[], Any], numbers: Sequence[int]) -> None:
+    """Bring numbers through a lane, on the engine; a single one in this process, where nothing has to start first."""
+    if len(numbers) > 1:
+        write(make, numbers)
+    for number in numbers if len(numbers) == 1 else ():
+        make()(number)
 
 
 def _check_videos(plan: Plan) -> None:
@@ -179,11 +187,11 @@ def _write_all(made: ShardSet, write: Write) -> None:
     """Write the shards, complete the sets, then commit the manifest, which makes the pack whole."""
     plan, choices, shards = made.plan, made.choices, made.shards
     _announce_packing(made)
-    write(partial(ShardLane, plan, made.settings, choices, made.folders, shards), range(len(shards)))
+    _bring(write, partial(ShardLane, plan, made.settings, choices, made.folders, shards), range(len(shards)))
     for stage, folder in made.folders.items():
         uri = storage.join(plan.root, folder)
         complete(uri, (read_parquet(rows_uri(uri, shard.name)) for shard in shards if shard.stage == stage))
-    write(partial(CloseLane, made.manifest, choices, made.folders, shards), range(len(choices)))
+    _bring(write, partial(CloseLane, made.manifest, choices, made.folders, shards), range(len(choices)))
 
 
 def complete(folder: str, tables: Iterable[pa.Table]) -> None:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,11 @@ def commit(plan: Plan, name: str, part: int, records: Mapping[str, Sequence[obje
 
 def video_of(source: Source) -> Video:
     """A video as `ingest` would describe it, if there were one in the file."""
-    sha256 = hashlib.sha256(Path(source.uri).read_bytes()).hexdigest()
+    return described(hashlib.sha256(Path(source.uri).read_bytes()).hexdigest(), source)
+
+
+def described(sha256: str, source: Source) -> Video:
+    """A video of which only the digest is known."""
     return Video(
         id=sha256[:ID_DIGITS], source=source.id, uri=source.uri, bytes=source.bytes, sha256=sha256, container="mov",
         duration=CLIPS * CLIP_MS / 1000, picture=0, codec="h264", pixel_format="yuv420p", coded_width=1280,
@@ -142,6 +147,11 @@ def footage_of(clip: Clip, media: MediaTar) -> Footage:
         frame_ms=tuple(round((n + 0.5) * CLIP_MS / FRAMES) for n in range(FRAMES)),
         sound=media.keep(f"{clip.id}.wav", wav(bytes(64))),
     )  # fmt: skip
+
+
+def of_clip(footage: Footage, clip: Clip) -> Footage:
+    """The same media as another clip's."""
+    return replace(footage, id=clip.id, clip=clip.id)
 
 
 def transcript_of(clip: Clip) -> Transcript:

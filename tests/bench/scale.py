@@ -1,0 +1,97 @@
+"""Many clips: seconds and memory of each command over a made root, and how they grow.
+
+    python -m tests.bench scale                      10,000 and 100,000 clips
+    python -m tests.bench.scale 1000000              a million alone: about an hour on two cores, 20 GB of disk
+
+A growth of 1 is linear: the exponent of seconds over clips, between the sizes that were measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench import again, made_root
+from tests.bench.measure import Figure, Target
+from tests.bench.videos import Videos
+
+SIZES = (10_000, 100_000)
+ORDER = """
+import sys
+from stages.catalogue import catalogue
+from stages.order import Order
+from stages.recipe import packaged, recipe
+Order(catalogue([sys.argv[1]]), recipe(packaged()[0]).phases[-1]).steps()
+"""
+# command: seconds and MB that it may take, of a million clips
+TARGETS = {
+    "first pack": (math.inf, 1500.0),
+    "idle run": (5.0, 1000.0),
+    "status": (3.0, 1500.0),
+    "sql": (3.0, 1500.0),
+    "why": (3.0, 1500.0),
+    "whatif": (math.inf, 1500.0),
+    "catalogue and order": (math.inf, 1500.0),
+}
+
+
+def measure(videos: Videos) -> Iterator[Figure]:
+    """Two rows for each command and size, then one for its growth."""
+    found: dict[str, list[float]] = {}
+    for clips in SIZES:
+        for name, seconds, megabytes in measured(videos.folder / f"scale-{clips}", clips):
+            found.setdefault(name, []).append(seconds)
+            yield from _figures(name, clips, seconds, megabytes)
+    for name, seconds_of in found.items():
+        growth = math.log(seconds_of[-1] / seconds_of[0]) / math.log(SIZES[-1] / SIZES[0])
+        what = f"{name}: growth from {SIZES[0]:,} to {SIZES[-1]:,} clips"
+        yield Figure("scale", what, "1 is linear", "exponent", [growth], target=Target("≤", 1.1, "exponent"))
+
+
+def _figures(name: str, clips: int, seconds: float, megabytes: float) -> Iterator[Figure]:
+    limits = TARGETS[name]
+    values = ((seconds, "s", limits[0]), (megabytes, "MB", limits[1]))
+    for value, unit, bound in values:
+        target = Target("≤", bound, unit) if math.isfinite(bound) else None
+        yield Figure("scale", f"{name}, {clips:,} clips", "absolute, whole process", unit, [value], target=target)
+
+
+def measured(folder: Path, clips: int) -> Iterator[tuple[str, float, float]]:
+    """(command, seconds, megabytes of its largest process) over a root of so many clips, which is deleted then."""
+    folder.mkdir()
+    root = folder / "root"
+    plan = made_root.make(folder / "sources", root, clips)
+    clip = str(plan.named("split").manifest.read(0)["id"][0].as_py())
+    ola = (*again.OLA,)
+    commands = {
+        "first pack": (*ola, "run", str(folder / "sources"), "--root", str(root)),
+        "idle run": (*ola, "run", str(folder / "sources"), "--root", str(root)),
+        "status": (*ola, "status", str(root)),
+        "sql": (*ola, "sql", str(root), "SELECT status, count(*) FROM split GROUP BY ALL"),
+        "why": (*ola, "why", str(root), clip),
+        "whatif": (*ola, "whatif", str(root), "motion > 1"),
+        "catalogue and order": (sys.executable, "-c", ORDER, str(root)),
+    }
+    for name, command in commands.items():
+        facts = again.run(command)
+        yield name, float(facts["seconds"]), float(facts["megabytes"])
+    shutil.rmtree(folder)
+
+
+def main() -> None:
+    """Print a line for each command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.scale", description="Commands over many clips.")
+    parser.add_argument("clips", type=int)
+    clips = parser.parse_args().clips
+    with tempfile.TemporaryDirectory(prefix="ola-bench-") as folder:
+        for name, seconds, megabytes in measured(Path(folder, "scale"), clips):
+            print(f"{clips:,} clips: {name}: {seconds:.1f} s, {megabytes:,.0f} MB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
