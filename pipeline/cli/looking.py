@@ -80,7 +80,8 @@ def show_status(root: str, as_json: bool) -> bool:
 def looked_at(plan: Plan) -> tuple[list[tuple[str, Counts]], dict[str, dict[str, int]], list[str]]:
     """The funnel's counts, the model's tokens by step, and what is wrong with the manifests."""
     books = books_of(plan)
-    faults = [*map(str, books.damaged.values()), *map(str, broken_laws(plan, books))]
+    damaged = dict.fromkeys(map(str, books.damaged.values()))  # a block file is named once, not for each of its parts
+    faults = [*damaged, *map(str, broken_laws(plan, books))]
     return totals(plan, books.counts), {} if books.damaged else token_counts(plan), faults
 
 
