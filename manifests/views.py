@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -31,6 +31,9 @@ from manifests.sources import SourceManifest
 DATABASE, SCRIPT = "manifest.duckdb", "views.sql"
 ROW_FILE = "file_of_row"  # a column that views read and do not show
 FILES = "files_of_"  # how the name of a store's files begins, over which a view is made
+ATTEMPTS = 3  # of a query whose files are replaced while it runs
+FILE_GONE = (duckdb.IOException, duckdb.InvalidInputException)  # what DuckDB raises then; also for other reasons
+T = TypeVar("T")
 SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN"}
 
 
@@ -166,6 +169,15 @@ def names(connection: duckdb.DuckDBPyConnection) -> set[str]:
     """Names of the views that a connection has."""
     found = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     return {name for (name,) in found if not name.startswith(FILES)}
+
+
+def query(connect: Callable[[], duckdb.DuckDBPyConnection], ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    """Ask a connection. Where files were compacted before they were read, ask a new one."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(*FILE_GONE), connect() as connection:
+            return ask(connection)
+    with connect() as connection:
+        return ask(connection)
 
 
 def connect(

@@ -5,8 +5,9 @@ What is compacted, and why a kill loses nothing, is told in `manifests.blocks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from manifests.ledger import Manifest
 from pipeline.actor_pool import LanePlan
 from pipeline.plan import Plan
 
+INTERVAL = 600.0  # seconds between two looks of a run at work: a listing a step
 COMPACT = "compact"  # name of the lane, beside those of the steps
 
 Run = Callable[[Sequence[LanePlan], Sequence[int]], object]  # `map` of an engine
@@ -26,21 +28,46 @@ def compact(plan: Plan, parts: Sequence[int], run: Run) -> None:
 
     parts: of the sources. With fewer than a block of them nothing is listed. run: brings lanes to work.
     """
-    present = set(parts)
-    if not any(present.issuperset(blocks.parts_of(number)) for number in {part // blocks.BLOCK for part in parts}):
-        return
-    todo = to_compact([planned.manifest for planned in plan.steps])
+    todo = to_compact(plan) if _fill_a_block(parts) else []
     if todo:
         run([LanePlan(partial(CompactLane, todo), steps=(COMPACT,))], range(len(todo)))
 
 
-def to_compact(manifests: Sequence[Manifest]) -> list[tuple[Manifest, int]]:
-    """Return the manifests and numbers of the blocks to compact. One listing a manifest."""
-    return [(manifest, number) for manifest in manifests for number in _numbers(manifest)]
+@contextmanager
+def compacting(plan: Plan, parts: Sequence[int]) -> Iterator[None]:
+    """Compact in this process every INTERVAL while the block lasts, so that a long run leaves few files to look at."""
+    ended = threading.Event()
+    thread = threading.Thread(target=_compact_until, args=(plan, ended), daemon=True)
+    if _fill_a_block(parts):
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if thread.ident is not None:
+            thread.join()
 
 
-def _numbers(manifest: Manifest) -> list[int]:
-    return blocks.part_files(manifest.folder_uri).to_compact()
+def _compact_until(plan: Plan, ended: threading.Event) -> None:
+    while not ended.wait(INTERVAL):
+        with suppress(OSError):  # the store may answer the next time
+            todo = to_compact(plan)
+            lane = CompactLane(todo)
+            for number in range(len(todo)):
+                if not ended.is_set():
+                    lane(number)
+
+
+def _fill_a_block(parts: Sequence[int]) -> bool:
+    """Whether the parts have all those of some block."""
+    present = set(parts)
+    return any(present.issuperset(blocks.parts_of(number)) for number in {part // blocks.BLOCK for part in parts})
+
+
+def to_compact(plan: Plan) -> list[tuple[Manifest, int]]:
+    """Return the manifests and numbers of the blocks to compact. One listing a step."""
+    manifests = [planned.manifest for planned in plan.steps]
+    return [(manifest, n) for manifest in manifests for n in blocks.part_files(manifest.folder_uri).to_compact()]
 
 
 class CompactLane:

@@ -343,6 +343,19 @@ def test_a_reader_finds_rows_that_move_while_it_looks(tmp_path: Path, monkeypatc
     assert manifest.counts_of([0, 1, 2]) == counts
 
 
+def test_a_query_whose_files_are_compacted_meanwhile_is_asked_again(place: str) -> None:
+    manifest = made(place)
+    rows, asked = seen(manifest)["sql"], []
+
+    def ask(connection: duckdb.DuckDBPyConnection) -> list[Any]:
+        asked.append(connection)
+        compact(manifest)
+        return connection.sql("SELECT * FROM toy ORDER BY ALL").fetchall()
+
+    assert views.query(lambda: views.connect(place, [manifest], {}), ask) == rows
+    assert len(asked) == 2
+
+
 def test_the_footer_of_a_block_file_tells_all_of_its_parts(tmp_path: Path) -> None:
     manifest = made(tmp_path)
     counts = [asdict(manifest.counts(part)) for part in range(4)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any
 import pytest
 
 from manifests import blocks, storage, views
-from manifests.ledger import Counts
 from manifests.records import Source
 from manifests.sources import Registered
-from pipeline.compaction import compact, to_compact
+from pipeline import compaction, lease, progress
+from pipeline.compaction import compact, compacting, to_compact
 from pipeline.config import Config
 from pipeline.discover import discover
 from pipeline.engines import Inline
@@ -95,10 +96,22 @@ def test_the_law_holds_after_compaction(tmp_path: Path) -> None:
     assert parquet_files(plan) == FILES
 
 
+def test_a_run_at_work_compacts_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "INTERVAL", 0.001)
+    calm, _ = worked(tmp_path / "calm", tmp_path / "weights")
+    deeds = [f"need {tmp_path / 'weights'}" if n in {0, 3} else "drop" if n == 2 else "ok" for n in range(5)]
+    plan, parts = toys.planned(tmp_path / "busy", [Take(), Crack(), Polish()], deeds, per_part=1)
+    with compacting(plan, parts):
+        assert toys.apply(plan, parts, Inline(), isolate=False) == []
+        while parquet_files(plan) != FILES:
+            time.sleep(0.01)
+    assert told(plan) == told(calm)
+
+
 def test_what_is_no_whole_block_is_left_alone(tmp_path: Path) -> None:
     plan, parts = worked(tmp_path, tmp_path / "weights")
     plan.steps[0].manifest.remove(1)
-    assert [(m.name, number) for m, number in to_compact([planned.manifest for planned in plan.steps])] == [
+    assert [(m.name, number) for m, number in to_compact(plan)] == [
         *(("take", 1), ("crack", 0), ("crack", 1), ("polish", 0), ("polish", 1))
     ]
     listed: list[object] = []
@@ -228,7 +241,7 @@ def filled(root: str, folder: Path, videos: int) -> None:
 
 
 def requests_of(root: str, watch: Watched) -> dict[str, int]:
-    """Requests of each command on a run that is done."""
+    """Requests of each command on a run that is done, but for those that depend on how long it takes."""
     commands = {
         "status": ("status", root),
         "sql": ("sql", root, "SELECT count(*), sum(split.motion) FROM split JOIN transcribe ON split.id = clip"),
@@ -239,28 +252,27 @@ def requests_of(root: str, watch: Watched) -> dict[str, int]:
         watch.requests.clear()
         said = ola(*command)
         assert said.code == 0, said
-        counted[name] = len(watch.requests)
+        counted[name] = sum(lease.LOCK not in request for request in watch.requests)
     return counted
 
 
 def test_requests_grow_with_block_files_and_not_with_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK", 8)
+    a_block, steps = 8, ("ingest", "split", "extract", "transcribe")
+    monkeypatch.setattr(blocks, "BLOCK", a_block)
     monkeypatch.setattr(again, "CLIPS", 2)
-    found = {}
+    monkeypatch.setattr(progress, "PLAIN", 600.0)
+    found = []
     with watched("compacted") as (uri, watch):
-        for videos in (8, 16, 32):
-            root = f"{uri}/{videos}"
-            filled(root, tmp_path / f"{videos}", videos)
-            names = {entry.path.rpartition("/")[2] for entry in storage.listing(root, recursive=True)}
-            assert not [
-                name
-                for name in names
-                if name.startswith("part-") and name != "part-000000.parquet" and name.endswith(".parquet")
-            ]
-            found[videos] = requests_of(root, watch)
-    print(found)
-    for command, few in found[8].items():
-        a_block = (found[16][command] - few) / 4  # a block of each step more
-        assert found[32][command] - found[16][command] == 8 * a_block
-        assert a_block <= 8
-    assert Counts() == Counts()
+        for count in (1, 2, 3):
+            root = f"{uri}/{count}"
+            filled(root, tmp_path / f"{count}", count * a_block)
+            names = [entry.path for entry in storage.listing(root, recursive=True)]
+            assert sum("/parts-" in name for name in names) == count * len(steps)
+            assert [
+                name for name in names if "/part-" in name and name.endswith(".parquet") and "-pack-" not in name
+            ] == []
+            found.append(requests_of(root, watch))
+    for command, least in (("status", 2 * len(steps)), ("sql", 2 * 2), ("run", 2 * len(steps))):  # a HEAD and a GET
+        first, second, third = (counted[command] for counted in found)
+        assert third - second == second - first
+        assert least <= second - first < a_block * len(steps)  # less than one for each part
