@@ -1,7 +1,7 @@
 """Block files: the rows of 64 neighbouring parts of a step in one Parquet file.
 
 `<NN-step>-<key>/parts-000000-000063.parquet` stands for all its parts as long as it exists: part files beside it are
-not read. So `compact` writes the block file and then deletes the part files, and `remove_part` writes part files again
+not read. So compaction writes the block file and then deletes the part files, and `remove_part` writes part files again
 and then deletes the block file. A kill in between leaves only part files that nobody reads.
 """
 
@@ -42,24 +42,28 @@ class PartFiles:
     parts: Mapping[int, int]
 
     def committed(self) -> dict[int, int]:
-        """Sizes by committed part; of a part in a block file its share of that file."""
+        """Return sizes by committed part; for a part in a block file its share of that file."""
         shares = {part: size // BLOCK for number, size in self.blocks.items() for part in parts_of(number)}
         return dict(sorted({**self.parts, **shares}.items()))
 
     def names(self) -> list[str]:
-        """Names of the files that hold the committed rows, in the order of parts."""
+        """Return the names of the files that hold the committed rows, in the order of parts."""
         single = {part: part_name(part) for part in self.parts if part // BLOCK not in self.blocks}
         named = single | {number * BLOCK: block_name(number) for number in self.blocks}
         return [name for _, name in sorted(named.items())]
 
-    def to_compact(self) -> list[int]:
-        """Numbers of the blocks that have all their part files, or a block file with part files beside it."""
-        found = {part // BLOCK for part in self.parts}
-        return sorted(n for n in found if n in self.blocks or all(part in self.parts for part in parts_of(n)))
+    def whole(self) -> list[int]:
+        """Return the numbers of blocks that have all their part files and no block file yet."""
+        found = {part // BLOCK for part in self.parts} - self.blocks.keys()
+        return sorted(number for number in found if all(part in self.parts for part in parts_of(number)))
+
+    def leftovers(self) -> list[str]:
+        """Return the names of part files that nobody reads, since a block file has their rows."""
+        return [part_name(part) for part in self.parts if part // BLOCK in self.blocks]
 
 
 def part_files(folder: str) -> PartFiles:
-    """Look at a step's folder, by one listing."""
+    """Find the files with rows in a step's folder, by one listing."""
     names = {entry.path: entry.size for entry in storage.listing(folder)}
     parts = {int(match[1]): size for name, size in names.items() if (match := PART.fullmatch(name))}
     starts = {int(match[1]): name for name in names if (match := FILE.fullmatch(name))}
@@ -68,23 +72,23 @@ def part_files(folder: str) -> PartFiles:
 
 
 def parts_of(number: int) -> range:
-    """The parts of a block."""
+    """Return the parts of a block."""
     return range(number * BLOCK, (number + 1) * BLOCK)
 
 
 def part_name(part: int, suffix: str = "parquet") -> str:
-    """Name of a part's file."""
+    """Return the name of a part's file."""
     return f"part-{part:06d}.{suffix}"
 
 
 def block_name(number: int) -> str:
-    """Name of a block's file."""
+    """Return the name of a block's file."""
     parts = parts_of(number)
     return f"parts-{parts[0]:06d}-{parts[-1]:06d}.parquet"
 
 
 def schema_text(schema: pa.Schema) -> str:
-    """A schema as text, for JSON."""
+    """Encode a schema as text, for JSON."""
     return base64.b64encode(schema.remove_metadata().serialize()).decode()
 
 
@@ -109,7 +113,7 @@ class StoredPart:
         return {**facts, "first": self.first, "rows": self.rows, "schema": self.schema}
 
     def restored(self, table: pa.Table) -> pa.Table:
-        """The part's rows as its part file had them."""
+        """Return the part's rows as its part file had them."""
         if self.schema is not None:
             table = conformed(table, pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.schema))))
         return table.replace_schema_metadata(self.facts.metadata)
@@ -124,30 +128,30 @@ class BlockFile:
 
     @property
     def uri(self) -> str:
-        """Its place."""
+        """Full URI of the file."""
         return storage.join(self.folder, block_name(self.number))
 
     def part_uri(self, part: int) -> str:
-        """Where the file of one of its parts lies."""
+        """Return the full URI of the file of one of its parts."""
         return storage.join(self.folder, part_name(part))
 
     def exists(self) -> bool:
-        """Whether the file is there, and stands for all its parts."""
+        """Tell whether the file is there, and stands for all its parts."""
         return storage.exists(self.uri)
 
     def facts(self) -> dict[int, PartFacts]:
-        """Facts of every part, from the footer. Raises FileNotFoundError or Damaged."""
+        """Read the facts of every part, from the footer. Raises FileNotFoundError or Damaged."""
         with self._opened() as file:
             return {part: stored.facts for part, stored in self._stored(file).items()}
 
     def read(self, part: int) -> pa.Table:
-        """All rows of a part. Raises FileNotFoundError or Damaged."""
+        """Read all rows of a part. Raises FileNotFoundError or Damaged."""
         with self._opened() as file:
             [(_, table)] = _tables(file, {part: self._stored(file)[part]})
             return table
 
     def read_all(self) -> Iterator[tuple[int, pa.Table]]:
-        """Every part with its rows. Raises FileNotFoundError or Damaged."""
+        """Read every part with its rows, in no order. Raises FileNotFoundError or Damaged."""
         with self._opened() as file:
             yield from _tables(file, self._stored(file))
 
@@ -166,12 +170,12 @@ class BlockFile:
 
 
 def block_of(folder: str, part: int) -> BlockFile:
-    """The block file that a part belongs to."""
+    """Return the block file that a part belongs to."""
     return BlockFile(folder, part // BLOCK)
 
 
 def _tables(file: pq.ParquetFile, wanted: Mapping[int, StoredPart]) -> Iterator[tuple[int, pa.Table]]:
-    """Rows of the wanted parts; each row group is read once, if it holds one of them."""
+    """Read the wanted parts. A row group is read once, and only if it holds one of them."""
     empty = file.schema_arrow.empty_table()
     yield from ((part, stored.restored(empty)) for part, stored in wanted.items() if not stored.rows)
     end = 0
@@ -184,21 +188,30 @@ def _tables(file: pq.ParquetFile, wanted: Mapping[int, StoredPart]) -> Iterator[
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The rows with the columns of a schema, at every level: null where they lack one."""
+    """Convert rows to a schema, at every level: a column that they lack is null, one that it lacks is left out."""
     plain = table.replace_schema_metadata(None)
     return plain if plain.schema.equals(schema) else pa.Table.from_pylist(plain.to_pylist(), schema=schema)
 
 
-def compact(folder: str, schema: pa.Schema, number: int) -> None:
-    """Write a block file, unless there is one, then delete the files of its parts.
+def write_block(folder: str, schema: pa.Schema, number: int) -> None:
+    """Write a block file from the files of its parts, unless there is one or a part was reopened meanwhile.
 
-    schema: that of the manifest. Raises OSError where a part cannot be read, is damaged or is missing: nothing is
-    written then.
+    schema: that of the manifest. Raises OSError where a part cannot be read, is damaged or is missing.
     """
     block = BlockFile(folder, number)
     if not block.exists():
-        storage.create(block.uri, _block_bytes(block, schema))
-    each(lambda part: storage.remove(block.part_uri(part)), parts_of(number))
+        data = _block_bytes(block, schema)
+        if all(each(storage.exists, map(block.part_uri, parts_of(number)))):
+            storage.create(block.uri, data)
+
+
+def remove_leftovers(folder: str, files: PartFiles) -> None:
+    """Delete the part files that a listing found beside their block file.
+
+    Only for the process that holds the root: a worker that was cut off may be late, and delete parts of a block that
+    another run has reopened.
+    """
+    each(lambda name: storage.remove(storage.join(folder, name)), files.leftovers())
 
 
 def _block_bytes(block: BlockFile, schema: pa.Schema) -> bytes:
@@ -268,6 +281,6 @@ def remove_part(folder: str, part: int) -> None:
 
 
 def each(call: Callable[[T], R], values: Iterable[T]) -> list[R]:
-    """Results of the calls, several at once. Raises what one of them raises, after all have ended."""
+    """Make the calls, several at once, and return their results. Raises what one raises, after all have ended."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(call, values))

@@ -2,7 +2,7 @@
 
 A `Manifest` is the committed rows of one step: a folder `<NN-step>-<key>` with one Parquet file a part. The file of a
 part is written last and atomically; that it is there means that the part is done. Its footer carries the part's
-counts, so that progress and the funnel need not read rows.
+counts, so that progress and the funnel need not read rows. Later 64 parts share a block file, see `manifests.blocks`.
 """
 
 from __future__ import annotations
@@ -140,11 +140,11 @@ class Manifest:
         return storage.join(self.root, self.path(part, suffix))
 
     def block(self, part: int) -> BlockFile:
-        """The block file that holds a part once it is compacted."""
+        """Return the block file that holds a part once it is compacted."""
         return blocks.block_of(self.folder_uri, part)
 
     def file_names(self) -> list[str]:
-        """Names of the files in its folder that hold the committed rows, in the order of parts."""
+        """Return the names of the files that hold the committed rows, in the order of parts."""
         return blocks.part_files(self.folder_uri).names()
 
     def committed(self) -> dict[int, int]:
@@ -197,7 +197,7 @@ class Manifest:
         return self._found(part, lambda part: self.block(part).facts()[part], lambda part: read_facts(self.uri(part)))
 
     def _found(self, part: int, in_block: Callable[[int], T], in_file: Callable[[int], T]) -> T:
-        """What is read of a part: in its block file, if there is one, else in its own file."""
+        """Read a part in its block file, if there is one, else in its own file. Raises FileNotFoundError."""
         for read in (in_block, in_file) * 2:  # a run that compacts the part, or reopens it, may have moved it between
             with suppress(FileNotFoundError):
                 return read(part)
@@ -232,7 +232,7 @@ class Manifest:
 
 
 def _block_facts(block: BlockFile) -> dict[int, PartFacts] | Damaged | None:
-    """Facts of the parts in a block file, or how the file is damaged; None where there is no such file."""
+    """Read the facts of the parts in a block file. Returns how it is damaged, or None where there is no such file."""
     try:
         return block.facts()
     except FileNotFoundError:

@@ -57,7 +57,7 @@ class SourceManifest(Manifest):
         return dict(sorted((int(match.group(1)), entry) for entry, match in found.items() if match))
 
     def file_names(self) -> list[str]:
-        """Names of the files in its folder that hold the sources: the newest one."""
+        """Return the names of the files that hold the sources: the newest one."""
         newest = self._newest()
         return [newest.path] if newest else super().file_names()
 
@@ -78,7 +78,7 @@ class SourceManifest(Manifest):
         return {part: Counts(inputs=many, ok=many, outputs=many) for part, many in self.committed().items()}
 
     def counts_of(self, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
-        """Counts of these parts."""
+        """Return the counts of these parts."""
         found = self.part_counts()
         return {part: found[part] for part in parts}
 

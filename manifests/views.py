@@ -132,7 +132,7 @@ def _read_parquet(files: Sequence[str], more: str = "") -> str:
 
 
 def _read_folder(folder: str) -> str:
-    """The rows of a step's folder at the time of a query: of its block files, and of part files of no block file."""
+    """Make SQL that reads a step's folder as it is when queried: block files, and part files without a block file."""
     rows = _read_parquet([f"{folder}/{blocks.PATTERN}"], f", filename = '{ROW_FILE}'")
     part = rf"try_cast(regexp_extract({ROW_FILE}, '/part-(\d+)\.parquet$', 1) AS BIGINT)"
     first = r"regexp_extract(file, '/parts-(\d+)-\d+\.parquet$', 1)::BIGINT"

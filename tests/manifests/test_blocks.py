@@ -56,8 +56,9 @@ def commit(manifest: Manifest, part: int, outcomes: list[Outcome] | None = None)
 
 
 def compact(manifest: Manifest) -> None:
-    for number in blocks.part_files(manifest.folder_uri).to_compact():
-        blocks.compact(manifest.folder_uri, manifest.schema, number)
+    for number in blocks.part_files(manifest.folder_uri).whole():
+        blocks.write_block(manifest.folder_uri, manifest.schema, number)
+    blocks.remove_leftovers(manifest.folder_uri, blocks.part_files(manifest.folder_uri))
 
 
 def names(manifest: Manifest) -> list[str]:
@@ -193,8 +194,9 @@ def test_persisted_views_show_each_row_once_at_every_moment(tmp_path: Path) -> N
     assert len(persisted(root, query)) == len(before) + manifest.read(6).num_rows
 
 
-def moments() -> Iterator[tuple[int, bool]]:
-    return ((moment, after) for moment in range(1, 12) for after in (False, True))
+def moments(writes: int) -> Iterator[tuple[int, bool]]:
+    """Every write, and one that does not come; whether it is done before the kill."""
+    return ((moment, after) for moment in range(1, writes + 2) for after in (False, True))
 
 
 def test_a_kill_at_any_write_of_a_compaction_changes_nothing_to_see(
@@ -202,8 +204,8 @@ def test_a_kill_at_any_write_of_a_compaction_changes_nothing_to_see(
 ) -> None:
     monkeypatch.setattr(blocks, "AT_ONCE", 1)
     before = seen(made(tmp_path / "whole"))
-    hits = 0
-    for moment, after in moments():
+    hits, writes = 0, 1 + 4  # a creation and four removals
+    for moment, after in moments(writes):
         root = tmp_path / f"{moment}{after}"
         manifest = made(root)
         views.write(str(root), [manifest], {})
@@ -217,7 +219,7 @@ def test_a_kill_at_any_write_of_a_compaction_changes_nothing_to_see(
         compact(manifest)
         assert names(manifest) == BLOCK_AND_REST
         assert seen(manifest) == before
-    assert hits == 10  # a creation and four removals
+    assert hits == 2 * writes
 
 
 def test_a_kill_at_any_write_while_a_part_is_removed_loses_no_other_part(
@@ -225,8 +227,8 @@ def test_a_kill_at_any_write_while_a_part_is_removed_loses_no_other_part(
 ) -> None:
     monkeypatch.setattr(blocks, "AT_ONCE", 1)
     before = seen(made(tmp_path / "whole"))
-    hits = 0
-    for moment, after in moments():
+    hits, writes = 0, 3 * 2 + 2  # of three files the write and the rename; two removals
+    for moment, after in moments(writes):
         manifest = made(tmp_path / f"{moment}{after}")
         compact(manifest)
         with suppress(Killed), killed_at(moment, after):
@@ -242,7 +244,7 @@ def test_a_kill_at_any_write_while_a_part_is_removed_loses_no_other_part(
         compact(manifest)
         assert names(manifest) == BLOCK_AND_REST
         assert seen(manifest) == before
-    assert hits == 16  # of three files the write and the rename, and two removals
+    assert hits == 2 * writes
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -278,6 +280,22 @@ def test_parts_of_a_newer_release_keep_the_columns_that_this_one_does_not_know(t
     compact(manifest)
     assert manifest.read(0).equals(wider, check_metadata=True)
     assert manifest.read(3).schema.names == table.schema.names
+
+
+def test_a_part_that_is_reopened_while_its_block_is_written_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = made(tmp_path)
+    unify = pa.unify_schemas
+
+    def late(*schemas: Any, **options: Any) -> pa.Schema:
+        manifest.remove(2)
+        return unify(*schemas, **options)
+
+    monkeypatch.setattr(pa, "unify_schemas", late)
+    compact(manifest)
+    assert not manifest.has(2)
+    assert list(manifest.committed()) == [0, 1, 3, 4, 5]
 
 
 def test_a_damaged_part_keeps_its_block_from_being_compacted(tmp_path: Path) -> None:

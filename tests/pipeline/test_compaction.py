@@ -15,10 +15,10 @@ from manifests import blocks, storage, views
 from manifests.records import Source
 from manifests.sources import Registered
 from pipeline import compaction, lease, progress
-from pipeline.compaction import compact, compacting, to_compact
+from pipeline.compaction import compact, compacting
 from pipeline.config import Config
 from pipeline.discover import discover
-from pipeline.engines import Inline
+from pipeline.engines import Inline, OnRay
 from pipeline.law import books_of, broken_laws
 from pipeline.plan import Plan
 from pipeline.register import register
@@ -30,6 +30,7 @@ from tests.object_store import Watched, watched
 from tests.runs import copy_of, files_of, finished, ola, rows, shards_of, status
 from tests.toys import Crack, Polish, Take, Traced
 
+FORMAT = blocks.BLOCK  # as workers in other processes have it
 IN_PROCESS = ("--set", "isolate=false")
 
 
@@ -96,6 +97,16 @@ def test_the_law_holds_after_compaction(tmp_path: Path) -> None:
     assert parquet_files(plan) == FILES
 
 
+def test_workers_on_ray_compact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_here: None) -> None:
+    monkeypatch.setattr(blocks, "BLOCK", FORMAT)
+    plan, parts = toys.planned(tmp_path, [Take()], ["ok"] * (FORMAT + 1), per_part=1)
+    toys.apply(plan, parts, Inline(), isolate=False)
+    before = told(plan)
+    compact(plan, parts, OnRay().map)
+    assert parquet_files(plan) == {f"parts-000000-{FORMAT - 1:06d}.parquet", f"part-{FORMAT:06d}.parquet"}
+    assert told(plan) == before
+
+
 def test_a_run_at_work_compacts_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "INTERVAL", 0.001)
     calm, _ = worked(tmp_path / "calm", tmp_path / "weights")
@@ -111,8 +122,9 @@ def test_a_run_at_work_compacts_what_is_done(tmp_path: Path, monkeypatch: pytest
 def test_what_is_no_whole_block_is_left_alone(tmp_path: Path) -> None:
     plan, parts = worked(tmp_path, tmp_path / "weights")
     plan.steps[0].manifest.remove(1)
-    assert [(m.name, number) for m, number in to_compact(plan)] == [
-        *(("take", 1), ("crack", 0), ("crack", 1), ("polish", 0), ("polish", 1))
+    compacted(plan, parts)
+    assert [list(blocks.part_files(planned.manifest.folder_uri).blocks) for planned in plan.steps] == [
+        *([1], [0, 1], [0, 1])
     ]
     listed: list[object] = []
     compact(plan, parts[:1], lambda *arguments: listed.append(arguments))
@@ -257,7 +269,7 @@ def requests_of(root: str, watch: Watched) -> dict[str, int]:
 
 
 def test_requests_grow_with_block_files_and_not_with_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    a_block, steps = 8, ("ingest", "split", "extract", "transcribe")
+    a_block, steps = 6, ("ingest", "split", "extract", "transcribe")
     monkeypatch.setattr(blocks, "BLOCK", a_block)
     monkeypatch.setattr(again, "CLIPS", 2)
     monkeypatch.setattr(progress, "PLAIN", 600.0)
