@@ -2,91 +2,66 @@
 
 A `Manifest` is the committed rows of one step: a folder `<NN-step>-<key>` with one Parquet file a part. The file of a
 part is written last and atomically; that it is there means that the part is done. Its footer carries the part's
-counts, so that progress and the funnel need not read rows.
+counts, so that progress and the funnel need not read rows. Later 64 parts share a block file, see `manifests.blocks`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import typing
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass
+from contextlib import suppress
+from dataclasses import dataclass, is_dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from manifests import storage
+from manifests import blocks, storage
+from manifests.blocks import PART, BlockFile
+from manifests.counts import DROPPED, FAILED, OK, Counts
+from manifests.parquet_files import (
+    FOOTER,
+    ROWS_FOOTER,
+    Damaged,
+    PartFacts,
+    one_line,
+    parquet_bytes,
+    read_facts,
+    read_parquet,
+    read_undamaged,
+)
 from manifests.records import Outcome
 from manifests.row_digest import digest_rows
 from manifests.schema import SCALARS, from_rows, hints, manifest_schema, to_table
 
-OK, DROPPED, FAILED = "ok", "dropped", "failed"
-FOOTER = b"ola.counts"
-ROWS_FOOTER = b"ola.rows"
-PART = re.compile(r"part-(\d{6,})\.parquet")
+__all__ = [
+    "DROPPED",
+    "FAILED",
+    "FOOTER",
+    "OK",
+    "PART",
+    "ROWS_FOOTER",
+    "Counts",
+    "Damaged",
+]  # made elsewhere, named here
+__all__ += ["one_line", "parquet_bytes", "read_parquet"]
+
 KEY_DIGITS = 12
+T = TypeVar("T")
 
 
 class LawBroken(RuntimeError):
     """A step lost an input, or answered for one it was never given."""
 
 
-class Damaged(OSError):
-    """A committed part cannot be read: its file was cut short, emptied or overwritten."""
-
-
 def digest(facts: Any, digits: int = KEY_DIGITS) -> str:
     """Key of anything JSON can hold: the same facts give the same key on every machine."""
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:digits]
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of the inputs of a step: inputs = ok + dropped + failed; `outputs` are the records made of them."""
-
-    inputs: int = 0
-    ok: int = 0
-    dropped: int = 0
-    failed: int = 0
-    outputs: int = 0
-    seconds: float = 0.0
-    reasons: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, outcomes: Iterable[Outcome]) -> Counts:
-        """Counts of the outcomes of one part."""
-        counts = cls()
-        for outcome in outcomes:
-            counts.inputs += 1
-            setattr(counts, outcome.status, getattr(counts, outcome.status) + 1)
-            counts.outputs += len(outcome.records)
-            counts.seconds += outcome.seconds
-            if outcome.reason is not None:
-                counts.reasons[outcome.reason] = counts.reasons.get(outcome.reason, 0) + 1
-        return counts
-
-    @classmethod
-    def sum(cls, parts: Iterable[Counts]) -> Counts:
-        """Counts of several parts together."""
-        total = cls()
-        for counts in parts:
-            total.add(counts)
-        return total
-
-    def add(self, other: Counts) -> None:
-        """Add the counts of another part."""
-        for name in ("inputs", "ok", "dropped", "failed", "outputs", "seconds"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for reason, count in other.reasons.items():
-            self.reasons[reason] = self.reasons.get(reason, 0) + count
 
 
 def check_law(name: str, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> None:
@@ -151,27 +126,34 @@ class Manifest:
         """Folder below the root: `02-split-1a2b3c`."""
         return f"{self.number:02d}-{self.name}" + (f"-{self.key}" if self.key else "")
 
+    @property
+    def folder_uri(self) -> str:
+        """Full URI of its folder."""
+        return storage.join(self.root, self.folder)
+
     def path(self, part: int, suffix: str = "parquet") -> str:
         """Path of a part's file below the root."""
-        return f"{self.folder}/part-{part:06d}.{suffix}"
+        return f"{self.folder}/{blocks.part_name(part, suffix)}"
 
     def uri(self, part: int, suffix: str = "parquet") -> str:
         """Full URI of a part's file."""
         return storage.join(self.root, self.path(part, suffix))
 
-    def pattern(self) -> str | None:
-        """Which files of the folder a view reads; None if no part is committed."""
-        return "part-*.parquet" if self.committed() else None
+    def block(self, part: int) -> BlockFile:
+        """Return the block file that holds a part once it is compacted."""
+        return blocks.block_of(self.folder_uri, part)
+
+    def file_names(self) -> list[str]:
+        """Return the names of the files that hold the committed rows, in the order of parts."""
+        return blocks.part_files(self.folder_uri).names()
 
     def committed(self) -> dict[int, int]:
-        """Numbers of the committed parts, with the size of each file in bytes."""
-        entries = storage.listing(storage.join(self.root, self.folder))
-        found = ((PART.fullmatch(entry.path), entry.size) for entry in entries)
-        return {int(match.group(1)): size for match, size in found if match}
+        """Numbers of the committed parts, with the size of each file in bytes, or its share of a block file."""
+        return blocks.part_files(self.folder_uri).committed()
 
     def has(self, part: int) -> bool:
         """Whether this part is committed."""
-        return storage.exists(self.uri(part))
+        return storage.exists(self.uri(part)) or self.block(part).exists()
 
     def commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> bool:
         """Write the part's rows in the order of its inputs, unless the part is committed.
@@ -182,23 +164,26 @@ class Manifest:
         place = {name: n for n, name in enumerate(inputs)}
         ordered = sorted(outcomes, key=lambda outcome: place[outcome.input])
         table = to_table(self.record, ordered)
-        facts = {FOOTER: json.dumps(asdict(Counts.of(outcomes))), ROWS_FOOTER: digest_rows(table)}
-        return storage.create(self.uri(part), parquet_bytes(table.replace_schema_metadata(facts)))
+        facts = PartFacts(Counts.of(outcomes), digest_rows(table))
+        is_written = storage.create(self.uri(part), parquet_bytes(table.replace_schema_metadata(facts.metadata)))
+        return is_written and not self.block(part).exists()  # a block file beside it has the rows that count
+
+    def remove(self, part: int) -> None:
+        """Take back a part. Raises Damaged where the block file that holds it cannot be read."""
+        blocks.remove_part(self.folder_uri, part)
 
     def read(self, part: int) -> pa.Table:
         """All rows of a committed part. Raises Damaged, or OSError where it cannot be reached."""
-        with self._undamaged(part):
-            return read_parquet(self.uri(part))
+        return self._found(part, self.block(part).read, lambda part: read_undamaged(self.uri(part)))
 
     def counts(self, part: int) -> Counts:
-        """Counts of a committed part, from its footer alone."""
-        return Counts(**json.loads(self._footer(part)[FOOTER]))
+        """Counts of a committed part, from a footer alone."""
+        return self._facts(part).counts
 
     def rows_digest(self, part: int) -> str:
-        """Digest of a committed part's rows but for timings: equal for equal rows. From the footer, if it is there."""
-        stored = self._footer(part).get(ROWS_FOOTER)
+        """Digest of a committed part's rows but for timings: equal for equal rows. From a footer, if it is there."""
         # through outcomes, so that fields which an older part lacks have their defaults
-        return stored.decode() if stored else digest_rows(to_table(self.record, self.outcomes(part)))
+        return self._facts(part).digest or digest_rows(to_table(self.record, self.outcomes(part)))
 
     def outcomes(self, part: int) -> Iterator[Outcome]:
         """The outcomes that a part was committed with."""
@@ -208,31 +193,36 @@ class Manifest:
             records = tuple(from_rows(self.record, rows)) if status == OK else ()
             yield Outcome(name, status, seconds, records, rows[0]["reason"], rows[0]["detail"])
 
-    def _footer(self, part: int) -> dict[bytes, bytes]:
-        with self._undamaged(part), storage.open_random(self.uri(part)) as file:
-            stored = dict(pq.read_metadata(file).metadata or {})
-            json.loads(stored[FOOTER])
-            return stored
+    def _facts(self, part: int) -> PartFacts:
+        return self._found(part, lambda part: self.block(part).facts()[part], lambda part: read_facts(self.uri(part)))
 
-    @contextmanager
-    def _undamaged(self, part: int) -> Iterator[None]:
-        try:
-            yield
-        except (pa.ArrowException, ValueError, KeyError) as error:
-            raise Damaged(f"{self.uri(part)} is damaged: delete it and run again ({one_line(error)})") from error
+    def _found(self, part: int, in_block: Callable[[int], T], in_file: Callable[[int], T]) -> T:
+        """Read a part in its block file, if there is one, else in its own file. Raises FileNotFoundError."""
+        for read in (in_block, in_file) * 2:  # a run that compacts the part, or reopens it, may have moved it between
+            with suppress(FileNotFoundError):
+                return read(part)
+        raise FileNotFoundError(2, "no such part", self.uri(part))
 
     def part_counts(self) -> dict[int, Counts | Damaged]:
         """Counts of every committed part, or how it is damaged."""
         return self.counts_of(sorted(self.committed()))
 
     def counts_of(self, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
-        """Counts of these committed parts, or how they are damaged."""
-        with ThreadPoolExecutor(8) as pool:  # footers are small: the wait is for the store, not for this machine
-            return dict(zip(parts, pool.map(self._counts_or_damage, parts), strict=True))
+        """Counts of these committed parts, or how they are damaged. The footer of a block file is read once."""
+        with ThreadPoolExecutor(blocks.AT_ONCE) as pool:
+            files = list({self.block(part): part for part in parts})
+            held = dict(zip(files, pool.map(_block_facts, files), strict=True))
+            found = pool.map(lambda part: self._counts_or_damage(part, held[self.block(part)]), parts)
+            return dict(zip(parts, found, strict=True))
 
-    def _counts_or_damage(self, part: int) -> Counts | Damaged:
+    def _counts_or_damage(self, part: int, held: dict[int, PartFacts] | Damaged | None) -> Counts | Damaged:
+        """held: what the block file of the part says; None where there is none."""
+        if isinstance(held, Damaged):
+            return held
         try:
-            return self.counts(part)
+            return held[part].counts if held else read_facts(self.uri(part)).counts
+        except FileNotFoundError:  # compacted meanwhile
+            return self._counts_or_damage(part, _block_facts(self.block(part)) or {part: self._facts(part)})
         except Damaged as damage:
             return damage
 
@@ -241,18 +231,11 @@ class Manifest:
         return Counts.sum(counts for counts in self.part_counts().values() if isinstance(counts, Counts))
 
 
-def one_line(error: BaseException) -> str:
-    """The words of an error on one line, or else its type."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def read_parquet(uri: str) -> pa.Table:
-    """A Parquet file as a table. Raises OSError, or pyarrow's ArrowException where it is none."""
-    return pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
-
-
-def parquet_bytes(table: pa.Table, row_group: int | None = None) -> bytes:
-    """A table as a Parquet file. row_group: rows of each group; None leaves the choice to pyarrow."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", row_group_size=row_group)
-    return bytes(sink.getvalue().to_pybytes())
+def _block_facts(block: BlockFile) -> dict[int, PartFacts] | Damaged | None:
+    """Read the facts of the parts in a block file. Returns how it is damaged, or None where there is no such file."""
+    try:
+        return block.facts()
+    except FileNotFoundError:
+        return None
+    except Damaged as damage:
+        return damage

@@ -7,7 +7,7 @@ file with the highest number. Roots of earlier releases have a file for each par
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -56,10 +56,10 @@ class SourceManifest(Manifest):
         found = {entry: FILE.fullmatch(entry.path) for entry in self._listing()}
         return dict(sorted((int(match.group(1)), entry) for entry, match in found.items() if match))
 
-    def pattern(self) -> str | None:
-        """Which files of the folder a view reads: the newest one."""
+    def file_names(self) -> list[str]:
+        """Return the names of the files that hold the sources: the newest one."""
         newest = self._newest()
-        return newest.path if newest else super().pattern()
+        return [newest.path] if newest else super().file_names()
 
     def committed(self) -> dict[int, int]:
         """Numbers of the parts, with the number of their sources."""
@@ -76,6 +76,11 @@ class SourceManifest(Manifest):
     def part_counts(self) -> dict[int, Counts | Damaged]:
         """Counts of every part: every source goes on."""
         return {part: Counts(inputs=many, ok=many, outputs=many) for part, many in self.committed().items()}
+
+    def counts_of(self, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
+        """Return the counts of these parts."""
+        found = self.part_counts()
+        return {part: found[part] for part in parts}
 
     def counts(self, part: int) -> Counts:
         """Counts of one part."""
@@ -126,7 +131,7 @@ class SourceManifest(Manifest):
         return True
 
     def _listing(self) -> list[storage.Entry]:
-        return storage.listing(storage.join(self.root, self.folder))
+        return storage.listing(self.folder_uri)
 
     def _newest(self) -> storage.Entry | None:
         return next(reversed(self.files().values()), None)

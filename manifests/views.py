@@ -12,23 +12,28 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
-from manifests import storage
-from manifests.ledger import PART, Damaged, Manifest
+from manifests import blocks, storage
+from manifests.ledger import Damaged, Manifest
+from manifests.parquet_files import read_undamaged
 from manifests.records import PackedTask
 from manifests.schema import record_schema
 from manifests.sources import SourceManifest
 
 DATABASE, SCRIPT = "manifest.duckdb", "views.sql"
+ROW_FILE = "file_of_row"  # a column that views read and do not show
 FILES = "files_of_"  # how the name of a store's files begins, over which a view is made
+ATTEMPTS = 3  # of a query whose files are replaced while it runs
+FILE_GONE = (duckdb.IOException, duckdb.InvalidInputException)  # what DuckDB raises then; also for other reasons
+T = TypeVar("T")
 SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN"}
 
 
@@ -45,35 +50,37 @@ def literal_path(path: str) -> str:
 def sources(
     root: str, manifests: Iterable[Manifest], shards: Mapping[str, str], damaged: list[Damaged] | None = None
 ) -> dict[str, list[str]]:
-    """Name of each view, with the globs of Parquet files it reads; what has no file yet has no view.
+    """Name of each view, with the Parquet files it reads; what has no file yet has no view.
 
-    `shards` maps a stage to its shard set's folder below the root. damaged: where it is given, every part is read
+    `shards` maps a stage to its shard set's folder below the root. damaged: where it is given, every file is read
     first; those that cannot be read are put there and left out.
     """
     found = {}
     for manifest in manifests:
-        folder = literal_path(storage.join(root, manifest.folder))
-        names = [manifest.pattern()] if damaged is None else _undamaged(manifest, damaged)
-        found[manifest.name] = [f"{folder}/{name}" for name in names if name]
+        folder = literal_path(manifest.folder_uri)
+        names = manifest.file_names() if damaged is None else _undamaged(manifest, damaged)
+        found[manifest.name] = [f"{folder}/{name}" for name in names]
     for stage, folder in shards.items():
         path = storage.join(root, folder, "shards.parquet")
         if storage.exists(path):
             found[f"shards_{stage}"] = [literal_path(path)]
-    return {name: globs for name, globs in found.items() if globs}
+    return {name: files for name, files in found.items() if files}
 
 
-def _undamaged(manifest: Manifest, damaged: list[Damaged]) -> list[str | None]:
+def _undamaged(manifest: Manifest, damaged: list[Damaged]) -> list[str]:
     """Names of the files of a manifest that can be read whole."""
     if isinstance(manifest, SourceManifest):
-        return [manifest.pattern()]
-    found: list[str | None] = []
-    for part in sorted(manifest.committed()):
+        return manifest.file_names()
+    found, faults = [], []
+    for name in manifest.file_names():
         try:
-            manifest.read(part)
+            read_undamaged(storage.join(manifest.folder_uri, name))
+            found.append(name)
         except Damaged as damage:
-            damaged.append(damage)
-        else:
-            found.append(manifest.path(part).rpartition("/")[2])
+            faults.append(damage)
+        except FileNotFoundError:  # compacted meanwhile
+            return _undamaged(manifest, damaged)
+    damaged += faults
     return found
 
 
@@ -109,11 +116,6 @@ def _columns(manifests: Iterable[Manifest], shards: Iterable[str]) -> dict[str, 
     return found | {f"shards_{stage}": packed for stage in shards}
 
 
-def statements(globs: Mapping[str, Sequence[str]], columns: Mapping[str, Columns]) -> list[str]:
-    """The SQL that makes the views of files; `shards` is all stages together."""
-    return _views({name: _read_parquet(of) for name, of in globs.items()}, columns)
-
-
 def _views(tables: Mapping[str, str], columns: Mapping[str, Columns]) -> list[str]:
     made = [f"CREATE OR REPLACE VIEW {name} AS {_select(table, columns[name])}" for name, table in tables.items()]
     stages = [name for name in tables if name.startswith("shards_")]
@@ -123,10 +125,20 @@ def _views(tables: Mapping[str, str], columns: Mapping[str, Columns]) -> list[st
     return made
 
 
-def _read_parquet(globs: Sequence[str]) -> str:
+def _read_parquet(files: Sequence[str], more: str = "") -> str:
     # a folder above the root may be called `width=640`: that is no column
-    options = "union_by_name = true, hive_partitioning = false"
-    return f"read_parquet([{', '.join(map(quoted, globs))}], {options})"
+    options = f"union_by_name = true, hive_partitioning = false{more}"
+    return f"read_parquet([{', '.join(map(quoted, files))}], {options})"
+
+
+def _read_folder(folder: str) -> str:
+    """Make SQL that reads a step's folder as it is when queried: block files, and part files without a block file."""
+    rows = _read_parquet([f"{folder}/{blocks.PATTERN}"], f", filename = '{ROW_FILE}'")
+    part = rf"try_cast(regexp_extract({ROW_FILE}, '/part-(\d+)\.parquet$', 1) AS BIGINT)"
+    first = r"regexp_extract(file, '/parts-(\d+)-\d+\.parquet$', 1)::BIGINT"
+    compacted = f"SELECT {first} // {blocks.BLOCK} FROM glob({quoted(f'{folder}/{blocks.BLOCK_PATTERN}')})"
+    is_single = f"coalesce({part} // {blocks.BLOCK}, -1) NOT IN ({compacted})"
+    return f"(SELECT * EXCLUDE ({ROW_FILE}) FROM {rows} WHERE {is_single})"
 
 
 def _select(table: str, columns: Columns) -> str:
@@ -159,6 +171,15 @@ def names(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {name for (name,) in found if not name.startswith(FILES)}
 
 
+def query(connect: Callable[[], duckdb.DuckDBPyConnection], ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    """Ask a connection. Where files were compacted before they were read, ask a new one."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(*FILE_GONE), connect() as connection:
+            return ask(connection)
+    with connect() as connection:
+        return ask(connection)
+
+
 def connect(
     root: str,
     manifests: Sequence[Manifest],
@@ -173,8 +194,11 @@ def connect(
     """
     columns = _columns(manifests, shards)
     if not checked:
-        with suppress(duckdb.Error, pa.ArrowException):
-            return _connected(root, sources(root, manifests, shards), columns)
+        files, before = sources(root, manifests, shards), None
+        while files != before:  # some may have been compacted before they were opened
+            with suppress(duckdb.Error, pa.ArrowException, FileNotFoundError):
+                return _connected(root, files, columns)
+            files, before = sources(root, manifests, shards), files
     return _connected(root, sources(root, manifests, shards, [] if damaged is None else damaged), columns)
 
 
@@ -195,36 +219,44 @@ def show_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.T
 
 
 def _connected(
-    root: str, globs: Mapping[str, Sequence[str]], columns: Mapping[str, Columns]
+    root: str, files: Mapping[str, Sequence[str]], columns: Mapping[str, Columns]
 ) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
-    tables = {name: _read_parquet(of) for name, of in globs.items()}
+    tables = {name: _read_parquet(of) for name, of in files.items()}
     if not storage.is_local(root):
-        tables = {name: f"{FILES}{name}" for name in globs}
-        for name, of in globs.items():
+        tables = {name: f"{FILES}{name}" for name in files}
+        for name, of in files.items():
             connection.register(tables[name], _dataset(of, columns[name].schema))
     for statement in _views(tables, columns):
         connection.execute(statement)
     return connection
 
 
-def _dataset(globs: Sequence[str], columns: pa.Schema) -> object:
+def _dataset(files: Sequence[str], columns: pa.Schema) -> object:
     import pyarrow.dataset
 
-    folder = re.sub(r"\[([\[*?])\]", r"\1", globs[0].rpartition("/")[0])
-    wanted = [glob.rpartition("/")[2] for glob in globs]
-    names = wanted if "*" not in wanted[0] else [e.path for e in storage.listing(folder) if PART.fullmatch(e.path)]
-    filesystem, path = storage.resolve(folder)
-    paths = [f"{path}/{name}" for name in names]
+    plain = [re.sub(r"\[([\[*?])\]", r"\1", file) for file in files]
+    filesystem, _ = storage.resolve(plain[0])
+    paths = [storage.resolve(file)[1] for file in plain]
     return pyarrow.dataset.dataset(paths, schema=columns, filesystem=filesystem, format="parquet")
 
 
 def write(root: str, manifests: Sequence[Manifest], shards: Mapping[str, str]) -> None:
-    """Write `views.sql`, and for a local root `manifest.duckdb`: each replaces the one before at once."""
+    """Write `views.sql`, and for a local root `manifest.duckdb`: each replaces the one before at once.
+
+    The views of steps have the parts that are committed when they are queried.
+    """
+    columns, files = _columns(manifests, shards), sources(root, manifests, shards)
+    stepwise = {
+        m.name: _read_folder(literal_path(m.folder_uri))
+        for m in manifests
+        if m.name in files and not isinstance(m, SourceManifest)
+    }
     try:
-        _write(root, statements(sources(root, manifests, shards), _columns(manifests, shards)))
+        _write(root, _views({name: _read_parquet(of) for name, of in files.items()} | stepwise, columns))
     except duckdb.Error:
-        _write(root, statements(sources(root, manifests, shards, []), _columns(manifests, shards)))
+        files = sources(root, manifests, shards, [])
+        _write(root, _views({name: _read_parquet(of) for name, of in files.items()}, columns))
 
 
 def _write(root: str, made: Sequence[str]) -> None:

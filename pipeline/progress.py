@@ -23,7 +23,7 @@ from rich.text import Text
 
 from manifests import storage
 from manifests.journal import Growing, finished, journal_path, notes_path
-from manifests.ledger import Counts, Damaged, Manifest, one_line
+from manifests.ledger import Counts, Manifest, one_line
 from manifests.schema import hints
 from pipeline import lane_states
 from pipeline.annotator import Annotating
@@ -83,9 +83,10 @@ class Tally:
 
     def look(self, parts: Sequence[int]) -> int:
         """Count what was committed since the last look; returns the inputs done in parts still in flight."""
-        for part in set(self.manifest.committed()) - self.parts:
-            with suppress(Damaged):  # the run names it in the end
-                self.total.add(self.manifest.counts(part))
+        fresh = sorted(set(self.manifest.committed()) - self.parts)
+        for part, counts in self.manifest.counts_of(fresh).items():
+            if isinstance(counts, Counts):  # the run names what is damaged in the end
+                self.total.add(counts)
             self.parts.add(part)
             self._land(part)
         waiting = [part for part in parts if part not in self.parts] if storage.is_local(self.manifest.root) else []

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from manifests import storage
+from manifests import blocks, storage
 from manifests.ledger import FAILED
 from manifests.records import Outcome, Source, Video
 from manifests.sources import Registered
@@ -61,7 +61,7 @@ def reopen_part(planned: Planned, part: int, keep: Keep = has_not_failed) -> Non
     """
     manifest = planned.manifest
     keep_in_journal(manifest, part, [outcome for outcome in known_outcomes(planned, part) if keep(outcome)])
-    storage.remove(manifest.uri(part))
+    manifest.remove(part)
 
 
 def known_outcomes(planned: Planned, part: int) -> list[Outcome]:
@@ -108,7 +108,7 @@ def reopen_changed(plan: Plan, changes: Sequence[tuple[Registered, Registered]])
     for part, of_part in sorted(by_part.items()):
         change = PartChange(of_part, _videos(plan.steps[0], part))
         for folder in others:
-            storage.remove(storage.join(plan.root, folder, f"part-{part:06d}.parquet"))
+            blocks.remove_part(storage.join(plan.root, folder), part)
         for planned in reversed(plan.steps[1:]):
             reopen_part(planned, part, change.spares)
         reopen_part(plan.steps[0], part, lambda outcome: True)

@@ -19,6 +19,7 @@ from manifests.ledger import Counts, Manifest
 from pipeline import config as configuration
 from pipeline import lane_states
 from pipeline.actor_pool import LanePlan
+from pipeline.compaction import compact, compacting
 from pipeline.config import Config
 from pipeline.contents import Contents, live
 from pipeline.discover import discover
@@ -97,7 +98,9 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
             numbers = pending(steps, parts)
             if numbers:
                 views.write(plan.root, plan.manifests, current(plan.root))  # to look at while it works
-                aside = engine.map(lanes(steps, config.isolate), numbers)
+                with compacting(plan, parts):
+                    aside = engine.map(lanes(steps, config.isolate), numbers)
+        compact(plan, parts, engine.map)
         if only in (None, PACK) and packable(plan):
             damaged = pack(plan, config.pack, lambda make, numbers: engine.map([LanePlan(make)], numbers))
     finally:

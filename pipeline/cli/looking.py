@@ -80,19 +80,21 @@ def show_status(root: str, as_json: bool) -> bool:
 def looked_at(plan: Plan) -> tuple[list[tuple[str, Counts]], dict[str, dict[str, int]], list[str]]:
     """The funnel's counts, the model's tokens by step, and what is wrong with the manifests."""
     books = books_of(plan)
-    faults = [*map(str, books.damaged.values()), *map(str, broken_laws(plan, books))]
+    damaged = dict.fromkeys(map(str, books.damaged.values()))  # a block file is named once, not for each of its parts
+    faults = [*damaged, *map(str, broken_laws(plan, books))]
     return totals(plan, books.counts), {} if books.damaged else token_counts(plan), faults
 
 
 def token_counts(plan: Plan) -> dict[str, dict[str, int]]:
     """What the model has read and written for the rows of each step that keeps its answers."""
     asking = [planned.step.name for planned in plan.steps if "asked" in hints(planned.manifest.record)]
-    found = {}
-    with views.connect(plan.root, all_manifests(plan), {}) as connection:
-        for name in sorted(set(asking) & views.names(connection), key=asking.index):
-            read, written = asked_tokens(connection, name)
-            found[name] = {"prompt_tokens": read, "answer_tokens": written}
-    return found
+
+    def ask(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
+        there = sorted(set(asking) & views.names(connection), key=asking.index)
+        found = {name: asked_tokens(connection, name) for name in there}
+        return {name: {"prompt_tokens": read, "answer_tokens": written} for name, (read, written) in found.items()}
+
+    return views.query(lambda: views.connect(plan.root, all_manifests(plan), {}), ask)
 
 
 def step_facts(name: str, counts: Counts) -> dict[str, Any]:
@@ -155,15 +157,20 @@ def escaped(text: str) -> str:
 
 def show_query(root: str, query: str, form: str) -> None:
     """Print the answer of a query. Raises ConfigError with DuckDB's words."""
-    with connect(root) as connection:
-        try:
-            answer: Any = connection.sql(query)
-            if answer is None:  # a statement that answers nothing
-                return
-            names, rows = answer.columns, answer.fetchall()
-        except duckdb.Error as error:
-            made = ", ".join(sorted(views.names(connection)))
-            raise ConfigError(f"{' '.join(str(error).split())} (views: {made})") from error
+    made: set[str] = set()
+
+    def ask(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[Any]] | None:
+        made.update(views.names(connection))
+        answer: Any = connection.sql(query)
+        return None if answer is None else (answer.columns, answer.fetchall())
+
+    try:
+        answer = views.query(lambda: connect(root), ask)
+    except duckdb.Error as error:
+        raise ConfigError(f"{' '.join(str(error).split())} (views: {', '.join(sorted(made))})") from error
+    if answer is None:  # a statement that answers nothing
+        return
+    names, rows = answer
     if form == "json":
         found = [dict(zip(names, row, strict=True)) for row in rows]
         print(json.dumps(found, ensure_ascii=False, indent=2, default=str))
@@ -199,23 +206,29 @@ def show_life(root: str, name: str) -> int:
 
 def lives(plan: Plan, name: str) -> list[tuple[str, dict[str, Any]]]:
     """(step, row) of all that belongs to a name: a file's path or name, or the beginning of an id or key."""
-    with views.connect(plan.root, all_manifests(plan), current(plan.root)) as connection:
-        made = views.names(connection)
-        if "source" not in made:
-            return []
-        wanted = _sources(connection, made, name)
-        rows = [("source", row) for row in _rows(connection, "SELECT * FROM source WHERE list_contains(?, id)", wanted)]
-        if "ingest" not in made or not rows:
-            return rows
-        ingested = _rows(connection, "SELECT * FROM ingest WHERE list_contains(?, input)", wanted)
-        videos = [row["id"] for row in ingested if row["id"]]
-        rows += [("ingest", row) for row in ingested]
-        for planned in plan.steps[1:]:
-            step = planned.step.name
-            if step in made:
-                rows += [(step, row) for row in _of_videos(connection, step, videos, name)]
-        packed = _of_videos(connection, "pack", videos, name) if "pack" in made else []
-        return rows + [("pack", row) for row in packed]
+    manifests = all_manifests(plan)
+    return views.query(
+        lambda: views.connect(plan.root, manifests, current(plan.root)), lambda found: _lives(found, plan, name)
+    )
+
+
+def _lives(connection: duckdb.DuckDBPyConnection, plan: Plan, name: str) -> list[tuple[str, dict[str, Any]]]:
+    made = views.names(connection)
+    if "source" not in made:
+        return []
+    wanted = _sources(connection, made, name)
+    rows = [("source", row) for row in _rows(connection, "SELECT * FROM source WHERE list_contains(?, id)", wanted)]
+    if "ingest" not in made or not rows:
+        return rows
+    ingested = _rows(connection, "SELECT * FROM ingest WHERE list_contains(?, input)", wanted)
+    videos = [row["id"] for row in ingested if row["id"]]
+    rows += [("ingest", row) for row in ingested]
+    for planned in plan.steps[1:]:
+        step = planned.step.name
+        if step in made:
+            rows += [(step, row) for row in _of_videos(connection, step, videos, name)]
+    packed = _of_videos(connection, "pack", videos, name) if "pack" in made else []
+    return rows + [("pack", row) for row in packed]
 
 
 def _sources(connection: duckdb.DuckDBPyConnection, made: set[str], name: str) -> list[str]:

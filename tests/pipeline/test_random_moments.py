@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from manifests import storage
+from manifests import blocks, storage
 from pipeline.config import load
 from pipeline.run import Options, run
 from stages.catalogue import current
@@ -211,6 +212,12 @@ class Moments(RuleBasedStateMachine):
     def nothing_half_written_is_left(self) -> None:
         left = [e.path for e in storage.listing(self.root, recursive=True) if e.path.endswith((".journal", ".tmp"))]
         assert left == []
+
+
+@pytest.fixture(autouse=True)
+def _blocks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that these few parts are compacted, too."""
+    monkeypatch.setattr(blocks, "BLOCK", 2)
 
 
 def check(place: str, examples: int, steps: int) -> None:
