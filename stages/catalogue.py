@@ -197,7 +197,8 @@ def _of_group(root: str, folder: str, stage: str, split: str, choice: str, first
     choice: the file that says which shard of the group each is for. first: number of the group's first shard in the
     set, by "<stage>/<split>".
     """
-    table = _read(storage.join(root, choice), (*ORDER, "id", "stage", "split", "tokens"))
+    with storage.open_random(storage.join(root, choice)) as file:
+        table = pa.ipc.open_file(file).read_all()
     table = table.filter(pc.and_(pc.equal(table["split"], split), pc.equal(table["stage"], stage)))
     table = table.sort_by([(name, "ascending") for name in ORDER])
     start = first.get(f"{stage}/{split}", 0)

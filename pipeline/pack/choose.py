@@ -1,6 +1,6 @@
 """Which tasks of a group go into which of its shards: queries over the rows of some of its parts at a time.
 
-In: the committed rows of a group's parts. Out: a `Choice`, kept as `<root>/pack/group-000012-<identity>.parquet`, with
+In: the committed rows of a group's parts. Out: a `Choice`, kept as `<root>/pack/group-000012-<identity>.arrow`, with
 a row for each chosen task and for each clip that is in no shard. The identity follows from pack's settings and prompts
 and from the part files, so a choice whose file is there need not be made again.
 """
@@ -17,10 +17,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from manifests import storage, views
 from manifests.ledger import Damaged, Manifest, digest
+from pipeline.errors import RunError
 from pipeline.pack.candidates import SPOKEN, define
 from pipeline.pack.groups import FOLDER, Group
 from pipeline.pack.rules import check_unique, judge
@@ -102,12 +102,21 @@ class Choice:
     def read(cls, uri: str) -> Choice:
         """Read a choice from the footer of its file."""
         with storage.open_random(uri) as file:
-            return cls(uri, **json.loads(pq.read_metadata(file).metadata[FACTS]))
+            return cls(uri, **json.loads(pa.ipc.open_file(file).schema.metadata[FACTS]))
 
     def rows(self) -> pa.Table:
         """All its rows: batch, clip, id, kind, number, stage, key, split, shard (within the group), tokens, reason."""
         with storage.open_random(self.uri) as file:
-            return pq.read_table(file)
+            return pa.ipc.open_file(file).read_all()
+
+    @staticmethod
+    def bytes_of(rows: pa.Table, facts: Mapping[str, Any]) -> bytes:
+        """Make the file of a choice: compressed Arrow, with the facts in the schema."""
+        table = rows.replace_schema_metadata({FACTS: json.dumps(facts)})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table)
+        return bytes(sink.getvalue().to_pybytes())
 
 
 def choice_uris(plan: Plan, settings: PackSettings, groups: Sequence[Group]) -> list[str]:
@@ -116,7 +125,7 @@ def choice_uris(plan: Plan, settings: PackSettings, groups: Sequence[Group]) -> 
     found = []
     for group in groups:
         identity = digest([base, [files[part] for part in group.parts]])
-        found.append(storage.join(plan.root, f"{FOLDER}/group-{group.number:06d}-{identity}.parquet"))
+        found.append(storage.join(plan.root, f"{FOLDER}/group-{group.number:06d}-{identity}.arrow"))
     return found
 
 
@@ -211,8 +220,8 @@ class PartCandidates:
             yield held, self._show(tables)
 
     def of(self, parts: Sequence[int], clips: pa.Array) -> duckdb.DuckDBPyConnection:
-        """Return a connection that shows the candidates of some clips of these parts. Raises Damaged."""
-        tables = [{manifest.name: self._rows(manifest, part) for manifest in self.manifests} for part in parts]
+        """Return a connection that shows the candidates of some clips of these parts."""
+        tables = [{manifest.name: self._rows(manifest, part, []) for manifest in self.manifests} for part in parts]
         for of_part in tables:
             of_part["extract"] = of_part["extract"].filter(pc.is_in(of_part["extract"]["clip"], clips))
         return self._show(tables)
@@ -228,25 +237,30 @@ class PartCandidates:
             views.show_tables(self.connection, tables)
         return self.connection
 
-    def _rows(self, manifest: Manifest, part: int, damaged: list[Damaged] | None = None) -> pa.Table:
+    def _rows(self, manifest: Manifest, part: int, damaged: list[Damaged]) -> pa.Table:
         try:
             return manifest.read(part).replace_schema_metadata(None)
         except FileNotFoundError:
             return manifest.schema.empty_table()
         except Damaged as damage:
-            if damaged is None:
-                raise
             damaged.append(damage)
             return manifest.schema.empty_table()
 
 
 def content_of(candidates: PartCandidates, choice: Choice, rows: pa.Table) -> Iterator[dict[str, Any]]:
-    """All that the tasks of these rows of a choice are made of, in the order of batches, keys, kinds and numbers."""
+    """All that the tasks of these rows of a choice are made of, in the order of batches, keys, kinds and numbers.
+
+    Raises RunError where part files are not those any more that the choice was made from.
+    """
     for batch in rows["batch"].unique().to_pylist():
         of_batch = rows.filter(pc.equal(rows["batch"], batch)).select(["clip", "kind", "number", "key", "split"])
         connection = candidates.of(choice.batches[batch], of_batch["clip"].unique())
         connection.register("chosen", of_batch)
-        yield from connection.sql(CONTENT.format(spoken=SPOKEN)).to_arrow_table().to_pylist()
+        content = connection.sql(CONTENT.format(spoken=SPOKEN)).to_arrow_table()
+        if len(content) != len(of_batch):
+            parts = choice.batches[batch]
+            raise RunError(f"pack: rows of parts {parts[0]} to {parts[-1]} were lost or replaced meanwhile: run again")
+        yield from content.to_pylist()
 
 
 def facts_of(plan: Plan, settings: PackSettings) -> dict[str, Any]:

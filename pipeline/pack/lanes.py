@@ -5,7 +5,6 @@ A shard's rows file is written last: where it is, the shard is whole and is not 
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ from manifests.linking import link
 from manifests.records import Outcome, PackedTask
 from manifests.schema import from_rows, record_schema, records_table
 from pipeline.pack.build import write_shard
-from pipeline.pack.choose import FACTS, Choice, PartCandidates, choose, content_of
+from pipeline.pack.choose import Choice, PartCandidates, choose, content_of
 from pipeline.pack.groups import Group
 from pipeline.pack.numbering import Shard
 from pipeline.pack.settings import PackSettings
@@ -42,9 +41,7 @@ class ChooseLane:
 
     def __call__(self, number: int) -> None:
         """Choose for one group."""
-        table, facts = choose(self.candidates, self.groups[number])
-        table = table.replace_schema_metadata({FACTS: json.dumps(facts)})
-        storage.write_bytes(self.uris[number], parquet_bytes(table))
+        storage.write_bytes(self.uris[number], Choice.bytes_of(*choose(self.candidates, self.groups[number])))
 
     def close(self) -> None:
         """Nothing is held."""

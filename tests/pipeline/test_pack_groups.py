@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,7 +132,7 @@ def test_file_systems_without_links_get_copies(tmp_path: Path, monkeypatch: pyte
     def refuse(*_: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(linking.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     (tmp_path / "a").write_bytes(b"x")
     linking.link(str(tmp_path / "a"), str(tmp_path / "b"))
     assert (tmp_path / "b").read_bytes() == b"x"
