@@ -1,11 +1,12 @@
 """What a worker writes before and after each record of a part, so that nothing finished is done twice.
 
-Lines of JSON, appended: `{"session", "life", "node", "start": [ids]}`, then `{"done": outcome}`. A session is one life
-of the driver, a life one of a worker on a node. A life begins with a `start` of nothing. What a life has in flight is
-its last `start` without what is `done`; with `"in_order": true`, which says that the step answers for one input after
-the other, only the first of these. A record that was in flight when its worker vanished while the driver lived on may
-have killed it: `deaths` counts those workers. If the driver itself was killed, nobody is blamed; nor where a node
-was lost. A torn last line is a record that was not finished.
+Lines of JSON, appended: `{"session", "life", "node", "start": [ids]}`, then `{"done": outcome}`. Before the media of
+the part are put in place, `{"draft", "place"}` says what references to their draft are called from then on. A session
+is one life of the driver, a life one of a worker on a node. A life begins with a `start` of nothing. What a life has
+in flight is its last `start` without what is `done`; with `"in_order": true`, which says that the step answers for one
+input after the other, only the first of these. A record that was in flight when its worker vanished while the driver
+lived on may have killed it: `deaths` counts those workers. If the driver itself was killed, nobody is blamed; nor
+where a node was lost. A torn last line is a record that was not finished.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Journal:
         self.nodes: dict[str, str] = {}
         self.committed = False  # whether its part is: set by the worker
         self.outcomes: dict[str, Outcome] = {}
+        self.places: dict[str, str] = {}  # what drafts of media are called once they are in place
         self.flights: dict[str, dict[str, None]] = {}  # by life: a set that keeps its order
         self.in_order: set[str] = set()  # lives whose step answers for one input after the other
         self.busy: set[str] = set()  # lives that another followed while they had something in flight
@@ -69,6 +71,8 @@ class Journal:
             self.outcomes[outcome.input] = outcome
             for flight in self.flights.values():
                 flight.pop(outcome.input, None)
+        elif "draft" in line:
+            self.places[line["draft"]] = line["place"]
         elif line["session"] == self.session:
             self.busy |= {life for life, flight in self.flights.items() if flight and life != line["life"]}
             self.flights[line["life"]] = dict.fromkeys(line["start"])
@@ -104,6 +108,10 @@ class Journal:
         """This input has its outcome."""
         self.outcomes[outcome.input] = outcome
         self._write({"done": asdict(outcome)})
+
+    def places_draft(self, draft: str, place: str) -> None:
+        """Write that a draft of media is about to be put in place: references to `draft` are then to `place`."""
+        self._write({"draft": draft, "place": place})
 
     def _write(self, line: dict[str, Any]) -> None:
         self.file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")

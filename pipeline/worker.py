@@ -24,6 +24,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from pipeline.cell import FULL, Cell
 from pipeline.errors import ConfigError, Died, Killed, OpenFailed, RunError, SetAside, StepFault, Unavailable
 from pipeline.journals import JournalFile, draft_base, part_journal, remove_stale_journals
 from pipeline.media.keep import MediaTar, media_of, relocated
-from pipeline.media.part_draft import part_draft
+from pipeline.media.part_draft import follow_places, part_draft
 from pipeline.outcomes import error_line, failed, ids_of, outcome_of
 from pipeline.plan import Planned
 from pipeline.scratch import forget_copy, remove_scratch, scratch_folder
@@ -103,7 +104,7 @@ class StepWorker:
             manifest.commit(part, inputs, outcomes)
             return
         check_law(manifest.name, inputs, outcomes)
-        tar = media.placed(manifest.root)
+        tar = media.placed(manifest.root, partial(trip.journal.places_draft, media.uri))
         trip.check_current(part)
         if not manifest.commit(part, inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes]):
             kept = {each.uri for outcome in manifest.outcomes(part) for each in media_of(outcome)}
@@ -218,6 +219,7 @@ class StepWorker:
             return
         manifest = self.planned.manifest
         uri, base = manifest.path(part, "tar"), draft_base(manifest, part)
+        follow_places(manifest.root, journal.places, journal.outcomes)
         with part_draft(uri, base, inputs, journal.outcomes) as tar:
             yield tar
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache, lru_cache
@@ -62,10 +62,14 @@ class MediaTar:
         self.size += 512 + padded(len(data))
         return media
 
-    def placed(self, root: str) -> str:
-        """End the tar and put it below the root. Returns its name there: `<folder>/part-000012-<digest>.tar`."""
+    def placed(self, root: str, before: Callable[[str], None] = lambda name: None) -> str:
+        """End the tar and put it below the root. Returns its name there: `<folder>/part-000012-<digest>.tar`.
+
+        before: is called with the name before the tar is there.
+        """
         self.close()
         name = f"{self.uri[: self.uri.rindex('.tar')]}-{_digest(self.path)}.tar"
+        before(name)
         storage.place(self.path, storage.join(root, name))
         return name
 

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from manifests import storage
 from manifests.records import Outcome
-from pipeline.media.keep import MediaTar, media_of
+from pipeline.media.keep import MediaTar, media_of, relocated
 from stages.ustar import BLOCK, padded
 
 MARK = ".draft."  # before the names; `storage.remove_drafts` looks for `.draft-`
@@ -54,6 +54,13 @@ def part_draft(uri: str, base: Path, inputs: Sequence[str], outcomes: dict[str, 
         remove_unheld(base.parent.glob(f"{base.name}{MARK}*"))
     finally:
         os.close(held)
+
+
+def follow_places(root: str, places: Mapping[str, str], outcomes: dict[str, Outcome]) -> None:
+    """Let outcomes refer to the tar that a killed attempt put in place. places: its name by that of its draft."""
+    for draft, place in places.items():
+        if storage.exists(storage.join(root, place)):
+            outcomes.update({name: relocated(outcome, draft, place) for name, outcome in outcomes.items()})
 
 
 def is_draft(outcome: Outcome, uri: str) -> bool:
@@ -96,7 +103,7 @@ def _begun(uri: str, base: Path) -> tuple[MediaTar, int]:
     base.parent.mkdir(parents=True, exist_ok=True)
     name = uuid.uuid4().hex
     path = _path(base, name)
-    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)  # less the umask: it becomes the tar
     with suppress(OSError):  # a file system without locks: nobody can take the draft over
         fcntl.flock(held, fcntl.LOCK_SH)
     return MediaTar(f"{uri}{MARK}{name}", str(path)), held

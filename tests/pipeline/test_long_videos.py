@@ -31,7 +31,7 @@ from pipeline.run import Options, lanes, run
 from pipeline.steps import extract
 from pipeline.trip import Trip
 from tests import toys
-from tests.killing import Killed
+from tests.killing import Killed, killed_at
 from tests.media import pattern
 from tests.object_store import bucket
 from tests.test_project import ROOT
@@ -217,6 +217,23 @@ def test_after_two_attempts_that_were_killed_a_third_makes_the_same_tar(tmp_path
         Inline().map(lanes(plan.steps, isolate=False), parts)
     Inline().map(lanes(plan.steps, isolate=False), parts)
     assert tars(tmp_path / "killed") == tars(tmp_path / "calm")
+    assert drafts(tmp_path) == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_kill_between_the_tar_and_the_rows_costs_nothing(after: bool, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    made, parts = toys.planned(tmp_path / "calm", [Film()], ["ok"] * 8, per_part=8)
+    toys.apply(made, parts, Inline(), isolate=False)
+    plan, parts = toys.planned(tmp_path / "killed", [Film(Traced(trace=str(trace)))], ["ok"] * 8, per_part=8)
+    with pytest.raises(Killed), killed_at(1, after):
+        toys.apply(plan, parts, Inline(), isolate=False)
+    toys.apply(plan, parts, Inline(), isolate=False)
+    assert runs(trace) == [1] * 8
+    assert tars(tmp_path / "killed") == tars(tmp_path / "calm")
+    assert kept_bytes(plan.steps[0].manifest) == {f"s{n:04d}": bytes_of(n) for n in range(8)}
+    modes = [path.stat().st_mode & 0o777 for path in sorted((tmp_path / "killed").rglob("part-*"))]
+    assert len(set(modes)) == 1
     assert drafts(tmp_path) == []
 
 
