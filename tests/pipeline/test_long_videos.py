@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -235,6 +235,26 @@ def test_a_kill_between_the_tar_and_the_rows_costs_nothing(after: bool, tmp_path
     modes = [path.stat().st_mode & 0o777 for path in sorted((tmp_path / "killed").rglob("part-*"))]
     assert len(set(modes)) == 1
     assert drafts(tmp_path) == []
+
+
+def test_rows_may_refer_to_the_tar_that_a_slower_attempt_has_placed(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    plan, parts = toys.planned(tmp_path, [Film(Traced(trace=str(trace)))], ["ok"] * 3, per_part=3)
+    manifest, commit = plan.steps[0].manifest, Manifest.commit
+
+    def slow(self: Manifest, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> bool:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Manifest, "commit", commit)
+            Inline().map(lanes(plan.steps, isolate=False), parts)
+        return commit(self, part, inputs, outcomes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Manifest, "commit", slow)
+        Inline().map(lanes(plan.steps, isolate=False), parts)
+    assert runs(trace) == [1] * 3
+    assert kept_bytes(manifest) == {f"s{n:04d}": bytes_of(n) for n in range(3)}
+    named = {media.uri for o in toys.outcomes(manifest) for media in media_of(o)}
+    assert named == {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tar")}
 
 
 def left_draft(base: Path, *names: str) -> tuple[MediaTar, dict[str, Outcome]]:
