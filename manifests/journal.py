@@ -1,10 +1,12 @@
 """What a worker writes before and after each record of a part, so that nothing finished is done twice.
 
-Lines of JSON, appended: `{"session", "life", "node", "start": [ids]}`, then `{"done": outcome}`. A session is one life
-of the driver, a life one of a worker on a node. A life begins with a `start` of nothing. What a life has in flight is
-its last `start` without what is `done`. A record that was in flight when its worker vanished while the driver lived on
-may have killed it: `deaths` counts those workers. If the driver itself was killed, nobody is blamed; nor where a node
-was lost. A torn last line is a record that was not finished.
+Lines of JSON, appended: `{"session", "life", "node", "start": [ids]}`, then `{"done": outcome}`. Before the media of
+the part are put in place, `{"draft", "place"}` says what references to their draft are called from then on. A session
+is one life of the driver, a life one of a worker on a node. A life begins with a `start` of nothing. What a life has
+in flight is its last `start` without what is `done`; with `"in_order": true`, which says that the step answers for one
+input after the other, only the first of these. A record that was in flight when its worker vanished while the driver
+lived on may have killed it: `deaths` counts those workers. If the driver itself was killed, nobody is blamed; nor
+where a node was lost. A torn last line is a record that was not finished.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ class Journal:
         self.nodes: dict[str, str] = {}
         self.committed = False  # whether its part is: set by the worker
         self.outcomes: dict[str, Outcome] = {}
-        self.flights: dict[str, set[str]] = {}
+        self.places: dict[str, str] = {}  # what drafts of media are called once they are in place
+        self.flights: dict[str, dict[str, None]] = {}  # by life: a set that keeps its order
+        self.in_order: set[str] = set()  # lives whose step answers for one input after the other
         self.busy: set[str] = set()  # lives that another followed while they had something in flight
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = 0
@@ -66,15 +70,23 @@ class Journal:
             outcome = self._outcome(line["done"])
             self.outcomes[outcome.input] = outcome
             for flight in self.flights.values():
-                flight.discard(outcome.input)
+                flight.pop(outcome.input, None)
+        elif "draft" in line:
+            self.places[line["draft"]] = line["place"]
         elif line["session"] == self.session:
             self.busy |= {life for life, flight in self.flights.items() if flight and life != line["life"]}
-            self.flights[line["life"]] = set(line["start"])
+            self.flights[line["life"]] = dict.fromkeys(line["start"])
+            (self.in_order.add if line.get("in_order") else self.in_order.discard)(line["life"])
             self.nodes[line["life"]] = line.get("node", "")
 
     def deaths(self, name: str) -> int:
         """How many workers of this session vanished while this input was in flight, but those of lost nodes."""
-        return sum(name in flight and not self.is_lost(self.nodes[life]) for life, flight in self.flights.items())
+        return sum(name in self._suspects(life) and not self.is_lost(self.nodes[life]) for life in self.flights)
+
+    def _suspects(self, life: str) -> list[str]:
+        """Return the inputs that a life may have been at when it vanished."""
+        flight = list(self.flights[life])
+        return flight[:1] if life in self.in_order else flight
 
     def idle_deaths(self) -> int:
         """How many other workers of this session vanished with nothing in flight, but those of lost nodes.
@@ -87,14 +99,19 @@ class Journal:
     def _outcome(self, facts: dict[str, Any]) -> Outcome:
         return Outcome(**{**facts, "records": tuple(from_rows(self.record, facts["records"]))})
 
-    def start(self, inputs: Sequence[str]) -> None:
-        """These inputs are in flight from now on."""
-        self._write({"session": self.session, "life": self.life, "node": self.node, "start": list(inputs)})
+    def start(self, inputs: Sequence[str], in_order: bool = False) -> None:
+        """Write that these inputs are in flight. in_order: the step answers for one after the other."""
+        line = {"session": self.session, "life": self.life, "node": self.node, "start": list(inputs)}
+        self._write({**line, "in_order": True} if in_order else line)
 
     def done(self, outcome: Outcome) -> None:
         """This input has its outcome."""
         self.outcomes[outcome.input] = outcome
         self._write({"done": asdict(outcome)})
+
+    def places_draft(self, draft: str, place: str) -> None:
+        """Write that a draft of media is about to be put in place: references to `draft` are then to `place`."""
+        self._write({"draft": draft, "place": place})
 
     def _write(self, line: dict[str, Any]) -> None:
         self.file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")

@@ -22,60 +22,23 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from pipeline.batch_call import Errand
 from pipeline.errors import Died, Killed, OpenFailed, OverLimit, Raised, Unavailable
-from pipeline.media.keep import MediaTar
 from pipeline.outcomes import answers_of, ending, error_detail, error_line
 from pipeline.step import Step
 
 GLANCE = 0.1  # seconds between looks at a cell's memory: at 2 GB/s it gets 200 MB past its limit
 CENSUS = 10  # looks between searches for the cell's children: one reads all of /proc, some 5 ms
 ALIVE = ("alive",)
+NEXT = "next"  # to a step that handed over an answer: so no more than one record is in flight
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk or a quota: no fault of the record, which is not blamed for it
 GRACE = 5.0  # seconds for a process that has closed its pipe to end: the kernel takes apart GBs of memory in less
 STDERR_TAIL, STDERR_ROOM = 2000, 1 << 20  # bytes: shown of what a dead cell printed; kept of what a living one prints
-
-
-@dataclass(frozen=True)
-class Errand:
-    """Which of a cell's steps does a batch, and what it is given for it: see the fields of `Step`."""
-
-    number: int = 0
-    media: MediaTar | None = None
-    scratch: str = ""
-    notes: str = ""
-
-    def equip(self, step: Step[Any, Any]) -> None:
-        """Give the step what it needs while `run` runs."""
-        step.scratch, step.notes = self.scratch, self.notes
-        if self.media is not None:
-            step.media = self.media
-
-
-class Here:
-    """The step in this very process, for a debugger: same calls as `Cell`, no limits, no second life."""
-
-    def __init__(self, *steps: Step[Any, Any]) -> None:
-        """Each step is opened at its first batch."""
-        self.steps: list[Step[Any, Any]] = list(steps)
-        self.opened: set[int] = set()
-
-    def run(self, batch: Sequence[Any], seconds: float, memory: float, errand: Errand) -> Any:
-        """Answers of the step; whatever it raises goes up."""
-        step = self.steps[errand.number]
-        if errand.number not in self.opened:
-            step.open()
-            self.opened.add(errand.number)
-        errand.equip(step)
-        return answers_of(step, batch)
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class Cell:
@@ -87,29 +50,48 @@ class Cell:
         self.process: subprocess.Popen[bytes] | None = None
         self.weight = 0  # bytes of memory at the last look
 
-    def run(self, batch: Sequence[Any], seconds: float, memory: float, errand: Errand) -> Any:
+    def run(
+        self,
+        batch: Sequence[Any],
+        seconds: float,
+        memory: float,
+        errand: Errand,
+        answered: Callable[[Any], None] | None = None,
+    ) -> list[Any]:
         """The step's answers for a batch.
 
         seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
-        included. The `size` of the errand's media is moved on only when the batch ends well.
+        included; answered: gets each answer that the step hands over at once, and those are not returned. The `size`
+        of the errand's media is moved on with each answer.
         Raises Raised, Died, Killed, OverLimit, OpenFailed; or Unavailable, where the step raised it.
         """
         self._start()
         self._patience(seconds)
         self.looks, self.look_at, self.weight = 0, time.monotonic() + GLANCE, 0
+        early: list[Any] = []
         try:
             self._send((list(batch), errand))
-            kind, *rest = self._answer(seconds, memory)
+            while (message := self._answer(seconds, memory))[0] == "answer":
+                errand.answered(message[2])
+                self._pass_on(answered or early.append, message[1])
         except BlockingIOError:  # bytes that stopped halfway: something in the cell holds Python's lock
             raise self._over(seconds) from None
+        kind, *rest = message
         if kind == "raised":
             raise Raised(*rest)
         if kind == "unavailable":
             raise Unavailable(*rest)
-        answers, size = rest
-        if errand.media is not None:
-            errand.media.size = size
-        return answers
+        errand.answered(rest[1])
+        return [*early, *rest[0]]
+
+    def _pass_on(self, answered: Callable[[Any], None], answer: Any) -> None:
+        """Give away an answer, and let the step go on; where that raises, end the process, which waits for it."""
+        try:
+            answered(answer)
+            self._send(NEXT)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the process and all its children."""
@@ -270,19 +252,28 @@ def serve(pipe: Connection) -> None:
             message = pipe.recv_bytes()
         except EOFError:
             return
-        try:
-            batch, errand = pickle.loads(message)
-            step = steps[errand.number]
-            errand.equip(step)
-            answers = answers_of(step, batch)
-            reply = pickle.dumps(("answers", answers, errand.media.size if errand.media is not None else 0))
-        except Unavailable as error:
-            reply = pickle.dumps(("unavailable", str(error)))
-        except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
-            full = isinstance(error, OSError) and error.errno in FULL
-            rest = () if full else (error_detail(error),)
-            reply = pickle.dumps(("unavailable" if full else "raised", error_line(error), *rest))
-        pipe.send_bytes(reply)
+        pipe.send_bytes(_reply(pipe, steps, message))
+
+
+def _reply(pipe: Connection, steps: Sequence[Step[Any, Any]], message: bytes) -> bytes:
+    """Run the batch of a message; answers that the step hands over are sent at once. Returns the last reply."""
+    try:
+        batch, errand = pickle.loads(message)
+        step = steps[errand.number]
+        errand.equip(step)
+
+        def answered(answer: Any) -> None:
+            pipe.send(("answer", answer, errand.size(step)))
+            pipe.recv_bytes()
+
+        answers = answers_of(step, batch, answered)
+        return pickle.dumps(("answers", answers, errand.size(step)))
+    except Unavailable as error:
+        return pickle.dumps(("unavailable", str(error)))
+    except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
+        full = isinstance(error, OSError) and error.errno in FULL
+        rest = () if full else (error_detail(error),)
+        return pickle.dumps(("unavailable" if full else "raised", error_line(error), *rest))
 
 
 def main() -> None:

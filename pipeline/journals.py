@@ -21,6 +21,7 @@ from manifests.journal import Journal, journal_path, notes_path, write_journal
 from manifests.ledger import Manifest
 from manifests.records import Outcome
 from manifests.shared_journal import HEAD, SharedJournal
+from pipeline.media.part_draft import MARK, remove_stale_drafts
 
 STALE = 7 * 86400.0  # seconds: a file that nobody has written for so long is of a run that was killed
 
@@ -69,7 +70,18 @@ def _folder() -> Path:
 
 def _session_path(manifest: Manifest, part: int, session: str) -> Path:
     _folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-    return _folder() / f"{session}-{hashlib.sha256(manifest.uri(part).encode()).hexdigest()[:24]}.journal"
+    return _folder() / f"{session}-{_digest(manifest, part)}.journal"
+
+
+def _digest(manifest: Manifest, part: int) -> str:
+    return hashlib.sha256(manifest.uri(part).encode()).hexdigest()[:24]
+
+
+def draft_base(manifest: Manifest, part: int) -> Path:
+    """Return the path that drafts of a part's tar begin with: beside the journal, and for any session."""
+    if storage.is_local(manifest.root):
+        return Path(storage.normal(manifest.uri(part, "tar")))
+    return _folder() / f"{_digest(manifest, part)}.tar"
 
 
 def _hand_over(shared: SharedJournal, path: Path) -> None:
@@ -83,10 +95,11 @@ def _hand_over(shared: SharedJournal, path: Path) -> None:
 
 
 def remove_stale_journals() -> None:
-    """Delete the journals that killed runs left on this machine long ago."""
+    """Delete the journals, and the drafts of tars, that killed runs left on this machine long ago."""
+    remove_stale_drafts(_folder())
     for path in _folder().glob("*"):
         with suppress(OSError):  # somebody was faster
-            if time.time() - path.stat().st_mtime > STALE:
+            if MARK not in path.name and time.time() - path.stat().st_mtime > STALE:
                 path.unlink()
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from manifests import drafts, object_store, storage
 from pipeline.errors import ConfigError, RunError
+from pipeline.media.part_draft import remove_left_drafts
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
@@ -45,6 +46,7 @@ def alone(root: str) -> Iterator[None]:
     hold = _kernel_lock if storage.is_local(root) else _leased if object_store.holds(root) else _unlocked
     with hold(root):
         storage.remove_drafts(root)
+        remove_left_drafts(root)
         yield
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import traceback
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from manifests.ledger import DROPPED, FAILED, OK, misfit
@@ -16,16 +16,35 @@ from pipeline.step import Step
 REASON = 300  # characters of a row's reason: the rest is in its detail
 
 
-def answers_of(step: Step[Any, Any], batch: Sequence[Any]) -> list[Any]:
-    """One answer per input: a Drop, or records that can be stored as they are. Raises StepFault where they are not."""
+def answers_of(step: Step[Any, Any], batch: Sequence[Any], answered: Callable[[Any], None] | None = None) -> list[Any]:
+    """Run a batch. Returns a Drop or records for each input. Raises StepFault where records cannot be stored.
+
+    answered: gets each answer that the step hands over before it is done; those are not returned.
+    """
+    taken = 0
+
+    def hand_over(answer: Any) -> None:
+        nonlocal taken
+        if answered is not None and taken < len(batch):
+            answered(storable_answer(step, answer))
+            taken += 1
+
+    step.hand_over = hand_over
     answers = list(step.run(batch))
     if len(answers) != len(batch):
         raise StepFault(f"step '{step.name}' gave {len(answers)} answers for {len(batch)} inputs")
-    made = [answer if isinstance(answer, Drop | BadMedia) else list(answer) for answer in answers]
-    for record in (record for answer in made if isinstance(answer, list) for record in answer):
+    return [storable_answer(step, answer) for answer in answers[taken:]]
+
+
+def storable_answer(step: Step[Any, Any], answer: Any) -> Any:
+    """Return an answer as a Drop, a BadMedia or a list of records. Raises StepFault where a record cannot be stored."""
+    if isinstance(answer, Drop | BadMedia):
+        return answer
+    records = list(answer)
+    for record in records:
         if (wrong := misfit(step.gives, record)) is not None:
             raise StepFault(f"step '{step.name}' gave a {step.gives.__name__} that cannot be stored: {wrong}")
-    return made
+    return records
 
 
 def error_detail(error: BaseException) -> str | None:

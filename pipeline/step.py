@@ -65,17 +65,18 @@ class Step(Generic[In, Out]):
     together: ClassVar[str | None] = None  # a field of the input: neighbours that agree in it share a batch
     keeps_media: ClassVar[bool] = False
     shares: str = ""  # steps of a lane with the same word here live in one process, and share what it holds
-    signs: ClassVar[bool] = False  # calls `alive` after each record: its limits are for one record, not for the batch
+    signs: ClassVar[bool] = False  # calls `hand_over` after each record: its limits are for one record, not the batch
 
     media: MediaTar  # where a step with `keeps_media` puts bytes; there while `run` runs
     root: str  # of the run: what references to media are relative to; there once the step is planned
     notes: str  # a file of the part's own, for what would be dear to do again; there while `run` runs, "" for none
     scratch: str  # a folder for copies of remote files; there while `run` runs
-    alive: Callable[[], None]  # what a step that `signs` calls after each record
+    alive: Callable[[], None]  # a sign of life: the time limit of the record begins anew
+    hand_over: Callable[[Any], None]  # of a step that `signs`: journals the next input's answer before it returns
 
     def __init__(self, settings: Settings | None = None) -> None:
         """Keep the settings; weights are loaded by `open`."""
-        self.alive = unheard
+        self.alive, self.hand_over = unheard, untaken
         self.settings: Any = self.settings_type() if settings is None else settings
 
     def open(self) -> None:
@@ -84,7 +85,7 @@ class Step(Generic[In, Out]):
     def run(self, batch: Sequence[In]) -> Sequence[list[Out] | Drop | BadMedia]:
         """One entry per input, in order: the records made of it, why a rule drops it, or why it alone failed.
 
-        Whatever is raised fails the whole batch, whose records are then run again one by one.
+        Whatever is raised fails the whole batch: those of its records for which no answer was handed over run again.
         """
         raise NotImplementedError
 
@@ -118,6 +119,10 @@ def default_values(model: type[BaseModel]) -> dict[str, Any]:
 
 def unheard() -> None:
     """A sign of life where nobody watches."""
+
+
+def untaken(answer: Any) -> None:
+    """Ignore an answer that is handed over: `run` returns it as well."""
 
 
 def parts_of(takes: type) -> dict[str, type]:

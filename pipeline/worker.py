@@ -3,7 +3,9 @@
 Read the part's rows of the step before -> for each batch: journal `start`, run it in the step's cell, journal `done` ->
 write the part. A committed part passes straight through. This is the only place that catches what a step does wrong:
 
-    the batch raised, died, or went over a limit   each of its records is run again, alone
+    the batch raised, died, or went over a limit   each of its records is run again, alone, but for those whose answer
+                                                   the step has handed over; where a step does so, only the first
+                                                   of the rest alone, and after it twice as many each time
     a record alone raised or went over a limit     `failed`, with that reason
     a record alone killed its cell twice           `failed: killed its worker twice`
     the machine killed its cell three times        the part is set aside, without a row
@@ -19,10 +21,10 @@ from __future__ import annotations
 import time
 import traceback
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -32,48 +34,23 @@ from manifests.journal import Journal
 from manifests.ledger import Damaged, check_law
 from manifests.records import Outcome
 from pipeline import nodes
-from pipeline.cell import FULL, Cell, Errand, Here
+from pipeline.batch_call import Errand, Here
+from pipeline.cell import FULL, Cell
 from pipeline.errors import ConfigError, Died, Killed, OpenFailed, RunError, SetAside, StepFault, Unavailable
-from pipeline.journals import JournalFile, part_journal, remove_stale_journals
+from pipeline.journals import JournalFile, draft_base, part_journal, remove_stale_journals
 from pipeline.media.keep import MediaTar, media_of, relocated
+from pipeline.media.part_draft import follow_places, part_draft
 from pipeline.outcomes import error_line, failed, ids_of, outcome_of
 from pipeline.plan import Planned
 from pipeline.scratch import forget_copy, remove_scratch, scratch_folder
 from pipeline.step import Step, batches
+from pipeline.trip import Stopwatch, Trip
 
 TWICE = "killed its worker twice"
 DEATHS = 2  # of whole workers, while one record was in flight
 KILLS = 3  # by the machine, of a record's process, before its part is set aside
 IDLE_DEATHS = 3  # of workers that had no record in flight, before their part is set aside
 PAUSE = 2.0  # seconds before the first new try after the machine killed a process; doubled each time
-
-
-@dataclass
-class Trip:
-    """One part under way through one step: its journal, where it puts media, and room for copies of remote files.
-
-    made: ids of the records made so far, with the input they were made of.
-    """
-
-    journal: Journal
-    media: MediaTar | None
-    scratch: str
-    file: JournalFile
-    made: dict[str, str] = field(default_factory=dict)
-
-    def check_current(self, part: int) -> None:
-        """Raise Unavailable if another run reopened the part since its journal was opened."""
-        if self.file.is_replaced(self.journal):
-            raise Unavailable(f"part {part} was reopened by another run meanwhile: run again")
-
-    def done(self, outcome: Outcome) -> None:
-        """Journal an outcome; it fails if one of its records is there already, since one of the two would be lost."""
-        twice = [name for name, times in Counter(ids_of(outcome)).items() if times > 1 or name in self.made]
-        if twice:
-            detail = f"{twice[0]}, made of {self.made.get(twice[0], outcome.input)}"
-            outcome = failed(outcome.input, "made a record that is there already", detail, outcome.seconds)
-        self.made.update(dict.fromkeys(ids_of(outcome), outcome.input))
-        self.journal.done(outcome)
 
 
 class StepWorker:
@@ -90,22 +67,27 @@ class StepWorker:
         manifest = self.planned.manifest
         if manifest.has(part):
             return
-        with self._media(part, scratch) as media, self._journal(part) as (file, journal):
+        with self._journal(part) as (file, journal):
             if journal.idle_deaths() >= IDLE_DEATHS:
                 reason = f"{IDLE_DEATHS} workers died on it with no record in flight"
                 raise SetAside(part, self.planned.step.name, reason)
             journal.start([])
             inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part)}
-            trip = Trip(journal, media, scratch, file)
-            # an earlier run may have journalled an input that a redone step before this one does not give any more
-            for outcome in [outcome for name, outcome in journal.outcomes.items() if name in inputs]:
-                trip.made.update(dict.fromkeys(ids_of(outcome), outcome.input))
-            for batch in self._letting_go(list(self._batches(inputs, journal)), scratch):
-                for outcome in self._attempt(batch, trip):
-                    trip.done(outcome)
-            outcomes = [journal.outcomes[name] for name in inputs if name in journal.outcomes]
-            self._commit(part, list(inputs), outcomes, trip)
+            with self._media(part, list(inputs), journal) as media:
+                self._do(part, inputs, Trip(journal, media, scratch, file))
             journal.committed = True
+
+    def _do(self, part: int, inputs: Mapping[str, Any], trip: Trip) -> None:
+        """Run what the journal does not have, and commit."""
+        journal = trip.journal
+        # an earlier run may have journalled an input that a redone step before this one does not give any more
+        for outcome in [outcome for name, outcome in journal.outcomes.items() if name in inputs]:
+            trip.made.update(dict.fromkeys(ids_of(outcome), outcome.input))
+        for batch in self._letting_go(list(self._batches(inputs, journal)), trip.scratch):
+            for outcome in self._attempt(batch, trip):
+                trip.done(outcome)
+        outcomes = [journal.outcomes[name] for name in inputs if name in journal.outcomes]
+        self._commit(part, list(inputs), outcomes, trip)
 
     def close(self) -> None:
         """End the step's process."""
@@ -122,7 +104,7 @@ class StepWorker:
             manifest.commit(part, inputs, outcomes)
             return
         check_law(manifest.name, inputs, outcomes)
-        tar = media.placed(manifest.root)
+        tar = media.placed(manifest.root, partial(trip.journal.places_draft, media.uri))
         trip.check_current(part)
         if not manifest.commit(part, inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes]):
             kept = {each.uri for outcome in manifest.outcomes(part) for each in media_of(outcome)}
@@ -149,20 +131,33 @@ class StepWorker:
             yield from alone if suspect else batches(self.planned.step, self.planned.resources.batch, values)
 
     def _attempt(self, batch: Sequence[Any], trip: Trip) -> Iterator[Outcome]:
-        """Outcomes of a batch: at once if all goes well, else record by record."""
-        names = [self.planned.name_of(value) for value in batch]
-        started = time.monotonic()
-        trip.journal.start(names)
+        """Outcomes of a batch that are not journalled yet; those that the step hands over are journalled at once."""
+        left = deque(self.planned.name_of(value) for value in batch)
+        watch = Stopwatch()
+        trip.journal.start(list(left), in_order=self.planned.step.signs)
+
+        def answered(answer: Any) -> None:
+            trip.done(outcome_of(left.popleft(), answer, watch.lap()))
+
         try:
-            answers = self._run(batch, trip)
-            seconds = (time.monotonic() - started) / len(batch)
-            yield from (outcome_of(name, answer, seconds) for name, answer in zip(names, answers, strict=True))
+            answers = self._run(batch, trip, answered)
+            seconds = watch.lap() / max(1, len(answers))
+            yield from (outcome_of(name, answer, seconds) for name, answer in zip(left, answers, strict=True))
         except StepFault as fault:
-            if len(batch) == 1:
-                yield self._last_chance(batch[0], fault, trip, started)
-                return
-            for value in batch:
-                yield from self._attempt([value], trip)
+            trip.faults += 1
+            if len(batch) == 1 and left:
+                yield self._last_chance(batch[0], fault, trip, watch.began)
+            else:
+                yield from self._apart(batch[len(batch) - len(left) :], trip)
+
+    def _apart(self, batch: Sequence[Any], trip: Trip) -> Iterator[Outcome]:
+        """Outcomes after a fault: the first record alone, and after each success twice as many where a step signs."""
+        size = 1
+        while batch:
+            faults = trip.faults
+            yield from self._attempt(batch[:size], trip)
+            batch = batch[size:]
+            size = 2 * size if self.planned.step.signs and trip.faults == faults else 1
 
     def _last_chance(self, value: Any, fault: StepFault, trip: Trip, started: float) -> Outcome:
         """The outcome of a record alone, after its first fault.
@@ -196,45 +191,37 @@ class StepWorker:
             raise OpenFailed(f"step '{self.planned.step.name}' was {fault.reason} while opening, {kills} times")
         raise Unavailable(f"{name} was {fault.reason}, {limit}: the machine is out of memory, or somebody kills it")
 
-    def _run(self, batch: Sequence[Any], trip: Trip) -> list[Any]:
-        """The step's answers, one per input. Raises StepFault, or Unavailable."""
+    def _run(self, batch: Sequence[Any], trip: Trip, answered: Callable[[Any], None] | None = None) -> list[Any]:
+        """The step's answers, one per input, but for those that `answered` got. Raises StepFault, or Unavailable."""
         step, resources = self.planned.step, self.planned.resources
         if any(trip.journal.deaths(self.planned.name_of(value)) >= DEATHS for value in batch):
             raise Died("took its whole worker with it")
         allowances = [step.allowance(value) for value in batch]
         seconds = resources.seconds + (max(allowances) if step.signs else sum(allowances))
         errand = Errand(self.number, trip.media, trip.scratch, trip.journal.notes)
-        return list(self.cell.run(batch, seconds, resources.memory_gb * 1e9, errand))
+        return self.cell.run(batch, seconds, resources.memory_gb * 1e9, errand, answered)
 
     @contextmanager
     def _journal(self, part: int) -> Iterator[tuple[JournalFile, Journal]]:
-        """The part's journal. Outcomes whose media lay in the draft of a killed attempt are gone with it."""
         manifest = self.planned.manifest
         with part_journal(manifest, part, self.session) as file:
             journal = Journal(file.path, manifest.record, self.session, self.life, nodes.here(), nodes.is_lost)
-            draft = manifest.path(part, "tar")
-            for name, outcome in list(journal.outcomes.items()):
-                if any(media.uri == draft for media in media_of(outcome)):
-                    del journal.outcomes[name]
             try:
                 yield file, journal
             finally:
                 journal.close(delete=journal.committed)
 
     @contextmanager
-    def _media(self, part: int, scratch: str) -> Iterator[MediaTar | None]:
+    def _media(self, part: int, inputs: Sequence[str], journal: Journal) -> Iterator[MediaTar | None]:
+        """Open the part's tar where the step keeps media; outcomes whose media are lost leave the journal."""
         if not self.planned.step.keeps_media:
             yield None
             return
         manifest = self.planned.manifest
-        # scratch is swept when its worker was killed; a draft beside its part is when a run starts
-        local = storage.is_local(manifest.root)
-        path = storage.draft_path(manifest.uri(part, "tar")) if local else str(Path(scratch, uuid.uuid4().hex))
-        tar = MediaTar(manifest.path(part, "tar"), path)
-        try:
+        uri, base = manifest.path(part, "tar"), draft_base(manifest, part)
+        follow_places(manifest.root, journal.places, journal.outcomes)
+        with part_draft(uri, base, inputs, journal.outcomes) as tar:
             yield tar
-        finally:
-            Path(tar.path).unlink(missing_ok=True)
 
 
 class Lane:

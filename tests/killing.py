@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from manifests import storage
 from pipeline import worker
-from pipeline.cell import Errand, Here
+from pipeline.batch_call import Here
 from pipeline.errors import Raised, StepFault, Unavailable
 from pipeline.outcomes import error_detail, error_line
 
@@ -20,9 +20,9 @@ WRITES = ("create", "write_bytes", "place", "remove")  # of `manifests.storage`:
 class _Tame(Here):
     """A step in this process whose errors become rows, as those of a process of its own do."""
 
-    def run(self, batch: Sequence[Any], seconds: float, memory: float, errand: Errand) -> Any:
+    def run(self, *arguments: Any) -> list[Any]:
         try:
-            return super().run(batch, seconds, memory, errand)
+            return super().run(*arguments)
         except (Unavailable, StepFault):
             raise
         except Exception as error:

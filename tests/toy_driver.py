@@ -13,9 +13,9 @@ from typing import Any
 
 from pipeline.engines import Inline, OnRay
 from pipeline.plan import Plan
-from tests.toys import MB, Crack, Film, Polish, Take, Toy, Traced, apply, planned, traced
+from tests.toys import MB, Crack, Film, Polish, Serial, Take, Toy, Traced, apply, planned, traced
 
-STEPS: Mapping[str, type[Toy]] = {"take": Take, "crack": Crack, "polish": Polish, "film": Film}
+STEPS: Mapping[str, type[Toy]] = {"take": Take, "crack": Crack, "polish": Polish, "film": Film, "serial": Serial}
 CODE = "import sys, tests.toy_driver; tests.toy_driver.main(*sys.argv[1:])"
 CHAIN = ("take", "crack", "polish")
 

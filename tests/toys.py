@@ -323,6 +323,20 @@ class Film(Toy):
         return [Reel(id=source.id, source=source.id, film=film, sound=sound)]
 
 
+class Serial(Film):
+    """Source to Reel, for all sources of a part in one batch; each answer is handed over at once, as `extract` does."""
+
+    name = "serial"
+    together, signs = "meta", True
+
+    def run(self, batch: Sequence[Source]) -> list[list[Reel] | Drop]:
+        answers = []
+        for source in batch:
+            answers.append(self._reel(source))
+            self.hand_over(answers[-1])
+        return answers
+
+
 class Watch(Toy):
     """Reel to Grain."""
 

@@ -1,21 +1,24 @@
 """Where a step puts the media it makes, one tar a part, referenced by offset; and how others read them.
 
 The tar is a draft until its part is committed, so a step that dies halfway through a record leaves nothing but bytes
-beyond `size`, which the next attempt overwrites. Then its name gets the digest of its bytes: two attempts at a part
-that made other bytes have two tars, and the rows of each refer to its own.
+beyond `size`, which the next attempt overwrites (see `part_draft`). Then its name gets the digest of its bytes: two
+attempts at a part that made other bytes have two tars, and the rows of each refer to its own.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache, lru_cache
-from typing import TypeVar, cast
+from typing import BinaryIO, TypeVar, cast
 
 from manifests import storage
 from manifests.ledger import KEY_DIGITS
 from manifests.records import Media
+from pipeline.errors import Unavailable
 from stages.ustar import header, padded
 
 R = TypeVar("R")
@@ -42,7 +45,8 @@ class Reader:
 class MediaTar:
     """A part's tar in the making: `path` is its local draft.
 
-    uri: stands in the references until the part is done, `<folder>/part-000012.tar`; see `placed`.
+    uri: stands in the references until the part is done, `<folder>/part-000012.tar`, or with the name of the draft
+    after that; see `placed`.
     """
 
     uri: str
@@ -51,26 +55,43 @@ class MediaTar:
 
     def keep(self, name: str, data: bytes) -> Media:
         """Add a file, and say where its bytes lie."""
-        with open(self.path, "r+b" if os.path.exists(self.path) else "w+b") as file:
+        with self._opened() as file:
             file.seek(self.size)
             file.write(b"".join((header(name, len(data)), data, bytes(padded(len(data)) - len(data)))))
         media = Media(uri=self.uri, offset=self.size + 512, size=len(data))
         self.size += 512 + padded(len(data))
         return media
 
-    def placed(self, root: str) -> str:
-        """End the tar and put it below the root. Returns its name there: `<folder>/part-000012-<digest>.tar`."""
+    def placed(self, root: str, before: Callable[[str], None] = lambda name: None) -> str:
+        """End the tar and put it below the root. Returns its name there: `<folder>/part-000012-<digest>.tar`.
+
+        before: is called with the name before the tar is there.
+        """
         self.close()
-        name = f"{self.uri.removesuffix('.tar')}-{_digest(self.path)}.tar"
+        name = f"{self.uri[: self.uri.rindex('.tar')]}-{_digest(self.path)}.tar"
+        before(name)
         storage.place(self.path, storage.join(root, name))
         return name
 
     def close(self) -> None:
         """End the tar: cut what a dead attempt left, and write the two empty blocks."""
-        with open(self.path, "r+b" if os.path.exists(self.path) else "w+b") as file:
+        with self._opened() as file:
             file.truncate(self.size)
             file.seek(self.size)
             file.write(bytes(1024))
+
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        """Open the draft for a write during which nobody can take it over. Raises Unavailable if somebody has."""
+        try:
+            with open(self.path, "r+b" if self.size or os.path.exists(self.path) else "w+b") as file:
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(file, fcntl.LOCK_SH)
+                if not os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
+                    raise FileNotFoundError(self.path)
+                yield file
+        except FileNotFoundError as error:
+            raise Unavailable("another attempt at this part has taken over its draft: run again") from error
 
 
 def _digest(path: str) -> str:

@@ -78,7 +78,7 @@ class Extract(step.Step[Cutting, Footage]):
         answers = []
         for cutting, shot in zip(batch, self._shots(batch, painter), strict=True):
             answers.append(self._kept(cutting.clip, shot, painter.size))
-            self.alive()
+            self.hand_over(answers[-1])
         return answers
 
     def _shots(self, batch: Sequence[Cutting], painter: Painter) -> Iterator[Shot]:

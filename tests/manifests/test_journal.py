@@ -68,6 +68,17 @@ def test_nested_records_are_read_back(tmp_path: Path) -> None:
         one.close(delete=False)
 
 
+def test_of_a_flight_in_order_only_the_first_without_an_outcome_may_have_killed_its_worker(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    for life in ("l1", "l2"):
+        one = journal(path, "s1", life)
+        one.start(["a", "b", "c"], in_order=True)
+        one.done(ok("a"))
+        one.close(delete=False)
+    left(path, "l3", ["b", "c"])
+    assert [reopened(path).deaths(name) for name in "abc"] == [0, 3, 1]
+
+
 def test_deaths_count_workers_of_this_session_that_had_it_in_flight(tmp_path: Path) -> None:
     path = tmp_path / "j"
     left(path, "l1", ["a"], ["b"], done="a")

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from manifests import storage
+from manifests.journal import Journal
 from manifests.ledger import Counts, Manifest
 from manifests.records import Outcome, Source
 from pipeline.engines import Inline, OnRay
@@ -225,20 +226,20 @@ def test_retry_of_media_runs_what_failed_and_keeps_the_rest(tmp_path: Path) -> N
 
 
 def test_a_late_attempt_leaves_the_rows_and_the_media_of_the_one_that_was_faster(tmp_path: Path) -> None:
-    """A worker on a lost network placed its tar; another did the part, with other bytes; then the first goes on."""
+    """A worker on a lost network is to place its tar; another did the part, with other bytes; the first goes on."""
     plan, parts = toys.planned(tmp_path, [Film()], ["ok"] * 3, per_part=3)
     manifest = plan.steps[0].manifest
-    late, commit = plan.steps[0], Manifest.commit
+    late, places = plan.steps[0], Journal.places_draft
 
-    def slow_commit(self: Manifest, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> bool:
+    def slow(self: Journal, draft: str, place: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Manifest, "commit", commit)
+            patch.setattr(Journal, "places_draft", places)
             patch.setattr(toys, "FRAME", b"other ")
             Inline().map(lanes(plan.steps, isolate=False), parts)
-        return commit(self, part, inputs, outcomes)
+        places(self, draft, place)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Manifest, "commit", slow_commit)
+        patch.setattr(Journal, "places_draft", slow)
         Inline().map(lanes([late], isolate=False), parts)
     assert [film for film, _ in kept_bytes(manifest).values()] == [
         (b"other " + f"s{n:04d}".encode()) * (n % 7 + 1) for n in range(3)

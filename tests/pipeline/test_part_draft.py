@@ -1,0 +1,81 @@
+"""The draft of a part's tar: who may take it over, what of it counts, and when it goes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from manifests.records import Media, Outcome
+from pipeline.errors import Unavailable
+from pipeline.media.keep import MediaTar
+from pipeline.media.part_draft import MARK, STALE, part_draft, remove_left_drafts, remove_stale_drafts
+from tests.killing import Killed
+
+URI = "01-film-key/part-000000.tar"
+
+
+def drafts(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if MARK in path.name]
+
+
+def left_draft(base: Path, *names: str) -> tuple[MediaTar, dict[str, Outcome]]:
+    """Return the tar and the outcomes of an attempt that died after these records."""
+    with suppress(Killed), part_draft(URI, base, [], {}) as tar:
+        outcomes = {name: reel(name, tar.keep(name, b"x")) for name in names}
+        raise Killed
+    return tar, outcomes
+
+
+def reel(name: str, media: Media) -> Outcome:
+    return Outcome(name, "ok", 0.0, (media,))
+
+
+def test_a_cell_that_outlives_its_worker_writes_nothing_more(tmp_path: Path) -> None:
+    tar, outcomes = left_draft(tmp_path / "part-000000.tar", "a")
+    orphan = replace(tar)
+    with part_draft(URI, tmp_path / "part-000000.tar", ["a"], outcomes) as mine:
+        assert (mine.uri, mine.size) == (tar.uri, 1024)
+        assert mine.path != tar.path
+        with pytest.raises(Unavailable, match="taken over"):
+            orphan.keep("b", b"b")
+        assert mine.keep("c", b"c").offset == 1536
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_draft_that_somebody_holds_is_not_taken_over(tmp_path: Path) -> None:
+    base = tmp_path / "part-000000.tar"
+    with part_draft(URI, base, [], {}) as held:
+        outcomes = {"a": reel("a", held.keep("a", b"a")), "b": Outcome("b", "failed", 0.0, (), "bad", None)}
+        with part_draft(URI, base, ["a", "b"], outcomes) as mine:
+            assert mine.uri != held.uri
+            assert set(outcomes) == {"b"}
+        assert [str(path) for path in tmp_path.iterdir()] == [held.path]
+
+
+def test_only_the_first_inputs_without_a_gap_are_taken_over(tmp_path: Path) -> None:
+    base = tmp_path / "part-000000.tar"
+    _, outcomes = left_draft(base, *"abcd")
+    del outcomes["b"]
+    outcomes["done before"] = reel("done before", Media(uri="01-film-key/part-000000-abc.tar", offset=512, size=9))
+    with part_draft(URI, base, ["done before", *"abcd"], outcomes) as mine:
+        assert set(outcomes) == {"a", "done before"}
+        assert mine.size == 1024
+
+
+def test_drafts_go_with_their_journal_and_stale_ones_after_a_day(tmp_path: Path) -> None:
+    folder = tmp_path / "01-film-key"
+    left_draft(folder / "part-000000.tar")
+    left_draft(folder / "part-000001.tar")
+    (folder / "part-000001.journal").touch()
+    remove_left_drafts(str(tmp_path))
+    (left,) = drafts(tmp_path)
+    assert left.name.startswith("part-000001.tar.draft.")
+    remove_stale_drafts(folder)
+    assert drafts(tmp_path) == [left]
+    os.utime(left, (0, left.stat().st_mtime - 2 * STALE))
+    remove_stale_drafts(folder)
+    assert drafts(tmp_path) == []
