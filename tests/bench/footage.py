@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.records import Clip, Footage, Video
-from pipeline.cell import Cell, Errand
+from pipeline.batch_call import Errand
+from pipeline.cell import Cell
 from pipeline.media.footage import index_of, read_frames
 from pipeline.media.index import PictureIndex
 from pipeline.media.keep import MediaTar

@@ -23,7 +23,8 @@ import pytest
 from manifests.records import Source
 from pipeline import cell as cells
 from pipeline import outcomes
-from pipeline.cell import Cell, Errand
+from pipeline.batch_call import Errand
+from pipeline.cell import Cell
 from pipeline.errors import Died, OlaError, OpenFailed, OverLimit, Raised
 from pipeline.media.keep import MediaTar
 from pipeline.step import Step
@@ -194,7 +195,8 @@ def test_a_cell_dies_with_its_worker(tmp_path: Path, deed: str) -> None:
     code = f"""
 import os
 from manifests.records import Source
-from pipeline.cell import Cell, Errand
+from pipeline.batch_call import Errand
+from pipeline.cell import Cell
 from tests.toys import Take
 cell = Cell(Take())
 cell._start()
