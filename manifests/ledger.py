@@ -38,6 +38,7 @@ from manifests.records import Outcome
 from manifests.row_digest import digest_rows
 from manifests.schema import SCALARS, from_rows, hints, manifest_schema, to_table
 
+# also what is made in `counts`, `blocks` and `parquet_files`: readers of manifests find it here
 __all__ = [
     "DROPPED",
     "FAILED",
@@ -47,8 +48,15 @@ __all__ = [
     "ROWS_FOOTER",
     "Counts",
     "Damaged",
-]  # made elsewhere, named here
-__all__ += ["one_line", "parquet_bytes", "read_parquet"]
+    "LawBroken",
+    "Manifest",
+    "check_law",
+    "digest",
+    "misfit",
+    "one_line",
+    "parquet_bytes",
+    "read_parquet",
+]
 
 KEY_DIGITS = 12
 T = TypeVar("T")
