@@ -16,7 +16,7 @@ import webdataset
 from manifests import linking, storage
 from manifests.records import PackedTask
 from pipeline.actor_pool import LanePlan
-from pipeline.engines import Inline
+from pipeline.engines import Inline, OnRay
 from pipeline.errors import RunError
 from pipeline.pack import groups
 from pipeline.pack.check import check_run
@@ -160,16 +160,23 @@ def pack_until(plan: Plan, moment: int) -> None:
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A root that was packed without a kill."""
-    plan = made(tmp_path_factory.mktemp("calm"), 2)
+    plan = made(tmp_path_factory.mktemp("calm"), 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(groups, "LARGEST_GROUP", 2)
         packed(plan)
     return plan
 
 
+def test_workers_of_a_cluster_write_the_same_bytes(calm: Plan, tmp_path: Path, ray_here: None) -> None:
+    plan = made(tmp_path, 3)
+    assert pack(plan, SETTINGS, lambda make, numbers: OnRay().map([LanePlan(make)], numbers)) == ()
+    assert len(groups_of(plan)) == 2
+    assert contents(plan.root) == contents(calm.root)
+
+
 @pytest.mark.parametrize("tenth", range(10))
 def test_a_kill_at_any_write_changes_no_byte(tenth: int, calm: Plan, tmp_path: Path) -> None:
-    plan = made(tmp_path, 2)
+    plan = made(tmp_path, 3)
     forks = multiprocessing.get_context("forkserver")
     forks.set_forkserver_preload(["tests.pipeline.test_pack_groups"])
     killed = forks.Process(target=pack_until, args=(plan, 1 + 5 * tenth))
