@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -47,6 +48,8 @@ ASIDE = Metric("ola_parts_set_aside_total", "counter", "Parts that could not go 
 METRICS = {metric.name: metric for metric in (RECORDS, IN_FLIGHT, SECONDS, TOKENS, MEDIA, PARTS, ASIDE)}
 
 Values = dict[tuple[str, Labels], float]  # by name and label values
+
+REFRESH = 1.0  # seconds: Ray forgets a gauge that is not set again within two of its reports, which come every 10 s
 
 _logged: set[str] = set()
 
@@ -91,9 +94,16 @@ class Registry:
 
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         """Set a gauge."""
-        with self.lock:
+        with self.lock:  # also while it publishes: `refresh` must not publish an older value after this one
             self.values[metric.name, labels] = value
-        self._publish(metric, value, labels)
+            self._publish(metric, value, labels)
+
+    def refresh(self) -> None:
+        """Publish all gauges again."""
+        with self.lock:
+            for (name, labels), value in self.values.items():
+                if METRICS[name].kind == "gauge":
+                    self._publish(METRICS[name], value, labels)
 
     def _publish(self, metric: Metric, value: float, labels: Labels) -> None:
         if self.sink is None:
@@ -105,10 +115,11 @@ class Registry:
             log_once("publishing on Ray", error)
 
     def take(self) -> Values:
-        """Return the counters as they grew since the last call. Gauges are left out: their sum means nothing later."""
+        """Return the counters as they grew since the last call. Gauges stay: they are of this process alone."""
         with self.lock:
-            taken, self.values = self.values, {}
-        return {key: value for key, value in taken.items() if METRICS[key[0]].kind == "counter"}
+            taken = {key: value for key, value in self.values.items() if METRICS[key[0]].kind == "counter"}
+            self.values = {key: value for key, value in self.values.items() if key not in taken}
+        return taken
 
     def merge(self, values: Mapping[tuple[str, Labels], float]) -> None:
         """Add the counters that another process has taken."""
@@ -204,8 +215,15 @@ def publish_on_ray() -> None:
     """Publish what this process counts from now on at the Prometheus endpoint of its Ray node, as `ray_ola_…`."""
     try:
         VALUES.sink = ray_sink()
+        threading.Thread(target=_keep_refreshing, daemon=True).start()
     except Exception as error:  # noqa: BLE001  a run is worth more than its metrics
         log_once("publishing on Ray", error)
+
+
+def _keep_refreshing() -> None:
+    while VALUES.sink is not None:
+        time.sleep(REFRESH)
+        VALUES.refresh()
 
 
 def ray_sink() -> Sink:

@@ -216,17 +216,20 @@ def endpoint() -> str:
 def test_the_endpoint_of_ray_has_them_while_a_run_works(
     tmp_path: Path, ray_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "REPORT", 0.3)
-    deeds = [*["ok"] * 9, "drop", *["ok"] * 9, "raise"]
-    plan, parts = planned(tmp_path, [toys.Take(toys.Traced(pause=0.2)), toys.Film()], deeds, per_part=5)
-    engine, seen = OnRay(), list[Samples]()
-    engine.report = lambda states: seen.append(samples(endpoint(), tmp_path, "ray_"))
+    """A gauge that does not change is there for as long as its batch takes, and Ray would forget it after 2 s."""
+    monkeypatch.setattr(scheduler, "REPORT", 0.1)
+    monkeypatch.setattr(scheduler, "REPLAN", 0.2)
+    steps = [toys.Take(toys.Traced(pause=0.4)), toys.Film()]
+    plan, parts = planned(tmp_path, steps, [*["ok"] * 9, "drop", *["ok"] * 4], per_part=14, batch=10)
+    engine, seen = OnRay(), list[tuple[float, Samples]]()
+    engine.report = lambda states: seen.append((time.monotonic(), samples(endpoint(), tmp_path, "ray_")))
     assert apply(plan, parts, engine) == []
-    assert any(each.get((IN_FLIGHT.name, ("take",)), 0) > 0 for each in seen)
-    assert any(0 < each.get((RECORDS.name, ("take", OK)), 0) < 18 for each in seen)
+    first_batch = [at for at, each in seen if each.get((IN_FLIGHT.name, ("take",))) == 10]
+    assert first_batch[-1] - first_batch[0] > 2.5
+    assert any(each.get((RECORDS.name, ("take", OK))) == 9 for _, each in seen)
     ours = {key: value for key, value in counted(tmp_path).items() if value}
-    assert ours[RECORDS.name, ("take", OK)] == 18
-    assert ours[PARTS.name, ("film",)] == 4
+    assert ours[RECORDS.name, ("take", OK)] == 13
+    assert ours[PARTS.name, ("film",)] == 1
     end, found = time.monotonic() + 20, dict[tuple[str, tuple[str, ...]], float]()
     while found != pytest.approx(ours) and time.monotonic() < end:
         time.sleep(0.3)
