@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from pipeline.errors import OlaError, RunError, SetAside
 from pipeline.lane_sizes import Node, memory_of
 from pipeline.lane_states import LaneState
+from pipeline.metrics import VALUES, Values, publish_on_ray
 
 INIT_DEATHS = 8  # actors in a row that die before they are ready: a node may be lost while one starts on it
 MEASURED = 16  # numbers that the cost of a lane is the mean of
@@ -56,13 +57,14 @@ class LaneActor:
 
     def __init__(self, make: Callable[[], Lane]) -> None:
         """Make the lane in the actor's own process."""
+        publish_on_ray()
         self.lane = make()
 
     def ready(self) -> None:
         """Return once the actor has started."""
 
-    def work(self, number: int) -> tuple[float, SetAside | None]:
-        """Do a number. Returns the seconds that it took, and why it was set aside, if it was."""
+    def work(self, number: int) -> tuple[float, SetAside | None, Values]:
+        """Do a number. Returns the seconds that it took, why it was set aside, if it was, and what was counted."""
         began, aside = time.monotonic(), None
         try:
             self.lane(number)
@@ -70,7 +72,7 @@ class LaneActor:
             aside = fault
         except Exception as error:
             raise Carried(as_ola_error(error)) from error
-        return time.monotonic() - began, aside
+        return time.monotonic() - began, aside, VALUES.take()
 
     def close(self) -> None:
         """Close the lane."""
@@ -193,6 +195,7 @@ class ActorPool:
         if number is None:
             return None
         self.taken.append(answer[0])
+        VALUES.merge(answer[2])
         aside: SetAside | None = answer[1]
         return aside
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from manifests.journal import Journal
@@ -11,6 +12,7 @@ from manifests.records import Outcome
 from pipeline.errors import Unavailable
 from pipeline.journals import JournalFile
 from pipeline.media.keep import MediaTar
+from pipeline.metrics import StepMetrics
 from pipeline.outcomes import failed, ids_of
 
 
@@ -25,6 +27,7 @@ class Trip:
     media: MediaTar | None
     scratch: str
     file: JournalFile
+    metrics: StepMetrics
     made: dict[str, str] = field(default_factory=dict)
     faults: int = 0
 
@@ -32,6 +35,11 @@ class Trip:
         """Raise Unavailable if another run reopened the part since its journal was opened."""
         if self.file.is_replaced(self.journal):
             raise Unavailable(f"part {part} was reopened by another run meanwhile: run again")
+
+    def start(self, names: Sequence[str], in_order: bool) -> None:
+        """Journal that these inputs are in flight. in_order: the step answers for one after the other."""
+        self.journal.start(names, in_order)
+        self.metrics.started(len(names))
 
     def done(self, outcome: Outcome) -> None:
         """Journal an outcome; it fails if one of its records is there already, since one of the two would be lost."""
@@ -41,6 +49,7 @@ class Trip:
             outcome = failed(outcome.input, "made a record that is there already", detail, outcome.seconds)
         self.made.update(dict.fromkeys(ids_of(outcome), outcome.input))
         self.journal.done(outcome)
+        self.metrics.done(outcome, self.media.size if self.media is not None else 0)
 
 
 class Stopwatch:

@@ -40,6 +40,7 @@ from pipeline.errors import ConfigError, Died, Killed, OpenFailed, RunError, Set
 from pipeline.journals import JournalFile, draft_base, part_journal, remove_stale_journals
 from pipeline.media.keep import MediaTar, media_of, relocated
 from pipeline.media.part_draft import follow_places, part_draft
+from pipeline.metrics import StepMetrics
 from pipeline.outcomes import error_line, failed, ids_of, outcome_of
 from pipeline.plan import Planned
 from pipeline.scratch import forget_copy, remove_scratch, scratch_folder
@@ -60,6 +61,7 @@ class StepWorker:
         """session: one life of the driver; number: of the step within its cell."""
         self.planned, self.session, self.life = planned, session, uuid.uuid4().hex
         self.cell, self.number = cell, number
+        self.metrics = StepMetrics(planned.manifest.root, planned.step.name)
         self.is_last_reader = False  # whether no later step of the lane reads originals
 
     def __call__(self, part: int, scratch: str) -> None:
@@ -74,11 +76,13 @@ class StepWorker:
             journal.start([])
             inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part)}
             with self._media(part, list(inputs), journal) as media:
-                self._do(part, inputs, Trip(journal, media, scratch, file))
+                self.metrics.opened(media.size if media is not None else 0)
+                if self._do(part, inputs, Trip(journal, media, scratch, file, self.metrics)):
+                    self.metrics.committed()
             journal.committed = True
 
-    def _do(self, part: int, inputs: Mapping[str, Any], trip: Trip) -> None:
-        """Run what the journal does not have, and commit."""
+    def _do(self, part: int, inputs: Mapping[str, Any], trip: Trip) -> bool:
+        """Run what the journal does not have, and commit. Return whether the rows are those of this worker."""
         journal = trip.journal
         # an earlier run may have journalled an input that a redone step before this one does not give any more
         for outcome in [outcome for name, outcome in journal.outcomes.items() if name in inputs]:
@@ -87,29 +91,32 @@ class StepWorker:
             for outcome in self._attempt(batch, trip):
                 trip.done(outcome)
         outcomes = [journal.outcomes[name] for name in inputs if name in journal.outcomes]
-        self._commit(part, list(inputs), outcomes, trip)
+        return self._commit(part, list(inputs), outcomes, trip)
 
     def close(self) -> None:
         """End the step's process."""
         self.cell.close()
 
-    def _commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], trip: Trip) -> None:
+    def _commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], trip: Trip) -> bool:
         """Place the part's tar, then its rows. Where another attempt was faster, its rows stand, and this tar goes.
+
+        Return whether these rows stand.
 
         Raises Unavailable where the part was reopened meanwhile: these rows are of what it was before.
         """
         manifest, media = self.planned.manifest, trip.media
         if media is None or not media.size:
             trip.check_current(part)
-            manifest.commit(part, inputs, outcomes)
-            return
+            return manifest.commit(part, inputs, outcomes)
         check_law(manifest.name, inputs, outcomes)
         tar = media.placed(manifest.root, partial(trip.journal.places_draft, media.uri))
         trip.check_current(part)
-        if not manifest.commit(part, inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes]):
+        is_ours = manifest.commit(part, inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes])
+        if not is_ours:
             kept = {each.uri for outcome in manifest.outcomes(part) for each in media_of(outcome)}
             if tar not in kept:
                 storage.remove(storage.join(manifest.root, tar))
+        return is_ours
 
     def _letting_go(self, batches: Sequence[Sequence[Any]], scratch: str) -> Iterator[Sequence[Any]]:
         """The batches; after each, the copies that nobody in this lane reads any more are deleted."""
@@ -134,7 +141,7 @@ class StepWorker:
         """Outcomes of a batch that are not journalled yet; those that the step hands over are journalled at once."""
         left = deque(self.planned.name_of(value) for value in batch)
         watch = Stopwatch()
-        trip.journal.start(list(left), in_order=self.planned.step.signs)
+        trip.start(list(left), in_order=self.planned.step.signs)
 
         def answered(answer: Any) -> None:
             trip.done(outcome_of(left.popleft(), answer, watch.lap()))
@@ -210,6 +217,7 @@ class StepWorker:
                 yield file, journal
             finally:
                 journal.close(delete=journal.committed)
+                self.metrics.ended()
 
     @contextmanager
     def _media(self, part: int, inputs: Sequence[str], journal: Journal) -> Iterator[MediaTar | None]:
@@ -245,8 +253,12 @@ class Lane:
         """Commit one part of every step of the lane. Raises SetAside, or RunError where no part can go on."""
         with scratch_folder() as scratch:
             for worker in self.workers:
-                with self._set_aside(part, worker.planned.step.name):
-                    worker(part, scratch)
+                try:
+                    with self._set_aside(part, worker.planned.step.name):
+                        worker(part, scratch)
+                except SetAside:
+                    worker.metrics.set_aside()
+                    raise
 
     @contextmanager
     def _set_aside(self, part: int, step: str) -> Iterator[None]:

@@ -44,6 +44,7 @@ def ray_here() -> Iterator[None]:
 
     folder = tempfile.mkdtemp(prefix="ray-")  # not below tmp_path: the names of sockets have room for 107 bytes
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
+    os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")  # else the test of metrics waits for 10 s
     ray.init(
         address="local",
         _temp_dir=folder,

@@ -59,6 +59,7 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
     retry: Annotated[bool, typer.Option(help="Run failed records again.")] = False,
     min_yield: Annotated[float, typer.Option(min=0, max=1, help="Least share of videos in the shards.")] = 0.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do work again without asking, however long it took.")] = False,
+    metrics: Annotated[Path | None, typer.Option(help="Write counters for Prometheus into this file (*.prom).")] = None,
 ) -> None:
     """Bring videos through all steps into shards; again: only what is new, changed or unfinished."""
     from pipeline.cli.running import run_and_report
@@ -69,7 +70,7 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
     flags = {"engine": engine.value if engine else None, "workers": workers}
     sets = [*(overrides or ()), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
     options = Options(limit, only, retry)
-    raise typer.Exit(run_and_report(inputs or [], root, config, sets, options, min_yield, yes))
+    raise typer.Exit(run_and_report(inputs or [], root, config, sets, options, min_yield, yes, metrics))
 
 
 @app.command()

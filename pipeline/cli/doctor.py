@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 NEEDED = ("torch", "transformers", "ray", "webdataset", "ffmpeg-python", "decord", "pyarrow", "duckdb", "av")
 FILTERS = ("scdet", "freezedetect", "blackdetect", "silencedetect", "ebur128")
 DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "opus", "flac", "vorbis")
+DEPLOY = Path(__file__).parents[1] / "deploy"
 ROOM = 10e9  # bytes free: an hour of video makes about 150 MB of frames and sound
 
 
@@ -101,4 +103,18 @@ def accelerators() -> Iterator[Finding]:
     yield Finding(count > 0, f"{count} GPUs {names}".rstrip(), advice, needed=False)
 
 
-LOOKS: tuple[Callable[[], Iterator[Finding]], ...] = (packages, ffmpeg, codecs, ray_ready, room, accelerators)
+def deployment() -> Iterator[Finding]:
+    """Where the container files and the RayJob lie."""
+    there = (DEPLOY / "rayjob.yaml").is_file()
+    yield Finding(there, f"files for containers and Kubernetes: {DEPLOY}", "install the package again", needed=False)
+
+
+LOOKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    packages,
+    ffmpeg,
+    codecs,
+    ray_ready,
+    room,
+    accelerators,
+    deployment,
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -16,6 +17,7 @@ from pipeline.cli.looking import funnel
 from pipeline.config import Config
 from pipeline.errors import ConfigError, PartsSetAside
 from pipeline.law import books_of
+from pipeline.metrics_file import MetricsFile
 from pipeline.pack.candidates import packable
 from pipeline.pack.publish import own
 from pipeline.plan import Plan
@@ -31,10 +33,12 @@ def run_and_report(
     options: Options,
     min_yield: float,
     yes: bool = False,
+    metrics: Path | None = None,
 ) -> int:
     """Exit code of the run: 0, or 1 where too little came out.
 
-    yes: do work again without asking. Raises ConfigError where it is not allowed to.
+    yes: do work again without asking. metrics: the file for Prometheus.
+    Raises ConfigError where it may not do work again.
     """
     config = settings(inputs, root, file, sets).with_weights()
     console = Console()
@@ -45,7 +49,7 @@ def run_and_report(
     if not yes:
         ask_before(again, config.ask_above_hours)
     try:
-        with Progress(plan, console, config.engine == "ray"):
+        with MetricsFile(metrics), Progress(plan, console, config.engine == "ray"):
             plan = run(config, root, options)
     except PartsSetAside as error:
         aside = error
