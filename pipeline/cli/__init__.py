@@ -12,6 +12,7 @@ import typer
 from manifests.schema import MissingColumn
 from pipeline.cli.world import world
 from pipeline.errors import ConfigError, OlaError, PartsSetAside
+from pipeline.signals import ended_in_a_line
 from stages.errors import StagesError
 
 # done; too little came out or faults found; bad settings; cannot go on; done but for parts that were set aside
@@ -69,7 +70,8 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
     flags = {"engine": engine.value if engine else None, "workers": workers}
     sets = [*(overrides or ()), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
     options = Options(limit, only, retry)
-    raise typer.Exit(run_and_report(inputs or [], root, config, sets, options, min_yield, yes))
+    with ended_in_a_line("what is committed stays; give the same command again to go on"):
+        raise typer.Exit(run_and_report(inputs or [], root, config, sets, options, min_yield, yes))
 
 
 @app.command()
