@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -88,11 +89,8 @@ class OnRay:
             return scheduler.run()
         except ray.exceptions.RayError as error:
             raise original(error) from error
-        except KeyboardInterrupt:
-            scheduler.close(hurried=True)
-            raise
         finally:
-            scheduler.close()
+            scheduler.close(hurried=isinstance(sys.exc_info()[1], KeyboardInterrupt))
 
     def _asked(self, lane: LanePlan) -> int:
         """The actors that the user wants of a lane; 0 where that is left to us."""
@@ -184,3 +182,9 @@ def remove_folders() -> None:
             pid, age = int(path.name.split("-")[2]), time.time() - path.stat().st_mtime
             if age > STALE and not psutil.pid_exists(pid):
                 shutil.rmtree(path)
+
+
+def remove_own_folder() -> None:
+    """Delete the folder of the Ray that this process started."""
+    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-{os.getpid()}-*"):
+        shutil.rmtree(path, ignore_errors=True)

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGAIN = 1.0  # seconds: `timeout` sends its signal twice at once; a second Ctrl-C comes later, and ends the clean-up
-CLEANUP = 20.0  # seconds to close everything, after which the process ends as it is
+CLEANUP = 8.0  # seconds to close everything, after which child processes are killed and this one ends as it is
 HOLD = 30.0  # seconds that a training has to end its step and save: as long as most schedulers wait before they kill
 
 
@@ -29,9 +28,12 @@ class Ending:
     holds: whether SIGTERM and SIGHUP wait, up to HOLD seconds, for somebody to look at `number`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, how_to_go_on: str = "", at_last: Callable[[], object] = lambda: None) -> None:
+        """how_to_go_on: for the line that is said. at_last: deletes what is left where closing takes too long."""
         self.number, self.holds = 0, False
+        self.how_to_go_on, self.at_last = how_to_go_on, at_last
         self._last = 0.0
+        self._stderr = os.dup(2)  # the real one, also where a block sends standard error nowhere
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         """Note a signal, and raise KeyboardInterrupt. Those that follow are ignored, but for a later Ctrl-C."""
@@ -47,7 +49,6 @@ class Ending:
 
     def _raise(self, *_: Any) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _end_in(CLEANUP, 128 + self.number)
         raise KeyboardInterrupt
 
     def asked(self) -> bool:
@@ -60,27 +61,50 @@ class Ending:
         """The signal that came, for people."""
         return signal.Signals(self.number or signal.SIGINT).name
 
+    def say(self, told: str) -> None:
+        """Write the one line on standard error."""
+        with suppress(OSError):  # the terminal is gone
+            os.write(self._stderr, f"ola: ended by {self.name}: {told}\n".encode())
 
-def _end_in(seconds: float, code: int) -> None:
-    """End this process as it is after that time; the kernel and Ray then end what belonged to it."""
-    timer = threading.Timer(seconds, os._exit, (code,))
-    timer.daemon = True
-    timer.start()
+    def watch(self, pipe: int) -> None:
+        """Read the numbers of signals as they come, also while the main thread is in C++; see that the process ends."""
+        while (number := os.read(pipe, 1)[0]) not in ENDING:
+            pass
+        time.sleep(CLEANUP + (HOLD if self.holds and number != signal.SIGINT else 0.0))
+        self.number = self.number or number
+        _kill_children()
+        self.at_last()
+        self.say(self.how_to_go_on)
+        os._exit(128 + self.number)
+
+
+def _kill_children() -> None:
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
 
 
 @contextmanager
-def ending() -> Iterator[Ending]:
-    """Take the ending signals while the block runs. A signal that is ignored (`nohup`) stays ignored.
+def ending(taken: Ending) -> Iterator[None]:
+    """Have `taken` take the ending signals while the block runs. A signal that is ignored (`nohup`) stays ignored.
 
     After a signal came, more of them are ignored, so that none cuts off the end of the process.
     """
-    taken, before = Ending(), dict[signal.Signals, Any]()
-    if threading.current_thread() is threading.main_thread():
-        wanted = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, taken) for number in wanted}
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, taken) for number in wanted}
+    mouth, ear = os.pipe()
+    os.set_blocking(ear, False)
+    threading.Thread(target=taken.watch, args=(mouth,), daemon=True, name="signals").start()
+    awake = signal.set_wakeup_fd(ear, warn_on_full_buffer=False)
     try:
-        yield taken
+        yield
     finally:
+        signal.set_wakeup_fd(awake)
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if taken.number else handler)
 
@@ -107,19 +131,18 @@ def own_handlers() -> Iterator[None]:
 
 
 @contextmanager
-def ended_in_a_line(how_to_go_on: str) -> Iterator[Ending]:
+def ended_in_a_line(how_to_go_on: str, at_last: Callable[[], object] = lambda: None) -> Iterator[Ending]:
     """Have a signal end the block with one line on standard error and SystemExit(128 + its number).
 
     Whatever is raised after a signal counts as its consequence: a Ray whose processes got it as well is gone.
+    at_last: deletes what is left, where the block does not end in time.
     """
-    with ending() as taken:
+    taken = Ending(how_to_go_on, at_last)
+    with ending(taken):
         try:
             yield taken
         except BaseException as error:
             if not taken.number and not isinstance(error, KeyboardInterrupt):
                 raise
-            told = getattr(error, "saved", "") or how_to_go_on
-            with suppress(OSError):  # the terminal is gone
-                sys.stderr.write(f"ola: ended by {taken.name}: {told}\n")
-                sys.stderr.flush()
+            taken.say(getattr(error, "saved", "") or how_to_go_on)
             raise SystemExit(128 + (taken.number or signal.SIGINT)) from None
