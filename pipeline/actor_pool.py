@@ -258,14 +258,16 @@ class ActorPool:
         else:
             ray.kill(worker.handle)
 
-    def close(self) -> None:
-        """End all actors: those that are idle close their lanes, those that work are killed."""
+    def close(self, hurried: bool = False) -> None:
+        """End all actors: those that are idle close their lanes, those that work are killed, or all if `hurried`."""
         import ray
 
         killed, self.workers = list(self.workers.values()), {}
+        if hurried:
+            killed, self.resting = killed + self.resting, []
         while self.resting:
             self._end(self.resting.pop())
-        if self.farewells:
+        if self.farewells and not hurried:
             ray.wait(list(self.farewells), num_returns=len(self.farewells), timeout=FAREWELL)
         for worker in [*killed, *self.farewells.values()]:
             ray.kill(worker.handle)

@@ -11,18 +11,22 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.actor_pool import LanePlan, original
+from pipeline.cluster import Say, hushed, join, say_on_stderr
 from pipeline.errors import RunError, SetAside
 from pipeline.lane_states import LaneState
+from pipeline.node_check import check_nodes
 from pipeline.scheduler import Scheduler
+from pipeline.signals import own_handlers
 
 STALE = 86400.0  # seconds: a younger one may be of a container that shares this folder, but not our process ids
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 FOLDER = "ola-ray"  # of a Ray of our own, then its driver's process id
 
 
@@ -45,6 +49,12 @@ class Inline:
                 lane.close()
         return aside
 
+    def join(self) -> None:
+        """This process is enough."""
+
+    def check(self, root: str, inputs: Sequence[str]) -> None:
+        """This process sees what it sees."""
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -59,6 +69,8 @@ class OnRay:
         """workers: actors of each lane, or of those that hold the steps named; 0: as many as are useful."""
         self.workers, self.address = workers, address or os.environ.get("RAY_ADDRESS", "")
         self.folder: str | None = None
+        self.joined = False  # whether this engine brought the process into a cluster
+        self.say: Say = say_on_stderr
         self.report: Callable[[Sequence[LaneState]], None] = lambda states: None  # is told what the lanes do now
 
     def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
@@ -78,7 +90,7 @@ class OnRay:
         except ray.exceptions.RayError as error:
             raise original(error) from error
         finally:
-            scheduler.close()
+            scheduler.close(hurried=isinstance(sys.exc_info()[1], KeyboardInterrupt))
 
     def _asked(self, lane: LanePlan) -> int:
         """The actors that the user wants of a lane; 0 where that is left to us."""
@@ -109,32 +121,56 @@ class OnRay:
         return replace(lane, cpus=min(lane.cpus, have["CPU"]))
 
     def close(self) -> None:
-        """End the Ray that was started here, and delete its folder."""
-        if self.folder is not None:
+        """Leave the cluster, or end the Ray that was started here and delete its folder."""
+        if self.folder is not None or self.joined:
             import ray
 
             ray.shutdown()
+        if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = None
+        self.folder, self.joined = None, False
 
-    def connect(self) -> None:
-        """Be in a Ray: the one this process is in, or the one named, else a new one of our own."""
+    def join(self) -> None:
+        """Connect to the cluster if one is named; a Ray of our own starts with the first map. Raises ConfigError."""
+        if self.address:
+            self.connect()
+
+    def check(self, root: str, inputs: Sequence[str]) -> None:
+        """Have each node of the cluster look for the root and the first inputs. Raises ConfigError.
+
+        A Ray of our own is this machine.
+        """
         import ray
 
-        if not ray.is_initialized():
-            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
-            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else of actors that it restarts, on the terminal
-            if not self.address:
-                # Ray would kill a whole worker where memory runs out, and its record would be blamed; the kernel kills
-                # the step's process first, which its worker can tell from a fault of the record
-                os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
-                os.environ.setdefault("RAY_worker_oom_score_adjustment", "500")  # the step's process has 1000
-                remove_folders()
-                self.folder = tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-")
-                quiet |= {"include_dashboard": False, "_temp_dir": self.folder}
-            with hushed():  # it says that it has read the line above
-                ray.init(address=self.address or "local", **quiet)
+        if ray.is_initialized() and self.folder is None:
+            check_nodes(root, inputs, self.say)
+
+    def connect(self) -> None:
+        """Be in a Ray: the one this process is in, or the one named, else a new one of our own. Raises ConfigError."""
+        import ray
+
+        if ray.is_initialized():
+            return
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else of actors that it restarts, on the terminal
+        if self.address and self.address != "local":
+            join(self.address, self.say, **QUIET)
+            self.joined = True
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        """Start a Ray of our own."""
+        import ray
+
+        # Ray would kill a whole worker where memory runs out, and its record would be blamed; the kernel kills the
+        # step's process first, which its worker can tell from a fault of the record
+        os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+        os.environ.setdefault("RAY_worker_oom_score_adjustment", "500")  # the step's process has 1000
+        remove_folders()
+        self.folder = tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-")
+        with own_handlers(), hushed():  # it says that it has read the lines above
+            ray.init(address="local", include_dashboard=False, _temp_dir=self.folder, **QUIET)
 
 
 def remove_folders() -> None:
@@ -148,15 +184,7 @@ def remove_folders() -> None:
                 shutil.rmtree(path)
 
 
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Standard error goes nowhere, not even that of C++; errors that are raised are not touched."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+def remove_own_folder() -> None:
+    """Delete the folder of the Ray that this process started."""
+    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-{os.getpid()}-*"):
+        shutil.rmtree(path, ignore_errors=True)

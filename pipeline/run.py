@@ -16,6 +16,7 @@ from itertools import groupby
 
 from manifests import storage, views
 from manifests.ledger import Counts, Manifest
+from manifests.records import Source
 from pipeline import config as configuration
 from pipeline import lane_states
 from pipeline.actor_pool import LanePlan
@@ -61,28 +62,43 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
         raise ConfigError(f"--only {options.only}: no such step in this run (choices: {', '.join(names)})")
     if packable(plan):
         check_where(plan, config.pack)
-    with alone(root), _engine(config, root) as engine:
-        parts = _register(config, plan, options, engine)
-        remember_plan(plan, options.only)
-        storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())
-        if options.retry:
-            reopen_failed(plan, options.only)
-        work(config, plan, parts, engine, options.only)
+    if not config.inputs and not plan.sources.committed():
+        raise ConfigError("inputs: nothing to do; name files, folders, globs or lists: ola run INPUT… --root ROOT")
+    with _engine(config) as engine:
+        found = discover(config.inputs, plan.root)
+        engine.check(root, [source.uri for source in found if not source.fault])  # before anything is written
+        with alone(root), _shows_lanes(engine, root):
+            parts = _register(config, plan, options, engine, found)
+            remember_plan(plan, options.only)
+            storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())
+            if options.retry:
+                reopen_failed(plan, options.only)
+            work(config, plan, parts, engine, options.only)
     return plan
 
 
 @contextmanager
-def _engine(config: Config, root: str) -> Iterator[Engine]:
-    if config.engine != "ray":
-        yield Inline()
-        return
-    engine = OnRay(config.workers, config.ray_address)
-    engine.report = partial(lane_states.write, root)
+def _engine(config: Config) -> Iterator[Engine]:
+    """The engine, in its cluster if one is named."""
+    engine = OnRay(config.workers, config.ray_address) if config.engine == "ray" else Inline()
     try:
+        engine.join()
         yield engine
     finally:
-        lane_states.remove(root)
         engine.close()
+
+
+@contextmanager
+def _shows_lanes(engine: Engine, root: str) -> Iterator[None]:
+    """Have a cluster's engine write what its lanes do into the root while the block lasts."""
+    if isinstance(engine, Inline):
+        yield
+        return
+    engine.report = partial(lane_states.write, root)
+    try:
+        yield
+    finally:
+        lane_states.remove(root)
 
 
 def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only: str | None = None) -> None:
@@ -146,10 +162,7 @@ def pending(steps: Sequence[Planned], parts: Sequence[int]) -> list[int]:
     return [part for part in parts if part in ready and not all(part in committed for committed in done)]
 
 
-def _register(config: Config, plan: Plan, options: Options, engine: Engine) -> list[int]:
-    if not config.inputs and not plan.sources.committed():
-        raise ConfigError("inputs: nothing to do; name files, folders, globs or lists: ola run INPUT… --root ROOT")
-    found = discover(config.inputs, plan.root)
+def _register(config: Config, plan: Plan, options: Options, engine: Engine, found: Sequence[Source]) -> list[int]:
     parts = register(
         plan.sources,
         found,

@@ -56,10 +56,10 @@ class Scheduler:
             self._collect()
         return sorted(self.aside, key=lambda fault: fault.part)
 
-    def close(self) -> None:
-        """End all actors."""
+    def close(self, hurried: bool = False) -> None:
+        """End all actors. hurried: at once, without waiting for those that close their lanes."""
         for pool in self.pools:
-            pool.close()
+            pool.close(hurried)
 
     def _hand_out(self) -> None:
         for pool, queue in zip(self.pools, self.queues, strict=True):

@@ -31,6 +31,7 @@ from stages.errors import StagesError
 from stages.modules import trained
 
 DONE, STATE, OPTIMIZER, DRAFT = "DONE", "training.json", "optimizer.safetensors", ".draft"
+FAREWELL = 5.0  # seconds for a checkpoint that is being written when Ctrl-C comes
 MASTER = "master"  # a trained weight in float32, where the model is kept in fewer bits
 
 
@@ -54,11 +55,11 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Leaves no thread behind; an error that is on its way goes before one of writing."""
+        """Leaves no thread behind, but after Ctrl-C; an error that is on its way goes before one of writing."""
         if kind is None:
             self.wait()
         elif self._thread is not None:
-            self._thread.join()
+            self._thread.join(FAREWELL if issubclass(kind, KeyboardInterrupt) else None)
 
     def last(self) -> Saved | None:
         """The newest whole checkpoint. StagesError where it is of another recipe or of other data."""
@@ -77,7 +78,7 @@ class Checkpoints:
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Have `write` fill a checkpoint's folder while training goes on; waits for the one before."""
         self.wait()
-        self._thread = threading.Thread(target=self._write, args=(step, write))
+        self._thread = threading.Thread(target=self._write, args=(step, write), daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
@@ -96,7 +97,8 @@ class Checkpoints:
     def _write(self, step: int, write: Callable[[Path], None]) -> None:
         draft = self.folder / f"{DRAFT}-{step:06d}"
         try:
-            shutil.rmtree(draft, ignore_errors=True)
+            for left in self.folder.glob(f"{DRAFT}-*"):  # of trainings that were killed
+                shutil.rmtree(left, ignore_errors=True)
             draft.mkdir(parents=True)
             write(draft)
             (draft / STATE).write_text(json.dumps({"step": step, "facts": self.facts}, indent=1), encoding="utf-8")

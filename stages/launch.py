@@ -13,23 +13,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.errors import StagesError
-from stages.trainer import Training, World, train
+from stages.errors import StagesError, Stopped
+from stages.ranks import World, never
+from stages.trainer import Training, train
 
-SAID, FAULT = "train.log", ".fault"  # below the folder of the checkpoints, which all ranks reach
+SAID, FAULT, STOP = "train.log", ".fault", ".stop"  # below the folder of the checkpoints, which all ranks reach
 GLANCE = 0.2  # seconds between looks at what the first rank says
 
 
-def train_on_ray(training: Training, workers: int, say: Callable[[str], object] = print, gpus: bool = False) -> Path:
-    """As `train`, on `workers` ranks with a GPU or a CPU each. Raises StagesError."""
+def train_on_ray(
+    training: Training,
+    workers: int,
+    say: Callable[[str], object] = print,
+    gpus: bool = False,
+    asked: Callable[[], bool] = never,
+) -> Path:
+    """As `train`, on `workers` ranks with a GPU or a CPU each. asked: see World. Raises StagesError."""
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    class Ranks(TorchTrainer):
+        def _register_sigint_handler(self, controller: Any) -> None:
+            """Leave Ctrl-C to the command: Ray's own handler ends the process with 0 or 1."""
+
     out = Path(training.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / FAULT).unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ola-train-") as folder, _heard(out / SAID, say):
-        ranks = TorchTrainer(
+    for left in (FAULT, STOP):
+        (out / left).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ola-train-") as folder, _heard(out, say, asked):
+        ranks = Ranks(
             _rank,
             train_loop_config={"training": training, "gpus": gpus},
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
@@ -39,7 +51,7 @@ def train_on_ray(training: Training, workers: int, say: Callable[[str], object] 
         try:
             ranks.fit()
         except Exception as error:  # Ray's words for it differ; the rank's own are in the file
-            raise StagesError(_fault(out, error)) from error
+            raise (Stopped if (out / STOP).exists() else StagesError)(_fault(out, error)) from error
     return (out / "model").resolve()
 
 
@@ -61,7 +73,8 @@ def _rank(config: dict[str, Any]) -> None:
             said.flush()
 
         try:
-            train(training, World(context.get_world_rank(), context.get_world_size(), str(device)), say)
+            rank, ranks = context.get_world_rank(), context.get_world_size()
+            train(training, World(rank, ranks, str(device), (out / STOP).exists), say)
         except StagesError as error:
             (out / FAULT).write_text(str(error), encoding="utf-8")
             raise
@@ -78,19 +91,23 @@ def _fault(out: Path, error: Exception) -> str:
 
 
 @contextmanager
-def _heard(path: Path, say: Callable[[str], object]) -> Iterator[None]:
-    """Say what is written to a file while the block lasts."""
+def _heard(out: Path, say: Callable[[str], object], asked: Callable[[], bool]) -> Iterator[None]:
+    """Say what the first rank says while the block lasts, and tell it when a stop is asked for, once it trains."""
+    path = out / SAID
     path.touch()
     over = threading.Event()
 
     def follow() -> None:
         with path.open(encoding="utf-8") as said:
             said.seek(0, 2)
-            last = False
+            last = trains = False
             while not last:
                 last = over.wait(GLANCE)
                 for line in said:
+                    trains = True
                     say(line.rstrip("\n"))
+                if trains and asked():
+                    (out / STOP).touch()
 
     thread = threading.Thread(target=follow)
     thread.start()

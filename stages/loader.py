@@ -192,7 +192,7 @@ def _context() -> Any:
     A fork of the trainer would take over its threads' locks, its connections to a store and its CUDA context.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload(["stages.loader_server", __name__])
     return context
 
 

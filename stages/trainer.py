@@ -30,9 +30,10 @@ from ola.prompt import IGNORE, Prompt
 from stages import checkpoints, modules
 from stages.catalogue import Catalogue, catalogue
 from stages.checkpoints import Checkpoints
-from stages.errors import StagesError
+from stages.errors import StagesError, Stopped
 from stages.loader import Loader, Step
 from stages.order import Order
+from stages.ranks import ALONE, World
 from stages.reading import Pack
 from stages.recipe import Phase, Recipe
 from stages.training_log import Figures, TrainingLog
@@ -66,30 +67,11 @@ class Training:
     recompute: bool | None = None
 
 
-@dataclass(frozen=True)
-class World:
-    """Which of how many ranks this process is, and its device. Several ranks need a process group that is set up."""
-
-    rank: int = 0
-    ranks: int = 1
-    device: str = "cpu"
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        """Over all ranks, in place."""
-        if self.ranks > 1:
-            torch.distributed.all_reduce(tensor)
-        return tensor
-
-    def wait(self) -> None:
-        """Until every rank is here."""
-        if self.ranks > 1:
-            torch.distributed.barrier()
-
-
-def train(training: Training, world: World = World(), say: Callable[[str], object] = print) -> Path:
+def train(training: Training, world: World = ALONE, say: Callable[[str], object] = print) -> Path:
     """Train all phases; returns the last one's checkpoint, which `<out>/model` links to.
 
-    Raises StagesError: before anything is trained where recipe, shards and model do not fit, or when it cannot go on.
+    Raises StagesError: before anything is trained where recipe, shards and model do not fit, or when it cannot go on;
+    Stopped where it was asked to stop (`World.asked`) and has saved its last step.
     """
     tasks = catalogue(training.sources, live=training.live)
     orders = [Order(tasks, phase, training.seed, training.live) for phase in training.recipe.phases]
@@ -147,10 +129,14 @@ class PhaseTraining:
             self.world.rank, self.world.ranks, self.training.decoders,
         )  # fmt: skip
         with self.checkpoints:
+            self.world.stops()  # from here on a signal waits for the end of a step
             for step in loader:
                 self._step(step)
-                if (step.number + 1) % self.training.save_every == 0 or step.number + 1 == self.steps:
-                    self._save(step.number + 1)
+                done, stops = step.number + 1, self.world.stops()
+                if stops or done % self.training.save_every == 0 or done == self.steps:
+                    self._save(done)
+                if stops:
+                    self._leave(done)
         self.world.wait()
         self.say(f"phase {self.phase.name}: realised mix {_shares(self.order.realised(self.steps))}")
         return self.folder / f"step-{self.steps:06d}"
@@ -261,6 +247,12 @@ class PhaseTraining:
         log = self.log.take()
         if self.world.rank == 0:
             self.checkpoints.save(step, partial(self._write, step, weights, rest, log))
+
+    def _leave(self, step: int) -> None:
+        """Raise Stopped once the checkpoint is whole, on all ranks at once: a rank that ends takes the others along."""
+        self.checkpoints.wait()
+        self.world.wait()
+        raise Stopped(f"phase {self.phase.name}: step {step} of {self.steps} is saved")
 
     def _write(self, step: int, weights: dict[str, Tensor], rest: dict[str, Tensor], log: Any, folder: Path) -> None:
         self.processor.save_pretrained(folder)

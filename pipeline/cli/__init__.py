@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from manifests.schema import MissingColumn
 from pipeline.cli.world import world
 from pipeline.errors import ConfigError, OlaError, PartsSetAside
+from pipeline.signals import ended_in_a_line
 from stages.errors import StagesError
 
 # done; too little came out or faults found; bad settings; cannot go on; done but for parts that were set aside
@@ -63,6 +64,7 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
 ) -> None:
     """Bring videos through all steps into shards; again: only what is new, changed or unfinished."""
     from pipeline.cli.running import run_and_report
+    from pipeline.engines import remove_own_folder
     from pipeline.run import Options
 
     if not root:
@@ -70,7 +72,8 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
     flags = {"engine": engine.value if engine else None, "workers": workers}
     sets = [*(overrides or ()), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
     options = Options(limit, only, retry)
-    raise typer.Exit(run_and_report(inputs or [], root, config, sets, options, min_yield, yes, metrics))
+    with ended_in_a_line("what is committed stays; give the same command again to go on", remove_own_folder):
+        raise typer.Exit(run_and_report(inputs or [], root, config, sets, options, min_yield, yes, metrics))
 
 
 @app.command()
@@ -215,10 +218,21 @@ def train_command(  # noqa: PLR0913, PLR0917
     tensorboard: Annotated[bool, typer.Option(help="Figures for TensorBoard too, in OUT/<phase>/board.")] = False,
 ) -> None:
     """Train a recipe's phases on shards; again: go on after the last checkpoint."""
-    from pipeline.cli.training import train_and_report
+    from pipeline.engines import remove_own_folder
 
-    options = {"seed": seed, "decoders": decoders, "save_every": save_every, "live": live, "board": tensorboard}
-    typer.echo(train_and_report(recipe, overrides or (), shards, model, out, workers, **options))
+    options: dict[str, Any] = {
+        "seed": seed,
+        "decoders": decoders,
+        "save_every": save_every,
+        "live": live,
+        "board": tensorboard,
+    }
+    on = "the step in hand is not saved; give the same command again to go on after the last checkpoint"
+    with ended_in_a_line(on, remove_own_folder) as ending:
+        from pipeline.cli.training import train_and_report
+
+        where = (recipe, overrides or (), shards, model, out, workers)
+        typer.echo(train_and_report(*where, ending.asked, board=tensorboard, **options))
 
 
 @app.command()

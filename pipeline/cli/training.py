@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from ola import located
 from pipeline.engines import OnRay
 from pipeline.errors import ConfigError
 from pipeline.model_digest import digest_of
+from stages.ranks import World, never
 from stages.recipe import recipe
-from stages.trainer import Training, World, train
+from stages.trainer import Training, train
 
 STEP = re.compile(r"step (\d+)/(\d+) · ")  # of Figures.line
 
@@ -42,9 +43,19 @@ class Shown:
 
 
 def train_and_report(
-    name: str, settings: Sequence[str], shards: Sequence[str], model: str, out: str, workers: int, **options: Any
+    name: str,
+    settings: Sequence[str],
+    shards: Sequence[str],
+    model: str,
+    out: str,
+    workers: int,
+    asked: Callable[[], bool] = never,
+    **options: Any,
 ) -> Path:
-    """Train a recipe; returns the folder of the last checkpoint. Raises StagesError or ConfigError."""
+    """Train a recipe; returns the folder of the last checkpoint. Raises StagesError or ConfigError.
+
+    asked: whether to save and stop after the step in hand.
+    """
     import torch
 
     if not shards:
@@ -59,13 +70,14 @@ def train_and_report(
     gpus, shown = torch.cuda.is_available(), Shown(Console())
     with shown.progress:
         if workers == 1:
-            return train(training, World(device="cuda" if gpus else "cpu"), shown)
+            return train(training, World(device="cuda" if gpus else "cpu", asked=asked), shown)
         from stages.launch import train_on_ray
 
         engine = OnRay()
         try:
             engine.connect()
+            engine.check(folder, [start, *sources])
             engine.holds(workers, "GPU" if gpus else "CPU")
-            return train_on_ray(training, workers, shown, gpus)
+            return train_on_ray(training, workers, shown, gpus, asked)
         finally:
             engine.close()

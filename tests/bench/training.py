@@ -20,8 +20,9 @@ from ola.prompt import Prompt
 from stages.catalogue import catalogue
 from stages.loader import Loader
 from stages.order import Order
+from stages.ranks import World
 from stages.recipe import Recipe
-from stages.trainer import PhaseTraining, Training, World
+from stages.trainer import PhaseTraining, Training
 from tests.bench.measure import Figure, Target, interleaved
 from tests.bench.videos import Videos
 from tests.ola import tiny

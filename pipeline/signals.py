@@ -1,0 +1,148 @@
+"""Signals that end a command: SIGTERM (eviction, `timeout`, `ray job stop`), SIGHUP and Ctrl-C.
+
+Each raises KeyboardInterrupt in the main thread, so that everything is closed as after Ctrl-C; the command then ends
+with one line and with exit code 128 + number of the signal: 143, 129, 130. A training may have signals wait for the end
+of its step (`Ending.holds`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN = 1.0  # seconds: `timeout` sends its signal twice at once; a second Ctrl-C comes later, and ends the clean-up
+CLEANUP = 8.0  # seconds to close everything, after which child processes are killed and this one ends as it is
+HOLD = 30.0  # seconds that a training has to end its step and save: as long as most schedulers wait before they kill
+
+
+class Ending:
+    """Takes the signals that end this process. number: of the first one that came; 0: none did.
+
+    holds: whether SIGTERM and SIGHUP wait, up to HOLD seconds, for somebody to look at `number`.
+    """
+
+    def __init__(self, how_to_go_on: str = "", at_last: Callable[[], object] = lambda: None) -> None:
+        """how_to_go_on: for the line that is said. at_last: deletes what is left where closing takes too long."""
+        self.number, self.holds = 0, False
+        self.how_to_go_on, self.at_last = how_to_go_on, at_last
+        self._last = 0.0
+        self._stderr = os.dup(2)  # the real one, also where a block sends standard error nowhere
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        """Note a signal, and raise KeyboardInterrupt. Those that follow are ignored, but for a later Ctrl-C."""
+        now = time.monotonic()
+        if self.number and not (number == signal.SIGINT and now - self._last > AGAIN):
+            return
+        first, self.number, self._last = not self.number, self.number or number, now
+        if first and self.holds and number != signal.SIGINT:
+            signal.signal(signal.SIGALRM, self._raise)
+            signal.setitimer(signal.ITIMER_REAL, HOLD)
+            return
+        self._raise()
+
+    def _raise(self, *_: Any) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        raise KeyboardInterrupt
+
+    def asked(self) -> bool:
+        """Return whether a signal asks for the end. From the first call on, SIGTERM and SIGHUP wait for the next."""
+        self.holds = True
+        return bool(self.number)
+
+    @property
+    def name(self) -> str:
+        """The signal that came, for people."""
+        return signal.Signals(self.number or signal.SIGINT).name
+
+    def say(self, told: str) -> None:
+        """Write the one line on standard error."""
+        with suppress(OSError):  # the terminal is gone
+            os.write(self._stderr, f"ola: ended by {self.name}: {told}\n".encode())
+
+    def watch(self, pipe: int) -> None:
+        """Read the numbers of signals as they come, also while the main thread is in C++; see that the process ends."""
+        while (number := os.read(pipe, 1)[0]) not in ENDING:
+            pass
+        time.sleep(CLEANUP + (HOLD if self.holds and number != signal.SIGINT else 0.0))
+        self.number = self.number or number
+        _kill_children()
+        self.at_last()
+        self.say(self.how_to_go_on)
+        os._exit(128 + self.number)
+
+
+def _kill_children() -> None:
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
+
+
+@contextmanager
+def ending(taken: Ending) -> Iterator[None]:
+    """Have `taken` take the ending signals while the block runs. A signal that is ignored (`nohup`) stays ignored.
+
+    After a signal came, more of them are ignored, so that none cuts off the end of the process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, taken) for number in wanted}
+    mouth, ear = os.pipe()
+    os.set_blocking(ear, False)
+    threading.Thread(target=taken.watch, args=(mouth,), daemon=True, name="signals").start()
+    awake = signal.set_wakeup_fd(ear, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(awake)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if taken.number else handler)
+
+
+@contextmanager
+def own_handlers() -> Iterator[None]:
+    """Put the handlers of `ending` back after the block: Ray installs its own for SIGTERM, which print its stack.
+
+    Where a signal comes meanwhile, Ray's handler raises SystemExit: then ours is called.
+    """
+    kept: dict[signal.Signals, Ending] = {}
+    if threading.current_thread() is threading.main_thread():
+        found = {number: signal.getsignal(number) for number in ENDING}
+        kept = {number: handler for number, handler in found.items() if isinstance(handler, Ending)}
+    try:
+        yield
+    except SystemExit:
+        if signal.SIGTERM in kept:
+            kept[signal.SIGTERM](signal.SIGTERM, None)
+        raise
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def ended_in_a_line(how_to_go_on: str, at_last: Callable[[], object] = lambda: None) -> Iterator[Ending]:
+    """Have a signal end the block with one line on standard error and SystemExit(128 + its number).
+
+    Whatever is raised after a signal counts as its consequence: a Ray whose processes got it as well is gone.
+    at_last: deletes what is left, where the block does not end in time.
+    """
+    taken = Ending(how_to_go_on, at_last)
+    with ending(taken):
+        try:
+            yield taken
+        except BaseException as error:
+            if not taken.number and not isinstance(error, KeyboardInterrupt):
+                raise
+            taken.say(getattr(error, "saved", "") or how_to_go_on)
+            raise SystemExit(128 + (taken.number or signal.SIGINT)) from None
