@@ -29,10 +29,11 @@ from pipeline.keys import remember_plan
 from pipeline.law import PartCounts
 from pipeline.lease import alone
 from pipeline.pack.candidates import packable
-from pipeline.pack.publish import current_manifest, pack
+from pipeline.pack.publish import Write, current_manifest, pack
 from pipeline.pack.rules import check_where
 from pipeline.plan import Plan, Planned
 from pipeline.register import register
+from pipeline.removal.record import check_finished
 from pipeline.reopen import reopen_changed, reopen_failed
 from pipeline.worker import Lane
 from stages.catalogue import current
@@ -61,7 +62,8 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
         raise ConfigError(f"--only {options.only}: no such step in this run (choices: {', '.join(names)})")
     if packable(plan):
         check_where(plan, config.pack)
-    with alone(root), _engine(config, root) as engine:
+    with alone(root), opened_engine(config, root) as engine:
+        check_finished(root)
         parts = _register(config, plan, options, engine)
         remember_plan(plan, options.only)
         storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())
@@ -72,7 +74,8 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
 
 
 @contextmanager
-def _engine(config: Config, root: str) -> Iterator[Engine]:
+def opened_engine(config: Config, root: str) -> Iterator[Engine]:
+    """Open the engine that the settings ask for, and close it after the block."""
     if config.engine != "ray":
         yield Inline()
         return
@@ -102,11 +105,16 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
                     aside = engine.map(lanes(steps, config.isolate), numbers)
         compact(plan, parts, engine.map)
         if only in (None, PACK) and packable(plan):
-            damaged = pack(plan, config.pack, lambda make, numbers: engine.map([LanePlan(make)], numbers))
+            damaged = pack(plan, config.pack, pack_on(engine))
     finally:
         views.write(plan.root, all_manifests(plan), current(plan.root))
     if aside or damaged:
         raise PartsSetAside([*map(str, aside), *damaged])
+
+
+def pack_on(engine: Engine) -> Write:
+    """Return what brings the lanes of a pack through an engine."""
+    return lambda make, numbers: engine.map([LanePlan(make)], numbers)
 
 
 def all_manifests(plan: Plan) -> list[Manifest]:
