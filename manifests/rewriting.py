@@ -45,7 +45,7 @@ def remove_unread(manifest: Manifest, parts: Iterable[int]) -> None:
 
 
 def _block_bytes(block: BlockFile, changed: Mapping[int, pa.Table]) -> bytes:
-    held = dict(block.read_all()) | changed
+    held = {**dict(block.read_all()), **changed}
     schemas = [table.schema.remove_metadata() for table in held.values()]
     writer = BlockWriter(pa.unify_schemas(schemas, promote_options="permissive"))
     for part in parts_of(block.number):

@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import yaml
@@ -37,10 +38,14 @@ class Request:
 
 
 def targets_of(plan: Plan, names: Sequence[str]) -> Targets:
-    """Find what a removal of these names takes out, with all whose removal was cut off. Raises ConfigError."""
-    known = Known(plan.sources, record.removed_videos(plan.root))
-    found = known.targets([*names, *record.unfinished(plan.root)])
-    check_imported(plan.root, found.videos)
+    """Find what a removal of these names takes out, with all whose removal was cut off.
+
+    Raises ConfigError for names that cannot be removed, RunError where the root cannot be read.
+    """
+    with errors_named():
+        known = Known(plan.sources, record.removed_videos(plan.root))
+        found = known.targets([*names, *record.unfinished(plan.root)])
+        check_imported(plan.root, found.videos)
     return found
 
 
@@ -50,22 +55,27 @@ def remove(plan: Plan, settings: PackSettings, write: Write, request: Request) -
     Raises ConfigError before anything is changed, RunError where the removal cannot go on; it may then be repeated.
     """
     targets = targets_of(plan, request.names)
-    record.begin(plan.root, targets)
-    record.remember(plan.root, targets, list(request.names), request.note)
-    mark(plan.sources, targets)
-    removed = Removed(targets.sources, targets.videos, frozenset(targets.parts))
-    try:
+    with errors_named():
+        record.begin(plan.root, targets)
+        record.remember(plan.root, targets, list(request.names), request.note)
+        mark(plan.sources, targets)
+        removed = Removed(targets.sources, targets.videos, frozenset(targets.parts))
         for manifest in step_manifests(plan.root):
             strike(manifest, removed)
         damaged = pack_anew(plan, settings, write)
         delete_sets(plan, targets.videos)
+        forget_names(plan, targets.uris)
+        record.end(plan.root)
+    return damaged
+
+
+@contextmanager
+def errors_named() -> Iterator[None]:
+    """Raise RunError in the place of an OSError, as of a file that is damaged or a store that does not answer."""
+    try:
+        yield
     except OSError as error:
         raise RunError(f"remove: {' '.join(str(error).split())}; then do `ola remove` again to finish it") from error
-    forget_inputs(plan.root, targets.uris)
-    packed = current_manifest(plan)
-    views.write(plan.root, plan.manifests + ([packed] if packed is not None else []), current(plan.root))
-    record.end(plan.root)
-    return damaged
 
 
 def mark(manifest: SourceManifest, targets: Targets) -> None:
@@ -80,7 +90,14 @@ def mark(manifest: SourceManifest, targets: Targets) -> None:
     manifest.remove_older()
 
 
-def forget_inputs(root: str, uris: frozenset[str]) -> None:
+def forget_names(plan: Plan, uris: frozenset[str]) -> None:
+    """Take these uris out of `run.yaml`, and write the views anew, which name the file of sources."""
+    _forget_inputs(plan.root, uris)
+    packed = current_manifest(plan)
+    views.write(plan.root, plan.manifests + ([packed] if packed is not None else []), current(plan.root))
+
+
+def _forget_inputs(root: str, uris: frozenset[str]) -> None:
     """Take these uris out of the inputs in `run.yaml`: where they were named one by one."""
     uri = storage.join(root, configuration.RUN)
     if not storage.exists(uri):

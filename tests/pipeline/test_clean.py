@@ -48,8 +48,8 @@ def litter(plan: Plan, root: Path) -> None:
     (root / "shards/omni/feedbeefcafe/train-000000.tar").write_bytes(b"imported")
     (root / "import-feedbeefcafe.parquet").write_bytes(b"its report")
     facts = json.loads((root / "shards/current.json").read_text())
-    shutil.copytree(root / facts["folders"]["video"], root / "shards/video/mine")
-    facts["folders"]["video_mine"] = "shards/video/mine"
+    shutil.copytree(root / facts["folders"]["omni"], root / "shards/omni/mine")
+    facts["folders"]["omni_mine"] = "shards/omni/mine"
     (root / "shards/current.json").write_text(json.dumps(facts))
 
 
@@ -66,9 +66,9 @@ def expected(plan: Plan) -> set[str]:
         "/".join(path.split("/")[:3]) + "/" for path in listed if path.startswith("shards/") and path.count("/") > 2
     }
     packs = {path.split("/")[0] + "/" for path in listed if "-pack-" in path}
-    keeps = {"shards/video/mine/", "shards/omni/feedbeefcafe/"}
+    keeps = {"shards/omni/mine/", "shards/omni/feedbeefcafe/"}
     old = {path for path in sets | packs if now not in path} - keeps
-    assert len(old) > 2
+    assert len(old) == 2
     tar, journal = f"{extract}/part-000001-00112233.tar", f"{extract}/part-000000.journal"
     return {*old, "03-extract-0123456789ab/", tar, journal, "pack/group-000000-old.arrow"}
 

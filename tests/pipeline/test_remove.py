@@ -19,12 +19,13 @@ from pipeline.pack.publish import pack
 from pipeline.plan import Plan
 from pipeline.register import register
 from pipeline.removal.record import check_finished, recorded, unfinished
+from pipeline.reopen import known_outcomes, reopen_part
 from stages.catalogue import current
 from tests.killing import Killed, killed_at
-from tests.pipeline.removals import SETTINGS, found, made_root, media, rows, source, take_out, write
+from tests.pipeline.removals import SETTINGS, found, made_root, media, plain, rows, source, take_out, write
+from tests.pipeline.removals import register as register_parts
 from tests.pipeline.test_pack import video_id
 from tests.pipeline.test_pack_groups import contents, stats
-from tests.pipeline.test_pack_tasks import commit_part
 
 PARTS = (range(1, 3), range(4, 7), range(8, 10))
 GONE = 5
@@ -61,7 +62,7 @@ def check_references(plan: Plan) -> None:
 
 
 def test_nothing_of_a_video_is_left_and_all_else_is_as_it_was(tmp_path: Path) -> None:
-    plan = made_root(tmp_path, PARTS)
+    plan = made_root(tmp_path, PARTS, asked=True)
     before, kept, tars = rows(plan, place_too=False), media(tmp_path), stats(plan.root)
     assert take_out(plan, video_id(GONE), note="asked by its owner") == ()
     assert found(tmp_path, needles()) == []
@@ -119,12 +120,12 @@ def test_old_sets_keys_journals_and_choices_lose_it_too(tmp_path: Path) -> None:
 def test_an_old_set_without_the_video_stays(tmp_path: Path) -> None:
     plan = made_root(tmp_path, PARTS[:1])
     old = current(plan.root)
-    commit_part(tmp_path, plan, 1, PARTS[1])
-    held = plan.sources.registered()
-    plan.sources.write(1, [*held, *(Registered(source(n), 1, place) for place, n in enumerate(PARTS[1]))])
+    plain(tmp_path, PARTS[:2])
+    register_parts(plan, PARTS[:2])
     pack(plan, SETTINGS, write)
     take_out(plan, video_id(GONE))
     assert all((tmp_path / folder / "shards.parquet").exists() for folder in old.values())
+    assert len(list(tmp_path.glob("shards/omni/*"))) == 2
     assert found(tmp_path, needles()) == []
 
 
@@ -244,3 +245,22 @@ def test_names_that_mean_no_video_or_several_are_refused(tmp_path: Path) -> None
             take_out(plan, name)
     assert contents(plan.root) == before
     assert recorded(plan.root) == []
+
+
+def test_a_part_that_is_open_is_extracted_again(tmp_path: Path) -> None:
+    plan = made_root(tmp_path, PARTS)
+    extract = plan.named("extract")
+    reopen_part(extract, 1)
+    assert any(video_id(6) in str(outcome) for outcome in known_outcomes(extract, 1))
+    take_out(plan, video_id(GONE))
+    assert found(tmp_path, needles()) == []
+    assert known_outcomes(extract, 1) == [], "their media were in the tar that is gone"
+    assert not list(tmp_path.glob("*-extract-*/part-000001*.tar"))
+
+
+def test_a_damaged_part_is_named_in_one_line(tmp_path: Path) -> None:
+    plan = made_root(tmp_path, PARTS)
+    Path(plan.named("transcribe").manifest.uri(1)).write_bytes(b"PAR1")
+    with pytest.raises(RunError, match=r"part-000001.parquet is damaged.*then do `ola remove` again"):
+        take_out(plan, video_id(GONE))
+    assert unfinished(plan.root) == [source(GONE).uri]
