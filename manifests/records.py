@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 TIMINGS = ("seconds", "latency")  # fields that hold what a clock said: equal runs differ in them
+REMOVED = "removed"  # reason of a source that `ola remove` took out
 ID_DIGITS = 20  # 80 bits: with a billion videos the chance of one collision is under one in a million
 
 
@@ -21,7 +22,7 @@ class Source:
     stamp: what the store tells of the file for nothing beside its size (modification time in ns, or ETag); empty where
     it tells nothing. companions: digest of the sidecars' suffixes, sizes and stamps; empty without sidecars.
     sha256: of its bytes, where it was read because another source has the same size. twin: uri of the source of which
-    this one is an exact copy.
+    this one is an exact copy. removed: whether it was removed (`ola remove`); it then stays out of the run.
     `meta` is a JSON object: the further columns of an input list (licence, url, title, ...).
     """
 
@@ -35,6 +36,7 @@ class Source:
     companions: str = ""
     sha256: str | None = None
     twin: str | None = None
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,6 +130,13 @@ class SourceManifest(Manifest):
             storage.remove(self._uri(FILE_NAME.format(old)))
         return True
 
+    def remove_older(self) -> None:
+        """Delete every file below the folder but the newest file of sources: they name what was removed since."""
+        newest = self._newest()
+        for entry in storage.listing(self.folder_uri, recursive=True) if newest else ():
+            if newest and entry.path != newest.path:
+                storage.remove(self._uri(entry.path))
+
     def _listing(self) -> list[storage.Entry]:
         return storage.listing(self.folder_uri)
 

@@ -135,3 +135,10 @@ def keep_in_journal(manifest: Manifest, part: int, outcomes: Sequence[Outcome]) 
         data, uri = HEAD + path.read_bytes(), manifest.uri(part, "journal")
         while not SharedJournal(uri).write(data):
             pass  # a worker that was cut off wrote at the same moment; its next copy is refused
+
+
+def remove_local_journals(manifest: Manifest, part: int) -> None:
+    """Delete what workers on this machine keep of a part of a root in an object store."""
+    name = _digest(manifest, part)
+    for path in [*_folder().glob(f"*-{name}.journal*"), *_folder().glob(f"{name}.tar{MARK}*")]:
+        path.unlink(missing_ok=True)

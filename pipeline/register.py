@@ -44,7 +44,8 @@ def register(
     after = merged(before, found, limit)
     if digests is not None and live is not None:
         contents = digests(_to_compare(before, after))
-        after = settled(before, followed(after, contents, live), contents, live)
+        fixed, rest = with_removed(after, contents)
+        after = [*fixed, *settled(before, followed(rest, contents, live), contents, live)]
     after = placed(after, {source.uri: n for n, source in enumerate(found)}, per_part)
     if after != before:
         reopen(_changes(before, after))
@@ -61,9 +62,32 @@ def merged(before: Sequence[Registered], found: Iterable[Source], limit: int | N
         held = rows.get(source.uri)
         if held is None:
             new.append(Registered(source, NEW, 0))
-        elif has_changed(held.source, source):
+        elif not held.source.removed and has_changed(held.source, source):
             rows[source.uri] = replace(held, source=replace(source, twin=held.source.twin))
     return [*rows.values(), *(new if limit is None else new[: max(0, limit - len(before))])]
+
+
+def with_removed(rows: Sequence[Registered], contents: Mapping[str, str]) -> tuple[list[Registered], list[Registered]]:
+    """Split sources into those that are removed and all others. A copy of a removed one is removed as well.
+
+    contents: sha256 by uri. What is removed keeps its place and its uri for ever.
+    """
+    gone = {each.source.sha256 for each in rows if each.source.removed and each.source.sha256}
+    fixed, rest = list[Registered](), list[Registered]()
+    for each in rows:
+        content = contents.get(each.source.uri) or each.source.sha256
+        if each.source.removed:
+            fixed.append(each)
+        elif content in gone:
+            fixed.append(replace(each, source=removed_source(each.source, content)))
+        else:
+            rest.append(each)
+    return fixed, rest
+
+
+def removed_source(source: Source, content: str | None) -> Source:
+    """Return what is kept of a source that is removed: enough to recognise it again."""
+    return replace(source, sha256=content, twin=None, removed=True, meta="{}", sidecars=(), companions="")
 
 
 def has_changed(held: Source, found: Source) -> bool:

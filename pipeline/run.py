@@ -30,10 +30,11 @@ from pipeline.keys import remember_plan
 from pipeline.law import PartCounts
 from pipeline.lease import alone
 from pipeline.pack.candidates import packable
-from pipeline.pack.publish import current_manifest, pack
+from pipeline.pack.publish import Write, current_manifest, pack
 from pipeline.pack.rules import check_where
 from pipeline.plan import Plan, Planned
 from pipeline.register import register
+from pipeline.removal.record import check_finished
 from pipeline.reopen import reopen_changed, reopen_failed
 from pipeline.worker import Lane
 from stages.catalogue import current
@@ -64,10 +65,11 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
         check_where(plan, config.pack)
     if not config.inputs and not plan.sources.committed():
         raise ConfigError("inputs: nothing to do; name files, folders, globs or lists: ola run INPUT… --root ROOT")
-    with _engine(config) as engine:
+    with opened_engine(config) as engine:
         found = discover(config.inputs, plan.root)
         engine.check(root, [source.uri for source in found if not source.fault])  # before anything is written
         with alone(root), _shows_lanes(engine, root):
+            check_finished(root)
             parts = _register(config, plan, options, engine, found)
             remember_plan(plan, options.only)
             storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())
@@ -78,8 +80,8 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
 
 
 @contextmanager
-def _engine(config: Config) -> Iterator[Engine]:
-    """The engine, in its cluster if one is named."""
+def opened_engine(config: Config) -> Iterator[Engine]:
+    """Open the engine that the settings ask for, in its cluster if one is named, and close it after the block."""
     engine = OnRay(config.workers, config.ray_address) if config.engine == "ray" else Inline()
     try:
         engine.join()
@@ -118,11 +120,16 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
                     aside = engine.map(lanes(steps, config.isolate), numbers)
         compact(plan, parts, engine.map)
         if only in (None, PACK) and packable(plan):
-            damaged = pack(plan, config.pack, lambda make, numbers: engine.map([LanePlan(make)], numbers))
+            damaged = pack(plan, config.pack, pack_on(engine))
     finally:
         views.write(plan.root, all_manifests(plan), current(plan.root))
     if aside or damaged:
         raise PartsSetAside([*map(str, aside), *damaged])
+
+
+def pack_on(engine: Engine) -> Write:
+    """Return what brings the lanes of a pack through an engine."""
+    return lambda make, numbers: engine.map([LanePlan(make)], numbers)
 
 
 def all_manifests(plan: Plan) -> list[Manifest]:

@@ -170,6 +170,30 @@ def replay(
     raise typer.Exit(GOOD if replay(root, name, step) else POOR)
 
 
+@app.command("remove")
+def remove_command(
+    root: Root,
+    names: Annotated[list[str] | None, typer.Argument(metavar="ID|URI…", help="Ids, paths or file names.")] = None,
+    listed: Annotated[str, typer.Option("--list", metavar="FILE", help="Text file with a name a line.")] = "",
+    note: Annotated[str, typer.Option(help="Why: kept in removed.jsonl with your name and the time.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+) -> None:
+    """Remove every trace of videos from a root, and keep them out; without names: finish a removal that was killed."""
+    from pipeline.cli.remove import remove_and_report
+
+    remove_and_report(root, names or [], listed, note, yes)
+
+
+@app.command("clean")
+def clean_command(
+    root: Root, yes: Annotated[bool, typer.Option("--yes", help="Delete what is listed.")] = False
+) -> None:
+    """List folders of old keys, old shard sets, left drafts and journals with their sizes; --yes deletes them."""
+    from pipeline.cli.clean import clean_and_report
+
+    clean_and_report(root, yes)
+
+
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Option(help="Folder of the weights, or nano.")],

@@ -40,6 +40,15 @@ def groups_of(plan: Plan) -> list[Group]:
     ends = [*before, *_ends({part: size for part, size in sizes.items() if part >= max(before, default=0)})]
     if ends != before:
         storage.write_bytes(uri, json.dumps(ends).encode())
+    return _groups(ends)
+
+
+def known_groups(root: str) -> list[Group]:
+    """Return the groups that a root has, in order, without those that its next pack will add. Writes nothing."""
+    return _groups(_stored(storage.join(root, GROUPS)))
+
+
+def _groups(ends: Sequence[int]) -> list[Group]:
     return [Group(number, first, end) for number, (first, end) in enumerate(pairwise([0, *ends]))]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from manifests import storage
-from manifests.records import Drop, Source, Video
+from manifests.records import REMOVED, Drop, Source, Video
 from pipeline import step
 from pipeline.errors import BadMedia
 from pipeline.media.original import changed, fetched, sha256_of, video_id
@@ -49,6 +49,8 @@ class Ingest(step.Step[Source, Video]):
         return [self._video(source) for source in batch]
 
     def _video(self, source: Source) -> list[Video] | Drop:
+        if source.removed:
+            return Drop(REMOVED)
         if source.fault is not None:
             raise BadMedia(source.fault)
         if source.twin is not None and source.sha256 is not None:

@@ -1,0 +1,63 @@
+"""`ola remove`: taking videos out of a root, after a table of what goes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from rich.console import Console
+
+from manifests import storage
+from pipeline import config as configuration
+from pipeline.cli.looking import result_table
+from pipeline.errors import ConfigError, PartsSetAside
+from pipeline.lease import alone
+from pipeline.pack.candidates import packable
+from pipeline.pack.rules import check_where
+from pipeline.removal import record
+from pipeline.removal.removing import Request, remove, targets_of
+from pipeline.removal.sets import sets_that_go
+from pipeline.removal.targets import Targets, read_list
+from pipeline.run import opened_engine, pack_on
+
+
+def remove_and_report(root: str, names: Sequence[str], listed: str, note: str, yes: bool) -> None:
+    """Show what will be removed, ask, remove it, and say what was done. Raises ConfigError where nothing was done."""
+    root = storage.normal(root)
+    wanted = [*names, *(read_list(listed) if listed else ())]
+    config = configuration.of_run(root)
+    plan = config.plan(root)
+    if not wanted and not record.unfinished(root):
+        raise ConfigError("remove: expected ids, paths or names of videos, got none; name some, or give --list FILE")
+    if packable(plan):
+        check_where(plan, config.pack)
+    console = Console()
+    with alone(root):
+        targets = targets_of(plan, wanted)
+        show(console, targets, sets_that_go(root, targets.videos))
+        confirm("Remove them for good?", yes)
+        with opened_engine(config) as engine:
+            damaged = remove(plan, config.pack, pack_on(engine), Request(wanted, note))
+    many = len(targets.registered)
+    console.print(f"removed {many} source{'s' * (many != 1)}; {record.RECORD} says who asked", highlight=False)
+    if damaged:
+        raise PartsSetAside(damaged)
+
+
+def show(console: Console, targets: Targets, sets: Sequence[str]) -> None:
+    """Print a table of the sources that go, and the shard sets that are deleted."""
+    rows = [(targets.ids[each.source.uri], each.source.uri, each.part) for each in targets.registered]
+    console.print(result_table(("video", "uri", "part"), rows))
+    for folder in sets:
+        console.print(f"{folder} is deleted: whoever reads it must stop", markup=False, highlight=False)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask, unless the user said yes before. Raises ConfigError if the answer is no, or nobody can be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError("remove: expected --yes, got no terminal to ask on; nothing was removed; do it with --yes")
+    if not typer.confirm(question):
+        raise ConfigError("nothing was removed")

@@ -1,0 +1,54 @@
+"""The shard sets below a root: which are current, which were imported, which are old, and what they hold.
+
+<root>/shards/<stage>/<key>/    a set of this run or of an import; <root>/NN-pack-<key>/ has the rows of a run's own
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from manifests import storage
+from stages.catalogue import CLOSED, ROWS, current
+from stages.samples import FAMILIES
+
+SHARDS = "shards"
+FATES = ".fates.parquet"  # how the files of an import under way end
+
+
+def sets_at(root: str) -> list[str]:
+    """Return the folders of all sets below the root, whole or not."""
+    stages = storage.folders(storage.join(root, SHARDS))
+    return [f"{SHARDS}/{stage}/{key}" for stage in stages for key in storage.folders(storage.join(root, SHARDS, stage))]
+
+
+def imported_sets(root: str) -> set[str]:
+    """Return the folders of sets that were imported, or that an import was writing."""
+    named = {folder for name, folder in current(root).items() if name not in FAMILIES}
+    return named | {folder for folder in sets_at(root) if _is_imported(root, folder)}
+
+
+def _is_imported(root: str, folder: str) -> bool:
+    key = folder.rsplit("/", 1)[-1].partition("-")[0]
+    if storage.exists(storage.join(root, f"import-{key}.parquet")):
+        return True
+    return any(entry.path.endswith(FATES) for entry in storage.listing(storage.join(root, folder, CLOSED)))
+
+
+def old_sets(root: str) -> list[str]:
+    """Return the folders of the run's own sets that are not current: of earlier packs, or of packs that were killed."""
+    kept = {*current(root).values(), *imported_sets(root)}
+    return [folder for folder in sets_at(root) if not any(f"{name}/".startswith(f"{folder}/") for name in kept)]
+
+
+def holds_any(folder: str, videos: Iterable[str]) -> bool:
+    """Tell whether a set has samples of these videos, or may have: one that is not whole does not tell."""
+    try:
+        with storage.open_random(storage.join(folder, ROWS)) as file:
+            held = pq.read_table(file, columns=["video"])["video"]
+    except (OSError, pa.ArrowException, ValueError, KeyError):
+        return True
+    return bool(pc.any(pc.is_in(held, pa.array(sorted(videos), pa.string()))).as_py())

@@ -1,0 +1,119 @@
+"""The tar of a part, without the media that no row refers to. All other members are kept byte for byte."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from manifests import storage
+from manifests.ledger import Manifest
+from manifests.records import Media
+from manifests.schema import arrow_type
+from pipeline.media.keep import MediaTar
+from stages.ustar import BLOCK, END, member_at, padded
+
+TAR = re.compile(r"part-(\d{6,})(-[0-9a-f]+)?\.tar")
+MEDIA = arrow_type(Media)
+Reference = dict[str, Any]  # a Media as a row has it
+
+
+def part_tars(manifest: Manifest) -> dict[int, list[storage.Entry]]:
+    """Return the tars in a step's folder by part: the one that its rows refer to, and what killed attempts left."""
+    found: dict[int, list[storage.Entry]] = defaultdict(list)
+    for entry in storage.listing(manifest.folder_uri):
+        if match := TAR.fullmatch(entry.path):
+            found[int(match[1])].append(entry)
+    return found
+
+
+def keeps_media(schema: pa.Schema) -> bool:
+    """Tell whether rows of this schema refer to media."""
+    return any(field.type == MEDIA for field in schema)
+
+
+def references(rows: Sequence[Mapping[str, Any]]) -> Iterator[Reference]:
+    """Yield the references in rows, in their order."""
+    for row in rows:
+        yield from (
+            value for value in row.values() if isinstance(value, dict) and value.keys() == {"uri", "offset", "size"}
+        )
+
+
+@dataclass(frozen=True)
+class PartMedia:
+    """The tars of one part of a step."""
+
+    manifest: Manifest
+    part: int
+    tars: Sequence[storage.Entry]
+
+    def moved(self, table: pa.Table) -> pa.Table:
+        """Return rows that refer to a tar which holds their media alone; it is written where none does.
+
+        Raises OSError where media are not there.
+        """
+        rows = table.to_pylist()
+        found = list(references(rows))
+        if not found or self._fits(found):
+            return table
+        uri = self.manifest.path(self.part, "tar")
+        tar = MediaTar(uri, storage.draft_path(self.manifest.uri(self.part, "tar")))
+        try:
+            self._copy(found, tar)
+            place = tar.placed(self.manifest.root)
+        finally:
+            Path(tar.path).unlink(missing_ok=True)
+        for reference in found:
+            reference["uri"] = place
+        return pa.Table.from_pylist(rows, schema=table.schema).replace_schema_metadata(table.schema.metadata)
+
+    def _fits(self, found: Sequence[Reference]) -> bool:
+        """Tell whether each tar that is referred to has nothing but these media."""
+        sizes: dict[str, int] = defaultdict(lambda: len(END))
+        for reference in found:
+            sizes[reference["uri"]] += BLOCK + padded(reference["size"])
+        there = {f"{self.manifest.folder}/{entry.path}": entry.size for entry in self.tars}
+        return all(there.get(uri) == size for uri, size in sizes.items())
+
+    def _copy(self, found: Sequence[Reference], tar: MediaTar) -> None:
+        """Copy the members that references mean into another tar, and let the references mean those."""
+        opened: dict[str, Any] = {}
+        for reference in found:
+            uri = storage.join(self.manifest.root, reference["uri"])
+            file = opened.get(uri) or opened.setdefault(uri, storage.open_random(uri))
+            name, data = member_of(file, reference)
+            media = tar.keep(name, data)
+            reference.update(offset=media.offset)
+
+    def unreferenced(self) -> list[storage.Entry]:
+        """Return the tars of the part that its committed rows do not refer to; all, where it is not committed."""
+        kept: set[str] = set()
+        with suppress(FileNotFoundError):
+            kept = {reference["uri"] for reference in references(self.manifest.read(self.part).to_pylist())}
+        tars = part_tars(self.manifest).get(self.part, [])
+        return [entry for entry in tars if f"{self.manifest.folder}/{entry.path}" not in kept]
+
+    def remove_unreferenced(self) -> None:
+        """Delete the tars of the part that its committed rows do not refer to; all, where it is not committed."""
+        for entry in self.unreferenced():
+            storage.remove(storage.join(self.manifest.folder_uri, entry.path))
+
+
+def member_of(file: Any, reference: Reference) -> tuple[str, bytes]:
+    """Return the name and the bytes of the member that a reference means. Raises OSError where it is not there."""
+    start, size = reference["offset"] - BLOCK, BLOCK + padded(reference["size"])
+    data = bytes(file.read_at(size, start))
+    try:
+        member = member_at(memoryview(data), 0)
+    except ValueError as error:
+        raise OSError(f"{reference['uri']}: {error}") from error
+    if member is None or member.size != reference["size"]:
+        raise OSError(f"{reference['uri']}: no member of {reference['size']} bytes begins at {reference['offset']}")
+    return member.name, data[BLOCK : BLOCK + member.size]

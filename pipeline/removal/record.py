@@ -1,0 +1,76 @@
+"""`<root>/removed.jsonl`: who removed which videos when, with which note; and the removal that is not finished.
+
+The file is written anew each time, by the process that holds the root. `<root>/removing.json` names the sources of a
+removal from its beginning to its end: while it is there, no run begins.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from manifests import storage
+from pipeline.errors import RunError
+from pipeline.removal.targets import Targets
+
+RECORD, OPEN = "removed.jsonl", "removing.json"
+
+
+def recorded(root: str) -> list[dict[str, Any]]:
+    """Read the record: a dict a command, the oldest first."""
+    uri = storage.join(root, RECORD)
+    lines = storage.read_bytes(uri).splitlines() if storage.exists(uri) else []
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def removed_videos(root: str) -> dict[str, str]:
+    """Return the ids of the videos that were removed, by the uris of their sources; "" where there is no id."""
+    return {each["uri"]: each["video"] for line in recorded(root) for each in line["videos"]}
+
+
+def remember(root: str, targets: Targets, asked: list[str], note: str) -> None:
+    """Add a line to the record, with the sources that it does not name yet; none where it names all of them.
+
+    asked: what the user named.
+    """
+    known = removed_videos(root)
+    new = [{"uri": uri, "video": targets.ids[uri]} for uri in sorted(targets.uris) if uri not in known]
+    if new:
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "user": user(), "note": note}
+        lines = [*recorded(root), {**line, "asked": asked, "videos": new}]
+        text = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in lines)
+        storage.write_bytes(storage.join(root, RECORD), text.encode())
+
+
+def user() -> str:
+    """Return the name of who runs this process; its number where it has no name."""
+    with suppress(OSError, KeyError):
+        return getpass.getuser()
+    return str(os.getuid())
+
+
+def begin(root: str, targets: Targets) -> None:
+    """Write that the removal of these sources has begun, beside those that were begun before."""
+    names = sorted({*unfinished(root), *targets.uris})
+    storage.write_bytes(storage.join(root, OPEN), json.dumps(names, ensure_ascii=False).encode())
+
+
+def unfinished(root: str) -> list[str]:
+    """Return the uris of sources whose removal was begun and has not ended."""
+    uri = storage.join(root, OPEN)
+    return [str(name) for name in json.loads(storage.read_bytes(uri))] if storage.exists(uri) else []
+
+
+def end(root: str) -> None:
+    """Write that no removal is under way."""
+    storage.remove(storage.join(root, OPEN))
+
+
+def check_finished(root: str) -> None:
+    """Raise RunError where a removal was cut off: a run would pack what is to go."""
+    if names := unfinished(root):
+        raise RunError(f"--root {root}: a removal of {len(names)} sources was cut off; do `ola remove {root}` first")
