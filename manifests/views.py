@@ -236,8 +236,8 @@ def _dataset(files: Sequence[str], columns: pa.Schema) -> object:
     import pyarrow.dataset
 
     plain = [re.sub(r"\[([\[*?])\]", r"\1", file) for file in files]
-    filesystem, _ = storage.resolve(plain[0])
-    paths = [storage.resolve(file)[1] for file in plain]
+    filesystem, _ = storage.for_datasets(plain[0])
+    paths = [file.partition("://")[2] for file in plain]
     return pyarrow.dataset.dataset(paths, schema=columns, filesystem=filesystem, format="parquet")
 
 
