@@ -19,6 +19,7 @@ from manifests.store_errors import errors
 if TYPE_CHECKING:
     from obstore import ListResult, ObjectMeta
 
+PAGE = 1000  # objects that a store tells of by one request
 HEADS = 16  # requests at once where many small ones are made
 
 
@@ -76,7 +77,7 @@ class Pages:
         try:
             with errors(self.uri):
                 if self.stream is None:
-                    self.stream = iter(obstore.list(store, key or None, offset=self.last or None, chunk_size=1000))
+                    self.stream = iter(obstore.list(store, key or None, offset=self.last or None, chunk_size=PAGE))
                 page = next(self.stream, [])
         except BaseException:
             self.stream = None

@@ -26,25 +26,20 @@ from obstore.store import from_url
 
 from manifests.credentials import s3_credentials
 from manifests.filesystems import s3_endpoint, s3_region, store_of
-from manifests.retries import PassingFault, repeated
+from manifests.retries import PassingFault, patience, repeated
 from manifests.store_errors import errors
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta, PutResult, UpdateVersion
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import BackoffConfig, ClientConfig, ObjectStore, RetryConfig
 
 SCHEMES = ("s3", "gs", "abfs", "abfss")
 SMALL = 8 << 20  # bytes: up to here an object is one PUT
 PARTS = 9000  # of a multipart upload; stores allow 10,000
 AT_ONCE = 4  # parts of one upload in flight: SMALL bytes each lie in memory
 CHUNK = 8 << 20  # bytes of a download in memory; larger blocks gain nothing over a network
-# Of a call that makes many requests, so that one that fails does not begin it anew. All others are `repeated`.
-RETRIES: RetryConfig = {
-    "max_retries": 12,
-    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=15), "base": 2},
-    "retry_timeout": timedelta(minutes=1),
-}
-NO_RETRIES: RetryConfig = {"max_retries": 0}
+# Of a call that makes many requests: one that fails does not begin it anew. All others are `repeated`.
+SECONDS = 60.0
 T = TypeVar("T")
 
 
@@ -67,9 +62,16 @@ def holds(uri: str) -> bool:
     return uri.partition("://")[0] in SCHEMES
 
 
+def _retries(seconds: float) -> RetryConfig:
+    longest = timedelta(seconds=15)
+    waits: BackoffConfig = {"init_backoff": timedelta(milliseconds=200), "max_backoff": longest, "base": 2}
+    return {"max_retries": 12 if seconds else 0, "backoff": waits, "retry_timeout": timedelta(seconds=seconds)}
+
+
 @cache
-def _store(scheme: str, bucket: str, retries: bool = False) -> ObjectStore:
-    config = RETRIES if retries else NO_RETRIES
+def _store(scheme: str, bucket: str, seconds: float = 0.0) -> ObjectStore:
+    """seconds: that the store makes each request again itself."""
+    config = _retries(seconds)
     client: ClientConfig = {"timeout": "1h", "read_timeout": "60s", "connect_timeout": "10s"}
     if scheme != "s3":
         return from_url(f"{scheme}://{bucket}", client_options=client, retry_config=config)
@@ -106,7 +108,7 @@ def located(uri: str, retries: bool = False) -> tuple[ObjectStore, str]:
     if key and (fault := fault_of(key)):
         raise OSError(f"{uri}: {fault}")
     with errors(uri):
-        return _store(scheme, bucket, retries), key
+        return _store(scheme, bucket, min(SECONDS, patience() * 60) if retries else 0.0), key
 
 
 def fault_of(key: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -86,7 +87,7 @@ class Tally:
 
 tally = Tally()
 health: dict[str, Health] = {}
-waiting: list[Callable[[], None]] = []  # are called while a request waits, every SIGN seconds
+waiting: list[Callable[[], None]] = []  # called while a request of the main thread waits, every SIGN seconds
 
 
 def patience() -> float:
@@ -150,17 +151,26 @@ def repeated(store: str, request: Callable[[], T]) -> T:
 
 def _check_away(store: str, state: Health, seconds: float) -> None:
     """Raise StoreAway where the store is known to be away, and let somebody wait a moment ago: it is not asked."""
-    is_away = state.since is not None and state.last - state.since >= seconds
-    if is_away and state.was_slow and time.monotonic() - state.last < LONGEST_WAIT:
+    if _is_away(state, seconds) and state.was_slow and time.monotonic() - state.last < LONGEST_WAIT:
         raise _away(store, state, seconds)
+
+
+def away() -> StoreAway | None:
+    """The error of a store that is known to be away; None where there is none."""
+    seconds = patience() * 60
+    found = ((store, state) for store, state in health.items() if _is_away(state, seconds))
+    return next((_away(store, state, seconds) for store, state in found), None)
+
+
+def _is_away(state: Health, seconds: float) -> bool:
+    return state.since is not None and state.last - state.since >= seconds
 
 
 def _away(store: str, state: Health, seconds: float) -> StoreAway:
     waited = f"{seconds / 60:.3g} minutes" if seconds >= 60 else f"{seconds:.3g} s"
-    return StoreAway(
-        f"{store} does not answer; requests were tried again for {waited} ({VARIABLE}); do it again once it answers "
-        f"({state.words})"
-    )
+    # without what differs from one request to the next, so that errors of one cause are equal
+    words = re.split(r"status code: |HTTP error: ", state.words)[-1]
+    return StoreAway(f"{store} does not answer ({words}); it was asked again for {waited} ({VARIABLE}, minutes)")
 
 
 def _sleep(seconds: float) -> None:
@@ -172,5 +182,5 @@ def _sleep(seconds: float) -> None:
 
 
 def _give_sign() -> None:
-    for call in waiting:
+    for call in waiting if threading.current_thread() is threading.main_thread() else ():
         call()

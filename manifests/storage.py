@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from manifests import drafts, object_filesystem, object_listing, object_store, remote_files
+from manifests import drafts, object_listing, object_store, remote_files
 from manifests.drafts import DRAFT
 from manifests.filesystems import is_local, join, normal, resolve
 from manifests.object_file import ObjectFile
@@ -91,12 +91,6 @@ def open_random(uri: str) -> Any:
     if is_local(uri):
         return pa.memory_map(normal(uri))
     return remote_files.ask(uri, lambda filesystem, path: filesystem.open_input_file(path))
-
-
-def for_datasets(uri: str) -> tuple[pafs.FileSystem, str]:
-    """A file system for pyarrow's datasets, and the path of `uri` in it."""
-    filesystem, path = resolve(uri)
-    return (object_filesystem.file_system(uri) if object_store.holds(uri) else filesystem), path
 
 
 def write_bytes(uri: str, data: bytes) -> None:

@@ -16,15 +16,17 @@ from itertools import groupby
 
 from manifests import storage, views
 from manifests.ledger import Counts, Manifest
+from manifests.retries import patient_for
 from pipeline import config as configuration
 from pipeline import lane_states
 from pipeline.actor_pool import LanePlan
+from pipeline.causes import causes_named
 from pipeline.compaction import compact, compacting
 from pipeline.config import Config
 from pipeline.contents import Contents, live
 from pipeline.discover import discover
 from pipeline.engines import Inline, OnRay
-from pipeline.errors import ConfigError, PartsSetAside, SetAside
+from pipeline.errors import ConfigError, PartsSetAside, SetAside, lines_of
 from pipeline.keys import remember_plan
 from pipeline.law import PartCounts
 from pipeline.lease import alone
@@ -61,7 +63,7 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
         raise ConfigError(f"--only {options.only}: no such step in this run (choices: {', '.join(names)})")
     if packable(plan):
         check_where(plan, config.pack)
-    with alone(root), _engine(config, root) as engine:
+    with causes_named(), patient_for(config.store_patience), alone(root), _engine(config, root) as engine:
         parts = _register(config, plan, options, engine)
         remember_plan(plan, options.only)
         storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())
@@ -106,7 +108,7 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
     finally:
         views.write(plan.root, all_manifests(plan), current(plan.root))
     if aside or damaged:
-        raise PartsSetAside([*map(str, aside), *damaged])
+        raise PartsSetAside([*lines_of(aside), *damaged])
 
 
 def all_manifests(plan: Plan) -> list[Manifest]:

@@ -30,12 +30,14 @@ from pathlib import Path
 from typing import Any
 
 from manifests import storage
+from manifests.full_disk import is_full
 from manifests.journal import Journal
 from manifests.ledger import Damaged, check_law
 from manifests.records import Outcome
+from manifests.retries import StoreAway
 from pipeline import nodes
 from pipeline.batch_call import Errand, Here
-from pipeline.cell import FULL, Cell
+from pipeline.cell import Cell
 from pipeline.errors import ConfigError, Died, Killed, OpenFailed, RunError, SetAside, StepFault, Unavailable
 from pipeline.journals import JournalFile, draft_base, part_journal, remove_stale_journals
 from pipeline.media.keep import MediaTar, media_of, relocated
@@ -255,11 +257,12 @@ class Lane:
             yield
         except (SetAside, RunError, ConfigError):
             raise
-        except (Unavailable, Damaged) as error:
+        except (Unavailable, Damaged, StoreAway) as error:
             raise SetAside(part, step, str(error)) from error
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in FULL:
-                raise RunError(f"no space left for part {part} of step '{step}': {error}") from error
+            if is_full(error):
+                told = f"no space left for part {part} of step '{step}': {error}; make space and run again"
+                raise RunError(told) from error
             if not self.isolate:
                 raise
             raise SetAside(part, step, error_line(error), traceback.format_exc()) from error

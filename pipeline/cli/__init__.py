@@ -9,15 +9,19 @@ from typing import Annotated
 
 import typer
 
+from manifests import retries
+from manifests.parquet_files import one_line
+from manifests.retries import Tally
 from manifests.schema import MissingColumn
+from pipeline.causes import causes_named
 from pipeline.cli.world import world
-from pipeline.errors import ConfigError, OlaError, PartsSetAside
+from pipeline.errors import ConfigError, OlaError, PartsSetAside, StaysOpen
 from stages.errors import StagesError
 
 # done; too little came out or faults found; bad settings; cannot go on; done but for parts that were set aside
 GOOD, POOR, WRONG, BROKEN, PARTLY = 0, 1, 2, 3, 4
 
-CODES = {ConfigError: WRONG, PartsSetAside: PARTLY}
+CODES = {ConfigError: WRONG, PartsSetAside: PARTLY, StaysOpen: PARTLY}
 
 app = typer.Typer(
     help="From a pile of videos to training shards for Ola, and a look at everything on the way.",
@@ -261,10 +265,15 @@ def doctor() -> None:
 def main() -> None:
     """Entry of the console script: errors of ours are one line on stderr."""
     try:
-        app()
-    except (OlaError, StagesError, MissingColumn) as error:
-        typer.echo(f"ola: {error}", err=True)
+        with causes_named():
+            app()
+    except (OlaError, StagesError, MissingColumn, OSError) as error:
+        retries.tally.take()  # the error's line says what matters
+        typer.echo(f"ola: {error if not isinstance(error, OSError) else one_line(error)}", err=True)
         detail = getattr(error, "detail", "")
         if detail:
             typer.echo(detail, err=True)
         sys.exit(next((code for kind, code in CODES.items() if isinstance(error, kind)), BROKEN))
+    finally:
+        if number := retries.tally.take():
+            typer.echo(str(Tally(number)), err=True)
