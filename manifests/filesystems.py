@@ -65,6 +65,12 @@ def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
     return _remote(scheme, path.split("/", 1)[0]), path
 
 
+def store_of(uri: str) -> str:
+    """What fails and answers as one: the bucket or server of a URI."""
+    scheme, _, path = uri.partition("://")
+    return f"{scheme}://{path.partition('/')[0]}"
+
+
 def forget() -> None:
     """Forget all connections: the environment names other stores now."""
     _remote.cache_clear()

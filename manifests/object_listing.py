@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import InvalidPathError
-from pyarrow import fs as pafs
 
-from manifests.filesystems import resolve
-from manifests.object_store import Entry, entry_of, errors, fault_of, located, look
+from manifests import remote_files
+from manifests.filesystems import resolve, store_of
+from manifests.object_store import Entry, entry_of, fault_of, located, look
+from manifests.retries import repeated
+from manifests.store_errors import errors
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
-    from obstore.store import ObjectStore
+    from obstore import ListResult, ObjectMeta
 
+PAGE = 1000  # objects that a store tells of by one request
 HEADS = 16  # requests at once where many small ones are made
 
 
@@ -28,10 +31,9 @@ def listing(uri: str, recursive: bool) -> list[Entry]:
     other object, since obstore refuses it as a whole and pyarrow gives no ETags. Keys that begin with `/` are taken
     for keys without it.
     """
-    store, key = located(uri)
+    _, key = located(uri)
     try:
-        with errors(uri):
-            metas = _below(store, key, recursive)
+        metas = list(_below(uri)) if recursive else list(_level(uri)["objects"])
     except FileNotFoundError:
         return []
     except InvalidPathError:
@@ -44,32 +46,61 @@ def listing_up_to(uri: str, limit: int) -> list[Entry] | None:
 
     One request for 1,000 objects, and one HEAD for each empty object, as in `listing`.
     """
-    store, key = located(uri)
-    metas: list[ObjectMeta] = []
+    _, key = located(uri)
     try:
-        with errors(uri):
-            for chunk in obstore.list(store, key or None, chunk_size=1000):
-                metas += chunk
-                if len(metas) > limit:
-                    return None
+        metas = list(islice(_below(uri), limit + 1))
     except FileNotFoundError:
         return []
     except InvalidPathError:
         return None
-    return _without_markers(uri, key, metas)
+    return None if len(metas) > limit else _without_markers(uri, key, metas)
 
 
-def _below(store: ObjectStore, key: str, recursive: bool) -> list[ObjectMeta]:
-    if recursive:
-        return [meta for chunk in obstore.list(store, key or None, chunk_size=1000) for meta in chunk]
-    return list(obstore.list_with_delimiter(store, key or None)["objects"])
+def _below(uri: str) -> Iterator[ObjectMeta]:
+    """Objects at any depth below a prefix; each page of 1,000 is asked for until it comes."""
+    pages = Pages(uri)
+    while page := repeated(store_of(uri), pages.following):
+        yield from page
+
+
+class Pages:
+    """The pages of a listing, one at a time; after a failed request the listing goes on behind the last page."""
+
+    def __init__(self, uri: str) -> None:
+        """Nothing is asked yet."""
+        self.uri, self.last = uri, ""
+        self.stream: Iterator[Sequence[ObjectMeta]] | None = None
+
+    def following(self) -> Sequence[ObjectMeta]:
+        """Return the next page; an empty one is the end. Raises PassingFault, or another OSError."""
+        store, key = located(self.uri)
+        try:
+            with errors(self.uri):
+                if self.stream is None:
+                    self.stream = iter(obstore.list(store, key or None, offset=self.last or None, chunk_size=PAGE))
+                page = next(self.stream, [])
+        except BaseException:
+            self.stream = None
+            raise
+        self.last = page[-1]["path"] if page else self.last
+        return page
+
+
+def _level(uri: str) -> ListResult[Sequence[ObjectMeta]]:
+    """Objects and folders right below a prefix. obstore asks for all pages; after a fault it makes each one again."""
+    tries = count()
+
+    def whole() -> ListResult[Sequence[ObjectMeta]]:
+        store, key = located(uri, retries=next(tries) > 0)
+        with errors(uri):
+            return obstore.list_with_delimiter(store, key or None)
+
+    return repeated(store_of(uri), whole)
 
 
 def folders(uri: str) -> list[str]:
     """Names of the folders right below a prefix, by one request for 1,000."""
-    store, key = located(uri)
-    with errors(uri):
-        return [path.rsplit("/", 1)[-1] for path in obstore.list_with_delimiter(store, key or None)["common_prefixes"]]
+    return [path.rsplit("/", 1)[-1] for path in _level(uri)["common_prefixes"]]
 
 
 def _entries(key: str, metas: Iterable[ObjectMeta]) -> list[Entry]:
@@ -89,10 +120,8 @@ def _is_marker(uri: str, path: str, folders: set[str]) -> bool:
 
 
 def _listing_by_names(uri: str, recursive: bool) -> list[Entry]:
-    filesystem, path = resolve(uri)
-    start = len(path.rstrip("/")) + 1
-    infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=recursive, allow_not_found=True))
-    files = [(i.path[start:], i.size or 0, i.mtime_ns) for i in infos if i.type == pafs.FileType.File]
+    start = len(resolve(uri)[1].rstrip("/")) + 1
+    files = [(i.path[start:], i.size or 0, i.mtime_ns) for i in remote_files.below(uri, recursive)]
     faulty = [Entry(name, size, str(mtime or ""), fault_of(name)) for name, size, mtime in files if fault_of(name)]
     good = [name for name, *_ in files if not fault_of(name)]
     with ThreadPoolExecutor(HEADS) as pool:

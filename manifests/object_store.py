@@ -1,4 +1,6 @@
-"""Objects in S3, Google Cloud Storage and Azure through `obstore`: requests, their retries and their errors.
+"""Objects in S3, Google Cloud Storage and Azure through `obstore`: all requests to them.
+
+A request that fails in a way that may pass is made again, see `manifests.retries`; its last error is StoreAway.
 
 An object is seen whole or not at all. A small one is one PUT. A large one is a multipart upload, which obstore aborts
 when reading or sending fails. Each call runs in native code: an exception that a signal handler raises (Ctrl-C) waits
@@ -10,45 +12,35 @@ Errors are OSError with one line. FileNotFoundError: there is no such object.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    BaseError,
-    InvalidPathError,
-    PermissionDeniedError,
-    PreconditionError,
-    UnauthenticatedError,
-)
+from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import from_url
 
 from manifests.credentials import s3_credentials
-from manifests.filesystems import s3_endpoint, s3_region
+from manifests.filesystems import s3_endpoint, s3_region, store_of
+from manifests.retries import PassingFault, patience, repeated
+from manifests.store_errors import errors
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, GetResult, ObjectMeta, PutResult, UpdateVersion
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore import GetOptions, ObjectMeta, PutResult, UpdateVersion
+    from obstore.store import BackoffConfig, ClientConfig, ObjectStore, RetryConfig
 
 SCHEMES = ("s3", "gs", "abfs", "abfss")
 SMALL = 8 << 20  # bytes: up to here an object is one PUT
 PARTS = 9000  # of a multipart upload; stores allow 10,000
 AT_ONCE = 4  # parts of one upload in flight: SMALL bytes each lie in memory
 CHUNK = 8 << 20  # bytes of a download in memory; larger blocks gain nothing over a network
-# Server errors and cut connections are tried again for two minutes. Waits are drawn at random up to `base` times the
-# one before, so they grow slowly: with 2, fifteen retries were over after 7 s.
-RETRIES: RetryConfig = {
-    "max_retries": 1000,
-    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=15), "base": 3},
-    "retry_timeout": timedelta(minutes=2),
-}
+# Of a call that makes many requests: one that fails does not begin it anew. All others are `repeated`.
+SECONDS = 60.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,16 +62,24 @@ def holds(uri: str) -> bool:
     return uri.partition("://")[0] in SCHEMES
 
 
+def _retries(seconds: float) -> RetryConfig:
+    longest = timedelta(seconds=15)
+    waits: BackoffConfig = {"init_backoff": timedelta(milliseconds=200), "max_backoff": longest, "base": 2}
+    return {"max_retries": 12 if seconds else 0, "backoff": waits, "retry_timeout": timedelta(seconds=seconds)}
+
+
 @cache
-def _store(scheme: str, bucket: str) -> ObjectStore:
+def _store(scheme: str, bucket: str, seconds: float = 0.0) -> ObjectStore:
+    """seconds: that the store makes each request again itself."""
+    config = _retries(seconds)
     client: ClientConfig = {"timeout": "1h", "read_timeout": "60s", "connect_timeout": "10s"}
     if scheme != "s3":
-        return from_url(f"{scheme}://{bucket}", client_options=client, retry_config=RETRIES)
+        return from_url(f"{scheme}://{bucket}", client_options=client, retry_config=config)
     options: dict[str, Any] = {"region": s3_region(bucket), **s3_credentials()}
     if endpoint := s3_endpoint():
         options["endpoint"] = endpoint
         client["allow_http"] = endpoint.startswith("http://")
-    return from_url(f"s3://{bucket}", client_options=client, retry_config=RETRIES, **options)
+    return from_url(f"s3://{bucket}", client_options=client, retry_config=config, **options)
 
 
 def forget() -> None:
@@ -87,14 +87,28 @@ def forget() -> None:
     _store.cache_clear()
 
 
-def located(uri: str) -> tuple[ObjectStore, str]:
-    """Store and key. Raises OSError for a key that cannot be asked for."""
+def ask(uri: str, request: Callable[[ObjectStore, str], T]) -> T:
+    """Make one request for an object: `request` gets store and key. Raises OSError, or StoreAway."""
+    store, key = located(uri)
+
+    def once() -> T:
+        with errors(uri):
+            return request(store, key)
+
+    return repeated(store_of(uri), once)
+
+
+def located(uri: str, retries: bool = False) -> tuple[ObjectStore, str]:
+    """Store and key. Raises OSError for a key that cannot be asked for.
+
+    retries: whether the store makes each request again itself, for calls that make many.
+    """
     scheme, _, path = uri.partition("://")  # not urlsplit: keys may hold ? and #
     bucket, _, key = path.rstrip("/").partition("/")
     if key and (fault := fault_of(key)):
         raise OSError(f"{uri}: {fault}")
     with errors(uri):
-        return _store(scheme, bucket), key
+        return _store(scheme, bucket, min(SECONDS, patience() * 60) if retries else 0.0), key
 
 
 def fault_of(key: str) -> str:
@@ -107,41 +121,13 @@ def fault_of(key: str) -> str:
     return ""
 
 
-@contextmanager
-def errors(uri: str) -> Iterator[None]:
-    """Turn obstore's errors into OSError of one line that names the URI."""
-    try:
-        yield
-    except (AlreadyExistsError, PreconditionError, InvalidPathError):
-        raise
-    except FileNotFoundError as error:
-        missing = "bucket" if "NoSuchBucket" in str(error) else "object"
-        raise FileNotFoundError(2, f"no such {missing}", uri) from error
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise PermissionError(f"{uri}: {_line(error)}") from error
-    except (BaseError, ValueError) as error:
-        if "404 Not Found" in str(error):  # of a listing: an empty folder is no error, so the bucket is missing
-            raise FileNotFoundError(2, "no such bucket", uri) from error
-        if "403 Forbidden" in str(error) or "401 Unauthorized" in str(error):  # of a listing, too
-            raise PermissionError(f"{uri}: {_line(error)}") from error
-        raise OSError(f"{uri}: {_line(error)}") from error
-
-
-def _line(error: BaseException) -> str:
-    """The error without the dump of its sources; of the store's XML only the code."""
-    text = str(error).partition("Debug source")[0]
-    code = re.search(r"<Code>(\w+)</Code>", text)
-    return " ".join([*re.split(r"<\?xml|<Error>", text)[0].split(), *([code[1]] if code else [])])[:500]
-
-
 def look(uri: str) -> Entry | None:
     """Size and ETag of an object, by one HEAD; None where there is none."""
-    store, key = located(uri)
+    _, key = located(uri)
     if not key:  # stores answer a HEAD of the bucket as if it were an object
         return None
     try:
-        with errors(uri):
-            return entry_of(obstore.head(store, key), key)
+        return entry_of(ask(uri, obstore.head), key)
     except FileNotFoundError:
         return None
 
@@ -153,54 +139,85 @@ def entry_of(meta: ObjectMeta, path: str) -> Entry:
 
 def read(uri: str) -> bytes:
     """All bytes of an object. Raises OSError where fewer come than the store said."""
-    return _body(uri, _get(uri))
+    return _read(uri)[0]
 
 
-def _get(uri: str) -> GetResult:
-    store, key = located(uri)
-    with errors(uri):
-        return obstore.get(store, key)
-
-
-def _body(uri: str, result: GetResult) -> bytes:
-    with errors(uri):
+def _read(uri: str) -> tuple[bytes, ObjectMeta]:
+    def whole(store: ObjectStore, key: str) -> tuple[bytes, ObjectMeta]:
+        result = obstore.get(store, key)
         data = bytes(result.bytes())
-    _check_length(uri, len(data), result.meta["size"])
-    return data
+        _check_length(uri, len(data), result.meta["size"])
+        return data, result.meta
+
+    return ask(uri, whole)
 
 
 def _check_length(uri: str, got: int, size: int) -> None:
     if got != size:
-        raise OSError(f"{uri}: {got} bytes came of {size}")
+        raise PassingFault(f"{uri}: {got} bytes came of {size}")
 
 
 def download(uri: str, path: str) -> str:
-    """Copy an object to a local file and return its ETag. Raises OSError where fewer bytes come than the store said."""
-    result = _get(uri)
-    with errors(uri), open(path, "wb") as sink:
-        for chunk in result.stream(min_chunk_size=CHUNK):
-            sink.write(chunk)
-    _check_length(uri, os.path.getsize(path), result.meta["size"])
-    return result.meta["e_tag"] or ""
+    """Copy an object to a local file and return its ETag. A copy that is cut goes on where it was."""
+    with open(path, "wb") as sink:
+        copied = Download(uri, sink)
+        return ask(uri, copied)
+
+
+class Download:
+    """A copy of an object into a file; each call makes one request for what is missing."""
+
+    def __init__(self, uri: str, sink: BinaryIO) -> None:
+        """Nothing is asked yet."""
+        self.uri, self.sink, self.stamp = uri, sink, ""
+
+    def __call__(self, store: ObjectStore, key: str) -> str:
+        """Copy what is missing and return the ETag. Raises PassingFault where bytes are missing after it."""
+        start = self.sink.tell()
+        try:
+            with errors(self.uri):
+                result = obstore.get(store, key, options=self._rest(start))
+                self.stamp = result.meta["e_tag"] or ""
+                for chunk in result.stream(min_chunk_size=CHUNK):
+                    self.sink.write(chunk)
+            _check_length(self.uri, self.sink.tell(), result.meta["size"])
+            return self.stamp
+        except PreconditionError as error:
+            self._begin_anew()
+            raise PassingFault(f"{self.uri}: replaced while it was copied") from error
+        except PassingFault as fault:
+            if not self.stamp:  # nothing tells whether what is missing belongs to the same object
+                self._begin_anew()
+            fault.has_moved = self.sink.tell() > start
+            raise
+
+    def _rest(self, start: int) -> GetOptions | None:
+        return {"range": {"offset": start}, "if_match": self.stamp} if start else None
+
+    def _begin_anew(self) -> None:
+        self.sink.seek(0)
+        self.sink.truncate()
 
 
 def write(uri: str, data: bytes) -> None:
     """Write an object of few bytes by one PUT."""
-    store, key = located(uri)
-    with errors(uri):
-        obstore.put(store, key, data, use_multipart=False)
+    ask(uri, lambda store, key: obstore.put(store, key, data, use_multipart=False))
 
 
 def upload(path: str, uri: str) -> None:
     """Write a local file as an object: one PUT, or a multipart upload that holds 32 MB of it in memory at a time."""
-    store, key = located(uri)
     size = os.path.getsize(path)
     if size <= SMALL:
         write(uri, Path(path).read_bytes())
         return
     chunk = max(SMALL, -(-size // PARTS))
-    with errors(uri):
-        obstore.put(store, key, Path(path), use_multipart=True, chunk_size=chunk, max_concurrency=AT_ONCE)
+    several, _ = located(uri, retries=True)
+    ask(
+        uri,
+        lambda _, key: obstore.put(
+            several, key, Path(path), use_multipart=True, chunk_size=chunk, max_concurrency=AT_ONCE
+        ),
+    )
 
 
 def create(uri: str, data: bytes) -> bool:
@@ -209,22 +226,17 @@ def create(uri: str, data: bytes) -> bool:
     A PUT that succeeded but whose answer was lost is sent again and finds its own object there. So an object that is
     there counts as written if it holds the same bytes.
     """
-    store, key = located(uri)
     try:
-        with errors(uri):
-            obstore.put(store, key, data, mode="create")
-            return True
+        ask(uri, lambda store, key: obstore.put(store, key, data, mode="create"))
+        return True
     except (AlreadyExistsError, PreconditionError):
         return _same(uri, data) is not None
 
 
 def _same(uri: str, data: bytes) -> UpdateVersion | None:
     """The version of an object if it holds these bytes; None where it does not, or there is none."""
-    with suppress(FileNotFoundError):
-        result = _get(uri)
-        if result.meta["size"] == len(data) and _body(uri, result) == data:
-            return _version(result.meta)
-    return None
+    found = read_version(uri)
+    return found[1] if found is not None and found[0] == data else None
 
 
 def _version(meta: ObjectMeta | PutResult) -> UpdateVersion:
@@ -239,8 +251,8 @@ def _version(meta: ObjectMeta | PutResult) -> UpdateVersion:
 def read_version(uri: str) -> tuple[bytes, UpdateVersion] | None:
     """An object's bytes and its version, for `replace`; None where there is no object."""
     with suppress(FileNotFoundError):
-        result = _get(uri)
-        return _body(uri, result), _version(result.meta)
+        data, meta = _read(uri)
+        return data, _version(meta)
     return None
 
 
@@ -249,38 +261,36 @@ def replace(uri: str, data: bytes, version: UpdateVersion) -> UpdateVersion | No
 
     As with `create`, an object that holds these bytes already counts as written.
     """
-    store, key = located(uri)
     try:
-        with errors(uri):
-            return _version(obstore.put(store, key, data, mode=version))
+        return _version(ask(uri, lambda store, key: obstore.put(store, key, data, mode=version)))
     except (PreconditionError, AlreadyExistsError, FileNotFoundError):
         return _same(uri, data)
 
 
 def copy(source: str, target: str) -> None:
     """Copy an object within its bucket; the store moves the bytes."""
-    (store, key), (_, copied) = located(source), located(target)
-    with errors(source):
-        obstore.copy(store, key, copied)
+    _, copied = located(target)
+    ask(source, lambda store, key: obstore.copy(store, key, copied))
 
 
 def remove(uri: str) -> None:
     """Delete an object; it is no error if there is none."""
-    store, key = located(uri)
-    with suppress(FileNotFoundError), errors(uri):
-        obstore.delete(store, key)
+    with suppress(FileNotFoundError):
+        ask(uri, obstore.delete)
 
 
 def read_range(uri: str, start: int, end: int, stamp: str) -> bytes:
     """Bytes from `start` up to `end`, by one request. Raises OSError once the object has another ETag than `stamp`."""
-    store, key = located(uri)
     options: GetOptions = {"range": (start, end)}
     if stamp:
         options["if_match"] = stamp
+
+    def span(store: ObjectStore, key: str) -> bytes:
+        data = bytes(obstore.get(store, key, options=options).bytes())
+        _check_length(uri, len(data), end - start)
+        return data
+
     try:
-        with errors(uri):
-            data = bytes(obstore.get(store, key, options=options).bytes())
+        return ask(uri, span)
     except PreconditionError as error:
         raise OSError(f"{uri}: replaced while it was read") from error
-    _check_length(uri, len(data), end - start)
-    return data

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from manifests import drafts, object_listing, object_store
+from manifests import drafts, object_listing, object_store, remote_files
 from manifests.drafts import DRAFT
 from manifests.filesystems import is_local, join, normal, resolve
 from manifests.object_file import ObjectFile
@@ -28,7 +28,6 @@ from manifests.object_store import Entry
 __all__ = ["DRAFT", "Entry", "is_local", "join", "normal", "resolve"]  # made elsewhere, named here
 
 STAMP = ".stamp"  # after the name of a fetched copy: the file that holds its stamp
-COPY_BYTES = 8 << 20  # larger blocks gain nothing over a network; smaller ones cost round trips
 
 
 def exists(uri: str) -> bool:
@@ -40,9 +39,8 @@ def look(uri: str) -> Entry | None:
     """The file at `uri` as a listing shows it, or None if there is none. Raises OSError where that cannot be told."""
     if object_store.holds(uri):
         return object_store.look(uri)
-    filesystem, path = resolve(uri)
-    info = filesystem.get_file_info(path)
-    return Entry(path, info.size, _stamp(info)) if info.type == pafs.FileType.File else None
+    info = remote_files.look(uri)
+    return Entry(info.path, info.size, _stamp(info)) if info.type == pafs.FileType.File else None
 
 
 def _stamp(info: pafs.FileInfo) -> str:
@@ -65,18 +63,15 @@ def listing_up_to(uri: str, limit: int) -> list[Entry] | None:
 
 
 def _listing(uri: str, recursive: bool) -> list[Entry]:
-    filesystem, path = resolve(uri)
-    start = len(path.rstrip("/")) + 1
-    infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=recursive, allow_not_found=True))
-    return [Entry(i.path[start:], i.size, _stamp(i)) for i in infos if i.type == pafs.FileType.File]
+    start = len(resolve(uri)[1].rstrip("/")) + 1
+    return [Entry(info.path[start:], info.size, _stamp(info)) for info in remote_files.below(uri, recursive)]
 
 
 def folders(uri: str) -> list[str]:
     """Names of the folders right below a folder, sorted; [] where there is no such folder."""
     if object_store.holds(uri):
         return sorted(object_listing.folders(uri))
-    filesystem, path = resolve(uri)
-    found = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    found = remote_files.entries(uri, recursive=False)
     return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
 
 
@@ -86,19 +81,16 @@ def read_bytes(uri: str) -> bytes:
         return Path(normal(uri)).read_bytes()
     if object_store.holds(uri):
         return object_store.read(uri)
-    filesystem, path = resolve(uri)
-    with filesystem.open_input_stream(path) as stream:
-        return bytes(stream.read())
+    return remote_files.read(uri)
 
 
 def open_random(uri: str) -> Any:
     """A seekable file with `read_at(size, offset)`; local files are mapped into memory."""
     if object_store.holds(uri):
         return ObjectFile(uri)
-    filesystem, path = resolve(uri)
-    if isinstance(filesystem, pafs.LocalFileSystem):
-        return pa.memory_map(path)
-    return filesystem.open_input_file(path)
+    if is_local(uri):
+        return pa.memory_map(normal(uri))
+    return remote_files.ask(uri, lambda filesystem, path: filesystem.open_input_file(path))
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -186,15 +178,8 @@ def place(path: str, uri: str) -> None:
     if object_store.holds(uri):
         object_store.upload(path, uri)
     else:
-        _uninterrupted(lambda: _copy_out(path, uri))
+        _uninterrupted(lambda: remote_files.upload(path, uri))
     os.unlink(path)
-
-
-def _copy_out(path: str, uri: str) -> None:
-    filesystem, target = resolve(uri)
-    # pyarrow completes an upload even when the block raised; so nothing may raise in it but the upload itself
-    with open(path, "rb") as source, filesystem.open_output_stream(target) as sink:
-        shutil.copyfileobj(source, sink, COPY_BYTES)
 
 
 def _uninterrupted(call: Callable[[], None]) -> None:
@@ -230,8 +215,7 @@ def remove(uri: str) -> None:
     elif object_store.holds(uri):
         object_store.remove(uri)
     elif exists(uri):
-        filesystem, path = resolve(uri)
-        filesystem.delete_file(path)
+        remote_files.remove(uri)
 
 
 def remove_folder(uri: str) -> None:
@@ -292,9 +276,5 @@ def _download(uri: str, path: str) -> str:
     entry = look(uri)
     if entry is None:
         raise FileNotFoundError(2, "no such file", uri)
-    filesystem, source = resolve(uri)
-    with open(path, "wb") as sink, filesystem.open_input_stream(source) as stream:
-        shutil.copyfileobj(stream, sink, COPY_BYTES)
-    if os.path.getsize(path) != entry.size:
-        raise OSError(f"{uri}: {os.path.getsize(path)} bytes came of {entry.size}")
+    remote_files.download(uri, path, entry.size)
     return entry.stamp

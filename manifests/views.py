@@ -27,6 +27,7 @@ from manifests.parquet_files import read_undamaged
 from manifests.records import PackedTask
 from manifests.schema import record_schema
 from manifests.sources import SourceManifest
+from manifests.stored_rows import StoredRows
 
 DATABASE, SCRIPT = "manifest.duckdb", "views.sql"
 ROW_FILE = "file_of_row"  # a column that views read and do not show
@@ -226,19 +227,14 @@ def _connected(
     if not storage.is_local(root):
         tables = {name: f"{FILES}{name}" for name in files}
         for name, of in files.items():
-            connection.register(tables[name], _dataset(of, columns[name].schema))
+            connection.register(tables[name], _stored(of, columns[name].schema))
     for statement in _views(tables, columns):
         connection.execute(statement)
     return connection
 
 
-def _dataset(files: Sequence[str], columns: pa.Schema) -> object:
-    import pyarrow.dataset
-
-    plain = [re.sub(r"\[([\[*?])\]", r"\1", file) for file in files]
-    filesystem, _ = storage.resolve(plain[0])
-    paths = [storage.resolve(file)[1] for file in plain]
-    return pyarrow.dataset.dataset(paths, schema=columns, filesystem=filesystem, format="parquet")
+def _stored(files: Sequence[str], columns: pa.Schema) -> StoredRows:
+    return StoredRows([re.sub(r"\[([\[*?])\]", r"\1", file) for file in files], columns)
 
 
 def write(root: str, manifests: Sequence[Manifest], shards: Mapping[str, str]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from manifests import retries
+from pipeline.causes import known_cause
 from pipeline.errors import OlaError, RunError, SetAside
 from pipeline.lane_sizes import Node, memory_of
 from pipeline.lane_states import LaneState
@@ -55,16 +57,17 @@ class LanePlan:
 class LaneActor:
     """A lane inside a Ray actor."""
 
-    def __init__(self, make: Callable[[], Lane]) -> None:
-        """Make the lane in the actor's own process."""
+    def __init__(self, make: Callable[[], Lane], patience: float | None = None) -> None:
+        """Make the lane in the actor's own process. patience: with stores, in minutes."""
         publish_on_ray()
+        retries.be_patient_for(patience)
         self.lane = make()
 
     def ready(self) -> None:
         """Return once the actor has started."""
 
-    def work(self, number: int) -> tuple[float, SetAside | None, Values]:
-        """Do a number. Returns the seconds that it took, why it was set aside, if it was, and what was counted."""
+    def work(self, number: int) -> tuple[float, SetAside | None, Values, int]:
+        """Do a number. Returns its seconds, why it was set aside, what was counted, and requests tried again."""
         began, aside = time.monotonic(), None
         try:
             self.lane(number)
@@ -72,7 +75,7 @@ class LaneActor:
             aside = fault
         except Exception as error:
             raise Carried(as_ola_error(error)) from error
-        return time.monotonic() - began, aside, VALUES.take()
+        return time.monotonic() - began, aside, VALUES.take(), retries.tally.take()
 
     def close(self) -> None:
         """Close the lane."""
@@ -196,6 +199,7 @@ class ActorPool:
             return None
         self.taken.append(answer[0])
         VALUES.merge(answer[2])
+        retries.tally.add(answer[3])
         aside: SetAside | None = answer[1]
         return aside
 
@@ -236,7 +240,7 @@ class ActorPool:
         lane = self.lane
         memory = memory_of(nodes, lane.memory, lane.cpus)
         actor = ray.remote(LaneActor).options(num_cpus=lane.cpus, num_gpus=lane.gpus, memory=memory or None)
-        worker = Worker(actor.remote(self.made))
+        worker = Worker(actor.remote(self.made, retries.patience()))
         self.workers[worker.handle.ready.remote()] = worker
 
     def _leave(self, worker: Worker) -> None:
@@ -286,8 +290,8 @@ def original(error: BaseException) -> OlaError:
 
 def as_ola_error(error: BaseException) -> OlaError:
     """An error as one of ours: itself, or a RunError with its last line and, as a note, where it was raised."""
-    if isinstance(error, OlaError):
-        return error
+    if (cause := known_cause(error)) is not None:
+        return cause
     lines = str(error).strip().splitlines() or [""]
     made = RunError(f"a worker failed: {type(error).__name__}: {lines[-1].strip()}")
     made.add_note("".join(traceback.format_exception(error)))

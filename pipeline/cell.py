@@ -9,7 +9,6 @@ holds the reading end of a pipe, its lifeline, that nobody but the worker holds 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import pickle
@@ -27,6 +26,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from manifests import retries
+from manifests.full_disk import FULL
+from manifests.retries import StoreAway
 from pipeline.batch_call import Errand
 from pipeline.errors import Died, Killed, OpenFailed, OverLimit, Raised, Unavailable
 from pipeline.outcomes import answers_of, ending, error_detail, error_line
@@ -35,8 +37,8 @@ from pipeline.step import Step
 GLANCE = 0.1  # seconds between looks at a cell's memory: at 2 GB/s it gets 200 MB past its limit
 CENSUS = 10  # looks between searches for the cell's children: one reads all of /proc, some 5 ms
 ALIVE = ("alive",)
+TRIED_AGAIN = "tried again"  # then a number of requests to stores
 NEXT = "next"  # to a step that handed over an answer: so no more than one record is in flight
-FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk or a quota: no fault of the record, which is not blamed for it
 GRACE = 5.0  # seconds for a process that has closed its pipe to end: the kernel takes apart GBs of memory in less
 STDERR_TAIL, STDERR_ROOM = 2000, 1 << 20  # bytes: shown of what a dead cell printed; kept of what a living one prints
 
@@ -161,7 +163,8 @@ class Cell:
     def _answer(self, seconds: float, memory: float) -> Any:
         """The cell's message that is no sign of life: a sign makes the clock start anew."""
         try:
-            while (answer := self._message(seconds, memory)) == ALIVE:
+            while (answer := self._message(seconds, memory))[0] in (ALIVE[0], TRIED_AGAIN):
+                retries.tally.add(sum(answer[1:]))
                 self._weigh(memory)
         except (EOFError, ConnectionError):
             raise self._died() from None
@@ -247,12 +250,16 @@ def serve(pipe: Connection) -> None:
         pipe.send(("failed", name, error_line(error), traceback.format_exc()))
         return
     pipe.send(("open",))
+    retries.waiting.append(lambda: pipe.send(ALIVE))  # the time that a store takes is not the record's
     while True:
         try:
             message = pipe.recv_bytes()
         except EOFError:
             return
-        pipe.send_bytes(_reply(pipe, steps, message))
+        reply = _reply(pipe, steps, message)
+        if number := retries.tally.take():
+            pipe.send((TRIED_AGAIN, number))
+        pipe.send_bytes(reply)
 
 
 def _reply(pipe: Connection, steps: Sequence[Step[Any, Any]], message: bytes) -> bytes:
@@ -268,7 +275,7 @@ def _reply(pipe: Connection, steps: Sequence[Step[Any, Any]], message: bytes) ->
 
         answers = answers_of(step, batch, answered)
         return pickle.dumps(("answers", answers, errand.size(step)))
-    except Unavailable as error:
+    except (Unavailable, StoreAway) as error:
         return pickle.dumps(("unavailable", str(error)))
     except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
         full = isinstance(error, OSError) and error.errno in FULL

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from manifests import storage
+from manifests.retries import StoreAway
 from pipeline.annotator import Annotating, AnnotatorSettings
 from pipeline.errors import ConfigError
 from pipeline.keys import load as load_keys
@@ -49,6 +50,9 @@ class Config(BaseModel):
     isolate: bool = Field(default=True, description="false: steps run in the engine's own process, for a debugger")
     videos_per_part: int | None = Field(default=None, gt=0)
     resources: dict[str, dict[str, float]] = {}
+    store_patience: float | None = Field(
+        default=None, ge=0, description="minutes that a store that fails is asked again; null: OLA_STORE_PATIENCE, or 5"
+    )
     ask_above_hours: float = Field(default=1.0, ge=0, description="of work that would be done again")
 
     annotator: AnnotatorSettings = AnnotatorSettings()
@@ -157,6 +161,8 @@ def nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
 def _yaml_file(file: str) -> dict[str, Any]:
     try:
         facts = yaml.safe_load(storage.read_bytes(file))
+    except StoreAway:
+        raise
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: {' '.join(str(error).split())}") from error
     if not isinstance(facts, dict):

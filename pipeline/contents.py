@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from manifests import storage
 from manifests.ledger import Manifest, digest, parquet_bytes, read_parquet
 from manifests.records import Source
+from manifests.retries import StoreAway
 from manifests.sources import Registered
 from pipeline.actor_pool import LanePlan
 from pipeline.plan import Plan
@@ -136,6 +137,8 @@ def content(unread: Unread) -> str | None:
     try:
         found = sha256_of(unread.uri)
         now = storage.look(unread.uri)
+    except StoreAway:
+        raise
     except OSError:
         return None
     return found if now is not None and unread.stamp in ("", now.stamp) else None

@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from manifests import storage
 from manifests.ledger import one_line
 from manifests.records import Source
+from manifests.retries import StoreAway
 from manifests.sources import source_id
 from manifests.storage import Entry
 from pipeline.errors import ConfigError, RunError
@@ -81,6 +82,8 @@ def _source(found: Found, sidecars: tuple[str, ...], subtitles: dict[str, Entry]
 def _named(name: str, root: str, beside: dict[str, Entry]) -> list[Found]:
     try:
         return list(_expand(name, root, beside))
+    except StoreAway:
+        raise
     except OSError as error:
         kind = ConfigError if storage.is_local(name) else RunError
         raise kind(f"inputs: {name} cannot be read: {one_line(error)}") from error

@@ -4,6 +4,7 @@ OlaError
 ├── ConfigError       a setting, a plan or an input list is wrong: nothing has run
 ├── RunError          the run cannot go on (a step's weights are missing, somebody else works on this root)
 │   ├── OpenFailed    a step's `open()` raised; carries the original traceback
+│   ├── StaysOpen     a store stayed away: parts stay open
 │   └── PartsSetAside the run came to its end without some parts, which stay open
 ├── SetAside          one part cannot go on; the others do
 ├── Unavailable       what may pass (a store that fails, a file replaced meanwhile): no row, the part stays open
@@ -45,6 +46,10 @@ class OpenFailed(RunError):
         return str(self.args[0])
 
 
+class StaysOpen(RunError):
+    """A store stayed away for as long as requests are made again: what is not committed stays open."""
+
+
 class SetAside(OlaError):
     """A part cannot go on in this run: it stays open, and the others go on. `detail` is a traceback, or empty."""
 
@@ -58,17 +63,31 @@ class SetAside(OlaError):
         return f"part {self.part} at step '{self.step}': {self.reason}"
 
 
+def lines_of(aside: Sequence[SetAside]) -> list[str]:
+    """A line for each part that was set aside; parts of one step with the same reason have the same line."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for fault in aside:
+        groups.setdefault((fault.step, fault.reason), []).append(fault.part)
+    lines = []
+    for fault in aside:
+        parts = groups[fault.step, fault.reason]
+        shared = f"parts {', '.join(map(str, sorted(parts)))} at step '{fault.step}': {fault.reason}"
+        lines.append(shared if len(parts) > 1 else str(fault))
+    return lines
+
+
 class PartsSetAside(RunError):
     """The run did all but some parts, which stay open: the next run tries them again."""
 
     def __init__(self, lines: Sequence[str]) -> None:
-        """lines: what each part is, and why it was set aside."""
+        """lines: what each part is, and why it was set aside; equal parts of it may share a line, see `lines_of`."""
         super().__init__(lines)
-        self.lines = lines
+        self.lines = list(dict.fromkeys(lines))
+        self.number = len(lines)
 
     def __str__(self) -> str:
         """A line for each, below one that counts them."""
-        many = f"{len(self.lines)} part{'s' * (len(self.lines) != 1)} set aside and still open; run again to try again"
+        many = f"{self.number} part{'s' * (self.number != 1)} set aside and still open; run again to try again"
         return "\n".join([many, *(f"  {line}" for line in self.lines)])
 
 

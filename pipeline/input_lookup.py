@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from manifests import storage
 from manifests.ledger import one_line
+from manifests.retries import StoreAway
 from manifests.storage import Entry
 from pipeline.input_folders import local_entry
 from pipeline.sidecars import is_sidecar
@@ -58,6 +59,8 @@ def _entry(uri: str, folder: Folder) -> Entry:
 def _asked(uri: str) -> Entry:
     try:
         entry = storage.look(uri)
+    except StoreAway:
+        raise
     except (OSError, ValueError, ImportError) as error:
         return Entry(uri, 0, fault=f"cannot be read: {one_line(error)}")
     return replace(entry, path=uri) if entry else Entry(uri, 0, fault="no such file")
@@ -91,6 +94,8 @@ def _by_common_prefix(folders: Sequence[str]) -> Mapping[str, Mapping[str, Entry
     prefix = "/".join(_common([folder.split("/") for folder in folders]))
     try:
         entries = storage.listing_up_to(prefix, OBJECTS_A_FOLDER * len(folders))
+    except StoreAway:
+        raise
     except (OSError, ValueError, ImportError):
         return {}  # the listings of the folders tell what is wrong
     if entries is None:
@@ -116,6 +121,8 @@ def _listed(folder: str) -> Folder:
         return _by_uri(folder, storage.listing(folder))
     except (FileNotFoundError, PermissionError, ValueError, ImportError):
         return None
+    except StoreAway:
+        raise
     except OSError as error:
         return f"cannot be read: {one_line(error)}"
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from manifests import storage
 from manifests.ledger import digest
+from manifests.retries import StoreAway
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def load(root: str) -> Remembered:
         return Remembered(dict(stored["facts"]), dict(stored["last"]))
     except (FileNotFoundError, NotADirectoryError):
         return Remembered()
+    except StoreAway:
+        raise
     except OSError as error:
         raise ConfigError(f"--root {root}: {error}") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manifests import drafts, object_store, storage
+from manifests.retries import StoreAway
 from pipeline.errors import ConfigError, RunError
 from pipeline.media.part_draft import remove_left_drafts
 
@@ -108,6 +109,8 @@ def _leased(root: str) -> Iterator[None]:
     lease = Lease(root)
     try:
         lease.take()
+    except StoreAway:
+        raise
     except OSError as error:
         raise ConfigError(f"--root {root}: {error}") from error
     with _interrupts_main_thread(lease):

@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from manifests import storage
+from manifests import retries, storage
 from manifests.journal import Growing, finished, journal_path, notes_path
 from manifests.ledger import Counts, Manifest, one_line
 from manifests.schema import hints
@@ -209,7 +209,9 @@ class Progress:
         return Group(self._table(), *map(Text, self._lanes()))
 
     def _lanes(self) -> list[str]:
-        return [str(lane) for lane in lane_states.read(self.root)] if self.has_lanes else []
+        """What the lanes do, and how often stores had to be asked again, if they had."""
+        lanes = [str(lane) for lane in lane_states.read(self.root)] if self.has_lanes else []
+        return lanes + ([str(retries.tally)] if retries.tally.number else [])
 
     def _table(self) -> Table:
         parts = self._parts()

@@ -17,15 +17,17 @@ from itertools import groupby
 from manifests import storage, views
 from manifests.ledger import Counts, Manifest
 from manifests.records import Source
+from manifests.retries import patient_for
 from pipeline import config as configuration
 from pipeline import lane_states
 from pipeline.actor_pool import LanePlan
+from pipeline.causes import causes_named
 from pipeline.compaction import compact, compacting
 from pipeline.config import Config
 from pipeline.contents import Contents, live
 from pipeline.discover import discover
 from pipeline.engines import Inline, OnRay
-from pipeline.errors import ConfigError, PartsSetAside, SetAside
+from pipeline.errors import ConfigError, PartsSetAside, SetAside, lines_of
 from pipeline.keys import remember_plan
 from pipeline.law import PartCounts
 from pipeline.lease import alone
@@ -65,7 +67,7 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
         check_where(plan, config.pack)
     if not config.inputs and not plan.sources.committed():
         raise ConfigError("inputs: nothing to do; name files, folders, globs or lists: ola run INPUT… --root ROOT")
-    with opened_engine(config) as engine:
+    with causes_named(), patient_for(config.store_patience), opened_engine(config) as engine:
         found = discover(config.inputs, plan.root)
         engine.check(root, [source.uri for source in found if not source.fault])  # before anything is written
         with alone(root), _shows_lanes(engine, root):
@@ -124,7 +126,7 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
     finally:
         views.write(plan.root, all_manifests(plan), current(plan.root))
     if aside or damaged:
-        raise PartsSetAside([*map(str, aside), *damaged])
+        raise PartsSetAside([*lines_of(aside), *damaged])
 
 
 def pack_on(engine: Engine) -> Write:

@@ -3,9 +3,8 @@
 Read the part's rows of the step before -> for each batch: journal `start`, run it in the step's cell, journal `done` ->
 write the part. A committed part passes straight through. This is the only place that catches what a step does wrong:
 
-    the batch raised, died, or went over a limit   each of its records is run again, alone, but for those whose answer
-                                                   the step has handed over; where a step does so, only the first
-                                                   of the rest alone, and after it twice as many each time
+    the batch raised, died, or went over a limit   each record is run again, alone, but for those whose answer the step
+                                                   has handed over; where a step does so, the first, then twice as many
     a record alone raised or went over a limit     `failed`, with that reason
     a record alone killed its cell twice           `failed: killed its worker twice`
     the machine killed its cell three times        the part is set aside, without a row
@@ -13,7 +12,7 @@ write the part. A committed part passes straight through. This is the only place
     anything else went wrong with the part         the part is set aside
     three workers died with no record in flight    the part is set aside
 
-A part that is set aside stays open; what its journal has is kept, and the other parts go on.
+A part that is set aside stays open; its journal is kept, and the other parts go on.
 """
 
 from __future__ import annotations
@@ -30,12 +29,14 @@ from pathlib import Path
 from typing import Any
 
 from manifests import storage
+from manifests.full_disk import is_full
 from manifests.journal import Journal
 from manifests.ledger import Damaged, check_law
 from manifests.records import Outcome
+from manifests.retries import StoreAway
 from pipeline import nodes
 from pipeline.batch_call import Errand, Here
-from pipeline.cell import FULL, Cell
+from pipeline.cell import Cell
 from pipeline.errors import ConfigError, Died, Killed, OpenFailed, RunError, SetAside, StepFault, Unavailable
 from pipeline.journals import JournalFile, draft_base, part_journal, remove_stale_journals
 from pipeline.media.keep import MediaTar, media_of, relocated
@@ -267,11 +268,12 @@ class Lane:
             yield
         except (SetAside, RunError, ConfigError):
             raise
-        except (Unavailable, Damaged) as error:
+        except (Unavailable, Damaged, StoreAway) as error:
             raise SetAside(part, step, str(error)) from error
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in FULL:
-                raise RunError(f"no space left for part {part} of step '{step}': {error}") from error
+            if is_full(error):
+                where = f"part {part} of step '{step}'"
+                raise RunError(f"no space left for {where}: {error}; make space and run again") from error
             if not self.isolate:
                 raise
             raise SetAside(part, step, error_line(error), traceback.format_exc()) from error

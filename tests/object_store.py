@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from manifests import filesystems, object_store
+from manifests import filesystems, object_store, retries
 
 Answer = tuple[int, bytes]  # status and body of an answer given in the store's place
 
@@ -95,6 +95,7 @@ def forget() -> None:
     """Forget the connections to a store."""
     filesystems.forget()
     object_store.forget()
+    retries.health.clear()
 
 
 def client() -> Any:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from manifests.schema import MissingColumn
+from pipeline.cli.exit_codes import GOOD, POOR, errors_in_a_line
 from pipeline.cli.world import world
-from pipeline.errors import ConfigError, OlaError, PartsSetAside
+from pipeline.errors import ConfigError
 from pipeline.signals import ended_in_a_line
-from stages.errors import StagesError
-
-# done; too little came out or faults found; bad settings; cannot go on; done but for parts that were set aside
-GOOD, POOR, WRONG, BROKEN, PARTLY = 0, 1, 2, 3, 4
-
-CODES = {ConfigError: WRONG, PartsSetAside: PARTLY}
 
 app = typer.Typer(
     help="From a pile of videos to training shards for Ola, and a look at everything on the way.",
@@ -299,11 +292,5 @@ def doctor() -> None:
 
 def main() -> None:
     """Entry of the console script: errors of ours are one line on stderr."""
-    try:
+    with errors_in_a_line():
         app()
-    except (OlaError, StagesError, MissingColumn) as error:
-        typer.echo(f"ola: {error}", err=True)
-        detail = getattr(error, "detail", "")
-        if detail:
-            typer.echo(detail, err=True)
-        sys.exit(next((code for kind, code in CODES.items() if isinstance(error, kind)), BROKEN))

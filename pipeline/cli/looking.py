@@ -14,7 +14,7 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from manifests import storage, views
+from manifests import retries, storage, views
 from manifests.ledger import Counts
 from manifests.schema import hints
 from pipeline import lane_states
@@ -167,6 +167,8 @@ def show_query(root: str, query: str, form: str) -> None:
     try:
         answer = views.query(lambda: connect(root), ask)
     except duckdb.Error as error:
+        if (away := retries.away()) is not None:
+            raise away from error
         raise ConfigError(f"{' '.join(str(error).split())} (views: {', '.join(sorted(made))})") from error
     if answer is None:  # a statement that answers nothing
         return

@@ -9,7 +9,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from manifests import storage, views
+from manifests import retries, storage, views
+from manifests.retries import Tally
 from pipeline import config as configuration
 from pipeline import keys
 from pipeline.again import Again, hours, what_runs_again
@@ -57,6 +58,8 @@ def run_and_report(
     made, given, what = run_yield(plan, options.only)
     share = made / given if given else 0.0
     console.print(f"{made} of {given} {what} ({share:.0%})", highlight=False)
+    if number := retries.tally.take():
+        console.print(str(Tally(number)), highlight=False)
     if aside is not None:
         raise aside
     if made == 0 or share < min_yield:

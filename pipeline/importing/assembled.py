@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from manifests.ledger import OK
+from manifests.retries import StoreAway
 from pipeline.errors import BadMedia
 from pipeline.importing.external import Entry
 from pipeline.importing.gathered import Film, Media, pcm_samples
@@ -21,6 +22,8 @@ def make(media: str, frames: int, key: str, entries: Sequence[Entry]) -> Made:
         return _made(_gathered(Media(media), entries[0], frames), key, entries)
     except BadMedia as error:
         reason, detail = str(error), error.detail
+    except StoreAway:
+        raise
     except Exception as error:  # noqa: BLE001  one file must not end an import of a million; it is named, with its row
         reason, detail = f"raised {type(error).__name__}", " ".join(str(error).split())
     return Made(tuple(failed(entry.number, entry.name, reason, detail) for entry in entries))

@@ -10,6 +10,7 @@ import os
 
 from manifests import storage
 from manifests.records import ID_DIGITS, Video
+from manifests.retries import StoreAway
 from pipeline.errors import BadMedia, Unavailable
 from pipeline.scratch import local_copy
 
@@ -39,6 +40,8 @@ def fetched(uri: str, scratch: str, size: int) -> str:
         if storage.is_local(uri) and not os.path.isdir(os.path.dirname(storage.normal(uri))):
             raise Unavailable(f"{uri} cannot be reached: its folder is gone") from error
         raise BadMedia("the file is gone", f"{uri} is not there any more; if it was moved, run again") from error
+    except StoreAway as error:
+        raise Unavailable(str(error)) from error
     except OSError as error:
         raise Unavailable(f"{uri} cannot be read now: {' '.join(str(error).split())}") from error
 

@@ -44,10 +44,9 @@ class Cue:
 
 def read(uri: str) -> bytes:
     """The bytes of a subtitle file. Raises BadMedia where they are too many for one, OSError where there is none."""
-    filesystem, path = storage.resolve(uri)
-    size = filesystem.get_file_info(path).size or 0
-    if size > LARGEST:
-        raise BadMedia(f"too large for subtitles: {size >> 20} MB in {uri}")
+    found = storage.look(uri)
+    if found is not None and found.size > LARGEST:
+        raise BadMedia(f"too large for subtitles: {found.size >> 20} MB in {uri}")
     return storage.read_bytes(uri)
 
 

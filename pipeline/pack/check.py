@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from manifests import storage
 from manifests.records import PackedTask
+from manifests.retries import StoreAway
 from pipeline.errors import ConfigError
 from pipeline.media.sound import RATE
 from pipeline.pack.publish import rows_of, stage_of
@@ -52,6 +53,8 @@ def check_set(root: str, below: str, stage: str, keys: dict[str, str], tasks: di
     folder = storage.join(root, below)
     try:
         rows = rows_of(folder)
+    except StoreAway:
+        raise
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         yield f"shards.parquet: {_line(error)}"
         return
@@ -98,6 +101,8 @@ def _check_tasks(rows: Sequence[PackedTask], below: str, tasks: dict[str, str]) 
 def _check_energon(folder: str, rows: Rows) -> Iterator[str]:
     try:
         counts = json.loads(storage.read_bytes(storage.join(folder, ".nv-meta/.info.json")))["shard_counts"]
+    except StoreAway:
+        raise
     except (OSError, ValueError, KeyError) as error:
         yield f".nv-meta/.info.json: {_line(error)}"
         return
@@ -138,6 +143,8 @@ def check_shard(
 def _check_index(uri: str, offsets: Sequence[int]) -> Iterator[str]:
     try:
         stored = storage.read_bytes(uri + ".idx")
+    except StoreAway:
+        raise
     except OSError as error:
         yield f".idx: {_line(error)}"
         return

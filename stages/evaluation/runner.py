@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from manifests import storage
+from manifests.retries import StoreAway
 from ola.prompt import Answer, Request
 from stages.errors import StagesError
 from stages.evaluation.answers import Answered, Answers
@@ -88,6 +89,8 @@ def _ask(ola: Answerer, questions: Sequence[Question], keep: Callable[[Question,
     for question in questions:
         try:
             opened.append((question, question.request()))
+        except StoreAway:
+            raise
         except (Unreadable, OSError, ValueError) as error:
             keep(question, str(error))
     _answer(ola, opened, keep)

@@ -7,12 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from manifests import object_store, storage
+from manifests import object_store, retries, storage
 from tests.manifests.test_storage import ODD
 from tests.object_store import Answer, Watched, client, forget, watched
 
@@ -42,9 +41,9 @@ def folder(watched_store: tuple[str, Watched], request: pytest.FixtureRequest) -
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, seen: Watched) -> Iterator[None]:
-    """Requests are tried three times, without long waits."""
-    waits = {"init_backoff": timedelta(milliseconds=1), "max_backoff": timedelta(milliseconds=5), "base": 2}
-    monkeypatch.setattr(object_store, "RETRIES", {"max_retries": 2, "backoff": waits})
+    """Requests are made again for a tenth of a second, without long waits."""
+    monkeypatch.setenv(retries.VARIABLE, str(0.1 / 60))
+    monkeypatch.setattr(retries, "FIRST_WAIT", 0.001)
     forget()
     yield
     forget()

@@ -1,0 +1,45 @@
+"""Errors that are nobody's fault in the code (a store that stays away, a full disk, a damaged file) as one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+
+from manifests import retries
+from manifests.full_disk import is_full
+from manifests.ledger import Damaged, one_line
+from manifests.retries import StoreAway
+from pipeline.errors import OlaError, RunError, StaysOpen
+
+
+def known_cause(error: BaseException) -> OlaError | None:
+    """The error as one of ours that says what to do; None where its cause is not known."""
+    if isinstance(error, OlaError):
+        return error
+    away = error if isinstance(error, StoreAway) else retries.away() if isinstance(error, duckdb.Error) else None
+    if away is not None:
+        return StaysOpen(f"{away}; what is committed stays: run again")
+    if is_full(error):
+        return RunError(f"no space left: {_file(error)}; make space and run again")
+    if isinstance(error, Damaged):
+        return RunError(str(error))
+    return None
+
+
+def _file(error: BaseException) -> str:
+    name = getattr(error, "filename", None)
+    return str(name) if name else one_line(error)
+
+
+@contextmanager
+def causes_named() -> Iterator[None]:
+    """Raise errors whose cause is known as one of ours, of one line."""
+    try:
+        yield
+    except Exception as error:
+        cause = known_cause(error)
+        if cause is None or cause is error:
+            raise
+        raise cause from error
