@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.errors import StagesError
+from stages.errors import StagesError, Stopped
 from stages.launch import train_on_ray
 from stages.recipe import packaged
 from stages.trainer import train
@@ -58,6 +58,22 @@ def test_killed_on_one_rank_and_gone_on_with_on_two(ray_here: None, tmp_path: Pa
         train(more, say=len)
     first, second = ([row["loss"] for row in logged(tmp_path / name, "more")] for name in ("one", "two"))
     assert second == pytest.approx(first, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_ranks_that_are_asked_to_stop_save_the_same_step(ray_here: None, tmp_path: Path) -> None:
+    model, shards = write_model(tmp_path / "model"), lessons(tmp_path / "shards", KINDS[:1], 2)
+    plan, said = training(shards, model, tmp_path / "out", short(steps=40), save_every=100), list[str]()
+    with pytest.raises(Stopped, match=r"^phase test: step \d+ of 40 is saved$") as caught:
+        train_on_ray(plan, 2, said.append, asked=lambda: any(line.startswith("step 2/") for line in said))
+    (saved,) = (tmp_path / "out" / "test").glob("step-*/DONE")
+    step = int(saved.parent.name.removeprefix("step-"))
+    assert f"step {step} of 40" in str(caught.value)
+    assert 2 <= step < 40
+    resumed: list[str] = []
+    with pytest.raises(Stopped):
+        train_on_ray(plan, 2, resumed.append, asked=lambda: True)
+    assert f"goes on after step {step} of 40" in resumed[0]
 
 
 @pytest.mark.slow
