@@ -249,7 +249,7 @@ def train_command(  # noqa: PLR0913, PLR0917
         from pipeline.cli.training import train_and_report
 
         where = (recipe, overrides or (), shards, model, out, workers)
-        typer.echo(train_and_report(*where, ending.asked, board=tensorboard, **options))
+        typer.echo(train_and_report(*where, ending.asked, **options))
 
 
 @app.command()
