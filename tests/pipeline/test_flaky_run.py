@@ -85,6 +85,7 @@ def test_a_store_that_stays_away_ends_the_run_with_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = f"{store[0]}/gone"
+    weather.clear()
     weather.left = quiet[2] // 3
     monkeypatch.setenv(retries.VARIABLE, "30")
     said = ola("run", f"{store[0]}/in", "--root", root, *FAST, "--set", "store_patience=0.01")
