@@ -20,6 +20,7 @@ from manifests.schema import hints
 from pipeline import lane_states
 from pipeline.causes import known_cause
 from pipeline.cli.damaged import damage_named
+from pipeline.cli.life_lines import life_line
 from pipeline.config import RUN, of_run
 from pipeline.errors import ConfigError
 from pipeline.law import books_of, broken_laws
@@ -181,6 +182,8 @@ def _show_query(root: str, query: str, form: str, damaged: list[Damaged]) -> Non
     try:
         answer = views.query(lambda: connect(root, damaged), ask)
     except duckdb.Error as error:
+        if isinstance(error, duckdb.CatalogException) and damaged:
+            return  # the view is missing because all its files are damaged, which is what is said
         if (cause := known_cause(error)) is not None:
             raise cause from error
         raise ConfigError(f"{' '.join(str(error).split())} (views: {', '.join(sorted(made))})") from error
@@ -277,34 +280,3 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str, *values: object) ->
     answer = connection.execute(query, list(values))
     names = [column[0] for column in answer.description or []]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
-
-
-def life_line(step: str, row: dict[str, Any]) -> str:
-    """One row of a life: the step, what became of the record, and why or what it is."""
-    if step == "source":
-        return f"source      {row['id']}  {row['uri']!r}, {row['bytes']} bytes"
-    head = f"{step:<11} {row['input']}  {row['status']}"
-    if row["status"] != "ok":
-        detail = f"\n{_indented(row['detail'])}" if row["detail"] else ""
-        return f"{head}: {row['reason']}{detail}"
-    asked = row.get("asked")
-    told = "".join(f"\n{_indented(f'{key}: {asked[key]}')}" for key in ("prompt", "answer")) if asked else ""
-    shown = {key: value for key, value in row.items() if key in _TOLD.get(step, ()) and value is not None}
-    return f"{head}  " + ", ".join(f"{key}={value!r}" for key, value in shown.items()) + told
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"            {line}" for line in text.splitlines())
-
-
-_TOLD = {
-    "ingest": ("id", "duration", "codec", "width", "height", "rotation", "frames", "sound"),
-    "split": ("id", "start_ms", "end_ms", "motion", "frozen", "black", "silence", "loudness"),
-    "extract": ("width", "height", "frames", "sound"),
-    "transcribe": ("origin", "track", "language", "text"),
-    "screen": ("complete", "informative"),
-    "caption": ("view", "text"),
-    "ask": ("id", "kind", "question", "answer", "options"),
-    "verify": ("both", "video", "audio", "text"),
-    "pack": ("id", "stage", "split", "shard", "key", "offset", "tokens"),
-}
