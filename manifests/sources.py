@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -16,7 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests import storage
-from manifests.ledger import PART, Counts, Damaged, Manifest, digest, parquet_bytes, read_parquet
+from manifests.ledger import PART, Counts, Damaged, Manifest, digest, parquet_bytes
+from manifests.parquet_files import damage_named, read_undamaged
 from manifests.records import ID_DIGITS, Source
 from manifests.schema import from_rows, record_schema
 
@@ -66,7 +68,8 @@ class SourceManifest(Manifest):
         newest = self._newest()
         if newest is None:
             return {part: self._legacy(part).num_rows for part in self._legacy_parts()}
-        counts = pc.value_counts(self._file(newest).read(columns=["part"])["part"]).to_pylist()
+        with self._damage_named(newest):
+            counts = pc.value_counts(self._file(newest).read(columns=["part"])["part"]).to_pylist()
         return {row["values"]: row["counts"] for row in counts}
 
     def has(self, part: int) -> bool:
@@ -92,9 +95,10 @@ class SourceManifest(Manifest):
         newest = self._newest()
         if newest is None:
             return self._legacy(part)
-        file = self._file(newest)
-        groups = [n for n in range(file.num_row_groups) if _holds(file.metadata.row_group(n), part)]
-        table = file.read_row_groups(groups)
+        with self._damage_named(newest):
+            file = self._file(newest)
+            groups = [n for n in range(file.num_row_groups) if _holds(file.metadata.row_group(n), part)]
+            table = file.read_row_groups(groups)
         table = table.filter(pc.equal(table["part"], part))
         if not len(table):
             raise KeyError(part)
@@ -104,7 +108,8 @@ class SourceManifest(Manifest):
         """All sources, in the order of parts and places."""
         newest = self._newest()
         if newest is not None:
-            rows = self._file(newest).read().to_pylist()
+            with self._damage_named(newest):
+                rows = self._file(newest).read().to_pylist()
         else:
             tables = {part: self._legacy(part).to_pylist() for part in self._legacy_parts()}
             rows = [{**row, "part": part, "place": n} for part, rows in tables.items() for n, row in enumerate(rows)]
@@ -146,6 +151,9 @@ class SourceManifest(Manifest):
     def _uri(self, name: str) -> str:
         return storage.join(self.root, self.folder, name)
 
+    def _damage_named(self, entry: storage.Entry) -> AbstractContextManager[None]:
+        return damage_named(self._uri(entry.path))
+
     def _file(self, entry: storage.Entry) -> pq.ParquetFile:
         return _open(self._uri(entry.path), entry.stamp)
 
@@ -153,7 +161,7 @@ class SourceManifest(Manifest):
         return sorted(int(match.group(1)) for entry in self._listing() if (match := PART.fullmatch(entry.path)))
 
     def _legacy(self, part: int) -> pa.Table:
-        return read_parquet(self.uri(part))
+        return read_undamaged(self.uri(part))
 
 
 @lru_cache(maxsize=2)  # with its footer, which a worker needs for each of its parts

@@ -22,6 +22,7 @@ from pyarrow import fs as pafs
 from manifests import drafts, object_listing, object_store, remote_files
 from manifests.drafts import DRAFT
 from manifests.filesystems import is_local, join, normal, resolve
+from manifests.full_disk import file_named
 from manifests.object_file import ObjectFile
 from manifests.object_store import Entry
 
@@ -122,7 +123,7 @@ def create(uri: str, data: bytes) -> bool:
 def _link(path: str, data: bytes) -> bool:
     name = draft_path(path)
     try:
-        with open(name, "wb") as file:
+        with file_named(path), open(name, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -152,8 +153,9 @@ def draft(uri: str) -> Iterator[str]:
     """
     path = draft_path(uri)
     try:
-        yield path
-        place(path, uri)
+        with file_named(uri):
+            yield path
+            place(path, uri)
     finally:
         Path(path).unlink(missing_ok=True)
 

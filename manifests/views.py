@@ -63,26 +63,31 @@ def sources(
         found[manifest.name] = [f"{folder}/{name}" for name in names]
     for stage, folder in shards.items():
         path = storage.join(root, folder, "shards.parquet")
-        if storage.exists(path):
+        if storage.exists(path) and (damaged is None or _can_be_read(path, damaged)):
             found[f"shards_{stage}"] = [literal_path(path)]
     return {name: files for name, files in found.items() if files}
 
 
 def _undamaged(manifest: Manifest, damaged: list[Damaged]) -> list[str]:
     """Names of the files of a manifest that can be read whole."""
-    if isinstance(manifest, SourceManifest):
-        return manifest.file_names()
-    found, faults = [], []
-    for name in manifest.file_names():
-        try:
-            read_undamaged(storage.join(manifest.folder_uri, name))
-            found.append(name)
-        except Damaged as damage:
-            faults.append(damage)
-        except FileNotFoundError:  # compacted meanwhile
-            return _undamaged(manifest, damaged)
+    faults: list[Damaged] = []
+    try:
+        names = manifest.file_names()
+        found = [name for name in names if _can_be_read(storage.join(manifest.folder_uri, name), faults)]
+    except FileNotFoundError:  # compacted meanwhile
+        return _undamaged(manifest, damaged)
     damaged += faults
     return found
+
+
+def _can_be_read(uri: str, damaged: list[Damaged]) -> bool:
+    """Read a file; if it is damaged, put that into `damaged`."""
+    try:
+        read_undamaged(uri)
+    except Damaged as damage:
+        damaged.append(damage)
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from manifests.full_disk import is_full
 from manifests.ledger import Damaged, one_line
 from manifests.retries import StoreAway
 from pipeline.errors import OlaError, RunError, StaysOpen
+
+DAMAGE = re.compile(r"(?:\S+://|/)\S.*? is damaged: delete it and run again \([^)]*\)")  # in the words of DuckDB
 
 
 def known_cause(error: BaseException) -> OlaError | None:
@@ -25,7 +28,8 @@ def known_cause(error: BaseException) -> OlaError | None:
         return RunError(f"no space left: {_file(error)}; make space and run again")
     if isinstance(error, Damaged):
         return RunError(str(error))
-    return None
+    damage = DAMAGE.search(one_line(error)) if isinstance(error, duckdb.Error) else None
+    return RunError(damage[0]) if damage else None
 
 
 def _file(error: BaseException) -> str:

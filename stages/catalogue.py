@@ -234,7 +234,9 @@ def _read(uri: str, columns: Sequence[str]) -> pa.Table:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError) as error:
-        raise StagesError(f"{uri}: cannot be read: {' '.join(str(error).split())}") from error
+        damage = not isinstance(error, OSError)  # of pyarrow: it is no Parquet file
+        advice = "; delete it and do `ola run` again" if damage else ""
+        raise StagesError(f"{uri}: cannot be read: {' '.join(str(error).split())}{advice}") from error
 
 
 def _check(folder: str, table: pa.Table) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from manifests import retries
 from ola.processor import OlaProcessor
 from stages.catalogue import Catalogue, Place
 from stages.errors import StagesError
@@ -128,6 +129,7 @@ class Loader:
             for answer in _raising(loading):
                 if isinstance(answer, StagesError):
                     raise answer
+                retries.tally.add(answer.tried_again)
                 yield answer
         finally:
             if self.workers:

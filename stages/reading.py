@@ -18,9 +18,9 @@ import numpy as np
 from blake3 import blake3
 from PIL import Image
 from pydantic import ValidationError
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
-from manifests import storage
+from manifests import retries, storage
 from ola.geometry import frame_indices
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Sound, Visual, Wave
@@ -50,10 +50,14 @@ class Pack:
 
 
 class Loaded(NamedTuple):
-    """What became of the tasks of one pack: those that could be read, and a line for each that could not."""
+    """What became of the tasks of one pack: those that could be read, and a line for each that could not.
+
+    tried_again: requests to stores that a worker had to make again since it loaded the pack before.
+    """
 
     pack: Pack
     faults: tuple[str, ...]
+    tried_again: int = 0
 
 
 class Decoder(Dataset[Loaded | StagesError]):
@@ -84,7 +88,8 @@ class Decoder(Dataset[Loaded | StagesError]):
                 rows.append(place.row)
             except FAULTS as error:
                 faults.append(f"{place.uri}: {where}, task {place.task}: {reason(error)}")
-        return Loaded(Pack(tuple(rows), tuple(prompts)), tuple(faults))
+        in_worker = get_worker_info() is not None  # else they are counted in this process already
+        return Loaded(Pack(tuple(rows), tuple(prompts)), tuple(faults), retries.tally.take() if in_worker else 0)
 
     def _span(self, place: Place) -> memoryview:
         """The bytes of a sample; of a local shard they are mapped, not read."""

@@ -14,14 +14,17 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from manifests import retries, storage, views
-from manifests.ledger import Counts
+from manifests import storage, views
+from manifests.ledger import Counts, Damaged
 from manifests.schema import hints
 from pipeline import lane_states
+from pipeline.causes import known_cause
+from pipeline.cli.damaged import damage_named
+from pipeline.cli.life_lines import life_line
 from pipeline.config import RUN, of_run
 from pipeline.errors import ConfigError
 from pipeline.law import books_of, broken_laws
-from pipeline.pack.publish import stage_of
+from pipeline.pack.publish import current_manifest, stage_of
 from pipeline.plan import Plan
 from pipeline.progress import asked_tokens
 from pipeline.run import all_manifests, totals
@@ -37,10 +40,10 @@ def plan_of(root: str) -> Plan:
     return of_run(root).plan(root)
 
 
-def connect(root: str) -> duckdb.DuckDBPyConnection:
-    """DuckDB with the views of the run at `root`."""
+def connect(root: str, damaged: list[Damaged] | None = None) -> duckdb.DuckDBPyConnection:
+    """DuckDB with the views of the run at `root`. damaged: gets the files that are left out."""
     root = storage.normal(root)
-    return views.connect(root, all_manifests(plan_of(root)) if has_run(root) else [], current(root))
+    return views.connect(root, all_manifests(plan_of(root)) if has_run(root) else [], current(root), damaged)
 
 
 def has_run(root: str) -> bool:
@@ -56,7 +59,9 @@ def show_status(root: str, as_json: bool) -> bool:
     root = storage.normal(root)
     plan = plan_of(root) if has_run(root) else None
     counts, tokens, faults = looked_at(plan) if plan else ([], {}, [])
-    shards, working = shard_facts(root), lane_states.read(root)
+    unread: list[Damaged] = []
+    shards, working = shard_facts(root, unread), lane_states.read(root)
+    faults += [str(damage) for damage in unread]
     if as_json:
         steps = [step_facts(*row) | tokens.get(row[0], {}) for row in counts]
         told = {"steps": steps, "shards": shards, "faults": faults, "lanes": [asdict(lane) for lane in working]}
@@ -80,9 +85,12 @@ def show_status(root: str, as_json: bool) -> bool:
 def looked_at(plan: Plan) -> tuple[list[tuple[str, Counts]], dict[str, dict[str, int]], list[str]]:
     """The funnel's counts, the model's tokens by step, and what is wrong with the manifests."""
     books = books_of(plan)
-    damaged = dict.fromkeys(map(str, books.damaged.values()))  # a block file is named once, not for each of its parts
+    packed = current_manifest(plan)
+    of_pack = packed.part_counts().values() if packed is not None else ()
+    all_damage = [*books.damaged.values(), *(each for each in of_pack if isinstance(each, Damaged))]
+    damaged = dict.fromkeys(map(str, all_damage))  # a block file is named once, not for each of its parts
     faults = [*damaged, *map(str, broken_laws(plan, books))]
-    return totals(plan, books.counts), {} if books.damaged else token_counts(plan), faults
+    return totals(plan, books.counts), {} if damaged else token_counts(plan), faults
 
 
 def token_counts(plan: Plan) -> dict[str, dict[str, int]]:
@@ -111,12 +119,14 @@ def step_facts(name: str, counts: Counts) -> dict[str, Any]:
     }
 
 
-def shard_facts(root: str) -> dict[str, dict[str, int]]:
-    """Files, samples, tasks and bytes of the current shard sets of each stage."""
+def shard_facts(root: str, damaged: list[Damaged] | None = None) -> dict[str, dict[str, int]]:
+    """Files, samples, tasks and bytes of the current shard sets of each stage, but for those that are damaged."""
     facts = {stage: {"files": 0, "samples": 0, "tasks": 0, "bytes": 0} for stage in FAMILIES}
     for name, folder in current(root).items():
         sizes = [e.size for e in storage.listing(storage.join(root, folder)) if e.path.endswith(".tar")]
-        with views.connect(root, [], {name: folder}) as connection:
+        with views.connect(root, [], {name: folder}, damaged) as connection:
+            if "shards" not in views.names(connection):
+                continue
             samples, tasks = connection.sql("SELECT count(DISTINCT key), count(*) FROM shards").fetchall()[0]
         found = {"files": len(sizes), "samples": samples, "tasks": tasks, "bytes": sum(sizes)}
         of_stage = facts[stage_of(name)]
@@ -156,7 +166,12 @@ def escaped(text: str) -> str:
 
 
 def show_query(root: str, query: str, form: str) -> None:
-    """Print the answer of a query. Raises ConfigError with DuckDB's words."""
+    """Print the answer of a query. Raises ConfigError with DuckDB's words, or RunError where files were left out."""
+    with damage_named() as damaged:
+        _show_query(root, query, form, damaged)
+
+
+def _show_query(root: str, query: str, form: str, damaged: list[Damaged]) -> None:
     made: set[str] = set()
 
     def ask(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[Any]] | None:
@@ -165,10 +180,12 @@ def show_query(root: str, query: str, form: str) -> None:
         return None if answer is None else (answer.columns, answer.fetchall())
 
     try:
-        answer = views.query(lambda: connect(root), ask)
+        answer = views.query(lambda: connect(root, damaged), ask)
     except duckdb.Error as error:
-        if (away := retries.away()) is not None:
-            raise away from error
+        if isinstance(error, duckdb.CatalogException) and damaged:
+            return  # the view is missing because all its files are damaged, which is what is said
+        if (cause := known_cause(error)) is not None:
+            raise cause from error
         raise ConfigError(f"{' '.join(str(error).split())} (views: {', '.join(sorted(made))})") from error
     if answer is None:  # a statement that answers nothing
         return
@@ -196,8 +213,13 @@ def result_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
 
 def show_life(root: str, name: str) -> int:
     """Print what every step did with a record, its ancestors and its descendants; 1 where nobody knows it."""
+    with damage_named() as damaged:
+        return _show_life(root, name, damaged)
+
+
+def _show_life(root: str, name: str, damaged: list[Damaged]) -> int:
     plan = plan_of(root)
-    found = lives(plan, name)
+    found = lives(plan, name, damaged)
     if not found:
         print(f"no record of this run is called {name!r}, nor begins so; all files: `ola sql {root} 'FROM source'`")
         return 1
@@ -206,11 +228,12 @@ def show_life(root: str, name: str) -> int:
     return 0
 
 
-def lives(plan: Plan, name: str) -> list[tuple[str, dict[str, Any]]]:
+def lives(plan: Plan, name: str, damaged: list[Damaged] | None = None) -> list[tuple[str, dict[str, Any]]]:
     """(step, row) of all that belongs to a name: a file's path or name, or the beginning of an id or key."""
     manifests = all_manifests(plan)
     return views.query(
-        lambda: views.connect(plan.root, manifests, current(plan.root)), lambda found: _lives(found, plan, name)
+        lambda: views.connect(plan.root, manifests, current(plan.root), damaged),
+        lambda found: _lives(found, plan, name),
     )
 
 
@@ -257,34 +280,3 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str, *values: object) ->
     answer = connection.execute(query, list(values))
     names = [column[0] for column in answer.description or []]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
-
-
-def life_line(step: str, row: dict[str, Any]) -> str:
-    """One row of a life: the step, what became of the record, and why or what it is."""
-    if step == "source":
-        return f"source      {row['id']}  {row['uri']!r}, {row['bytes']} bytes"
-    head = f"{step:<11} {row['input']}  {row['status']}"
-    if row["status"] != "ok":
-        detail = f"\n{_indented(row['detail'])}" if row["detail"] else ""
-        return f"{head}: {row['reason']}{detail}"
-    asked = row.get("asked")
-    told = "".join(f"\n{_indented(f'{key}: {asked[key]}')}" for key in ("prompt", "answer")) if asked else ""
-    shown = {key: value for key, value in row.items() if key in _TOLD.get(step, ()) and value is not None}
-    return f"{head}  " + ", ".join(f"{key}={value!r}" for key, value in shown.items()) + told
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"            {line}" for line in text.splitlines())
-
-
-_TOLD = {
-    "ingest": ("id", "duration", "codec", "width", "height", "rotation", "frames", "sound"),
-    "split": ("id", "start_ms", "end_ms", "motion", "frozen", "black", "silence", "loudness"),
-    "extract": ("width", "height", "frames", "sound"),
-    "transcribe": ("origin", "track", "language", "text"),
-    "screen": ("complete", "informative"),
-    "caption": ("view", "text"),
-    "ask": ("id", "kind", "question", "answer", "options"),
-    "verify": ("both", "video", "audio", "text"),
-    "pack": ("id", "stage", "split", "shard", "key", "offset", "tokens"),
-}

@@ -10,17 +10,19 @@ import typer
 from rich.console import Console
 
 from manifests import retries, storage, views
+from manifests.ledger import Damaged
 from manifests.retries import Tally
 from pipeline import config as configuration
 from pipeline import keys
 from pipeline.again import Again, hours, what_runs_again
+from pipeline.cli.damaged import damage_named
 from pipeline.cli.looking import funnel
 from pipeline.config import Config
 from pipeline.errors import ConfigError, PartsSetAside
 from pipeline.law import books_of
 from pipeline.metrics_file import MetricsFile
 from pipeline.pack.candidates import packable
-from pipeline.pack.publish import own
+from pipeline.pack.publish import current_manifest, own
 from pipeline.plan import Plan
 from pipeline.progress import Progress
 from pipeline.run import PACK, Options, run, totals
@@ -55,7 +57,8 @@ def run_and_report(
     except PartsSetAside as error:
         aside = error
     console.print(funnel(totals(plan, books_of(plan).counts)), markup=False, highlight=False)
-    made, given, what = run_yield(plan, options.only)
+    with damage_named() as damaged:
+        made, given, what = run_yield(plan, options.only, damaged)
     share = made / given if given else 0.0
     console.print(f"{made} of {given} {what} ({share:.0%})", highlight=False)
     if number := retries.tally.take():
@@ -97,13 +100,16 @@ def settings(inputs: Sequence[str], root: str, file: str | None, sets: Sequence[
     return config.model_copy(update={"inputs": named})
 
 
-def run_yield(plan: Plan, only: str | None) -> tuple[int, int, str]:
+def run_yield(plan: Plan, only: str | None, damaged: list[Damaged]) -> tuple[int, int, str]:
     """How much of what came out: videos that reached the shards, or of one step alone the inputs that went well."""
     if only in (None, PACK) and packable(plan):
-        with views.connect(plan.root, [], own(plan.root)) as connection:
+        packed = current_manifest(plan)
+        counts = packed.part_counts().values() if packed is not None else ()
+        damaged += [each for each in counts if isinstance(each, Damaged)]
+        with views.connect(plan.root, [], own(plan.root), damaged) as connection:
             there = "shards" in views.names(connection)
             rows = connection.sql("SELECT count(DISTINCT video) FROM shards").fetchall() if there else [(0,)]
         return rows[0][0], plan.steps[0].manifest.total().inputs, "videos reached the shards"
     planned = plan.named(only) if only else plan.steps[-1]
-    counts = planned.manifest.total()
-    return counts.ok, counts.inputs, f"inputs of '{planned.step.name}' went well"
+    total = planned.manifest.total()
+    return total.ok, total.inputs, f"inputs of '{planned.step.name}' went well"

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from manifests import views
+from manifests.ledger import Damaged
+from pipeline.cli.damaged import damage_named
 from pipeline.config import of_run
 from pipeline.errors import ConfigError
 from pipeline.pack.candidates import define, packable
@@ -55,9 +57,11 @@ class Harvest:
         return sum(tokens for _, tokens in self.tasks.values())
 
 
-def harvests(plan: Plan, settings: PackSettings, where: str) -> tuple[Harvest, Harvest]:
+def harvests(
+    plan: Plan, settings: PackSettings, where: str, damaged: list[Damaged] | None = None
+) -> tuple[Harvest, Harvest]:
     """What the settings bring in, and what `where` in the place of theirs would. Raises ConfigError for `where`."""
-    with views.connect(plan.root, plan.manifests, {}) as connection:
+    with views.connect(plan.root, plan.manifests, {}, damaged) as connection:
         define(connection, plan, settings)
         judge(connection, settings, {"now": settings.where, "other": where})
         ((candidates, *clips),) = connection.sql(CLIPS).fetchall()  # clips and seconds now, clips and seconds then
@@ -72,8 +76,9 @@ def show_whatif(root: str, where: str) -> None:
     plan = config.plan(root)
     if not packable(plan):
         raise ConfigError(f"{root}: a run without ingest, split, extract and transcribe packs nothing")
-    now, then = harvests(plan, config.pack, where)
-    Console().print(compared(now, then))
+    with damage_named() as damaged:
+        now, then = harvests(plan, config.pack, where, damaged)
+        Console().print(compared(now, then))
 
 
 def compared(now: Harvest, then: Harvest) -> Table:

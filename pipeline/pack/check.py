@@ -56,7 +56,8 @@ def check_set(root: str, below: str, stage: str, keys: dict[str, str], tasks: di
     except StoreAway:
         raise
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        yield f"shards.parquet: {_line(error)}"
+        advice = "; delete it and do `ola run` again" if not isinstance(error, OSError) else ""
+        yield f"shards.parquet: {_line(error)}{advice}"
         return
     by_shard: dict[str, list[PackedTask]] = defaultdict(list)
     for row in rows:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from manifests import storage, views
 from manifests.ledger import Damaged, Manifest, digest
+from manifests.parquet_files import damage_named
 from pipeline.errors import RunError
 from pipeline.pack.candidates import SPOKEN, define
 from pipeline.pack.groups import FOLDER, Group
@@ -101,12 +102,12 @@ class Choice:
     @classmethod
     def read(cls, uri: str) -> Choice:
         """Read a choice from the footer of its file."""
-        with storage.open_random(uri) as file:
+        with damage_named(uri), storage.open_random(uri) as file:
             return cls(uri, **json.loads(pa.ipc.open_file(file).schema.metadata[FACTS]))
 
     def rows(self) -> pa.Table:
         """All its rows: batch, clip, id, kind, number, stage, key, split, shard (within the group), tokens, reason."""
-        with storage.open_random(self.uri) as file:
+        with damage_named(self.uri), storage.open_random(self.uri) as file:
             return pa.ipc.open_file(file).read_all()
 
     @staticmethod

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests import storage
-from manifests.ledger import DROPPED, OK, Manifest, parquet_bytes, read_parquet
+from manifests.ledger import DROPPED, OK, Manifest, parquet_bytes
 from manifests.linking import link
+from manifests.parquet_files import damage_named, read_undamaged
 from manifests.records import Outcome, PackedTask
 from manifests.schema import from_rows, record_schema, records_table
 from pipeline.pack.build import write_shard
@@ -93,7 +94,8 @@ def linked(root: str, shard: Shard, folder: str) -> pa.Table:
     """
     assert shard.copied is not None
     other, name = shard.copied
-    with storage.open_random(storage.join(root, other, ROWS)) as file:
+    uri = storage.join(root, other, ROWS)
+    with damage_named(uri), storage.open_random(uri) as file:
         table = pq.read_table(file, filters=pc.field("shard") == f"{name}.tar")
     for ending in (".tar", ".tar.idx"):
         link(storage.join(root, other, name + ending), storage.join(folder, shard.name + ending))
@@ -118,7 +120,7 @@ class CloseLane:
         packed: dict[str, tuple[PackedTask, ...]] = defaultdict(tuple)
         for shard in self.shards[number]:
             uri = rows_uri(storage.join(self.manifest.root, self.folders[shard.stage]), shard.name)
-            for row in from_rows(PackedTask, read_parquet(uri).to_pylist()):
+            for row in from_rows(PackedTask, read_undamaged(uri).to_pylist()):
                 packed[row.clip] += (row,)
         rows = self.choices[number].rows().select(["clip", "reason"]).to_pylist()
         reasons = {row["clip"]: row["reason"] for row in rows}

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from manifests import storage, views
 from manifests.ledger import Manifest, digest, read_parquet
+from manifests.parquet_files import read_undamaged
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema
 from pipeline.keys import Facts, key_for, load, remember_pack
@@ -110,7 +111,8 @@ class ShardSet:
 
     def is_whole(self) -> bool:
         """Whether all of it is there."""
-        return len(self.manifest.committed()) == len(self.choices)
+        is_committed = len(self.manifest.committed()) == len(self.choices)
+        return is_committed and _have_rows(self.plan.root, self.folders.values())
 
 
 def pack(plan: Plan, settings: PackSettings, write: Write) -> tuple[str, ...]:
@@ -124,7 +126,7 @@ def pack(plan: Plan, settings: PackSettings, write: Write) -> tuple[str, ...]:
     uris = choice_uris(plan, settings, groups)
     identity = digest(uris, digits=64)
     last = LastPack.read(plan.root)
-    if last.identity == identity and _is_current(plan, last.key):
+    if last.identity == identity and _is_current(plan, last):
         return ()
     made = _shard_set(plan, settings, _chosen(plan, settings, groups, uris, write))
     remember_pack(plan.root, made.manifest.folder, made.facts)
@@ -177,10 +179,17 @@ def _shard_set(plan: Plan, settings: PackSettings, choices: Sequence[Choice]) ->
     return ShardSet(plan, settings, choices, key, facts, shards)
 
 
-def _is_current(plan: Plan, key: str) -> bool:
-    """Whether the pack of this key is the current one, and known to this root."""
+def _is_current(plan: Plan, last: LastPack) -> bool:
+    """Whether the last pack is the current one, known to this root, and no file of its rows was deleted."""
     packed = current_manifest(plan)
-    return packed is not None and packed.key == key and packed.folder in load(plan.root).facts and packed.has(0)
+    if packed is None or packed.key != last.key or packed.folder not in load(plan.root).facts:
+        return False
+    return len(packed.committed()) == len(last.tars) and _have_rows(plan.root, own(plan.root).values())
+
+
+def _have_rows(root: str, folders: Iterable[str]) -> bool:
+    """Whether each of these sets is whole: its rows are written last."""
+    return all(storage.exists(storage.join(root, folder, ROWS)) for folder in folders)
 
 
 def _write_all(made: ShardSet, write: Write) -> None:
@@ -190,7 +199,7 @@ def _write_all(made: ShardSet, write: Write) -> None:
     _bring(write, partial(ShardLane, plan, made.settings, choices, made.folders, shards), range(len(shards)))
     for stage, folder in made.folders.items():
         uri = storage.join(plan.root, folder)
-        complete(uri, (read_parquet(rows_uri(uri, shard.name)) for shard in shards if shard.stage == stage))
+        complete(uri, (read_undamaged(rows_uri(uri, shard.name)) for shard in shards if shard.stage == stage))
     _bring(write, partial(CloseLane, made.manifest, choices, made.folders, shards), range(len(choices)))
 
 
