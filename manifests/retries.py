@@ -41,24 +41,28 @@ class StoreAway(OSError):
 class Health:
     """What is known of a store: since when it has failed, its last failure, and why (monotonic seconds).
 
-    was_slow: whether the last failure took long, as a time-out does.
+    was_slow: whether the last failure took long, as a time-out does. objects: up to two that did not come since then.
     """
 
     since: float | None = None
     last: float = 0.0
     words: str = ""
     was_slow: bool = False
+    objects: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answered(self) -> None:
         """The store answers."""
         self.since = None
+        self.objects.clear()
 
     def failed(self, words: str, asked: float) -> float:
         """The store failed just now, after it was asked. Return since when it has."""
         with self.lock:
             self.last, self.words = time.monotonic(), words
             self.was_slow = self.last - asked > SIGN
+            if len(self.objects) < 2:
+                self.objects.add(words.partition(": ")[0])
             self.since = self.last if self.since is None else self.since
             return self.since
 
@@ -168,8 +172,11 @@ def _is_away(state: Health, seconds: float) -> bool:
 
 def _away(store: str, state: Health, seconds: float) -> StoreAway:
     waited = f"{seconds / 60:.3g} minutes" if seconds >= 60 else f"{seconds:.3g} s"
-    # without what differs from one request to the next, so that errors of one cause are equal
-    words = re.split(r"status code: |HTTP error: ", state.words)[-1]
+    # without what differs from one request to the next, so that errors of one cause are equal; but one object alone
+    # may be what is wrong
+    words = re.split(r"status code: |HTTP error: ", state.words.partition(": ")[2])[-1]
+    if len(state.objects) == 1:
+        words = f"{words} for {next(iter(state.objects), '')}"
     return StoreAway(f"{store} does not answer ({words}); it was asked again for {waited} ({VARIABLE}, minutes)")
 
 
