@@ -82,9 +82,12 @@ def check_resumed(root: Path, calm: Path, videos: Path) -> None:
 def test_a_signal_ends_a_run_and_the_next_goes_on(
     number: signal.Signals, code: int, videos: Path, calm: Path, tmp_path: Path
 ) -> None:
-    root = tmp_path / "root"
-    process = start(root, "run", videos, "--root", root, *SETTINGS)
-    said = ended(process, lambda: bool(list(root.glob("01-ingest-*/*.parquet"))), number, group=False)
+    for attempt in range(5):  # on a busy machine the run may be over before it is looked at
+        root = tmp_path / f"root{attempt}"
+        process = start(root, "run", videos, "--root", root, *SETTINGS)
+        said = ended(process, lambda: bool(list(root.glob("01-ingest-*/*.parquet"))), number, group=False)  # noqa: B023
+        if process.returncode != 0:
+            break
     assert said == f"ola: ended by {number.name}: what is committed stays; give the same command again to go on\n"
     assert process.returncode == code
     assert survivors(root) == []
