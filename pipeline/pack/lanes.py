@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,6 +63,7 @@ class ShardLane:
         """choices: of all groups. folders: of each stage's shard set, below the root."""
         self.plan, self.candidates = plan, PartCandidates(plan, settings)
         self.choices, self.folders, self.shards = choices, folders, shards
+        self.rows_of = lru_cache(maxsize=1)(lambda group: choices[group].rows())  # neighbours are of one group
 
     def __call__(self, number: int) -> None:
         """Write one shard, or link it to an equal one, unless it is whole already."""
@@ -75,11 +77,10 @@ class ShardLane:
         with suppress(FileNotFoundError):
             if shard.copied is not None:
                 return linked(self.plan.root, shard, folder)
-        choice = self.choices[shard.group]
-        chosen = choice.rows()
+        chosen = self.rows_of(shard.group)
         for name, value in {"stage": shard.stage, "split": shard.split, "shard": shard.place}.items():
             chosen = chosen.filter(pc.equal(chosen[name], value))
-        content = content_of(self.candidates, choice, chosen)
+        content = content_of(self.candidates, self.choices[shard.group], chosen)
         rows = write_shard(self.plan.root, folder, shard.stage, shard.name, content, self.plan.key)
         return records_table(PackedTask, rows)
 

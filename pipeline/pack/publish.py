@@ -128,7 +128,7 @@ def pack(plan: Plan, settings: PackSettings, write: Write) -> tuple[str, ...]:
     last = LastPack.read(plan.root)
     if last.identity == identity and _is_current(plan, last):
         return ()
-    made = _shard_set(plan, settings, _chosen(plan, settings, groups, uris, write))
+    made = _shard_set(plan, settings, _chosen(plan, settings, groups, uris, write), last)
     remember_pack(plan.root, made.manifest.folder, made.facts)
     if not made.is_whole():
         _write_all(made, write)
@@ -172,10 +172,10 @@ def _check_videos(plan: Plan) -> None:
             check_unique(connection, ["ingest"])
 
 
-def _shard_set(plan: Plan, settings: PackSettings, choices: Sequence[Choice]) -> ShardSet:
+def _shard_set(plan: Plan, settings: PackSettings, choices: Sequence[Choice], last: LastPack) -> ShardSet:
     facts = {**facts_of(plan, settings), "data": digest([choice.data for choice in choices], digits=64)}
     key = key_for(facts, {"settings": default_values(type(settings))}, load(plan.root).facts)
-    shards = LastPack.read(plan.root).reused(choices, own(plan.root))
+    shards = last.reused(choices, own(plan.root))
     return ShardSet(plan, settings, choices, key, facts, shards)
 
 

@@ -15,21 +15,14 @@ import pytest
 
 from tests.media import pattern
 from tests.pipeline.test_kills import MARK, survivors
+from tests.pipeline.test_train import RECIPE
 from tests.runs import ola, rows, talking
 from tests.stages.lessons import lessons, logged, tensors, write_model
 from tests.test_project import ROOT
 
 ENDS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 SETTINGS = ("--set", "videos_per_part=1", "--set", "extract.frames.fps=8")
-RECIPE = """
-phases:
-  - name: see
-    stages: [image]
-    lr: {visual_projector: 1e-3}
-    batch: 1
-    sequence_tokens: 200
-    steps: 12
-"""
+STEPS = "    steps: 12\n"
 
 
 def start(mark: Path, *arguments: str | Path) -> subprocess.Popen[str]:
@@ -108,7 +101,7 @@ def test_sigterm_ends_a_run_on_a_ray_of_its_own(videos: Path, calm: Path, tmp_pa
 
 def test_sigterm_saves_the_step_of_a_training(tmp_path: Path) -> None:
     """It comes to the whole group, as `timeout` and schedulers send it: decoders live on until the trainer ends."""
-    (tmp_path / "see.yaml").write_text(RECIPE)
+    (tmp_path / "see.yaml").write_text(RECIPE + STEPS)
     (shards,) = lessons(tmp_path / "shards", ["image_caption"], 3)
     given = ("train", tmp_path / "see.yaml", "--shards", shards, "--model", write_model(tmp_path / "model"))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
