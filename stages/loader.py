@@ -17,6 +17,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import tee
 from typing import Any, NamedTuple
 
@@ -145,7 +146,7 @@ class Loader:
             sampler=wanted,  # an index is whatever the dataset takes
             num_workers=self.workers,
             collate_fn=_as_it_is,
-            worker_init_fn=_set_up,
+            worker_init_fn=partial(_set_up, dict(os.environ)),
             generator=torch.Generator(),  # without one of its own it draws from the trainer's
             **options,
         )
@@ -198,8 +199,12 @@ def _context() -> Any:
     return context
 
 
-def _set_up(worker: int) -> None:
-    """Ctrl-C is for the trainer, which ends its workers. Tensors go by name: a descriptor each would use them up."""
+def _set_up(environment: dict[str, str], worker: int) -> None:
+    """Ctrl-C is for the trainer, which ends its workers. Tensors go by name: a descriptor each would use them up.
+
+    The environment is the trainer's of now: the server may be older than what names a store and its credentials.
+    """
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     threading.Thread(target=_end_with_the_trainer, daemon=True).start()
