@@ -11,9 +11,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,24 @@ class OnRay:
         os.environ.setdefault("RAY_worker_oom_score_adjustment", "500")  # the step's process has 1000
         remove_folders()
         self.folder = tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-")
-        with own_handlers(), hushed():  # it says that it has read the lines above
+        with own_handlers(), groups_of_their_own(), hushed():  # it says that it has read the lines above
             ray.init(address="local", include_dashboard=False, _temp_dir=self.folder, **QUIET)
+
+
+@contextmanager
+def groups_of_their_own() -> Iterator[None]:
+    """Have what Ray starts begin process groups: a signal to the driver's whole group, as `timeout` sends it, is then
+    for the driver alone, which shuts Ray down. A driver that was killed still takes them along."""
+    from ray._private import services, utils
+
+    plain = services.ConsolePopen
+    module: Any = services
+    if utils.detect_fate_sharing_support():  # type: ignore[no-untyped-call]
+        module.ConsolePopen = partial(plain, process_group=0)
+    try:
+        yield
+    finally:
+        module.ConsolePopen = plain
 
 
 def remove_folders() -> None:

@@ -89,9 +89,10 @@ def test_a_signal_ends_a_run_and_the_next_goes_on(
 
 @pytest.mark.slow
 def test_sigterm_ends_a_run_on_a_ray_of_its_own(videos: Path, calm: Path, tmp_path: Path) -> None:
+    """It comes to the whole group, as `timeout` sends it."""
     root = tmp_path / "root"
     process = start(root, "run", videos, "--root", root, *SETTINGS, "--engine", "ray")
-    said = ended(process, lambda: bool(list(root.glob("01-ingest-*/*.parquet"))), signal.SIGTERM, group=False)
+    said = ended(process, lambda: bool(list(root.glob("01-ingest-*/*.parquet"))), signal.SIGTERM, group=True)
     assert said == "ola: ended by SIGTERM: what is committed stays; give the same command again to go on\n"
     assert process.returncode == 143
     assert survivors(root) == []
