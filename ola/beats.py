@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from ola.config import BeatsConfig
 
+# Bounds the memory of one pass: there are two float32 tables of 12 x 1496 x 1496 a chunk.
+CHUNKS_PER_PASS = 8
 BUCKETS_PER_GATE = 4  # a gate is the sum of four of its linear's eight outputs
 
 
@@ -41,13 +43,16 @@ class Beats(nn.Module):
         self.predictor = nn.Linear(width, config.num_classes)
 
     def forward(self, fbank_nTF: Tensor) -> Tensor:
-        """(n, frames, bins) to (n, L, D) in float32."""
+        """(n, frames, bins) to (n, L, D) in float32, some chunks at a time."""
         with torch.autocast(fbank_nTF.device.type, enabled=False):
-            x_nLD = self.positioned(self.patches(fbank_nTF.float()))
-            bias_1hLL = self.relative_attention_bias(x_nLD.shape[1])
-            for layer in self.layers:
-                x_nLD = layer(x_nLD, bias_1hLL)
-            return x_nLD
+            return torch.cat([self._encoded(some) for some in fbank_nTF.float().split(CHUNKS_PER_PASS)])
+
+    def _encoded(self, fbank_nTF: Tensor) -> Tensor:
+        x_nLD = self.positioned(self.patches(fbank_nTF))
+        bias_1hLL = self.relative_attention_bias(x_nLD.shape[1])
+        for layer in self.layers:
+            x_nLD = layer(x_nLD, bias_1hLL)
+        return x_nLD
 
     def patches(self, fbank_nTF: Tensor) -> Tensor:
         """(n, frames, bins) to (n, L, embed_dim), normalised."""

@@ -24,15 +24,12 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from ola import located
-from ola.beats import Beats
+from ola.beats import CHUNKS_PER_PASS, Beats
 from ola.config import OlaConfig
 from ola.packing import Bunch, bunched, is_packed, row
 from ola.projectors import SpeechProjector, VisualProjector
 from ola.prompt import IGNORE, IMAGE, SPEECH, Prompt, Sound, Visual
 from ola.vision import OryxViT
-
-# Bounds the memory of one pass: BEATs holds two float32 tables of 12 x 1496 x 1496 a chunk.
-CHUNKS_PER_PASS = 8
 
 Medium = TypeVar("Medium", Visual, Sound)
 
@@ -58,10 +55,12 @@ class SpeechEncoder(nn.Module):
     def forward(self, mel_nFT: Tensor, fbank_nTF: Tensor) -> Tensor:
         """Chunks (n, bins, 100 a second) and (n, 100 a second - 2, bins) to (n, T, D), T 50 a second.
 
-        BEATs ends a few frames short (1496 of 1500 for 30 s) and is padded with zeros.
+        BEATs ends a few frames short (1496 of 1500 for 30 s) and is padded with zeros. Some chunks at a time; each of
+        the two is called once all the same, since ranks that share its weights gather them at each call.
         """
         weight = self.whisper.conv1.weight
-        speech_nTD = self.whisper(mel_nFT.to(weight)).last_hidden_state
+        passes = [self.whisper(some).last_hidden_state for some in mel_nFT.to(weight).split(CHUNKS_PER_PASS)]
+        speech_nTD = torch.cat(passes)
         sound_nTD = self.beats(fbank_nTF.to(weight.device))
         padded = F.pad(sound_nTD, (0, 0, 0, speech_nTD.shape[1] - sound_nTD.shape[1]))
         return torch.cat([speech_nTD, padded.to(speech_nTD.dtype)], dim=-1)
@@ -91,14 +90,13 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         return self.visual_projector.image(views) if visual.kind == "image" else self.visual_projector.video(*views)
 
     def encode_sounds(self, sounds: Sequence[Sound]) -> list[Tensor]:
-        """Sounds to their embeddings (tokens, C), some chunks at a time. ValueError of a model that cannot hear."""
+        """Sounds to their embeddings (tokens, C). ValueError of a model that cannot hear."""
         if not sounds:
             return []
         if not self.config.has_speech:
             raise ValueError("this model has no speech encoder: leave the sounds out, or load an omni checkpoint")
         mel, fbank = torch.cat([sound.mel for sound in sounds]), torch.cat([sound.fbank for sound in sounds])
-        passes = zip(mel.split(CHUNKS_PER_PASS), fbank.split(CHUNKS_PER_PASS), strict=True)
-        frames_nTD = torch.cat([self.speech_encoder(*some) for some in passes])
+        frames_nTD = self.speech_encoder(mel, fbank)
         return [self.speech_projector(part) for part in frames_nTD.split([len(sound.mel) for sound in sounds])]
 
     def encode(self, prompts: Sequence[Prompt]) -> list[list[Tensor]]:

@@ -99,13 +99,18 @@ class OnRay:
             return self.workers
         return max((self.workers.get(step, 0) for step in lane.steps), default=0)
 
-    def holds(self, many: int, kind: str) -> None:
-        """RunError where this machine has fewer `kind`s: Ray would wait for others for ever. A cluster may grow."""
+    def kind_of_ranks(self, ranks: int) -> str:
+        """Return "GPU" where the cluster has any, whatever this machine has, else "CPU".
+
+        Raises RunError where this machine alone has fewer: Ray would wait for others for ever. A cluster may grow.
+        """
         import ray
 
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        if self.folder is not None and many > have.get(kind, 0):
-            raise RunError(f"{many} workers, and this machine has {have.get(kind, 0):g} {kind}s: name a cluster")
+        kind = "GPU" if have.get("GPU") else "CPU"
+        if self.folder is not None and ranks > have.get(kind, 0):
+            raise RunError(f"{ranks} workers, and this machine has {have.get(kind, 0):g} {kind}s: name a cluster")
+        return kind
 
     def _fitted(self, lane: LanePlan) -> LanePlan:
         """On this machine, CPUs that it has: Ray would wait for others for ever. A cluster may grow."""

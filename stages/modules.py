@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from ola.model import OlaForConditionalGeneration
 from stages.errors import StagesError
@@ -98,22 +100,40 @@ def share(phase: Phase, step: int, steps: int) -> float:
     return falls[phase.schedule]
 
 
-def shard(model: OlaForConditionalGeneration, ranks: int, device: torch.device) -> None:
-    """Spread the parameters over the ranks; frozen encoders, which are small beside the decoder, stay whole on each."""
-    from torch.distributed.device_mesh import init_device_mesh
+def shard(model: OlaForConditionalGeneration, ranks: int, device: torch.device, compute: torch.dtype) -> None:
+    """Spread the parameters over the ranks; frozen encoders, which are small beside the decoder, stay whole on each.
+
+    compute: dtype of all arithmetic but BEATs', losses and reductions, which are float32. One rank computes as several
+    do. Ranks that are not alone need a process group; one alone gets it here.
+    """
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    mesh = init_device_mesh(device.type, (ranks,))
-    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if device.type == "cuda" else MixedPrecisionPolicy()
-    towers = {
-        parameter
-        for name, parameter in model.named_parameters()
-        if part_of(name) in ("vision_tower", "speech_encoder") and not parameter.requires_grad
-    }
+    mesh, frozen = _mesh(ranks, device), _whole_on_each_rank(model, compute)
+    policy = MixedPrecisionPolicy(compute, torch.float32)
     for layer in model.model.layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     if hasattr(model, "speech_encoder") and any(p.requires_grad for p in model.speech_encoder.beats.parameters()):
         fully_shard(model.speech_encoder.beats, mesh=mesh)  # it computes in float32
-    fully_shard(model, mesh=mesh, mp_policy=policy, ignored_params=towers)
-    for parameter in towers:
+    # media are cast where they are read: BEATs takes them as they are
+    whole = MixedPrecisionPolicy(compute, torch.float32, cast_forward_inputs=False)
+    fully_shard(model, mesh=mesh, mp_policy=whole, ignored_params=frozen)
+    for parameter in frozen:
         parameter.data = parameter.data.to(device)
+
+
+def _mesh(ranks: int, device: torch.device) -> DeviceMesh:
+    if not dist.is_initialized():
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        store = dist.HashStore()  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    return init_device_mesh(device.type, (ranks,))
+
+
+def _whole_on_each_rank(model: OlaForConditionalGeneration, compute: torch.dtype) -> set[nn.Parameter]:
+    """Frozen parameters of encoders, where they compute in the dtype that they are held in."""
+    return {
+        parameter
+        for name, parameter in model.named_parameters()
+        if part_of(name) in ("vision_tower", "speech_encoder") and not parameter.requires_grad
+        if parameter.dtype == compute or "beats" in name
+    }

@@ -8,6 +8,7 @@ started again with the same command, also on another number of ranks: it goes on
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections import Counter
@@ -50,7 +51,8 @@ class Training:
     sources: roots of runs or folders of shards. model: folder of the weights to begin with; `weights` names them. out:
     folder of checkpoints and logs. decoders: processes a rank that decode samples, 0 for none. save_every: steps
     between checkpoints, of which `keep` stay. live: the sources may still be packing. board: write for TensorBoard too.
-    recompute: activations anew in the backward pass, which saves memory; None: on a GPU.
+    recompute: activations anew in the backward pass, which saves memory; None: on a GPU. compute: dtype of the
+    arithmetic, whatever the weights are held in; None: bfloat16 on a GPU, float32 on a CPU.
     """
 
     recipe: Recipe
@@ -65,6 +67,7 @@ class Training:
     live: bool = False
     board: bool = False
     recompute: bool | None = None
+    compute: torch.dtype | None = None
 
 
 def train(training: Training, world: World = ALONE, say: Callable[[str], object] = print) -> Path:
@@ -79,6 +82,7 @@ def train(training: Training, world: World = ALONE, say: Callable[[str], object]
     with checkpoints.alone(out) if world.rank == 0 else nullcontext():
         for phase, order in zip(training.recipe.phases, orders, strict=True):
             folder = PhaseTraining(training, phase, tasks, order, folder, world, say).run()
+            gc.collect()  # FSDP's hooks and the model hold one another
         if world.rank == 0:
             _link(out / "model", folder)
     return folder
@@ -146,10 +150,13 @@ class PhaseTraining:
         device, folder = torch.device(self.world.device), resumed or self.start
         try:
             self.dtype = tensors_of(folder)[EMBEDDING].dtype
-            compute = self.dtype if device.type == "cuda" else torch.float32
-            host = device if self.world.ranks == 1 else "cpu"
+            compute = self.training.compute or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+            is_sharded = self.world.ranks > 1 or compute != torch.float32
             self.model = OlaForConditionalGeneration.from_pretrained(
-                folder, dtype=compute, device=host, attn_implementation="packed"
+                folder,
+                dtype=self.dtype if is_sharded else torch.float32,
+                device="cpu" if is_sharded else device,
+                attn_implementation="packed",
             )
             self.processor = OlaProcessor.from_pretrained(folder)
         except (BadCheckpoint, OSError, KeyError, ValueError) as error:
@@ -157,8 +164,8 @@ class PhaseTraining:
         modules.unfreeze(self.model, self.phase)
         if device.type == "cuda" if self.training.recompute is None else self.training.recompute:
             modules.recompute(self.model)
-        if self.world.ranks > 1:
-            modules.shard(self.model, self.world.ranks, device)
+        if is_sharded:
+            modules.shard(self.model, self.world.ranks, device, compute)
         self.optimizer = modules.optimizer_of(self.model, self.phase)
         if resumed:
             checkpoints.restore(resumed, self.model, self.optimizer)
@@ -206,14 +213,13 @@ class PhaseTraining:
         sizes = torch.tensor([sum(map(supervised, prompts)), read])
         many, tokens = (int(size) for size in self.world.sum(sizes.to(self.world.device)))
         learned = torch.zeros(len(self.kinds), 2, dtype=torch.float64)
-        with torch.autocast(self.world.device.partition(":")[0], torch.bfloat16, enabled="cuda" in self.world.device):
-            for pack in packs:
-                losses = self.model(pack.prompts).losses
-                # ranks: sharded gradients are averaged over them
-                weight = self.world.ranks / max(1, many) if pack.counts else 0.0
-                (losses.sum() * weight).backward()
-                if weight:
-                    learned += self._by_kind(pack, losses.detach().double().cpu())
+        for pack in packs:
+            losses = self.model(pack.prompts).losses
+            # ranks: sharded gradients are averaged over them
+            weight = self.world.ranks / max(1, many) if pack.counts else 0.0
+            (losses.sum() * weight).backward()
+            if weight:
+                learned += self._by_kind(pack, losses.detach().double().cpu())
         return self.world.sum(learned.to(self.world.device)).cpu(), tokens
 
     def _by_kind(self, pack: Pack, losses: Tensor) -> Tensor:

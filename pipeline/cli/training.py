@@ -56,8 +56,6 @@ def train_and_report(
 
     asked: whether to save and stop after the step in hand.
     """
-    import torch
-
     if not shards:
         raise ConfigError("--shards is missing: the root of a run that has packed, or a folder with shards.parquet")
     if not is_local(out):
@@ -67,17 +65,27 @@ def train_and_report(
     # absolute: ranks on Ray have a folder of their own
     sources, start, folder = tuple(map(normal, shards)), normal(str(located(model))), normal(out)
     training = Training(recipe(name, settings), sources, start, folder, weights=digest_of(start)[:16], **options)
-    gpus, shown = torch.cuda.is_available(), Shown(Console())
+    shown = Shown(Console())
     with shown.progress:
-        if workers == 1:
-            return train(training, World(device="cuda" if gpus else "cpu", asked=asked), shown)
-        from stages.launch import train_on_ray
+        return _alone(training, shown, asked) if workers == 1 else _on_ray(training, workers, shown, asked)
 
-        engine = OnRay()
-        try:
-            engine.connect()
-            engine.check(folder, [start, *sources])
-            engine.holds(workers, "GPU" if gpus else "CPU")
-            return train_on_ray(training, workers, shown, gpus, asked)
-        finally:
-            engine.close()
+
+def _alone(training: Training, shown: Shown, asked: Callable[[], bool]) -> Path:
+    import torch
+
+    return train(training, World(device="cuda" if torch.cuda.is_available() else "cpu", asked=asked), shown)
+
+
+def _on_ray(training: Training, workers: int, shown: Shown, asked: Callable[[], bool]) -> Path:
+    """Train on ranks with a GPU each where the cluster has any, whatever this machine has."""
+    from stages.launch import train_on_ray
+
+    engine = OnRay()
+    try:
+        engine.connect()
+        engine.check(training.out, [training.model, *training.sources])
+        kind = engine.kind_of_ranks(workers)
+        shown(f"{workers} ranks with a {kind} each")
+        return train_on_ray(training, workers, shown, kind == "GPU", asked)
+    finally:
+        engine.close()

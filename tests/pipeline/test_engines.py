@@ -79,6 +79,21 @@ def test_on_this_machine_no_lane_asks_for_more_than_it_has(ray_here: None) -> No
         engine._fitted(LanePlan(BadLane, gpus=1))
 
 
+@pytest.mark.parametrize(("have", "ranks", "kind"), [({"GPU": 8.0, "CPU": 4.0}, 8, "GPU"), ({"CPU": 2.0}, 2, "CPU")])
+def test_ranks_take_what_the_cluster_has(
+    have: dict[str, float], ranks: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what this machine has: the head of a cluster may well be without a GPU."""
+    monkeypatch.setattr("ray.cluster_resources", lambda: have)
+    engine = OnRay()
+    assert engine.kind_of_ranks(ranks) == kind
+    assert engine.kind_of_ranks(ranks + 1) == kind  # a cluster may grow
+    engine.folder = "/tmp/a-ray-of-its-own"
+    assert engine.kind_of_ranks(ranks) == kind
+    with pytest.raises(RunError, match=rf"^{ranks + 1} workers, and this machine has {ranks} {kind}s"):
+        engine.kind_of_ranks(ranks + 1)
+
+
 def test_errors_of_ours_are_found_inside_others() -> None:
     error = ConfigError("wrong")
     wrapped = RuntimeError("outside")

@@ -43,16 +43,16 @@ def picture(number: int) -> bytes:
     return data.getvalue()
 
 
-def tone(number: int) -> bytes:
-    time = np.arange(int(RATE * SECONDS)) / RATE
+def tone(number: int, seconds: float = SECONDS) -> bytes:
+    time = np.arange(int(RATE * seconds)) / RATE
     samples = (12_000 * np.sin(2 * np.pi * 120 * 1.75**number * time)).astype(np.int16)
     return sound.wav(samples.tobytes())
 
 
-def lesson(number: int, kind: str) -> tuple[Sample, Members]:
+def lesson(number: int, kind: str, seconds: float = SECONDS) -> tuple[Sample, Members]:
     """A sample whose answer can be told by its colour or its pitch alone."""
     jpegs = [picture(number)] * (2 if "mjpg" in members_of(kind) else 1)
-    media = {"jpg": b"".join(jpegs), "mjpg": b"".join(jpegs), "wav": tone(number)}
+    media = {"jpg": b"".join(jpegs), "mjpg": b"".join(jpegs), "wav": tone(number, seconds)}
     members = {name: media[name] for name in members_of(kind) if name in media}
     shown = jpegs if {"jpg", "mjpg"} & set(members) else []
     question = "<speech>\n<image>\n" if kind == "spoken_qa" else f"{KINDS[kind].tags}\n{kind}?"
@@ -61,7 +61,7 @@ def lesson(number: int, kind: str) -> tuple[Sample, Members]:
     said = Sample(
         key=name, stage=KINDS[kind].stage, clip=name, video=name, start_ms=0, end_ms=500,
         pictures=Pictures(width=64, height=64, bytes=tuple(map(len, shown)), ms=tuple(range(len(shown)))),
-        sound=Sound(rate=RATE, samples=int(RATE * SECONDS)) if "wav" in members else None,
+        sound=Sound(rate=RATE, samples=int(RATE * seconds)) if "wav" in members else None,
         tasks=(Task(id=name, kind=kind, conversations=talk),), scores={}, provenance={}, meta="{}",
     )  # fmt: skip
     return said, members
