@@ -5,14 +5,15 @@
 
 A growth of 1 is linear: the exponent of seconds over clips, between the sizes that were measured.
 
-Seconds and MB of the largest process on two cores that had other work beside, twice to three times as long as alone:
+Seconds and MB of the largest process on two cores that had other work beside, twice to three times as long as alone
+(six jobs beside the last row):
 
 | clips | first pack | idle run | status | sql | why | whatif | catalogue and order |
 |---|---|---|---|---|---|---|---|
 | 10,000 | 32, 429 | 4.7, 212 | 3.6, 168 | 2.8, 161 | 3.4, 190 | 4.8, 245 | 2.8, 173 |
 | 100,000 | 188, 683 | 6.5, 237 | 3.9, 175 | 4.1, 164 | 4.1, 217 | 5.7, 329 | 2.9, 252 |
 | 300,000 | 709, 702 | 4.2, 257 | 3.4, 193 | 1.8, 163 | 3.1, 230 | 3.5, 526 | 2.2, 394 |
-| 1,000,000 | not measured | | | | | | |
+| 1,000,000 | 1816, 773 | 8.7, 322 | 2.7, 243 | 1.7, 166 | 5.7, 232 | 4.5, 1140 | 5.2, 895 |
 """
 
 from __future__ import annotations
