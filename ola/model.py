@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, Qwen2ForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -31,6 +32,10 @@ from ola.projectors import SpeechProjector, VisualProjector
 from ola.prompt import IGNORE, IMAGE, SPEECH, Prompt, Sound, Visual
 from ola.vision import OryxViT
 
+# Supervised tokens whose logits are held at once in training: 0.9 GB in float32 with the released vocabulary, where
+# those of a row of 16k tokens would take 10 GB, and their gradients as much again.
+LOGITS_AT_ONCE = 1536
+
 Medium = TypeVar("Medium", Visual, Sound)
 
 
@@ -38,7 +43,8 @@ Medium = TypeVar("Medium", Visual, Sound)
 class Learning(CausalLMOutputWithPast):
     """What labelled prompts give: `logits` (N, V) and `losses` (N,) of the supervised tokens, and `loss`, their mean.
 
-    In order of the prompts and of their tokens, logits in the model's dtype, losses in float32 (nats).
+    In order of the prompts and of their tokens, logits in the model's dtype, losses in float32 (nats). Where gradients
+    are kept for more than LOGITS_AT_ONCE tokens, there are no logits.
     """
 
     losses: Tensor | None = None
@@ -178,9 +184,22 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         learned = torch.nonzero(targets != IGNORE)[:, 0]
         if not len(learned):
             raise ValueError("nothing to learn: every label of the batch is ignored")
-        logits_NV = self.lm_head(hidden_NC[torch.cat(rows)[learned].to(self.device)])
-        losses_N = F.cross_entropy(logits_NV.float(), targets[learned].to(self.device), reduction="none")
+        hidden_NC, targets_N = hidden_NC[torch.cat(rows)[learned].to(self.device)], targets[learned].to(self.device)
+        if torch.is_grad_enabled() and len(learned) > LOGITS_AT_ONCE:
+            losses_N = self._losses_in_chunks(hidden_NC, targets_N)
+            return Learning(loss=losses_N.mean(), losses=losses_N)
+        logits_NV = self.lm_head(hidden_NC)
+        losses_N = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
         return Learning(loss=losses_N.mean(), logits=logits_NV, losses=losses_N)
+
+    def _losses_in_chunks(self, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
+        """Losses (N,), whose logits are made a chunk at a time, and again in the backward pass."""
+
+        def losses(hidden_nC: Tensor, targets_n: Tensor) -> Tensor:
+            return F.cross_entropy(self.lm_head(hidden_nC).float(), targets_n, reduction="none")
+
+        chunks = zip(hidden_NC.split(LOGITS_AT_ONCE), targets_N.split(LOGITS_AT_ONCE), strict=True)
+        return torch.cat([checkpoint(losses, *chunk, use_reentrant=False) for chunk in chunks])
 
     def _absent(self, prompts: Sequence[Prompt]) -> Iterator[Tensor]:
         """No embeddings at all (0, C) of each kind of media that is trained but that no prompt has.

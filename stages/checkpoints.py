@@ -152,12 +152,14 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
     """Give the optimizer, and weights that were kept whole, what `gathered` took. StagesError where it does not fit."""
     try:
         kept = load_file(folder / OPTIMIZER)
+        counts_on = None if optimizer.defaults.get("fused") else "cpu"  # where AdamW wants its count of steps
         for name, parameter in trained(model):
             found = {key.rpartition("/")[2]: tensor for key, tensor in kept.items() if key.rpartition("/")[0] == name}
             if (master := found.pop(MASTER, None)) is not None:
                 parameter.data.copy_(_placed(master, parameter))
             optimizer.state[parameter] = {
-                key: tensor if tensor.ndim == 0 else _placed(tensor, parameter) for key, tensor in found.items()
+                key: _placed(tensor, parameter) if tensor.ndim else tensor.to(counts_on or parameter.device)
+                for key, tensor in found.items()
             }
     except (OSError, SafetensorError) as error:
         raise StagesError(f"{folder / OPTIMIZER}: {error}; remove the folder to go on from the one before") from error

@@ -212,19 +212,20 @@ class PhaseTraining:
         read = sum(length for pack in counted for length in pieces(pack.prompts))
         sizes = torch.tensor([sum(map(supervised, prompts)), read])
         many, tokens = (int(size) for size in self.world.sum(sizes.to(self.world.device)))
-        learned = torch.zeros(len(self.kinds), 2, dtype=torch.float64)
+        found = []  # losses stay on the device until the step ends: to look at them is to wait for it
         for pack in packs:
             losses = self.model(pack.prompts).losses
             # ranks: sharded gradients are averaged over them
             weight = self.world.ranks / max(1, many) if pack.counts else 0.0
             (losses.sum() * weight).backward()
-            if weight:
-                learned += self._by_kind(pack, losses.detach().double().cpu())
+            found.append(losses.detach())
+        tables = [self._by_kind(pack, each) for pack, each in zip(packs, found, strict=True) if pack.counts]
+        learned = torch.stack([torch.zeros(len(self.kinds), 2, dtype=torch.float64), *tables]).sum(0)
         return self.world.sum(learned.to(self.world.device)).cpu(), tokens
 
     def _by_kind(self, pack: Pack, losses: Tensor) -> Tensor:
         table = torch.zeros(len(self.kinds), 2, dtype=torch.float64)
-        spans = torch.split(losses, [supervised(prompt) for prompt in pack.prompts])
+        spans = torch.split(losses.double().cpu(), [supervised(prompt) for prompt in pack.prompts])
         for row, span in zip(pack.rows, spans, strict=True):
             table[self.kinds.index(self.kind_of[row])] += torch.tensor([float(span.sum()), len(span)])
         return table

@@ -132,6 +132,25 @@ def test_layers_that_are_computed_again_learn_the_same(reentrant: bool) -> None:
     like(by_computing_again, by_keeping)
 
 
+def test_losses_in_chunks_are_those_of_all_logits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose logits are never whole: not in the forward pass, and not kept for the backward pass."""
+    model = tiny.model(attn_implementation=PACKED)
+    whole, by_whole = gradients(model, learned())
+    monkeypatch.setattr("ola.model.LOGITS_AT_ONCE", 3)
+    rows: list[int] = []
+    hook = model.lm_head.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    chunked, by_chunks = gradients(model, learned())
+    hook.remove()
+    assert rows[:3] == [3, 3, 1]
+    assert max(rows) == 3
+    assert chunked.logits is None
+    torch.testing.assert_close(chunked.losses, whole.losses)
+    torch.testing.assert_close(chunked.loss, whole.loss)
+    like(by_chunks, by_whole)
+    with torch.no_grad():
+        assert model(learned()).logits.shape == whole.logits.shape
+
+
 def test_half_precision_and_as_many_key_heads_as_heads() -> None:
     model = tiny.model(num_key_value_heads=4, initializer_range=0.05).bfloat16()
     padded, _ = gradients(model, learned())

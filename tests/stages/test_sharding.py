@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ola.beats import CHUNKS_PER_PASS, Beats
-from ola.model import OlaForConditionalGeneration
+from ola.model import OlaForConditionalGeneration, SpeechEncoder
 from stages.trainer import Training, train
 from tests.ola import tiny
 from tests.stages.lessons import ALL, lesson, logged, short, training, write_model
@@ -104,3 +104,27 @@ def test_a_phase_frees_the_model_of_the_one_before(
     phases = tuple(short(name=name, steps=1, sequence_tokens=200) for name in ("a", "b", "c"))
     train(replace(plan, recipe=plan.recipe.model_copy(update={"phases": phases})), say=len)
     assert alive == [0, 0, 0]
+
+
+def test_encoders_that_are_trained_are_computed_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which saves more than half of what their layers keep for the backward pass, and changes nothing of what is learned."""
+    kept, forward = dict[bool, int](), SpeechEncoder.forward
+    plan = hearing(str(folder), str(tmp_path))
+    for again in (False, True):
+        sizes = dict[int, int]()
+
+        def pack(tensor: Tensor, sizes: dict[int, int] = sizes) -> Tensor:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        def encode(self: Any, *given: Any, pack: Any = pack) -> Any:
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+                return forward(self, *given)
+
+        monkeypatch.setattr(SpeechEncoder, "forward", encode)
+        train(replace(plan, recompute=again, compute=None, out=str(tmp_path / str(again))), say=len)
+        kept[again] = sum(sizes.values())
+    assert losses(tmp_path / "True") == pytest.approx(losses(tmp_path / "False"), rel=1e-5)
+    assert 0 < kept[True] < 0.5 * kept[False]
