@@ -109,7 +109,7 @@ def test_a_phase_frees_the_model_of_the_one_before(
 def test_encoders_that_are_trained_are_computed_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which saves more than half of what their layers keep for the backward pass, and changes nothing of what is learned."""
+    """That saves more than half of what their layers keep for the backward pass, and changes nothing learned."""
     kept, forward = dict[bool, int](), SpeechEncoder.forward
     plan = hearing(str(folder), str(tmp_path))
     for again in (False, True):
