@@ -31,6 +31,9 @@ from ola.weights import released_name
 from tests.ola.upstream import CASES, config_of, opened, read, record_of, request_of, sample_of, sound_of, visuals_of
 
 TOLERANCE = 1e-4
+# Of features, which are logarithms: in float64 the quietest bins of the stored ones are off by 1.3e-4 themselves, and
+# how near float32 comes to them hangs on the FFT of the CPU.
+LOUDNESS = 2e-4
 ROWS = 50  # `*_rows` tensors hold every 50th frame
 
 
@@ -99,7 +102,7 @@ def test_features(golden: Path, processor: OlaProcessor, sound: str) -> None:
     for name, feature in ours.items():
         for stored, part in ((f"{sound}.{name}", feature), (f"{sound}.{name}_rows", feature[:, ::ROWS])):
             if stored in theirs:
-                torch.testing.assert_close(part, theirs[stored], rtol=0, atol=TOLERANCE, msg=stored)
+                torch.testing.assert_close(part, theirs[stored], rtol=0, atol=LOUDNESS, msg=stored)
 
 
 def test_features_of_a_short_sound(golden: Path, processor: OlaProcessor) -> None:

@@ -226,7 +226,6 @@ def test_the_endpoint_of_ray_has_them_while_a_run_works(
     assert apply(plan, parts, engine) == []
     first_batch = [at for at, each in seen if each.get((IN_FLIGHT.name, ("take",))) == 10]
     assert first_batch[-1] - first_batch[0] > 2.5
-    assert any(each.get((RECORDS.name, ("take", OK))) == 9 for _, each in seen)
     ours = {key: value for key, value in counted(tmp_path).items() if value}
     assert ours[RECORDS.name, ("take", OK)] == 13
     assert ours[PARTS.name, ("film",)] == 1
