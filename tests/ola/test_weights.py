@@ -236,22 +236,24 @@ from pathlib import Path
 from ola.model import OlaForConditionalGeneration
 def status(key): return int(re.search(key + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 OlaForConditionalGeneration.from_pretrained(sys.argv[2])  # what is loaded once is no part of the peak
-Path("/proc/self/clear_refs").write_text("5")
-before = status("VmRSS")
-model = OlaForConditionalGeneration.from_pretrained(sys.argv[1], dtype=getattr(torch, sys.argv[3]))
-size = sum(p.numel() * p.itemsize for p in model.parameters())
-print((status("VmHWM") - before) * 1024 / size)
+for dtype in (torch.bfloat16, torch.float32):
+    Path("/proc/self/clear_refs").write_text("5")
+    before, model = status("VmRSS"), None
+    model = OlaForConditionalGeneration.from_pretrained(sys.argv[1], dtype=dtype)
+    size = sum(p.numel() * p.itemsize for p in model.parameters())
+    print((status("VmHWM") - before) * 1024 / size)
+    del model
 """
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_loading_needs_little_more_than_the_weights(dtype: str, tmp_path: Path) -> None:
+def test_loading_needs_little_more_than_the_weights(tmp_path: Path) -> None:
     tiny.model().save_pretrained(tmp_path / "tiny")
     sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 8, "vocab_size": 40_000}
     tiny.model(**sizes).bfloat16().save_pretrained(tmp_path / "large")
-    command = [sys.executable, "-W", "ignore", "-c", PEAK, str(tmp_path / "large"), str(tmp_path / "tiny"), dtype]
-    ratio = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert ratio < 1.15
+    command = [sys.executable, "-W", "ignore", "-c", PEAK, str(tmp_path / "large"), str(tmp_path / "tiny")]
+    ratios = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert len(ratios) == 2
+    assert max(map(float, ratios)) < 1.15
 
 
 def test_the_released_names_shapes_and_counts() -> None:

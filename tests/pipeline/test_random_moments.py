@@ -243,7 +243,7 @@ def check(place: str, examples: int, steps: int) -> None:
 
 
 def test_on_disk() -> None:
-    check(tempfile.mkdtemp(dir=store()), examples=10, steps=20)
+    check(tempfile.mkdtemp(dir=store()), examples=6, steps=20)
 
 
 def test_in_an_object_store() -> None:

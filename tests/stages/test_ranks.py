@@ -14,6 +14,7 @@ import torch
 
 from stages.errors import StagesError, Stopped
 from stages.launch import train_on_ray
+from stages.ranks import World
 from stages.recipe import packaged
 from stages.trainer import train
 from tests.stages.lessons import lessons, logged, read, short, tensors, training, write_model
@@ -72,7 +73,7 @@ def test_ranks_that_are_asked_to_stop_save_the_same_step(ray_here: None, tmp_pat
     assert 2 <= step < 40
     resumed: list[str] = []
     with pytest.raises(Stopped):
-        train_on_ray(plan, 2, resumed.append, asked=lambda: True)
+        train(plan, World(asked=lambda: True), resumed.append)
     assert f"goes on after step {step} of 40" in resumed[0]
 
 
