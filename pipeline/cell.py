@@ -9,10 +9,8 @@ holds the reading end of a pipe, its lifeline, that nobody but the worker holds 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pickle
-import select
 import signal
 import socket
 import struct
@@ -20,24 +18,20 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
 from manifests import retries
-from manifests.full_disk import FULL
-from manifests.retries import StoreAway
 from pipeline.batch_call import Errand
-from pipeline.errors import Died, Killed, OpenFailed, OverLimit, Raised, Unavailable
-from pipeline.outcomes import answers_of, ending, error_detail, error_line
+from pipeline.cell_process import ALIVE, TRIED_AGAIN
+from pipeline.errors import DeviceLost, Died, Killed, OpenFailed, OverLimit, Raised, Unavailable
+from pipeline.outcomes import ending
 from pipeline.step import Step
 
 GLANCE = 0.1  # seconds between looks at a cell's memory: at 2 GB/s it gets 200 MB past its limit
 CENSUS = 10  # looks between searches for the cell's children: one reads all of /proc, some 5 ms
-ALIVE = ("alive",)
-TRIED_AGAIN = "tried again"  # then a number of requests to stores
 NEXT = "next"  # to a step that handed over an answer: so no more than one record is in flight
 GRACE = 5.0  # seconds for a process that has closed its pipe to end: the kernel takes apart GBs of memory in less
 STDERR_TAIL, STDERR_ROOM = 2000, 1 << 20  # bytes: shown of what a dead cell printed; kept of what a living one prints
@@ -65,7 +59,7 @@ class Cell:
         seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
         included; answered: gets each answer that the step hands over at once, and those are not returned. The `size`
         of the errand's media is moved on with each answer.
-        Raises Raised, Died, Killed, OverLimit, OpenFailed; or Unavailable, where the step raised it.
+        Raises Raised, Died, DeviceLost, Killed, OverLimit, OpenFailed; or Unavailable, where the step raised it.
         """
         self._start()
         self._patience(seconds)
@@ -81,6 +75,9 @@ class Cell:
         kind, *rest = message
         if kind == "raised":
             raise Raised(*rest)
+        if kind == "lost its device":
+            self.close()  # whatever it is asked next would fail, too
+            raise DeviceLost(*rest)
         if kind == "unavailable":
             raise Unavailable(*rest)
         errand.answered(rest[1])
@@ -120,7 +117,7 @@ class Cell:
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115  read when the process has died
         self.process = subprocess.Popen(
             # -P: a random.py in the user's folder is not Python's
-            [sys.executable, "-P", "-m", "pipeline.cell", str(theirs.fileno()), str(watched)],
+            [sys.executable, "-P", "-m", "pipeline.cell_process", str(theirs.fileno()), str(watched)],
             pass_fds=(theirs.fileno(), watched),
             start_new_session=True,  # a group of its own: one signal ends it with its ffmpegs
             stdin=subprocess.DEVNULL,
@@ -226,72 +223,3 @@ class Cell:
         if code == -signal.SIGKILL:  # ours end in OverLimit
             return Killed(f"killed from outside (SIGKILL) at {self.weight / 1e9:.1f} GB", words)
         return Died("closed its pipe" if code is None else ending(code), words)
-
-
-def _die_with(lifeline: int) -> None:
-    """Have the kernel kill this group when the last holder of the other end is gone, whatever Python is doing then."""
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)
-    if select.select([lifeline], [], [], 0)[0]:  # it was gone before
-        os.killpg(0, signal.SIGKILL)
-
-
-def serve(pipe: Connection) -> None:
-    """The cell's side: open the steps, then answer batch after batch until the pipe closes."""
-    name = "?"
-    try:
-        steps: list[Step[Any, Any]] = pickle.loads(pipe.recv_bytes())
-        for step in steps:
-            name = step.name
-            step.open()
-            step.alive = lambda: pipe.send(ALIVE)
-    except Exception as error:  # noqa: BLE001  whatever it is, the engine says it
-        pipe.send(("failed", name, error_line(error), traceback.format_exc()))
-        return
-    pipe.send(("open",))
-    retries.waiting.append(lambda: pipe.send(ALIVE))  # the time that a store takes is not the record's
-    while True:
-        try:
-            message = pipe.recv_bytes()
-        except EOFError:
-            return
-        reply = _reply(pipe, steps, message)
-        if number := retries.tally.take():
-            pipe.send((TRIED_AGAIN, number))
-        pipe.send_bytes(reply)
-
-
-def _reply(pipe: Connection, steps: Sequence[Step[Any, Any]], message: bytes) -> bytes:
-    """Run the batch of a message; answers that the step hands over are sent at once. Returns the last reply."""
-    try:
-        batch, errand = pickle.loads(message)
-        step = steps[errand.number]
-        errand.equip(step)
-
-        def answered(answer: Any) -> None:
-            pipe.send(("answer", answer, errand.size(step)))
-            pipe.recv_bytes()
-
-        answers = answers_of(step, batch, answered)
-        return pickle.dumps(("answers", answers, errand.size(step)))
-    except (Unavailable, StoreAway) as error:
-        return pickle.dumps(("unavailable", str(error)))
-    except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
-        full = isinstance(error, OSError) and error.errno in FULL
-        rest = () if full else (error_detail(error),)
-        return pickle.dumps(("unavailable" if full else "raised", error_line(error), *rest))
-
-
-def main() -> None:
-    """Entry of the process: the file descriptors of the pipe and of the lifeline are its arguments."""
-    _die_with(int(sys.argv[2]))
-    # if the machine runs out of memory, the kernel should take this process and not the driver; where it may not be
-    # told so, the memory limit still holds
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
-    serve(Connection(int(sys.argv[1])))
-
-
-if __name__ == "__main__":
-    main()

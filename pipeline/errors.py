@@ -12,6 +12,7 @@ OlaError
 └── StepFault         a step did not answer for its batch; the worker turns it into rows
     ├── Raised        it raised
     ├── Died          its process died
+    │   └── DeviceLost    its GPU does not answer this process any more; a new one may have better luck
     ├── Killed        its process was killed from outside: by the machine, not by what it did
     └── OverLimit     it took longer or more memory than its limit, and was killed
 """
@@ -119,6 +120,10 @@ class Raised(StepFault):
 
 class Died(StepFault):
     """The step's process died."""
+
+
+class DeviceLost(Died):
+    """The GPU answers this process no more, whatever it is asked: the process was ended."""
 
 
 class Killed(StepFault):

@@ -6,7 +6,8 @@ write the part. A committed part passes straight through. This is the only place
     the batch raised, died, or went over a limit   each record is run again, alone, but for those whose answer the step
                                                    has handed over; where a step does so, the first, then twice as many
     a record alone raised or went over a limit     `failed`, with that reason
-    a record alone killed its cell twice           `failed: killed its worker twice`
+    a record alone killed its cell, or lost the    `failed: killed its worker twice`; where two in a row lose the GPU,
+        GPU, twice                                  it is the GPU's fault: the part is set aside, without a row
     the machine killed its cell three times        the part is set aside, without a row
     something may pass (`Unavailable`)             the part is set aside, without a row
     anything else went wrong with the part         the part is set aside
@@ -85,12 +86,12 @@ class StepWorker:
     def _do(self, part: int, inputs: Mapping[str, Any], trip: Trip) -> bool:
         """Run what the journal does not have, and commit. Return whether the rows are those of this worker."""
         journal = trip.journal
-        # an earlier run may have journalled an input that a redone step before this one does not give any more
-        for outcome in [outcome for name, outcome in journal.outcomes.items() if name in inputs]:
-            trip.made.update(dict.fromkeys(ids_of(outcome), outcome.input))
+        for name in inputs.keys() & journal.outcomes.keys():  # others may be of inputs before a redone step
+            trip.made.update(dict.fromkeys(ids_of(journal.outcomes[name]), name))
         for batch in self._letting_go(list(self._batches(inputs, journal)), trip.scratch):
             for outcome in self._attempt(batch, trip):
                 trip.done(outcome)
+        trip.confirm()
         outcomes = [journal.outcomes[name] for name in inputs if name in journal.outcomes]
         return self._commit(part, list(inputs), outcomes, trip)
 
@@ -99,9 +100,7 @@ class StepWorker:
         self.cell.close()
 
     def _commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], trip: Trip) -> bool:
-        """Place the part's tar, then its rows. Where another attempt was faster, its rows stand, and this tar goes.
-
-        Return whether these rows stand.
+        """Place the part's tar, then its rows. Return whether they stand: where another attempt was faster, its do.
 
         Raises Unavailable where the part was reopened meanwhile: these rows are of what it was before.
         """
@@ -121,11 +120,11 @@ class StepWorker:
 
     def _letting_go(self, batches: Sequence[Sequence[Any]], scratch: str) -> Iterator[Sequence[Any]]:
         """The batches; after each, the copies that nobody in this lane reads any more are deleted."""
-        step = self.planned.step
-        wanted = Counter(step.originals(value) for batch in batches for value in batch)
+        originals = self.planned.step.originals
+        wanted = Counter(originals(value) for batch in batches for value in batch)
         for batch in batches:
             yield batch
-            for uri in [step.originals(value) for value in batch]:
+            for uri in map(originals, batch):
                 wanted[uri] -= 1
                 if uri and self.is_last_reader and not wanted[uri] and not storage.is_local(uri):
                     forget_copy(Path(storage.copy_path(uri, scratch)))
@@ -168,10 +167,10 @@ class StepWorker:
             size = 2 * size if self.planned.step.signs and trip.faults == faults else 1
 
     def _last_chance(self, value: Any, fault: StepFault, trip: Trip, started: float) -> Outcome:
-        """The outcome of a record alone, after its first fault.
+        """The outcome of a record alone, after its first fault. A death may have been chance: it gets one more process.
 
-        A death may have been chance: the record gets one more process. After a SIGKILL from outside it gets KILLS
-        processes in all. Other faults are the record's own. Raises Unavailable, or OpenFailed, after the last SIGKILL.
+        After a SIGKILL from outside it gets KILLS processes in all. Other faults are the record's own. Raises
+        Unavailable, or OpenFailed, after the last SIGKILL, and Unavailable where the GPU is to blame.
         """
         name = self.planned.name_of(value)
         deaths, kills = trip.journal.deaths(name), 0
@@ -182,7 +181,7 @@ class StepWorker:
                 time.sleep(PAUSE * 2 ** (kills - 1))
             elif (deaths := deaths + 1) >= DEATHS:
                 detail = "\n".join(filter(None, (fault.reason, fault.detail)))
-                return failed(name, TWICE, detail, time.monotonic() - started)
+                return trip.blame(failed(name, TWICE, detail, time.monotonic() - started), fault)
             try:
                 (answer,) = self._run([value], trip)
                 return outcome_of(name, answer, time.monotonic() - started)
@@ -192,9 +191,9 @@ class StepWorker:
 
     def _check_kills(self, name: str, fault: Killed, kills: int) -> None:
         """After KILLS, raise Unavailable; or OpenFailed if the step was opening: no other part would fare better."""
+        limit = f"below its limit of {self.planned.resources.memory_gb:.1f} GB"
         if kills < KILLS:
             return
-        limit = f"below its limit of {self.planned.resources.memory_gb:.1f} GB"
         if fault.opening:
             raise OpenFailed(f"step '{self.planned.step.name}' was {fault.reason} while opening, {kills} times")
         raise Unavailable(f"{name} was {fault.reason}, {limit}: the machine is out of memory, or somebody kills it")
