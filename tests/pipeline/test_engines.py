@@ -88,7 +88,7 @@ def test_ranks_take_what_the_cluster_has(
     engine = OnRay()
     assert engine.kind_of_ranks(ranks) == kind
     assert engine.kind_of_ranks(ranks + 1) == kind  # a cluster may grow
-    engine.folder = "/tmp/a-ray-of-its-own"
+    engine.folder = "a-ray-of-its-own"
     assert engine.kind_of_ranks(ranks) == kind
     with pytest.raises(RunError, match=rf"^{ranks + 1} workers, and this machine has {ranks} {kind}s"):
         engine.kind_of_ranks(ranks + 1)
