@@ -5,7 +5,6 @@ A request that fails in a way that may pass is made again, see `manifests.retrie
 An object is seen whole or not at all. A small one is one PUT. A large one is a multipart upload, which obstore aborts
 when reading or sending fails. Each call runs in native code: an exception that a signal handler raises (Ctrl-C) waits
 until the call has ended, so it cannot cut a write.
-
 Errors are OSError with one line. FileNotFoundError: there is no such object.
 """
 
@@ -130,6 +129,11 @@ def look(uri: str) -> Entry | None:
         return entry_of(ask(uri, obstore.head), key)
     except FileNotFoundError:
         return None
+
+
+def modified(uri: str) -> float:
+    """When an object was written, by the store's clock: seconds since 1970. Raises OSError."""
+    return ask(uri, obstore.head)["last_modified"].timestamp()
 
 
 def entry_of(meta: ObjectMeta, path: str) -> Entry:

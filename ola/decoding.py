@@ -31,6 +31,7 @@ from ola.static_step import GROUPED, CacheLayer, StaticStep, additive
 PADDING = 128
 # Enough for a pass to keep any device busy, few enough for its activations: 0.6 GB at 7B sizes in bfloat16.
 PASS_TOKENS = 16_384
+TOKEN_BUDGET = 65_536
 
 
 @dataclass(eq=False)
@@ -71,7 +72,7 @@ class TorchDecoder:
     (see `ola.static_step`); None is yes on CUDA. Only for attention by `sdpa`.
     """
 
-    def __init__(self, model: Qwen2ForCausalLM, token_budget: int = 65_536, static: bool | None = None) -> None:
+    def __init__(self, model: Qwen2ForCausalLM, token_budget: int = TOKEN_BUDGET, static: bool | None = None) -> None:
         self.model, self.token_budget = model, token_budget
         wanted = model.device.type == "cuda" if static is None else static
         self.static = wanted and model.config._attn_implementation in ("sdpa", GROUPED)

@@ -27,6 +27,7 @@ from ola.voice.detokenise import Detokeniser
 
 # Twice a decoder's batch, so that few batches are filled in part; 0.9 GB of embeddings at 7B sizes in bfloat16.
 WINDOW_TOKENS = 131_072
+CACHE_TOKENS = 200_000
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 
 Raw = TypeVar("Raw")
@@ -41,7 +42,7 @@ class Ola:
         model: OlaForConditionalGeneration,
         processor: OlaProcessor,
         decoder: Decoder | None = None,
-        cache_tokens: int = 200_000,
+        cache_tokens: int = CACHE_TOKENS,
     ) -> None:
         """cache_tokens: embeddings of media kept for later requests; 1.4 GB at 7B sizes in bfloat16."""
         model.eval()

@@ -143,13 +143,18 @@ def checked(kind: type[Model], folder: Path, config: OlaConfig) -> Loading[Model
 
 def fill(found: Loading[Model], folder: Path, dtype: torch.dtype | str, device: torch.device | str) -> Model:
     """Read what the model has of parameters, and make it ready; what was taken from it is not read."""
-    exact = _exact(dtype, found.stored["model.embed_tokens.weight"].dtype, torch.device(device))
+    kinds = dtypes_of(found, dtype, device)
     for name, parameter in found.model.named_parameters():
-        # BEATs computes in float32.
-        kept = torch.empty(parameter.shape, dtype=parameter.dtype if "beats" in name else exact, device=device)
+        kept = torch.empty(parameter.shape, dtype=kinds[name], device=device)
         _read(name, found.sources[name], found.stored, kept)
         _place(found.model, name, kept)
     return _finish(found.model, folder, device)
+
+
+def dtypes_of(found: Loading[Model], dtype: torch.dtype | str, device: torch.device | str) -> dict[str, torch.dtype]:
+    """Return the dtype that each parameter is loaded as; BEATs computes in float32. Raises ValueError for no dtype."""
+    exact = _exact(dtype, found.stored["model.embed_tokens.weight"].dtype, torch.device(device))
+    return {name: each.dtype if "beats" in name else exact for name, each in found.model.named_parameters()}
 
 
 def _exact(dtype: torch.dtype | str, stored: torch.dtype, device: torch.device) -> torch.dtype:

@@ -121,13 +121,18 @@ def _on_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
 
 def device_for(settings: AnnotatorSettings, has_gpu: bool) -> str:
     """Where the weights go. Raises ConfigError where large ones would be left to a CPU by chance."""
-    weights = sum(path.stat().st_size for path in located(settings.model).glob("*.safetensors"))
+    weights = weight_bytes(located(settings.model))
     if not settings.device and not has_gpu and weights > LARGE:
         raise ConfigError(
             f"annotator.model: {weights / 1e9:.0f} GB of weights and no GPU for them; set annotator.gpus=1 where there "
             "is one, or annotator.device=cpu to wait for a CPU"
         )
     return settings.device or ("cuda" if has_gpu else "cpu")
+
+
+def weight_bytes(folder: Path) -> int:
+    """Return the size of all safetensors in a folder."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
 def factory(name: str) -> Any:

@@ -87,7 +87,7 @@ class Config(BaseModel):
     @property
     def chosen(self) -> tuple[str, ...]:
         """The steps of this run. Raises ConfigError where one asks a model and there is none."""
-        asking = [name for name in STEPS if self._asks(name)]
+        asking = [name for name in STEPS if self.asks(name)]
         if self.annotator.model or self.annotator.engine != "torch":
             return self.steps or tuple(STEPS)
         if "transcribe" in asking and "transcribe" in (self.steps or STEPS):
@@ -105,7 +105,7 @@ class Config(BaseModel):
 
     def _resources(self, name: str) -> Resources:
         facts = {**self._made(name).resources.model_dump(), **self.resources.get(name, {})}
-        if self._asks(name):
+        if self.asks(name):
             facts["gpus"] = facts["gpus"] or self.annotator.gpus
         return checked(Resources, facts, f"resources.{name}")
 
@@ -126,7 +126,8 @@ class Config(BaseModel):
             step.annotator = self.annotator
         return step
 
-    def _asks(self, name: str) -> bool:
+    def asks(self, name: str) -> bool:
+        """Whether a step asks the annotator with these settings."""
         step = self._made(name)
         return isinstance(step, Annotating) and step.asks
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.actor_pool import LanePlan, original
+from pipeline.checkup.needs import NOTHING, Needs
+from pipeline.checkup.upfront import check_here
 from pipeline.cluster import Say, hushed, join, say_on_stderr
 from pipeline.errors import RunError, SetAside
 from pipeline.lane_states import LaneState
@@ -53,8 +55,9 @@ class Inline:
     def join(self) -> None:
         """This process is enough."""
 
-    def check(self, root: str, inputs: Sequence[str]) -> None:
-        """This process sees what it sees."""
+    def check(self, root: str, inputs: Sequence[str], needs: Needs = NOTHING) -> None:
+        """Raise NeedsUnmet unless this machine has what the steps need; this process sees what it sees."""
+        check_here(needs)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -141,15 +144,17 @@ class OnRay:
         if self.address:
             self.connect()
 
-    def check(self, root: str, inputs: Sequence[str]) -> None:
-        """Have each node of the cluster look for the root and the first inputs. Raises ConfigError.
+    def check(self, root: str, inputs: Sequence[str], needs: Needs = NOTHING) -> None:
+        """Have each node of the cluster look for the root, the first inputs and what the steps need.
 
-        A Ray of our own is this machine.
+        A Ray of our own is this machine. Raises ConfigError, or NeedsUnmet for what the steps need.
         """
         import ray
 
         if ray.is_initialized() and self.folder is None:
-            check_nodes(root, inputs, self.say)
+            check_nodes(root, inputs, self.say, needs)
+        else:
+            check_here(needs)
 
     def connect(self) -> None:
         """Be in a Ray: the one this process is in, or the one named, else a new one of our own. Raises ConfigError."""

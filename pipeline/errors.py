@@ -2,6 +2,7 @@
 
 OlaError
 ├── ConfigError       a setting, a plan or an input list is wrong: nothing has run
+│   └── NeedsUnmet    the machine or the cluster lacks what the run's steps need
 ├── RunError          the run cannot go on (a step's weights are missing, somebody else works on this root)
 │   ├── OpenFailed    a step's `open()` raised; carries the original traceback
 │   ├── StaysOpen     a store stayed away: parts stay open
@@ -28,6 +29,10 @@ class OlaError(Exception):
 
 class ConfigError(OlaError):
     """A setting, a plan or an input list is wrong; nothing has run."""
+
+
+class NeedsUnmet(ConfigError):
+    """The machine or the cluster lacks what the run's steps need; a line for each thing. Nothing has run."""
 
 
 class RunError(OlaError):

@@ -1,4 +1,4 @@
-"""Check before a run that every node of a cluster sees the root and the inputs, and has the same packages.
+"""Check before a run that every node of a cluster sees the root and the inputs, and has the same packages and GPUs.
 
 In: the root and the first inputs. A file of a random name is written to a local root; a small task on each node looks
 for it, and for the inputs. Out: nothing, or the ConfigError that names the node and what it lacks.
@@ -11,12 +11,17 @@ import platform
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from manifests import storage
+from pipeline.checkup.gpu import CudaView, TorchView, cuda_fault, cuda_view
+from pipeline.checkup.needs import NOTHING, Needs
+from pipeline.checkup.tools import OPTIONAL, advice_for
+from pipeline.checkup.upfront import raise_for
 from pipeline.cluster import Say, say_on_stderr
 from pipeline.errors import ConfigError
 
@@ -29,16 +34,32 @@ PACKAGES = ("ola-pipeline", "ray", "pyarrow", "duckdb", "pydantic", "numpy", "av
 
 @dataclass(frozen=True)
 class NodeView:
-    """What a node sees: its address, the paths that it lacks, and versions of Python and of packages."""
+    """What a node sees: its address, the paths that it lacks, and versions of Python and of packages.
+
+    tools: of the packages that only some runs need, those that are installed. cuda: the driver and the build of torch.
+    gpus: that Ray hands out there. seen: those that torch sees, where it was asked.
+    """
 
     address: str
     lacks: tuple[str, ...]
     versions: Mapping[str, str]
+    tools: tuple[str, ...] = tuple(OPTIONAL)
+    cuda: CudaView | None = None
+    gpus: float = 0.0
+    seen: TorchView | None = None
+
+
+class Place(NamedTuple):
+    """A node by its address, with the GPUs that Ray hands out there."""
+
+    address: str
+    gpus: float
 
 
 def look(address: str, paths: Sequence[str]) -> NodeView:
     """Return what this machine sees; runs on each node."""
-    return NodeView(address, tuple(path for path in paths if not os.path.exists(path)), versions())
+    lacks = tuple(path for path in paths if not os.path.exists(path))
+    return NodeView(address, lacks, versions(), tuple(name for name in OPTIONAL if find_spec(name)), cuda_view())
 
 
 def versions() -> dict[str, str]:
@@ -50,16 +71,23 @@ def versions() -> dict[str, str]:
     return found
 
 
-def check_nodes(root: str, inputs: Sequence[str], say: Say = say_on_stderr) -> None:
-    """Raise ConfigError unless every node that can work sees what this process sees, and has its packages."""
+def check_nodes(root: str, inputs: Sequence[str], say: Say = say_on_stderr, needs: Needs = NOTHING) -> None:
+    """Raise ConfigError unless every node that can work sees what this process sees, and has its packages.
+
+    Raises NeedsUnmet where nodes lack what the steps of the run need.
+    """
+    with token_file(root) as token:
+        check_views(views_of_nodes([*token, *first_files(inputs)], say), root, token, needs)
+
+
+def first_files(inputs: Sequence[str]) -> list[str]:
+    """Return the first local inputs that are there."""
     files = [storage.normal(name) for name in inputs if storage.is_local(name)]
-    files = [name for name in files if os.path.exists(name)][:FIRST]
-    with _token_file(root) as token:
-        check_views(views_of_nodes([*token, *files], say), root, token)
+    return [name for name in files if os.path.exists(name)][:FIRST]
 
 
 @contextmanager
-def _token_file(root: str) -> Iterator[list[str]]:
+def token_file(root: str) -> Iterator[list[str]]:
     """The path of a new file in a local root while the block lasts; none for a store. Folders made for it go as well.
 
     Raises ConfigError where the root cannot be written.
@@ -84,31 +112,61 @@ def _token_file(root: str) -> Iterator[list[str]]:
                 each.rmdir()
 
 
-def check_views(views: Sequence[NodeView], root: str, token: Sequence[str]) -> None:
-    """Raise ConfigError for the first node that lacks the root's file or an input, or has other versions."""
+def check_views(views: Sequence[NodeView], root: str, token: Sequence[str], needs: Needs = NOTHING) -> None:
+    """Raise ConfigError for the first node that lacks the root's file or an input, or has other versions.
+
+    Raises NeedsUnmet with all that nodes lack of what the steps of a run need.
+    """
+    for line in [*_path_faults(views, root, token), *_version_faults(views, versions())]:
+        raise ConfigError(line)
+    raise_for(_need_faults(views, needs))
+
+
+def faults_of_views(views: Sequence[NodeView], root: str, token: Sequence[str], needs: Needs) -> list[str]:
+    """Return a line for each thing that a node lacks."""
+    paths, packages = _path_faults(views, root, token), _version_faults(views, versions())
+    return [*paths, *packages, *_need_faults(views, needs)]
+
+
+def _path_faults(views: Sequence[NodeView], root: str, token: Sequence[str]) -> Iterator[str]:
     for view in views:
         if set(view.lacks) & set(token):
-            raise ConfigError(
+            yield (
                 f"--root {root}: expected a folder that all nodes share, and node {view.address} does not see it; "
                 "name a shared folder (NFS, Lustre) or a store (s3://…, gs://…)"
             )
-        if view.lacks:
-            raise ConfigError(
+        elif view.lacks:
+            yield (
                 f"inputs: {view.lacks[0]} is on this machine, and node {view.address} does not see it; "
                 "put the inputs into a folder that all nodes share, or into a store (s3://…, gs://…)"
             )
-    _check_versions(views, versions())
 
 
-def _check_versions(views: Sequence[NodeView], here: Mapping[str, str]) -> None:
+def _version_faults(views: Sequence[NodeView], here: Mapping[str, str]) -> Iterator[str]:
     for view in views:
         for name, expected in here.items():
             found = view.versions.get(name)
             if found != expected and not (found is None and name == "ola-pipeline"):
-                raise ConfigError(
+                yield (
                     f"packages: expected {name} {expected} on every node, got {found or 'none'} on node "
                     f"{view.address}; install requirements.lock on all nodes and here"
                 )
+
+
+def _need_faults(views: Sequence[NodeView], needs: Needs) -> Iterator[str]:
+    """Yield what the nodes lack on which the steps may run: those with GPUs, where the steps take GPUs.
+
+    A cluster without GPUs may get nodes that have some, so their absence is no fault.
+    """
+    for view in views:
+        if needs.gpus and not view.gpus:
+            continue
+        for key, name in needs.packages:
+            if name in OPTIONAL and name not in view.tools:
+                yield f"{key}: expected {name} on node {view.address}, and it is not there; {advice_for(key, name)}"
+        fault = cuda_fault(view.cuda) if view.cuda is not None and needs.gpu else None
+        if fault is not None:
+            yield f"{needs.gpu}: expected a GPU on node {view.address}, and {fault[0]}; {fault[1]}"
 
 
 def views_of_nodes(
@@ -134,38 +192,39 @@ def views_of_nodes(
     return views
 
 
-def _calls(paths: Sequence[str], run: Callable[..., NodeView]) -> dict[Any, str]:
-    """Start the task on each node. Returns the nodes' addresses by call."""
+def _calls(paths: Sequence[str], run: Callable[..., NodeView]) -> dict[Any, Place]:
+    """Start the task on each node. Returns the nodes by call."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task, calls = ray.remote(run), dict[Any, str]()
+    task, calls = ray.remote(run), dict[Any, Place]()
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     for node in nodes:
         works = node["Resources"].get("CPU", 0) or node["Resources"].get("GPU", 0)  # many heads have neither
         if node["Alive"] and works:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             options = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-            calls[options.remote(node["NodeManagerAddress"], list(paths))] = node["NodeManagerAddress"]
+            place = Place(node["NodeManagerAddress"], node["Resources"].get("GPU", 0.0))
+            calls[options.remote(place.address, list(paths))] = place
     return calls
 
 
-def _view(call: Any, address: str) -> NodeView | None:
+def _view(call: Any, place: Place) -> NodeView | None:
     """Return a node's answer; None for a node that was lost meanwhile. Raises ConfigError where it lacks our code."""
     import ray
 
     try:
         view: NodeView = ray.get(call)
+        return replace(view, gpus=place.gpus)
     except (ray.exceptions.NodeDiedError, ray.exceptions.WorkerCrashedError, ray.exceptions.TaskUnschedulableError):
         return None
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(
-            f"packages: node {address} cannot run our code ({lines[-1].strip()}); install this package and "
+            f"packages: node {place.address} cannot run our code ({lines[-1].strip()}); install this package and "
             "requirements.lock there, or submit with `ray job submit --working-dir .`"
         ) from error
-    return view
 
 
-def _named(calls: Mapping[Any, str], left: Sequence[Any]) -> str:
-    return ", ".join(sorted(calls[call] for call in left)[:5])
+def _named(calls: Mapping[Any, Place], left: Sequence[Any]) -> str:
+    return ", ".join(sorted(calls[call].address for call in left)[:5])

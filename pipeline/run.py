@@ -22,12 +22,16 @@ from pipeline import config as configuration
 from pipeline import lane_states
 from pipeline.actor_pool import LanePlan
 from pipeline.causes import causes_named
+from pipeline.checkup.needs import needs_of
+from pipeline.checkup.store import conditions_warning
+from pipeline.checkup.upfront import has_work
+from pipeline.cluster import say_on_stderr
 from pipeline.compaction import compact, compacting
 from pipeline.config import Config
 from pipeline.contents import Contents, live
 from pipeline.discover import discover
 from pipeline.engines import Inline, OnRay
-from pipeline.errors import ConfigError, PartsSetAside, SetAside, lines_of
+from pipeline.errors import ConfigError, NeedsUnmet, PartsSetAside, SetAside, lines_of
 from pipeline.keys import remember_plan
 from pipeline.law import PartCounts
 from pipeline.lease import alone
@@ -69,7 +73,7 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
         raise ConfigError("inputs: nothing to do; name files, folders, globs or lists: ola run INPUT… --root ROOT")
     with causes_named(), patient_for(config.store_patience), opened_engine(config) as engine:
         found = discover(config.inputs, plan.root)
-        engine.check(root, [source.uri for source in found if not source.fault])  # before anything is written
+        _check(config, plan, options, engine, found)  # before anything is written
         with alone(root), _shows_lanes(engine, root):
             check_finished(root)
             parts = _register(config, plan, options, engine, found)
@@ -79,6 +83,16 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
                 reopen_failed(plan, options.only)
             work(config, plan, parts, engine, options.only)
     return plan
+
+
+def _check(config: Config, plan: Plan, options: Options, engine: Engine, found: Sequence[Source]) -> None:
+    """Raise ConfigError unless the engine can do what there is to do: a run with nothing to do needs no GPU."""
+    needs = needs_of(config, options.only)
+    try:
+        engine.check(plan.root, [source.uri for source in found if not source.fault], needs)
+    except NeedsUnmet:
+        if options.retry or has_work(plan, needs.steps, found, options.limit):
+            raise
 
 
 @contextmanager
@@ -116,6 +130,8 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
         if only != PACK:
             steps = [planned for planned in plan.steps if only in (None, planned.step.name)]
             numbers = pending(steps, parts)
+            if len(numbers) == len(parts) and (warning := conditions_warning(plan.root)):  # all is new
+                say_on_stderr(f"warning: {warning}")
             if numbers:
                 views.write(plan.root, plan.manifests, current(plan.root))  # to look at while it works
                 with compacting(plan, parts):

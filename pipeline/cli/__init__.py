@@ -237,13 +237,8 @@ def train_command(  # noqa: PLR0913, PLR0917
     """Train a recipe's phases on shards; again: go on after the last checkpoint."""
     from pipeline.engines import remove_own_folder
 
-    options: dict[str, Any] = {
-        "seed": seed,
-        "decoders": decoders,
-        "save_every": save_every,
-        "live": live,
-        "board": tensorboard,
-    }
+    options: dict[str, Any] = {"seed": seed, "decoders": decoders, "save_every": save_every}
+    options |= {"live": live, "board": tensorboard}
     on = "the step in hand is not saved; give the same command again to go on after the last checkpoint"
     with ended_in_a_line(on, remove_own_folder) as ending:
         from pipeline.cli.training import train_and_report
@@ -283,11 +278,16 @@ def model_command(folder: Annotated[Path, typer.Argument(help="Folder of the wei
 
 
 @app.command()
-def doctor() -> None:
-    """What this machine has of what a run needs, and how to get what is missing; exit 1 if something must be got."""
+def doctor(
+    config: Annotated[str | None, typer.Option(help="YAML file of settings, as of `ola run`.")] = None,
+    root: Annotated[str, typer.Option(help="Where the run is to live, or lives: its settings count.")] = "",
+    model: Annotated[str, typer.Option(help="Folder of the weights: annotator.model.")] = "",
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting, as of `ola run`. Repeat.")] = None,
+) -> None:
+    """Check machine, GPUs, store and cluster for a run with these settings; exit 1 if something needed is missing."""
     from pipeline.cli.doctor import examine
 
-    raise typer.Exit(POOR if examine() else GOOD)
+    raise typer.Exit(GOOD if examine(config, root, model, overrides or ()) else POOR)
 
 
 def main() -> None:

@@ -1,120 +1,88 @@
-"""`ola doctor`: what this machine has of what a run needs, and how to get what is missing."""
+"""`ola doctor`: whether machine, store and cluster have what a run needs, and how to get what is missing."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-NEEDED = ("torch", "transformers", "ray", "webdataset", "ffmpeg-python", "decord", "pyarrow", "duckdb", "av")
-FILTERS = ("scdet", "freezedetect", "blackdetect", "silencedetect", "ebur128")
-DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "opus", "flac", "vorbis")
-DEPLOY = Path(__file__).parents[1] / "deploy"
-ROOM = 10e9  # bytes free: an hour of video makes about 150 MB of frames and sound
+import typer
 
+from manifests.retries import patient_for
+from ola import located
+from pipeline import config as configuration
+from pipeline.checkup.cluster import address_of, cluster_findings
+from pipeline.checkup.finding import Finding, State, good, missing, unneeded
+from pipeline.checkup.gpu import CudaView, TorchView, cuda_fault, cuda_view, gpu_findings, torch_view
+from pipeline.checkup.machine import machine_findings
+from pipeline.checkup.model_sizes import ModelSizes, model_sizes
+from pipeline.checkup.needs import Needs, needs_of
+from pipeline.checkup.store import store_findings
+from pipeline.checkup.tools import tool_findings
+from pipeline.cli.running import settings
+from pipeline.config import Config
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report; `advice` is how to get what is missing."""
-
-    good: bool
-    what: str
-    advice: str = ""
-    needed: bool = True
+PATIENCE = 0.1  # minutes that a store which fails is asked again: enough for one bad answer
 
 
-def examine() -> int:
-    """Print the report; returns how many needed things are missing."""
-    missing = 0
-    for finding in (finding for look in LOOKS for finding in look()):
-        mark = "ok     " if finding.good else "MISSING" if finding.needed else "absent "
-        print(f"{mark} {finding.what}" + (f": {finding.advice}" if finding.advice and not finding.good else ""))
-        missing += finding.needed and not finding.good
-    return missing
+def examine(file: str | None, root: str, model: str, sets: Sequence[str]) -> bool:
+    """Print what there is of what a run with these settings needs. Returns whether nothing is missing.
+
+    Raises ConfigError for settings that no run would take.
+    """
+    with patient_for(PATIENCE):
+        config = _settings(file, root, [*sets, *([f"annotator.model={model}"] if model else [])])
+        return report(findings(config, root))
 
 
-def packages() -> Iterator[Finding]:
-    """The named dependencies, and WhisperX, which is an extra."""
-    for name in (*NEEDED, "whisperx"):
-        needed = name != "whisperx"
-        advice = f"pip install {name}" if needed else "pip install 'ola-pipeline[whisperx]' for speech recognition"
+def _settings(file: str | None, root: str, sets: Sequence[str]) -> Config:
+    """Return the settings of the run; those that a root has stored count where it can be read."""
+    if root:
         try:
-            yield Finding(True, f"{name} {version(name)}")
-        except PackageNotFoundError:
-            yield Finding(False, name, advice, needed)
+            return settings((), root, file, sets)
+        except OSError:  # what is wrong with the store is one of the findings
+            pass
+    return configuration.load(file, sets)
 
 
-def ffmpeg() -> Iterator[Finding]:
-    """The ffmpeg of imageio-ffmpeg, and the filters that the scan of a video uses."""
-    from pipeline.media.safety import ffmpeg_exe
+def report(found: Iterator[Finding]) -> bool:
+    """Print each finding as it comes, and last what this run does not need. Returns whether nothing is missing."""
+    states, idle = set(), []
+    for finding in found:
+        states.add(finding.state)
+        if finding.state is State.UNNEEDED:
+            idle.append(finding.name)
+        else:
+            typer.echo(f"{finding.state.value:7} {finding}")
+    if idle:
+        typer.echo(f"not needed for this run: {', '.join(idle)}")
+    return State.MISSING not in states
 
+
+def findings(config: Config, root: str) -> Iterator[Finding]:
+    """Yield all that is found; the quick checks come first. Raises ConfigError as `needs_of`."""
+    needs, cluster = needs_of(config), address_of(config)
+    yield from tool_findings(needs, here=not cluster)
+    sizes, whole = _sizes(needs) if needs.model else (None, unneeded("model"))
+    yield whole
+    decoder = sizes.decoder if sizes is not None and needs.annotator.engine == "vllm" else 0
+    yield from machine_findings(config, root, config.engine == "ray" and not cluster, decoder)
+    yield from store_findings(root)
+    if not cluster:
+        yield from gpu_findings(needs, *_gpus(needs), sizes)
+    yield from cluster_findings(config, root, needs, sizes)
+
+
+def _sizes(needs: Needs) -> tuple[ModelSizes | None, Finding]:
+    """Return the sizes of the model that is asked, or None where it is not whole; and which of the two it is."""
     try:
-        exe = ffmpeg_exe()
-        listed = subprocess.run([exe, "-hide_banner", "-filters"], capture_output=True, text=True, check=True).stdout
-    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        yield Finding(False, f"ffmpeg ({error})", "pip install --force-reinstall imageio-ffmpeg")
-        return
-    yield Finding(True, f"ffmpeg {exe}")
-    for name in FILTERS:
-        advice = "unset IMAGEIO_FFMPEG_EXE, or let it name an ffmpeg that has the filter"
-        yield Finding(f" {name} " in listed, f"ffmpeg filter {name}", advice)
+        sizes = model_sizes(located(needs.model), needs.annotator.dtype)
+    except (ValueError, OSError) as error:
+        return None, missing("model", " ".join(str(error).split())[:300], f"`ola model {needs.model}` names all faults")
+    return sizes, good("model", f"{needs.model} is whole: {sizes.weights / 1e9:.1f} GB of weights")
 
 
-def codecs() -> Iterator[Finding]:
-    """Decoders that PyAV brings."""
-    import av
-
-    for name in DECODERS:
-        yield Finding(name in av.codecs_available, f"decoder {name}", "pip install --force-reinstall av")
-
-
-def ray_ready() -> Iterator[Finding]:
-    """Whether Ray can be imported, and which cluster a run would use."""
-    address = os.environ.get("RAY_ADDRESS")
-    try:
-        import ray
-
-        where = f"cluster at {address}" if address else "its own, on this machine"
-        yield Finding(True, f"ray {ray.__version__}: {where}")
-    except ImportError as error:
-        yield Finding(False, f"ray ({error})", "pip install 'ray[default,data,train]'")
-
-
-def room() -> Iterator[Finding]:
-    """Free disk where drafts and copies of remote files go, and here."""
-    for name, path in (("the temporary folder", tempfile.gettempdir()), ("this folder", os.getcwd())):
-        free = shutil.disk_usage(path).free
-        what = f"{free / 1e9:.0f} GB free in {name} ({path})"
-        yield Finding(free > ROOM, what, "free some, or set TMPDIR to a larger disk", needed=False)
-
-
-def accelerators() -> Iterator[Finding]:
-    """GPUs: not needed before a model annotates or trains."""
-    import torch
-
-    count = torch.cuda.device_count()
-    names = ", ".join(torch.cuda.get_device_name(n) for n in range(count))
-    advice = "nothing here needs one yet; install torch's CUDA build to use one"
-    yield Finding(count > 0, f"{count} GPUs {names}".rstrip(), advice, needed=False)
-
-
-def deployment() -> Iterator[Finding]:
-    """Where the container files and the RayJob lie."""
-    there = (DEPLOY / "rayjob.yaml").is_file()
-    yield Finding(there, f"files for containers and Kubernetes: {DEPLOY}", "install the package again", needed=False)
-
-
-LOOKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    packages,
-    ffmpeg,
-    codecs,
-    ray_ready,
-    room,
-    accelerators,
-    deployment,
-)
+def _gpus(needs: Needs) -> tuple[CudaView, TorchView]:
+    """Return what is known of CUDA here; torch is asked only where nothing keeps it from a GPU."""
+    view = cuda_view()
+    asks = needs.gpu and cuda_fault(view, os.environ.get("CUDA_VISIBLE_DEVICES")) is None
+    return view, torch_view() if asks else TorchView()

@@ -211,7 +211,7 @@ def test_doctor_finds_all_that_the_tests_need() -> None:
     said = ola("doctor")
     assert said.code == 0
     assert "MISSING" not in said.out
-    assert "decoder h264" in said.out
+    assert "decoders: h264" in said.out
 
 
 def test_the_command_as_a_user_gives_it(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from packaging.specifiers import SpecifierSet
 
 from pipeline import config
 from pipeline.actor_pool import LanePlan
+from pipeline.checkup.finding import State
+from pipeline.checkup.tools import DEPLOY, deployment
 from pipeline.cli import app
-from pipeline.cli.doctor import DEPLOY, deployment
 from pipeline.config import Config
 from pipeline.engines import OnRay
 from pipeline.lane_sizes import Node, fits
@@ -204,6 +205,5 @@ def test_the_wheel_has_them(tmp_path: Path) -> None:
 
 
 def test_doctor_says_where_they_are() -> None:
-    (finding,) = deployment()
-    assert finding.good
-    assert str(DEPLOY) in finding.what
+    finding = deployment()
+    assert (finding.state, finding.found) == (State.GOOD, str(DEPLOY))

@@ -17,6 +17,8 @@ import psutil
 import pytest
 
 from pipeline import cluster, node_check
+from pipeline.checkup.cluster import look_closely
+from pipeline.checkup.gpu import cuda_view
 from pipeline.cluster import host_and_port, join
 from pipeline.engines import OnRay
 from pipeline.errors import ConfigError
@@ -131,6 +133,13 @@ def test_other_packages_on_a_node_are_one_line(name: str, version: str | None) -
         f"packages: expected {name} {here} on every node, got {version or 'none'} on node 10.0.0.2; "
         "install requirements.lock on all nodes and here"
     )
+
+
+def test_doctor_asks_the_torch_of_a_node(ray_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    (view,) = views_of_nodes([], run=look_closely)
+    assert (view.cuda, view.gpus) == (cuda_view(), 0.0)
+    assert view.seen is not None
+    assert view.seen.cards or view.seen.words
 
 
 def blind(address: str, paths: list[str]) -> NodeView:

@@ -1,0 +1,69 @@
+"""How much memory Ola takes on a GPU, from the headers of its weights: no weight is read.
+
+In: the folder of a model and the dtype that it is loaded as. Out: bytes of its weights and of the caches for one batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.annotator import VLLM_SHARE
+
+OVERHEAD = 2 * 10**9  # bytes: CUDA's context and the activations of a pass over 16,384 tokens at 7B sizes
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """Bytes on a GPU. decoder: of the weights, those of the decoder. cache: keys and values of one batch of answers.
+
+    context: keys and values of the longest prompt. embeddings: of the media that are kept, and of one window.
+    """
+
+    weights: int
+    decoder: int
+    cache: int
+    context: int
+    embeddings: int
+
+    @property
+    def total(self) -> int:
+        """Bytes with torch's decoder."""
+        return self.weights + self.cache + self.embeddings + OVERHEAD
+
+    @property
+    def total_on_vllm(self) -> int:
+        """Bytes with vLLM, whose share must hold the decoder and one longest prompt, and the rest all else."""
+        beside = self.weights - self.decoder + self.embeddings + OVERHEAD
+        return round(max((self.decoder + self.context) / VLLM_SHARE, beside / (1 - VLLM_SHARE)))
+
+    def __str__(self) -> str:
+        """Return the weights, and all the rest."""
+        return f"{self.weights / 1e9:.1f} GB of weights, the rest cache"
+
+
+def model_sizes(folder: Path, dtype: str) -> ModelSizes:
+    """Return the bytes that a model takes when it is loaded as `dtype`.
+
+    Raises BadCheckpoint or OSError where the folder holds no whole model.
+    """
+    from ola.decoding import TOKEN_BUDGET
+    from ola.export import DECODER
+    from ola.generation import CACHE_TOKENS, WINDOW_TOKENS
+    from ola.model import OlaForConditionalGeneration
+    from ola.weights import checked, config_of, dtypes_of
+
+    loading = checked(OlaForConditionalGeneration, folder, config_of(folder))
+    config = loading.model.config
+    kinds = dtypes_of(loading, dtype, "cuda")
+    sizes = {name: each.numel() * kinds[name].itemsize for name, each in loading.model.named_parameters()}
+    item = kinds["model.embed_tokens.weight"].itemsize
+    heads = config.num_key_value_heads or config.num_attention_heads
+    position = 2 * config.num_hidden_layers * heads * (config.hidden_size // config.num_attention_heads) * item
+    return ModelSizes(
+        weights=sum(sizes.values()),
+        decoder=sum(size for name, size in sizes.items() if name.startswith(DECODER)),
+        cache=TOKEN_BUDGET * position,
+        context=config.tokenizer_model_max_length * position,
+        embeddings=(CACHE_TOKENS + WINDOW_TOKENS) * config.hidden_size * item,
+    )

@@ -1,0 +1,84 @@
+"""What the steps of a run need beside the packages that are always installed, read from its settings.
+
+In: the configuration. Out: `Needs`. Nothing is imported or opened for it; the model's folder is only listed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ola import located
+from pipeline.annotator import LARGE, AnnotatorSettings, weight_bytes
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.media.recognise import RecogniserSettings
+
+OURS = ("torch", "vllm")  # engines whose weights torch holds; what a `module:factory` needs is not known
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run needs.
+
+    asking: the steps that ask the annotator. packages: modules that steps import, by the setting that asks for them.
+    gpu: the setting for which torch must see a GPU; "" for none. gpus: that a worker of the steps takes, or 0.
+    """
+
+    asking: tuple[str, ...] = ()
+    annotator: AnnotatorSettings = field(default_factory=AnnotatorSettings)
+    listening: bool = False
+    packages: tuple[tuple[str, str], ...] = ()
+    gpu: str = ""
+    gpus: float = 0.0
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps that need any of it."""
+        return (*(("transcribe",) if self.listening else ()), *self.asking)
+
+    @property
+    def model(self) -> str:
+        """The folder of Ola's weights, where one of our engines loads them; else ""."""
+        return self.annotator.model if self.asking and self.annotator.engine in OURS else ""
+
+
+NOTHING = Needs()
+
+
+def needs_of(config: Config, only: str | None = None) -> Needs:
+    """Return what the run of a configuration needs, or its only step. Raises ConfigError as `Config.chosen`."""
+    steps = [name for name in config.chosen if only in (None, name)]
+    asking = tuple(name for name in steps if config.asks(name))
+    listening = "transcribe" in steps and "whisperx" in config.transcribe.sources
+    engines = [("annotator.engine", config.annotator.engine)] if asking else []
+    engines += [("transcribe.whisperx.engine", config.transcribe.whisperx.engine)] if listening else []
+    packages = tuple((key, engine.partition(":")[0]) for key, engine in engines if engine != "torch")
+    limits = config.limits()
+    gpus = max((limits[name].gpus for name in asking), default=0.0)
+    heard = limits["transcribe"].gpus if listening else 0.0
+    gpu = _annotator_gpu(config.annotator, gpus) if asking else ""
+    gpu = gpu or (_recogniser_gpu(config.transcribe.whisperx, heard) if listening else "")
+    return Needs(asking, config.annotator, listening, packages, gpu, max(gpus, heard))
+
+
+def _annotator_gpu(annotator: AnnotatorSettings, gpus: float) -> str:
+    """Return the setting by which the annotator needs a GPU."""
+    if annotator.engine not in OURS or annotator.device == "cpu":
+        return ""
+    if annotator.device.startswith("cuda"):
+        return f"annotator.device={annotator.device}"
+    if gpus:
+        return f"annotator.gpus={gpus:g}"
+    size = weight_bytes(located(annotator.model)) if annotator.model else 0
+    return f"annotator.model of {size / 1e9:.0f} GB" if size > LARGE and not annotator.device else ""
+
+
+def _recogniser_gpu(recogniser: RecogniserSettings, gpus: float) -> str:
+    """Return the setting by which WhisperX needs a GPU."""
+    if recogniser.engine != "whisperx" or recogniser.device == "cpu":
+        return ""
+    if recogniser.device.startswith("cuda"):
+        return f"transcribe.whisperx.device={recogniser.device}"
+    return f"resources.transcribe.gpus={gpus:g}" if gpus else ""

