@@ -60,6 +60,35 @@ class SubtitleTrack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A stretch of a video's clock, in seconds, in which neither picture nor sound was recorded."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """One of several recordings in a file, `size` bytes from `offset`. The other fields are those of `Video`, its own.
+
+    start: where it begins on the video's clock, in seconds.
+    """
+
+    offset: int
+    size: int
+    start: float
+    duration: float
+    picture: int
+    codec: str
+    coded_width: int
+    coded_height: int
+    width: int
+    height: int
+    rotation: int
+    sound: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
     """A probed video. Times are seconds on its own clock, whose zero is the container's start time.
 
@@ -67,6 +96,8 @@ class Video:
     `picture` and `sound` are the streams that are used, counted from 0 over the file.
     `frames`, `duration` and `variable_rate` are counted from the packets, since headers lie or are silent (mkv).
     `stamp` is that of the source when it was read: whoever reads the file later compares it.
+    `pieces` are the recordings of a file whose clock restarts, one after the other on the video's clock; else none. The
+    fields of the picture and the sound are then those of the first. `gaps` are part of the duration.
     """
 
     id: str
@@ -93,6 +124,8 @@ class Video:
     sidecars: tuple[str, ...]
     meta: str
     stamp: str = ""
+    pieces: tuple[Piece, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +134,8 @@ class Clip:
 
     motion: mean absolute difference of neighbouring frames, 0..100 (ffmpeg's mafd);
     frozen, black, silence: share of the span, 0..1; loudness: integrated LUFS (ITU-R BS.1770).
-    The last two are None where there is no sound to measure.
+    The last two are None where there is no sound to measure. frames: pictures that begin within the span;
+    longest_gap: the longest time without a new one, in seconds; both are None in rows of older versions.
     """
 
     id: str
@@ -113,6 +147,8 @@ class Clip:
     black: float
     silence: float | None
     loudness: float | None
+    frames: int | None = None
+    longest_gap: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +166,8 @@ class Footage:
 
     frames: JPEGs end to end, `frame_bytes` long each, shown at `frame_ms` on the clip's own clock.
     sound: a 16 kHz mono PCM16 WAV as long as the clip, or None where the video has no sound track.
+    cancelled: share of the sound's energy that is lost where its channels are mixed, 0..1; None for a single channel.
+    channel: number of the channel, from 0, that is taken alone since in the mix the channels cancel each other.
     """
 
     id: str
@@ -140,6 +178,8 @@ class Footage:
     frame_bytes: tuple[int, ...]
     frame_ms: tuple[int, ...]
     sound: Media | None
+    cancelled: float | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

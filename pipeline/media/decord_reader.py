@@ -20,12 +20,13 @@ from pipeline.media.footage import Cut, Shot, clip_ms, index_of, shots_of, sound
 from pipeline.media.index import PictureIndex
 from pipeline.media.picture import Painter
 from pipeline.media.safety import open_container
+from pipeline.media.span import Local
 
 GROUP = 8  # frames decoded at once: 8K ones are 100 MB each
 MATROSKA = b"\x1aE\xdf\xa3"
 
 
-def shots(path: str, video: Video, cuts: Sequence[Cut], painter: Painter) -> Iterator[Shot]:
+def shots(path: Local, video: Video, cuts: Sequence[Cut], painter: Painter) -> Iterator[Shot]:
     """Frames and sound of every cut of a local file, as `pipeline.media.footage.shots`. Raises BadMedia likewise."""
     from decord._ffi.base import DECORDError
 
@@ -53,7 +54,7 @@ def shots(path: str, video: Video, cuts: Sequence[Cut], painter: Painter) -> Ite
         yield Shot([(clip_ms(s, index, cut, start), jpeg) for s, jpeg in zip(stamps, jpegs, strict=True)], pcm)
 
 
-def open_reader(path: str, video: Video, index: PictureIndex) -> Any:
+def open_reader(path: Local, video: Video, index: PictureIndex) -> Any:
     """A `decord.VideoReader` whose n-th frame is the n-th that is shown, or None."""
     if not index.exact or index.hidden.any() or index.open_groups or not _may_read(path, video):
         return None
@@ -61,7 +62,7 @@ def open_reader(path: str, video: Video, index: PictureIndex) -> Any:
     from decord._ffi.base import DECORDError
 
     try:
-        reader = decord.VideoReader(path, num_threads=1)  # one worker a core, as everywhere
+        reader = decord.VideoReader(str(path), num_threads=1)  # one worker a core, as everywhere
         if len(reader) != len(index.shown):
             return None
         times = reader.get_frame_timestamp(list(range(len(reader))))[:, 0]
@@ -71,11 +72,13 @@ def open_reader(path: str, video: Video, index: PictureIndex) -> Any:
     return reader if np.allclose(times - times[0], shown, atol=0.002) else None  # it counts in float32
 
 
-def _may_read(path: str, video: Video) -> bool:
+def _may_read(path: Local, video: Video) -> bool:
     """mp4 and Matroska, by what they begin with: decord's own libav opens whatever a playlist names.
 
     It turns the frames of an mp4, but not those of a Matroska.
     """
+    if not isinstance(path, str):
+        return False
     with open(path, "rb") as file:
         head = file.read(8)
     return head[4:] == b"ftyp" or (head[:4] == MATROSKA and video.rotation == 0)

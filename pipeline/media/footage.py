@@ -19,6 +19,7 @@ from pipeline.media.index import PictureIndex, decoded_index, read_index
 from pipeline.media.picture import Painter
 from pipeline.media.safety import open_container
 from pipeline.media.sound import RATE, Tape
+from pipeline.media.span import Local
 
 # Codecs in which a frame marked as not referred to is really never referred to. In HEVC a higher temporal layer may.
 DISPOSABLE = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
@@ -51,16 +52,23 @@ class Shot:
     pcm: bytes | None = None
 
 
-def index_of(path: str, picture: int, sound: int | None = None) -> PictureIndex:
+def index_of(path: Local, picture: int, sound: int | None = None) -> PictureIndex:
     """The index of stream number `picture`; decodes the file where its packets do not tell when they are shown.
 
     sound: number of the stream to count beside it.
     """
+    index = packets_of(path, picture, sound)
+    return index if index.exact else index_of_frames(path, picture, index)
+
+
+def packets_of(path: Local, picture: int, sound: int | None = None) -> PictureIndex:
+    """The same as the packets tell it, right or wrong."""
     with open_container(path) as container:
-        stream = container.streams[picture]
-        index = read_index(container, stream, None if sound is None else container.streams[sound])
-        if index.exact:
-            return index
+        return read_index(container, container.streams[picture], None if sound is None else container.streams[sound])
+
+
+def index_of_frames(path: Local, picture: int, index: PictureIndex) -> PictureIndex:
+    """The index by decoding the whole picture. index: what the packets tell."""
     with open_container(path) as container:
         stream = container.streams[picture]
         frames = [(stamp_of(frame), frame.duration or 0) for frame in decode(container.demux(stream), stream)]
@@ -156,7 +164,7 @@ class PictureDecoder:
         return int(self.index.stamps[self.shown - 1]) if self.shown <= len(self.index.stamps) else None
 
 
-def read_frames(path: str, picture: int, index: PictureIndex, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
+def read_frames(path: Local, picture: int, index: PictureIndex, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
     """Wanted frames of the picture alone, as (stamp, `av.VideoFrame`), in order."""
     with open_container(path) as container:
         stream = container.streams[picture]
@@ -253,7 +261,7 @@ class Pass:
         return shot
 
 
-def shots(path: str, video: Streams, cuts: Sequence[Cut], painter: Painter) -> Iterator[Shot]:
+def shots(path: Local, video: Streams, cuts: Sequence[Cut], painter: Painter) -> Iterator[Shot]:
     """Frames and sound of every cut of a local file. Raises BadMedia where the picture has no packet."""
     index = index_of(path, video.picture, video.sound)
     if not len(index.shown):
@@ -261,13 +269,13 @@ def shots(path: str, video: Streams, cuts: Sequence[Cut], painter: Painter) -> I
     return shots_of(path, video, cuts, painter, index)
 
 
-def shots_of(path: str, video: Streams, cuts: Sequence[Cut], painter: Painter, index: PictureIndex) -> Iterator[Shot]:
+def shots_of(path: Local, video: Streams, cuts: Sequence[Cut], painter: Painter, index: PictureIndex) -> Iterator[Shot]:
     """The same, of a file whose index is known."""
     with open_container(path) as container:
         yield from Pass(container, video, cuts, painter, index).shots_in_order()
 
 
-def sounds(path: str, video: Streams, cuts: Sequence[Cut], packets: int) -> Iterator[bytes | None]:
+def sounds(path: Local, video: Streams, cuts: Sequence[Cut], packets: int) -> Iterator[bytes | None]:
     """The sound alone of every cut, in order, for readers that bring only pictures."""
     with open_container(path) as container:
         ear, done = Ear(container, video, cuts, packets), 0

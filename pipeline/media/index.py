@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil, floor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.media.clock import Track
 
 ROUNDING = 0.01  # of a tick: a time that falls on a frame may be a hair before it after some arithmetic
 
@@ -33,7 +35,7 @@ class PictureIndex:
 
     stamps: when each frame is shown, in ticks of `tick` seconds; keys: whether decoding can begin there;
     hidden: whether an edit list cuts the frame off; end: when the last frame ends, in ticks;
-    exact: whether the packets gave the stamps; setback: by how many seconds their clock jumps back at most.
+    exact: whether the packets gave the stamps; track, sound_track: the packets of picture and sound as they came.
     """
 
     stamps: NDArray[np.int64]
@@ -42,8 +44,9 @@ class PictureIndex:
     tick: float
     end: int
     exact: bool
-    setback: float = 0.0
     sound: Sound = Sound()
+    track: Track = field(default_factory=Track)
+    sound_track: Track = field(default_factory=Track)
 
     @cached_property  # asked for by every clip, and eight hours have a million stamps to sort
     def shown(self) -> NDArray[np.int64]:
@@ -89,14 +92,13 @@ class PictureIndex:
 def read_index(container: Any, stream: Any, sound: Any = None) -> PictureIndex:
     """Read all packets of `stream`, and count those of `sound` on the way."""
     stamps, keys, hidden, exact = [], [], [], True
-    end, clock, setback = 0, None, 0
-    sound_packets, sound_end = 0, 0.0
+    end = 0
+    track, heard = Track(tick=float(stream.time_base or 1)), Track(tick=float(sound.time_base or 0) if sound else 1.0)
     for packet in container.demux([s for s in (stream, sound) if s is not None]):
         if not packet.size:
             continue
         if packet.stream is sound:
-            sound_packets += 1
-            sound_end = max(sound_end, ((packet.pts or 0) + (packet.duration or 0)) * float(sound.time_base or 0))
+            heard.take(packet.pts or 0, packet.duration, packet.pos)
             continue
         exact &= packet.pts is not None
         stamp = packet.pts if packet.pts is not None else packet.dts or 0
@@ -105,17 +107,17 @@ def read_index(container: Any, stream: Any, sound: Any = None) -> PictureIndex:
         hidden.append(packet.is_discard)
         end = max(end, stamp + (packet.duration or 0))
         if packet.dts is not None:
-            setback = max(setback, clock - packet.dts) if clock is not None else 0
-            clock = packet.dts
+            track.take(packet.dts, packet.duration, packet.pos)
     index = PictureIndex(
         stamps=np.array(stamps, dtype=np.int64),
         keys=np.array(keys, dtype=bool),
         hidden=np.array(hidden, dtype=bool),
-        tick=float(stream.time_base or 1),
+        tick=track.tick,
         end=end,
         exact=exact,
-        setback=setback * float(stream.time_base or 1),
-        sound=Sound(sound_packets, sound_end),
+        sound=Sound(len(heard.clock), max(heard.ends, default=0) * heard.tick),
+        track=track,
+        sound_track=heard,
     )
     return replace(index, exact=exact and _told(index, container, stream))
 

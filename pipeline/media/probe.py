@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from manifests.records import SoundTrack, SubtitleTrack
+from manifests.records import Gap, Piece, SoundTrack, SubtitleTrack
 from pipeline.errors import BadMedia
-from pipeline.media.footage import decode, index_of, start_of
+from pipeline.media.clock import Join, gaps, joins
+from pipeline.media.footage import decode, index_of_frames, packets_of, start_of
 from pipeline.media.guess import guess
 from pipeline.media.index import PictureIndex
+from pipeline.media.pieces import in_a_row
 from pipeline.media.safety import open_container
+from pipeline.media.span import Local, Span, recordings
 
 SHORT = 0.1  # a file may miss this share of what its header promises before it counts as truncated
-SETBACK = 1.0  # seconds; packets are in the order of this clock, but muxers have been seen to be some frames off
 WIDEST_PIXEL = 10.0  # a sample aspect ratio beyond this is a broken header
 TEXT = frozenset({"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"})
 
@@ -41,6 +44,8 @@ class Facts:
     sounds: tuple[SoundTrack, ...]
     sound: int | None
     subtitles: tuple[SubtitleTrack, ...]
+    pieces: tuple[Piece, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
 
 def probe(path: str) -> Facts | None:
@@ -66,12 +71,17 @@ def attached(stream: Any) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def _facts(path: str, container: Any, stream: Any) -> Facts:
+def _facts(path: Local, container: Any, stream: Any) -> Facts:
     if stream.codec_context is None:
         raise BadMedia("no decoder for its picture")
     sounds = tuple(sound_tracks(container))
     sound = chosen_sound(container, sounds)
-    index = index_of(path, stream.index, sound)
+    index = packets_of(path, stream.index, sound)
+    joined = joins(index.track, index.sound_track, container.format.name) if isinstance(path, str) else []
+    if joined and isinstance(path, str):
+        return _facts_of_all(path, container.format.name, joined)
+    if not index.exact:
+        index = index_of_frames(path, stream.index, index)
     if not len(index.shown):
         raise BadMedia("no frame in it")
     frame = first_frame(container, stream)
@@ -80,6 +90,7 @@ def _facts(path: str, container: Any, stream: Any) -> Facts:
     width, height = displayed(frame, stream, rotation)
     rate, variable = frame_rate(index)
     check_whole(container, index, start)
+    stretches = gaps(index.shown * index.tick, index.sound_track)
     return Facts(
         container=container.format.name,
         duration=round(max(0.0, index_end(index) - start), 6),  # containers count in microseconds
@@ -97,7 +108,33 @@ def _facts(path: str, container: Any, stream: Any) -> Facts:
         sounds=sounds,
         sound=sound,
         subtitles=tuple(subtitle_tracks(container)),
+        gaps=tuple(Gap(start=round(a - start, 3), end=round(b - start, 3)) for a, b in stretches),
     )
+
+
+def _facts_of_all(path: str, container: str, joined: list[Join]) -> Facts:
+    """Facts of a file of several recordings, each of which is read as a file of its own."""
+    spans = recordings(path, os.path.getsize(path), container, joined)
+    if spans is None:
+        setback = max(join.setback for join in joined)
+        advice = "join the recordings with ffmpeg's concat demuxer"
+        raise BadMedia(f"several recordings in one: its clock jumps back by {setback:.1f} s; {advice}")
+    found = [(span, facts) for span in spans if (facts := _recording(span)) is not None and facts.duration > 0]
+    if not found:
+        raise BadMedia("several recordings in one, and no picture in any that can be decoded")
+    return in_a_row(found)
+
+
+def _recording(span: Span) -> Facts | None:
+    """Facts of one recording; None where it has no picture, which costs the others nothing."""
+    import av.error
+
+    try:
+        with open_container(span) as container:
+            streams = [s for s in container.streams.video if not attached(s)]
+            return _facts(span, container, streams[0]) if streams else None
+    except (BadMedia, av.error.FFmpegError, UnicodeDecodeError):
+        return None
 
 
 def first_frame(container: Any, stream: Any) -> Any:
@@ -152,10 +189,7 @@ def index_end(index: PictureIndex) -> float:
 
 
 def check_whole(container: Any, index: PictureIndex, start: float) -> None:
-    """Raise BadMedia if much less is there than the header promises, or if the file is several in one."""
-    if index.setback > SETBACK:
-        advice = "join the recordings with ffmpeg's concat demuxer"
-        raise BadMedia(f"several recordings in one: its clock jumps back by {index.setback:.1f} s; {advice}")
+    """Raise BadMedia if much less is there than the header promises."""
     promised = (container.duration or 0) / 1e6
     there = max(index_end(index), index.sound.end) - start
     if there < promised * (1 - SHORT) - 1:

@@ -1,7 +1,7 @@
 """Unknown files are kept to themselves: no playlist, network protocol or second file, whatever a file says it is.
 
 ffmpeg's demuxers for playlists (hls, dash, concat, imf) and descriptions (sdp, image patterns) open other files and
-addresses; so only containers are allowed, by name, and only the protocol `file`.
+addresses; so only containers are allowed, by name, and only the protocol `file`, for a stretch of one `subfile`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Unavailable
+from pipeline.media.span import Local, path_of
 
 # containers of video and sound, by ffmpeg's demuxer names; those of sound alone are here so that such a file gets the
 # reason "no picture" instead of "not a video"
@@ -20,12 +21,17 @@ CONTAINERS = (
     "au,amr,ape,tta,wv"
 )
 WHITELISTS: dict[str, str] = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
-FFMPEG_INPUT: dict[str, Any] = dict(WHITELISTS)
 
 
-def safe_url(path: str) -> str:
+def safe_url(local: Local) -> str:
     """A local path as ffmpeg cannot misread it: names may begin with `-` or look like `concat:` or `https:`."""
-    return "file:" + str(Path(path).absolute())
+    url = "file:" + str(Path(path_of(local)).absolute())
+    return url if isinstance(local, str) else f"subfile,,start,{local.start},end,{local.end},,:{url}"
+
+
+def whitelists(local: Local) -> dict[str, Any]:
+    """Options under which libav opens nothing but this file: its protocols, and the formats of video and sound."""
+    return WHITELISTS if isinstance(local, str) else {**WHITELISTS, "protocol_whitelist": "file,subfile"}
 
 
 def ffmpeg_exe() -> str:
@@ -35,11 +41,11 @@ def ffmpeg_exe() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def open_container(path: str) -> Any:
+def open_container(local: Local) -> Any:
     """A file opened by PyAV for reading, kept to itself. Raises av's FFmpegError or OSError."""
     import av
 
-    return av.open(safe_url(path), container_options=dict(WHITELISTS), metadata_errors="replace")
+    return av.open(safe_url(local), container_options=dict(whitelists(local)), metadata_errors="replace")
 
 
 def check_not_killed(returncode: int) -> None:

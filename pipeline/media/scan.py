@@ -15,7 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import TextIOWrapper
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
@@ -25,11 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import BadMedia
-from pipeline.media.safety import FFMPEG_INPUT, check_not_killed, ffmpeg_exe, safe_url
+from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitelists
+from pipeline.media.span import Local, path_of
 
 # On a 720p trailer of 55 s: the five cuts of a full decode, to the frame, in 0.55 times its time. Key frames
 # alone took 0.03 times, but found two of them and three that are not there.
 CHEAP = {"threads": 1, "skip_frame": "noref", "skip_loop_filter": "all"}
+
+# ffmpeg closes jumps of more than 10 s in MPEG streams; our times are those of the packets.
+AS_STAMPED = ("-dts_delta_threshold", "1e9", "-dts_error_threshold", "1e9")
 
 # Metadata is printed whole, and a file can bring its own: it is deleted before the detectors add theirs. All
 # see the same 160 pixels in one pixel format, so that thresholds mean the same for every source. scdet's
@@ -110,8 +114,31 @@ class Scan:
         """Whether any sound was decoded."""
         return len(self.loudness.times) > 0
 
+    def within(self, start: float, end: float) -> Scan:
+        """The part between two times, in seconds, as a scan whose clock begins at `start`."""
 
-def scan(path: str, *, duration: float, sound: int | None) -> Scan:
+        def moved(spans: Sequence[Span]) -> tuple[Span, ...]:
+            inside = ((max(a, start) - start, min(b, end) - start) for a, b in spans)
+            return tuple((a, b) for a, b in inside if a < b)
+
+        return replace(
+            self,
+            duration=end - start,
+            cuts=tuple(Cut(cut.t - start, cut.score) for cut in self.cuts if start < cut.t < end),
+            motion=_moved(self.motion, start, end),
+            frozen=moved(self.frozen),
+            black=moved(self.black),
+            silences=moved(self.silences),
+            loudness=_moved(self.loudness, start, end),
+        )
+
+
+def _moved(series: Series, start: float, end: float) -> Series:
+    first, last = np.searchsorted(series.times, (start, end))
+    return Series(series.times[first:last] - start, series.values[first:last])
+
+
+def scan(path: Local, *, duration: float, sound: int | None) -> Scan:
     """Scan a local file of `duration` seconds. `sound`: index of the sound among all streams, or None.
 
     What cannot be decoded is passed over; sound that cannot be decoded at all costs the sound alone, and is
@@ -121,7 +148,7 @@ def scan(path: str, *, duration: float, sound: int | None) -> Scan:
     if sound is not None and not (run.code == 0 and run.heard.values):
         lost, run = run.reason, run if run.code == 0 else _run(path, None)
     if run.code != 0 or not run.seen.values:
-        raise ScanError(f"{Path(path).name} cannot be scanned: {run.reason}")
+        raise ScanError(f"{Path(path_of(path)).name} cannot be scanned: {run.reason}")
     return Scan(
         duration=duration,
         cuts=tuple(cut for cut in sorted(run.seen.cuts) if 0 < cut.t < duration),
@@ -253,7 +280,7 @@ class _Run(NamedTuple):
         return re.sub(r" @ 0x\w+", "", last)  # an address differs from run to run
 
 
-def _run(path: str, sound: int | None) -> _Run:
+def _run(path: Local, sound: int | None) -> _Run:
     seen = _Readings("lavfi.scd.mafd", frame=0.0, gap=FROZEN, hole="freeze")
     heard = _Readings("lavfi.r128.M", frame=0.1, gap=PAUSE, hole="silence")
     complaints = deque[str](maxlen=50)
@@ -287,14 +314,14 @@ def _read(pipe: IO[bytes] | None, take: Callable[[Iterable[str]], None]) -> None
         take(lines)
 
 
-def _command(path: str, sound: int | None, mouth: int) -> list[str]:
+def _command(path: Local, sound: int | None, mouth: int) -> list[str]:
     import ffmpeg
 
-    source = ffmpeg.input(safe_url(path), noautorotate=None, **CHEAP, **FFMPEG_INPUT)
+    source = ffmpeg.input(safe_url(path), noautorotate=None, **CHEAP, **whitelists(path))
     picture = {"vf": PICTURE_CHAIN.format(1), "fps_mode": "passthrough"}
     outputs = [ffmpeg.output(source["V:0"], "-", format="null", **picture)]
     if sound is not None:
         outputs.append(ffmpeg.output(source[str(sound)], "-", format="null", af=SOUND_CHAIN.format(mouth)))
     # by default ffmpeg fails if two thirds of the frames cannot be decoded
-    merged = ffmpeg.merge_outputs(*outputs).global_args("-v", "error", "-max_error_rate", "1")
+    merged = ffmpeg.merge_outputs(*outputs).global_args("-v", "error", "-max_error_rate", "1", *AS_STAMPED)
     return list(merged.compile(cmd=ffmpeg_exe()))

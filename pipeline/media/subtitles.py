@@ -16,7 +16,8 @@ from itertools import pairwise
 from manifests import storage
 from manifests.records import Segment, Word
 from pipeline.errors import BadMedia
-from pipeline.media.safety import FFMPEG_INPUT, check_not_killed, ffmpeg_exe, safe_url
+from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitelists
+from pipeline.media.span import Local
 
 STAMP = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
 TIMING = re.compile(rf"^\s*{STAMP}\s*-->\s*{STAMP}")
@@ -177,14 +178,14 @@ def _on(time: float, start: float, end: float) -> float:
     return round(min(max(time, start), end) - start, 3)
 
 
-def embedded(path: str, position: int) -> str:
+def embedded(path: Local, position: int) -> str:
     """A text stream of a video as WebVTT; `position` counts the subtitle streams.
 
     Raises BadMedia; or Unavailable, where ffmpeg was killed.
     """
     import ffmpeg
 
-    pipe = ffmpeg.input(safe_url(path), **FFMPEG_INPUT).output("pipe:", map=f"0:s:{position}", format="webvtt")
+    pipe = ffmpeg.input(safe_url(path), **whitelists(path)).output("pipe:", map=f"0:s:{position}", format="webvtt")
     command = pipe.global_args("-nostdin", "-v", "error").compile(cmd=ffmpeg_exe())
     done = subprocess.run(command, capture_output=True, check=False)
     check_not_killed(done.returncode)

@@ -32,6 +32,7 @@ class Ingest(step.Step[Source, Video]):
     """Probe and digest; drop exact copies."""
 
     name, takes, gives = "ingest", Source, Video
+    version = 2  # 1 knew one clock a file, and no gaps
     settings_type = IngestSettings
     settings: IngestSettings
     resources = step.Resources(memory_gb=2.0)  # one frame of 8K with its references stays under 1 GB
@@ -91,5 +92,5 @@ class Ingest(step.Step[Source, Video]):
 
 def fields(facts: Facts) -> dict[str, Any]:
     """The facts as fields of a Video."""
-    nested = ("sounds", "subtitles")
+    nested = ("sounds", "subtitles", "pieces", "gaps")
     return {**asdict(facts), **{name: getattr(facts, name) for name in nested}}

@@ -7,15 +7,24 @@ preferably in a pause of the sound, and are never longer than one chunk of Ola's
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from manifests.records import Clip, Drop, Video
 from pipeline import step
 from pipeline.media import cuts
+from pipeline.media.footage import index_of, packets_of, start_of
 from pipeline.media.original import original
+from pipeline.media.pieces import Part, parts, stretches
+from pipeline.media.safety import open_container
 from pipeline.media.scan import Scan, scan, scores
+from pipeline.media.span import Local
+
+HALF_MS = 0.0005  # seconds; a clip's times are whole milliseconds
 
 
 class SplitSettings(step.Settings):
@@ -35,6 +44,7 @@ class Split(step.Step[Video, Clip]):
     """Cut a video into clips with scores."""
 
     name, takes, gives = "split", Video, Clip
+    version = 2  # 1 cut across gaps and did not count frames
     settings_type = SplitSettings
     settings: SplitSettings
 
@@ -47,26 +57,57 @@ class Split(step.Step[Video, Clip]):
         return record.uri
 
     def run(self, batch: Sequence[Video]) -> list[list[Clip] | Drop]:
-        """Clips that cover the whole video, or a drop if it is too short for one. Raises ScanError."""
+        """Clips that cover all of the video but its gaps, or a drop if it is too short for one. Raises ScanError."""
         return [self._clips(video) for video in batch]
 
     def _clips(self, video: Video) -> list[Clip] | Drop:
         if video.duration < self.settings.shortest:
             detail = f"{video.duration:.2f} s; the limit is {self.settings.shortest} s"
             return Drop("shorter than split.shortest", detail)
-        seen = scan(original(video, self.scratch), duration=video.duration, sound=video.sound)
+        path = original(video, self.scratch)
+        clips = [clip for part in parts(path, video) for clip in self._clips_of(part)]
+        if not clips:
+            return Drop("shorter than split.shortest", f"between its gaps; the limit is {self.settings.shortest} s")
+        return clips
+
+    def _clips_of(self, part: Part) -> list[Clip]:
+        video: Video = part.video
+        seen = scan(part.local, duration=video.duration, sound=video.sound)
+        shown = times_of(part.local, video.picture)
         return [
             Clip(
-                id=f"{video.id}-{start:09d}-{end:09d}",
+                id=f"{video.id}-{part.start_ms + start:09d}-{part.start_ms + end:09d}",
                 video=video.id,
-                start_ms=start,
-                end_ms=end,
-                **measured(seen, start, end),
+                start_ms=part.start_ms + start,
+                end_ms=part.start_ms + end,
+                **measured(seen, shown, start, end),
             )
-            for start, end in cuts.plan(seen, self.settings.shortest, self.settings.longest)
+            for start, end in self._spans(seen, stretches(video))
         ]
 
+    def _spans(self, seen: Scan, between: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The clips of each stretch between gaps, in ms."""
+        spans = []
+        for first, last in between:
+            inner = seen if len(between) == 1 else seen.within(first / 1000, last / 1000)
+            planned = cuts.plan(inner, self.settings.shortest, self.settings.longest)
+            spans += [(first + start, first + end) for start, end in planned]
+        return spans
 
-def measured(seen: Scan, start: int, end: int) -> dict[str, Any]:
-    """The scores of a span in ms, as fields of a Clip."""
-    return dict(scores(seen, start / 1000, end / 1000))
+
+def times_of(local: Local, picture: int) -> NDArray[np.float64]:
+    """When each picture of a stream is shown, in seconds from the start of the file, ascending."""
+    index = packets_of(local, picture)
+    if len(np.unique(index.stamps)) < len(index.stamps):  # the packets do not tell
+        index = index_of(local, picture)
+    with open_container(local) as container:
+        return np.asarray(index.shown * index.tick - start_of(container), dtype=np.float64)
+
+
+def measured(seen: Scan, shown: NDArray[np.float64], start: int, end: int) -> dict[str, Any]:
+    """The scores of a span in ms, as fields of a Clip. shown: when each picture begins, in seconds."""
+    first, last = np.searchsorted(shown, (start / 1000 - HALF_MS, end / 1000 - HALF_MS))
+    new = [start / 1000, *shown[first:last], end / 1000]
+    longest = max(after - before for before, after in pairwise(new))
+    scored = scores(seen, start / 1000, end / 1000)
+    return {**scored, "frames": int(last - first), "longest_gap": round(float(longest), 3)}

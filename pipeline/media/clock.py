@@ -1,0 +1,145 @@
+"""Breaks in a file's clock: where another recording begins, and stretches in which nothing was recorded.
+
+The first pass over a file notes every packet in a `Track` for the picture and one for the sound. From the two follow
+
+- joins: the clock jumps back, since recordings were joined byte by byte or a stream was captured while it restarted;
+- gaps: the clock jumps forward, and neither picture nor sound lies in between.
+
+MPEG clocks count 33 bits and begin anew after 26.5 hours. libav adds what is missing, also to the clock of a later
+recording that is lower than the first one's: such a join looks like a jump far ahead.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+SETBACK = 1.0  # seconds; packets are in the order of this clock, but muxers have been seen to be some frames off
+GAP = 5.0  # seconds without picture and sound; less is loss in a stream, which players bridge
+USUAL = 10  # times the longest usual interval between pictures: slides change seldom, and at odd times
+WRAP = (1 << 33) / 90000  # seconds that an MPEG clock counts
+MPEG = frozenset({"mpegts", "mpeg"})
+STRAY = 2  # packets; so few with another time than those around them are damage, not a recording
+LONGEST = 2.0  # seconds of sound in a packet; mp4 lengthens the last one before a gap
+NEAR = 10.0  # seconds; the sound of a recording begins within these of its picture
+
+Floats = NDArray[np.float64]
+Spans = list[tuple[float, float]]
+
+
+@dataclass
+class Track:
+    """Packets of a stream in the order of the file: their clock, when each ends (both in ticks), and byte position."""
+
+    clock: array[int] = field(default_factory=lambda: array("q"))
+    ends: array[int] = field(default_factory=lambda: array("q"))
+    positions: array[int] = field(default_factory=lambda: array("q"))
+    tick: float = 1.0
+
+    def take(self, clock: int, duration: int | None, position: int | None) -> None:
+        """Note a packet."""
+        self.clock.append(clock)
+        self.ends.append(clock + (duration or 0))
+        self.positions.append(-1 if position is None else position)
+
+    def restarts(self, wraps: bool) -> list[int]:
+        """Numbers of the packets at which the clock begins anew. wraps: whether it counts 33 bits."""
+        seconds = np.array(self.clock, dtype=np.float64) * self.tick
+        if not _jumps(seconds, wraps).any():
+            return []
+        around = np.lib.stride_tricks.sliding_window_view(np.pad(seconds, STRAY, mode="edge"), 2 * STRAY + 1)
+        return [int(n) + 1 for n in np.flatnonzero(_jumps(np.median(around, axis=1), wraps))]
+
+
+def _jumps(seconds: Floats, wraps: bool) -> NDArray[np.bool_]:
+    steps = np.diff(seconds)
+    found = steps < -SETBACK
+    if wraps:
+        crossed = (seconds[:-1] < WRAP) & (seconds[1:] >= WRAP) & (steps > SETBACK)
+        found |= crossed | (steps > WRAP / 2)
+    return np.asarray(found)
+
+
+@dataclass(frozen=True)
+class Join:
+    """Where another recording begins: one ends at byte `end`, the next begins at byte `start`.
+
+    In between, packets of both lie mixed. `last`: where the last packet of the old one begins; `setback`: seconds by
+    which the clock jumps back.
+    """
+
+    end: int
+    start: int
+    last: int
+    setback: float
+
+
+def joins(picture: Track, sound: Track, container: str) -> list[Join]:
+    """Joins of a file in order. container: libav's name of its format."""
+    wraps = container in MPEG
+    others = sound.restarts(wraps)
+    found = []
+    for n in picture.restarts(wraps):
+        position = picture.positions[n]
+        near = _nearest(sound, others, position)
+        ends, starts = _mixed(picture, n, sound, near)
+        setback = (picture.clock[n - 1] - picture.clock[n]) * picture.tick
+        found.append(Join(ends, starts, picture.positions[n - 1], setback))
+    return found
+
+
+def _nearest(sound: Track, restarts: Sequence[int], position: int) -> int | None:
+    """The restart of the sound that belongs to one of the picture at byte `position`."""
+    if not restarts:
+        return None
+    near = min(restarts, key=lambda n: abs(sound.positions[n] - position))
+    between = abs(int(np.searchsorted(_known(sound.positions), position)) - near)
+    lengths = np.median(np.diff(np.array(sound.clock))) * sound.tick if len(sound.clock) > 1 else 0.0
+    return near if between * lengths < NEAR else None
+
+
+def _mixed(picture: Track, n: int, sound: Track, m: int | None) -> tuple[int, int]:
+    """Bytes at which the old recording ends and the new one begins, of which neither has packets of the other."""
+    position = picture.positions[n]
+    if m is None:
+        return position, position
+    first = min(position, sound.positions[m])
+    late = max(picture.positions[n - 1], *(sound.positions[max(0, m - 50) : m] or [-1]))
+    return (first, first) if late < first else (first, max(position, sound.positions[m]))
+
+
+def _known(positions: Sequence[int]) -> NDArray[np.int64]:
+    """Positions, where some packets of a group have none, without those."""
+    return np.maximum.accumulate(np.array(positions, dtype=np.int64))
+
+
+def gaps(shown: Floats, sound: Track) -> Spans:
+    """Stretches, in seconds, of more than GAP without picture and sound.
+
+    shown: when each picture is shown, ascending. How long it is shown is no help: mp4 lengthens the last one before a
+    gap. A picture that stands while there is sound is no gap; without sound, only one that stands far longer than the
+    others is.
+    """
+    if len(shown) < 2:
+        return []
+    intervals = np.diff(shown)
+    until = shown[:-1] + np.median(intervals)
+    least = max(GAP, USUAL * float(np.percentile(intervals, 95)))
+    empty = [(float(until[n]), float(shown[n + 1])) for n in np.flatnonzero(shown[1:] - until > least)]
+    return [span for hole in empty for span in _silent(hole, sound)]
+
+
+def _silent(hole: tuple[float, float], sound: Track) -> Spans:
+    """The parts of a hole in the picture, longer than GAP, in which no sound lies."""
+    begins = np.array(sound.clock, dtype=np.float64) * sound.tick
+    ends = np.minimum(np.array(sound.ends, dtype=np.float64) * sound.tick, begins + LONGEST)
+    begins, ends = np.sort(begins), np.sort(ends)
+    first, last = np.searchsorted(ends, hole[0], side="right"), np.searchsorted(begins, hole[1])
+    starts = [hole[0], *ends[first:last]]
+    until = [*begins[first:last], hole[1]]
+    spans = ((max(float(a), hole[0]), min(float(b), hole[1])) for a, b in zip(starts, until, strict=True))
+    return [(a, b) for a, b in spans if b - a > GAP]
