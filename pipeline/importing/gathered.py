@@ -138,8 +138,9 @@ def fitted(data: bytes, fit: Callable[[int, int], Fit], swapped: bool = False) -
 
 
 def _filmed(path: str, frames: int) -> Film:
-    from pipeline.media.footage import Cut, shots
+    from pipeline.media.footage import Cut
     from pipeline.media.picture import Painter
+    from pipeline.media.pieces import whole
     from pipeline.media.probe import probe
     from pipeline.steps.extract import Frames
 
@@ -149,18 +150,10 @@ def _filmed(path: str, frames: int) -> Film:
     length = max(1, round(facts.duration * 1000))
     painter = Painter(facts.width, facts.height, facts.rotation, ExtractSettings().quality)
     cut = Cut(0, length, Frames(policy="count", count=frames).times(0, facts.duration))
-    [shot] = shots(path, _Mute(facts.picture), [cut], painter)
+    shot = whole(path, facts, cut, painter, sound=False)
     if not shot.frames:
         raise BadMedia("no frame of it can be decoded")
     return Film(tuple(jpeg for _, jpeg in shot.frames), painter.size, tuple(ms for ms, _ in shot.frames), length)
-
-
-@dataclass(frozen=True)
-class _Mute:
-    """The picture of a file alone: what is heard of a record is a medium of its own."""
-
-    picture: int
-    sound: Any = None
 
 
 def _is_ours(data: bytes) -> bool:

@@ -24,7 +24,6 @@ USUAL = 10  # times the longest usual interval between pictures: slides change s
 WRAP = (1 << 33) / 90000  # seconds that an MPEG clock counts
 MPEG = frozenset({"mpegts", "mpeg"})
 STRAY = 2  # packets; so few with another time than those around them are damage, not a recording
-LONGEST = 2.0  # seconds of sound in a packet; mp4 lengthens the last one before a gap
 NEAR = 10.0  # seconds; the sound of a recording begins within these of its picture
 
 Floats = NDArray[np.float64]
@@ -40,10 +39,10 @@ class Track:
     positions: array[int] = field(default_factory=lambda: array("q"))
     tick: float = 1.0
 
-    def take(self, clock: int, duration: int | None, position: int | None) -> None:
+    def take(self, clock: int, end: int, position: int | None) -> None:
         """Note a packet."""
         self.clock.append(clock)
-        self.ends.append(clock + (duration or 0))
+        self.ends.append(end)
         self.positions.append(-1 if position is None else position)
 
     def restarts(self, wraps: bool) -> list[int]:
@@ -136,7 +135,8 @@ def gaps(shown: Floats, sound: Track) -> Spans:
 def _silent(hole: tuple[float, float], sound: Track) -> Spans:
     """The parts of a hole in the picture, longer than GAP, in which no sound lies."""
     begins = np.array(sound.clock, dtype=np.float64) * sound.tick
-    ends = np.minimum(np.array(sound.ends, dtype=np.float64) * sound.tick, begins + LONGEST)
+    lengths = np.array(sound.ends, dtype=np.float64) * sound.tick - begins
+    ends = begins + np.minimum(lengths, 2 * np.median(lengths)) if len(begins) else begins  # mp4 lengthens the last one
     begins, ends = np.sort(begins), np.sort(ends)
     first, last = np.searchsorted(ends, hole[0], side="right"), np.searchsorted(begins, hole[1])
     starts = [hole[0], *ends[first:last]]

@@ -41,7 +41,7 @@ def shots(path: Local, video: Video, cuts: Sequence[Cut], painter: Painter) -> I
         start = start_of(container)
         delayed = container.streams[video.picture].codec_context.has_b_frames
     upright = Painter(video.width, video.height, 0, painter.quality)  # decord has turned the frames already
-    for n, (cut, pcm) in enumerate(zip(cuts, sounds(path, video, cuts, index.sound.packets), strict=True)):
+    for n, (cut, shot) in enumerate(zip(cuts, sounds(path, video, cuts, index.sound.packets), strict=True)):
         stamps = stamps_of(index, cut, start)
         numbers = np.searchsorted(index.shown, stamps)
         try:
@@ -51,7 +51,8 @@ def shots(path: Local, video: Video, cuts: Sequence[Cut], painter: Painter) -> I
         except DECORDError:
             yield from shots_of(path, video, cuts[n:], painter, index)
             return
-        yield Shot([(clip_ms(s, index, cut, start), jpeg) for s, jpeg in zip(stamps, jpegs, strict=True)], pcm)
+        shot.frames = [(clip_ms(s, index, cut, start), jpeg) for s, jpeg in zip(stamps, jpegs, strict=True)]
+        yield shot
 
 
 def open_reader(path: Local, video: Video, index: PictureIndex) -> Any:

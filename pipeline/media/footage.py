@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipeline.errors import BadMedia
+from pipeline.media.channels import Mix, mixed, weights_of
 from pipeline.media.index import PictureIndex, decoded_index, read_index
 from pipeline.media.picture import Painter
-from pipeline.media.safety import open_container
+from pipeline.media.reasons import is_damage
+from pipeline.media.safety import open_container, packets
 from pipeline.media.sound import RATE, Tape
 from pipeline.media.span import Local
 
@@ -46,10 +48,15 @@ class Cut:
 
 @dataclass
 class Shot:
-    """One clip's JPEGs, each with its time in ms on the clip's own clock, and its PCM16 at 16 kHz (None: no sound)."""
+    """One clip's JPEGs, each with its time in ms on the clip's own clock, and its PCM16 at 16 kHz (None: no sound).
+
+    cancelled, channel: as in `Footage`.
+    """
 
     frames: list[tuple[int, bytes]] = field(default_factory=list)
     pcm: bytes | None = None
+    cancelled: float | None = None
+    channel: int | None = None
 
 
 def index_of(path: Local, picture: int, sound: int | None = None) -> PictureIndex:
@@ -71,7 +78,7 @@ def index_of_frames(path: Local, picture: int, index: PictureIndex) -> PictureIn
     """The index by decoding the whole picture. index: what the packets tell."""
     with open_container(path) as container:
         stream = container.streams[picture]
-        frames = [(stamp_of(frame), frame.duration or 0) for frame in decode(container.demux(stream), stream)]
+        frames = [(stamp_of(frame), frame.duration or 0) for frame in decode(packets(container, stream), stream)]
         return decoded_index(index, frames, float(stream.average_rate or stream.guessed_rate or 25))
 
 
@@ -96,15 +103,16 @@ def start_of(container: Any) -> float:
     return (container.start_time or 0) / 1e6
 
 
-def decode(packets: Iterable[Any], stream: Any) -> Iterator[Any]:
-    """Frames of the packets, in the order they are shown; a damaged packet costs no more than itself."""
+def decode(found: Iterable[Any], stream: Any) -> Iterator[Any]:
+    """Frames of the packets `found`, in the order they are shown; a damaged packet costs no more than itself."""
     import av.error
 
-    for packet in packets:
+    for packet in found:
         try:
             yield from stream.codec_context.decode(packet if packet.size else None)
-        except (av.error.InvalidDataError, av.error.EOFError):
-            continue
+        except av.error.FFmpegError as error:
+            if not is_damage(error):
+                raise
 
 
 class PictureDecoder:
@@ -144,7 +152,9 @@ class PictureDecoder:
 
         try:
             return list(self.stream.codec_context.decode(packet))
-        except (av.error.InvalidDataError, av.error.EOFError):
+        except av.error.FFmpegError as error:
+            if not is_damage(error):
+                raise
             self.intact = False
             return []
 
@@ -169,23 +179,25 @@ def read_frames(path: Local, picture: int, index: PictureIndex, wanted: Sequence
     with open_container(path) as container:
         stream = container.streams[picture]
         decoder = PictureDecoder(stream, index, wanted)
-        for packet in container.demux(stream):
+        for packet in packets(container, stream):
             yield from decoder.frames(packet)
 
 
 class Ear:
     """The sound of cuts: packets in, the PCM of each cut out as soon as it is whole."""
 
-    def __init__(self, container: Any, video: Streams, cuts: Sequence[Cut], packets: int) -> None:
-        """packets: how many there are, since a sound that ends before the picture says so by nothing else."""
+    def __init__(self, container: Any, video: Streams, cuts: Sequence[Cut], count: int) -> None:
+        """count: how many packets there are, since a sound that ends before the picture says so by nothing else."""
         self.stream = None if video.sound is None else container.streams[video.sound]
-        self.cuts, self.start, self.left = cuts, start_of(container), packets
-        self.tape = Tape(_sample(cuts[0].start_ms), _sample(cuts[-1].end_ms))
+        self.cuts, self.start, self.left = cuts, start_of(container), count
+        self.ends = (_sample(cuts[0].start_ms), _sample(cuts[-1].end_ms))
+        self.tape = Tape(*self.ends)
+        self.apart: Tape | None = None  # the channels, where there are several
+        self.weights: tuple[float, ...] = ()
 
     def hear(self, packet: Any) -> None:
         """Take a packet of the sound; an empty one ends it."""
-        for frame in decode([packet], self.stream):
-            self.tape.add(frame, self.start)
+        self._add(decode([packet], self.stream))
         self.left -= 1
         if self.left == 0 and packet.size:
             self.end()
@@ -194,20 +206,34 @@ class Ear:
         """No sound comes any more."""
         import av
 
-        for frame in decode([av.Packet()], self.stream):
-            self.tape.add(frame, self.start)
+        self._add(decode([av.Packet()], self.stream))
         self.tape.flush()
+        if self.apart is not None:
+            self.apart.flush()
         self.left = 0
+
+    def _add(self, frames: Iterable[Any]) -> None:
+        for frame in frames:
+            channels = frame.layout.nb_channels
+            if channels > 1 and self.apart is None and not self.tape.heard:
+                self.weights = weights_of(frame.layout.name, channels)
+                self.apart = Tape(*self.ends, frame.layout, channels) if self.weights else None
+            self.tape.add(frame, self.start)
+            if self.apart is not None:
+                self.apart.add(frame, self.start)
 
     def has(self, n: int) -> bool:
         """Whether the sound of cut `n` is there."""
         return self.stream is None or self.left <= 0 or self.tape.end >= _sample(self.cuts[n].end_ms)
 
-    def pcm(self, n: int) -> bytes | None:
-        """The sound of cut `n`, and no more of what is before its end; None where nothing was ever heard."""
-        cut = self.cuts[n]
-        pcm = self.tape.cut(_sample(cut.start_ms), _sample(cut.end_ms))
-        return pcm if self.tape.heard else None
+    def put(self, n: int, shot: Shot) -> Shot:
+        """Put the sound of cut `n` into its shot, and forget what is before its end; none if nothing was ever heard."""
+        span = _sample(self.cuts[n].start_ms), _sample(self.cuts[n].end_ms)
+        mono = self.tape.cut(*span)
+        mix = Mix(mono) if self.apart is None else mixed(mono, self.apart.cut(*span), self.weights)
+        if self.tape.heard:
+            shot.pcm, shot.cancelled, shot.channel = mix
+        return shot
 
 
 def _sample(ms: int) -> int:
@@ -236,7 +262,7 @@ class Pass:
     def shots_in_order(self) -> Iterator[Shot]:
         """Every shot once its frames and its sound are there."""
         streams = [stream for stream in (self.picture, self.ear.stream) if stream is not None]
-        for packet in self.container.demux(streams):
+        for packet in packets(self.container, *streams):
             if packet.stream is self.ear.stream:
                 self.ear.hear(packet)
             else:
@@ -255,10 +281,9 @@ class Pass:
 
     def _finish(self) -> Shot:
         n, shot = self.done, self.shots[self.done]
-        shot.pcm = self.ear.pcm(n) if self.ear.stream is not None else None
         self.shots[n] = Shot()  # what is handed over is not held
         self.done += 1
-        return shot
+        return self.ear.put(n, shot)
 
 
 def shots(path: Local, video: Streams, cuts: Sequence[Cut], painter: Painter) -> Iterator[Shot]:
@@ -275,13 +300,13 @@ def shots_of(path: Local, video: Streams, cuts: Sequence[Cut], painter: Painter,
         yield from Pass(container, video, cuts, painter, index).shots_in_order()
 
 
-def sounds(path: Local, video: Streams, cuts: Sequence[Cut], packets: int) -> Iterator[bytes | None]:
+def sounds(path: Local, video: Streams, cuts: Sequence[Cut], count: int) -> Iterator[Shot]:
     """The sound alone of every cut, in order, for readers that bring only pictures."""
     with open_container(path) as container:
-        ear, done = Ear(container, video, cuts, packets), 0
-        for packet in container.demux(ear.stream) if ear.stream is not None else ():
+        ear, done = Ear(container, video, cuts, count), 0
+        for packet in packets(container, ear.stream) if ear.stream is not None else ():
             ear.hear(packet)
             while done < len(cuts) and ear.has(done):
-                yield ear.pcm(done)
+                yield ear.put(done, Shot())
                 done += 1
-        yield from (ear.pcm(n) if ear.stream is not None else None for n in range(done, len(cuts)))
+        yield from (ear.put(n, Shot()) for n in range(done, len(cuts)))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.media.clock import Track
+from pipeline.media.safety import packets
 
 ROUNDING = 0.01  # of a tick: a time that falls on a frame may be a hair before it after some arithmetic
 
@@ -94,11 +95,11 @@ def read_index(container: Any, stream: Any, sound: Any = None) -> PictureIndex:
     stamps, keys, hidden, exact = [], [], [], True
     end = 0
     track, heard = Track(tick=float(stream.time_base or 1)), Track(tick=float(sound.time_base or 0) if sound else 1.0)
-    for packet in container.demux([s for s in (stream, sound) if s is not None]):
+    for packet in packets(container, *(s for s in (stream, sound) if s is not None)):
         if not packet.size:
             continue
         if packet.stream is sound:
-            heard.take(packet.pts or 0, packet.duration, packet.pos)
+            heard.take(packet.pts or 0, (packet.pts or 0) + (packet.duration or 0), packet.pos)
             continue
         exact &= packet.pts is not None
         stamp = packet.pts if packet.pts is not None else packet.dts or 0
@@ -107,7 +108,7 @@ def read_index(container: Any, stream: Any, sound: Any = None) -> PictureIndex:
         hidden.append(packet.is_discard)
         end = max(end, stamp + (packet.duration or 0))
         if packet.dts is not None:
-            track.take(packet.dts, packet.duration, packet.pos)
+            track.take(packet.dts, packet.dts + (packet.duration or 0), packet.pos)
     index = PictureIndex(
         stamps=np.array(stamps, dtype=np.int64),
         keys=np.array(keys, dtype=bool),

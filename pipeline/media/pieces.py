@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from manifests.records import Gap, Piece, Video
+from pipeline.media.footage import Cut, Shot, shots
+from pipeline.media.picture import Painter
+from pipeline.media.sound import RATE
 from pipeline.media.span import Local, Span
 
 if TYPE_CHECKING:
@@ -67,6 +71,47 @@ def in_a_row(found: Sequence[tuple[Span, Facts]]) -> Facts:
         pieces=tuple(pieces),
         gaps=tuple(gaps),
     )
+
+
+def in_parts(found: Sequence[Part], cuts: Sequence[Cut]) -> Iterator[tuple[Part, list[Cut]]]:
+    """Cuts, in order of time, by the recording in which each begins, and on its clock."""
+    starts = [part.start_ms for part in found]
+    for n, group in groupby(cuts, key=lambda cut: max(0, bisect_right(starts, cut.start_ms) - 1)):
+        yield found[n], [_earlier(cut, starts[n]) for cut in group]
+
+
+def _earlier(cut: Cut, ms: int) -> Cut:
+    return Cut(cut.start_ms - ms, cut.end_ms - ms, tuple(time - ms / 1000 for time in cut.times))
+
+
+def whole(path: str, facts: Facts, cut: Cut, painter: Painter, sound: bool = True) -> Shot:
+    """Frames, all at one size, and sound of a cut that may lie in several recordings. sound: whether it is wanted."""
+    found = parts(path, facts)
+    if len(found) == 1:
+        return _shot(found[0], cut, painter, sound)
+    ends = [*(part.start_ms for part in found[1:]), cut.end_ms]
+    shot, heard = Shot(), bytearray()
+    for part, end in zip(found, ends, strict=True):
+        inner = _inside(cut, part.start_ms, end)
+        if inner.times:
+            seen = _shot(part, _earlier(inner, part.start_ms), painter, sound)
+            shot.frames += [(ms + inner.start_ms - cut.start_ms, jpeg) for ms, jpeg in seen.frames]
+            shot.pcm = seen.pcm or shot.pcm
+            heard += seen.pcm or b""
+        heard += bytes(2 * RATE * (inner.end_ms - cut.start_ms) // 1000 - len(heard))
+    shot.pcm = shot.pcm and bytes(heard)
+    return shot
+
+
+def _inside(cut: Cut, start_ms: int, end_ms: int) -> Cut:
+    times = tuple(time for time in cut.times if start_ms <= time * 1000 < end_ms)
+    return Cut(max(cut.start_ms, start_ms), min(cut.end_ms, end_ms), times)
+
+
+def _shot(part: Part, cut: Cut, painter: Painter, sound: bool) -> Shot:
+    streams = part.video if sound else replace(part.video, sound=None)
+    [shot] = shots(part.local, streams, [cut], painter)
+    return shot
 
 
 def stretches(video: Video) -> list[tuple[int, int]]:

@@ -16,7 +16,8 @@ from pipeline.media.footage import decode, index_of_frames, packets_of, start_of
 from pipeline.media.guess import guess
 from pipeline.media.index import PictureIndex
 from pipeline.media.pieces import in_a_row
-from pipeline.media.safety import open_container
+from pipeline.media.reasons import damage_named
+from pipeline.media.safety import open_container, packets
 from pipeline.media.span import Local, Span, recordings
 
 SHORT = 0.1  # a file may miss this share of what its header promises before it counts as truncated
@@ -53,15 +54,16 @@ def probe(path: str) -> Facts | None:
     import av.error
 
     try:
-        with open_container(path) as container:
-            streams = [s for s in container.streams.video if not attached(s)]
-            if not streams:
-                if not container.streams:
-                    raise BadMedia("not a video: no stream in it")
-                return None
-            return _facts(path, container, streams[0])
+        opened = open_container(path)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise BadMedia(f"not a video: {guess(path)}") from error
+    with opened as container, damage_named():
+        streams = [s for s in container.streams.video if not attached(s)]
+        if not streams:
+            if not container.streams:
+                raise BadMedia("not a video: no stream in it")
+            return None
+        return _facts(path, container, streams[0])
 
 
 def attached(stream: Any) -> bool:
@@ -88,9 +90,9 @@ def _facts(path: Local, container: Any, stream: Any) -> Facts:
     start = start_of(container)
     rotation = turned(frame)
     width, height = displayed(frame, stream, rotation)
-    rate, variable = frame_rate(index)
     check_whole(container, index, start)
-    stretches = gaps(index.shown * index.tick, index.sound_track)
+    empty = gaps(index.shown * index.tick, index.sound_track)
+    rate, variable = frame_rate(index, sum(end - begin for begin, end in empty))
     return Facts(
         container=container.format.name,
         duration=round(max(0.0, index_end(index) - start), 6),  # containers count in microseconds
@@ -108,7 +110,7 @@ def _facts(path: Local, container: Any, stream: Any) -> Facts:
         sounds=sounds,
         sound=sound,
         subtitles=tuple(subtitle_tracks(container)),
-        gaps=tuple(Gap(start=round(a - start, 3), end=round(b - start, 3)) for a, b in stretches),
+        gaps=tuple(Gap(start=round(a - start, 3), end=round(b - start, 3)) for a, b in empty),
     )
 
 
@@ -140,7 +142,7 @@ def _recording(span: Span) -> Facts | None:
 def first_frame(container: Any, stream: Any) -> Any:
     """The first frame that can be decoded."""
     stream.codec_context.thread_count = 1
-    for frame in decode(container.demux(stream), stream):
+    for frame in decode(packets(container, stream), stream):
         return frame
     raise BadMedia("no frame of it can be decoded")
 
@@ -166,16 +168,19 @@ def displayed(frame: Any, stream: Any, rotation: int) -> tuple[int, int]:
     return (height, width) if rotation in (90, 270) else (width, height)
 
 
-def frame_rate(index: PictureIndex) -> tuple[float, bool]:
-    """Frames a second over the whole file, and whether more than one interval in a hundred is off by a quarter."""
+def frame_rate(index: PictureIndex, empty: float = 0.0) -> tuple[float, bool]:
+    """Frames a second over the whole file, and whether more than one interval in a hundred is off by a quarter.
+
+    empty: seconds of its gaps.
+    """
     shown = index.shown
     if len(shown) < 2:
         return 0.0, False
-    gaps = np.diff(shown) * index.tick
-    usual = float(np.median(gaps))
+    intervals = np.diff(shown) * index.tick
+    usual = float(np.median(intervals))
     # a millisecond of slack: mkv rounds 33.4 ms to 33 or 34
-    odd = np.abs(gaps - usual) > max(usual / 4, 0.0015)
-    return round((len(shown) - 1) / float(gaps.sum()), 6), bool(odd.mean() > 0.01)
+    odd = np.abs(intervals - usual) > max(usual / 4, 0.0015)
+    return round((len(shown) - 1) / float(intervals.sum() - empty), 6), bool(odd.mean() > 0.01)
 
 
 def index_end(index: PictureIndex) -> float:

@@ -22,9 +22,11 @@ class Tape:
     broken stamp makes them; of sounds that overlap the later one counts.
     """
 
-    def __init__(self, first: int, last: int) -> None:
-        """Only samples first..last are ever asked for; nothing else is held."""
+    def __init__(self, first: int, last: int, layout: Any = "mono", channels: int = 1) -> None:
+        """Only samples first..last are ever asked for; nothing else is held. layout: of what is kept, interleaved."""
         self.front, self.last = first, last
+        self.layout, self.width = layout, 2 * channels  # bytes of a sample
+        self.form: tuple[Any, ...] = ()  # of the frames: a stream may change it midway
         self.end = 0  # number of the sample after the newest one
         self.pieces: list[tuple[int, bytearray]] = []  # number of the first sample, and the samples
         self.heard = False
@@ -39,8 +41,10 @@ class Tape:
             if self.resampler is None or abs(expected - self.end) > GAP:
                 self.flush()
                 self._move_to(expected)
-        if self.resampler is None:
-            self.resampler = av.AudioResampler("s16", "mono", RATE)
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self.resampler is None or form != self.form:
+            self.flush()
+            self.resampler, self.form = av.AudioResampler("s16", self.layout, RATE), form
         self._take(self.resampler.resample(frame))
 
     def flush(self) -> None:
@@ -51,11 +55,13 @@ class Tape:
 
     def cut(self, first: int, last: int) -> bytes:
         """PCM of samples first..last; what was never there is silence. Forgets everything before `last`."""
-        sound = bytearray(2 * (last - first))
+        width = self.width
+        sound = bytearray(width * (last - first))
         for start, piece in self.pieces:
-            begin, end = max(start, first), min(start + len(piece) // 2, last)
+            begin, end = max(start, first), min(start + len(piece) // width, last)
             if begin < end:
-                sound[2 * (begin - first) : 2 * (end - first)] = piece[2 * (begin - start) : 2 * (end - start)]
+                inside = piece[width * (begin - start) : width * (end - start)]
+                sound[width * (begin - first) : width * (end - first)] = inside
         self.front = max(self.front, last)
         self._forget()
         return bytes(sound)
@@ -63,7 +69,7 @@ class Tape:
     def _forget(self) -> None:
         kept = []
         for start, piece in self.pieces:
-            del piece[: max(0, 2 * (self.front - start))]
+            del piece[: max(0, self.width * (self.front - start))]
             if piece:
                 kept.append((max(start, self.front), piece))
         self.pieces = kept
@@ -71,20 +77,20 @@ class Tape:
     def _move_to(self, sample: int) -> None:
         """The next sound begins at `sample`: what was there from it on is taken back."""
         for start, piece in self.pieces:
-            del piece[max(0, 2 * (sample - start)) :]
+            del piece[max(0, self.width * (sample - start)) :]
         self.pieces = [(start, piece) for start, piece in self.pieces if piece]
         self.end = sample
 
     def _take(self, frames: list[Any]) -> None:
         for frame in frames:
             self.heard = True
-            start, data = self.end, bytes(frame.planes[0])[: frame.samples * 2]
+            start, data = self.end, bytes(frame.planes[0])[: frame.samples * self.width]
             self.end += frame.samples
             skipped = max(0, self.front - start)
-            data = data[2 * skipped : max(0, 2 * (self.last - start))]
+            data = data[self.width * skipped : max(0, self.width * (self.last - start))]
             if not data:
                 continue
-            if self.pieces and self.pieces[-1][0] + len(self.pieces[-1][1]) // 2 == start + skipped:
+            if self.pieces and self.pieces[-1][0] + len(self.pieces[-1][1]) // self.width == start + skipped:
                 self.pieces[-1][1].extend(data)
             else:
                 self.pieces.append((start + skipped, bytearray(data)))

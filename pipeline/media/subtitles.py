@@ -10,7 +10,7 @@ import html
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from manifests import storage
@@ -144,6 +144,12 @@ def _spread(text: str, start: float, end: float) -> Iterator[Word]:
     pace = (end - start) / max(1, len(text))
     for match in WORD.finditer(text):
         yield Word(text=match.group(), start=start + match.start() * pace, end=start + match.end() * pace)
+
+
+def moved(cue: Cue, seconds: float) -> Cue:
+    """The cue that much later."""
+    words = tuple(replace(word, start=word.start + seconds, end=word.end + seconds) for word in cue.words)
+    return replace(cue, start=cue.start + seconds, end=cue.end + seconds, words=words)
 
 
 def segment(cue: Cue, start: float, end: float) -> Segment | None:

@@ -14,9 +14,10 @@ from PIL import Image, UnidentifiedImageError
 
 from ola.prompt import Wave
 from pipeline.errors import BadMedia
-from pipeline.media.footage import Cut, shots
+from pipeline.media.footage import Cut
 from pipeline.media.guess import guess
 from pipeline.media.picture import Painter
+from pipeline.media.pieces import whole
 from pipeline.media.probe import Facts, probe
 from pipeline.media.safety import open_container
 from pipeline.media.sound import RATE
@@ -40,7 +41,7 @@ def watch(path: str, frames: int) -> tuple[Sequence[Image.Image], Wave | None]:
     stretch = facts.duration / frames
     cut = Cut(0, max(1, round(facts.duration * 1000)), tuple((n + 0.5) * stretch for n in range(frames)))
     painter = Painter(facts.width, facts.height, facts.rotation, QUALITY)
-    [shot] = shots(path, facts, [cut], painter)
+    shot = whole(path, facts, cut, painter)
     if not shot.frames:
         raise BadMedia(f"{path}: no frame of it can be decoded")
     wave = None if shot.pcm is None else Wave(np.frombuffer(shot.pcm, np.int16), RATE)

@@ -3,7 +3,7 @@
 `candidates` has what a `where` may ask for:
 
     clip, video, uri, meta, start_ms, end_ms, seconds, width, height, frames, has_sound
-    motion, frozen, black, silence, loudness                        of the clip (see `ola sql ROOT "DESCRIBE split"`)
+    motion, frozen, black, silence, loudness, source_frames, longest_gap     of the clip (see `ola sql ROOT "DESCRIBE split"`)
     text, words, coverage, language, origin, word_times, ...        of its transcript: all columns of `transcribe`
     complete, informative                                           of its screening, probabilities
     kind, stage, number, tokens                                     of the task; tokens with its media and its text
@@ -75,7 +75,8 @@ CREATE TEMP VIEW clips AS
 SELECT f.clip, v.id AS video, v.uri, v.meta::JSON AS meta,
        c.start_ms, c.end_ms, (c.end_ms - c.start_ms) / 1000 AS seconds,
        f.width, f.height, len(f.frame_ms) AS frames, f.sound IS NOT NULL AS has_sound,
-       c.motion, c.frozen, c.black, c.silence, c.loudness,
+       c.motion, c.frozen, c.black, c.silence, c.loudness, c.frames AS source_frames, c.longest_gap,
+       f.cancelled, f.channel,
        t.* EXCLUDE (input, status, reason, detail, seconds, id, clip), s.complete, s.informative,
        f.frames AS pictures, f.frame_bytes, f.frame_ms, f.sound
 FROM extract f

@@ -5,7 +5,7 @@ Frames are JPEGs at the trainer's pixel size with their times; sound is 16 kHz m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,10 @@ from pipeline.errors import BadMedia
 from pipeline.media.footage import Cut, Shot, shots
 from pipeline.media.original import original
 from pipeline.media.picture import Painter
+from pipeline.media.pieces import in_parts, parts
+from pipeline.media.reasons import damage_named
 from pipeline.media.sound import wav
+from pipeline.media.span import Local
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Extract(step.Step[Cutting, Footage]):
     """Frames and sound of all clips of a video."""
 
     name, takes, gives = "extract", Cutting, Footage
+    version = 2  # 1 mixed channels that cancel each other
     settings_type = ExtractSettings
     settings: ExtractSettings
     together, keeps_media, signs = "video", True, True
@@ -74,22 +78,28 @@ class Extract(step.Step[Cutting, Footage]):
         if video.sound is None and self.settings.sound == "required":
             hint = "set extract.sound: optional to keep silent clips"
             return [Drop("no sound track", f"in {video.uri}; {hint}") for _ in batch]
-        painter = Painter(video.width, video.height, video.rotation, self.settings.quality)
         answers = []
-        for cutting, shot in zip(batch, self._shots(batch, painter), strict=True):
-            answers.append(self._kept(cutting.clip, shot, painter.size))
-            self.hand_over(answers[-1])
+        with damage_named():
+            for cutting, (shot, size) in zip(batch, self._shots(batch), strict=True):
+                answers.append(self._kept(cutting.clip, shot, size))
+                self.hand_over(answers[-1])
         return answers
 
-    def _shots(self, batch: Sequence[Cutting], painter: Painter) -> Iterator[Shot]:
-        video = batch[0].video
-        path = original(video, self.scratch)
-        cuts = [self._cut(cutting.clip) for cutting in batch]
+    def _shots(self, batch: Sequence[Cutting]) -> Iterator[tuple[Shot, tuple[int, int]]]:
+        """Shots and the size of their frames, recording after recording: the next may have another size."""
+        found = parts(original(batch[0].video, self.scratch), batch[0].video)
+        for part, cuts in in_parts(found, [self._cut(cutting.clip) for cutting in batch]):
+            video: Video = part.video
+            painter = Painter(video.width, video.height, video.rotation, self.settings.quality)
+            for shot in self._reader()(part.local, video, cuts, painter):
+                yield shot, painter.size
+
+    def _reader(self) -> Callable[[Local, Video, Sequence[Cut], Painter], Iterator[Shot]]:
         if self.settings.reader == "libav":
-            return shots(path, video, cuts, painter)
+            return shots
         from pipeline.media.decord_reader import shots as decord_shots
 
-        return decord_shots(path, video, cuts, painter)
+        return decord_shots
 
     def _cut(self, clip: Clip) -> Cut:
         times = self.settings.frames.times(clip.start_ms / 1000, clip.end_ms / 1000)
@@ -111,5 +121,7 @@ class Extract(step.Step[Cutting, Footage]):
                 frame_bytes=tuple(len(jpeg) for jpeg in jpegs),
                 frame_ms=tuple(ms for ms, _ in shot.frames),
                 sound=None if shot.pcm is None else self.media.keep(f"{clip.id}.wav", wav(shot.pcm)),
+                cancelled=shot.cancelled,
+                channel=shot.channel,
             )
         ]

@@ -20,6 +20,7 @@ from pipeline.media import cuts
 from pipeline.media.footage import index_of, packets_of, start_of
 from pipeline.media.original import original
 from pipeline.media.pieces import Part, parts, stretches
+from pipeline.media.reasons import damage_named
 from pipeline.media.safety import open_container
 from pipeline.media.scan import Scan, scan, scores
 from pipeline.media.span import Local
@@ -58,7 +59,8 @@ class Split(step.Step[Video, Clip]):
 
     def run(self, batch: Sequence[Video]) -> list[list[Clip] | Drop]:
         """Clips that cover all of the video but its gaps, or a drop if it is too short for one. Raises ScanError."""
-        return [self._clips(video) for video in batch]
+        with damage_named():
+            return [self._clips(video) for video in batch]
 
     def _clips(self, video: Video) -> list[Clip] | Drop:
         if video.duration < self.settings.shortest:

@@ -43,12 +43,6 @@ def raw(name: str, data: bytes) -> Path:
     return path
 
 
-def joined() -> Path:
-    path = numbered("one.ts", 50).with_name("two in one.ts")
-    path.write_bytes(numbered("one.ts", 50).read_bytes() * 2)
-    return path
-
-
 MPD = '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static">'
 FAULTS: dict[str, tuple[Callable[[], Path], str]] = {
     "empty": (lambda: written("empty.mp4", ""), "empty file"),
@@ -91,7 +85,6 @@ FAULTS: dict[str, tuple[Callable[[], Path], str]] = {
         lambda: made("mirrored.mp4", "-display_hflip", "-i", pattern("p.mp4", 1), "-c", "copy"),
         "its header mirrors the picture",
     ),
-    "two recordings in one": (joined, r"several recordings in one: its clock jumps back by 2\.0 s"),
 }
 
 
