@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from manifests import storage
 from ola.geometry import Fit, Size, frame_indices, image_size, video_size
@@ -138,7 +137,7 @@ def fitted(data: bytes, fit: Callable[[int, int], Fit], swapped: bool = False) -
 
 
 def _filmed(path: str, frames: int) -> Film:
-    from pipeline.media.footage import Cut
+    from pipeline.media.ear import Cut
     from pipeline.media.picture import Painter
     from pipeline.media.pieces import whole
     from pipeline.media.probe import probe

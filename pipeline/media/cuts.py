@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -46,6 +47,23 @@ def plan(scan: Scan, shortest: float, longest: float) -> list[tuple[int, int]]:
     times, costs, cuts = _candidates(scan, total, most, fewest)
     ends = _cheapest(times, costs, cuts, min(least, total // fewest), most)
     return list(pairwise(ends))
+
+
+def within(scan: Scan, start: float, end: float) -> Scan:
+    """The part of a scan between two times, in seconds, on a clock that begins at `start`."""
+
+    def clipped(spans: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+        inside = ((max(a, start) - start, min(b, end) - start) for a, b in spans)
+        return tuple((a, b) for a, b in inside if a < b)
+
+    return replace(
+        scan,
+        duration=end - start,
+        cuts=tuple(cut._replace(t=cut.t - start) for cut in scan.cuts if start < cut.t < end),
+        black=clipped(scan.black),
+        frozen=clipped(scan.frozen),
+        silences=clipped(scan.silences),
+    )
 
 
 def _candidates(scan: Scan, total: int, most: int, fewest: int) -> tuple[Milliseconds, Milliseconds, Milliseconds]:

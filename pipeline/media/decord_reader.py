@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from manifests.records import Video
 from pipeline.errors import BadMedia
-from pipeline.media.footage import Cut, Shot, clip_ms, index_of, shots_of, sounds, stamps_of, start_of
+from pipeline.media.ear import Cut, Shot
+from pipeline.media.footage import clip_ms, index_of, shots_of, sounds, stamps_of
 from pipeline.media.index import PictureIndex
 from pipeline.media.picture import Painter
+from pipeline.media.reading import start_of
 from pipeline.media.safety import open_container
 from pipeline.media.span import Local
 

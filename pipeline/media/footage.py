@@ -11,52 +11,19 @@ that no other refers to only when they are wanted. Measured on 30 s of 720p H.26
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline.errors import BadMedia
-from pipeline.media.channels import Mix, mixed, weights_of
+from pipeline.media.ear import Cut, Ear, Shot, Streams
 from pipeline.media.index import PictureIndex, decoded_index, read_index
 from pipeline.media.picture import Painter
+from pipeline.media.reading import decode, packets, stamp_of, start_of
 from pipeline.media.reasons import is_damage
-from pipeline.media.safety import open_container, packets
-from pipeline.media.sound import RATE, Tape
+from pipeline.media.safety import open_container
 from pipeline.media.span import Local
 
 # Codecs in which a frame marked as not referred to is really never referred to. In HEVC a higher temporal layer may.
 DISPOSABLE = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
-
-
-class Streams(Protocol):
-    """Which streams of a file to read, by number: those of a `Video`, or of what `probe` found."""
-
-    @property
-    def picture(self) -> int: ...
-
-    @property
-    def sound(self) -> int | None: ...
-
-
-@dataclass(frozen=True)
-class Cut:
-    """What is wanted of one clip: its span in ms, and the times (s, on the video's clock) to take frames at."""
-
-    start_ms: int
-    end_ms: int
-    times: tuple[float, ...]
-
-
-@dataclass
-class Shot:
-    """One clip's JPEGs, each with its time in ms on the clip's own clock, and its PCM16 at 16 kHz (None: no sound).
-
-    cancelled, channel: as in `Footage`.
-    """
-
-    frames: list[tuple[int, bytes]] = field(default_factory=list)
-    pcm: bytes | None = None
-    cancelled: float | None = None
-    channel: int | None = None
 
 
 def index_of(path: Local, picture: int, sound: int | None = None) -> PictureIndex:
@@ -82,11 +49,6 @@ def index_of_frames(path: Local, picture: int, index: PictureIndex) -> PictureIn
         return decoded_index(index, frames, float(stream.average_rate or stream.guessed_rate or 25))
 
 
-def stamp_of(frame: Any) -> int | None:
-    """When a frame is shown, in ticks of its stream."""
-    return int(frame.pts) if frame.pts is not None else frame.dts
-
-
 def stamps_of(index: PictureIndex, cut: Cut, start: float) -> list[int]:
     """The frames of a cut; `start` is the container's start time in seconds."""
     span = (cut.start_ms / 1000 + start, cut.end_ms / 1000 + start)
@@ -96,23 +58,6 @@ def stamps_of(index: PictureIndex, cut: Cut, start: float) -> list[int]:
 def clip_ms(stamp: int, index: PictureIndex, cut: Cut, start: float) -> int:
     """A frame's time on the clip's own clock, in ms."""
     return max(0, round((stamp * index.tick - start) * 1000) - cut.start_ms)
-
-
-def start_of(container: Any) -> float:
-    """The container's start time in seconds: zero of the video's clock."""
-    return (container.start_time or 0) / 1e6
-
-
-def decode(found: Iterable[Any], stream: Any) -> Iterator[Any]:
-    """Frames of the packets `found`, in the order they are shown; a damaged packet costs no more than itself."""
-    import av.error
-
-    for packet in found:
-        try:
-            yield from stream.codec_context.decode(packet if packet.size else None)
-        except av.error.FFmpegError as error:
-            if not is_damage(error):
-                raise
 
 
 class PictureDecoder:
@@ -181,63 +126,6 @@ def read_frames(path: Local, picture: int, index: PictureIndex, wanted: Sequence
         decoder = PictureDecoder(stream, index, wanted)
         for packet in packets(container, stream):
             yield from decoder.frames(packet)
-
-
-class Ear:
-    """The sound of cuts: packets in, the PCM of each cut out as soon as it is whole."""
-
-    def __init__(self, container: Any, video: Streams, cuts: Sequence[Cut], count: int) -> None:
-        """count: how many packets there are, since a sound that ends before the picture says so by nothing else."""
-        self.stream = None if video.sound is None else container.streams[video.sound]
-        self.cuts, self.start, self.left = cuts, start_of(container), count
-        self.ends = (_sample(cuts[0].start_ms), _sample(cuts[-1].end_ms))
-        self.tape = Tape(*self.ends)
-        self.apart: Tape | None = None  # the channels, where there are several
-        self.weights: tuple[float, ...] = ()
-
-    def hear(self, packet: Any) -> None:
-        """Take a packet of the sound; an empty one ends it."""
-        self._add(decode([packet], self.stream))
-        self.left -= 1
-        if self.left == 0 and packet.size:
-            self.end()
-
-    def end(self) -> None:
-        """No sound comes any more."""
-        import av
-
-        self._add(decode([av.Packet()], self.stream))
-        self.tape.flush()
-        if self.apart is not None:
-            self.apart.flush()
-        self.left = 0
-
-    def _add(self, frames: Iterable[Any]) -> None:
-        for frame in frames:
-            channels = frame.layout.nb_channels
-            if channels > 1 and self.apart is None and not self.tape.heard:
-                self.weights = weights_of(frame.layout.name, channels)
-                self.apart = Tape(*self.ends, frame.layout, channels) if self.weights else None
-            self.tape.add(frame, self.start)
-            if self.apart is not None:
-                self.apart.add(frame, self.start)
-
-    def has(self, n: int) -> bool:
-        """Whether the sound of cut `n` is there."""
-        return self.stream is None or self.left <= 0 or self.tape.end >= _sample(self.cuts[n].end_ms)
-
-    def put(self, n: int, shot: Shot) -> Shot:
-        """Put the sound of cut `n` into its shot, and forget what is before its end; none if nothing was ever heard."""
-        span = _sample(self.cuts[n].start_ms), _sample(self.cuts[n].end_ms)
-        mono = self.tape.cut(*span)
-        mix = Mix(mono) if self.apart is None else mixed(mono, self.apart.cut(*span), self.weights)
-        if self.tape.heard:
-            shot.pcm, shot.cancelled, shot.channel = mix
-        return shot
-
-
-def _sample(ms: int) -> int:
-    return ms * RATE // 1000
 
 
 class Pass:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.media.clock import Track
-from pipeline.media.safety import packets
+from pipeline.media.reading import packets
 
 ROUNDING = 0.01  # of a tick: a time that falls on a frame may be a hair before it after some arithmetic
 

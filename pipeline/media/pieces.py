@@ -1,6 +1,6 @@
 """A video of several recordings: each is read as a file of its own, on one clock that goes on from one to the next.
 
-    for part in parts(path, video): ...    # a video of one recording is its own only part
+for part in parts(path, video): ...    # a video of one recording is its own only part
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from manifests.records import Gap, Piece, Video
-from pipeline.media.footage import Cut, Shot, shots
+from pipeline.media.ear import Cut, Shot
+from pipeline.media.footage import shots
 from pipeline.media.picture import Painter
 from pipeline.media.sound import RATE
 from pipeline.media.span import Local, Span

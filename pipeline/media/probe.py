@@ -12,12 +12,13 @@ import numpy as np
 from manifests.records import Gap, Piece, SoundTrack, SubtitleTrack
 from pipeline.errors import BadMedia
 from pipeline.media.clock import Join, gaps, joins
-from pipeline.media.footage import decode, index_of_frames, packets_of, start_of
+from pipeline.media.footage import index_of_frames, packets_of
 from pipeline.media.guess import guess
 from pipeline.media.index import PictureIndex
 from pipeline.media.pieces import in_a_row
+from pipeline.media.reading import decode, packets, start_of
 from pipeline.media.reasons import damage_named
-from pipeline.media.safety import open_container, packets
+from pipeline.media.safety import open_container
 from pipeline.media.span import Local, Span, recordings
 
 SHORT = 0.1  # a file may miss this share of what its header promises before it counts as truncated

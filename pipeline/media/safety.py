@@ -7,8 +7,6 @@ addresses; so only containers are allowed, by name, and only the protocol `file`
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,9 @@ CONTAINERS = (
     "au,amr,ape,tta,wv"
 )
 WHITELISTS: dict[str, str] = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+
+# ffmpeg closes jumps of more than 10 s in MPEG streams; our times are those of the packets.
+AS_STAMPED = ("-dts_delta_threshold", "1e9", "-dts_error_threshold", "1e9")
 
 
 def safe_url(local: Local) -> str:
@@ -48,15 +49,6 @@ def open_container(local: Local) -> Any:
     import av
 
     return av.open(safe_url(local), container_options=dict(whitelists(local)), metadata_errors="replace")
-
-
-def packets(container: Any, *streams: Any) -> Iterator[Any]:
-    """Packets of streams in the order of the file, then an empty one for each.
-
-    Damage can make libav find further streams on the way, for which PyAV's loop looks in vain once all is read.
-    """
-    with suppress(IndexError):
-        yield from container.demux(streams)
 
 
 def check_not_killed(returncode: int) -> None:

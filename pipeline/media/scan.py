@@ -15,9 +15,8 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import TextIOWrapper
-from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from typing import IO, NamedTuple
 
@@ -25,15 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import BadMedia
-from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitelists
+from pipeline.media.safety import AS_STAMPED, check_not_killed, ffmpeg_exe, safe_url, whitelists
 from pipeline.media.span import Local, path_of
 
 # On a 720p trailer of 55 s: the five cuts of a full decode, to the frame, in 0.55 times its time. Key frames
 # alone took 0.03 times, but found two of them and three that are not there.
 CHEAP = {"threads": 1, "skip_frame": "noref", "skip_loop_filter": "all"}
-
-# ffmpeg closes jumps of more than 10 s in MPEG streams; our times are those of the packets.
-AS_STAMPED = ("-dts_delta_threshold", "1e9", "-dts_error_threshold", "1e9")
 
 # Metadata is printed whole, and a file can bring its own: it is deleted before the detectors add theirs. All
 # see the same 160 pixels in one pixel format, so that thresholds mean the same for every source. scdet's
@@ -114,29 +110,6 @@ class Scan:
         """Whether any sound was decoded."""
         return len(self.loudness.times) > 0
 
-    def within(self, start: float, end: float) -> Scan:
-        """The part between two times, in seconds, as a scan whose clock begins at `start`."""
-
-        def moved(spans: Sequence[Span]) -> tuple[Span, ...]:
-            inside = ((max(a, start) - start, min(b, end) - start) for a, b in spans)
-            return tuple((a, b) for a, b in inside if a < b)
-
-        return replace(
-            self,
-            duration=end - start,
-            cuts=tuple(Cut(cut.t - start, cut.score) for cut in self.cuts if start < cut.t < end),
-            motion=_moved(self.motion, start, end),
-            frozen=moved(self.frozen),
-            black=moved(self.black),
-            silences=moved(self.silences),
-            loudness=_moved(self.loudness, start, end),
-        )
-
-
-def _moved(series: Series, start: float, end: float) -> Series:
-    first, last = np.searchsorted(series.times, (start, end))
-    return Series(series.times[first:last] - start, series.values[first:last])
-
 
 def scan(path: Local, *, duration: float, sound: int | None) -> Scan:
     """Scan a local file of `duration` seconds. `sound`: index of the sound among all streams, or None.
@@ -148,7 +121,7 @@ def scan(path: Local, *, duration: float, sound: int | None) -> Scan:
     if sound is not None and not (run.code == 0 and run.heard.values):
         lost, run = run.reason, run if run.code == 0 else _run(path, None)
     if run.code != 0 or not run.seen.values:
-        raise ScanError(f"{Path(path_of(path)).name} cannot be scanned: {run.reason}")
+        raise ScanError(f"{os.path.basename(path_of(path))} cannot be scanned: {run.reason}")
     return Scan(
         duration=duration,
         cuts=tuple(cut for cut in sorted(run.seen.cuts) if 0 < cut.t < duration),

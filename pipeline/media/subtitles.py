@@ -16,6 +16,7 @@ from itertools import pairwise
 from manifests import storage
 from manifests.records import Segment, Word
 from pipeline.errors import BadMedia
+from pipeline.media.pieces import Part
 from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitelists
 from pipeline.media.span import Local
 
@@ -146,12 +147,6 @@ def _spread(text: str, start: float, end: float) -> Iterator[Word]:
         yield Word(text=match.group(), start=start + match.start() * pace, end=start + match.end() * pace)
 
 
-def moved(cue: Cue, seconds: float) -> Cue:
-    """The cue that much later."""
-    words = tuple(replace(word, start=word.start + seconds, end=word.end + seconds) for word in cue.words)
-    return replace(cue, start=cue.start + seconds, end=cue.end + seconds, words=words)
-
-
 def segment(cue: Cue, start: float, end: float) -> Segment | None:
     """The part of a cue that is said between `start` and `end`, on a clock that begins at `start`.
 
@@ -199,3 +194,21 @@ def embedded(path: Local, position: int) -> str:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise BadMedia(f"text stream {position} cannot be read: {lines[-1] if lines else done.returncode}")
     return done.stdout.decode(errors="replace")
+
+
+def of_parts(found: Sequence[Part], position: int) -> list[Cue]:
+    """Cues of a text stream in all recordings of a video, on its clock. Raises BadMedia where none has it."""
+    cues: list[Cue] = []
+    for n, part in enumerate(found):
+        try:
+            cues += [_later(cue, part.start_ms / 1000) for cue in parse(embedded(part.local, position))]
+        except BadMedia:
+            if not cues and n == len(found) - 1:
+                raise
+    return cues
+
+
+def _later(cue: Cue, seconds: float) -> Cue:
+    """The cue that much later."""
+    words = tuple(replace(word, start=word.start + seconds, end=word.end + seconds) for word in cue.words)
+    return replace(cue, start=cue.start + seconds, end=cue.end + seconds, words=words)

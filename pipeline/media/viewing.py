@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ola.prompt import Wave
 from pipeline.errors import BadMedia
-from pipeline.media.footage import Cut
+from pipeline.media.ear import Cut
 from pipeline.media.guess import guess
 from pipeline.media.picture import Painter
 from pipeline.media.pieces import whole

@@ -3,7 +3,9 @@
 `candidates` has what a `where` may ask for:
 
     clip, video, uri, meta, start_ms, end_ms, seconds, width, height, frames, has_sound
-    motion, frozen, black, silence, loudness, source_frames, longest_gap     of the clip (see `ola sql ROOT "DESCRIBE split"`)
+    motion, frozen, black, silence, loudness                        of the clip (see `ola sql ROOT "DESCRIBE split"`)
+    source_frames, longest_gap                                      of the clip: its frames in the video, and seconds
+    cancelled, channel                                              of its sound (see `ola sql ROOT "DESCRIBE extract"`)
     text, words, coverage, language, origin, word_times, ...        of its transcript: all columns of `transcribe`
     complete, informative                                           of its screening, probabilities
     kind, stage, number, tokens                                     of the task; tokens with its media and its text

@@ -14,7 +14,8 @@ from pydantic import Field
 from manifests.records import Clip, Drop, Footage, Video
 from pipeline import step
 from pipeline.errors import BadMedia
-from pipeline.media.footage import Cut, Shot, shots
+from pipeline.media.ear import Cut, Shot
+from pipeline.media.footage import shots
 from pipeline.media.original import original
 from pipeline.media.picture import Painter
 from pipeline.media.pieces import in_parts, parts

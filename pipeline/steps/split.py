@@ -17,9 +17,10 @@ from pydantic import Field, model_validator
 from manifests.records import Clip, Drop, Video
 from pipeline import step
 from pipeline.media import cuts
-from pipeline.media.footage import index_of, packets_of, start_of
+from pipeline.media.footage import index_of, packets_of
 from pipeline.media.original import original
 from pipeline.media.pieces import Part, parts, stretches
+from pipeline.media.reading import start_of
 from pipeline.media.reasons import damage_named
 from pipeline.media.safety import open_container
 from pipeline.media.scan import Scan, scan, scores
@@ -91,7 +92,7 @@ class Split(step.Step[Video, Clip]):
         """The clips of each stretch between gaps, in ms."""
         spans = []
         for first, last in between:
-            inner = seen if len(between) == 1 else seen.within(first / 1000, last / 1000)
+            inner = seen if len(between) == 1 else cuts.within(seen, first / 1000, last / 1000)
             planned = cuts.plan(inner, self.settings.shortest, self.settings.longest)
             spans += [(first + start, first + end) for start, end in planned]
         return spans

@@ -25,7 +25,7 @@ from pipeline.media.dictation import dictated, windows
 from pipeline.media.invented import Span
 from pipeline.media.keep import Reader
 from pipeline.media.original import original
-from pipeline.media.pieces import Part, parts
+from pipeline.media.pieces import parts
 from pipeline.media.recognise import RecogniserSettings, Speech, opened
 from pipeline.media.sound import RATE, samples
 from pipeline.media.subtitles import Cue
@@ -255,24 +255,12 @@ class Transcribe(Annotating[Heard, Transcript]):
         if not video.subtitles:
             return None
         chosen = min(video.subtitles, key=lambda track: (self._rank(track.language), track.position))
-        found = parts(original(video, self.scratch), video)
-        cues = [cue for part in found for cue in _cues(part, chosen.position, len(found) == 1)]
+        cues = subtitles.of_parts(parts(original(video, self.scratch), video), chosen.position)
         return Track("embedded", f"stream {chosen.position}", chosen.language, tuple(cues)) if cues else None
 
     def _rank(self, language: str | None) -> int:
         wanted = self.settings.language
         return 0 if wanted and language and short(language) == short(wanted) else 1
-
-
-def _cues(part: Part, position: int, alone: bool) -> list[Cue]:
-    """Cues of a text stream on the video's clock. alone: whether it is the only recording; others may have no text."""
-    try:
-        cues = subtitles.parse(subtitles.embedded(part.local, position))
-    except BadMedia:
-        if alone:
-            raise
-        return []
-    return [subtitles.moved(cue, part.start_ms / 1000) for cue in cues]
 
 
 def _joined(before: Answer | None, answer: Answer) -> Answer:

@@ -97,14 +97,17 @@ def test_recordings_follow_each_other_on_one_clock(kind: str, tmp_path: Path) ->
     pieces = RESTARTS[kind]()
     found = seen(joined(f"joined{pieces[0].suffix}", *pieces), tmp_path)
     alone = [video_of(path) for path in pieces]
-    assert len(found.video.pieces) == len(found.clips) == 2 and not found.video.gaps
+    assert len(found.video.pieces) == len(found.clips) == 2
+    assert not found.video.gaps
     assert found.video.duration == pytest.approx(sum(video.duration for video in alone), abs=0.002)
     assert found.clips[1].start_ms == found.clips[0].end_ms == pytest.approx(1000 * alone[0].duration, abs=1)
     assert found.clips[1].end_ms == pytest.approx(1000 * found.video.duration, abs=1)
     for n, each in enumerate(alone):
         part = found.video.pieces[n]
         assert (part.codec, part.width, part.height) == (each.codec, each.width, each.height)
-        assert found.numbers(n) == sorted(found.numbers(n)) and found.numbers(n)[0] < 5 and found.numbers(n)[-1] > 66
+        numbers = found.numbers(n)
+        assert numbers == sorted(numbers)
+        assert (numbers[0] < 5, numbers[-1] > 66) == (True, True)
         assert found.clips[n].frames == 75
         assert onset(found.sound(n)) == pytest.approx(1.0, abs=0.15)
     ratios = [footage.width / footage.height for footage in found.footage]
@@ -129,7 +132,8 @@ def test_no_clip_lies_in_a_gap(name: str, tmp_path: Path) -> None:
     assert found.video.frame_rate == pytest.approx(25, abs=1)
     assert [round(clip.start_ms / 1000) for clip in found.clips] == [0, 3603]
     assert [round(clip.end_ms / 1000) for clip in found.clips] == [3, 3606]
-    assert found.numbers(0)[-1] < 75 <= found.numbers(1)[0] < 82 and found.numbers(1)[-1] > 140
+    assert found.numbers(0)[-1] < 75 <= found.numbers(1)[0] < 82
+    assert found.numbers(1)[-1] > 140
     assert all(clip.longest_gap is not None and clip.longest_gap < 0.3 for clip in found.clips)
     if found.video.sound is not None:
         assert [onset(found.sound(n)) for n in (0, 1)] == [pytest.approx(1.0, abs=0.15)] * 2
@@ -149,7 +153,8 @@ def test_a_standing_picture_with_sound_is_no_gap(tmp_path: Path) -> None:
     options = ("-fps_mode", "passthrough", "-t", "24", *X264, *AAC)
     slides = made("stands.ts", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=f=440:r=48000", *options)
     found = seen(slides, tmp_path, shortest=13)
-    assert not found.video.gaps and not found.video.pieces
+    assert not found.video.gaps
+    assert not found.video.pieces
     assert [(clip.start_ms, round(clip.end_ms, -2)) for clip in found.clips] == [(0, 24000)]
     assert found.clips[0].longest_gap == pytest.approx(19.04, abs=0.1)
     assert found.clips[0].frames == pytest.approx(125, abs=2)
@@ -165,8 +170,10 @@ def test_slides_without_sound_are_no_gaps(tmp_path: Path) -> None:
 
 def test_a_clock_that_wraps_once_is_no_restart(tmp_path: Path) -> None:
     found = seen(piece("wrap.ts", "-output_ts_offset", "95442"), tmp_path)
-    assert not found.video.pieces and not found.video.gaps
-    assert len(found.clips) == 1 and found.clips[0].frames == 75
+    assert not found.video.pieces
+    assert not found.video.gaps
+    assert len(found.clips) == 1
+    assert found.clips[0].frames == 75
 
 
 def track(*seconds: float, positions: Sequence[int] | None = None, length: float = 0.04) -> Track:
@@ -197,7 +204,9 @@ def test_packets_of_both_recordings_lie_between_its_parts() -> None:
     assert (join.end, join.start, join.last) == (5000, 5850, 4900)
 
 
-@pytest.mark.parametrize("sound, expected", [((), [(1.0, 61.0)]), ((0.5, 30.5, 61.0), [(1.0, 30.5), (30.54, 61.0)])])
+@pytest.mark.parametrize(
+    ("sound", "expected"), [((), [(1.0, 61.0)]), ((0.5, 30.5, 61.0), [(1.0, 30.5), (30.54, 61.0)])]
+)
 def test_a_gap_has_neither_picture_nor_sound(sound: Sequence[float], expected: list[tuple[float, float]]) -> None:
     shown = np.array([n / 25 for n in range(25)] + [61 + n / 25 for n in range(25)])
     found = gaps(shown, track(*sound))
@@ -207,7 +216,9 @@ def test_a_gap_has_neither_picture_nor_sound(sound: Sequence[float], expected: l
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is not there: set OLA_TEST_CASES")
 def test_the_cases_that_were_found_in_use(tmp_path: Path) -> None:
     jumped = seen(CASES / "jump_1h.ts", tmp_path)
-    assert len(jumped.video.gaps) == 1 and sum(c.end_ms - c.start_ms for c in jumped.clips) < 10_000
+    assert len(jumped.video.gaps) == 1
+    assert sum(c.end_ms - c.start_ms for c in jumped.clips) < 10_000
     restarted = seen(CASES / "clock_restarts.ts", tmp_path)
-    assert len(restarted.video.pieces) == 2 and restarted.video.duration == pytest.approx(8.28, abs=0.1)
+    assert len(restarted.video.pieces) == 2
+    assert restarted.video.duration == pytest.approx(8.28, abs=0.1)
     assert all(onset(restarted.sound(n)) == pytest.approx(3.0, abs=0.1) for n in (0, 1))

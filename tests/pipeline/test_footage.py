@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from manifests.records import Video
 from pipeline.media import decord_reader
-from pipeline.media.footage import Cut, Shot, index_of, read_frames, shots, stamps_of, start_of
+from pipeline.media.ear import Cut, Shot
+from pipeline.media.footage import index_of, read_frames, shots, stamps_of
 from pipeline.media.index import PictureIndex
 from pipeline.media.picture import Painter
+from pipeline.media.reading import start_of
 from pipeline.media.safety import ffmpeg_exe, open_container
 from pipeline.media.sound import RATE, Tape
 from tests.media import AAC, X264, beeps, made, number_of, numbered, onset, pixels, video_of

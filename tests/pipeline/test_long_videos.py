@@ -22,7 +22,7 @@ from manifests.records import Outcome
 from pipeline.config import load
 from pipeline.engines import Inline
 from pipeline.media import footage
-from pipeline.media.footage import Cut, Shot
+from pipeline.media.ear import Cut, Shot
 from pipeline.media.keep import Reader, media_of
 from pipeline.media.part_draft import MARK
 from pipeline.run import Options, lanes, run

@@ -1,0 +1,91 @@
+"""Channels that cancel each other when they are mixed, and those that do not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.media.channels import mixed, weights_of
+from pipeline.media.ear import Cut, Shot
+from pipeline.media.footage import shots
+from pipeline.media.picture import Painter
+from tests.media import AAC, LOUD, X264, made, onset, video_of
+
+CASES = Path(os.environ.get("OLA_TEST_CASES") or Path(__file__).resolve().parents[2].parent / "shared" / "cases")
+TONE = "0.5*sin(2*PI*440*t)*between(t,1,1.2)"
+OTHER = "0.3*sin(2*PI*700*t)*between(t,1,1.2)"
+
+
+def heard(path: Path, seconds: int = 2) -> Shot:
+    video = video_of(path)
+    painter = Painter(video.width, video.height, video.rotation, 80)
+    [shot] = shots(str(path), video, [Cut(0, 1000 * seconds, (0.5,))], painter)
+    return shot
+
+
+def channels(name: str, *tones: str, layout: str = "stereo") -> Path:
+    """A film of 2 s with one tone a channel."""
+    source = f"aevalsrc='{'|'.join(tones)}':c={layout}:s=48000"
+    film = ("-f", "lavfi", "-i", "color=gray:s=64x48:r=5", "-f", "lavfi", "-i", source)
+    return made(name, *film, "-t", "2", *X264, *AAC)
+
+
+def pcm(shot: Shot) -> NDArray[np.int16]:
+    assert shot.pcm is not None
+    return np.frombuffer(shot.pcm, "<i2")
+
+
+def test_of_channels_that_cancel_the_stronger_is_heard() -> None:
+    shot = heard(channels("weaker.mp4", f"-0.9*{TONE}", TONE))
+    assert shot.channel == 1
+    assert shot.cancelled is not None
+    assert shot.cancelled > 0.98
+    assert onset(pcm(shot)) == pytest.approx(1.0, abs=0.05)
+    assert np.abs(pcm(shot)).max() == pytest.approx(0.5 * 32768, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("tones", "layout", "least", "most"),
+    [
+        ((TONE, TONE), "stereo", 0.0, 0.0),
+        ((TONE, OTHER), "stereo", 0.0, 0.1),
+        (("0", TONE), "stereo", 0.0, 0.05),
+        (("0", "0", TONE, "0", "0", "0"), "5.1", 0.0, 0.05),
+        (("0", "0"), "stereo", 0.0, 0.0),
+        ((f"{TONE}+0.7*{OTHER}", f"-0.2*{TONE}+{OTHER}"), "stereo", 0.0, 0.5),
+    ],
+)
+def test_other_channels_are_mixed(tones: tuple[str, ...], layout: str, least: float, most: float) -> None:
+    shot = heard(channels("mixed.mp4", *tones, layout=layout))
+    assert shot.channel is None
+    assert shot.cancelled is not None
+    assert least <= shot.cancelled <= most
+    assert (np.abs(pcm(shot)).max() > LOUD) == any(tone != "0" for tone in tones)
+
+
+def test_surround_sound_that_cancels_is_noticed() -> None:
+    shot = heard(channels("surround.mp4", TONE, f"-1*{TONE}", "0", "0", "0", "0", layout="5.1"))
+    assert shot.channel in (0, 1)
+    assert np.abs(pcm(shot)).max() > 8 * LOUD
+
+
+def test_a_single_channel_has_no_score() -> None:
+    shot = heard(channels("single.mp4", TONE, layout="mono"))
+    assert (shot.channel, shot.cancelled) == (None, None)
+
+
+def test_the_noise_of_a_codec_does_not_cancel() -> None:
+    noise = np.random.default_rng(0).integers(-5, 6, 16000).astype("<i2")
+    apart = np.stack([noise, -noise], axis=1).tobytes()
+    assert mixed(bytes(32000), apart, weights_of("stereo", 2)).channel is None
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is not there: set OLA_TEST_CASES")
+def test_the_case_that_was_found_in_use() -> None:
+    shot = heard(CASES / "antiphase.mp4", 8)
+    assert shot.channel is not None
+    assert onset(pcm(shot)) == pytest.approx(3.0, abs=0.05)
