@@ -92,7 +92,7 @@ def _facts(path: Local, container: Any, stream: Any) -> Facts:
     rotation = turned(frame)
     width, height = displayed(frame, stream, rotation)
     check_whole(container, index, start)
-    empty = gaps(index.shown * index.tick, index.sound_track)
+    empty = gaps(np.asarray(index.shown * index.tick, dtype=np.float64), index.sound_track)
     rate, variable = frame_rate(index, sum(end - begin for begin, end in empty))
     return Facts(
         container=container.format.name,

@@ -21,11 +21,6 @@ class Span:
     start: int
     end: int
 
-    @property
-    def name(self) -> str:
-        """The file's path, for messages."""
-        return self.path
-
 
 Local = str | Span  # a local file, or a stretch of one
 
@@ -64,11 +59,11 @@ def _head(container: str, before: bytes, after: bytes) -> int | None:
     return None if at < 0 else len(before) - at
 
 
-def _tables(before: bytes, after: bytes) -> int | None:
+def _tables(before: bytes, after: bytes) -> int:
     """Bytes of the packets right before the first one that hold no media: tables, which say what the streams are."""
     size, shift = _packet_size(after)
-    if size is None:
-        return None
+    if size is None:  # damage: the tables come again soon
+        return 0
     data = before + after
     first = len(before) + shift
     numbers = range(first % size, len(data) - size + 1, size)
