@@ -56,8 +56,8 @@ def _kind(uri: str) -> str:
     if suffix in OTHER_SUBTITLES.split() or f".{suffix}" in SUBTITLES:
         return "subtitles beside no video of their name"
     if suffix in PICTURES.split():
-        return "pictures"
-    return "text and metadata" if suffix in TEXTS.split() else "other files"
+        return "picture"
+    return "text or metadata" if suffix in TEXTS.split() else "other"
 
 
 def write(root: str, counts: Counts) -> None:
@@ -80,4 +80,4 @@ def line(counts: Counts) -> str:
     if not counts:
         return ""
     kinds = Counter(dict(counts)).most_common()
-    return f"not media: {sum(counts.values())} ({', '.join(f'{many} {kind}' for kind, many in kinds)})"
+    return f"not media: {sum(counts.values())} ({', '.join(f'{many} x {kind}' for kind, many in kinds)})"

@@ -30,8 +30,9 @@ MANY = 10  # words, of which a tenth may be `distinct` by chance no more
 # are all that is heard. Credits of subtitles are the rest of it (see `pipeline.media.credits`).
 ENDINGS = """
 thanks for watching|thank you for watching|thank you so much for watching|see you in the next|see you next time
-please subscribe to my channel|please subscribe to the channel|please subscribe|like and subscribe|subscribe to my channel
-subscribe to the channel|don t forget to subscribe|vielen dank fürs zuschauen|danke fürs zuschauen|vielen dank für s zuschauen|bis zum nächsten mal|merci d avoir regardé
+please subscribe to my channel|please subscribe to the channel|please subscribe|like and subscribe
+subscribe to my channel|subscribe to the channel|don t forget to subscribe|vielen dank fürs zuschauen
+danke fürs zuschauen|vielen dank für s zuschauen|bis zum nächsten mal|merci d avoir regardé
 abonnez vous|gracias por ver|suscríbete|suscríbanse|obrigado por assistir|obrigada por assistir|inscreva se no canal
 grazie per la visione|grazie per aver guardato|iscrivetevi al canale|bedankt voor het kijken|dziękuję za oglądanie
 dzięki za oglądanie|спасибо за просмотр|подписывайтесь на канал|дякую за перегляд|izlediğiniz için teşekkür
