@@ -62,9 +62,9 @@ def run_and_report(
         made, given, what = run_yield(plan, options.only, damaged)
     share = made / given if given else 0.0
     console.print(f"{made} of {given} {what} ({share:.0%})", highlight=False)
-    for line in (not_media.line(not_media.read(plan.root)), nothing_listens(plan)):
-        if line:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for note in (not_media.line(not_media.read(plan.root)), nothing_listens(plan)):
+        if note:
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
     if number := retries.tally.take():
         console.print(str(Tally(number)), highlight=False)
     if aside is not None:

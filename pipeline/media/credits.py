@@ -10,7 +10,7 @@ LONGEST = 90  # characters: credits are short, and what is longer may be a sente
 SMALL = (
     "and|of|the|for|by|in|on|und|von|der|des|dem|im|für|durch|zur|par|pour|la|le|les|de|du|d|et|en|con|por|para|los"
     "|del|do|da|dos|das|e|pela|a|cura|di|dalla|della|van|het|door|av|og|och|af|communauté|comunidad|comunidade"
-    "|auftrag|funk|réalisés?|realizados?|revisão|revisione|comunità|gemeenschap|społeczność|сообщество"
+    "|auftrag|funk|réalisés?|realizados?|revisão|revisione|community|comunità|gemeenschap|społeczność|сообщество"
 )
 SITE = r"(?:https?://\S+|www\.\S+|[\w.-]+\.(?:com|org|net|tv|info|eu|io|me|co|ru|de|fr|es|it|nl|pl|cz|br)\b\S*)"
 WORD = rf"(?:{SITE}|(?:{SMALL})(?![\w])|[^\W_a-zß-öø-ÿ][\w.'’@&+-]*|[@~*]\S+|[-–—|/&+,()\[\]'’\"“”*=~:©]+)"
@@ -32,6 +32,9 @@ BY = (
 NAMED = (
     ENGLISH,
     BY,
+    r"(?i:(?:closed )?captioning (?:provided|made possible) by|captions? copyright)",
+    r"(?i:(?:translator|reviewer|transcriber|traducteur|traductrice|relecteur|traductora?|revisora?|übersetzer(?:in)?"
+    r"|lektorat|tradutora?|traduttore|revisore|vertaler|tłumacz|korekta|çevirmen) ?:)",
     r"(?i:(?:english )?(?:sub(?:title)?s|captions|sync|subtitling|captioning|translation)) ?:",
     r"(?i:untertitel(?:ung)?(?: von| der| des| im auftrag| durch| ?:)|(?:übersetzung|bearbeitung|redaktion) ?:"
     r"|übersetzt von)",
@@ -79,8 +82,8 @@ OPEN = re.compile(
 )
 # Without one of these no pattern matches: most cues are no credits, and are passed over by one search.
 TRIGGER = re.compile(
-    r"(?i)\bby\b|[:：©]|\(c\)|www|http|\.[a-z]{2}|titr|titel|titul|t[ií]tul|legenda|sottotit|tekst|text|napis|субтитр"
-    r"|редактор|корректор|字幕|자막|traduit|traducido|traduzido|übersetzt|vertaald|oversatt|subtitle|caption|advertise"
+    r"(?i)\bby\b|[:：©]|\(c\)|www|http|\.[a-z]{2}|titr|titel|t[ií]tul|legenda|sottotit|tekst|text|napis|субтитр|редактор"
+    r"|корректор|字幕|자막|traduit|traducido|traduzido|übersetzt|vertaald|oversat|subtitle|caption|advertise|support us"
 )
 
 

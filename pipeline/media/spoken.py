@@ -22,7 +22,7 @@ LANGUAGES = (
     r"in (?:english|french|german|spanish|italian|russian|chinese|mandarin|japanese|korean|arabic|latin|\w+ese|\w+ish)"
 )
 
-NOTE = "♩♪♫♬🎵🎶"
+NOTE = "♩♪♫♬🎵🎶¶"
 GAP = "\0"
 DASH = "-–—‐‑―"
 
@@ -128,11 +128,21 @@ def _at_an_edge(match: re.Match[str]) -> bool:
 def _is_sound(match: re.Match[str], labels: Labels) -> bool:
     """Whether a round bracket tells of a sound or of how something is said, and is no aside."""
     inner = " ".join(match["inner"].split())
-    if _names_a_sound(match, labels):
+    if _names_a_sound(match, labels) or _is_of_speaker(match):
         return True
     if any(word in ASIDES for word in _words(inner)):
         return False
     return not re.search(r"[.!?]$", inner) if _stands_alone(match) else _at_an_edge(match) and _is_in_capitals(match)
+
+
+def _is_of_speaker(match: re.Match[str]) -> bool:
+    """Whether a bracket begins a line with a voice, as `(man)`, or stands in a label, as in `JOHN (V.O.): Hi`."""
+    text = match.string
+    before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()].strip(f" \t>{DASH}")
+    words = _words(match["inner"])
+    if before:
+        return before.isupper() and len(before.split()) <= 3 and text[match.end() :].lstrip(" ").startswith(":")
+    return bool(words) and all(word in VOICES for word in words)
 
 
 def _names_a_sound(match: re.Match[str], labels: Labels) -> bool:

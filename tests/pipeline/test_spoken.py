@@ -49,6 +49,9 @@ def told(text: str) -> tuple[str, list[tuple[str, str]]]:
         ("JOHN (whispering): Who?", "Who?", [("speaker", "JOHN"), ("sound", "(whispering)")]),
         ("- MR. SMITH: Good day.\n- Man 2: Hi.", "Good day. Hi.", [("speaker", "MR. SMITH"), ("speaker", "Man 2")]),
         (">> JOHN: Hi there", "Hi there", [("speaker", "JOHN")]),
+        ("JOHN (V.O.): Hi", "Hi", [("speaker", "JOHN"), ("sound", "(V.O.)")]),
+        ("(man) Hello", "Hello", [("speaker", "man")]),
+        ("¶ la la ¶", "", [("song", "¶ la la ¶")]),
         ("Ask MR. SMITH: He knows", "Ask MR. SMITH: He knows", []),
         ("[Man] Hello", "Hello", [("speaker", "Man")]),
         ("Who is there? MARY: Me.", "Who is there? Me.", [("speaker", "MARY")]),
@@ -109,6 +112,8 @@ Sous-titrage Société Radio-Canada|Sous-titrage ST' 501|Sous-titres réalisés 
 Subtítulos por la comunidad de Amara.org|Legendas pela comunidade Amara.org|Sottotitoli a cura di QTSS
 Ondertiteling: Jan Jansen|Tekstet av Nicolai Winther|Napisy stworzone przez społeczność Amara.org
 Субтитры сделал DimaTorzok|Редактор субтитров А.Синецкая Корректор А.Егорова|字幕志愿者 杨茜茜|자막 제공: 홍길동
+Translator: Joseph Geni Reviewer: Morton Bast|Subtitles by the Amara.org community|Support us and become VIP member
+Captioned by the National Captioning Institute --www.ncicap.org--|Sync by n17t01 www.addic7ed.com
 Advertise your product or brand here contact www.OpenSubtitles.org today|www.example.com|© 2019 BBC
 """
 SPEECH = """
