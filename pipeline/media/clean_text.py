@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[@-Z\\^_])?")  # ECMA-48
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[@-Z\\^_])?")  # ECMA-48
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd\ufffe\uffff\ud800-\udfff\ufdd0-\ufdef]")
 BLANKS = re.compile(r"[\u115f\u1160\u3164\uffa0\u2800]")  # Hangul fillers and the empty Braille cell: seen as a space
 # Format characters (Cf) and other default-ignorable ones (Unicode, DerivedCoreProperties) that carry no writing.

@@ -209,6 +209,7 @@ def test_a_run_over_a_folder_of_downloads(tmp_path: Path) -> None:
     assert "1 of 2 clips have no subtitles, and nothing listens to them: install the extra" in said.out
     assert status(root)["ingest"]["inputs"] == 2
     assert rows(root, "SELECT meta->>'licence' FROM ingest WHERE uri LIKE '%talk.mp4'") == [("Creative Commons",)]
+    assert f"\n{line}\n" in ola("status", root).out
     before = files_of(root)[not_media.FILE]
     assert line in ola("run", folder, "--root", root, *IN_PROCESS).out
     assert files_of(root)[not_media.FILE] == before

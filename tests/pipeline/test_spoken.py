@@ -141,7 +141,7 @@ def test_credits_are_known_in_many_languages_and_speech_is_none() -> None:
         ("\u202bשלום\u202c\u200f \u2067עולם\u2069", "שלום עולם"),
         ("zero\u200bwidth \u00adsoft\ufeff", "zerowidth soft"),
         ("Cafe\u0301", "Café"),
-        ("with a \x00 nul and \x1b[31mred\x1b[0m\x1b]0;title\x07 escape\x9d", "with a  nul and red escape"),
+        ("with a \x00 nul and \x1b[31mred\x1b[0m\x1b]0;title\x07\x1b(B escape\x9d", "with a  nul and red escape"),
         ("x\u200dy\u200c a\ufe0f\u034f", "xy a"),
         ("\u200cمی\u200c\u200cخواهم\u200c", "می\u200cخواهم"),
         ("caf\ufffd", "caf"),
