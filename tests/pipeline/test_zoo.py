@@ -155,7 +155,7 @@ def test_every_file_has_a_row_with_a_clear_reason(zoo: Zoo) -> None:
     found = rows(zoo.root, "SELECT s.uri, i.reason FROM source s JOIN ingest i ON i.input = s.id")
     reasons = {os.path.relpath(uri, zoo.folder): reason for uri, reason in found}
     assert set(reasons) == GOOD | SHORT | set(REASONS)
-    assert "\nnot media: 1 (1 subtitles beside no video of their name)\n" in zoo.said.out
+    assert "\nnot media: 1 (1 x subtitles beside no video of their name)\n" in zoo.said.out
     for name, reason in reasons.items():
         assert (reason or "").startswith(REASONS.get(name, "")), name
         assert (reason is None) == (name in GOOD | SHORT), (name, reason)
