@@ -20,7 +20,8 @@ class Source:
     """One thing named in the input, before it is known whether it is a video.
 
     stamp: what the store tells of the file for nothing beside its size (modification time in ns, or ETag); empty where
-    it tells nothing. companions: digest of the sidecars' suffixes, sizes and stamps; empty without sidecars.
+    it tells nothing. companions: digest of the sidecars' suffixes, sizes and stamps; empty without sidecars. metadata:
+    uris of the files beside it that tell its title and the like; described: their digest, likewise.
     sha256: of its bytes, where it was read because another source has the same size. twin: uri of the source of which
     this one is an exact copy. removed: whether it was removed (`ola remove`); it then stays out of the run.
     `meta` is a JSON object: the further columns of an input list (licence, url, title, ...).
@@ -37,6 +38,8 @@ class Source:
     sha256: str | None = None
     twin: str | None = None
     removed: bool = False
+    metadata: tuple[str, ...] = ()
+    described: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,10 +198,13 @@ class Word:
 class Segment:
     """What is said between two times, in seconds on the clip's own clock.
 
-    Where a model recognised it, scores tell how far to believe it, and `flags` name the rules that doubt it (see
-    `pipeline.media.invented`). avg_logprob: of its tokens, natural logarithm; no_speech_prob: 0..1;
+    Scores tell how far to believe it, and `flags` name the rules that doubt it (see `pipeline.media.invented`). Only a
+    recogniser has avg_logprob: of its tokens, natural logarithm; and no_speech_prob: 0..1. Of every source are
     compression_ratio: bytes of text by bytes of it deflated; repeated, distinct, stock, voiced: shares, 0..1;
     longest_word: characters; pace: words a second.
+
+    text and words are what is spoken. original: the text as its source shows it, where more than speech stands in it,
+    else empty. speaker: who speaks, where the source names one speaker.
     """
 
     start: float
@@ -215,6 +221,21 @@ class Segment:
     voiced: float | None = None
     longest_word: int | None = None
     pace: float | None = None
+    speaker: str = ""
+    original: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unspoken:
+    """What a subtitle tells beside speech, between two times in seconds on the clip's own clock.
+
+    kind: `speaker` (a name), `sound`, `song` or `credit`.
+    """
+
+    start: float
+    end: float
+    kind: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,8 +244,12 @@ class Transcript:
 
     origin: `sidecar`, `embedded`, `whisperx` or `ola`; track: which file, stream or model. word_times: `given` by the
     source, `interpolated` over a segment by the length of its words, `aligned` to the sound by a model made for it, or
-    `recognised` (the recogniser's own). coverage: share of the clip that segments cover. language_probability: where
-    the language was detected. flagged: share of the words that lie in segments with flags.
+    `recognised` (the recogniser's own). coverage: share of the clip that segments cover. flagged: share of the words
+    that lie in segments with flags. unspoken: what the source tells beside speech.
+
+    language: the tag of the file or stream, or what the recogniser detected in the sound (with language_probability).
+    text_language: the language that the text is in, with its probability, 0..1; null where the text is too short to
+    tell. flags: `language mismatch`, where both are known and plainly differ.
     """
 
     id: str
@@ -239,6 +264,10 @@ class Transcript:
     coverage: float
     language_probability: float | None = None
     flagged: float = 0.0
+    unspoken: tuple[Unspoken, ...] = ()
+    text_language: str | None = None
+    text_language_probability: float | None = None
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,8 @@ class Registered:
 def source_id(source: Source) -> str:
     """Id of a source: a digest of all that its video follows from, so that a source that changed gets another id."""
     facts = (source.uri, source.bytes, source.stamp, source.sidecars, source.companions, source.fault, source.meta)
-    return digest([*facts, source.twin], ID_DIGITS)
+    described = [source.metadata, source.described] if source.metadata else []
+    return digest([*facts, source.twin, *described], ID_DIGITS)
 
 
 @dataclass(frozen=True)

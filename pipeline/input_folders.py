@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from manifests.storage import Entry
+from pipeline.companions import is_read
 from pipeline.errors import ConfigError
-from pipeline.sidecars import is_sidecar
 
 NO_MAGIC = re.compile(r"[^*?\[]*")
 RUN_MARK = "00-source"  # a folder of this name makes the one that holds it the root of a run
@@ -31,7 +31,7 @@ def matches(pattern: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry
     """All files that a glob matches, and those below folders that it matches, by the rules of `walk`.
 
     `**` stands for any number of folders. Links are followed only before the first piece that has magic. Puts the
-    subtitles that lie beside the files into `beside`, by their uris.
+    subtitles and metadata that lie beside the files into `beside`, by their uris.
     """
     pieces = pattern.split("/")
     fixed = next(n for n, piece in enumerate(pieces) if not NO_MAGIC.fullmatch(piece))
@@ -62,7 +62,7 @@ def _below(base: str, wanted: frozenset[Rest], root: str, beside: dict[str, Entr
             elif () in after:
                 # a link that a pattern names is meant; one that a walk comes upon may lead anywhere
                 yield _file_within(entry, home) if wanted == EVERYTHING else local_entry(entry.path)
-            elif is_sidecar(entry.name) and not (found := _file_within(entry, home)).fault:
+            elif is_read(entry.name) and not (found := _file_within(entry, home)).fault:
                 beside[found.path] = found
 
 

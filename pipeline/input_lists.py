@@ -79,7 +79,7 @@ def _row(facts: Any, base: str) -> ListRow:
     if column is None:
         raise Unusable(f"names no video (columns looked for: {', '.join(COLUMNS)})")
     try:
-        rest = {key: _plain(value) for key, value in facts.items() if key != column}
+        rest = {key: plain_value(value) for key, value in facts.items() if key != column}
         meta = json.dumps(rest, sort_keys=True, ensure_ascii=False, default=str, allow_nan=False)
         name = _name(column, facts[column])
         (meta + name).encode()
@@ -110,15 +110,15 @@ def _full(uri: str, base: str) -> str:
     return storage.normal(uri if "://" in uri or os.path.isabs(uri) else storage.join(base, uri))
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value that JSON holds: null for what is no number, base64 for bytes."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+        return {str(key): plain_value(each) for key, each in value.items()}
+    return [plain_value(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _facts(name: str) -> Iterator[Any]:

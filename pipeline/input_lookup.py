@@ -1,7 +1,7 @@
-"""Files that are named one by one: size, stamp and fault of each, and the subtitles that lie beside them.
+"""Files that are named one by one: size, stamp and fault of each, and the subtitles and metadata beside them.
 
-A store is asked as rarely as can be. One LIST of a folder tells of all files in it and of their subtitles. Where many
-folders lie below one prefix that holds little else, one listing of that prefix tells of all folders.
+A store is asked as rarely as can be. One LIST of a folder tells of all files in it and of what lies beside them. Where
+many folders lie below one prefix that holds little else, one listing of that prefix tells of all folders.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from manifests import storage
 from manifests.ledger import one_line
 from manifests.retries import StoreAway
 from manifests.storage import Entry
+from pipeline.companions import is_read
 from pipeline.input_folders import local_entry
-from pipeline.sidecars import is_sidecar
 
 QUESTIONS = 32  # to a store at once: each waits some 50 ms
 MANY = 32  # folders of a bucket: fewer are asked for one by one in the time of two requests
@@ -29,18 +29,18 @@ Folder = Mapping[str, Entry] | str | None  # entries by uri; or why it cannot be
 
 
 def look_up(uris: Sequence[str], beside: dict[str, Entry]) -> dict[str, Entry]:
-    """An entry for each URI. Puts the subtitles in the same folders into `beside`, by their uris."""
+    """An entry for each URI. Puts the subtitles and metadata in the same folders into `beside`, by their uris."""
     folders = {_folder(uri) for uri in uris}
     with ThreadPoolExecutor(QUESTIONS) as pool:
         local = sorted(filter(storage.is_local, folders))
-        for entries in pool.map(_local_subtitles, local):
+        for entries in pool.map(_local_companions, local):
             beside.update({entry.path: entry for entry in entries})
         told = _told(sorted(folders.difference(local)), pool)
         unknown = [uri for uri in uris if not storage.is_local(uri) and told.get(_folder(uri)) is None]
         asked = dict(zip(unknown, pool.map(_asked, unknown), strict=True))
     for listed in told.values():
         if isinstance(listed, Mapping):
-            beside.update({uri: entry for uri, entry in listed.items() if is_sidecar(uri) and not entry.fault})
+            beside.update({uri: entry for uri, entry in listed.items() if is_read(uri) and not entry.fault})
     return {uri: asked.get(uri) or _entry(uri, told.get(_folder(uri))) for uri in uris}
 
 
@@ -66,10 +66,10 @@ def _asked(uri: str) -> Entry:
     return replace(entry, path=uri) if entry else Entry(uri, 0, fault="no such file")
 
 
-def _local_subtitles(folder: str) -> list[Entry]:
+def _local_companions(folder: str) -> list[Entry]:
     try:
         with os.scandir(folder) as entries:
-            found = [local_entry(entry.path) for entry in entries if is_sidecar(entry.name)]
+            found = [local_entry(entry.path) for entry in entries if is_read(entry.name)]
     except (OSError, ValueError):
         return []  # the folder's files carry the fault themselves
     return [entry for entry in found if not entry.fault]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from manifests.records import Source
 from manifests.sources import Registered, SourceManifest, source_id
@@ -17,6 +18,7 @@ from pipeline.errors import RunError
 
 LARGEST_PART = 32  # videos: a part is what one worker loses when it is killed
 FEWEST_PARTS = 64  # of a large input, so that a few workers stay busy until the end
+NOTHING_BESIDE: Mapping[str, Any] = {"sidecars": (), "companions": "", "metadata": (), "described": ""}
 NEW = -1  # part of a source that has none yet
 
 Digests = Callable[[Sequence[Registered]], Mapping[str, str]]  # sha256 by uri, where it can be told
@@ -87,16 +89,16 @@ def with_removed(rows: Sequence[Registered], contents: Mapping[str, str]) -> tup
 
 def removed_source(source: Source, content: str | None) -> Source:
     """Return what is kept of a source that is removed: enough to recognise it again."""
-    return replace(source, sha256=content, twin=None, removed=True, meta="{}", sidecars=(), companions="")
+    return replace(source, sha256=content, twin=None, removed=True, meta="{}", **NOTHING_BESIDE)
 
 
 def has_changed(held: Source, found: Source) -> bool:
     """Whether a source is not what it was. One that cannot be read now is not known to have changed."""
     if found.fault and not held.fault:
         return False
-    names = ["bytes", "sidecars", "fault", "meta"]
+    names = ["bytes", "sidecars", "fault", "meta", "metadata"]
     if held.stamp and found.stamp:  # earlier releases kept none
-        names += ["stamp", "companions"]
+        names += ["stamp", "companions", "described"]
     return any(getattr(held, name) != getattr(found, name) for name in names)
 
 

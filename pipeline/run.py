@@ -8,6 +8,7 @@ Kill it at any moment and start it again: it goes on where it was.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from manifests.ledger import Counts, Manifest
 from manifests.records import Source
 from manifests.retries import patient_for
 from pipeline import config as configuration
-from pipeline import lane_states
+from pipeline import lane_states, not_media
 from pipeline.actor_pool import LanePlan
 from pipeline.causes import causes_named
 from pipeline.checkup.needs import needs_of
@@ -72,11 +73,13 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
     if not config.inputs and not plan.sources.committed():
         raise ConfigError("inputs: nothing to do; name files, folders, globs or lists: ola run INPUT… --root ROOT")
     with causes_named(), patient_for(config.store_patience), opened_engine(config) as engine:
-        found = discover(config.inputs, plan.root)
+        passed_over = Counter[str]()
+        found = discover(config.inputs, plan.root, passed_over)
         _check(config, plan, options, engine, found)  # before anything is written
         with alone(root), _shows_lanes(engine, root):
             check_finished(root)
             parts = _register(config, plan, options, engine, found)
+            not_media.write(root, passed_over)
             remember_plan(plan, options.only)
             storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())
             if options.retry:

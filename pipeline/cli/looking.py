@@ -17,7 +17,7 @@ from rich.table import Table
 from manifests import storage, views
 from manifests.ledger import Counts, Damaged
 from manifests.schema import hints
-from pipeline import lane_states
+from pipeline import lane_states, not_media
 from pipeline.causes import known_cause
 from pipeline.cli.damaged import damage_named
 from pipeline.cli.life_lines import life_line
@@ -65,10 +65,13 @@ def show_status(root: str, as_json: bool) -> bool:
     if as_json:
         steps = [step_facts(*row) | tokens.get(row[0], {}) for row in counts]
         told = {"steps": steps, "shards": shards, "faults": faults, "lanes": [asdict(lane) for lane in working]}
+        told["not_media"] = not_media.read(root)
         print(json.dumps(told, ensure_ascii=False, indent=2))
         return not faults
     if plan:
         print(funnel(counts))
+    if passed_over := not_media.line(not_media.read(root)):
+        print(passed_over)
     for lane in working:
         print(lane)
     for name, facts in tokens.items():

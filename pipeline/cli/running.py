@@ -13,7 +13,7 @@ from manifests import retries, storage, views
 from manifests.ledger import Damaged
 from manifests.retries import Tally
 from pipeline import config as configuration
-from pipeline import keys
+from pipeline import keys, not_media
 from pipeline.again import Again, hours, what_runs_again
 from pipeline.cli.damaged import damage_named
 from pipeline.cli.looking import funnel
@@ -26,6 +26,7 @@ from pipeline.pack.publish import current_manifest, own
 from pipeline.plan import Plan
 from pipeline.progress import Progress
 from pipeline.run import PACK, Options, run, totals
+from pipeline.steps.transcribe import LISTENERS, NO_SUBTITLES
 
 
 def run_and_report(
@@ -61,6 +62,9 @@ def run_and_report(
         made, given, what = run_yield(plan, options.only, damaged)
     share = made / given if given else 0.0
     console.print(f"{made} of {given} {what} ({share:.0%})", highlight=False)
+    for note in (not_media.line(not_media.read(plan.root)), nothing_listens(plan)):
+        if note:
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
     if number := retries.tally.take():
         console.print(str(Tally(number)), highlight=False)
     if aside is not None:
@@ -88,6 +92,21 @@ def ask_before(again: Sequence[Again], limit: float) -> None:
     raise ConfigError(
         f"{names} would run again, which took {hours(seconds)}; do `ola run` with --yes to go on, or undo the change "
         f"(asked above ask_above_hours={limit:g})"
+    )
+
+
+def nothing_listens(plan: Plan) -> str:
+    """One line where most clips have no subtitles and no source of `transcribe` listens to them; else ""."""
+    planned = next((planned for planned in plan.steps if planned.step.name == "transcribe"), None)
+    if planned is None or set(planned.step.settings.sources) & set(LISTENERS):
+        return ""
+    total = planned.manifest.total()
+    silent = total.reasons.get(NO_SUBTITLES, 0)
+    if not silent or silent < total.inputs / 2:
+        return ""
+    return (
+        f"{silent} of {total.inputs} clips have no subtitles, and nothing listens to them: install the extra "
+        "ola-pipeline[whisperx] and add whisperx to transcribe.sources, or add ola there, with annotator.model"
     )
 
 

@@ -6,7 +6,6 @@ once. Sound is cut where it is quietest, so that no word is cut through, and non
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -62,8 +61,7 @@ def dictated(asked: Asked, start: float, end: float) -> Segment | None:
     text = " ".join(asked.answer.split())
     if not spoken(text):
         return None
-    data = text.encode()
-    stretch = invented.Stretch(tuple(spread(text, start, end)), compression_ratio=len(data) / len(zlib.compress(data)))
+    stretch = invented.Stretch(tuple(spread(text, start, end)), compression_ratio=invented.compression(text))
     (segment,) = invented.segments(stretch, voiced=None)
     wrong = fault(text, asked.finish)
     doubts = [flag for flag in segment.flags if flag != "pace"]  # of the window, pauses and all, and not of the words

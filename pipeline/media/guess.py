@@ -39,7 +39,7 @@ def guess(path: str) -> str:
             return "an mp4 without its index (moov): cut off, or never finished"
     text = head.decode("latin-1")
     found = next((what for pattern, what in SIGNS if re.match(pattern, text)), None)
-    return found or ("text" if _is_text(head) else "no container of video that is known here")
+    return found or ("text" if is_text(head) else "no container of video that is known here")
 
 
 def atoms(path: str) -> Iterator[str]:
@@ -57,7 +57,8 @@ def atoms(path: str) -> Iterator[str]:
             file.seek(size - len(head), 1)
 
 
-def _is_text(head: bytes) -> bool:
+def is_text(head: bytes) -> bool:
+    """Whether the first bytes of a file are text in UTF-8 without control characters."""
     try:
         head[: -3 if len(head) == HEAD else None].decode("utf-8")  # the last sign may be cut in two
     except UnicodeDecodeError:

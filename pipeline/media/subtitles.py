@@ -1,4 +1,4 @@
-"""Subtitles as text files (.srt, .vtt), or as text streams inside a video, become cues with words and times.
+"""Subtitle files (.srt, .vtt, .ass, .ssa), or text streams inside a video, become cues with words and times.
 
 Written here because the packaged parsers tried lose the text of cues with times between words (`<00:00:01.500>`), which
 is how automatic captions come, and those times are what we want of them.
@@ -9,39 +9,56 @@ from __future__ import annotations
 import html
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from manifests import storage
-from manifests.records import Segment, Word
+from manifests.records import Segment, Unspoken, Word
 from pipeline.errors import BadMedia
+from pipeline.media import ass
+from pipeline.media.clean_text import cleaned, without_controls
 from pipeline.media.pieces import Part
 from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitelists
 from pipeline.media.span import Local
+from pipeline.media.spoken import SPEAKER, Labels, closed, cuts, labels_of, without
 
 STAMP = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
 TIMING = re.compile(rf"^\s*{STAMP}\s*-->\s*{STAMP}")
 MARK = re.compile(rf"<{STAMP}>")
-TAG = re.compile(r"</?[a-zA-Z][^<>]*>|\{\\[^}]*\}")
+TAG = re.compile(r"</?[a-zA-Z][^<>]*>|\{\\[^}]*\}|\{[a-zA-Z]:[^}]*\}")
+VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^<>]+)>")
+DRAWING = re.compile(r"(?s)\{[^}]*\\p[1-9][^}]*\}.*?(?:\{[^}]*\\p0[^}]*\}|\Z)")
+BREAK = re.compile(r"\\N")
 # Scripts written without spaces: each sign counts as a word, with the marks after it, so that cues can be cut anywhere.
 SIGNS, MARKS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff", r"\u3001-\u303f\uff01-\uff20"
 WORD = re.compile(rf"[{SIGNS}][{MARKS}]*|[^\s{SIGNS}]+")
 LARGEST = 32 << 20  # bytes: word by word, a day of speech takes 20 MB
 FLASH = 0.05  # seconds: too short to be read; automatic captions have such cues between two rolls
-WESTERN = ("cp1250", "cp1257", "cp1254", "mac_latin2", "mac_iceland")  # what short Western texts are taken for
 Block = tuple[float, float, list[str]]
 
 
 @dataclass(frozen=True)
 class Cue:
-    """One subtitle: text and its words, times in seconds on the video's clock."""
+    """One subtitle: what is spoken and its words, times in seconds on the video's clock.
+
+    apart: what it shows beside speech, with its kind (see `Unspoken`); original: the text with all that it shows, where
+    that is more than what is spoken.
+    """
 
     start: float
     end: float
     text: str
     words: tuple[Word, ...]
     timed: bool
+    apart: tuple[tuple[str, str], ...] = ()
+    original: str = ""
+
+    @property
+    def speaker(self) -> str:
+        """Who speaks, where the cue names one speaker; else empty."""
+        names = {text for kind, text in self.apart if kind == SPEAKER}
+        return names.pop() if len(names) == 1 else ""
 
 
 def read(uri: str) -> bytes:
@@ -52,35 +69,17 @@ def read(uri: str) -> bytes:
     return storage.read_bytes(uri)
 
 
-def decoded(data: bytes) -> str:
-    """The text of a subtitle file, whatever its encoding: by its mark, as UTF-8, else by its likelihood."""
-    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if data.startswith(mark):
-            return data.decode(encoding, errors="replace")
-    if b"\0" in data[:100]:  # UTF-16 without its mark: digits and arrows have a zero beside them
-        return data.decode("utf-16-be" if data[:1] == b"\0" else "utf-16-le", errors="replace")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return _likeliest(data)
-
-
-def _likeliest(data: bytes) -> str:
-    from charset_normalizer import from_bytes
-
-    matches = from_bytes(data)
-    best = matches.best()
-    if best is None or (best.encoding in WESTERN and any(match.encoding == "cp1252" for match in matches)):
-        return data.decode("cp1252", errors="replace")
-    return str(best)
-
-
 def parse(text: str) -> list[Cue]:
-    """Cues of an .srt or .vtt text, in order of time; notes, styles, numbers and repeated lines are left out."""
-    blocks = [block for block in _blocks(text) if block[1] > block[0]]
+    """Cues of a text, in order of time; notes, styles, numbers and repeated lines are left out.
+
+    A cue has the words that are spoken; one of which nothing is spoken has none, but what else it shows.
+    """
+    text = without_controls(text)
+    blocks = [block for block in (ass.blocks(text) if ass.is_ass(text) else _blocks(text)) if block[1] > block[0]]
     if _rolls(blocks):
         blocks = list(_unrolled(blocks))
-    found = (_cue(start, end, " ".join(lines)) for start, end, lines in blocks)
+    labels = labels_of("\n".join(map(_plain, lines)) for _, _, lines in blocks)
+    found = (_cue(start, end, "\n".join(lines), labels) for start, end, lines in blocks)
     return sorted(filter(None, found), key=lambda cue: (cue.start, cue.end))
 
 
@@ -95,7 +94,7 @@ def _blocks(text: str) -> Iterator[Block]:
                 yield *span, lines[:-1] if lines[-1].strip().isdigit() else lines
             lines, span = [], (_seconds(timing.groups()[:4]), _seconds(timing.groups()[4:]))
         elif lines is not None and line.strip():
-            lines.append(line)
+            lines += BREAK.split(line.replace(r"\h", " "))
         elif lines:
             yield *span, lines
             lines = None
@@ -123,7 +122,7 @@ def _unrolled(blocks: Sequence[Block]) -> Iterator[Block]:
 
 
 def _plain(raw: str) -> str:
-    return " ".join(html.unescape(TAG.sub("", MARK.sub("", raw))).split())
+    return " ".join(cleaned(html.unescape(TAG.sub("", MARK.sub("", raw)))).split())
 
 
 def _seconds(groups: Sequence[str | None]) -> float:
@@ -131,14 +130,26 @@ def _seconds(groups: Sequence[str | None]) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction.ljust(3, "0")) / 1000
 
 
-def _cue(start: float, end: float, raw: str) -> Cue | None:
+def _cue(start: float, end: float, raw: str, labels: Labels) -> Cue | None:
     """Text between marks is spoken between their times; words in it share the time by their length."""
-    pieces = MARK.split(raw)
+    pieces = MARK.split(DRAWING.sub("", raw))
     marks = [_seconds(pieces[n : n + 4]) for n in range(1, len(pieces), 5)]
     times = [start, *(min(max(mark, start), end) for mark in marks), end]
-    texts = [html.unescape(TAG.sub("", piece or "")) for piece in pieces[::5]]
-    words = [word for n, text in enumerate(texts) for word in _spread(text.strip(), times[n], times[n + 1])]
-    return Cue(start, end, " ".join("".join(texts).split()), tuple(words), timed=bool(marks)) if words else None
+    texts = [cleaned(html.unescape(TAG.sub("", piece or ""))) for piece in pieces[::5]]
+    whole = "".join(texts)
+    found = cuts(whole, labels)
+    left = without(whole, found)
+    if found and not any(map(str.isalnum, left)):
+        left = " " * len(whole)
+    ends = list(accumulate(map(len, texts), initial=0))
+    spoken = [closed(left[first:last]) for first, last in pairwise(ends)]
+    words = [word for n, text in enumerate(spoken) for word in _spread(text, times[n], times[n + 1])]
+    named = [(SPEAKER, cleaned(name).strip()) for name in VOICE.findall(raw)]
+    apart = (*named, *((cut.kind, cut.text) for cut in found if cut.kind))
+    if not words and not apart:
+        return None
+    original = " ".join(whole.split()) if found else ""
+    return Cue(start, end, closed(left), tuple(words), timed=bool(marks), apart=apart, original=original)
 
 
 def _spread(text: str, start: float, end: float) -> Iterator[Word]:
@@ -163,7 +174,19 @@ def segment(cue: Cue, start: float, end: float) -> Segment | None:
         end=_on(last, start, end),
         text=_text(cue, inside[0], inside[-1]),
         words=tuple(Word(text=w.text, start=_on(w.start, start, end), end=_on(w.end, start, end)) for w in words),
+        speaker=cue.speaker,
+        original=cue.original,
     )
+
+
+def unspoken(cues: Iterable[Cue], start: float, end: float) -> list[Unspoken]:
+    """What cues show beside speech between `start` and `end`, on a clock that begins at `start`."""
+    return [
+        Unspoken(start=_on(cue.start, start, end), end=_on(cue.end, start, end), kind=kind, text=text)
+        for cue in cues
+        if start <= (cue.start + cue.end) / 2 < end
+        for kind, text in cue.apart
+    ]
 
 
 def _text(cue: Cue, first: int, last: int) -> str:
@@ -179,14 +202,15 @@ def _on(time: float, start: float, end: float) -> float:
     return round(min(max(time, start), end) - start, 3)
 
 
-def embedded(path: Local, position: int) -> str:
-    """A text stream of a video as WebVTT; `position` counts the subtitle streams.
+def embedded(path: Local, position: int, codec: str = "") -> str:
+    """A text stream of a video as WebVTT, or as ASS where its codec is that; `position` counts the subtitle streams.
 
     Raises BadMedia; or Unavailable, where ffmpeg was killed.
     """
     import ffmpeg
 
-    pipe = ffmpeg.input(safe_url(path), **whitelists(path)).output("pipe:", map=f"0:s:{position}", format="webvtt")
+    form = "ass" if codec in ("ass", "ssa") else "webvtt"  # of which ffmpeg makes text of drawings
+    pipe = ffmpeg.input(safe_url(path), **whitelists(path)).output("pipe:", map=f"0:s:{position}", format=form)
     command = pipe.global_args("-nostdin", "-v", "error").compile(cmd=ffmpeg_exe())
     done = subprocess.run(command, capture_output=True, check=False)
     check_not_killed(done.returncode)
@@ -196,12 +220,12 @@ def embedded(path: Local, position: int) -> str:
     return done.stdout.decode(errors="replace")
 
 
-def of_parts(found: Sequence[Part], position: int) -> list[Cue]:
+def of_parts(found: Sequence[Part], position: int, codec: str = "") -> list[Cue]:
     """Cues of a text stream in all recordings of a video, on its clock. Raises BadMedia where none has it."""
     cues: list[Cue] = []
     for n, part in enumerate(found):
         try:
-            cues += [_later(cue, part.start_ms / 1000) for cue in parse(embedded(part.local, position))]
+            cues += [_later(cue, part.start_ms / 1000) for cue in parse(embedded(part.local, position, codec))]
         except BadMedia:
             if not cues and n == len(found) - 1:
                 raise

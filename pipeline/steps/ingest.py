@@ -17,6 +17,7 @@ from pipeline import step
 from pipeline.errors import BadMedia
 from pipeline.media.original import changed, fetched, sha256_of, video_id
 from pipeline.media.probe import Facts, probe
+from pipeline.metadata import meta_of
 
 READ_RATE = 5e6  # bytes a second: a slow network disk; what is slower counts as hanging
 
@@ -73,7 +74,7 @@ class Ingest(step.Step[Source, Video]):
                 bytes=source.bytes,
                 sha256=sha256,
                 sidecars=source.sidecars,
-                meta=source.meta,
+                meta=meta_of(source),
                 stamp=source.stamp,
                 **fields(facts),
             )

@@ -7,8 +7,7 @@ nothing is handed on to what comes after.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -25,25 +24,18 @@ from pipeline.media.dictation import dictated, windows
 from pipeline.media.invented import Span
 from pipeline.media.keep import Reader
 from pipeline.media.original import original
-from pipeline.media.pieces import parts
 from pipeline.media.recognise import RecogniserSettings, Speech, opened
 from pipeline.media.sound import RATE, samples
-from pipeline.media.subtitles import Cue
+from pipeline.media.text_language import is_mismatch, language_of
+from pipeline.media.tracks import Track, first_track, short
 from pipeline.prompts import prompt
 
 if TYPE_CHECKING:
     from ola.prompt import Request, Wave
 
-# Files bear either form: ISO 639-1, then those of ISO 639-2; the languages that subtitles mostly are in.
-LANGUAGES = """
-ar ara, bg bul, bn ben, ca cat, cs ces cze, da dan, de deu ger, el ell gre, en eng, es spa, et est, fa fas per, fi fin,
-fr fra fre, he heb, hi hin, hr hrv, hu hun, id ind, it ita, ja jpn, ko kor, lt lit, lv lav, ml mal, ms msa may,
-nl nld dut, no nor nob nb, pl pol, pt por, ro ron rum, ru rus, sk slk slo, sl slv, sr srp, sv swe, ta tam, te tel,
-th tha, tr tur, uk ukr, ur urd, vi vie, zh zho chi
-"""
 LISTENERS = ("whisperx", "ola")
 DICTATION = 2  # what Ola's answers become; 1 took a remark in brackets for words
-LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})?", re.IGNORECASE)
+MISMATCH, NO_SUBTITLES = "language mismatch", "no subtitles"
 
 
 @dataclass(frozen=True)
@@ -53,16 +45,6 @@ class Heard:
     footage: Footage
     clip: Clip
     video: Video
-
-
-@dataclass(frozen=True)
-class Track:
-    """All that a source has for a video: which file or stream it is, in which language, and its cues."""
-
-    origin: str
-    name: str
-    language: str | None
-    cues: tuple[Cue, ...]
 
 
 Answer = list[Transcript] | Drop | BadMedia
@@ -90,7 +72,7 @@ class Transcribe(Annotating[Heard, Transcript]):
     """Find what is said in a clip. It asks a model where `ola` is a source, and is a step without one else."""
 
     name, takes, gives = "transcribe", Heard, Transcript
-    version = 2  # 1 knew no flags
+    version = 3  # 1 knew no flags, 2 took all that subtitles show for speech
     settings_type = TranscribeSettings
     settings: TranscribeSettings
     prompts = ("transcribe",)
@@ -162,17 +144,20 @@ class Transcribe(Annotating[Heard, Transcript]):
         except BadMedia as error:  # of this clip alone, not of the batch
             return error
         if track is None:
-            return Drop("no subtitles", f"none of {', '.join(sources)} has any for the video")
+            return Drop(NO_SUBTITLES, f"none of {', '.join(sources)} has any for the video")
         start, end = heard.clip.start_ms / 1000, heard.clip.end_ms / 1000
-        segments = [s for s in (subtitles.segment(cue, start, end) for cue in track.cues) if s is not None]
-        if not segments:
-            return Drop("nothing said", f"{track.name} has no cue in this clip")
-        times = "given" if all(cue.timed for cue in track.cues) else "interpolated"
-        return [
-            _transcript(
-                heard.clip, segments, origin=track.origin, track=track.name, language=track.language, word_times=times
+        found = [s for s in (subtitles.segment(cue, start, end) for cue in track.spoken) if s is not None]
+        apart = subtitles.unspoken(track.cues, start, end)
+        if not found:
+            shown = "; ".join(dict.fromkeys(each.text for each in apart))
+            return Drop(
+                "nothing said", f"{track.name} has {f'no words but {shown!r}' if shown else 'no cue'} in this clip"
             )
-        ]
+        timed = all(cue.timed for cue in track.spoken)
+        facts = {"origin": track.origin, "track": track.name, "language": track.language, "unspoken": tuple(apart)}
+        segments = invented.of_subtitles(found, alone=track.is_stock, paced=timed)
+        times = "given" if timed else "interpolated"
+        return [_transcript(heard.clip, segments, around=track.sample, word_times=times, **facts)]
 
     def _recognised(self, batch: Mapping[int, Heard]) -> dict[int, Answer]:
         """All clips that have a sound are recognised together."""
@@ -226,41 +211,19 @@ class Transcribe(Annotating[Heard, Transcript]):
         model = Path(self.annotator.model).name or self.annotator.engine
         return [_transcript(clip, segments, origin="ola", track=model, language=None, word_times="interpolated")]
 
+    def _original(self, video: Video) -> str:
+        return original(video, self.scratch)
+
     def _track(self, video: Video, sources: tuple[str, ...]) -> Track | None:
         key = f"{video.id} {sources}"
         if self.last[0] != key:
             try:
-                self.last = (key, self._first_track(video, sources))
+                self.last = (key, first_track(video, sources, self.settings.language, self._original))
             except BadMedia as error:  # a text that cannot be read is read once, not for each clip
                 self.last = (key, error)
         if isinstance(self.last[1], BadMedia):
             raise BadMedia(str(self.last[1]))
         return self.last[1]
-
-    def _first_track(self, video: Video, sources: tuple[str, ...]) -> Track | None:
-        ask: dict[str, Callable[[Video], Track | None]] = {"sidecar": self._sidecar, "embedded": self._embedded}
-        found = (ask[source](video) for source in sources)
-        return next((track for track in found if track is not None), None)
-
-    def _sidecar(self, video: Video) -> Track | None:
-        if not video.sidecars:
-            return None
-        uri = min(video.sidecars, key=lambda uri: (self._rank(sidecar_language(uri)), len(uri), uri))
-        cues = subtitles.parse(subtitles.decoded(subtitles.read(uri)))
-        if not cues:
-            raise BadMedia(f"no subtitle can be read in {uri}")
-        return Track("sidecar", uri, sidecar_language(uri), tuple(cues))
-
-    def _embedded(self, video: Video) -> Track | None:
-        if not video.subtitles:
-            return None
-        chosen = min(video.subtitles, key=lambda track: (self._rank(track.language), track.position))
-        cues = subtitles.of_parts(parts(original(video, self.scratch), video), chosen.position)
-        return Track("embedded", f"stream {chosen.position}", chosen.language, tuple(cues)) if cues else None
-
-    def _rank(self, language: str | None) -> int:
-        wanted = self.settings.language
-        return 0 if wanted and language and short(language) == short(wanted) else 1
 
 
 def _joined(before: Answer | None, answer: Answer) -> Answer:
@@ -271,29 +234,24 @@ def _joined(before: Answer | None, answer: Answer) -> Answer:
     return Drop(answer.reason, told[0] if told[1] in told[0] else "; ".join(told))
 
 
-def _transcript(clip: Clip, segments: Sequence[Segment], **facts: Any) -> Transcript:
+def _transcript(clip: Clip, segments: Sequence[Segment], *, around: str = "", **facts: Any) -> Transcript:
+    """The record of what is said in a clip. around: words that tell the language where the clip has too few."""
     words = sum(len(segment.words) for segment in segments)
     seconds = (clip.end_ms - clip.start_ms) / 1000
+    text = " ".join(segment.text for segment in segments)
+    telling = text if language_of(text)[0] or not around else around
+    language, probability = language_of(telling)
+    claimed = facts["language"]
     return Transcript(
         id=clip.id,
         clip=clip.id,
-        text=" ".join(segment.text for segment in segments),
+        text=text,
         segments=tuple(segments),
         words=words,
         coverage=min(1.0, sum(segment.end - segment.start for segment in segments) / seconds),
         flagged=sum(len(segment.words) for segment in segments if segment.flags) / words,
+        text_language=language,
+        text_language_probability=probability,
+        flags=(MISMATCH,) if claimed and is_mismatch(telling, short(claimed)) else (),
         **facts,
     )
-
-
-def short(language: str) -> str:
-    """A tag as two letters where there are two: `deu`, `ger` and `de-AT` are `de`."""
-    tag = language.split("-", maxsplit=1)[0].lower()
-    known = (codes.split() for codes in LANGUAGES.split(","))
-    return next((codes[0] for codes in known if tag in codes), tag)
-
-
-def sidecar_language(uri: str) -> str | None:
-    """The tag of `talk.en.srt`; words that are no tag (`talk.final.srt`) are none."""
-    pieces = uri.rsplit("/", 1)[-1].split(".")
-    return pieces[-2].lower() if len(pieces) > 2 and LANGUAGE.fullmatch(pieces[-2]) else None

@@ -11,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from pipeline.discover import TRUTH
 from pipeline.errors import ConfigError
 from pipeline.world.drawing import frames
 from pipeline.world.film import write_film
 from pipeline.world.hearing import RATE, Heard, hear
 from pipeline.world.scenes import Scene, compose
-from pipeline.world.truth import dump, facts
+from pipeline.world.truth import TRUTH, dump, facts
 from pipeline.world.vocabulary import split_of
 
 

@@ -96,8 +96,6 @@ def test_subtitles_belong_to_the_video_of_their_name(tmp_path: Path) -> None:
     assert belong == {
         "talk.mp4": ["talk.de.vtt", "talk.srt"],
         "talk.en.mp4": ["talk.en.SRT"],
-        "other.srt": [],
-        "deep/talk.srt": [],
     }
     assert len(found(tmp_path, tmp_path / "deep" / "talk.srt")) == 1
     assert len(found(tmp_path, tmp_path / "talk.en.mp4")["talk.en.mp4"].sidecars) == 1

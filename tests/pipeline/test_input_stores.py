@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from manifests.records import Source
 from pipeline import input_lookup
 from pipeline.discover import discover
 from pipeline.errors import ConfigError, RunError
+from pipeline.metadata import meta_of
 from tests.object_store import Answer, Watched, client, watched
+from tests.pipeline.test_companions import META, check, fill
 
 ELSEWHERE = "s3://elsewhere/out"  # the root of the run
 
@@ -158,3 +161,14 @@ def test_a_list_may_name_what_is_no_object(seen: Watched, tmp_path: Path) -> Non
     assert told.pop("nobody://x/a.mp4") == "cannot be read: Protocol not known: nobody"
     assert set(told.values()) == {"no such file"}
     assert len(told) == 3
+
+
+def test_what_lies_beside_videos_is_known_by_the_rule_of_folders(seen: Watched, tmp_path: Path) -> None:
+    for path in fill(tmp_path / "in").iterdir():
+        client().put_object(Bucket="found", Key=f"in/{path.name}", Body=path.read_bytes())
+    passed_over = Counter[str]()
+    sources = {source.uri.rpartition("/")[2]: source for source in discover(["s3://found/in"], ELSEWHERE, passed_over)}
+    check(sources, passed_over)
+    assert json.loads(meta_of(sources["talk.mp4"])) == META
+    talk = found(seen, "s3://found/in/talk.mp4")["in/talk.mp4"]
+    assert (talk.sidecars, talk.metadata) == (sources["talk.mp4"].sidecars, sources["talk.mp4"].metadata)

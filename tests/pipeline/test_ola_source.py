@@ -254,7 +254,7 @@ def test_a_probability_that_was_torn_is_asked_for_again(tmp_path: Path) -> None:
 
 
 def test_without_the_source_the_step_is_as_it_was() -> None:
-    expected = {"step": "transcribe", "version": 2, "settings": {"sources": ["sidecar", "embedded"], "language": None}}
+    expected = {"step": "transcribe", "version": 3, "settings": {"sources": ["sidecar", "embedded"], "language": None}}
     assert json.dumps(Transcribe().facts()) == json.dumps(expected)
     step = Transcribe(TranscribeSettings.model_validate({"ola": {"longest": 9}}))
     assert json.dumps(step.facts()) == json.dumps(expected)

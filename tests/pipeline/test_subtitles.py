@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.errors import BadMedia
 from pipeline.media import subtitles
-from pipeline.media.subtitles import Cue, decoded, embedded, parse, segment
+from pipeline.media.subtitles import Cue, embedded, parse, segment
+from pipeline.media.text_encoding import decoded
 from tests.media import X264, made, written
 from tests.runs import srt
 

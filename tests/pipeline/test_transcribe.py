@@ -17,8 +17,9 @@ from pipeline.media.invented import Stretch
 from pipeline.media.keep import MediaTar
 from pipeline.media.recognise import RecogniserSettings, Speech
 from pipeline.media.sound import wav
+from pipeline.media.tracks import sidecar_language
 from pipeline.steps.ingest import Ingest
-from pipeline.steps.transcribe import Heard, Transcribe, TranscribeSettings, sidecar_language
+from pipeline.steps.transcribe import Heard, Transcribe, TranscribeSettings
 from tests.media import X264, made, numbered, written
 from tests.runs import srt
 

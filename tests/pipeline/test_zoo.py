@@ -125,7 +125,6 @@ REASONS = {
     "sound.wav": "no moving picture",
     "16x2000.mp4": "picture too small",
     "12000x9000.mp4": "picture too large",
-    "orphan.srt": "not a video: subtitles that lie beside no video of their name",
     "empty.mp4": "empty file",
     "cut.mp4": "not a video: an mp4 without its index (moov): cut off, or never finished",
     "cut fast.mp4": "truncated: ",
@@ -156,6 +155,7 @@ def test_every_file_has_a_row_with_a_clear_reason(zoo: Zoo) -> None:
     found = rows(zoo.root, "SELECT s.uri, i.reason FROM source s JOIN ingest i ON i.input = s.id")
     reasons = {os.path.relpath(uri, zoo.folder): reason for uri, reason in found}
     assert set(reasons) == GOOD | SHORT | set(REASONS)
+    assert "\nnot media: 1 (1 x subtitles beside no video of their name)\n" in zoo.said.out
     for name, reason in reasons.items():
         assert (reason or "").startswith(REASONS.get(name, "")), name
         assert (reason is None) == (name in GOOD | SHORT), (name, reason)

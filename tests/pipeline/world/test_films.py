@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -226,4 +227,6 @@ def test_the_truth_beside_a_film_is_no_source(world: Path, tmp_path: Path) -> No
     assert len(sources) == CLIPS
     assert all(source.uri.endswith(".mp4") for source in sources)
     (tmp_path / "alone.truth.json").write_text("{}")
-    assert len(discover([str(tmp_path)], "")) == 1, "without its film it is a source like any other"
+    passed_over = Counter[str]()
+    assert discover([str(tmp_path)], "", passed_over) == []
+    assert passed_over == {"text or metadata": 1}, "without its film it is a file like any other"

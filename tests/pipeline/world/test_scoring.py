@@ -14,7 +14,6 @@ import pytest
 from manifests.records import Asked, Attempt, Caption, Clip, Outcome, Question, Screening, Verdict, Video
 from pipeline.actor_pool import LanePlan
 from pipeline.config import RUN, Config, dump
-from pipeline.discover import TRUTH
 from pipeline.engines import Inline
 from pipeline.media.keep import MediaTar
 from pipeline.pack.publish import pack
@@ -24,6 +23,7 @@ from pipeline.world.hearing import hear
 from pipeline.world.scenes import Scene, compose
 from pipeline.world.scoring import Score
 from pipeline.world.telling import captions
+from pipeline.world.truth import TRUTH
 from pipeline.world.truth import dump as written
 from pipeline.world.truth import facts as truth_of
 from tests.pipeline import test_pack
