@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_LINES = 1088  # no standard has interlaced pictures with more
-PROGRESSIVE_LINES = 720  # nor with these
-PLACES, LOOKED_AT = (0.25, 0.5, 0.75), 6  # where to look in a file without flags, as shares of it, and frames at each
-SHARE = 0.25  # of the frames looked at that must be interlaced: 2 of 5 are in film that was brought to 60 fields
+# No standard has interlaced pictures of more lines than these, of 720, or in these codecs: they are not looked at.
+MOST_LINES, PROGRESSIVE_LINES = 1088, 720
+PROGRESSIVE = frozenset({"hevc", "vp8", "vp9", "av1"})
+PLACES = (0.5, 0.25, 0.75)  # where to look in a file without flags, as shares of it
+LOOKED_AT = 6  # frames at a place: film brought to 60 fields has two frames with combs in each five
+SHARE = 0.25  # of the frames at a place that must have combs
 
 EDGE = 10  # levels between two lines, of 255: less is noise
 COMBED = 1e-4  # share of pixels: 40 of 720x576
@@ -30,7 +32,7 @@ DEINTERLACE = ("w3fdif", "mode=frame:parity=auto:deint=all")
 
 def combed(frame: Any) -> bool:
     """Whether lines of an `av.VideoFrame` alternate as they do where something moved between its two fields."""
-    lines: NDArray[np.int16] = frame.reformat(format="gray").to_ndarray().astype(np.int16)
+    lines: NDArray[np.int16] = frame.reformat(format="gray").to_ndarray()[:, ::2].astype(np.int16)
     step = np.diff(lines, axis=0)
     above, below = step[:-1], -step[1:]
     bright, dark = (above > EDGE) & (below > EDGE), (above < -EDGE) & (below < -EDGE)
@@ -46,12 +48,17 @@ def interlaced(container: Any, stream: Any, first: Any) -> bool:
     """
     if first.interlaced_frame:
         return True
-    if first.height > MOST_LINES or first.height == PROGRESSIVE_LINES:
+    if first.height > MOST_LINES or first.height == PROGRESSIVE_LINES or stream.codec_context.name in PROGRESSIVE:
         return False
-    groups = [_frames_at(container, stream, place) for place in PLACES]
-    verdicts = [verdict for frames in groups for verdict in _verdicts(frames)]
-    flagged = any(frame.interlaced_frame for frames in groups for frame in frames)
-    return flagged or sum(verdict in ("tff", "bff") for verdict in verdicts) > SHARE * max(1, len(verdicts))
+    for place in PLACES:
+        frames = _frames_at(container, stream, place)
+        verdicts = list(_verdicts(frames))
+        combs = sum(verdict in ("tff", "bff") for verdict in verdicts)
+        if any(frame.interlaced_frame for frame in frames) or combs > SHARE * max(1, len(verdicts)):
+            return True
+        if "progressive" in verdicts:  # something moves there, without combs
+            return False
+    return False
 
 
 def _frames_at(container: Any, stream: Any, place: float) -> list[Any]:
