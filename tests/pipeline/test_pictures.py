@@ -145,7 +145,8 @@ def coded(signal: Picture) -> Picture:
     """R'G'B' as planes of BT.2020's Y'CbCr, 10 bits of limited range, 4:4:4."""
     luma = signal @ LUMA
     blue, red = (signal[..., 2] - luma) / 1.8814, (signal[..., 0] - luma) / 1.4746
-    return np.rint(np.stack([64 + 876 * luma, 512 + 896 * blue, 512 + 896 * red])).astype("<u2")
+    planes = np.stack([64 + 876 * luma, 512 + 896 * blue, 512 + 896 * red])
+    return np.asarray(np.rint(planes).astype("<u2"))
 
 
 X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-crf", "8", "-x265-params", "log-level=none", "-tag:v", "hvc1")
