@@ -89,13 +89,20 @@ class Piece:
     height: int
     rotation: int
     sound: int | None
+    mirrored: bool = False
+    interlaced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
     """A probed video. Times are seconds on its own clock, whose zero is the container's start time.
 
-    `width` and `height` are as displayed: pixels made square, `rotation` (degrees clockwise) applied.
+    `width` and `height` are as displayed: pixels made square, `rotation` (degrees clockwise) applied; where `mirrored`,
+    left and right of the coded picture are swapped before it is rotated.
+    `transfer`, `primaries`, `matrix` and `range` are what the first frame says of its colours, by ffmpeg's names (HDR:
+    `smpte2084`, which is PQ, and `arib-std-b67`, which is HLG; range: `tv` is limited, `pc` full), or `unknown`;
+    `mapped`: whether frames are stored in other colours than these, those of BT.709 and of ordinary brightness.
+    `interlaced`: whether frames say so or look like it; of those with combs, one moment is stored.
     `picture` and `sound` are the streams that are used, counted from 0 over the file.
     `frames`, `duration` and `variable_rate` are counted from the packets, since headers lie or are silent (mkv).
     `stamp` is that of the source when it was read: whoever reads the file later compares it.
@@ -129,6 +136,13 @@ class Video:
     stamp: str = ""
     pieces: tuple[Piece, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    mirrored: bool = False
+    interlaced: bool = False
+    transfer: str = "unknown"
+    primaries: str = "unknown"
+    matrix: str = "unknown"
+    range: str = "unknown"
+    mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

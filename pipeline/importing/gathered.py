@@ -147,7 +147,7 @@ def _filmed(path: str, frames: int) -> Film:
     if facts is None:
         raise BadMedia("not a video: no moving picture in it")
     length = max(1, round(facts.duration * 1000))
-    painter = Painter(facts.width, facts.height, facts.rotation, ExtractSettings().quality)
+    painter = Painter.of(facts, ExtractSettings().quality)
     cut = Cut(0, length, Frames(policy="count", count=frames).times(0, facts.duration))
     shot = whole(path, facts, cut, painter, sound=False)
     if not shot.frames:

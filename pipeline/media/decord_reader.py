@@ -78,13 +78,19 @@ def open_reader(path: Local, video: Video, index: PictureIndex) -> Any:
 def _may_read(path: Local, video: Video) -> bool:
     """mp4 and Matroska, by what they begin with: decord's own libav opens whatever a playlist names.
 
-    It turns the frames of an mp4, but not those of a Matroska.
+    It turns the frames of an mp4, but not those of a Matroska; it mirrors, deinterlaces and maps none, and picks a
+    picture stream by its own rule.
     """
-    if not isinstance(path, str):
+    if not isinstance(path, str) or video.mirrored or video.interlaced or video.mapped or _pictures(path) > 1:
         return False
     with open(path, "rb") as file:
         head = file.read(8)
     return head[4:] == b"ftyp" or (head[:4] == MATROSKA and video.rotation == 0)
+
+
+def _pictures(path: str) -> int:
+    with open_container(path) as container:
+        return len(container.streams.video)
 
 
 def frames(reader: Any, numbers: NDArray[np.int64]) -> Iterator[Any]:

@@ -69,6 +69,8 @@ def in_a_row(found: Sequence[tuple[Span, Facts]]) -> Facts:
         coded_width=max(facts.coded_width for facts in each),
         coded_height=max(facts.coded_height for facts in each),
         variable_rate=len({round(facts.frame_rate, 3) for facts in each}) > 1 or any(f.variable_rate for f in each),
+        interlaced=any(facts.interlaced for facts in each),
+        mapped=any(facts.mapped for facts in each),
         pieces=tuple(pieces),
         gaps=tuple(gaps),
     )

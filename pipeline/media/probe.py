@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,18 @@ import numpy as np
 from manifests.records import Gap, Piece, SoundTrack, SubtitleTrack
 from pipeline.errors import BadMedia
 from pipeline.media.clock import Join, gaps, joins
+from pipeline.media.colour import colour_of
 from pipeline.media.footage import index_of_frames, packets_of
 from pipeline.media.guess import guess
 from pipeline.media.index import PictureIndex
+from pipeline.media.interlace import interlaced
+from pipeline.media.orientation import orientation_of
 from pipeline.media.pieces import in_a_row
 from pipeline.media.reading import decode, packets, start_of
 from pipeline.media.reasons import damage_named
 from pipeline.media.safety import open_container
 from pipeline.media.span import Local, Span, recordings
+from pipeline.media.streams import chosen_picture
 
 SHORT = 0.1  # a file may miss this share of what its header promises before it counts as truncated
 WIDEST_PIXEL = 10.0  # a sample aspect ratio beyond this is a broken header
@@ -40,6 +44,13 @@ class Facts:
     width: int
     height: int
     rotation: int
+    mirrored: bool
+    interlaced: bool
+    transfer: str
+    primaries: str
+    matrix: str
+    range: str
+    mapped: bool
     frame_rate: float
     frames: int
     variable_rate: bool
@@ -59,19 +70,12 @@ def probe(path: str) -> Facts | None:
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise BadMedia(f"not a video: {guess(path)}") from error
     with opened as container, damage_named():
-        streams = [s for s in container.streams.video if not attached(s)]
-        if not streams:
-            if not container.streams:
-                raise BadMedia("not a video: no stream in it")
-            return None
-        return _facts(path, container, streams[0])
-
-
-def attached(stream: Any) -> bool:
-    """Whether a picture stream is cover art."""
-    from av.stream import Disposition
-
-    return bool(stream.disposition & Disposition.attached_pic)
+        stream = chosen_picture(container)
+        if stream is not None:
+            return _facts(path, container, stream)
+        if not container.streams:
+            raise BadMedia("not a video: no stream in it")
+        return None
 
 
 def _facts(path: Local, container: Any, stream: Any) -> Facts:
@@ -89,8 +93,8 @@ def _facts(path: Local, container: Any, stream: Any) -> Facts:
         raise BadMedia("no frame in it")
     frame = first_frame(container, stream)
     start = start_of(container)
-    rotation = turned(frame)
-    width, height = displayed(frame, stream, rotation)
+    orientation, colour = orientation_of(frame), colour_of(frame)
+    width, height = displayed(frame, stream, orientation.rotation)
     check_whole(container, index, start)
     empty = gaps(np.asarray(index.shown * index.tick, dtype=np.float64), index.sound_track)
     rate, variable = frame_rate(index, sum(end - begin for begin, end in empty))
@@ -104,7 +108,10 @@ def _facts(path: Local, container: Any, stream: Any) -> Facts:
         coded_height=frame.height,
         width=width,
         height=height,
-        rotation=rotation,
+        **asdict(orientation),
+        interlaced=interlaced(container, stream, frame),
+        **asdict(colour),
+        mapped=colour.mapped,
         frame_rate=rate,
         frames=len(index.shown),
         variable_rate=variable,
@@ -134,8 +141,8 @@ def _recording(span: Span) -> Facts | None:
 
     try:
         with open_container(span) as container:
-            streams = [s for s in container.streams.video if not attached(s)]
-            return _facts(span, container, streams[0]) if streams else None
+            stream = chosen_picture(container)
+            return None if stream is None else _facts(span, container, stream)
     except (BadMedia, av.error.FFmpegError, UnicodeDecodeError):
         return None
 
@@ -146,18 +153,6 @@ def first_frame(container: Any, stream: Any) -> Any:
     for frame in decode(packets(container, stream), stream):
         return frame
     raise BadMedia("no frame of it can be decoded")
-
-
-def turned(frame: Any) -> int:
-    """Degrees clockwise that make the coded picture upright. Raises BadMedia where it must be mirrored, too."""
-    from av.sidedata.sidedata import Type
-
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    if matrix is not None:
-        a, b, _, c, d = np.frombuffer(bytes(matrix), dtype="<i4")[:5].astype(float)
-        if a * d - b * c < 0:
-            raise BadMedia("its header mirrors the picture: re-encode it upright, as ffmpeg does by itself")
-    return -round(int(frame.rotation) / 90) * 90 % 360  # libav counts against the clock
 
 
 def displayed(frame: Any, stream: Any, rotation: int) -> tuple[int, int]:

@@ -111,15 +111,15 @@ class Scan:
         return len(self.loudness.times) > 0
 
 
-def scan(path: Local, *, duration: float, sound: int | None) -> Scan:
-    """Scan a local file of `duration` seconds. `sound`: index of the sound among all streams, or None.
+def scan(path: Local, *, duration: float, sound: int | None, picture: int | None = None) -> Scan:
+    """Scan streams `sound` and `picture` (numbers in the file; None: no sound, first picture) of `duration` seconds.
 
     What cannot be decoded is passed over; sound that cannot be decoded at all costs the sound alone, and is
     named in `sound_error`. Raises ScanError if ffmpeg fails or no frame comes out.
     """
-    run, lost = _run(path, sound), None
+    run, lost = _run(path, sound, picture), None
     if sound is not None and not (run.code == 0 and run.heard.values):
-        lost, run = run.reason, run if run.code == 0 else _run(path, None)
+        lost, run = run.reason, run if run.code == 0 else _run(path, None, picture)
     if run.code != 0 or not run.seen.values:
         raise ScanError(f"{os.path.basename(path_of(path))} cannot be scanned: {run.reason}")
     return Scan(
@@ -253,14 +253,14 @@ class _Run(NamedTuple):
         return re.sub(r" @ 0x\w+", "", last)  # an address differs from run to run
 
 
-def _run(path: Local, sound: int | None) -> _Run:
+def _run(path: Local, sound: int | None, picture: int | None) -> _Run:
     seen = _Readings("lavfi.scd.mafd", frame=0.0, gap=FROZEN, hole="freeze")
     heard = _Readings("lavfi.r128.M", frame=0.1, gap=PAUSE, hole="silence")
     complaints = deque[str](maxlen=50)
     ear, mouth = os.pipe()
     with open(ear, "rb") as sound_text, ThreadPoolExecutor(3) as pool:
         try:
-            command = _command(path, sound, mouth)
+            command = _command(path, sound, picture, mouth)
             process = Popen(command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, pass_fds=(mouth,))
         finally:
             os.close(mouth)
@@ -287,12 +287,12 @@ def _read(pipe: IO[bytes] | None, take: Callable[[Iterable[str]], None]) -> None
         take(lines)
 
 
-def _command(path: Local, sound: int | None, mouth: int) -> list[str]:
+def _command(path: Local, sound: int | None, picture: int | None, mouth: int) -> list[str]:
     import ffmpeg
 
     source = ffmpeg.input(safe_url(path), noautorotate=None, **CHEAP, **whitelists(path))
-    picture = {"vf": PICTURE_CHAIN.format(1), "fps_mode": "passthrough"}
-    outputs = [ffmpeg.output(source["V:0"], "-", format="null", **picture)]
+    pictures = source["V:0" if picture is None else str(picture)]
+    outputs = [ffmpeg.output(pictures, "-", format="null", vf=PICTURE_CHAIN.format(1), fps_mode="passthrough")]
     if sound is not None:
         outputs.append(ffmpeg.output(source[str(sound)], "-", format="null", af=SOUND_CHAIN.format(mouth)))
     # by default ffmpeg fails if two thirds of the frames cannot be decoded

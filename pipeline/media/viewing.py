@@ -40,7 +40,7 @@ def watch(path: str, frames: int) -> tuple[Sequence[Image.Image], Wave | None]:
     facts = _facts(path)
     stretch = facts.duration / frames
     cut = Cut(0, max(1, round(facts.duration * 1000)), tuple((n + 0.5) * stretch for n in range(frames)))
-    painter = Painter(facts.width, facts.height, facts.rotation, QUALITY)
+    painter = Painter.of(facts, QUALITY)
     shot = whole(path, facts, cut, painter)
     if not shot.frames:
         raise BadMedia(f"{path}: no frame of it can be decoded")

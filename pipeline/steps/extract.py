@@ -60,7 +60,7 @@ class Extract(step.Step[Cutting, Footage]):
     """Frames and sound of all clips of a video."""
 
     name, takes, gives = "extract", Cutting, Footage
-    version = 2  # 1 mixed channels that cancel each other
+    version = 2  # 1 mixed channels that cancel each other, and stored HDR and fields as they are coded
     settings_type = ExtractSettings
     settings: ExtractSettings
     together, keeps_media, signs = "video", True, True
@@ -91,7 +91,7 @@ class Extract(step.Step[Cutting, Footage]):
         found = parts(original(batch[0].video, self.scratch), batch[0].video)
         for part, cuts in in_parts(found, [self._cut(cutting.clip) for cutting in batch]):
             video: Video = part.video
-            painter = Painter(video.width, video.height, video.rotation, self.settings.quality)
+            painter = Painter.of(video, self.settings.quality)
             for shot in self._reader()(part.local, video, cuts, painter):
                 yield shot, painter.size
 

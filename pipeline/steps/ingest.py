@@ -33,7 +33,7 @@ class Ingest(step.Step[Source, Video]):
     """Probe and digest; drop exact copies."""
 
     name, takes, gives = "ingest", Source, Video
-    version = 2  # 1 knew one clock a file, and no gaps
+    version = 2  # 1 knew one clock a file, and no gaps, colours, mirrors, fields or default streams
     settings_type = IngestSettings
     settings: IngestSettings
     resources = step.Resources(memory_gb=2.0)  # one frame of 8K with its references stays under 1 GB

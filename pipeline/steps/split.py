@@ -75,7 +75,7 @@ class Split(step.Step[Video, Clip]):
 
     def _clips_of(self, part: Part) -> list[Clip]:
         video: Video = part.video
-        seen = scan(part.local, duration=video.duration, sound=video.sound)
+        seen = scan(part.local, duration=video.duration, sound=video.sound, picture=video.picture)
         shown = times_of(part.local, video.picture)
         return [
             Clip(

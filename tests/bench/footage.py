@@ -160,7 +160,7 @@ def _against_reencoding(videos: Videos) -> Figure:
 def ours_alone(file: Path, video: Video, count: int) -> list[NDArray[np.uint8]]:
     """Frames at the middles of `count` stretches, in this process: index, decode, scale."""
     index = index_of(str(file), video.picture)
-    painter = Painter(video.width, video.height, video.rotation, 90)
+    painter = Painter.of(video, 90)
     wanted = chosen(index, video, count)
     return [painter.pixels(frame) for _, frame in read_frames(str(file), video.picture, index, wanted)]
 

@@ -77,7 +77,7 @@ def processor() -> OlaProcessor:
 def clip_of(videos: Videos, file: Path, stage: str) -> tuple[Sample, Members]:
     """A clip as the pipeline stores it: 48 JPEGs of Ola's size, and its sound; one task."""
     video = videos.record(file)
-    index, painter = index_of(str(file), video.picture), Painter(video.width, video.height, video.rotation, 90)
+    index, painter = index_of(str(file), video.picture), Painter.of(video, 90)
     jpegs = [painter.jpeg(f) for _, f in read_frames(str(file), video.picture, index, chosen(index, video, COUNT))]
     wav = file.with_suffix(".wav")
     ffmpeg("-i", file, "-vn", "-c:a", "pcm_s16le", "-ar", RATE, "-ac", 1, "-t", CLIP_S, "-bitexact", wav)

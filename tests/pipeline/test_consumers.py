@@ -134,7 +134,7 @@ def test_frames_are_those_of_the_video() -> None:
     with open_container(str(path)) as container:
         start = start_of(container)
     stamps = [round(((sample.start_ms + ms) / 1000 + start) / index.tick) for ms in sample.pictures.ms]
-    painter = Painter(video.width, video.height, video.rotation, 90)
+    painter = Painter.of(video, 90)
     drawn = [painter.jpeg(frame) for _, frame in read_frames(str(path), video.picture, index, stamps)]
     assert drawn == [bytes(view) for view in split_frames(members["mjpg"], sample.pictures.bytes)]
 

@@ -86,7 +86,7 @@ def cuts_of(video: Video) -> list[Cut]:
 
 
 def painter_of(video: Video) -> Painter:
-    return Painter(video.width, video.height, video.rotation, 90)
+    return Painter.of(video, 90)
 
 
 def wanted(index: PictureIndex, cuts: Sequence[Cut], start: float) -> list[int]:

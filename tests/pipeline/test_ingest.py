@@ -17,7 +17,7 @@ from manifests.records import Drop, Source, Video
 from pipeline.errors import BadMedia, Unavailable
 from pipeline.media.original import original
 from pipeline.steps.ingest import Ingest, IngestSettings
-from tests.media import AAC, X264, beeps, made, numbered, pattern, video_of, written
+from tests.media import AAC, X264, beeps, made, numbered, video_of, written
 
 FILM = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=4")
 
@@ -81,10 +81,6 @@ FAULTS: dict[str, tuple[Callable[[], Path], str]] = {
     "ffconcat": (lambda: written("c.mp4", "ffconcat version 1.0\nfile x\n"), r"not a video: a playlist \(ffconcat\)"),
     "dash": (lambda: written("dash.mp4", MPD), r"not a video: a playlist \(DASH\)"),
     "sdp": (lambda: written("sdp.mp4", "v=0\no=- 0 0 IN IP4 0.0.0.0\n"), r"not a video: a network description \(SDP\)"),
-    "mirrored": (
-        lambda: made("mirrored.mp4", "-display_hflip", "-i", pattern("p.mp4", 1), "-c", "copy"),
-        "its header mirrors the picture",
-    ),
 }
 
 
