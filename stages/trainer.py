@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from manifests.json_values import json_value
 from ola.checkpoint import BadCheckpoint, tensors_of
 from ola.model import OlaForConditionalGeneration
 from ola.packing import pieces
@@ -241,7 +242,8 @@ class PhaseTraining:
         file = self.folder / "stopped.json"
         if self.world.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps({"step": step.number + 1, "loss": loss, "norm": norm, "tasks": tasks}))
+            facts = {"step": step.number + 1, "loss": loss, "norm": norm, "tasks": tasks}
+            file.write_text(json.dumps(json_value(facts)))
         more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
         raise StagesError(
             f"phase {self.phase.name}, step {step.number + 1}: loss {loss:.3g}, gradient norm {norm:.3g}; the step "
