@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stages.evaluation.questions import Senses, Suite
     from stages.evaluation.runner import Result
 
+UNPARSED, LONGEST = 3, 100  # answers of a suite that are shown, and characters of each
 SUITES = ("mmbench", "videomme", "librispeech", "shards")
 
 P = ParamSpec("P")
@@ -178,8 +179,20 @@ def _show(found: Mapping[str, Result], out: Path) -> None:
 
     console = Console()
     console.print(scores(found))
+    for suite, facts in found.items():
+        for said in unparsed(out, suite) if facts["unparsed"] else ():
+            console.print(f"{suite}, not read: {said}", markup=False, highlight=False)
     places = f"answers: {out / 'answers'}; for scripts: {out / 'results.json'}"
     console.print(places, markup=False, highlight=False, soft_wrap=True)
+
+
+def unparsed(out: Path, suite: str) -> list[str]:
+    """The first answers to a suite that choose nothing, or say nothing; the file of answers has all of them."""
+    from manifests.parquet_files import read_parquet
+
+    rows = read_parquet(str(out / "answers" / f"{suite}.parquet")).to_pylist()
+    said = [row["answer"] for row in rows if row["parsed"] is None and row["error"] is None]
+    return [repr(" ".join(answer.split())[:LONGEST]) for answer in said[:UNPARSED]]
 
 
 def scores(found: Mapping[str, Result]) -> Table:

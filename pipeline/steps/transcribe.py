@@ -41,7 +41,7 @@ nl nld dut, no nor nob nb, pl pol, pt por, ro ron rum, ru rus, sk slk slo, sl sl
 th tha, tr tur, uk ukr, ur urd, vi vie, zh zho chi
 """
 LISTENERS = ("whisperx", "ola")
-DICTATION = 2  # what Ola's answers become; 1 took a remark in brackets for words
+DICTATION = 3  # what Ola's answers become; 1 took a remark in brackets for words, 2 knew refusals in two languages
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})?", re.IGNORECASE)
 
 
