@@ -208,7 +208,9 @@ def values_of(answer: duckdb.DuckDBPyRelation) -> list[Any]:
         return answer.fetchall()
     columns = [f"c{n}" for n in range(len(answer.types))]
     casts = (f"CAST({c} AS {str(t).replace(ZONED, 'VARCHAR')})" for c, t in zip(columns, answer.types, strict=True))
-    return answer.query("answer", f"SELECT {', '.join(casts)} FROM answer AS answer({', '.join(columns)})").fetchall()
+    text = f"SELECT {', '.join(casts)} FROM answer AS answer({', '.join(columns)})"
+    cast: Any = answer.query("answer", text)
+    return list(cast.fetchall())
 
 
 def result_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:

@@ -59,7 +59,7 @@ def test_stored_answers_are_scored_by_the_rules_of_now(tmp_path: Path) -> None:
     suite = colours(tmp_path)
     unread = replace(suite, metric=replace(suite.metric, parse=lambda answer, options: None))
     before = evaluate(Scripted(lambda request: "A"), [unread], tmp_path, "model")["mmbench"]
-    after = evaluate(Scripted(pytest.fail), [suite], tmp_path, "model")["mmbench"]
+    after = evaluate(Scripted(lambda request: pytest.fail("asked again")), [suite], tmp_path, "model")["mmbench"]
     assert (before["unparsed"], after["unparsed"]) == (3, 0)
     assert [row["score"] for row in rows(tmp_path, "mmbench")].count(1) > 0
 
