@@ -44,6 +44,8 @@ def chosen(answer: str, options: Options) -> str | None:
     """
     text = unicodedata.normalize("NFKC", WRAPPERS.sub("", answer)).strip()
     letters = "".join(options)
+    if not letters:
+        return None
     if alone := re.fullmatch(rf"[\W_]*([{letters}{letters.lower()}])(?:[^\w+#-]|_)*", text):
         return alone[1].upper()
     rules = (_worded, _leading, _claimed, _worded_within)

@@ -102,7 +102,7 @@ def test_reads_what_gnu_tar_packs(tmp_path: Path, form: str, what: tuple[str, ..
     (folder / "zz").mkdir(parents=True)
     for name, content in flat(SAMPLES).items():
         (folder / name).write_bytes(content)
-    command = ["tar", f"--format={form}", "--sort=name", "-cf", tmp_path / "x.tar", *what]
+    command = ["tar", f"--format={form}", "--sort=name", "-cf", str(tmp_path / "x.tar"), *what]
     subprocess.run(command, cwd=folder, check=True)
     reader = ShardReader(tmp_path / "x.tar")
     assert read(reader) == SAMPLES

@@ -77,6 +77,7 @@ def test_no_letter(answer: str) -> None:
 def test_options_that_are_the_same_choose_nothing() -> None:
     assert chosen("a dog", {"A": "a dog", "B": "the dog"}) is None
     assert chosen("C", {"A": "x", "B": "y"}) is None
+    assert chosen("A", {}) is None
 
 
 @given(st.text(max_size=40))
