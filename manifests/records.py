@@ -334,6 +334,8 @@ class Question:
 
     number: from 0, within the clip; kind: what sort of question (see the prompt of `ask`); options: of a multiple
     choice, whose answer is then a letter, else empty. left_out: why other questions of `asked` are no records.
+    departures: how `asked` leaves the prompt's form: `fence`, `markup`, `labels`, `broken lines`, `preamble`,
+    `postscript`.
     """
 
     id: str
@@ -347,6 +349,7 @@ class Question:
     options: tuple[str, ...]
     asked: Asked
     left_out: tuple[str, ...] = ()
+    departures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from transformers import AutoConfig, PretrainedConfig, Qwen2Config, SiglipVisionConfig, WhisperConfig
 
 from ola.geometry import Limits
+from ola.tokenizer_files import IS_OLD
 
 # OryxViT: SigLIP-400M at patch 16 with a 128x128 grid of positions, resized to each image.
 VISION: dict[str, Any] = {
@@ -77,6 +78,16 @@ def _made(kind: type[Config], given: Config | dict[str, Any] | None, defaults: d
     return given if isinstance(given, kind) else kind(**defaults | dict(given or {}))
 
 
+def _named_for(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings with rotary positions under the names that this transformers reads: 5 has one entry, 4.57 two."""
+    if not IS_OLD or not isinstance(given.get("rope_parameters"), dict):
+        return given
+    rope = dict(given["rope_parameters"])
+    theta = {"rope_theta": rope.pop("rope_theta")} if "rope_theta" in rope else {}
+    scaling = {} if rope.get("rope_type", "default") == "default" else {"rope_scaling": rope}
+    return {name: value for name, value in given.items() if name != "rope_parameters"} | theta | scaling
+
+
 class OlaConfig(Qwen2Config):
     """The decoder's sizes (Qwen2's own names) with those of the towers, the projectors and the inputs.
 
@@ -120,7 +131,7 @@ class OlaConfig(Qwen2Config):
         self.max_frames = max_frames
         self.tokenizer_model_max_length = tokenizer_model_max_length
         self.limits = limits or {}
-        super().__init__(**kwargs)
+        super().__init__(**_named_for(kwargs))
 
     @property
     def cell(self) -> int:

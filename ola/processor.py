@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from blake3 import blake3
 from torch import Tensor
-from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoProcessor, PreTrainedTokenizerBase
 
 from ola import geometry, located
 from ola.config import OlaConfig
@@ -25,6 +25,7 @@ from ola.features import chunks, fbank, log_mel, mono16k
 from ola.geometry import frame_indices, parts_kept
 from ola.pictures import image_views, video_views
 from ola.prompt import IMAGE, SPEECH, Picture, Prompt, Request, Sound, Visual, Wave
+from ola.tokenizer_files import load_tokenizer, save_tokenizer
 from ola.weights import config_of
 
 Medium = Visual | Sound
@@ -45,12 +46,12 @@ class OlaProcessor:
         """From a folder with tokenizer files and a config.json; what else transformers passes along is not used."""
         folder = located(folder)
         config = config_of(folder)
-        return cls(AutoTokenizer.from_pretrained(folder, config=config), config)
+        return cls(load_tokenizer(folder, config), config)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write what `from_pretrained` reads."""
         self.config.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        save_tokenizer(self.tokenizer, folder)
 
     def image(self, picture: Picture) -> Visual:
         """Both views of an image. ValueError for a picture whose pixels cannot be told."""

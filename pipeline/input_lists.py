@@ -5,11 +5,9 @@ Text stays text: every cell of a CSV is one. A row that cannot be read is a row 
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import storage
+from manifests.json_values import json_value
 from manifests.ledger import one_line
 from pipeline.errors import ConfigError
 
@@ -79,7 +78,7 @@ def _row(facts: Any, base: str) -> ListRow:
     if column is None:
         raise Unusable(f"names no video (columns looked for: {', '.join(COLUMNS)})")
     try:
-        rest = {key: plain_value(value) for key, value in facts.items() if key != column}
+        rest = {key: json_value(value) for key, value in facts.items() if key != column}
         meta = json.dumps(rest, sort_keys=True, ensure_ascii=False, default=str, allow_nan=False)
         name = _name(column, facts[column])
         (meta + name).encode()
@@ -108,17 +107,6 @@ def _full(uri: str, base: str) -> str:
         path = storage.normal(written)
         return path if os.path.lexists(path) else storage.normal(unquote(written))
     return storage.normal(uri if "://" in uri or os.path.isabs(uri) else storage.join(base, uri))
-
-
-def plain_value(value: Any) -> Any:
-    """A value that JSON holds: null for what is no number, base64 for bytes."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, dict):
-        return {str(key): plain_value(each) for key, each in value.items()}
-    return [plain_value(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _facts(name: str) -> Iterator[Any]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manifests import storage
+from manifests.json_values import json_value
 from manifests.records import Source
 from manifests.retries import StoreAway
-from pipeline.input_lists import plain_value
 
 LARGEST = 32 << 20  # bytes: with all comments of a much-seen video, and no more
 LONGEST = 2000  # characters of a further text of a data set's file: captions, and no transcripts
@@ -48,7 +48,7 @@ def _facts(uri: str) -> dict[str, Any]:
         found = storage.look(uri)
         if found is None or found.size > LARGEST:
             return {}
-        told = plain_value(json.loads(storage.read_bytes(uri)))
+        told = json_value(json.loads(storage.read_bytes(uri)))
     except StoreAway:
         raise
     except (OSError, ValueError, RecursionError):

@@ -7,12 +7,13 @@ language or not in the form that was asked for. They know no step and no model.
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 
+from pipeline.phrases import names_subtitles, refuses
+from stages.choices import chosen
+from stages.languages import language, script
 from stages.wording import exact, f1, told, words
 
 KINDS = ("speech", "source", "order", "count", "reason", "mood")
@@ -22,23 +23,6 @@ LONGEST_QUESTION, LONGEST_ANSWER = 80, 80  # words; the paper's are short, and w
 SAME_QUESTION = 0.8  # F1 of the words: "What does he say?" and "What does she say?" are two questions at 0.75
 
 SIGNS = re.compile(r"\[[^\]]*\]|\([^)]*\)|（[^）]*）|【[^】]*】|\*[^*]*\*|[♩♪♫♬#]")  # [Music], (laughs), ♪
-NAMES = re.compile(r"\b(sub-?title|caption|transcri[pb]|untertitel|sous-titre|subt[ií]tulo)|字幕", re.IGNORECASE)
-REFUSAL = re.compile(
-    r"^\W*((sorry|unfortunately),? (but )?i\b|(i['’]?m|i am) (sorry,? but|unable)\b|i can(no|['’])t\b)"
-    r"|\bas an ai\b|\b(ai|language) model\b|^\W*(很?抱歉|对不起)|作为一?[个名]?(ai|人工智能|语言模型)",
-    re.IGNORECASE,
-)
-# The words that sentences of a language cannot do without; those of two languages cancel out.
-FUNCTION_WORDS = {
-    "en": "the of and to is are what who why how does do with that this it in he she they was for on at from",
-    "de": "der die das und ist was wer warum wie nicht ein eine mit den dem sie er es im in auf von zu ich",
-    "fr": "le la les des du et est qui que pourquoi une un dans il elle pas ce avec pour sur en quoi je",
-    "es": "el la los las de y es que qué quién por una un en no con se lo para cómo ella él su del",
-    "it": "il lo la gli le di e è che chi perché una un in non con si per cosa come lei lui del nel",
-    "pt": "o a os as de e é que quem por uma um em não com se para como ela ele do da no na",
-    "nl": "de het een en is wat wie waarom hoe niet met van in op dat zijn hij zij ze te voor ik",
-}
-SURE = 2  # function words by which a language must lead: one may be a name
 
 
 @dataclass(frozen=True)
@@ -63,23 +47,6 @@ def repetition(text: str) -> float:
     return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
-def script(text: str) -> str | None:
-    """The script most of its letters are in, as Unicode names it; Japanese and Chinese are both `CJK`."""
-    letters = (letter for letter in unicodedata.normalize("NFKC", text) if letter.isalpha())
-    names = (unicodedata.name(letter, "?").split(maxsplit=1)[0] for letter in letters)
-    counts = Counter("CJK" if name in {"HIRAGANA", "KATAKANA"} else name for name in names)
-    return counts.most_common(1)[0][0] if counts else None
-
-
-def language(text: str) -> str | None:
-    """One of the languages of `FUNCTION_WORDS`, or None where that is not plain."""
-    said = words(text)
-    known = {code: set(some.split()) for code, some in FUNCTION_WORDS.items()}
-    counts = Counter({code: sum(word in some for word in said) for code, some in known.items()})
-    (first, most), (_, next_most) = counts.most_common(2)
-    return first if most - next_most >= SURE else None
-
-
 def foreign(text: str, like: str) -> bool:
     """Whether a text is in another script or language than another; a name in Latin letters is at home anywhere."""
     found, home = script(text), script(like)
@@ -91,11 +58,6 @@ def foreign(text: str, like: str) -> bool:
     return len(codes) > 1
 
 
-def refused(text: str) -> bool:
-    """Whether a model says that it will not or cannot, or speaks of itself."""
-    return REFUSAL.search(text) is not None
-
-
 def put(question: str, options: Sequence[str]) -> str:
     """A question as it is put to a model, with its options by their letters."""
     return "\n".join([question, *(f"{letter}) {text}" for letter, text in zip(LETTERS, options, strict=False))])
@@ -103,17 +65,15 @@ def put(question: str, options: Sequence[str]) -> str:
 
 def option(answer: str, options: Sequence[str]) -> str:
     """The option that an answer to a multiple choice means, by its letter or its words; else the answer itself."""
-    named = re.match(rf"\W*([{LETTERS}])(?:\W|$)", answer)
-    if options and named:
-        return options[LETTERS.index(named[1])]
-    return next((each for each in options if exact(each, answer)), answer)
+    by_letter = dict(zip(LETTERS, options, strict=False))
+    return by_letter.get(chosen(answer, by_letter) or "", answer) if options else answer
 
 
 def fault(text: str, finish: str) -> str | None:
     """What is wrong with a whole answer, whatever was asked."""
     if not words(text):
         return "empty"
-    if refused(text):
+    if refuses(text):
         return "refused"
     return "cut off" if finish == "length" else None
 
@@ -149,12 +109,12 @@ def flaws(questions: Sequence[Draft], like: str) -> list[str | None]:
 
 def _flaw(draft: Draft, kept: Sequence[Draft], like: str) -> str | None:
     asked, said = words(draft.question), words(draft.answer)
-    choices = {tuple(words(each)) for each in draft.options}
+    choices = {tuple(told(each)) for each in draft.options}
     rules = {
-        "empty": not asked or not said or () in choices,
+        "empty": not asked or not told(draft.answer) or () in choices,
         "over-long": len(asked) > LONGEST_QUESTION or len(said) > LONGEST_ANSWER,
-        "refused": refused(draft.question) or refused(draft.answer),
-        "names the subtitles": NAMES.search(f"{draft.question}\n{draft.answer}") is not None,
+        "refused": refuses(draft.question) or refuses(draft.answer),
+        "names the subtitles": names_subtitles(draft.question) or names_subtitles(draft.answer),
         "leaks its answer": leaks(draft.question, draft.answer),
         "repeats an option": len(choices) < len(draft.options),
         "repeats a question": any(f1(draft.question, other.question) >= SAME_QUESTION for other in kept),

@@ -39,7 +39,8 @@ class Phase(Shape):
     frames: of a video at most; 0: all that are stored. sequence_tokens: that the tasks packed into one sequence take
     together. together: tasks of a sample that come one after the other, so that their media are decoded, encoded and
     read once for all of them. batch: sequences a step, of all ranks together. epochs, tokens or steps: how long.
-    tolerance: share of samples that may be unreadable; each is counted and named.
+    tolerance: share of samples that may be unreadable; each is counted and named. spike: how many times the usual loss
+    of its kinds of task a step's loss must be to end the training; 0: it never does.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -64,6 +65,7 @@ class Phase(Shape):
     tokens: int | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, gt=0)
     tolerance: float = Field(default=0.0, ge=0, lt=1)
+    spike: float = Field(default=4.0, ge=0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

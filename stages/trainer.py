@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from manifests.json_values import json_value
 from ola.checkpoint import BadCheckpoint, tensors_of
 from ola.model import OlaForConditionalGeneration
 from ola.packing import pieces
@@ -106,14 +107,14 @@ class PhaseTraining:
         self.world, self.say = world, say if world.rank == 0 else _nothing
         self.folder = Path(training.out) / phase.name
         facts = {
-            "phase": phase.model_dump(mode="json"),
+            "phase": phase.model_dump(mode="json", exclude={"spike"}),  # what is learned does not follow from it
             "data": tasks.digest,
             "model": training.weights,
             "seed": training.seed,
             "live": training.live,
         }
         self.checkpoints = Checkpoints(self.folder, facts, training.keep)
-        self.log = TrainingLog(self.folder, training.board and world.rank == 0)
+        self.log = TrainingLog(self.folder, training.board and world.rank == 0, phase.spike)
         self.steps = order.steps()
         self.kinds = sorted(tasks.kinds())
         self.kind_of, self.stage_of = (tasks.table[name].to_pylist() for name in ("kind", "stage"))
@@ -181,10 +182,16 @@ class PhaseTraining:
         began = time.perf_counter()
         modules.set_rates(self.optimizer, self.phase, step.number, self.steps)
         learned, tokens = self._backward(step.packs)
+        by_kind = {kind: (float(nats), float(many)) for kind, (nats, many) in zip(self.kinds, learned, strict=True)}
         loss = float(learned[:, 0].sum() / learned[:, 1].sum().clamp(min=1))
         norm = self._norm()
-        if not torch.isfinite(torch.tensor([loss, norm])).all() or self.log.is_spike(loss):
-            self._stop(step, loss, norm)
+        if not torch.isfinite(torch.tensor([loss, norm])).all():
+            self._stop(step, loss, norm, "leave bad ones out, or lower lr")
+        if self.log.is_spike(by_kind):
+            advice = (
+                f"leave bad ones out, lower lr, or raise spike (now {self.phase.spike:g} times the usual; 0: never)"
+            )
+            self._stop(step, loss, norm, advice)
         self.optimizer.step()
         self.optimizer.zero_grad()
         seconds = time.perf_counter() - began + step.waited
@@ -194,7 +201,7 @@ class PhaseTraining:
             {group["part"]: group["lr"] for group in self.optimizer.param_groups},
             tokens, seconds, step.waited / seconds,
             utilisation(self.model, lengths, tokens, seconds, self.world.device, self.world.ranks),
-            {kind: float(total / count) for kind, (total, count) in zip(self.kinds, learned, strict=True) if count},
+            {kind: nats / many for kind, (nats, many) in by_kind.items() if many},
             Counter(sorted(self.stage_of[row] for row in step.rows)), len(step.skipped),
         )  # fmt: skip
         self.log.add(figures, self.tasks.ids(step.rows))
@@ -235,17 +242,18 @@ class PhaseTraining:
         norm = nn.utils.clip_grad_norm_(parameters, self.phase.clip)
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
-    def _stop(self, step: Step, loss: float, norm: float) -> None:
+    def _stop(self, step: Step, loss: float, norm: float, advice: str) -> None:
         """Say which tasks did it; the weights are those before the step."""
         tasks = self.tasks.ids(step.rows)
         file = self.folder / "stopped.json"
         if self.world.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps({"step": step.number + 1, "loss": loss, "norm": norm, "tasks": tasks}))
+            facts = {"step": step.number + 1, "loss": loss, "norm": norm, "tasks": tasks}
+            file.write_text(json.dumps(json_value(facts)))
         more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
         raise StagesError(
             f"phase {self.phase.name}, step {step.number + 1}: loss {loss:.3g}, gradient norm {norm:.3g}; the step "
-            f"read {', '.join(tasks[:NAMED])}{more} (all in {file}); leave bad ones out, or lower lr"
+            f"read {', '.join(tasks[:NAMED])}{more} (all in {file}); {advice}"
         )
 
     def _save(self, step: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-MEMORY, EARLY = 50, 20  # steps whose losses a spike is held against; how many there must be
-# Times their median, and nats above it: what a bad batch or a burst optimizer does, and no stage's ordinary noise.
-# Where all but nothing is left to learn, one wrong word in hundreds is many times the median.
-SPIKE, LEAST_SPIKE = 4.0, 0.5
+MEMORY, EARLY = 50, 20  # steps with a kind of task whose losses a spike is held against; how many there must be
+# Nats above the median at least: where all but nothing is left to learn, one wrong word in hundreds is many times the
+# median. Times the loss that one step in 20 exceeds: small batches of easy and hard tasks are no spikes.
+LEAST_SPIKE, RARE = 0.5, 1.25
 FILE = re.compile(r"step-(\d+)\.parquet")
 
 
@@ -77,9 +77,9 @@ READ = pa.schema([("step", pa.int64()), ("epoch", pa.int64()), ("task", pa.strin
 
 
 class TrainingLog:
-    """The log of one phase, below its folder. board: for TensorBoard too, below `board/`."""
+    """The log of one phase, below its folder. board: for TensorBoard too, below `board/`. spike: as in the recipe."""
 
-    def __init__(self, folder: Path, board: bool = False) -> None:
+    def __init__(self, folder: Path, board: bool = False, spike: float = 4.0) -> None:
         if board:
             from tensorboardX import SummaryWriter
 
@@ -89,7 +89,8 @@ class TrainingLog:
         self.folders = {"log": folder / "log", "read": folder / "read"}
         self.figures: list[dict[str, Any]] = []
         self.read: list[dict[str, Any]] = []
-        self.losses: deque[float] = deque(maxlen=MEMORY)
+        self.spike = spike
+        self.losses: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=MEMORY))
 
     def forget_after(self, step: int) -> None:
         """Delete what was written for steps that no checkpoint holds."""
@@ -98,16 +99,23 @@ class TrainingLog:
                 if (match := FILE.fullmatch(path.name)) and int(match[1]) > step:
                     path.unlink()
 
-    def is_spike(self, loss: float) -> bool:
-        """Whether the loss is far above those of the steps before."""
-        if len(self.losses) < EARLY:
-            return False
-        usual = statistics.median(self.losses)
-        return loss > max(SPIKE * usual, usual + LEAST_SPIKE)
+    def is_spike(self, learned: Mapping[str, tuple[float, float]]) -> bool:
+        """Whether a step's loss is far above what its kinds of task had in the steps before.
+
+        learned: nats and supervised tokens, by kind. Kinds that came in few steps so far are not judged.
+        """
+        known = {kind: one for kind, one in learned.items() if one[1] and len(self.losses[kind]) >= EARLY}
+        bound = sum(tokens * self._bound(self.losses[kind]) for kind, (_, tokens) in known.items())
+        return bool(self.spike and known) and sum(nats for nats, _ in known.values()) > bound
+
+    def _bound(self, losses: Sequence[float]) -> float:
+        usual, rare = statistics.median(losses), statistics.quantiles(losses, n=20)[-1]
+        return max(self.spike * usual, usual + LEAST_SPIKE, RARE * rare)
 
     def add(self, figures: Figures, tasks: Sequence[str]) -> None:
         """A step that is done, and the tasks that it read."""
-        self.losses.append(figures.loss)
+        for kind, loss in figures.by_kind.items():
+            self.losses[kind].append(loss)
         self.figures.append(figures.row())
         at = {"step": figures.step, "epoch": figures.epoch}
         self.read += [{**at, "task": task} for task in tasks]

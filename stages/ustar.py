@@ -1,8 +1,8 @@
 """The tar format that the shard writer and the shard reader share.
 
 In: a member's name and size, or the bytes of a tar. Out: a 512-byte header, or the members with their byte
-offsets. Plain USTAR only: what a shard needs is a small part of tar, and a strict parser of that part is
-faster than `tarfile` and names the byte at which a shard is broken, where `tarfile` quietly stops.
+offsets. Written is plain USTAR; read are the forms of other writers too: PAX (tarfile, webdataset) and GNU tar. A
+strict parser is faster than `tarfile` and names the byte at which a shard is broken, where `tarfile` quietly stops.
 """
 
 from __future__ import annotations
@@ -30,14 +30,23 @@ _SUM = slice(148, 156)
 _SUM_BLANK = 8 * 0x20
 _SUM_OF_REST = _SUM_BLANK + sum(_TYPE_TO_END)
 
+# Types of headers (POSIX.1-2001, pax; GNU tar's manual): of a file, a folder, and of facts about the member after it.
+_FILES, _FOLDER = (b"0", b"\0", b"7"), b"5"
+_PAX, _PAX_OF_ALL, _GNU_NAME, _GNU_LINK = b"x", b"g", b"L", b"K"
+_FACTS = (_PAX, _PAX_OF_ALL, _GNU_NAME, _GNU_LINK)
+_MAGICS = (_MAGIC, b"ustar  \0")  # the second is GNU tar's
+
 
 class TarError(ValueError):
-    """A tar that is not whole, plain USTAR; the message names the byte offset and what is wrong there."""
+    """A tar that is not whole, or of no known form; the message names the byte offset and what is wrong there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file in a tar; sizes in bytes, offsets (`offset`: of its data) from the start of the tar."""
+    """One file in a tar; sizes in bytes, offsets (`offset`: of its data) from the start of the tar.
+
+    header_offset: of its first header: it may have headers with more facts before its own.
+    """
 
     name: str
     offset: int
@@ -75,7 +84,76 @@ def members(buffer: memoryview | mmap.mmap) -> Iterator[Member]:
 
 
 def member_at(view: memoryview, offset: int) -> Member | None:
-    """The member whose header starts at `offset`, or None at a zero block (the end). Errors as `members`."""
+    """The member whose headers start at `offset`, or None at a zero block (the end). Errors as `members`.
+
+    Folders before the member are skipped.
+    """
+    at, facts = _skipped(view, offset)
+    block = _header_at(view, at)
+    if block is None:
+        return None
+    if block[156:157] not in _FILES:
+        raise TarError(f"byte {at}: type {block[156:157]!r} is not a regular file; a shard holds nothing else")
+    name = facts.get("path") or _name(block, at)
+    size = int(facts["size"]) if facts.get("size", "").isdecimal() else _number(block[124:136], at, "size")
+    member = Member(name.removeprefix("./"), at + BLOCK, size, offset)
+    _check_inside(view, at, member.name, size)
+    return member
+
+
+def check_end(view: memoryview, offset: int) -> None:
+    """TarError unless the tar ends at `offset`, with two zero blocks and at most zero padding after them."""
+    if len(view) - offset > BLOCK and bytes(view[offset : offset + BLOCK]) != _ZEROS:
+        offset = _folders_after(view, offset)
+    tail = len(view) - offset
+    if tail < len(END):
+        raise TarError(f"byte {offset}: {max(tail, 0)} bytes stand where the two zero blocks of the end belong")
+    if tail > _RECORD + BLOCK or bytes(view[offset:]).count(0) != tail:
+        raise TarError(f"byte {offset}: there is data after the end of the tar; is this several tars in one file?")
+
+
+def _folders_after(view: memoryview, offset: int) -> int:
+    """Where the folders that stand at an offset end; the offset itself where something else stands there."""
+    try:
+        at, _ = _skipped(view, offset)
+        return at if _header_at(view, at) is None else offset
+    except TarError:
+        return offset
+
+
+def _skipped(view: memoryview, offset: int) -> tuple[int, dict[str, str]]:
+    """Offset of the first header of a file from `offset` on, and the facts that stand before it: its path and size."""
+    facts: dict[str, str] = {}
+    while (block := _header_at(view, offset)) is not None and block[156:157] in (*_FACTS, _FOLDER):
+        kind, size = block[156:157], _number(block[124:136], offset, "size")
+        _check_inside(view, offset, "a header of more facts", size)
+        data = bytes(view[offset + BLOCK : offset + BLOCK + size])
+        if kind == _FOLDER:
+            facts = {}
+        elif kind == _GNU_NAME:
+            facts["path"] = _text(data.rstrip(b"\0"), offset)
+        elif kind == _PAX:
+            facts |= _records(data, offset)
+        offset += BLOCK + padded(size)
+    return offset, facts
+
+
+def _records(data: bytes, offset: int) -> dict[str, str]:
+    """Path and size in the records of a PAX header, each `<length> <key>=<value>\\n`."""
+    found: dict[str, str] = {}
+    while data:
+        length, _, rest = data.partition(b" ")
+        if not length.isdigit() or not len(length) + 1 < int(length) <= len(data):
+            raise TarError(f"byte {offset}: a pax header that cannot be read: {data[:20]!r}")
+        key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
+        if key in (b"path", b"size"):
+            found[key.decode()] = _text(value, offset)
+        data = data[int(length) :]
+    return found
+
+
+def _header_at(view: memoryview, offset: int) -> bytes | None:
+    """The checked header at an offset; None for a zero block."""
     block = bytes(view[offset : offset + BLOCK])
     if not block:
         raise TarError(f"byte {offset}: the tar ends without its two zero blocks; it was cut or never closed")
@@ -84,22 +162,15 @@ def member_at(view: memoryview, offset: int) -> Member | None:
     if block == _ZEROS:
         return None
     _check_header(block, offset)
-    member = Member(_name(block, offset), offset + BLOCK, _octal(block[124:136], offset, "size"), offset)
-    if member.offset + padded(member.size) > len(view):
+    return block
+
+
+def _check_inside(view: memoryview, offset: int, name: str, size: int) -> None:
+    if offset + BLOCK + padded(size) > len(view):
         raise TarError(
-            f"byte {offset}: the tar is cut inside {member.name!r}, which has {member.size} bytes from byte "
-            f"{member.offset} on; the tar ends at byte {len(view)}"
+            f"byte {offset}: the tar is cut inside {name!r}, which has {size} bytes from byte "
+            f"{offset + BLOCK} on; the tar ends at byte {len(view)}"
         )
-    return member
-
-
-def check_end(view: memoryview, offset: int) -> None:
-    """TarError unless the tar ends at `offset`, with two zero blocks and at most zero padding after them."""
-    tail = len(view) - offset
-    if tail < len(END):
-        raise TarError(f"byte {offset}: {max(tail, 0)} bytes stand where the two zero blocks of the end belong")
-    if tail > _RECORD + BLOCK or bytes(view[offset:]).count(0) != tail:
-        raise TarError(f"byte {offset}: there is data after the end of the tar; is this several tars in one file?")
 
 
 def _check_header(block: bytes, offset: int) -> None:
@@ -107,10 +178,8 @@ def _check_header(block: bytes, offset: int) -> None:
     found = sum(block) - sum(block[_SUM]) + _SUM_BLANK
     if stated != found:
         raise TarError(f"byte {offset}: the header's checksum is {found}, it says {stated}; the header is damaged")
-    if block[257:265] != _MAGIC:
-        raise TarError(f"byte {offset}: not a USTAR header (magic {block[257:265]!r}); use tar --format=ustar")
-    if block[156:157] not in (b"0", b"\0"):
-        raise TarError(f"byte {offset}: type {block[156:157]!r} is not a regular file; a shard holds nothing else")
+    if block[257:265] not in _MAGICS:
+        raise TarError(f"byte {offset}: neither a USTAR nor a GNU header (magic {block[257:265]!r}); use GNU tar")
 
 
 def _octal(field: bytes, offset: int, what: str) -> int:
@@ -120,9 +189,21 @@ def _octal(field: bytes, offset: int, what: str) -> int:
     return int(digits, 8)
 
 
+def _number(field: bytes, offset: int, what: str) -> int:
+    """A number in octal digits, or as GNU tar writes larger ones: in 95 bits after a first one that is set."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:])
+    return _octal(field, offset, what)
+
+
 def _name(block: bytes, offset: int) -> str:
     name, prefix = block[:100].split(b"\0", 1)[0], block[345:500].split(b"\0", 1)[0]
+    is_ustar = block[257:265] == _MAGIC  # GNU tar keeps times where USTAR has the prefix
+    return _text(prefix + b"/" + name if prefix and is_ustar else name, offset)
+
+
+def _text(name: bytes, offset: int) -> str:
     try:
-        return (prefix + b"/" + name if prefix else name).decode()
+        return name.decode()
     except UnicodeDecodeError:
         raise TarError(f"byte {offset}: the member's name {name!r} is not UTF-8") from None

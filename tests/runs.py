@@ -94,7 +94,8 @@ def talking(folder: Path, name: str, source: Path, seconds: float) -> Path:
 @cache
 def finished() -> Path:
     """Root of a run of four videos from a list, with several shards, train and val. Copy it to change it."""
-    folder = Path(tempfile.mkdtemp(dir=store()))
+    # a table read by guesses would take these folders' names for its columns
+    folder = Path(tempfile.mkdtemp(dir=store(), prefix="kind=")) / "split=none" / "width=640"
     films = [
         talking(folder, "numbers", numbered("numbers.mp4", 200), 8),
         *(talking(folder, f"film {n}", pattern(f"film{n}.mp4", 5 + n / 5, size="320x240"), 5) for n in range(3)),

@@ -11,6 +11,7 @@ import typer
 from pipeline.cli.exit_codes import GOOD, POOR, errors_in_a_line
 from pipeline.cli.world import world
 from pipeline.errors import ConfigError
+from pipeline.short_tmp import shorten
 from pipeline.signals import ended_in_a_line
 
 app = typer.Typer(
@@ -293,4 +294,5 @@ def doctor(
 def main() -> None:
     """Entry of the console script: errors of ours are one line on stderr."""
     with errors_in_a_line():
+        shorten()
         app()

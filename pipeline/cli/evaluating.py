@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stages.evaluation.questions import Senses, Suite
     from stages.evaluation.runner import Result
 
+UNPARSED, LONGEST = 3, 100  # answers of a suite that are shown, and characters of each
 SUITES = ("mmbench", "videomme", "librispeech", "shards")
 
 P = ParamSpec("P")
@@ -75,21 +76,24 @@ def compare(paths: Sequence[Path], png: Path | None) -> None:
     for line in lines:
         if line.uneven:
             counts = ", ".join(f"{name} {count}" for name, count in zip(names, line.counts, strict=True))
-            console.print(f"{line.suite}: asked of different numbers of questions ({counts})", highlight=False)
+            said = f"{line.suite}: asked of different numbers of questions ({counts})"
+            console.print(said, markup=False, highlight=False)
     if png is not None:
         draw(names, lines, png)
-        console.print(f"{png} is drawn", highlight=False)
+        console.print(f"{png} is drawn", markup=False, highlight=False)
 
 
 def compared(names: Sequence[str], lines: Sequence[Line]) -> Table:
     """A row a suite; in brackets what a score is relative to the first model's, above 1 if it is better."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, caption=f"in brackets: relative to {names[0]}, above 1 is better")
+    caption = Text(f"in brackets: relative to {names[0]}, above 1 is better")
+    table = Table(box=None, pad_edge=False, caption=caption)
     table.add_column("suite", no_wrap=True)
     table.add_column("metric", no_wrap=True)
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     for line in lines:
         pairs = zip(line.values, line.relative, strict=True)
         cells = ["–" if value is None else f"{value:.4f}" + _bracketed(relative) for value, relative in pairs]
@@ -175,7 +179,20 @@ def _show(found: Mapping[str, Result], out: Path) -> None:
 
     console = Console()
     console.print(scores(found))
-    console.print(f"answers: {out / 'answers'}; for scripts: {out / 'results.json'}", highlight=False, soft_wrap=True)
+    for suite, facts in found.items():
+        for said in unparsed(out, suite) if facts["unparsed"] else ():
+            console.print(f"{suite}, not read: {said}", markup=False, highlight=False)
+    places = f"answers: {out / 'answers'}; for scripts: {out / 'results.json'}"
+    console.print(places, markup=False, highlight=False, soft_wrap=True)
+
+
+def unparsed(out: Path, suite: str) -> list[str]:
+    """The first answers to a suite that choose nothing, or say nothing; the file of answers has all of them."""
+    from manifests.parquet_files import read_parquet
+
+    rows = read_parquet(str(out / "answers" / f"{suite}.parquet")).to_pylist()
+    said = [row["answer"] for row in rows if row["parsed"] is None and row["error"] is None]
+    return [repr(" ".join(answer.split())[:LONGEST]) for answer in said[:UNPARSED]]
 
 
 def scores(found: Mapping[str, Result]) -> Table:

@@ -13,8 +13,10 @@ from typing import Any
 import duckdb
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from manifests import storage, views
+from manifests.json_values import json_value
 from manifests.ledger import Counts, Damaged
 from manifests.schema import hints
 from pipeline import lane_states, not_media
@@ -32,6 +34,7 @@ from stages.catalogue import current
 from stages.samples import FAMILIES
 
 REASONS = 8  # lines of reasons in the funnel; `--json` has all
+ZONED = "TIMESTAMP WITH TIME ZONE"  # DuckDB's type of `now()`
 PREFIX = 6  # characters of an id that are enough to ask for it
 
 
@@ -161,11 +164,9 @@ def grouped(reasons: dict[str, int]) -> dict[str, int]:
     return merged
 
 
-def escaped(text: str) -> str:
-    """Text that rich shows as it is, on one line."""
-    from rich.markup import escape
-
-    return escape(" ".join(text.split()))
+def plain(text: str) -> Text:
+    """Text that rich shows as it is, whatever brackets it has, on one line."""
+    return Text(" ".join(text.split()))
 
 
 def show_query(root: str, query: str, form: str) -> None:
@@ -180,7 +181,7 @@ def _show_query(root: str, query: str, form: str, damaged: list[Damaged]) -> Non
     def ask(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[Any]] | None:
         made.update(views.names(connection))
         answer: Any = connection.sql(query)
-        return None if answer is None else (answer.columns, answer.fetchall())
+        return None if answer is None else (answer.columns, values_of(answer))
 
     try:
         answer = views.query(lambda: connect(root, damaged), ask)
@@ -194,8 +195,8 @@ def _show_query(root: str, query: str, form: str, damaged: list[Damaged]) -> Non
         return
     names, rows = answer
     if form == "json":
-        found = [dict(zip(names, row, strict=True)) for row in rows]
-        print(json.dumps(found, ensure_ascii=False, indent=2, default=str))
+        found = json_value([dict(zip(names, row, strict=True)) for row in rows])
+        print(json.dumps(found, ensure_ascii=False, indent=2, default=str, allow_nan=False))
     elif form == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
@@ -204,13 +205,24 @@ def _show_query(root: str, query: str, form: str, damaged: list[Damaged]) -> Non
         Console().print(result_table(names, rows))
 
 
+def values_of(answer: duckdb.DuckDBPyRelation) -> list[Any]:
+    """The rows of an answer; times with a time zone as DuckDB writes them, since its client needs pytz for them."""
+    if not any(ZONED in str(kind) for kind in answer.types):
+        return answer.fetchall()
+    columns = [f"c{n}" for n in range(len(answer.types))]
+    casts = (f"CAST({c} AS {str(t).replace(ZONED, 'VARCHAR')})" for c, t in zip(columns, answer.types, strict=True))
+    text = f"SELECT {', '.join(casts)} FROM answer AS answer({', '.join(columns)})"
+    cast: Any = answer.query("answer", text)
+    return list(cast.fetchall())
+
+
 def result_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """A query's answer for people."""
     table = Table(box=None, pad_edge=False)
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(plain(name), overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else escaped(str(value)) for value in row))
+        table.add_row(*("" if value is None else plain(str(value)) for value in row))
     return table
 
 

@@ -22,9 +22,10 @@ def show_model(folder: Path) -> bool:
     """Print sizes and dtypes by module, then each fault; whether there is none. Raises RunError without a model."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     loading = prepared(folder)
-    table = Table(title=str(folder))
+    table = Table(title=Text(str(folder)))
     for name, right in (("module", False), ("parameters", True), ("stored as", False), ("MB", True)):
         table.add_column(name, justify="right" if right else "left")
     for name, *cells in rows(loading):

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from manifests.json_values import json_value
 from manifests.records import ID_DIGITS
 from pipeline.errors import BadMedia, ConfigError
 from pipeline.pack.export import SWAPPED
@@ -97,20 +98,21 @@ def records(path: str) -> Iterator[tuple[int, Any]]:
     Raises ConfigError for a list that breaks off or is none, OSError where the file cannot be read.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        # bytes that are no UTF-8 become halves of characters, which cost their record alone
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
             first = file.read(1)
             while first.isspace():
                 first = file.read(1)
             if first not in ("[", "{"):
                 raise ConfigError(f"{path}: neither a JSON list of records nor JSONL")
             yield from enumerate(_listed(file) if first == "[" else _lines(first, file))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: broken JSON: {' '.join(str(error).split())}") from error
 
 
 def _listed(file: TextIO) -> Iterator[Any]:
     """The values of a list whose bracket was read; pieces double while a value does not fit in them."""
-    decode, text, at, piece = json.JSONDecoder().raw_decode, "", 0, PIECE
+    decode, text, at, piece = json.JSONDecoder(parse_constant=_null).raw_decode, "", 0, PIECE
     while True:
         try:
             at = _after_space(text, at)
@@ -143,9 +145,13 @@ def _lines(first: str, file: TextIO) -> Iterator[Any]:
         if not whole.strip():
             continue
         try:
-            yield json.loads(whole)
+            yield json.loads(whole, parse_constant=_null)
         except (json.JSONDecodeError, RecursionError) as error:
             yield BadMedia("not JSON", str(error))
+
+
+def _null(_: str) -> None:
+    """NaN and Infinity, which Python writes and JSON does not have."""
 
 
 def name_of(record: Any) -> str:
@@ -169,9 +175,21 @@ def entry_of(number: int, record: Any) -> Entry:
     else:
         turns = (("human", _opened(turns[0][1], kind)), *turns[1:])
     _check_tags(turns, kind)
-    meta = {key: value for key, value in record.items() if key not in OURS or key == "id"}
+    meta = _meta(record)
     seen, heard = found.get("image") or found.get("video"), found.get("audio_q") or found.get("audio")
     return Entry(number, name_of(record), kind, turns, seen, heard, meta)
+
+
+def _meta(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The further columns of a record, as JSON holds them. Raises BadMedia where it cannot."""
+    try:
+        meta = {key: json_value(value) for key, value in record.items() if key not in OURS or key == "id"}
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadMedia("a text that is not Unicode", f"half a character: {error.object[error.start]!r}") from error
+    except RecursionError as error:
+        raise BadMedia("nested too deep") from error
+    return meta
 
 
 def _kind(found: Mapping[str, Reference]) -> str:

@@ -60,7 +60,10 @@ def _rows(tar: str, raw: RawSample, lying: dict[str, Member], whole: memoryview)
     if "json" not in raw.members:
         raise ValueError(f"sample {raw.key} has no json; `ola import` brings other forms in from a JSON")
     sample = Sample.model_validate_json(bytes(raw.members["json"]))
-    if strange := [task.kind for task in sample.tasks if task.kind not in KINDS] or sample.key != raw.key:
+    if (
+        strange := [task.kind for task in sample.tasks if task.kind not in KINDS]
+        or sample.key != raw.key.rpartition("/")[2]
+    ):
         raise ValueError(f"sample {raw.key}: its json is of {sample.key}, with tasks {strange} that are not known")
     placed = Placed(
         raw.offset, raw.size, digest(whole), {extension: lying[f"{raw.key}.{extension}"] for extension in raw.members}

@@ -1,7 +1,8 @@
 """Screening with its clip's footage and transcript in, Questions out: the paper's cross-modal questions and answers.
 
-The model sees the frames, hears the sound and reads the subtitles, fenced. What it writes is read strictly; what
-cannot be read is asked for once more, with what was wrong. Rules then leave out questions that train a bad habit.
+The model sees the frames, hears the sound and reads the subtitles, fenced. What it writes is read where its meaning is
+plain, and how it leaves the form is noted; what cannot be read is asked for once more, with what was wrong. Rules then
+leave out questions that train a bad habit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from manifests.records import Asked, Drop, Footage, Question, Screening, Transcr
 from pipeline import step
 from pipeline.annotator import Annotating, fenced, filled
 from pipeline.errors import BadMedia
-from pipeline.parsing import Draft, drafts, fault, flaws
+from pipeline.forms import Form, in_form
+from pipeline.parsing import KINDS, LETTERS, Draft, drafts, fault, flaws
 
 if TYPE_CHECKING:
     from ola.prompt import Request
@@ -37,7 +39,8 @@ class Asking:
 class AskSettings(step.Settings):
     """questions: a clip. multiple_choice: four options, and a letter for an answer. longest: in tokens.
 
-    least_complete, least_informative: probabilities of `screen`; clips below them are not asked about.
+    least_complete, least_informative: probabilities of `screen`; clips below them are not asked about. strict: what is
+    not in exactly the prompt's form is asked for again, though its meaning is plain.
     """
 
     questions: int = Field(default=3, ge=1, le=9)
@@ -45,12 +48,14 @@ class AskSettings(step.Settings):
     least_complete: float = Field(default=0.0, ge=0, le=1)
     least_informative: float = Field(default=0.5, ge=0, le=1)
     longest: int = Field(default=768, gt=0)
+    strict: bool = False
 
 
 class Ask(Annotating[Asking, Question]):
     """Write questions about a clip."""
 
     name, takes, gives = "ask", Asking, Question
+    version = 2  # 1 read only the prompt's own form, and refusals in two languages
     settings_type = AskSettings
     settings: AskSettings
     prompts = ("ask", "ask_open", "ask_choice", "ask_again")
@@ -88,9 +93,14 @@ class Ask(Annotating[Asking, Question]):
         if wrong := fault(asked.answer, asked.finish):
             return wrong
         try:
-            return drafts(asked.answer, self.settings.questions, self.settings.multiple_choice)
+            return drafts(self._form(asked).text, self.settings.questions, self.settings.multiple_choice)
         except ValueError as error:
             return f"not in the form: {error}"
+
+    def _form(self, asked: Asked) -> Form:
+        if self.settings.strict:
+            return Form([asked.answer])
+        return in_form(asked.answer, KINDS, LETTERS if self.settings.multiple_choice else "")
 
     def _answer(self, asking: Asking, first: Asked, second: Asked | None) -> list[Question] | Drop | BadMedia:
         asked = second or first
@@ -103,7 +113,7 @@ class Ask(Annotating[Asking, Question]):
         if len(left_out) == len(found):
             return Drop(f"no question kept: {counted([flaw for flaw in wrong if flaw])}", asked.answer)
         return [
-            question_of(asking, number, draft, asked, left_out)
+            question_of(asking, number, draft, asked, left_out, self._form(asked).departures)
             for number, (draft, flaw) in enumerate(zip(found, wrong, strict=True))
             if flaw is None
         ]
@@ -124,7 +134,9 @@ def counted(reasons: Sequence[str]) -> str:
     )
 
 
-def question_of(asking: Asking, number: int, draft: Draft, asked: Asked, left_out: tuple[str, ...]) -> Question:
+def question_of(
+    asking: Asking, number: int, draft: Draft, asked: Asked, left_out: tuple[str, ...], departures: tuple[str, ...]
+) -> Question:
     """The record of a draft."""
     clip = asking.screening.clip
     return Question(
@@ -139,4 +151,5 @@ def question_of(asking: Asking, number: int, draft: Draft, asked: Asked, left_ou
         options=draft.options,
         asked=asked,
         left_out=left_out,
+        departures=departures,
     )

@@ -35,6 +35,7 @@ class Captioning(Annotating[Footage, Caption]):
     """Describe a clip."""
 
     name, takes, gives = "caption", Footage, Caption
+    version = 2  # 1 took any mention of a language model for a refusal, and knew two languages
     settings_type = CaptionSettings
     settings: CaptionSettings
     prompts = ("caption_image", "caption_video", "caption_sound", "caption_joint")

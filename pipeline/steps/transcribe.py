@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ola.prompt import Request, Wave
 
 LISTENERS = ("whisperx", "ola")
-DICTATION = 2  # what Ola's answers become; 1 took a remark in brackets for words
+DICTATION = 3  # what Ola's answers become; 1 took a remark in brackets for words, 2 knew refusals in two languages
 MISMATCH, NO_SUBTITLES = "language mismatch", "no subtitles"
 
 

@@ -16,7 +16,7 @@ from manifests.records import Attempt, Footage, Question, Verdict
 from pipeline import step
 from pipeline.annotator import Annotating, fenced, filled
 from pipeline.parsing import option, put
-from stages.wording import exact, f1, words
+from stages.wording import exact, f1, told
 
 if TYPE_CHECKING:
     from ola.prompt import Request
@@ -54,6 +54,7 @@ class Verify(Annotating[Doubt, Verdict]):
     """Answer a question under four views, and compare the answers with its own."""
 
     name, takes, gives = "verify", Doubt, Verdict
+    version = 2  # 1 took `A` at the beginning of an answer for a letter, and -5 for 5
     settings_type = VerifySettings
     settings: VerifySettings
     prompts = ("verify_answer", "verify_agree")
@@ -102,7 +103,7 @@ class Verify(Annotating[Doubt, Verdict]):
                 )
             )
             for name in questions
-            if words(answers[name])
+            if told(answers[name])
         }
         return dict.fromkeys(questions, 0.0) | self.yes(requests)
 
@@ -110,9 +111,9 @@ class Verify(Annotating[Doubt, Verdict]):
         question, reference = doubt.question, meant(doubt.question.answer, doubt.question)
         attempts = {}
         for view, name in names_of(doubt).items():
-            told = meant(answers[name], question)
+            said = meant(answers[name], question)
             attempts[view] = Attempt(
-                answer=answers[name], agreement=agreement[name], exact=exact(told, reference), f1=f1(told, reference)
+                answer=answers[name], agreement=agreement[name], exact=exact(said, reference), f1=f1(said, reference)
             )
         return Verdict(id=question.id, clip=question.clip, question=question.id, **attempts)
 

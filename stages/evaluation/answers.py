@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from manifests import storage
 from manifests.ledger import digest, parquet_bytes, read_parquet
@@ -51,13 +52,16 @@ class Answers:
     """What one model has answered to one suite, by key; use it as a context manager."""
 
     def __init__(self, folder: Path, suite: Suite, model: str) -> None:
-        """Read what earlier calls left. Raises StagesError where it cannot be read."""
+        """Read what earlier calls left, scored by today's rules. Raises StagesError where it cannot be read."""
         self.suite, self.model = suite, model
         self.table = folder / "answers" / f"{suite.name}.parquet"
         self.lines = self.table.with_suffix(".jsonl")
         self.table.parent.mkdir(parents=True, exist_ok=True)
         rows = [*self._stored(), *self._noted()]
         self.rows = {row.key: row for row in rows if row.model == model}
+        for key, question in {self.key(question): question for question in suite.questions}.items():
+            if (row := self.rows.get(key)) is not None and row.error is None:
+                self.rows[key] = replace(row, **self._scored(question, row.answer))
 
     def __enter__(self) -> Answers:
         self.file = open(self.lines, "ab")
@@ -86,7 +90,6 @@ class Answers:
     def add(self, question: Question, answer: Answer | str) -> None:
         """Score and keep an answer, or the reason why there is none."""
         said = answer if isinstance(answer, Answer) else Answer("", (), "stop", 0)
-        parsed = self.suite.metric.parse(said.text, question.options)
         row = Answered(
             key=self.key(question),
             model=self.model,
@@ -97,8 +100,7 @@ class Answers:
             question=question.text,
             reference=question.reference,
             answer=said.text,
-            parsed=parsed,
-            score=self.suite.metric.score(parsed, question.reference),
+            **self._scored(question, said.text),
             finish=said.finish,
             seconds=said.seconds.get("total", 0.0),
             prompt_tokens=said.prompt_tokens,
@@ -109,6 +111,11 @@ class Answers:
         self.rows[row.key] = row
         self.file.write(json.dumps(asdict(row), ensure_ascii=False).encode(errors="replace") + b"\n")
         self.file.flush()
+
+    def _scored(self, question: Question, answer: str) -> dict[str, Any]:
+        """What the metric makes of an answer."""
+        parsed = self.suite.metric.parse(answer, question.options)
+        return {"parsed": parsed, "score": self.suite.metric.score(parsed, question.reference)}
 
     def _stored(self) -> list[Answered]:
         if not self.table.is_file():

@@ -21,7 +21,7 @@ from manifests.ledger import digest
 from ola.prompt import Request
 from stages.errors import StagesError
 from stages.evaluation.questions import Question, Senses, Suite, Unreadable, picture
-from stages.evaluation.scores import ACCURACY, WORD_ERROR
+from stages.evaluation.scores import ACCURACY, word_error_metric
 
 LETTERS = "ABCDE"
 CHOSEN, SAID = 64, 256  # tokens of an answer: a letter, or the words of its option; 35 s of speech
@@ -153,7 +153,7 @@ def librispeech(path: Path, senses: Senses) -> Suite:
     questions = [_dictation(file, line, senses) for file in sorted(path.rglob("*.trans.txt")) for line in _lines(file)]
     if not questions:
         raise StagesError(f"{path}: no transcripts in LibriSpeech's layout, <speaker>/<chapter>/*.trans.txt")
-    return Suite("librispeech", WORD_ERROR, questions, batch=32)
+    return Suite("librispeech", word_error_metric([each.reference for each in questions]), questions, batch=32)
 
 
 def _lines(file: Path) -> list[str]:

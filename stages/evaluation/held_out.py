@@ -24,7 +24,7 @@ from ola.prompt import Request, Wave
 from stages.catalogue import catalogue
 from stages.errors import StagesError
 from stages.evaluation.questions import Question, Senses, Suite, Unreadable, picture
-from stages.evaluation.scores import F1, WORD_ERROR
+from stages.evaluation.scores import F1, word_error_metric
 from stages.samples import IMAGE, SPEECH, Sample, Task
 from stages.shards import RawSample, ShardReader, split_frames
 
@@ -47,9 +47,9 @@ def held_out(root: str, senses: Senses, views: bool = False) -> list[Suite]:
     shards, suites = _Shards(senses.frames), []
     for kind, of_kind in groupby(rows, key=lambda row: str(row["kind"])):
         tasks = [(row, *shards.task(row)) for row in of_kind]
-        metric = WORD_ERROR if kind in SPOKEN else F1
         for view in VIEWS if views and kind == "cross_modal_qa" else VIEWS[:1]:
             questions = [_question(row, sample, task, shards, view) for row, sample, task in tasks]
+            metric = word_error_metric([each.reference for each in questions]) if kind in SPOKEN else F1
             suites.append(Suite(f"shards-{kind}" + f"-{view}" * (view != "both"), metric, questions, batch=16))
     return suites
 

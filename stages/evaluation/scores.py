@@ -6,19 +6,17 @@ or was never said, counts as wrong; how often that was is reported beside the sc
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
+from stages.choices import Options, chosen
+from stages.languages import is_english, language
 from stages.wording import exact, f1, words
 
-Options = Mapping[str, str]
-CLOSED = r"(?=\s*(?:[.):,;\]*\"'’”]|\n|$)|\s+(?:is|because)\b)"  # what follows an A that is no article
-OTHERS = r"\W*(?:,|/|&|\band\b|\bor\b)\W*[{letters}](?!\w)"  # "A or B", "A, B" choose nothing
-CLAIM = r"(?i:answer|option|choice)(?:\s+(?i:is|would be))?[\s:*(\[\"'“‘]*"
+TOLD = 1000  # references from which the language of a suite is told
 
 
 class Row(Protocol):
@@ -60,41 +58,14 @@ class Metric:
     falls: bool = False
 
 
-def letter(answer: str, options: Options) -> str | None:
-    """The letter that an answer chooses, or None where it chooses none, or several.
+def spoken(text: str, english: bool = True) -> str:
+    """A text as it is compared with what was said: words, or letters of scripts without spaces, with spaces between.
 
-    Read are: a letter alone in any case; one that the answer begins with (`B`, `(B)`, `B. a dog`, but not the article
-    of `A dog`); one that is named as the answer (`The best answer is: B`); and the words of just one option.
+    English is left as by Whisper's normaliser (numbers as digits, no fillers), which is given no table of British and
+    American spellings, since transformers brings none: `colour` for `color` is an error here. It would drop the vowel
+    signs of other scripts, and words like the Portuguese `um`: other languages only lose case and punctuation.
     """
-    text, letters = answer.strip(), "".join(options)
-    if alone := re.fullmatch(rf"\W*([{letters}{letters.lower()}])\W*", text):
-        return alone[1].upper()
-    chosen = _letter_pattern(letters)
-    if leading := re.match(rf"\W*{chosen}", text):
-        several = re.match(OTHERS.format(letters=letters), text[leading.end() :])
-        return None if several else leading[1]
-    claims = list(re.finditer(rf"\b{CLAIM}{chosen}", text))
-    if claims:
-        several = re.match(OTHERS.format(letters=letters), text[claims[-1].end() :])
-        named = {claim[1] for claim in claims}
-        return named.pop() if len(named) == 1 and not several else None
-    meant = [each for each, words_of in options.items() if exact(words_of, answer)]
-    return meant[0] if len(meant) == 1 else None
-
-
-def _letter_pattern(letters: str) -> str:
-    """An option's letter as a word of its own. `A` is also an article, and needs more than a space after it."""
-    rest = letters.replace("A", "")
-    return rf"((?:A(?!\w){CLOSED})|(?:[{rest}](?!['’]?\w)))" if rest else rf"(A(?!\w){CLOSED})"
-
-
-def spoken(text: str) -> str:
-    """A text as Whisper's English normaliser leaves it: lower case, numbers as digits, no punctuation or fillers.
-
-    The normaliser is given no table of British and American spellings, since transformers brings none: `colour` for
-    `color` is an error here, where Whisper's own evaluation forgives it. Scripts without spaces are not cut into words.
-    """
-    return " ".join(_normaliser()(text).split())
+    return " ".join(_normaliser()(text).split() if english else words(text))
 
 
 @cache
@@ -130,24 +101,35 @@ def _all_right(rows: Sequence[Row]) -> float:
     return mean([min(scores) for scores in groups.values()])
 
 
-def _errors_of_all(rows: Sequence[Row]) -> float:
-    return word_error([row.parsed or "" for row in rows], [spoken(row.reference) for row in rows])
+def _errors(pairs: Sequence[tuple[str | None, str]], among: str | None) -> float:
+    """Word error of answers beside their references, each pair normalised as the language of its reference is."""
+    english = [is_english(reference, among) for _, reference in pairs]
+    said = [spoken(parsed or "", each) for (parsed, _), each in zip(pairs, english, strict=True)]
+    return word_error(said, [spoken(reference, each) for (_, reference), each in zip(pairs, english, strict=True)])
+
+
+def word_error_metric(references: Sequence[str] = ()) -> Metric:
+    """Word error in the language of each reference; in letters, where a script puts no spaces between words.
+
+    references: of the whole suite, or many of them: a short one is taken to be in their language.
+    """
+    among = language(" ".join(references[:TOLD]))
+    return Metric(
+        "word error",
+        lambda answer, _: answer.strip() if words(answer) else None,
+        lambda parsed, reference: _errors([(parsed, reference)], among),
+        lambda rows: _errors([(row.parsed, row.reference) for row in rows], among),
+        falls=True,
+    )
 
 
 def _said(answer: str, options: Options) -> str | None:
     if options:
-        return options.get(letter(answer, options) or "")
+        return options.get(chosen(answer, options) or "")
     return answer.strip() if words(answer) else None
 
 
-ACCURACY = Metric("accuracy", letter, lambda parsed, reference: float(parsed == reference), _all_right)
-WORD_ERROR = Metric(
-    "word error",
-    lambda answer, _: spoken(answer) or None,
-    lambda parsed, reference: word_error([parsed or ""], [spoken(reference)]),
-    _errors_of_all,
-    falls=True,
-)
+ACCURACY = Metric("accuracy", chosen, lambda parsed, reference: float(parsed == reference), _all_right)
 F1 = Metric(
     "F1",
     _said,

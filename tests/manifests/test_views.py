@@ -47,6 +47,18 @@ def test_a_view_a_step_that_has_parts(root: str) -> None:
     }
 
 
+@pytest.mark.parametrize("folder", ["uri=x/bytes=7", "status=ok/status=no", "kind=a"])
+def test_names_of_folders_are_no_columns(tmp_path: Path, folder: str) -> None:
+    root, plain = str(tmp_path / folder), str(tmp_path / "plain")
+    views.write(root, manifests(root), {})
+    query = "SELECT * FROM take ORDER BY ALL"
+    expected = views.connect(plain, manifests(plain), {}).sql(query)
+    with duckdb.connect(f"{root}/{views.DATABASE}", read_only=True) as stored:
+        for connection in (stored, views.connect(root, manifests(root), {})):
+            found = connection.sql(query)
+            assert (found.columns, found.fetchall()) == (expected.columns, expected.fetchall())
+
+
 def test_database_and_script_work_by_themselves(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = manifests(root)
     views.write(root, made, {})

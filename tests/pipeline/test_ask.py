@@ -81,11 +81,56 @@ def test_scores_of_the_screen_decide_who_is_asked(tmp_path: Path) -> None:
     assert not model.asked
 
 
+FORMS: dict[str, tuple[str, set[str]]] = {
+    "a fence": (f"```text\n{QUESTIONS}\n```", {"fence"}),
+    "words before and after": (f"Sure! Here they are:\n\n{QUESTIONS}\nI hope this helps!", {"preamble", "postscript"}),
+    "bold": (QUESTIONS.replace("Q", "**Q").replace("):", "):**"), {"markup"}),
+    "bold text": ("\n".join(f"**{line}**" for line in QUESTIONS.splitlines()), {"markup"}),
+    "bullets": ("\n".join(f"- {line}" for line in QUESTIONS.splitlines()), {"markup"}),
+    "headings": (QUESTIONS.replace("Q", "### Q").replace("\nA", "\n> A"), {"markup"}),
+    "other labels": (QUESTIONS.replace("Q", "Question ").replace("A1", "Answer").replace("A2", "Answer 2"), {"labels"}),
+    "numbers": (QUESTIONS.replace("Q1", "1.").replace("Q2", "2.").replace("Q3", "3."), {"labels"}),
+    "wide signs": (QUESTIONS.replace(" (", "（").replace("):", "）："), {"labels"}),
+    "brackets": (QUESTIONS.replace("(", "[").replace("):", "] -"), {"labels"}),
+    "lines": (QUESTIONS.replace(": ", ":\n"), {"broken lines"}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_plain_meaning_is_read_in_any_form_and_the_form_is_noted(tmp_path: Path, form: str) -> None:
+    expected, _ = questions(tmp_path, QUESTIONS)
+    written, departures = FORMS[form]
+    answer, _ = questions(tmp_path, written)
+    assert [(q.kind, q.question, q.answer) for q in answer] == [(q.kind, q.question, q.answer) for q in expected]
+    assert set(answer[0].departures) == departures
+    assert expected[0].departures == ()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_strict_asks_again_for_another_form(tmp_path: Path, form: str) -> None:
+    _, model = questions(tmp_path, FORMS[form][0], QUESTIONS, strict=True)
+    assert len(model.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        CHOICE.replace(")", "."),
+        CHOICE.replace("A1: B", "**A1: (B) twice**"),
+        CHOICE.replace("A1: B", "Correct answer: twice"),
+        f"```\n{CHOICE}\n```".replace("B) ", "- b) "),
+    ],
+)
+def test_a_choice_is_read_in_any_form(tmp_path: Path, written: str) -> None:
+    answer, _ = questions(tmp_path, written, questions=1, multiple_choice=True)
+    assert (answer[0].answer, answer[0].options) == ("B", ("once", "twice", "three times", "never"))
+
+
 FAULTS = [
     ("", "empty"),
     ("I cannot watch videos.", "refused"),
     ((QUESTIONS[:60], "length"), "cut off"),
-    (f"Sure!\n{QUESTIONS}", "not in the form"),
+    (QUESTIONS.replace("Q2", "Q5"), "not in the form"),
     (QUESTIONS.replace("(order)", "(sequence)"), "not in the form"),
     (QUESTIONS.partition("\nQ3")[0], "not in the form"),
 ]
@@ -106,14 +151,14 @@ def test_what_cannot_be_read_is_asked_for_once_more(tmp_path: Path, reply: Any, 
 
 @pytest.mark.parametrize(("reply", "reason"), FAULTS)
 def test_what_cannot_be_read_twice_fails_with_the_raw_text(tmp_path: Path, reply: Any, reason: str) -> None:
-    answer, _ = questions(tmp_path, QUESTIONS.replace("Q1", "Question 1"), reply)
+    answer, _ = questions(tmp_path, QUESTIONS.replace("(speech)", "(talk)"), reply)
     assert isinstance(answer, BadMedia)
     row = outcome_of("clip", answer, 1.0)
     assert (row.status, row.reason) == (FAILED, f"no questions: {reason}, twice")
     raw = reply if isinstance(reply, str) else reply[0]
     assert row.detail is not None
     assert raw in row.detail
-    assert "Question 1 (speech)" in row.detail
+    assert "Q1 (talk)" in row.detail
 
 
 def test_questions_that_break_a_rule_are_named_in_the_rows_of_the_others(tmp_path: Path) -> None:

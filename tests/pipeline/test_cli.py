@@ -190,6 +190,29 @@ def test_sql_answers_in_three_forms() -> None:
     assert ola("sql", finished(), query).out.split() == ["codec", "n", "h264", "4"]
 
 
+def test_sql_answers_with_times_of_a_zone() -> None:
+    query = "SELECT TIMESTAMPTZ '2020-01-02 03:04:05+00' AS at, [now()] AS at, 1 AS n"
+    (row,) = json.loads(ola("sql", finished(), query, "--format", "json").out)
+    assert row["n"] == 1
+    assert row["at"][0].startswith("20")
+    assert "03:04:05" in ola("sql", finished(), query.replace("[now()] AS at, ", "")).out
+
+
+def test_sql_shows_brackets_as_they_are() -> None:
+    query = "SELECT '[/red] a\\[b' AS \"[/bold]\", 'x[0-9]' SIMILAR TO '.\\[0-9\\]'"
+    said = ola("sql", finished(), query)
+    assert said.code == 0
+    assert "[/bold]" in said.out
+    assert "[/red] a\\[b" in said.out
+
+
+def test_sql_as_json_is_json() -> None:
+    query = "SELECT 'NaN'::DOUBLE AS a, [-'Infinity'::FLOAT, 1.5] AS b, {'x': 'NaN'::DOUBLE} AS c, '\\xFF'::BLOB AS d"
+    said = ola("sql", finished(), query, "--format", "json").out
+    expected = {"a": None, "b": [None, 1.5], "c": {"x": None}, "d": "/w=="}
+    assert json.loads(said, parse_constant=pytest.fail) == [expected]
+
+
 def test_status_has_a_line_a_step_and_what_the_shards_hold() -> None:
     lines = ola("status", finished()).out.splitlines()
     assert [line.split()[0] for line in lines[1:6]] == ["ingest", "split", "extract", "transcribe", "pack"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 import time
 from functools import partial
 from pathlib import Path
@@ -293,6 +294,22 @@ def test_tars_of_others_in_our_form_are_only_indexed(tmp_path: Path) -> None:
     assert wrong.code == 2
     assert "broken.tar: shard <bytes>: byte" in wrong.err
     assert ola("import", folder, "--root", tmp_path / "elsewhere").code == 2
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_tars_that_others_packed_anew_are_indexed_and_read(tmp_path: Path, form: int) -> None:
+    imported(tmp_path, released(tmp_path), tmp_path / "made")
+    [tar] = [path for path in shards_of(tmp_path / "made") if "spoken" in str(path)]
+    folder = tmp_path / "out" / "shards" / "omni" / "theirs"
+    folder.mkdir(parents=True)
+    with tarfile.open(tar) as old, tarfile.open(folder / tar.name, "w", format=form) as new:
+        for member in old:
+            info = tarfile.TarInfo(f"./{member.name}")
+            info.size, info.mtime = member.size, 1.5 if form == tarfile.PAX_FORMAT else 1
+            new.addfile(info, old.extractfile(member))
+    assert ola("import", folder, "--root", tmp_path / "out").out == f"1 tasks in the tars of {folder}\n"
+    assert ola("check", tmp_path / "out").out == "no fault\n"
+    assert [place.offset for place in catalogue([str(tmp_path / "out")]).places([0])] == [0]
 
 
 def test_frames_keep_their_bytes_or_are_fitted(tmp_path: Path) -> None:

@@ -147,6 +147,29 @@ def test_when_nothing_can_be_used_the_command_says_so(tmp_path: Path) -> None:
     assert said.out.startswith("2 records: 0 packed, 2 failed\n    2 x not an object\n")
 
 
+@pytest.mark.parametrize("form", ["list", "lines"])
+def test_numbers_that_json_lacks_are_null(form: str, tmp_path: Path) -> None:
+    record = {"id": "a", "conversations": said("Hi.", "Hello."), "score": float("nan"), "deep": [{"x": float("inf")}]}
+    text = json.dumps(record).replace('"a"', '"a", "big": 1e999')
+    file = tmp_path / "r.json"
+    file.write_text(f"[{text}]" if form == "list" else f"\ufeff{text}\n", encoding="utf-8")
+    ((number, found),) = records(str(file))
+    assert entry_of(number, found).meta == {"id": "a", "big": None, "score": None, "deep": [{"x": None}]}
+
+
+def test_bytes_that_are_no_text_cost_their_record_alone(tmp_path: Path) -> None:
+    lines = [json.dumps({"conversations": said("Hi.", "Hello."), "title": title}).encode() for title in "abc"]
+    lines[1] = lines[1].replace(b'"b"', b'"T\xe4st\xe9"')
+    lines[2] = lines[2].replace(b'"c"', b'"\\ud83d"')
+    file = tmp_path / "r.jsonl"
+    file.write_bytes(b"\n".join(lines))
+    good, *bad = records(str(file))
+    assert entry_of(*good).meta == {"title": "a"}
+    for number, record in bad:
+        with pytest.raises(BadMedia, match="a text that is not Unicode"):
+            entry_of(number, record)
+
+
 def test_a_long_list_is_read_piece_by_piece(tmp_path: Path) -> None:
     expected = [{"id": n, "text": "é" * (n % 7) * 9000} for n in range(60)]
     expected.append({"id": 60, "text": "x" * (3 * PIECE)})  # one that does not fit in a piece

@@ -11,14 +11,13 @@ from pipeline.parsing import (
     fault,
     flaws,
     foreign,
-    language,
     option,
-    refused,
     repetition,
-    script,
     spoken,
 )
+from pipeline.phrases import names_subtitles, refuses, tables
 from pipeline.prompts import prompt
+from stages.languages import language, script
 from stages.wording import exact, f1, words
 from tests.pipeline.scripted import QUESTIONS, SAID
 
@@ -113,7 +112,81 @@ def test_foreign(text: str, like: str, expected: bool) -> None:
     ],
 )
 def test_refused(text: str, expected: bool) -> None:
-    assert refused(text) is expected
+    assert refuses(text) is expected
+
+
+REFUSALS = """I'm sorry, but I can't assist with that.|I apologize, but I am unable to hear the audio.
+|As an AI language model, I cannot watch videos.|Unfortunately, I cannot see the video.
+|I'm an AI assistant.|I can't hear anything.
+|The clip is silent. As an AI language model, I cannot hear it.|Sorry, as an AI I do not hear.
+|Lo siento, pero no puedo ayudar con eso.|Lo siento, no puedo ver el video.
+|No puedo ayudarte con esa solicitud.|Como modelo de lenguaje, no puedo escuchar audio.
+|Lamentablemente, no puedo responder.|很抱歉，我无法观看视频。|对不起，我不能回答这个问题。
+|作为一个AI语言模型，我无法听到声音。
+|我无法提供相关信息。
+|我是通义千问，由阿里云开发。|抱歉，我無法回答|Es tut mir leid, aber ich kann das nicht beantworten.
+|Leider kann ich das Video nicht sehen.|Als KI-Sprachmodell kann ich nicht hören.
+|Désolé, je ne peux pas répondre.|Je suis désolé, mais je ne peux pas vous aider.
+|En tant que modèle de langage, je ne vois pas.|Mi dispiace, ma non posso aiutarti.
+|Desculpe, mas não posso ajudar.|Infelizmente, não consigo ver o vídeo.|申し訳ありませんが、お答えできません。
+|AI言語モデルとして、動画を見ることはできません。|죄송합니다. 도와드릴 수 없습니다.|Извините, но я не могу помочь.
+|К сожалению, я не могу посмотреть видео.|Как языковая модель, я не могу слышать.
+|क्षमा करें, मैं इसमें मदद नहीं कर सकता।|Üzgünüm, bu konuda yardımcı olamam.
+|Xin lỗi, tôi không thể giúp.|Maaf, saya tidak dapat membantu.|عذرا، لا أستطيع المساعدة.
+|ขออภัย ฉันไม่สามารถตอบได้|Przepraszam, ale nie mogę pomóc.|Het spijt me, maar ik kan niet helpen."""
+KEPT = """A lecturer says that a language model predicts the next word.
+|A talk on AI: the large language model writes a poem.
+|The slide reads "As an AI language model, I cannot help".
+|"I'm sorry, but I can't stay", says the woman.|I can't believe how tall the tower is.
+|Sorry, he says, and leaves.|An AI researcher shows a robot.|As an airplane lands, people wave.
+|I'm sorry for your loss.|对不起。|他说他不能来。|一位老师讲解大语言模型。|Lo siento, dice la mujer.
+|No puede abrir la puerta.|El profesor explica un modelo de lenguaje.
+|Un modèle de langage est présenté.|Der Mann sagt, er kann nicht kommen.|Leider regnet es.
+|言語モデルについての講義です。|Языковая модель объясняется на доске.|No one speaks.|I am a teacher.
+|Como un modelo de lenguaje aprende, explica la profesora."""
+
+
+def phrases(text: str) -> list[str]:
+    return [" ".join(each.split()) for each in text.split("|")]
+
+
+@pytest.mark.parametrize("text", phrases(REFUSALS))
+def test_refusals_of_many_languages(text: str) -> None:
+    assert refuses(text)
+
+
+@pytest.mark.parametrize("text", phrases(KEPT))
+def test_what_speaks_of_refusals_is_none(text: str) -> None:
+    assert not refuses(text)
+
+
+def test_every_language_that_regrets_declines() -> None:
+    assert tables()["regrets"].keys() == tables()["declined"].keys()
+    assert all({"en", "zh"} <= table.keys() for table in tables().values())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("According to the subtitles, who calls?", True),
+        ("What is said in the video's captions?", True),
+        ("What does the transcript say about tea?", True),
+        ("根据字幕，他去了哪里？", True),
+        ("字幕中提到了什么？", True),
+        ("¿Qué dicen los subtítulos?", True),
+        ("Laut den Untertiteln, wer ruft an?", True),
+        ("Que disent les sous-titres ?", True),
+        ("How does DNA transcription begin?", False),
+        ("What does the woman say about transcribing interviews?", False),
+        ("Who pays for subtitles at the studio?", False),
+        ("Why does the translator write captions by hand?", False),
+        ("他为什么加入字幕组？", False),
+        ("¿Quién escribe subtítulos para el cine?", False),
+        ("Wer schreibt Untertitel für Filme?", False),
+    ],
+)
+def test_subtitles_as_a_source_and_as_a_subject(text: str, expected: bool) -> None:
+    assert names_subtitles(text) is expected
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from manifests.records import Video
 from pipeline.media import decord_reader
-from pipeline.media.footage import Cut, shots
+from pipeline.media.ear import Cut
+from pipeline.media.footage import shots
 from pipeline.media.interlace import combed
 from pipeline.media.picture import Painter
 from pipeline.media.safety import ffmpeg_exe, open_container

@@ -79,6 +79,43 @@ def test_reads_shards_of_other_writers(tmp_path: Path) -> None:
         assert read(ShardReader(tmp_path / name)) == SAMPLES
 
 
+LONG = {"k" * 120: {"json": b"{}", "wav": b"y" * 600}, "ключ-" + "z" * 90: {"json": b"[]"}}
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_reads_the_forms_of_tarfile(tmp_path: Path, form: int) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=form, pax_headers={"comment": "of all"}) as archive:
+        for name, content in flat(SAMPLES | LONG).items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(content), 1234.5 if form == tarfile.PAX_FORMAT else 1234
+            archive.addfile(info, io.BytesIO(content))
+    reader = ShardReader(path)
+    assert read(reader) == SAMPLES | LONG
+    assert read(ShardReader(path, reader.offsets)) == SAMPLES | LONG
+
+
+@pytest.mark.parametrize("form", ["gnu", "pax", "ustar", "oldgnu"])
+@pytest.mark.parametrize("what", [("a-1.json", "a-1.wav", "b_2.json", "b_2.wav"), (".",)])
+def test_reads_what_gnu_tar_packs(tmp_path: Path, form: str, what: tuple[str, ...]) -> None:
+    folder = tmp_path / "samples"
+    (folder / "zz").mkdir(parents=True)
+    for name, content in flat(SAMPLES).items():
+        (folder / name).write_bytes(content)
+    command = ["tar", f"--format={form}", "--sort=name", "-cf", str(tmp_path / "x.tar"), *what]
+    subprocess.run(command, cwd=folder, check=True)
+    reader = ShardReader(tmp_path / "x.tar")
+    assert read(reader) == SAMPLES
+    assert read(ShardReader(tmp_path / "x.tar", reader.offsets)) == SAMPLES
+
+
+def test_webdataset_writes_times_into_more_headers(tmp_path: Path) -> None:
+    with wds.TarWriter(str(tmp_path / "wds.tar")) as sink:
+        for key, sample in SAMPLES.items():
+            sink.write({"__key__": key, **sample})
+    assert read(ShardReader(tmp_path / "wds.tar")) == SAMPLES
+
+
 def test_key_is_cut_at_the_first_dot_of_the_base_name() -> None:
     reader = ShardReader(tar({"v1.0/a.left.jpg": b"l", "v1.0/a.right.jpg": b"r", "b.left.jpg": b"x"}))
     assert [(s.key, list(s.members)) for s in reader] == [
@@ -131,6 +168,13 @@ def made_by_tarfile(kind: int, **fields: object) -> bytes:
     return raw.getvalue()
 
 
+def without_magic(made: bytes) -> bytes:
+    header = bytearray(made[:512])
+    header[257:265], header[148:156] = bytes(8), b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + made[512:]
+
+
 SHARD = tar(flat(SAMPLES))
 FAULTS = {
     "flipped name byte": (b"b" + SHARD[1:], "byte 0: the header's checksum"),
@@ -145,9 +189,19 @@ FAULTS = {
     "one end block": (SHARD[:-512], "byte 4096: 512 bytes stand where"),
     "empty": (b"", "byte 0: 0 bytes stand where|byte 0: the tar ends"),
     "two tars in one": (SHARD + SHARD, "byte 4096: there is data after the end"),
-    "not USTAR": (made_by_tarfile(tarfile.GNU_FORMAT), "byte 0: not a USTAR header"),
-    "a folder": (made_by_tarfile(tarfile.USTAR_FORMAT, type=tarfile.DIRTYPE), "byte 0: type b'5' is not"),
-    "a pax header": (made_by_tarfile(tarfile.PAX_FORMAT, mtime=0.5), "byte 0: type b'x' is not"),
+    "of no known form": (
+        without_magic(made_by_tarfile(tarfile.GNU_FORMAT)),
+        "byte 0: neither a USTAR nor a GNU",
+    ),
+    "a link": (made_by_tarfile(tarfile.USTAR_FORMAT, type=tarfile.SYMTYPE), "byte 0: type b'2' is not"),
+    "a broken pax header": (
+        made_by_tarfile(tarfile.PAX_FORMAT, mtime=0.5).replace(b"13 mtime=", b"99 mtime=", 1),
+        "byte 0: a pax header that cannot be read",
+    ),
+    "cut in a pax header": (
+        made_by_tarfile(tarfile.PAX_FORMAT, mtime=0.5)[:700],
+        "byte 0: the tar is cut inside 'a header",
+    ),
     "no extension": (tar({"a": b"1"}), "byte 0: 'a' is not <key>.<extension>"),
     "key comes again": (tar({"a.txt": b"1", "b.txt": b"2", "a.wav": b"3"}), "byte 2048: key 'a' comes again"),
 }

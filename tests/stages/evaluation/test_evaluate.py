@@ -56,6 +56,8 @@ def test_all_suites(model: Path, suites: list[str], tmp_path: Path) -> None:
     rows = pq.read_table(tmp_path / "a" / "answers" / "librispeech.parquet").to_pylist()
     assert all(row["answer"] and row["tokens"] and row["prompt_tokens"] > 20 for row in rows[:2])
     assert ola(*asked, "--out", tmp_path / "a").out == first.out
+    shown = sum(min(3, facts["unparsed"]) for facts in results.values())
+    assert first.out.count(", not read: '") == shown > 0
     again = pq.read_table(tmp_path / "a" / "answers" / "librispeech.parquet").to_pylist()
     assert again == rows  # with the seconds of the first time
 

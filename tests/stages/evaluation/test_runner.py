@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,15 @@ def test_circular_accuracy(tmp_path: Path) -> None:
         ("A", "A", 1, 0.5),
         ("C.", "C", 2, 0.5),
     }
+
+
+def test_stored_answers_are_scored_by_the_rules_of_now(tmp_path: Path) -> None:
+    suite = colours(tmp_path)
+    unread = replace(suite, metric=replace(suite.metric, parse=lambda answer, options: None))
+    before = evaluate(Scripted(lambda request: "A"), [unread], tmp_path, "model")["mmbench"]
+    after = evaluate(Scripted(lambda request: pytest.fail("asked again")), [suite], tmp_path, "model")["mmbench"]
+    assert (before["unparsed"], after["unparsed"]) == (3, 0)
+    assert [row["score"] for row in rows(tmp_path, "mmbench")].count(1) > 0
 
 
 def test_unparsed_and_unreadable_are_wrong(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.evaluation.scores import ACCURACY, F1, WORD_ERROR, exact_match, letter, spoken
+from stages.choices import chosen
+from stages.evaluation.scores import ACCURACY, F1, exact_match, spoken, word_error_metric
 
+WORD_ERROR = word_error_metric()
 OPTIONS = {"A": "A dog.", "B": "Two cats.", "C": "A bird in a tree", "D": "None of the above"}
 
 
@@ -22,7 +24,7 @@ class Row:
 
 
 @pytest.mark.parametrize(
-    ("answer", "chosen"),
+    ("answer", "expected"),
     [
         ("B", "B"),
         (" b.\n", "B"),
@@ -42,8 +44,8 @@ class Row:
         ("A bird in the tree.", "C"),
     ],
 )
-def test_a_letter_that_is_said(answer: str, chosen: str) -> None:
-    assert letter(answer, OPTIONS) == chosen
+def test_a_letter_that_is_said(answer: str, expected: str) -> None:
+    assert chosen(answer, OPTIONS) == expected
 
 
 @pytest.mark.parametrize(
@@ -69,18 +71,19 @@ def test_a_letter_that_is_said(answer: str, chosen: str) -> None:
 )
 def test_no_letter(answer: str) -> None:
     expected = "A" if answer == "a" else None  # nothing but the letter
-    assert letter(answer, OPTIONS) == expected
+    assert chosen(answer, OPTIONS) == expected
 
 
 def test_options_that_are_the_same_choose_nothing() -> None:
-    assert letter("a dog", {"A": "a dog", "B": "the dog"}) is None
-    assert letter("C", {"A": "x", "B": "y"}) is None
+    assert chosen("a dog", {"A": "a dog", "B": "the dog"}) is None
+    assert chosen("C", {"A": "x", "B": "y"}) is None
+    assert chosen("A", {}) is None
 
 
 @given(st.text(max_size=40))
 @settings(max_examples=200)
 def test_any_answer_can_be_read(answer: str) -> None:
-    assert letter(answer, OPTIONS) in {*OPTIONS, None}
+    assert chosen(answer, OPTIONS) in {*OPTIONS, None}
     parsed = WORD_ERROR.parse(answer, {})
     assert WORD_ERROR.score(parsed, "some words") >= 0
 
@@ -123,3 +126,62 @@ def test_a_choice_by_f1_is_scored_by_its_words() -> None:
     assert F1.parse("A", OPTIONS) == "A dog."
     assert F1.parse("A or B", OPTIONS) is None
     assert F1.score(F1.parse("A", OPTIONS), "A dog.") == 1
+
+
+WORDS_WRONG = {
+    "en": ("The quick brown fox jumps over", "the slow brown fox jumps under", 2 / 6),
+    "pt": ("Um cachorro preto na rua", "Cachorro preto na rua", 1 / 5),
+    "de": ("Er geht um die Ecke", "Er geht die Ecke", 1 / 5),
+    "fr": ("L'été est très beau ici", "L’hiver est très beau", 2 / 5),
+    "tr": ("İstanbul çok güzel bir şehir", "istanbul cok güzel şehir", 2 / 5),
+    "ru": ("Сегодня очень хорошая погода", "сегодня плохая погода.", 2 / 4),
+    "hi": ("मेरा नाम राम है और मैं", "मेरा नाम श्याम है और मै", 2 / 6),
+    "ta": ("நான் இன்று பள்ளிக்கு செல்கிறேன் நீ வா", "நான் நேற்று பள்ளிக்கு செல்கிறேன் நீ வோ", 2 / 6),
+    "ar": ("الطقس جميل اليوم جدا", "الطقس سيء اليوم", 2 / 4),
+    "fa": ("می\u200cخواهم بروم خانه", "می\u200cخواهم بروم مدرسه", 1 / 3),
+    "ko": ("오늘 날씨가 아주 좋다", "오늘 날씨가 매우 좋다.", 1 / 4),
+    "zh": ("今天天气很好。", "今天天气不好", 1 / 6),
+    "ja": ("今日は雨です", "今日は晴れです。", 2 / 6),
+    "th": ("สวัสดีครับ", "สวัสดีดรับ", 1 / 10),
+}
+
+
+@pytest.mark.parametrize("code", WORDS_WRONG)
+def test_word_error_counts_the_words_of_each_language(code: str) -> None:
+    reference, answer, expected = WORDS_WRONG[code]
+    assert WORD_ERROR.score(WORD_ERROR.parse(answer, {}), reference) == pytest.approx(expected)
+    assert WORD_ERROR.score(WORD_ERROR.parse(reference, {}), reference) == 0
+
+
+def test_short_references_are_in_the_language_of_the_others() -> None:
+    english = word_error_metric(["Mr Smith is in the house", "she was at the door of it"])
+    assert english.score("Mister Smith got 22, um, dogs", "Mr. Smith got twenty-two dogs") == 0
+    german = word_error_metric(["Er geht um die Ecke", "das ist nicht wahr"])
+    assert german.score("Stunde", "Um Stunde") == pytest.approx(1 / 2)
+
+
+CHOICES = {
+    "sounds": {"A": "A steady tone", "B": "A dog", "C": "A car horn", "D": "Silence"},
+    "zh": {"A": "猫", "B": "狗", "C": "鸟", "D": "鱼"},
+    "degrees": {"A": "5 degrees", "B": "-5 degrees", "C": "15 degrees", "D": "-15 degrees"},
+    "names": {"A": "C++", "B": "C", "C": "C#", "D": "Java"},
+    "yes": {"A": "Yes", "B": "Yes, but slowly", "C": "No", "D": "Maybe"},
+}
+CHOSEN = {
+    "sounds": """A steady tone=A|A steady tone.=A|A steady tone is heard=A|a dog=B|It is a dog.=B|It is B.=B|b) a dog=B
+        |A A steady tone=A|The answer is A.=A|I would go with D=D|\\boxed{C}=C|<answer>B</answer>=B|C is correct=C
+        |The correct answer is **C. A car horn**=C|It is not B, it is C.=C|Die Antwort ist B=B|La respuesta es la C.=C
+        |A car horn, because it beeps=C|Answer: A dog=B|A car=|A man=|A dog or a car horn=|B or C=|C'est un chien=""",
+    "zh": """答案是B=B|选B=B|正确答案是 B。=B|我选A=A|B是正确的=B|不选A，选B=B|A是错误的，答案是B=B|狗=B|答案是狗=B|Ｂ=B
+        |（B）=B|B、狗=B|因为图中有狗，所以选B=B|A和B=|答案是A或B=|这是猫和狗=""",
+    "degrees": "-5 degrees=B|5 degrees=A|−15 degrees.=D|It is -5 degrees=B|D=D|25 degrees=",
+    "names": "C++=A|C=C|c#=C|The answer is C++.=A|Answer: B=B",
+    "yes": "Yes.=A|Yes, but slowly=B|Yes, but slowly and surely=|No, it is not=C",
+}
+
+
+@pytest.mark.parametrize("named", CHOICES)
+def test_which_option_an_answer_chooses(named: str) -> None:
+    for case in CHOSEN[named].split("|"):
+        answer, _, expected = case.strip().rpartition("=")
+        assert (answer, chosen(answer, CHOICES[named])) == (answer, expected or None)

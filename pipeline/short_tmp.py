@@ -1,0 +1,46 @@
+"""A short name for a long TMPDIR: the path of a Unix socket has at most 107 bytes, and Ray and torch put theirs there.
+
+The files stay where TMPDIR says; a link with a short name leads there, the same for every process of a user.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from pipeline.errors import ConfigError
+
+# bytes: of 107, the longest socket takes 90: a folder of ours, one for Ray's session, and `sockets/plasma_store`
+LONGEST = 17
+PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # where a short link may lie
+
+
+def shorten() -> None:
+    """Make TMPDIR, in this process and those it starts, a short name of the folder that it is. Raises ConfigError."""
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) <= LONGEST:
+        return
+    name = f"ola-{hashlib.sha256(f'{os.getuid()} {folder}'.encode()).hexdigest()[:6]}"
+    link = next((link for place in PLACES if _leads(link := Path(place, name), folder)), None)
+    if link is None:
+        raise ConfigError(
+            f"TMPDIR: {folder} is too long for the names of sockets, and no link to it can be made in "
+            f"{', '.join(PLACES)}; name a folder of at most {LONGEST} bytes"
+        )
+    os.environ["TMPDIR"] = tempfile.tempdir = str(link)
+
+
+def _leads(link: Path, folder: str) -> bool:
+    """Whether a link of ours leads to the folder, made now if there was none."""
+    try:
+        link.symlink_to(folder)
+    except FileExistsError:
+        pass
+    except OSError:
+        return False
+    try:
+        return link.lstat().st_uid == os.getuid() and os.readlink(link) == folder
+    except OSError:
+        return False
