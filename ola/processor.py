@@ -94,6 +94,7 @@ class OlaProcessor:
         asking = [] if request.spoken_question is None else [request.spoken_question]
         sounds = [given if isinstance(given, Sound) else self.sound(given) for given in (*request.sounds, *asking)]
         heard = len(request.sounds)
+        _check_media_turns(request, len(visuals) + heard)
         ids = self.layouts.inference(request, heard, len(visuals))
         prompt = self._fitted(ids, [*visuals, *sounds], sounds[heard:], request.max_new_tokens)
         return replace(prompt, notes=(*notes, *prompt.notes))
@@ -154,6 +155,15 @@ def _check_asked(request: Request) -> None:
             raise ValueError(f"turn {number} of the history asks nothing; give its question")
     if not request.text.strip() and request.spoken_question is None:
         raise ValueError("the request asks nothing; give it a text or a spoken question")
+
+
+def _check_media_turns(request: Request, media: int) -> None:
+    turns, last = list(request.media_turns), len(request.history)
+    if turns and (len(turns) != media or turns != sorted(turns) or not 0 <= turns[0] <= turns[-1] <= last):
+        raise ValueError(
+            f"media_turns: expected {media} numbers of turns from 0 to {last} that never fall, got {turns}; "
+            "give one for each image, then for the video, then for each sound"
+        )
 
 
 def _kind(medium: Medium) -> str:

@@ -13,13 +13,15 @@ def test_every_kind_of_task_belongs_to_a_stage_with_members() -> None:
     assert all(members[0] == "json" for members in FAMILIES.values())
     for kind, (_, tags) in KINDS.items():
         assert members_of(kind)[0] == "json"
-        for tag, extensions in {"<image>": {"jpg", "mjpg"}, "<speech>": {"wav"}}.items():
+        for tag, extensions in {"<image>": {"jpg", "jpgs", "mjpg"}, "<speech>": {"wav"}}.items():
             assert tag not in tags or extensions & set(members_of(kind))
 
 
 def test_samples_apart_have_the_media_of_their_tags_and_no_others() -> None:
-    assert {kind: members_of(kind) for kind in ("chat", "audio_chat", "spoken_qa", "image_chat", "omni_chat")} == {
+    kinds = ("chat", "images_chat", "audio_chat", "spoken_qa", "image_chat", "omni_chat")
+    assert {kind: members_of(kind) for kind in kinds} == {
         "chat": ("json",),
+        "images_chat": ("json", "jpgs"),
         "audio_chat": ("json", "wav"),
         "spoken_qa": ("json", "jpg", "wav"),
         "image_chat": ("json", "jpg"),
@@ -79,4 +81,4 @@ def test_unknown_fields_and_speakers_are_errors() -> None:
     with pytest.raises(ValidationError, match="extra"):
         Turn.model_validate({"from": "human", "value": "x", "weight": 1})
     with pytest.raises(ValidationError, match="human"):
-        turn("system", "x")
+        turn("tool", "x")
