@@ -83,13 +83,14 @@ def _turns(record: Mapping[str, Any], mends: dict[str, None]) -> Iterator[tuple[
     if isinstance(record.get("system"), str) and record["system"].strip():
         mends["system text beside the turns"] = None
         yield "system", record["system"]
+    if isinstance(record[form], str) and record[form].startswith("["):
+        mends[f"`{form}` as JSON in a text"] = None
+        record = {**record, form: _parsed(record[form])}
     yield from FORMS[form](record)
 
 
 def _dialogue(record: Mapping[str, Any], field: str) -> Iterator[tuple[Any, Any]]:
     turns = record[field]
-    if isinstance(turns, str) and turns.startswith("["):
-        turns = _parsed(turns)
     if not isinstance(turns, list) or not turns:
         raise BadMedia("no conversations")
     for turn in turns:

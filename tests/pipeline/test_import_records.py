@@ -81,8 +81,14 @@ RUBBISH: dict[str, tuple[Any, str]] = {
         "a turn that is not",
     ),
     "an answer that is true": (with_turns(SEEN[0], {"from": "gpt", "value": True}), "a turn that is not"),
-    "an empty cell": ({"image": {"bytes": None, "path": None}, "conversations": SEEN}, "image has neither bytes nor a path"),
-    "broken base64": ({"image": "data:image/png;base64,%%", "conversations": SEEN}, "image is a data: URI whose base64"),
+    "an empty cell": (
+        {"image": {"bytes": None, "path": None}, "conversations": SEEN},
+        "image has neither bytes nor a path",
+    ),
+    "broken base64": (
+        {"image": "data:image/png;base64,%%", "conversations": SEEN},
+        "image is a data: URI whose base64",
+    ),
     "data that are no base64": ({"image": "data:,abc", "conversations": SEEN}, "image is a data: URI without base64"),
     "turns of broken JSON": ({"conversations": "[{"}, "no conversations"),
     "an image of several parts": (
