@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 import tarfile
 import zlib
 from functools import lru_cache
+from typing import Any
 
 from manifests import storage
 from manifests.retries import StoreAway
@@ -13,6 +15,7 @@ from pipeline.errors import BadMedia
 
 ARCHIVE = re.compile(r"(.+?\.(?:tar|tar\.gz|tgz))#(.+)", re.DOTALL)
 OPEN = 16  # archives a process keeps open, with the list of their members
+PIECE = 1 << 18  # bytes of a request for headers
 
 
 def parts_of(uri: str) -> tuple[str, str] | None:
@@ -42,4 +45,34 @@ def member(archive: str, name: str) -> bytes:
 @lru_cache(OPEN)
 def _opened(archive: str, _stamp: str) -> tarfile.TarFile:
     """An archive, opened once as long as it is not replaced."""
-    return tarfile.open(fileobj=storage.open_random(archive), mode="r:*")
+    file = storage.open_random(archive) if storage.is_local(archive) else _buffered(archive)
+    return tarfile.open(fileobj=file, mode="r:*")
+
+
+def _buffered(uri: str) -> io.BufferedReader:
+    """A remote file that is read in pieces: else each header of a tar would be a request."""
+    return io.BufferedReader(_Raw(storage.open_random(uri)), PIECE)
+
+
+class _Raw(io.RawIOBase):
+    """A remote file as `io.BufferedReader` wants one."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return int(self.file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self.file.tell())
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True

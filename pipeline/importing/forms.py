@@ -12,6 +12,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NamedTuple
 
 from pipeline.errors import BadMedia
@@ -159,7 +160,7 @@ def _parts(role: str, content: Any, mends: dict[str, None]) -> Iterator[Part]:
     """What a turn says."""
     if isinstance(content, str):
         yield Part(TEXT, content)
-    elif role == "gpt" and isinstance(content, int | float) and not isinstance(content, bool):
+    elif role == "gpt" and isinstance(content, int | float) and not isinstance(content, bool) and isfinite(content):
         mends["number as answer"] = None
         yield Part(TEXT, json.dumps(content))
     elif isinstance(content, dict | list):

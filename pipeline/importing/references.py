@@ -6,7 +6,6 @@ In: the value of a field, as JSON or Parquet has it. Out: one `Reference`; no me
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,8 +82,8 @@ def _data(key: str, uri: str) -> Reference:
     try:
         if not comma or not head.endswith(";base64"):
             raise BadMedia(f"{key} is a data: URI without base64", head[:200])
-        return Reference("", data=base64.b64decode(text, validate=True))
-    except binascii.Error as error:
+        return Reference("", data=base64.b64decode("".join(text.split()), validate=True))
+    except ValueError as error:
         raise BadMedia(f"{key} is a data: URI whose base64 is broken", str(error)) from error
 
 

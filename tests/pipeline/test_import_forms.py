@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from manifests import storage
 from pipeline.errors import RunError
 from pipeline.importing.external import entry_of
 from pipeline.importing.imported import Report, Wanted, bring
 from pipeline.pack.check import check_run
 from tests.media import pattern
+from tests.object_store import watched
 from tests.pipeline.outside import encoded, imported, listed, noise, said, samples, sound
 from tests.runs import ola
 
@@ -224,7 +226,7 @@ def test_samples_have_the_bytes_of_their_normal_forms(media: Path, tmp_path: Pat
     found = []
     for which in (0, 1):
         (tmp_path / str(which)).mkdir()
-        records = [{"id": name, **forms[which]} for name, forms in FORMS.items()]
+        records = [{"id": name, **(normal if which else record)} for name, (record, normal, _) in FORMS.items()]
         report, members = brought(media, records, tmp_path / str(which))
         assert report.packed == len(FORMS), report.reasons
         found.append(members)
@@ -258,6 +260,25 @@ def test_media_are_the_same_wherever_they_lie(carried: str, media: Path, tmp_pat
     _, found = brought(media, moved, tmp_path / "carried")
     assert [without_json(one) for one in found] == [without_json(one) for one in expected]
     assert [talks(one) for one in found] == [talks(one) for one in expected]
+
+
+def test_a_tar_in_a_store_is_not_read_header_by_header(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "m.tar", "w") as tar:
+        for number in range(40):
+            picture = encoded(noise(64, 64, number))
+            info = tarfile.TarInfo(f"{number}.jpg")
+            info.size = len(picture)
+            tar.addfile(info, io.BytesIO(picture))
+    with watched("tars") as (store, seen):
+        storage.write_bytes(f"{store}/m.tar", (tmp_path / "m.tar").read_bytes())
+        seen.requests.clear()
+        records = [{"image": f"m.tar#{number}.jpg", "conversations": RED} for number in (3, 17, 39)]
+        report = bring(Wanted(listed(tmp_path, records), store, val=0.0), str(tmp_path / "out"))
+        assert sum(request.startswith("GET") for request in seen.requests) < 3, seen.requests
+    assert [fate.status for fate in report.fates] == ["ok"] * 3, report.reasons
+    assert sorted(bytes(raw.members["jpg"]) for _, raw in samples(tmp_path / "out")) == sorted(
+        encoded(noise(64, 64, number)) for number in (3, 17, 39)
+    )
 
 
 def without_json(members: Mapping[str, bytes]) -> dict[str, bytes]:

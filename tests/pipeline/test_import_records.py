@@ -81,6 +81,7 @@ RUBBISH: dict[str, tuple[Any, str]] = {
         "a turn that is not",
     ),
     "an answer that is true": (with_turns(SEEN[0], {"from": "gpt", "value": True}), "a turn that is not"),
+    "an answer that is no number": (with_turns(SEEN[0], {"from": "gpt", "value": float("nan")}), "a turn that is not"),
     "an empty cell": (
         {"image": {"bytes": None, "path": None}, "conversations": SEEN},
         "image has neither bytes nor a path",
