@@ -189,7 +189,10 @@ def _part(part: Any) -> Part:
     if "base64" in given:
         return Part(kind, {"data": given["base64"]})
     return Part(
-        kind, next((given[key] for key in (name, kind, f"{kind}_url", "url", "path", "data") if key in given), None)
+        kind,
+        next(
+            (given[key] for key in (name, kind, f"{kind}_url", "url", "path", "source", "data") if key in given), None
+        ),
     )
 
 

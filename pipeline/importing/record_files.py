@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import BadMedia, ConfigError
 
 PIECE = 1 << 20  # characters read at a time; a record of the released files has two thousand
-ROWS = 16  # of Parquet read at a time: their pictures and videos stand in them
+ROWS = 4  # of Parquet read at a time: their pictures and videos stand in them
 PARQUET = b"PAR1"  # what such a file begins with
 SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -33,7 +33,7 @@ def records(path: str) -> Iterator[tuple[int, Any]]:
 
 def _rows(path: str) -> Iterator[Any]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:  # else a whole row group's media would be in memory
             for batch in file.iter_batches(ROWS):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:

@@ -111,6 +111,11 @@ FORMS: dict[str, tuple[Record, Record, Sequence[str]]] = {
         {"image": "a.png", "conversations": RED},
         [*MESSAGES, "turn in parts"],
     ),
+    "parts of Anthropic": (
+        chat([part("image", source={"type": "url", "url": "a.png"}), part("text", "What?")], "Red"),
+        {"image": "a.png", "conversations": RED},
+        [*MESSAGES, "turn in parts"],
+    ),
     "parts beside images": (
         chat([part("text", "What?"), part("image")], "Red", images=["a.png"]),
         {"image": "a.png", "conversations": RED},
