@@ -62,7 +62,7 @@ def conversation(record: Mapping[str, Any]) -> Conversation:
     mends: dict[str, None] = {}  # in the order in which they come
     turns = [(_role(speaker, mends), content) for speaker, content in _turns(record, mends)]
     read = [(role, list(_parts(role, content, mends))) for role, content in turns]
-    read = [(role, parts) for n, (role, parts) in enumerate(read) if n or role != "system" or _says(parts)]
+    read = [(role, parts) for role, parts in read if role != "system" or _says(parts)]
     _check_order([role for role, _ in read])
     placed = _placed(read, _fields(record), mends)
     return Conversation(tuple((role, tuple(parts)) for role, parts in placed), tuple(mends))
@@ -70,13 +70,19 @@ def conversation(record: Mapping[str, Any]) -> Conversation:
 
 def fields_of(record: Mapping[str, Any]) -> set[str]:
     """The fields of a record of which its conversation is made."""
-    form = next((name for name in FORMS if record.get(name) is not None), "conversations")
-    return {form, *FIELDS, *(BESIDE.get(form, ())), *(["system"] if isinstance(record.get("system"), str) else [])}
+    form = next((name for name in FORMS if record.get(name)), "conversations")
+    return {
+        form,
+        "conversations",
+        *FIELDS,
+        *(BESIDE.get(form, ())),
+        *(["system"] if isinstance(record.get("system"), str) else []),
+    }
 
 
 def _turns(record: Mapping[str, Any], mends: dict[str, None]) -> Iterator[tuple[Any, Any]]:
     """Who speaks and what, as the record has it."""
-    form = next((name for name in FORMS if record.get(name) is not None), None)
+    form = next((name for name in FORMS if record.get(name)), None)
     if form is None:
         raise BadMedia("no conversations")
     if form != "conversations":
@@ -84,7 +90,7 @@ def _turns(record: Mapping[str, Any], mends: dict[str, None]) -> Iterator[tuple[
     if isinstance(record.get("system"), str) and record["system"].strip():
         mends["system text beside the turns"] = None
         yield "system", record["system"]
-    if isinstance(record[form], str) and record[form].startswith("["):
+    if form in LISTS and isinstance(record[form], str) and record[form].startswith("["):
         mends[f"`{form}` as JSON in a text"] = None
         record = {**record, form: _parsed(record[form])}
     yield from FORMS[form](record)
@@ -115,8 +121,8 @@ def _pairs(record: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
     if not isinstance(texts, list) or not all(isinstance(pair, dict) for pair in texts):
         raise BadMedia("no conversations")
     for pair in texts:
-        yield "user", pair.get("user")
-        yield "assistant", pair.get("assistant")
+        yield "human", pair.get("user")
+        yield "gpt", pair.get("assistant")
 
 
 def _instruction(record: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
@@ -124,16 +130,16 @@ def _instruction(record: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
     if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
         raise BadMedia("a history that is not a list of questions and answers", repr(history)[:200])
     for asked, answer in history:
-        yield "user", asked
-        yield "assistant", answer
+        yield "human", asked
+        yield "gpt", answer
     given = [text for text in (record["instruction"], record.get("input")) if text]
-    yield "user", "\n".join(given) if all(isinstance(text, str) for text in given) else None
-    yield "assistant", record.get("output")
+    yield "human", "\n".join(given) if all(isinstance(text, str) for text in given) else None
+    yield "gpt", record.get("output")
 
 
 def _question(record: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
-    yield "user", record["question"]
-    yield "assistant", record.get("answer")
+    yield "human", record["question"]
+    yield "gpt", record.get("answer")
 
 
 FORMS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[tuple[Any, Any]]]] = {
@@ -144,6 +150,7 @@ FORMS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[tuple[Any, Any]]]] = 
     "question": _question,
 }
 """Field that holds the turns -> who speaks and what; the first that a record has is its form."""
+LISTS = ("conversations", "messages", "texts")  # forms whose field is a list
 BESIDE = {"instruction": ("input", "output", "history"), "question": ("answer",)}
 
 

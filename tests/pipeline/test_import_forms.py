@@ -169,17 +169,17 @@ FORMS: dict[str, tuple[Record, Record, Sequence[str]]] = {
     "pairs of texts": (
         {"images": ["a.png"], "texts": [{"user": "What?", "assistant": "Red", "source": "x"}]},
         {"image": "a.png", "conversations": RED},
-        ["turns in `texts`", *USER, TAGLESS],
+        ["turns in `texts`", TAGLESS],
     ),
     "an instruction": (
         {"instruction": "Add.", "input": "1 2", "output": "3", "history": [["Hello", "Hi"]], "system": "Be brief."},
         {"conversations": [SYSTEM, *said("Hello", "Hi", "Add.\n1 2", "3")]},
-        ["turns in `instruction`", "system text beside the turns", *USER],
+        ["turns in `instruction`", "system text beside the turns"],
     ),
     "a question": (
-        {"image": "a.png", "question": "What?", "answer": "Red"},
-        {"image": "a.png", "conversations": RED},
-        ["turns in `question`", *USER, TAGLESS],
+        {"image": "a.png", "question": "[1] What?", "answer": "Red", "conversations": []},
+        {"image": "a.png", "conversations": said("<image>\n[1] What?", "Red")},
+        ["turns in `question`", TAGLESS],
     ),
 }
 
