@@ -150,9 +150,11 @@ class OlaProcessor:
 
 
 def _check_asked(request: Request) -> None:
-    for number, (question, _) in enumerate(request.history, 1):
-        if not question.strip():
-            raise ValueError(f"turn {number} of the history asks nothing; give its question")
+    shows = request.images or request.video is not None or request.sounds
+    shown = set(request.media_turns) or ({0} if shows else set())
+    for number, (question, _) in enumerate(request.history):
+        if not question.strip() and number not in shown:
+            raise ValueError(f"turn {number + 1} of the history asks nothing; give its question")
     if not request.text.strip() and request.spoken_question is None:
         raise ValueError("the request asks nothing; give it a text or a spoken question")
 

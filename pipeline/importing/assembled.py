@@ -102,8 +102,8 @@ def _gathered(media: Media, entry: Entry, frames: int) -> tuple[Film, bytes | No
     if "jpg" in members_of(entry.kind):
         return media.picture(entry.seen[0]), sound
     film = media.film(entry.seen[0], frames)
-    if sound is None or not entry.seen[0].sizes:
+    if sound is None or not (entry.seen[0].sizes or entry.seen[0].frames):
         return film, sound
-    # frames of a patch have no times: spread over what is heard with them
+    # such frames have no times: spread over what is heard with them
     stretch = 1000 * pcm_samples(sound) / RATE / len(film.jpegs)
     return Film(film.jpegs, film.size, tuple(int((n + 0.5) * stretch) for n in range(len(film.jpegs))), 0), sound

@@ -62,16 +62,17 @@ class Media:
 
     def film(self, what: Reference, frames: int) -> Film:
         """At most `frames` of a video, evenly: of a file as `extract` has them, of a patch as the original trainer."""
-        if not what.sizes:
+        if not what.sizes and not what.frames:
             with self._local(what) as path:
                 return _filmed(path, frames)
-        kept = frame_indices(len(what.sizes), min(frames, len(what.sizes)))
-        drawn = [fitted(data, video_size, what.swapped) for data in self._parts(what, kept)]
+        count = len(what.frames or what.sizes)
+        kept = frame_indices(count, min(frames, count))
+        drawn = [fitted(data, video_size, what.swapped) for data in self._frames(what, kept)]
         sizes = {size for _, size in drawn}
         if len(sizes) > 1:
             raise BadMedia("frames of several sizes", ", ".join(f"{w}x{h}" for w, h in sorted(sizes)))
         ms = tuple(PATCH_MS * n for n in kept)
-        return Film(tuple(jpeg for jpeg, _ in drawn), sizes.pop(), ms, PATCH_MS * len(what.sizes))
+        return Film(tuple(jpeg for jpeg, _ in drawn), sizes.pop(), ms, PATCH_MS * count)
 
     def sound(self, what: Reference) -> bytes:
         """A WAV of 16 kHz mono PCM16: the bytes themselves where they are one."""
@@ -118,6 +119,13 @@ class Media:
         uri = self._uri(what)
         with tempfile.TemporaryDirectory() as scratch:
             yield storage.fetch(uri, scratch)
+
+    def _frames(self, what: Reference, kept: Sequence[int]) -> Iterator[bytes]:
+        """The bytes of some frames of a patch, or of a list of pictures."""
+        if not what.frames:
+            yield from self._parts(what, kept)
+        for n in kept if what.frames else ():
+            yield from self._parts(what.frames[n], [0])
 
     def _parts(self, what: Reference, kept: Sequence[int]) -> Iterator[bytes]:
         """The bytes of some parts of a patch, or of a whole file."""

@@ -25,6 +25,7 @@ class Reference:
     """A medium: a file (or a member of a tar, `a.tar#b.jpg`), `sizes` bytes each from `start` of one, or its `data`.
 
     swapped: its red and blue are. data: the bytes themselves, where the record carries them; `path` is then a name.
+    frames: of a video that is given as a list of pictures; `path` is then that of the first.
     """
 
     path: str
@@ -33,6 +34,7 @@ class Reference:
     base64: bool = False
     swapped: bool = False
     data: bytes | None = field(default=None, repr=False)
+    frames: tuple[Reference, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.path}@{self.start}+{sum(self.sizes)}" if self.sizes else self.path
@@ -40,6 +42,8 @@ class Reference:
     @property
     def identity(self) -> str:
         """Names the medium, as far as that can be told without reading it."""
+        if self.frames:
+            return " ".join(frame.identity for frame in self.frames)
         if self.data is not None:
             return hashlib.sha256(self.data).hexdigest()
         return f"{self.path}@{self.start}"
@@ -48,6 +52,9 @@ class Reference:
 def reference(key: str, value: Any) -> Reference:
     """The medium that a field `key` (image, video, audio or audio_q) names. BadMedia with the reason if it is none."""
     if isinstance(value, list):
+        if key == "video" and len(value) > 1:
+            frames = tuple(reference("image", frame) for frame in value)
+            return Reference(frames[0].path, frames=frames)
         if len(value) != 1:
             raise BadMedia(f"several media as {key}: a sample holds one", f"{len(value)} of them")
         return reference(key, value[0])

@@ -213,6 +213,14 @@ def test_bad_requests_are_named(request_: Request, says: str) -> None:
         PROCESSOR.prompt(request_)
 
 
+def test_an_earlier_turn_may_only_show_a_picture() -> None:
+    asked = Request("And?", images=frames(1), history=[("Hm?", "So."), ("", "Thus.")], media_turns=[1])
+    prompt = PROCESSOR.prompt(asked)
+    assert int((prompt.input_ids < 0).sum()) == 1
+    with pytest.raises(ValueError, match="turn 2 of the history asks nothing"):
+        PROCESSOR.prompt(replace(asked, media_turns=()))
+
+
 def test_a_model_that_cannot_hear_says_so() -> None:
     deaf, heard = processor(has_speech=False), PROCESSOR.sound(sound(1))
     for given in (sound(1), heard):

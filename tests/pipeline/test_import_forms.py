@@ -329,6 +329,27 @@ def test_parquet_that_is_none_is_one_line(tmp_path: Path) -> None:
     assert "a.parquet: broken Parquet" in wrong.err
 
 
+def test_a_video_may_be_a_list_of_pictures(media: Path, tmp_path: Path) -> None:
+    frames = [encoded(noise(320, 288, n)) for n in range(5)]
+    for number, frame in enumerate(frames):
+        (media / f"{number}.jpg").write_bytes(frame)
+    names = [f"{number}.jpg" for number in range(5)]
+    records = [
+        chat([part("video", names), part("text", "What?")], "So."),
+        {"video": {"patch": "p", "start_num": 0, "size": list(map(len, frames))}, **chat("<video>What?", "So.")},
+        chat("<video><audio>What?", "So.", videos=[names], audios=["c.wav"]),
+        chat([part("video", ["0.jpg", "a.png"]), part("text", "What?")], "So."),
+    ]
+    (media / "p").write_bytes(b"".join(frames))
+    report = imported(media, records, tmp_path, frames=4)
+    assert [fate.reason for fate in report.fates] == [None, None, None, "frames of several sizes"]
+    assert list(check_run(str(tmp_path))) == []
+    as_list, patched, heard = sorted((pair for pair in samples(tmp_path)), key=lambda pair: pair[0].clip[-9:])
+    assert bytes(as_list[1].members["mjpg"]) == bytes(patched[1].members["mjpg"]) == bytes(heard[1].members["mjpg"])
+    assert as_list[0].pictures == patched[0].pictures
+    assert heard[0].pictures.ms == (62, 187, 312, 437)  # spread over the sound
+
+
 TARS = {
     "no such tar": ("x.tar#a.png", "no such file"),
     "no such member": ("m.tar#b.png", "no such member of the tar"),
