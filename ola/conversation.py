@@ -2,7 +2,8 @@
 
 In: turns of text with media in them. Out: token ids with one placeholder a medium, and for training the labels.
 
-- Inference layout, what `generate` reads: `<speech><image>` before the first question, one newline, the question.
+- Inference layout, what `generate` reads: `<speech><image>` before the question to which they belong (the first, unless
+  the request says otherwise), one newline, the question.
 - Training layout, what the weights were trained on: media first in each turn, sounds before images, then the text
   less its tags; in turns with sound every placeholder has a newline of its own, so that two stand before the text.
 
@@ -15,6 +16,7 @@ samples and nowhere else.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -42,18 +44,17 @@ class Layouts:
         self.start, self.end = (control_token(tokenizer, name) for name in ("<|im_start|>", "<|im_end|>"))
 
     def inference(self, request: Request, sounds: int, visuals: int) -> list[int]:
-        """Ids up to where the answer begins. Media stand in the first turn, a spoken question in the last one.
+        """Ids up to where the answer begins. Media stand where the request says, a spoken question in the last turn.
 
-        The media of the first turn are `sounds` (without the spoken question) and `visuals`, in this order. No
-        system turn if its text is empty.
+        Of `sounds` (without the spoken question) and `visuals` those of a turn stand in this order. No system turn if
+        its text is empty.
         """
         pieces: Pieces = self._turn("system", [request.system]) if request.system else []
-        media: Pieces = [*[SPEECH] * sounds, *[IMAGE] * visuals]
-        for question, answer in request.history:
-            pieces += self._turn("user", [*_opened(media), question]) + self._turn("assistant", [answer])
-            media = []
+        *media, last = _media_of_turns(request, sounds, visuals)
+        for shown, (question, answer) in zip(media, request.history, strict=True):
+            pieces += self._turn("user", [*_opened(shown), question]) + self._turn("assistant", [answer])
         asked: Pieces = [SPOKEN, SPEECH, "\n"] if request.spoken_question is not None else []
-        pieces += self._turn("user", [*_opened(media), *asked, request.text])
+        pieces += self._turn("user", [*_opened(last), *asked, request.text])
         pieces += [self.start, "assistant\n"]
         return self._ids(_joined(pieces))
 
@@ -62,10 +63,11 @@ class Layouts:
 
         spoken: the human turns are spoken questions (`text_q` of the released data), kept as they stand. Learned
         are the assistant's texts and, as in the original, the control tokens and the newline after every turn.
-        ValueError for a role that is not human or gpt.
+        A first turn by `system` takes the place of the usual one. ValueError for a role that is not human or gpt.
         """
-        ids, labels = self._learned("system", [Request.system])
-        for role, text in turns:
+        begins = len(turns) > 1 and turns[0][0] == "system"
+        ids, labels = self._learned("system", [turns[0][1] if begins else Request.system])
+        for role, text in turns[begins:]:
             if role not in ROLES:
                 raise ValueError(f"a turn by {role!r}; the roles are {' and '.join(ROLES)}")
             body: Pieces = [text] if role == "gpt" else self._tagged(text, spoken)
@@ -108,6 +110,13 @@ def control_token(tokenizer: PreTrainedTokenizerBase, name: str) -> int:
     if not isinstance(token, int) or tokenizer.convert_ids_to_tokens(token) != name:
         raise ValueError(f"the tokenizer has no token {name}; give the one that lies beside the released weights")
     return token
+
+
+def _media_of_turns(request: Request, sounds: int, visuals: int) -> list[Pieces]:
+    """The placeholders of each turn, the last one's included."""
+    kinds = [IMAGE] * visuals + [SPEECH] * sounds
+    counts = Counter(zip(request.media_turns or [0] * len(kinds), kinds, strict=True))
+    return [[kind for kind in (SPEECH, IMAGE) for _ in range(counts[n, kind])] for n in range(len(request.history) + 1)]
 
 
 def _opened(media: Pieces) -> Pieces:

@@ -95,6 +95,7 @@ class OlaProcessor:
         asking = [] if request.spoken_question is None else [request.spoken_question]
         sounds = [given if isinstance(given, Sound) else self.sound(given) for given in (*request.sounds, *asking)]
         heard = len(request.sounds)
+        _check_media_turns(request, len(visuals) + heard)
         ids = self.layouts.inference(request, heard, len(visuals))
         prompt = self._fitted(ids, [*visuals, *sounds], sounds[heard:], request.max_new_tokens)
         return replace(prompt, notes=(*notes, *prompt.notes))
@@ -150,11 +151,22 @@ class OlaProcessor:
 
 
 def _check_asked(request: Request) -> None:
-    for number, (question, _) in enumerate(request.history, 1):
-        if not question.strip():
-            raise ValueError(f"turn {number} of the history asks nothing; give its question")
+    shows = request.images or request.video is not None or request.sounds
+    shown = set(request.media_turns) or ({0} if shows else set())
+    for number, (question, _) in enumerate(request.history):
+        if not question.strip() and number not in shown:
+            raise ValueError(f"turn {number + 1} of the history asks nothing; give its question")
     if not request.text.strip() and request.spoken_question is None:
         raise ValueError("the request asks nothing; give it a text or a spoken question")
+
+
+def _check_media_turns(request: Request, media: int) -> None:
+    turns, last = list(request.media_turns), len(request.history)
+    if turns and (len(turns) != media or turns != sorted(turns) or not 0 <= turns[0] <= turns[-1] <= last):
+        raise ValueError(
+            f"media_turns: expected {media} numbers of turns from 0 to {last} that never fall, got {turns}; "
+            "give one for each image, then for the video, then for each sound"
+        )
 
 
 def _kind(medium: Medium) -> str:

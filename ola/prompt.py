@@ -65,9 +65,10 @@ class Request:
     """A question about any number of images, at most one video, and sounds.
 
     text: the question; what looks like a control token in it is plain text. spoken_question: a sound that asks in
-    its stead. history: earlier (question, answer) turns; the media belong to the first turn. video: its frames in
-    order, of one size. Media may be given ready (`OlaProcessor.image`, `.video`, `.sound`), which saves doing that
-    again when several requests share them.
+    its stead. history: earlier (question, answer) turns. video: its frames in order, of one size. media_turns: the turn
+    (0 is the first) in which each medium is shown, of the images in order, then of the video, then of the sounds; these
+    numbers must not fall. Empty: all in the first turn. Media may be given ready (`OlaProcessor.image`, `.video`,
+    `.sound`), which saves doing that again when several requests share them.
     temperature 0 decodes greedily; above it `seed` fixes the answer, whatever batch the request falls in.
     stop: strings that end the answer and are not part of it.
     """
@@ -78,6 +79,7 @@ class Request:
     sounds: Sequence[Wave | Sound] = ()
     spoken_question: Wave | Sound | None = None
     history: Sequence[tuple[str, str]] = ()
+    media_turns: Sequence[int] = ()
     system: str = "You are a helpful assistant."
     max_new_tokens: int = 1024
     temperature: float = 0.0

@@ -116,7 +116,7 @@ class Opened:
         task = next((task for task in self.sample.tasks if task.id == name), None)
         if task is None:
             raise ValueError("the sample has no such task; the shard is not the one that shards.parquet tells of")
-        visuals = [self.visual] if IMAGE in task.tags else []
+        visuals = self.visuals if IMAGE in task.tags else []
         sounds = [self.sound] if SPEECH in task.tags else []
         turns = [(turn.speaker, turn.value) for turn in task.conversations]
         return self.processor.sample(turns, visuals, sounds, task.spoken)
@@ -127,11 +127,18 @@ class Opened:
         return Sample.model_validate_json(bytes(self._member("json")))
 
     @cached_property
-    def visual(self) -> Visual:
-        """Its image, or its video."""
-        if "mjpg" not in self.members:
-            return self.processor.image(Image.open(io.BytesIO(self._member("jpg")), formats=PICTURES))
-        stored = split_frames(self._member("mjpg"), self.sample.pictures.bytes)
+    def visuals(self) -> list[Visual]:
+        """Its images, or its video."""
+        if "mjpg" in self.members:
+            return [self._video(split_frames(self._member("mjpg"), self.sample.pictures.bytes))]
+        if "jpgs" in self.members:
+            return [self._image(jpeg) for jpeg in split_frames(self._member("jpgs"), self.sample.pictures.bytes)]
+        return [self._image(self._member("jpg"))]
+
+    def _image(self, data: memoryview) -> Visual:
+        return self.processor.image(Image.open(io.BytesIO(data), formats=PICTURES))
+
+    def _video(self, stored: list[memoryview]) -> Visual:
         most = min(self.frames or len(stored), self.processor.config.max_frames, len(stored))
         frames = Frames([stored[index] for index in frame_indices(len(stored), most)])
         return self.processor.video(frames, frames.digest())

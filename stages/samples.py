@@ -1,16 +1,18 @@
 """What a sample says: the one form of `<key>.json`, and which stage and members each kind of task has.
 
-A sample is one clip in one stage; its tasks share the pictures and the sound. Conversations are in Ola's layout: the
-first human turn begins with `<speech><image>`, `<speech>` or `<image>`, and these tags alone say which of the sample's
-media the task uses: a sample of the `omni` stage has pictures and sound, its `speech_recognition` only listens.
+A sample is one clip in one stage; its tasks share the pictures and the sound. Conversations are in Ola's layout: human
+turns begin with the tags `<speech>` and `<image>`, one for each medium shown in that turn, in the order of the media.
+These tags alone say which of the sample's media the task uses: a sample of the `omni` stage has pictures and sound, its
+`speech_recognition` only listens.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from ola.geometry import image_tokens, sound_tokens, video_tokens
 
@@ -22,6 +24,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 }
 
 IMAGE, SPEECH = "<image>", "<speech>"
+OPENING = re.compile(f"(?:{SPEECH}\\s*)*(?:{IMAGE}\\s*)*")  # the tags that a turn begins with; it always matches
 
 
 class Kind(NamedTuple):
@@ -46,21 +49,25 @@ MADE: Mapping[str, Kind] = {
 IMPORTED: Mapping[str, Kind] = {
     "chat": Kind("image", ""),
     "image_chat": Kind("image", IMAGE),
+    "images_chat": Kind("image", IMAGE),
     "video_chat": Kind("video", IMAGE),
     "omni_chat": Kind("omni", SPEECH + IMAGE),
     "audio_chat": Kind("omni", SPEECH),
     "spoken_qa": Kind("omni", SPEECH + IMAGE),
 }
-"""The kinds that conversations of others come as, by their media."""
+"""The kinds that conversations of others come as, by their media; `images_chat` is about several pictures."""
 
 KINDS: Mapping[str, Kind] = {**MADE, **IMPORTED}
 
 # kinds whose samples are not like those of their stage, and so lie in sets of their own -> members
 APART: Mapping[str, tuple[str, ...]] = {
     "chat": ("json",),
+    "images_chat": ("json", "jpgs"),
     "audio_chat": ("json", "wav"),
     "spoken_qa": ("json", "jpg", "wav"),
 }
+
+PICTURES = ("mjpg", "jpgs", "jpg")  # members that hold what is seen; a sample has one of them, or none
 
 BYTES_A_TOKEN = 3  # of UTF-8 text: Qwen's tokenizer makes 3.5-4.5 of English and 2.5-3.5 of Chinese
 
@@ -77,14 +84,14 @@ class Shape(BaseModel):
 
 
 class Turn(Shape):
-    """One turn of a conversation."""
+    """One turn of a conversation; only the first may be by `system`."""
 
-    speaker: Literal["human", "gpt"] = Field(validation_alias="from", serialization_alias="from")
+    speaker: Literal["system", "human", "gpt"] = Field(validation_alias="from", serialization_alias="from")
     value: str
 
 
 def turn(speaker: str, value: str) -> Turn:
-    """A turn by `human` or `gpt`."""
+    """A turn by `system`, `human` or `gpt`."""
     return Turn.model_validate({"from": speaker, "value": value})
 
 
@@ -120,21 +127,44 @@ class Task(Shape):
 
     @property
     def tags(self) -> str:
-        """The tags that the conversation begins with: `<speech><image>`, `<speech>`, `<image>`, or nothing."""
-        first = self.conversations[0].value if self.conversations else ""
-        if self.spoken:
-            return "".join(tag for tag in (SPEECH, IMAGE) if tag in first)
-        speech = SPEECH if first.startswith(SPEECH) else ""
-        return speech + (IMAGE if first.startswith(speech + IMAGE) else "")
+        """Which tags its human turns begin with, each once: `<speech><image>`, `<speech>`, `<image>`, or nothing."""
+        return "".join(tag for tag in (SPEECH, IMAGE) if self.turns_with(tag))
+
+    def turns_with(self, tag: str) -> tuple[int, ...]:
+        """The question (from 0) in which each medium of this tag is shown, in the order of the media."""
+        asked = [turn.value for turn in self.conversations if turn.speaker == "human"]
+        tags = asked if self.spoken else [opening(text) for text in asked]
+        return tuple(number for number, text in enumerate(tags) for _ in range(text.count(tag)))
+
+
+def opening(text: str) -> str:
+    """The tags that a text begins with."""
+    found = OPENING.match(text)
+    return found.group() if found else ""
 
 
 class Pictures(Shape):
-    """The JPEGs, end to end: size in pixels, bytes of each, and when each is shown, in ms on the clip's clock."""
+    """The JPEGs, end to end: size in pixels, bytes of each, and when each is shown, in ms on the clip's clock.
+
+    sizes: width and height of each picture, of `images_chat` alone; then `width` and `height` are those of the first.
+    """
 
     width: int
     height: int
     bytes: tuple[int, ...]
     ms: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def each(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of each picture."""
+        return self.sizes or ((self.width, self.height),) * len(self.bytes)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_sizes(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `sizes` out where all are the same: the json of such samples is then as it was before there was any."""
+        fields: dict[str, Any] = write(self)
+        return fields if self.sizes else {name: value for name, value in fields.items() if name != "sizes"}
 
 
 class Sound(Shape):
@@ -170,13 +200,20 @@ def key_of(clip: str, stage: str) -> str:
     return f"{clip}-{stage}"
 
 
+def sample_tokens(kind: str, pictures: Pictures, seconds: float) -> int:
+    """Positions in Ola's context of the media of a sample that a kind of task uses (0 s: there is no sound)."""
+    if kind == "images_chat":
+        return sum(image_tokens(width, height) for width, height in pictures.each)
+    return media_tokens(kind, pictures.width, pictures.height, len(pictures.bytes), seconds)
+
+
 def media_tokens(kind: str, width: int, height: int, frames: int, seconds: float) -> int:
-    """Positions in Ola's context of what a kind of task uses: of the frames, and of the sound (0 s: there is none)."""
+    """Positions in Ola's context of one picture or video, and of the sound (0 s: there is none), for a kind of task."""
     tags = KINDS[kind].tags
     heard = sound_tokens(seconds) if SPEECH in tags and seconds else 0
     if IMAGE not in tags:
         return heard
-    return heard + (image_tokens(width, height) if "jpg" in members_of(kind) else video_tokens(width, height, frames))
+    return heard + (video_tokens(width, height, frames) if "mjpg" in members_of(kind) else image_tokens(width, height))
 
 
 def text_tokens(text: str) -> int:

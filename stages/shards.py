@@ -102,7 +102,7 @@ def read_index(path: str | os.PathLike[str]) -> list[int]:
 
 
 def split_frames(mjpg: Bytes, sizes: Sequence[int]) -> list[memoryview]:
-    """The frames of a `.mjpg` member: JPEGs end to end, their sizes in bytes from the sample's json. No copy.
+    """The pictures of a `.mjpg` or `.jpgs` member: JPEGs end to end, their sizes in bytes from the json. No copy.
 
     ValueError where the sizes do not add up to the member.
     """

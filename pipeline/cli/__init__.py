@@ -135,12 +135,14 @@ def export(
 
 @app.command("import")
 def import_command(
-    file: Annotated[str, typer.Argument(help="Ola-Data or LLaVA JSON (a list or JSONL), or a folder of our tars.")],
+    file: Annotated[str, typer.Argument(help="Records as JSON (a list), JSONL or Parquet, or a folder of our tars.")],
     root: Annotated[str, typer.Option(help="Where the shards go: a new folder, or that of a run.")],
     media: Annotated[str, typer.Option(help="Folder or URI of the media; default: that of the file.")] = "",
     frames: Annotated[int, typer.Option(min=1, help="Of a video at most.")] = 48,
     val_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the media kept for validation.")] = 0.02,
-    strict: Annotated[bool, typer.Option(help="The first record that cannot be used is an error.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="The first record that cannot be used as it is, unmended, is an error.")
+    ] = False,
     retry: Annotated[bool, typer.Option(help="Anew, if records could not be used the last time.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode; 0: this one.")] = 0,
 ) -> None:

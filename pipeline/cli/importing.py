@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 
 from manifests import storage
@@ -22,12 +23,19 @@ def show_import(wanted: Wanted, root: str, strict: bool, retry: bool) -> bool:
     left_out = sum(report.reasons.values())
     done = "" if report.fresh else " (done before)"
     print(f"{len(report.fates)} records: {report.packed} packed, {left_out} failed{done}")
-    ordered = sorted(report.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
-    for reason, count in ordered[:REASONS]:
+    for reason, count in _by_count(report.reasons)[:REASONS]:
         print(f"    {count} x {reason}")
     if left_out:
-        print(f"    each with its reason in {storage.join(root, f'import-{report.key}.parquet')}; --retry tries again")
+        print(f"    each with its reason in {storage.join(root, report.name)}; --retry tries again")
+    if report.mends:
+        mended = sum(bool(fate.mended) for fate in report.fates)
+        print(f"{mended} records were mended; `mended` in {storage.join(root, report.name)} says how")
+        print("\n".join(f"    {count} x {kind}" for kind, count in _by_count(report.mends)))
     for stage, facts in shard_facts(storage.normal(root)).items():
         if facts["files"]:
             print(f"shards/{stage}: {facts['files']} files, {facts['samples']} samples, {facts['tasks']} tasks")
     return report.packed > 0
+
+
+def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -13,7 +13,7 @@ from pipeline.importing.gathered import Film, Media, pcm_samples
 from pipeline.importing.shelf import Fate, Made, failed
 from pipeline.media.sound import RATE
 from pipeline.pack.build import ORIGINS, SCORES
-from stages.samples import IMPORTED, Pictures, Sample, Sound, Task, key_of, members_of, turn
+from stages.samples import IMPORTED, PICTURES, Pictures, Sample, Sound, Task, key_of, members_of, turn
 
 
 def make(media: str, frames: int, key: str, entries: Sequence[Entry]) -> Made:
@@ -34,29 +34,29 @@ def _made(gathered: tuple[Film, bytes | None], key: str, entries: Sequence[Entry
     first = entries[0]
     clip = f"{first.identity}-{key}-{first.number:09d}"
     samples = 0 if sound is None else pcm_samples(sound)
+    pictures = _pictures(film)
     fates, kept, tokens = list[Fate](), list[Entry](), list[int]()
     for entry in entries:
         try:
-            tokens.append(entry.tokens(*film.size, len(film.jpegs), samples / RATE))
+            tokens.append(entry.tokens(pictures, samples / RATE))
         except BadMedia as error:
             fates.append(failed(entry.number, entry.name, str(error), error.detail))
             continue
-        fates.append(Fate(number=entry.number, id=entry.name, status=OK, task=_task_id(clip, entry, len(kept))))
+        task = _task_id(clip, entry, len(kept))
+        fates.append(Fate(number=entry.number, id=entry.name, status=OK, task=task, mended=entry.mends))
         kept.append(entry)
     if not kept:
         return Made(tuple(fates))
     sample = _sample(film, samples if sound is not None else None, clip, key, kept)
-    pictures = b"".join(film.jpegs)
     text = sample.model_dump_json(by_alias=True, exclude_none=False).encode()
-    contents = {"json": text, "jpg": pictures, "mjpg": pictures, "wav": sound or b""}
+    contents = {"json": text, **dict.fromkeys(PICTURES, b"".join(film.jpegs)), "wav": sound or b""}
     return Made(tuple(fates), sample, {name: contents[name] for name in members_of(first.kind)}, tokens)
 
 
 def _sample(film: Film, samples: int | None, clip: str, key: str, entries: Sequence[Entry]) -> Sample:
     """samples: of the sound; None: there is none."""
     first, stage = entries[0], IMPORTED[entries[0].kind].stage
-    width, height = film.size
-    origin = {"uri": str(first.seen or first.heard or ""), "origin": "import", "key": key}
+    origin = {"uri": str(first.media[0] if first.media else ""), "origin": "import", "key": key}
     return Sample(
         key=key_of(clip, stage),
         stage=stage,
@@ -64,13 +64,18 @@ def _sample(film: Film, samples: int | None, clip: str, key: str, entries: Seque
         video=first.identity,
         start_ms=0,
         end_ms=film.length if samples is None else round(1000 * samples / RATE),
-        pictures=Pictures(width=width, height=height, bytes=tuple(map(len, film.jpegs)), ms=film.ms),
+        pictures=_pictures(film),
         sound=None if samples is None else Sound(rate=RATE, samples=samples),
         tasks=tuple(_task(clip, entry, number) for number, entry in enumerate(entries)),
         scores=SCORES,
         provenance={**dict.fromkeys(ORIGINS, ""), **origin},
-        meta=json.dumps({"records": [dict(entry.meta) for entry in entries]}),
+        meta=json.dumps({"records": [dict(entry.meta) for entry in entries]}, default=str),
     )
+
+
+def _pictures(film: Film) -> Pictures:
+    width, height = film.size
+    return Pictures(width=width, height=height, bytes=tuple(map(len, film.jpegs)), ms=film.ms, sizes=film.sizes)
 
 
 def _task(clip: str, entry: Entry, number: int) -> Task:
@@ -84,13 +89,15 @@ def _task_id(clip: str, entry: Entry, number: int) -> str:
 
 def _gathered(media: Media, entry: Entry, frames: int) -> tuple[Film, bytes | None]:
     sound = None if entry.heard is None else media.sound(entry.heard)
-    if entry.seen is None:
+    if not entry.seen:
         return Film((), (0, 0), (), 0), sound
+    if entry.kind == "images_chat":
+        return media.pictures(entry.seen), sound
     if "jpg" in members_of(entry.kind):
-        return media.picture(entry.seen), sound
-    film = media.film(entry.seen, frames)
-    if sound is None or not entry.seen.sizes:
+        return media.picture(entry.seen[0]), sound
+    film = media.film(entry.seen[0], frames)
+    if sound is None or not (entry.seen[0].sizes or entry.seen[0].frames):
         return film, sound
-    # frames of a patch have no times: spread over what is heard with them
+    # such frames have no times: spread over what is heard with them
     stretch = 1000 * pcm_samples(sound) / RATE / len(film.jpegs)
     return Film(film.jpegs, film.size, tuple(int((n + 0.5) * stretch) for n in range(len(film.jpegs))), 0), sound

@@ -1,4 +1,4 @@
-"""A medium of others, in a file or a patch, in the form that samples store: fitted JPEGs, 16 kHz mono PCM16.
+"""A medium of others, wherever it lies, in the form that samples store: fitted JPEGs, 16 kHz mono PCM16.
 
 What has that form already is copied byte for byte; a second JPEG encoding would only lose.
 """
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from manifests import storage
 from ola.geometry import Fit, Size, frame_indices, image_size, video_size
 from pipeline.errors import BadMedia
-from pipeline.importing.external import Reference
+from pipeline.importing.containers import member, parts_of
+from pipeline.importing.references import Reference
 from pipeline.media.sound import wav
 from pipeline.steps.extract import ExtractSettings
 
@@ -29,12 +30,16 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # not all that P
 
 @dataclass(frozen=True)
 class Film:
-    """JPEGs of one size with their times in ms, and the length of the whole in ms."""
+    """JPEGs with their times in ms, and the length of the whole in ms.
+
+    size: of the first, and of all where there are no `sizes`.
+    """
 
     jpegs: tuple[bytes, ...]
     size: Size
     ms: tuple[int, ...]
     length: int
+    sizes: tuple[Size, ...] = ()
 
 
 class Media:
@@ -49,18 +54,25 @@ class Media:
         jpeg, size = fitted(next(self._parts(what, [0])), image_size)
         return Film((jpeg,), size, (0,), 0)
 
+    def pictures(self, several: Sequence[Reference]) -> Film:
+        """Images, each fitted as an image."""
+        drawn = [self.picture(what) for what in several]
+        sizes = tuple(one.size for one in drawn)
+        return Film(tuple(one.jpegs[0] for one in drawn), sizes[0], (0,) * len(drawn), 0, sizes)
+
     def film(self, what: Reference, frames: int) -> Film:
         """At most `frames` of a video, evenly: of a file as `extract` has them, of a patch as the original trainer."""
-        if not what.sizes:
+        if not what.sizes and not what.frames:
             with self._local(what) as path:
                 return _filmed(path, frames)
-        kept = frame_indices(len(what.sizes), min(frames, len(what.sizes)))
-        drawn = [fitted(data, video_size, what.swapped) for data in self._parts(what, kept)]
+        count = len(what.frames or what.sizes)
+        kept = frame_indices(count, min(frames, count))
+        drawn = [fitted(data, video_size, what.swapped) for data in self._frames(what, kept)]
         sizes = {size for _, size in drawn}
         if len(sizes) > 1:
             raise BadMedia("frames of several sizes", ", ".join(f"{w}x{h}" for w, h in sorted(sizes)))
         ms = tuple(PATCH_MS * n for n in kept)
-        return Film(tuple(jpeg for jpeg, _ in drawn), sizes.pop(), ms, PATCH_MS * len(what.sizes))
+        return Film(tuple(jpeg for jpeg, _ in drawn), sizes.pop(), ms, PATCH_MS * count)
 
     def sound(self, what: Reference) -> bytes:
         """A WAV of 16 kHz mono PCM16: the bytes themselves where they are one."""
@@ -68,33 +80,58 @@ class Media:
             data = next(self._parts(what, [0]))
             if _is_ours(data):
                 return data
-            with tempfile.NamedTemporaryFile() as file:
-                file.write(data)
-                file.flush()
-                return _heard(file.name)
+            with _written(data) as path:
+                return _heard(path)
         with self._local(what) as path:
             with open(path, "rb") as file:
                 head = file.read(HEAD)
                 data = head + file.read() if head.startswith(b"RIFF") else b""
             return data if _is_ours(data) else _heard(path)
 
+    def _carried(self, what: Reference) -> bytes | None:
+        """The bytes that a record carries, or of a member of a tar; None of what is a file of its own."""
+        if what.data is not None:
+            return what.data
+        inside = None if what.sizes else parts_of(what.path)
+        if inside is None or storage.exists(self._placed(what)):
+            return None
+        archive, name = inside
+        return member(self._placed(Reference(archive)), name)
+
     def _uri(self, what: Reference) -> str:
-        if not storage.is_local(what.path) and not what.path.startswith(f"{self.folder}/"):
-            raise BadMedia("an address that is not below --media", what.path)
-        absolute = os.path.isabs(what.path) or not storage.is_local(what.path)
-        uri = what.path if absolute else storage.join(self.folder, what.path)
+        uri = self._placed(what)
         if not storage.exists(uri):
             raise BadMedia("no such file", what.path)
         return uri
 
+    def _placed(self, what: Reference) -> str:
+        if not storage.is_local(what.path) and not what.path.startswith(f"{self.folder}/"):
+            raise BadMedia("an address that is not below --media", what.path)
+        absolute = os.path.isabs(what.path) or not storage.is_local(what.path)
+        return what.path if absolute else storage.join(self.folder, what.path)
+
     @contextmanager
     def _local(self, what: Reference) -> Iterator[str]:
+        if (data := self._carried(what)) is not None:
+            with _written(data) as path:
+                yield path
+            return
         uri = self._uri(what)
         with tempfile.TemporaryDirectory() as scratch:
             yield storage.fetch(uri, scratch)
 
+    def _frames(self, what: Reference, kept: Sequence[int]) -> Iterator[bytes]:
+        """The bytes of some frames of a patch, or of a list of pictures."""
+        if not what.frames:
+            yield from self._parts(what, kept)
+        for n in kept if what.frames else ():
+            yield from self._parts(what.frames[n], [0])
+
     def _parts(self, what: Reference, kept: Sequence[int]) -> Iterator[bytes]:
         """The bytes of some parts of a patch, or of a whole file."""
+        if (data := self._carried(what)) is not None:
+            yield data
+            return
         uri = self._uri(what)
         if not what.sizes:
             yield storage.read_bytes(uri)
@@ -105,6 +142,15 @@ class Media:
         for n in kept:
             data = file.read_at(what.sizes[n], what.start + sum(what.sizes[:n]))
             yield _decoded(data) if what.base64 else data
+
+
+@contextmanager
+def _written(data: bytes) -> Iterator[str]:
+    """A path to these bytes, for what reads files alone."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        yield file.name
 
 
 def fitted(data: bytes, fit: Callable[[int, int], Fit], swapped: bool = False) -> tuple[bytes, Size]:

@@ -1,7 +1,8 @@
 """External data becomes shard sets like those that pack writes, once: JSON and media in, shards and a report out.
 
 <root>/shards/<stage>/<key>/                  the sets, named in `shards/current.json` beside the run's own
-<root>/import-<key>.parquet                   a row a record: `ok` with its task, or `failed` with its reason
+<root>/import-<key>.parquet                   a row a record: `ok` with its task and what was mended in it, or
+                                              `failed` with its reason
 
 The report is written last: where it is, nothing is done again. Records that closed shards are about are passed over, so
 a killed import goes on at its open shards. Records that follow each other with the same media share a sample.
@@ -22,7 +23,8 @@ from manifests.ledger import FAILED, OK, LawBroken, digest, parquet_bytes, read_
 from manifests.schema import from_rows, records_table
 from pipeline.errors import BadMedia, ConfigError, RunError
 from pipeline.importing.assembled import make
-from pipeline.importing.external import Entry, entry_of, name_of, records
+from pipeline.importing.external import Entry, entry_of, name_of
+from pipeline.importing.record_files import records
 from pipeline.importing.shelf import Fate, Made, Shelf, failed
 from pipeline.lease import alone
 from pipeline.pack.lanes import rows_uri
@@ -39,8 +41,8 @@ Place = tuple[str, str]  # kind and split
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to import, and how: the JSON `file`, the folder or URI of its media, frames of a video at most, share of
-    media for validation, size of a shard. workers: processes that decode; 0: this one. They never change the result.
+    """What to import, and how: the `file` of records, the folder or URI of its media, frames of a video at most, share
+    of media for validation, size of a shard. workers: processes that decode; 0: this one. They never change the result.
     """
 
     file: str
@@ -60,6 +62,11 @@ class Report:
     fresh: bool
 
     @property
+    def name(self) -> str:
+        """The file of the report, below the root."""
+        return report_name(self.key)
+
+    @property
     def packed(self) -> int:
         """Records that are in the shards."""
         return sum(fate.status == OK for fate in self.fates)
@@ -69,16 +76,21 @@ class Report:
         """How many records were left out, by reason."""
         return Counter(fate.reason or "" for fate in self.fates if fate.status == FAILED)
 
+    @property
+    def mends(self) -> Counter[str]:
+        """In how many records something was mended, by its kind."""
+        return Counter(kind for fate in self.fates for kind in fate.mended)
+
 
 def bring(wanted: Wanted, root: str, strict: bool = False, retry: bool = False) -> Report:
     """Import a JSON, unless that was done. retry: anew if some of its records failed.
 
     Raises ConfigError for a file that is none, RunError where another process works at the root, or, if strict, for
-    the first record that cannot be used.
+    the first record that cannot be used or had to be mended.
     """
     root = storage.normal(root)
     key = key_of_import(wanted)
-    report = storage.join(root, f"import-{key}.parquet")
+    report = storage.join(root, report_name(key))
     with alone(root):
         if storage.exists(report):
             found = Report(key, from_rows(Fate, read_parquet(report).to_pylist()), fresh=False)
@@ -106,6 +118,11 @@ def key_of_import(wanted: Wanted) -> str:
         raise ConfigError(f"{wanted.file}: {error.strerror}") from error
     settings = [wanted.frames, wanted.val, wanted.shard_mb, ExtractSettings().quality, PackSettings().context]
     return digest({"step": "import", "version": VERSION, "json": content, "settings": settings})
+
+
+def report_name(key: str) -> str:
+    """The file of an import's report, below the root."""
+    return f"import-{key}.parquet"
 
 
 def folder_of(kind: str, key: str) -> str:
@@ -200,6 +217,9 @@ def _refuse(fates: Iterable[Fate]) -> None:
         if fate.status == FAILED:
             why = f"{fate.reason}: {fate.detail}" if fate.detail else fate.reason
             raise RunError(f"record {fate.number} ({fate.id}): {why} (without --strict it becomes a row of the report)")
+        if fate.mended:
+            mends = ", ".join(fate.mended)
+            raise RunError(f"record {fate.number} ({fate.id}): needs mending: {mends} (without --strict it is mended)")
 
 
 def _shards(root: str, folder: str) -> list[str]:

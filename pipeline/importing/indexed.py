@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError
 from pipeline.pack.build import packed
 from pipeline.pack.publish import announce, complete
 from pipeline.pack.writer import Placed, digest, index_bytes
-from stages.samples import KINDS, Sample, media_tokens, text_tokens
+from stages.samples import KINDS, Sample, sample_tokens, text_tokens
 from stages.shards import RawSample, ShardReader
 from stages.ustar import Member, members
 
@@ -69,11 +69,10 @@ def _rows(tar: str, raw: RawSample, lying: dict[str, Member], whole: memoryview)
         raw.offset, raw.size, digest(whole), {extension: lying[f"{raw.key}.{extension}"] for extension in raw.members}
     )
     seconds = sample.sound.samples / sample.sound.rate if sample.sound else 0.0
-    media = sample.pictures
     facts = [
         {
             "split": "val" if tar.startswith("val") else "train",
-            "tokens": media_tokens(task.kind, media.width, media.height, len(media.bytes), seconds)
+            "tokens": sample_tokens(task.kind, sample.pictures, seconds)
             + text_tokens("".join(turn.value for turn in task.conversations)),
         }
         for task in sample.tasks

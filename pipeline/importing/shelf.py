@@ -23,7 +23,10 @@ from stages.samples import Sample
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """What became of record `number` of a file: `ok` with its task, or `failed` with its reason."""
+    """What became of record `number` of a file: `ok` with its task, or `failed` with its reason.
+
+    mended: kinds of what had to be mended in a record that is `ok`.
+    """
 
     number: int
     id: str
@@ -31,6 +34,7 @@ class Fate:
     reason: str | None = None
     detail: str | None = None
     task: str | None = None
+    mended: tuple[str, ...] = ()
 
 
 def failed(number: int, name: str, reason: str, detail: str | None = None) -> Fate:

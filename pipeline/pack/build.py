@@ -14,7 +14,7 @@ from pipeline.media.sound import RATE
 from pipeline.pack.writer import Placed, ShardWriter, index_bytes
 from pipeline.parsing import put
 from pipeline.prompts import prompt
-from stages.samples import FAMILIES, KINDS, UNSAID, Pictures, Said, Sample, Sound, Task, turn
+from stages.samples import FAMILIES, KINDS, PICTURES, UNSAID, Pictures, Said, Sample, Sound, Task, turn
 
 WAV_HEAD = 44
 # score -> what stands for it where it could not be measured: silence, at the gate of ITU-R BS.1770
@@ -130,7 +130,7 @@ def _said(what: Mapping[str, Any]) -> Said:
 def packed(sample: Sample, rows: Iterable[Mapping[str, Any]], shard: str, placed: Placed) -> Iterator[PackedTask]:
     """Rows of `shards.parquet` for the tasks of a sample that was written."""
     members = placed.members
-    picture, sound = members.get("mjpg", members.get("jpg")), members.get("wav")
+    picture, sound = next((members[name] for name in PICTURES if name in members), None), members.get("wav")
     for row, task in zip(rows, sample.tasks, strict=True):
         yield PackedTask(
             id=task.id,

@@ -25,7 +25,7 @@ from pipeline.media.sound import RATE
 from pipeline.pack.publish import rows_of, stage_of
 from pipeline.pack.writer import digest, index_bytes
 from stages.catalogue import CURRENT, current
-from stages.samples import FAMILIES, KINDS, Sample, media_tokens, members_of
+from stages.samples import FAMILIES, IMAGE, KINDS, PICTURES, Sample, Task, members_of, sample_tokens
 from stages.shards import RawSample, ShardReader, split_frames
 
 Rows = Mapping[str, list[PackedTask]]
@@ -195,21 +195,30 @@ def _check_said(raw: RawSample, sample: Sample, stage: str, rows: Sequence[Packe
         if kind is None or kind.stage != stage:
             yield f"json: task {task.id} is a {task.kind!r}, which stage {stage} does not have"
         elif task.tags != kind.tags:
-            yield f"json: task {task.id} begins with {task.tags or 'no tag'}, a {task.kind} with {kind.tags}"
+            yield f"json: task {task.id} has {task.tags or 'no tag'}, a {task.kind} has {kind.tags}"
+        elif (fault := _count_fault(task, sample)) is not None:
+            yield f"json: task {task.id} {fault}"
         if not all(turn.value.strip() for turn in task.conversations):
             yield f"json: task {task.id} has an empty turn"
     pictures, seconds = sample.pictures, sample.sound.samples / sample.sound.rate if sample.sound else 0
     for row in rows:
         if row.kind in KINDS:
-            floor = media_tokens(row.kind, pictures.width, pictures.height, len(pictures.bytes), seconds)
+            floor = sample_tokens(row.kind, pictures, seconds)
             if row.tokens < floor:
                 yield f"row {row.id}: {row.tokens} tokens, its media alone take {floor}"
+
+
+def _count_fault(task: Task, sample: Sample) -> str | None:
+    """What is wrong with the number of its `<image>` tags: one for a video, and one for each of several pictures."""
+    tags, pictures = len(task.turns_with(IMAGE)), len(sample.pictures.bytes)
+    expected = pictures if task.kind == "images_chat" else 1
+    return f"has {tags} {IMAGE} tags, its media need {expected}" if tags and tags != expected else None
 
 
 def _check_pictures(raw: RawSample, sample: Sample) -> Iterator[str]:
     from PIL import Image
 
-    data = raw.members.get("mjpg", raw.members.get("jpg", memoryview(b"")))  # a text, a sound: no picture, no bytes
+    data = next((raw.members[name] for name in PICTURES if name in raw.members), memoryview(b""))
     pictures = sample.pictures
     try:
         frames = split_frames(data, pictures.bytes)
@@ -218,12 +227,15 @@ def _check_pictures(raw: RawSample, sample: Sample) -> Iterator[str]:
         return
     if len(pictures.ms) != len(frames) or list(pictures.ms) != sorted(pictures.ms):
         yield f"frames: {len(frames)} pictures with times {list(pictures.ms)}"
-    for number, frame in enumerate(frames):
+    if len(pictures.each) != len(frames):
+        yield f"frames: {len(frames)} pictures with {len(pictures.each)} sizes"
+        return
+    for number, (frame, size) in enumerate(zip(frames, pictures.each, strict=True)):
         try:
             with Image.open(io.BytesIO(bytes(frame))) as image:
                 image.load()
-                if image.size != (pictures.width, pictures.height):
-                    yield f"frame {number} is {image.size}, the json says {(pictures.width, pictures.height)}"
+                if image.size != size:
+                    yield f"frame {number} is {image.size}, the json says {size}"
         except (OSError, SyntaxError) as error:
             yield f"frame {number}: {_line(error)}"
 

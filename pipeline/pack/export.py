@@ -2,15 +2,16 @@
 
 `ola-json` is the list that the original Ola trainer reads: {id, video, audio, conversations}, where media are patch
 references {"patch": file, "start_num": offset, "size": bytes or a list of them}; in the image stage `image` stands for
-`video`, and a spoken question is `audio_q` beside the `text_q` that stands for the first turn. One record a task, with
-the media that its conversation has tags for and no others.
+`video`, with a list of references where there are several, and a spoken question is `audio_q` beside the `text_q` that
+stands for the first turn. That trainer knows no system turn: its text begins the first question. One record a task,
+with the media that its conversation has tags for and no others.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from manifests.records import PackedTask
 from pipeline.errors import ConfigError
 from pipeline.pack.publish import rows_of
 from stages.catalogue import current
-from stages.samples import IMAGE, SPEECH, Sample, members_of
+from stages.samples import IMAGE, SPEECH, Sample, Turn, members_of, opening, turn
 
 # The original trainer swaps red and blue for paths that hold one of these.
 SWAPPED = ("sharegpt4o", "ShareGPT4Video/new_patch", "cinepile", "nextqa", "perceptiontest")
@@ -54,14 +55,28 @@ def _record(uri: str, row: PackedTask, sample: Sample) -> dict[str, Any]:
     task = next(task for task in sample.tasks if task.id == row.id)
     record: dict[str, Any] = {"id": row.id}
     if row.picture_offset is not None and IMAGE in task.tags:
-        many = "mjpg" in members_of(row.kind)
-        size = list(row.picture_bytes) if many else row.picture_bytes[0]
-        record["video" if many else "image"] = {"patch": uri, "start_num": row.picture_offset, "size": size}
+        if "mjpg" in members_of(row.kind):
+            record["video"] = {"patch": uri, "start_num": row.picture_offset, "size": list(row.picture_bytes)}
+        else:
+            starts = accumulate(row.picture_bytes, initial=row.picture_offset)
+            images = [
+                {"patch": uri, "start_num": at, "size": n} for at, n in zip(starts, row.picture_bytes, strict=False)
+            ]
+            record["image"] = images if row.kind == "images_chat" else images[0]
     if row.sound_offset is not None and SPEECH in task.tags:
         heard = {"patch": uri, "start_num": row.sound_offset, "size": row.sound_bytes}
         record |= {"audio_q": heard, "text_q": task.conversations[0].value} if task.spoken else {"audio": heard}
-    record["conversations"] = [turn.model_dump(by_alias=True) for turn in task.conversations]
+    record["conversations"] = [turn.model_dump(by_alias=True) for turn in _without_system(task.conversations)]
     return record
+
+
+def _without_system(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns, the text of a system turn behind the tags of the first question."""
+    if turns[0].speaker != "system":
+        return list(turns)
+    system, first, *others = turns
+    tags = opening(first.value)
+    return [turn("human", f"{tags}{system.value}\n{first.value[len(tags) :]}"), *others]
 
 
 FORMS: dict[str, Callable[[str, Path], int]] = {"ola-json": ola_json}

@@ -25,7 +25,7 @@ from stages.catalogue import catalogue
 from stages.errors import StagesError
 from stages.evaluation.questions import Question, Senses, Suite, Unreadable, picture
 from stages.evaluation.scores import F1, word_error_metric
-from stages.samples import IMAGE, SPEECH, Sample, Task
+from stages.samples import IMAGE, PICTURES, SPEECH, Sample, Task
 from stages.shards import RawSample, ShardReader, split_frames
 
 SPOKEN = ("speech_recognition", "subtitle")
@@ -75,12 +75,12 @@ class _Shards:
         return reader[bisect_left(reader.offsets, offset)]
 
     def _seen(self, uri: str, offset: int) -> Seen:
-        """At most `frames` pictures of a sample, and its sound."""
+        """The pictures of a sample, of a video at most `frames`, and its sound."""
         members = self._raw(uri, offset).members
         sample = Sample.model_validate_json(bytes(members["json"]))
-        whole = members.get("mjpg", members.get("jpg", memoryview(b"")))
+        whole = next((members[name] for name in PICTURES if name in members), memoryview(b""))
         frames = split_frames(whole, sample.pictures.bytes)
-        kept = frame_indices(len(frames), min(len(frames), self.frames)) if frames else []
+        kept = frame_indices(len(frames), min(len(frames), self.frames)) if "mjpg" in members else range(len(frames))
         sound = _wave(members["wav"]) if members.get("wav") else None
         return tuple(picture(frames[n]) for n in kept), sound
 
@@ -100,7 +100,7 @@ def _wave(data: memoryview) -> Wave:
 
 
 def _question(row: dict[str, Any], sample: Sample, task: Task, shards: _Shards, view: str) -> Question:
-    turns = [turn.value for turn in task.conversations]
+    system, turns = _turns(task)
     if not turns or len(turns) % 2:
         raise StagesError(f"{row['uri']}: task {task.id}: {len(turns)} turns are not questions and their answers")
     *history, (asked, reference) = zip(turns[::2], turns[1::2], strict=True)
@@ -112,7 +112,10 @@ def _question(row: dict[str, Any], sample: Sample, task: Task, shards: _Shards, 
         shown = pictures if seeing and IMAGE in task.tags else ()
         heard = (sound,) if sound is not None and hearing and SPEECH in task.tags else ()
         images, video = (shown, None) if sample.stage == "image" else ((), shown or None)
-        return Request(text, images, video, heard, history=plain, max_new_tokens=SAID)
+        media_turns = task.turns_with(IMAGE) * bool(shown) + task.turns_with(SPEECH) * bool(heard)
+        return Request(
+            text, images, video, heard, None, plain, media_turns=media_turns, system=system, max_new_tokens=SAID
+        )
 
     options = dict(OPTION.findall(text))
     options = options if reference in options else {}
@@ -120,6 +123,15 @@ def _question(row: dict[str, Any], sample: Sample, task: Task, shards: _Shards, 
     categories = (sample.stage, *([task.needs] if task.needs else []))
     medium = f"{sample.key} {shards.frames}"
     return Question(task.id, text, reference, request, options, categories, medium=medium)
+
+
+def _turns(task: Task) -> tuple[str, list[str]]:
+    """What the system says, and the questions with their answers in turn; a last question without one is left out."""
+    turns = list(task.conversations)
+    system = turns.pop(0).value if turns and turns[0].speaker == "system" else Request.system
+    if turns and turns[-1].speaker == "human":
+        turns.pop()
+    return system, [turn.value for turn in turns]
 
 
 def _untagged(text: str) -> str:

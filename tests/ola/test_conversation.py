@@ -56,6 +56,23 @@ def test_spoken_questions(layouts: Layouts) -> None:
     assert "[speech]\nIn French.[end]" in inference(layouts, both)
 
 
+def test_media_stand_in_the_turns_that_a_request_names(layouts: Layouts) -> None:
+    request = Request("And now?", history=[("Why?", "So."), ("How?", "Thus.")], media_turns=(0, 2, 2, 2))
+    assert inference(layouts, request, visuals=3, sounds=1) == (
+        f"{HEAD}[image]\nWhy?[end]\n[start]assistant\nSo.[end]\n[start]user\nHow?[end]\n[start]assistant\nThus.[end]\n"
+        "[start]user\n[speech][image][image]\nAnd now?[end]\n[start]assistant\n"
+    )
+
+
+def test_a_system_turn_takes_the_place_of_the_usual_one(layouts: Layouts) -> None:
+    talk = (("human", "<image>Why?"), ("gpt", "So."))
+    usual = training(layouts, ("system", Request.system), *talk)
+    assert usual == training(layouts, *talk)
+    assert training(layouts, ("system", "Be brief."), *talk) == usual.replace(Request.system, "Be brief.")
+    with pytest.raises(ValueError, match="'system'; the roles are human and gpt"):
+        layouts.training([*talk, ("system", "Be brief.")])
+
+
 def test_media_stand_in_the_first_turn_of_a_history(layouts: Layouts) -> None:
     request = Request("And now?", history=[("Why?", "So."), ("How?", "Thus.")])
     assert inference(layouts, request, visuals=1) == (

@@ -202,12 +202,23 @@ def test_tags_and_media_must_be_as_many(value: str, visuals: int, sounds: int, s
         (Request("Why?", images=[PROCESSOR.video(frames(1))]), "other's place"),
         (Request("Why?", video=PROCESSOR.image(frames(1)[0])), "other's place"),
         (Request("Why?", video=[*frames(1), *frames(1, (320, 288))]), "frame 1 of the video is 320x288"),
+        (Request("Why?", images=frames(1), media_turns=[1]), "expected 1 numbers of turns from 0 to 0"),
+        (Request("Why?", images=frames(2), media_turns=[0]), "expected 2 numbers of turns from 0 to 0"),
+        (Request("Why?", images=frames(2), history=[("Who?", "He.")], media_turns=[1, 0]), "that never fall"),
         (Request("Why?", sounds=[Wave(np.full(3, np.nan))]), "3 of 3 samples"),
     ],
 )
 def test_bad_requests_are_named(request_: Request, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         PROCESSOR.prompt(request_)
+
+
+def test_an_earlier_turn_may_only_show_a_picture() -> None:
+    asked = Request("And?", images=frames(1), history=[("Hm?", "So."), ("", "Thus.")], media_turns=[1])
+    prompt = PROCESSOR.prompt(asked)
+    assert int((prompt.input_ids < 0).sum()) == 1
+    with pytest.raises(ValueError, match="turn 2 of the history asks nothing"):
+        PROCESSOR.prompt(replace(asked, media_turns=()))
 
 
 def test_a_model_that_cannot_hear_says_so() -> None:

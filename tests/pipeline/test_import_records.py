@@ -13,8 +13,9 @@ from PIL import Image
 
 from ola.geometry import image_size
 from pipeline.errors import BadMedia, ConfigError
-from pipeline.importing.external import PIECE, entry_of, records
+from pipeline.importing.external import entry_of
 from pipeline.importing.gathered import Media, fitted
+from pipeline.importing.record_files import PIECE, records
 from tests.media import pixels
 from tests.pipeline.outside import encoded, frames, imported, listed, noise, patch, said, samples, sound
 from tests.runs import ola
@@ -33,21 +34,64 @@ RUBBISH: dict[str, tuple[Any, str]] = {
     "no conversations": ({"image": "a.jpg"}, "no conversations"),
     "conversations of text": ({"conversations": "hello"}, "no conversations"),
     "a turn of text": (with_turns("hello"), "a turn that is not"),
-    "another speaker": (with_turns({"from": "system", "value": "x"}, *SEEN), "a turn that is not"),
+    "another speaker": (with_turns({"from": "tool", "value": "x"}, *SEEN), "a turn that is not"),
+    "a system turn later": (with_turns(*SEEN, {"from": "system", "value": "x"}), "a system turn that is not the first"),
+    "a system turn alone": (with_turns({"from": "system", "value": "x"}), "the conversation begins with an answer"),
     "a turn of numbers": (with_turns({"from": "human", "value": 3}), "a turn that is not"),
     "an empty turn": (with_turns(*SEEN, {"from": "human", "value": " \n"}), "an empty turn"),
     "an answer first": (with_turns(SEEN[1], SEEN[0]), "the conversation begins with an answer"),
     "no answer": (with_turns(SEEN[0]), "no answer to learn"),
-    "no tag": (with_turns(*said("What?", "So.")), "its tags do not fit its media"),
     "a tag of another medium": (with_turns(*said("<speech>\nWhat?", "So.")), "its tags do not fit its media"),
     "a tag too many": (with_turns(*said("<image><image>\nWhat?", "So.")), "its tags do not fit its media"),
     "a tag without media": ({"conversations": SEEN}, "its tags do not fit its media"),
-    "media that are not known": ({"images": ["a.jpg"], "conversations": SEEN}, "its tags do not fit its media"),
+    "media that are not known": ({"pictures": ["a.jpg"], "conversations": SEEN}, "its tags do not fit its media"),
+    "media in two fields": ({"images": ["a.jpg"], "image": "a.jpg", "conversations": SEEN}, "media both in `image`"),
     "a tag in an answer": (with_turns(*said("<image>\nWhat?", "An <image>.")), "a tag in its text"),
-    "a tag in a later turn": (with_turns(*SEEN, *said("<image>And?", "So.")), "a tag in its text"),
+    "a tag in a later turn": (with_turns(*SEEN, *said("<image>And?", "So.")), "its tags do not fit its media"),
+    "a tag in a system turn": (with_turns({"from": "system", "value": "<image>"}, *SEEN), "a tag in its text"),
     "a control token": (with_turns(*said("<image>\n<|im_end|>", "So.")), "a tag in its text"),
     "half a letter": (with_turns(*said("<image>\nWhat?", "\ud83d")), "a text that is not Unicode"),
-    "several images": ({"image": ["a.jpg", "b.jpg"], "conversations": SEEN}, "several media as image"),
+    "several videos": ({"videos": ["a.mp4", "b.mp4"], "conversations": SEEN}, "several media as video"),
+    "several sounds": (
+        {"audio": ["a.wav", "b.wav"], "conversations": said("<speech><speech>What?", "So.")},
+        "several media as audio",
+    ),
+    "a sound before its video": (
+        {"video": "a.mp4", "audio": "a.wav", "conversations": said("<speech>What?", "So.", "<image>And?", "So.")},
+        "a sound in an earlier turn",
+    ),
+    "a picture as answer": (
+        {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": [{"image": "a.jpg"}]}]},
+        "a medium in a turn that is not by a human",
+    ),
+    "a part of another type": (
+        {"messages": [{"role": "user", "content": [{"type": "point", "point": 3}]}]},
+        "a part of a turn that is no text",
+    ),
+    "a part without its text": (
+        {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+        "a part of a turn without its text",
+    ),
+    "a part without its picture": (
+        {"messages": [{"role": "user", "content": [{"type": "image"}]}, {"role": "assistant", "content": "So."}]},
+        "its tags do not fit its media",
+    ),
+    "a call of a tool": (
+        {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{}]}]},
+        "a turn that is not",
+    ),
+    "an answer that is true": (with_turns(SEEN[0], {"from": "gpt", "value": True}), "a turn that is not"),
+    "an answer that is no number": (with_turns(SEEN[0], {"from": "gpt", "value": float("nan")}), "a turn that is not"),
+    "an empty cell": (
+        {"image": {"bytes": None, "path": None}, "conversations": SEEN},
+        "image has neither bytes nor a path",
+    ),
+    "broken base64": (
+        {"image": "data:image/png;base64,%%", "conversations": SEEN},
+        "image is a data: URI whose base64",
+    ),
+    "data that are no base64": ({"image": "data:,abc", "conversations": SEEN}, "image is a data: URI without base64"),
+    "turns of broken JSON": ({"conversations": "[{"}, "no conversations"),
     "an image of several parts": (
         {"image": {**PATCH, "size": [5, 5]}, "conversations": SEEN},
         "several media as image",
@@ -230,8 +274,7 @@ def test_patches_say_where_and_how_their_pictures_lie(tmp_path: Path) -> None:
         {"img_path": "img.jpg"},
     ]
     for form in forms:
-        seen = entry_of(0, {"image": form, "conversations": SEEN}).seen
-        assert seen is not None
+        [seen] = entry_of(0, {"image": form, "conversations": SEEN}).seen
         assert Media(str(tmp_path)).picture(seen).jpegs == (jpeg,)
 
 

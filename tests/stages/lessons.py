@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from ola.processor import OlaProcessor
 from pipeline.media import sound
 from stages.recipe import Phase, Recipe
-from stages.samples import KINDS, Pictures, Sample, Sound, Task, members_of, turn
+from stages.samples import KINDS, PICTURES, Pictures, Sample, Sound, Task, members_of, turn
 from stages.trainer import Training
 from tests.ola import tiny
 from tests.stages.shardset import RATE, Members, phase, write_set
@@ -51,11 +51,12 @@ def tone(number: int, seconds: float = SECONDS) -> bytes:
 
 def lesson(number: int, kind: str, seconds: float = SECONDS) -> tuple[Sample, Members]:
     """A sample whose answer can be told by its colour or its pitch alone."""
-    jpegs = [picture(number)] * (2 if "mjpg" in members_of(kind) else 1)
-    media = {"jpg": b"".join(jpegs), "mjpg": b"".join(jpegs), "wav": tone(number, seconds)}
+    jpegs = [picture(number)] * (1 if "jpg" in members_of(kind) else 2)
+    media = {**dict.fromkeys(PICTURES, b"".join(jpegs)), "wav": tone(number, seconds)}
     members = {name: media[name] for name in members_of(kind) if name in media}
-    shown = jpegs if {"jpg", "mjpg"} & set(members) else []
-    question = "<speech>\n<image>\n" if kind == "spoken_qa" else f"{KINDS[kind].tags}\n{kind}?"
+    shown = jpegs if set(PICTURES) & set(members) else []
+    tags = KINDS[kind].tags * (2 if kind == "images_chat" else 1)
+    question = "<speech>\n<image>\n" if kind == "spoken_qa" else f"{tags}\n{kind}?"
     name = f"{kind}{number}"
     talk = (turn("human", question if KINDS[kind].tags else f"{name}?"), turn("gpt", f"{WORDS[number]} {kind[:4]}"))
     said = Sample(

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from stages.samples import FAMILIES, KINDS, Task, Turn, key_of, media_tokens, members_of, text_tokens, turn
+from stages.samples import (
+    FAMILIES,
+    KINDS,
+    Pictures,
+    Task,
+    Turn,
+    key_of,
+    media_tokens,
+    members_of,
+    sample_tokens,
+    text_tokens,
+    turn,
+)
 
 
 def test_every_kind_of_task_belongs_to_a_stage_with_members() -> None:
@@ -13,13 +25,15 @@ def test_every_kind_of_task_belongs_to_a_stage_with_members() -> None:
     assert all(members[0] == "json" for members in FAMILIES.values())
     for kind, (_, tags) in KINDS.items():
         assert members_of(kind)[0] == "json"
-        for tag, extensions in {"<image>": {"jpg", "mjpg"}, "<speech>": {"wav"}}.items():
+        for tag, extensions in {"<image>": {"jpg", "jpgs", "mjpg"}, "<speech>": {"wav"}}.items():
             assert tag not in tags or extensions & set(members_of(kind))
 
 
 def test_samples_apart_have_the_media_of_their_tags_and_no_others() -> None:
-    assert {kind: members_of(kind) for kind in ("chat", "audio_chat", "spoken_qa", "image_chat", "omni_chat")} == {
+    kinds = ("chat", "images_chat", "audio_chat", "spoken_qa", "image_chat", "omni_chat")
+    assert {kind: members_of(kind) for kind in kinds} == {
         "chat": ("json",),
+        "images_chat": ("json", "jpgs"),
         "audio_chat": ("json", "wav"),
         "spoken_qa": ("json", "jpg", "wav"),
         "image_chat": ("json", "jpg"),
@@ -79,4 +93,21 @@ def test_unknown_fields_and_speakers_are_errors() -> None:
     with pytest.raises(ValidationError, match="extra"):
         Turn.model_validate({"from": "human", "value": "x", "weight": 1})
     with pytest.raises(ValidationError, match="human"):
-        turn("system", "x")
+        turn("tool", "x")
+
+
+def test_the_json_of_pictures_of_one_size_has_no_sizes() -> None:
+    one = Pictures(width=64, height=32, bytes=(9, 8), ms=(0, 1))
+    assert one.model_dump_json() == '{"width":64,"height":32,"bytes":[9,8],"ms":[0,1]}'
+    assert one.each == ((64, 32), (64, 32))
+    several = one.model_copy(update={"sizes": ((64, 32), (96, 96))})
+    assert Pictures.model_validate_json(several.model_dump_json()) == several
+    assert sample_tokens("images_chat", several, 0) == sum(
+        media_tokens("image_chat", *size, 1, 0) for size in several.each
+    )
+
+
+def test_media_are_shown_in_the_turns_that_begin_with_their_tags() -> None:
+    turns = ("system", "Hm"), ("human", "<image>\n<image>\nWhat?"), ("gpt", "So."), ("human", "<speech><image>\nAnd?")
+    task = Task(id="a", kind="b", conversations=tuple(turn(*one) for one in turns))
+    assert (task.turns_with("<image>"), task.turns_with("<speech>"), task.tags) == ((0, 0, 1), (1,), "<speech><image>")

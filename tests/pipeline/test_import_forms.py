@@ -1,0 +1,408 @@
+"""Records in the forms of others: each becomes what its normal form becomes, and what was mended is counted by kind."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from manifests import storage
+from pipeline.errors import RunError
+from pipeline.importing.external import entry_of
+from pipeline.importing.imported import Report, Wanted, bring
+from pipeline.pack.check import check_run
+from tests.media import pattern
+from tests.object_store import watched
+from tests.pipeline.outside import encoded, imported, listed, noise, said, samples, sound
+from tests.runs import ola
+
+Record = Mapping[str, Any]
+USER = ["role user", "role assistant"]
+MESSAGES = ["turns in `messages`", *USER]
+TAGLESS = "picture without a tag: put before the first question"
+RED = said("<image>\nWhat?", "Red")
+TWO = said("<image>\n<image>\nCompare.", "Red, blue")
+SYSTEM = {"from": "system", "value": "Be brief."}
+
+
+def chat(*turns: Any, **fields: Any) -> dict[str, Any]:
+    """`messages` in which a user and an assistant take turns."""
+    roles = ("user", "assistant")
+    return {**fields, "messages": [{"role": roles[n % 2], "content": content} for n, content in enumerate(turns)]}
+
+
+def part(kind: str, value: Any = None, **more: Any) -> dict[str, Any]:
+    return {"type": kind, **({} if value is None else {kind: value}), **more}
+
+
+# name -> a record, its normal form, and what was mended
+FORMS: dict[str, tuple[Record, Record, Sequence[str]]] = {
+    "sharegpt": (
+        {
+            "video": "v",
+            "conversations": [{"from": "user", "value": "<video>\nWhat?"}, {"from": "assistant", "value": "So."}],
+        },
+        {"video": "v", "conversations": said("<image>\nWhat?", "So.")},
+        [*USER, "tag <video>"],
+    ),
+    "llamafactory": (
+        {**chat("<video>What?", "So.", videos=["v"]), "system": "Be brief."},
+        {"video": "v", "conversations": [SYSTEM, *said("<image>\nWhat?", "So.")]},
+        ["turns in `messages`", "system text beside the turns", *USER, "tag <video>"],
+    ),
+    "a system turn": (
+        {
+            "image": "a.png",
+            "messages": [{"role": "system", "content": "Be brief."}, *chat("<image>Hm?", "So.")["messages"]],
+        },
+        {"image": "a.png", "conversations": [SYSTEM, *said("<image>\nHm?", "So.")]},
+        MESSAGES,
+    ),
+    "an empty system turn": (
+        {"image": "a.png", "conversations": [{"from": "system", "value": ""}, *RED], "system": ""},
+        {"image": "a.png", "conversations": RED},
+        [],
+    ),
+    "several images": (
+        chat("<image><image>Compare.", "Red, blue", images=["a.png", "b.png"]),
+        {"image": ["a.png", "b.png"], "conversations": TWO},
+        MESSAGES,
+    ),
+    "images in two turns": (
+        chat("What is <image>?", "Red", "<image>And this?", "Blue", images=["a.png", "b.png"]),
+        {"image": ["a.png", "b.png"], "conversations": said("<image>\nWhat is ?", "Red", "<image>\nAnd this?", "Blue")},
+        MESSAGES,
+    ),
+    "sounds": (
+        chat("<audio>What?", "A dog.", audios=["c.wav"]),
+        {"audio": "c.wav", "conversations": said("<speech>\nWhat?", "A dog.")},
+        [*MESSAGES, "tag <audio>"],
+    ),
+    "video and sound": (
+        chat("<video><audio>What?", "A dog.", videos=["v"], audios=["c.wav"]),
+        {"video": "v", "audio": "c.wav", "conversations": said("<speech><image>\nWhat?", "A dog.")},
+        [*MESSAGES, "tag <video>", "tag <audio>"],
+    ),
+    "parts of Qwen": (
+        chat([part("image", "a.png"), part("image", "b.png"), part("text", "Compare.")], [part("text", "Red, blue")]),
+        {"image": ["a.png", "b.png"], "conversations": TWO},
+        [*MESSAGES, "turn in parts"],
+    ),
+    "parts without types": (
+        chat([{"image": "a.png"}, {"text": "What?"}], [{"text": "Red"}]),
+        {"image": "a.png", "conversations": RED},
+        [*MESSAGES, "turn in parts"],
+    ),
+    "parts of OpenAI": (
+        chat([part("text", "What?"), part("image_url", {"url": "a.png", "detail": "low"})], "Red"),
+        {"image": "a.png", "conversations": RED},
+        [*MESSAGES, "turn in parts"],
+    ),
+    "parts of OpenAI's responses": (
+        chat([part("input_image", image_url="a.png"), {"type": "input_text", "text": "What?"}], "Red"),
+        {"image": "a.png", "conversations": RED},
+        [*MESSAGES, "turn in parts"],
+    ),
+    "parts of Anthropic": (
+        chat([part("image", source={"type": "url", "url": "a.png"}), part("text", "What?")], "Red"),
+        {"image": "a.png", "conversations": RED},
+        [*MESSAGES, "turn in parts"],
+    ),
+    "parts beside images": (
+        chat([part("text", "What?"), part("image")], "Red", images=["a.png"]),
+        {"image": "a.png", "conversations": RED},
+        [*MESSAGES, "turn in parts"],
+    ),
+    "a video and its sound in parts": (
+        chat([part("video", "file://v"), part("audio", "c.wav"), part("text", "What?")], "A dog."),
+        {"video": "v", "audio": "c.wav", "conversations": said("<speech><image>\nWhat?", "A dog.")},
+        [*MESSAGES, "turn in parts"],
+    ),
+    "no tag": (
+        {"image": "a.png", "conversations": said("What?", "Red")},
+        {"image": "a.png", "conversations": RED},
+        [TAGLESS],
+    ),
+    "two without a tag": (
+        {"image": ["a.png", "b.png"], "conversations": said("Compare.", "Red, blue")},
+        {"image": ["a.png", "b.png"], "conversations": TWO},
+        [TAGLESS],
+    ),
+    "one tag for two": (
+        {"image": ["a.png", "b.png"], "conversations": said("Hello", "Hi", "<image>Compare.", "Red, blue")},
+        {"image": ["a.png", "b.png"], "conversations": said("Hello", "Hi", "<image>\n<image>\nCompare.", "Red, blue")},
+        [TAGLESS],
+    ),
+    "a video without a tag": (
+        {"video": "v", "conversations": said("What?", "So.")},
+        {"video": "v", "conversations": said("<image>\nWhat?", "So.")},
+        ["video without a tag: put before the first question"],
+    ),
+    "a number": (
+        {"image": "a.png", "conversations": [RED[0], {"from": "gpt", "value": 4}]},
+        {"image": "a.png", "conversations": said("<image>\nWhat?", "4")},
+        ["number as answer"],
+    ),
+    "words that look like tags": (
+        chat("Is <video> HTML?", "Yes, <video> is."),
+        {"conversations": said("Is <video> HTML?", "Yes, <video> is.")},
+        MESSAGES,
+    ),
+    "a word beside a tag": (
+        {"video": "v", "conversations": said("<image>\nIs <video> HTML?", "Yes.")},
+        {"video": "v", "conversations": said("<image>\nIs <video> HTML?", "Yes.")},
+        [],
+    ),
+    "turns as text": (
+        {"image": "a.png", "conversations": json.dumps(RED)},
+        {"image": "a.png", "conversations": RED},
+        ["`conversations` as JSON in a text"],
+    ),
+    "pairs of texts": (
+        {"images": ["a.png"], "texts": [{"user": "What?", "assistant": "Red", "source": "x"}]},
+        {"image": "a.png", "conversations": RED},
+        ["turns in `texts`", TAGLESS],
+    ),
+    "an instruction": (
+        {"instruction": "Add.", "input": "1 2", "output": "3", "history": [["Hello", "Hi"]], "system": "Be brief."},
+        {"conversations": [SYSTEM, *said("Hello", "Hi", "Add.\n1 2", "3")]},
+        ["turns in `instruction`", "system text beside the turns"],
+    ),
+    "a question": (
+        {"image": "a.png", "question": "[1] What?", "answer": "Red", "conversations": []},
+        {"image": "a.png", "conversations": said("<image>\n[1] What?", "Red")},
+        ["turns in `question`", TAGLESS],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pictures of different sizes, a sound and a video, and a tar of all of them."""
+    folder = tmp_path_factory.mktemp("media")
+    (folder / "a.png").write_bytes(encoded(noise(64, 64, 1), "PNG"))
+    (folder / "b.png").write_bytes(encoded(noise(90, 40, 2), "PNG"))
+    (folder / "c.wav").write_bytes(sound(0.5))
+    (folder / "v").write_bytes(pattern("v.mp4", 1).read_bytes())
+    for name, mode in (("m.tar", "w"), ("m.tar.gz", "w:gz")):
+        with tarfile.open(folder / name, mode) as tar:  # type: ignore[call-overload]
+            for member in ("a.png", "b.png", "c.wav", "v"):
+                tar.add(folder / member, f"in/{member}")
+    return folder
+
+
+def contents(root: Path, key: str) -> list[dict[str, bytes]]:
+    """The members of all samples, in the order of their records, with the import's key left out."""
+    found = sorted(samples(root), key=lambda pair: (pair[0].clip[-9:], pair[0].stage))
+    return [{name: bytes(data).replace(key.encode(), b"") for name, data in raw.members.items()} for _, raw in found]
+
+
+def brought(folder: Path, records: Sequence[Any], root: Path) -> tuple[Report, list[dict[str, bytes]]]:
+    """What becomes of the records, and their samples."""
+    report = bring(Wanted(listed(root, records), str(folder), frames=2, val=0.0), str(root))
+    assert list(check_run(str(root))) == []
+    return report, contents(root, report.key)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_record_becomes_what_its_normal_form_becomes(form: str) -> None:
+    record, normal, mends = FORMS[form]
+    extra = {"id": "x", "licence": "CC-BY"}
+    entry, expected = entry_of(3, {**record, **extra}), entry_of(3, {**normal, **extra})
+    assert entry.mends == tuple(mends)
+    assert entry.turns == expected.turns
+    assert (entry.kind, entry.seen, entry.heard, dict(entry.meta)) == (
+        expected.kind,
+        expected.seen,
+        expected.heard,
+        extra,
+    )
+
+
+def test_samples_have_the_bytes_of_their_normal_forms(media: Path, tmp_path: Path) -> None:
+    found = []
+    for which in (0, 1):
+        (tmp_path / str(which)).mkdir()
+        records = [{"id": name, **(normal if which else record)} for name, (record, normal, _) in FORMS.items()]
+        report, members = brought(media, records, tmp_path / str(which))
+        assert report.packed == len(FORMS), report.reasons
+        found.append(members)
+    assert found[0] == found[1]
+    assert any(set(members) == {"json", "jpgs"} for members in found[0])
+
+
+CARRIED = {
+    "a member of a tar": lambda folder, name: f"m.tar#in/{name}",
+    "a member of a tar.gz": lambda folder, name: f"m.tar.gz#in/{name}",
+    "a file": lambda folder, name: f"file://{folder}/{name}",
+    "a data URI": lambda folder, name: f"data:x/y;base64,{base64.b64encode((folder / name).read_bytes()).decode()}",
+}
+
+
+@pytest.mark.parametrize("carried", CARRIED)
+def test_media_are_the_same_wherever_they_lie(carried: str, media: Path, tmp_path: Path) -> None:
+    records = [forms[1] for forms in FORMS.values()]
+    records = [record for record in records if any(record.get(kind) for kind in ("image", "video", "audio"))]
+    (tmp_path / "files").mkdir()
+    (tmp_path / "carried").mkdir()
+
+    def named(value: Any) -> Any:
+        return [named(one) for one in value] if isinstance(value, list) else CARRIED[carried](media, value)
+
+    moved = [
+        {key: named(value) if key in ("image", "video", "audio") else value for key, value in record.items()}
+        for record in records
+    ]
+    _, expected = brought(media, records, tmp_path / "files")
+    _, found = brought(media, moved, tmp_path / "carried")
+    assert [without_json(one) for one in found] == [without_json(one) for one in expected]
+    assert [talks(one) for one in found] == [talks(one) for one in expected]
+
+
+def test_a_tar_in_a_store_is_not_read_header_by_header(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "m.tar", "w") as tar:
+        for number in range(40):
+            picture = encoded(noise(64, 64, number))
+            info = tarfile.TarInfo(f"{number}.jpg")
+            info.size = len(picture)
+            tar.addfile(info, io.BytesIO(picture))
+    with watched("tars") as (store, seen):
+        storage.write_bytes(f"{store}/m.tar", (tmp_path / "m.tar").read_bytes())
+        seen.requests.clear()
+        records = [{"image": f"m.tar#{number}.jpg", "conversations": RED} for number in (3, 17, 39)]
+        report = bring(Wanted(listed(tmp_path, records), store, val=0.0), str(tmp_path / "out"))
+        assert sum(request.startswith("GET") for request in seen.requests) < 3, seen.requests
+    assert [fate.status for fate in report.fates] == ["ok"] * 3, report.reasons
+    assert sorted(bytes(raw.members["jpg"]) for _, raw in samples(tmp_path / "out")) == sorted(
+        encoded(noise(64, 64, number)) for number in (3, 17, 39)
+    )
+
+
+def without_json(members: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name: data for name, data in members.items() if name != "json"}
+
+
+def talks(members: Mapping[str, bytes]) -> list[Any]:
+    return [task["conversations"] for task in json.loads(members["json"])["tasks"]]
+
+
+def test_a_parquet_with_media_in_its_columns(media: Path, tmp_path: Path) -> None:
+    """As the Hub has them: bytes beside a path, bytes alone, or a path alone; null where a record has none."""
+    a, b = (media / "a.png").read_bytes(), (media / "b.png").read_bytes()
+    rows = [
+        {"images": [{"bytes": a, "path": "x.png"}, {"bytes": b, "path": None}], **chat("<image><image>Hm?", "Red")},
+        {"images": [{"bytes": None, "path": "a.png"}], **chat("<image>Hm?", "Red")},
+        {"images": None, "audio": (media / "c.wav").read_bytes(), **chat("<audio>Hm?", "A dog.")},
+        {"images": [{"bytes": b"hello", "path": None}], **chat("<image>Hm?", "Red")},
+    ]
+    table = pa.Table.from_pylist([{"thumbnail": b"abc", "audio": None, **row} for row in rows])
+    pq.write_table(table, tmp_path / "train.parquet")
+    report = bring(Wanted(str(tmp_path / "train.parquet"), str(media), val=0.0), str(tmp_path / "out"))
+    assert [fate.reason for fate in report.fates] == [None, None, None, "not a picture"]
+    assert list(check_run(str(tmp_path / "out"))) == []
+    (tmp_path / "plain").mkdir()
+    plain = [
+        {"image": ["a.png", "b.png"], "conversations": said("<image><image>Hm?", "Red")},
+        {"image": "a.png", "conversations": said("<image>Hm?", "Red")},
+        {"audio": "c.wav", "conversations": said("<speech>Hm?", "A dog.")},
+    ]
+    _, expected = brought(media, plain, tmp_path / "plain")
+    found = contents(tmp_path / "out", report.key)
+    assert [without_json(one) for one in found] == [without_json(one) for one in expected]
+    assert [talks(one) for one in found] == [talks(one) for one in expected]
+    [meta, *_] = [json.loads(json.loads(one["json"])["meta"])["records"] for one in found]
+    assert meta == [{"thumbnail": "3 bytes"}]
+
+
+def test_parquet_that_is_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and nothing else")
+    wrong = ola("import", tmp_path / "a.parquet", "--root", tmp_path / "out")
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert "a.parquet: broken Parquet" in wrong.err
+
+
+def test_a_video_may_be_a_list_of_pictures(media: Path, tmp_path: Path) -> None:
+    frames = [encoded(noise(320, 288, n)) for n in range(5)]
+    for number, frame in enumerate(frames):
+        (media / f"{number}.jpg").write_bytes(frame)
+    names = [f"{number}.jpg" for number in range(5)]
+    records = [
+        chat([part("video", names), part("text", "What?")], "So."),
+        {"video": {"patch": "p", "start_num": 0, "size": list(map(len, frames))}, **chat("<video>What?", "So.")},
+        chat("<video><audio>What?", "So.", videos=[names], audios=["c.wav"]),
+        chat([part("video", ["0.jpg", "a.png"]), part("text", "What?")], "So."),
+    ]
+    (media / "p").write_bytes(b"".join(frames))
+    report = imported(media, records, tmp_path, frames=4)
+    assert [fate.reason for fate in report.fates] == [None, None, None, "frames of several sizes"]
+    assert list(check_run(str(tmp_path))) == []
+    as_list, patched, heard = sorted((pair for pair in samples(tmp_path)), key=lambda pair: pair[0].clip[-9:])
+    assert bytes(as_list[1].members["mjpg"]) == bytes(patched[1].members["mjpg"]) == bytes(heard[1].members["mjpg"])
+    assert as_list[0].pictures == patched[0].pictures
+    assert heard[0].pictures.ms == (62, 187, 312, 437)  # spread over the sound
+
+
+TARS = {
+    "no such tar": ("x.tar#a.png", "no such file"),
+    "no such member": ("m.tar#b.png", "no such member of the tar"),
+    "a folder": ("m.tar#in", "no such member of the tar"),
+    "no tar": ("bad.tar#a.png", "a tar that cannot be read"),
+    "half a tar": ("half.tar#in/b.png", "a tar that cannot be read"),
+    "half a tar.gz": ("half.tar.gz#in/v", "a tar that cannot be read"),
+}
+
+
+def test_what_is_wrong_with_a_tar_is_a_row(tmp_path: Path) -> None:
+    for mode, name in (("w", "m.tar"), ("w:gz", "m.tar.gz")):
+        with tarfile.open(tmp_path / name, mode) as tar:  # type: ignore[call-overload]
+            folder = tarfile.TarInfo("in")
+            folder.type = tarfile.DIRTYPE
+            tar.addfile(folder)
+            for member in ("a.png", "b.png", "v"):
+                info = tarfile.TarInfo(f"in/{member}")
+                info.size = 3000
+                tar.addfile(info, io.BytesIO(noise(100, 10).tobytes()))
+        (tmp_path / name.replace("m", "half", 1)).write_bytes(
+            (tmp_path / name).read_bytes()[: 6000 if mode == "w" else 900]
+        )
+    (tmp_path / "bad.tar").write_bytes(b"hello" * 300)
+    records = [{"image": path, "conversations": RED} for path, _ in TARS.values()]
+    report = imported(tmp_path, records, tmp_path / "out")
+    assert [fate.reason for fate in report.fates] == [reason for _, reason in TARS.values()]
+
+
+def test_mends_are_counted_and_written_beside_the_records(media: Path, tmp_path: Path) -> None:
+    records = [FORMS["a number"][0], FORMS["no tag"][0], FORMS["two without a tag"][0], FORMS["several images"][1]]
+    root, file = tmp_path / "out", listed(tmp_path, records)
+    strict = ola("import", file, "--media", media, "--root", tmp_path / "strict", "--strict")
+    assert (strict.code, strict.err) == (
+        3,
+        "ola: record 0 (): needs mending: number as answer (without --strict it is mended)\n",
+    )
+    done = ola("import", file, "--media", media, "--root", root, "--val-share", "0")
+    [report] = root.glob("import-*.parquet")
+    assert done.out.startswith(
+        f"4 records: 4 packed, 0 failed\n3 records were mended; `mended` in {report} says how\n"
+        f"    2 x {TAGLESS}\n    1 x number as answer\n"
+    )
+    assert pq.read_table(report)["mended"].to_pylist() == [["number as answer"], [TAGLESS], [TAGLESS], []]
+    assert ola("import", file, "--media", media, "--root", root, "--val-share", "0", "--strict").code == 3
+    again = listed(tmp_path, [FORMS["several images"][1], FORMS["a number"][1]], "normal.json")
+    assert ola("import", again, "--media", media, "--root", tmp_path / "normal", "--strict").code == 0
+
+
+def test_a_strict_import_ends_at_the_first_record_to_mend(media: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"record 1 \(x\): needs mending: role user, role assistant"):
+        bring(
+            Wanted(listed(tmp_path, [FORMS["a number"][1], {"id": "x", **FORMS["sharegpt"][0]}]), str(media)),
+            str(tmp_path / "out"),
+            strict=True,
+        )
