@@ -87,7 +87,7 @@ class Ear:
         return self.stream is None or self.left <= 0 or self.tape.end >= _sample(self.cuts[n].end_ms)
 
     def put(self, n: int, shot: Shot) -> Shot:
-        """Put the sound of cut `n` into its shot, and forget what no later cut needs; none if nothing was ever heard."""
+        """Put the sound of cut `n` into its shot, and forget what no later cut needs; none if nothing was heard."""
         following = [_sample(cut.start_ms) for cut in self.cuts[n + 1 : n + 2]]
         span = [_sample(self.cuts[n].start_ms), _sample(self.cuts[n].end_ms), *following]
         mono = self.tape.cut(*span)

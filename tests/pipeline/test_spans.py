@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.input_lists import read_list
 from pipeline.input_spans import Unusable, times_of
-from pipeline.media.footage import Cut, shots
+from pipeline.media.ear import Cut
+from pipeline.media.footage import shots
 from pipeline.media.picture import Painter
 from tests.containers import done, tar
 from tests.media import pattern, video_of
