@@ -9,12 +9,15 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from manifests.records import Source
+from pipeline.checkup.upfront import has_work
+from pipeline.config import load
 from pipeline.containers import listing
 from pipeline.containers.members import parted
 from pipeline.contents import live
@@ -282,3 +285,10 @@ def test_a_member_that_left_its_container_is_gone(tmp_path: Path) -> None:
     assert live(after, before) == {f"{path}#a.mp4"}
     path.unlink()
     assert live([], before) == set()
+
+
+def test_a_tar_that_is_registered_is_no_new_work(held: Path, of_tar: Path) -> None:
+    plan = load(None, [], {"inputs": [str(held)]}).plan(str(of_tar))
+    found = discover([str(held)], "")
+    assert not has_work(plan, ["ingest"], found)
+    assert has_work(plan, ["ingest"], [replace(found[0], stamp="another")])
