@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+from typing import Any
 
 from manifests.object_store import look, read_range
 
@@ -10,10 +12,16 @@ from manifests.object_store import look, read_range
 class ObjectFile(io.RawIOBase):
     """An object as a seekable file; each read is one request. OSError once the object was replaced."""
 
-    def __init__(self, uri: str) -> None:
-        """Ask for size and ETag. Raises FileNotFoundError."""
+    def __init__(self, uri: str, stamp: str = "") -> None:
+        """Ask for size and ETag. Raises FileNotFoundError.
+
+        stamp: the ETag, where it is known: nothing is asked then, the size is unknown, and only `read_at` may be used.
+        """
         super().__init__()
         self.uri = uri
+        if stamp:
+            self.length, self.stamp, self.position = sys.maxsize, stamp, 0
+            return
         entry = look(uri)
         if entry is None:
             raise FileNotFoundError(2, "no such object", uri)
@@ -35,6 +43,12 @@ class ObjectFile(io.RawIOBase):
         data = self.read_at(self.length if size is None or size < 0 else size, self.position)
         self.position += len(data)
         return data
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill a buffer as far as the object goes, and return the number of bytes."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def read_buffer(self, size: int) -> bytes:
         """The same as `read`: pyarrow's files have both."""

@@ -16,6 +16,15 @@ ID_DIGITS = 20  # 80 bits: with a billion videos the chance of one collision is 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A span of a video that an input list names as a clip. `meta`: the columns in which rows of the video differ."""
+
+    start_ms: int
+    end_ms: int
+    meta: str = "{}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """One thing named in the input, before it is known whether it is a video.
 
@@ -24,7 +33,8 @@ class Source:
     uris of the files beside it that tell its title and the like; described: their digest, likewise.
     sha256: of its bytes, where it was read because another source has the same size. twin: uri of the source of which
     this one is an exact copy. removed: whether it was removed (`ola remove`); it then stays out of the run.
-    `meta` is a JSON object: the further columns of an input list (licence, url, title, ...).
+    `meta` is a JSON object: the further columns of an input list (licence, url, title, ...). spans: those that a list
+    names as the clips, by their starts. apart: uri of a file with the sound, for a video that has none.
     """
 
     id: str
@@ -40,6 +50,8 @@ class Source:
     removed: bool = False
     metadata: tuple[str, ...] = ()
     described: str = ""
+    spans: tuple[Span, ...] = ()
+    apart: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +120,8 @@ class Video:
     `stamp` is that of the source when it was read: whoever reads the file later compares it.
     `pieces` are the recordings of a file whose clock restarts, one after the other on the video's clock; else none. The
     fields of the picture and the sound are then those of the first. `gaps` are part of the duration.
+    `spans` are those of the source: where there are any, they are the clips. `apart` is the uri of the file whose sound
+    is used; it is empty where the video has its own, or none.
     """
 
     id: str
@@ -143,6 +157,8 @@ class Video:
     matrix: str = "unknown"
     range: str = "unknown"
     mapped: bool = False
+    spans: tuple[Span, ...] = ()
+    apart: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +169,7 @@ class Clip:
     frozen, black, silence: share of the span, 0..1; loudness: integrated LUFS (ITU-R BS.1770).
     The last two are None where there is no sound to measure. frames: pictures that begin within the span;
     longest_gap: the longest time without a new one, in seconds; both are None in rows of older versions.
+    meta: of the span of an input list that it was made of.
     """
 
     id: str
@@ -166,6 +183,7 @@ class Clip:
     loudness: float | None
     frames: int | None = None
     longest_gap: float | None = None
+    meta: str = "{}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests import storage
-from manifests.ledger import PART, Counts, Damaged, Manifest, digest, parquet_bytes
+from manifests.ledger import PART, Counts, Damaged, Manifest, digest
 from manifests.parquet_files import damage_named, read_undamaged
 from manifests.records import ID_DIGITS, Source
 from manifests.schema import from_rows, record_schema
@@ -42,7 +42,8 @@ def source_id(source: Source) -> str:
     """Id of a source: a digest of all that its video follows from, so that a source that changed gets another id."""
     facts = (source.uri, source.bytes, source.stamp, source.sidecars, source.companions, source.fault, source.meta)
     described = [source.metadata, source.described] if source.metadata else []
-    return digest([*facts, source.twin, *described], ID_DIGITS)
+    newer = [each for each in ([asdict(span) for span in source.spans], source.apart) if each]  # ids of old ones stay
+    return digest([*facts, source.twin, *described, *newer], ID_DIGITS)
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,11 @@ class SourceManifest(Manifest):
         False, and nothing is written, if another process wrote that file meanwhile.
         """
         ordered = sorted(registered, key=lambda each: (each.part, each.place))
-        rows = [{**asdict(each.source), "part": each.part, "place": each.place} for each in ordered]
-        data = parquet_bytes(pa.Table.from_pylist(rows, schema=SCHEMA), ROW_GROUP)
-        if not storage.create(self._uri(FILE_NAME.format(number)), data):
+        sink = pa.BufferOutputStream()
+        with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
+            for start in range(0, len(ordered), ROW_GROUP):
+                writer.write_batch(_batch(ordered[start : start + ROW_GROUP]))
+        if not storage.create(self._uri(FILE_NAME.format(number)), sink.getvalue().to_pybytes()):
             return False
         for old in list(self.files())[:-KEPT]:
             storage.remove(self._uri(FILE_NAME.format(old)))
@@ -163,6 +166,14 @@ class SourceManifest(Manifest):
 
     def _legacy(self, part: int) -> pa.Table:
         return read_undamaged(self.uri(part))
+
+
+def _batch(registered: Sequence[Registered]) -> pa.RecordBatch:
+    """Rows of some sources: those of all, as Python objects, would take more memory than the sources."""
+    columns = {name: [getattr(each.source, name) for each in registered] for name in SCHEMA.names[2:]}
+    columns["spans"] = [[asdict(span) for span in each.source.spans] for each in registered]
+    columns |= {name: [getattr(each, name) for each in registered] for name in SCHEMA.names[:2]}
+    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
 
 
 @lru_cache(maxsize=2)  # with its footer, which a worker needs for each of its parts

@@ -64,8 +64,9 @@ def listing_up_to(uri: str, limit: int) -> list[Entry] | None:
 
 
 def _listing(uri: str, recursive: bool) -> list[Entry]:
-    start = len(resolve(uri)[1].rstrip("/")) + 1
-    return [Entry(info.path[start:], info.size, _stamp(info)) for info in remote_files.below(uri, recursive)]
+    start = len(resolve(uri)[1].strip("/")) + 1  # some file systems of fsspec begin all paths with a slash
+    found = remote_files.below(uri, recursive)
+    return [Entry(info.path.lstrip("/")[start:], info.size, _stamp(info)) for info in found]
 
 
 def folders(uri: str) -> list[str]:

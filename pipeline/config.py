@@ -41,6 +41,9 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     inputs: tuple[str, ...] = ()
+    media_column: str = Field(
+        default="", description="of Parquet and Arrow files, that holds the videos; empty: found by type and name"
+    )
     steps: tuple[str, ...] = Field(default=(), description="empty: all, those that ask a model only if there is one")
     engine: Literal["inline", "ray"] = "inline"
     workers: int | dict[str, int] = Field(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,9 +21,10 @@ from manifests.records import Source
 from manifests.retries import StoreAway
 from manifests.sources import Registered
 from pipeline.actor_pool import LanePlan
+from pipeline.containers.access import look, source_pieces
+from pipeline.containers.members import container_of, parted
 from pipeline.plan import Plan
 
-CHUNK = 1 << 20  # bytes of one read
 A_TASK = 32  # sources that a worker reads before it writes down what it found
 QUESTIONS = 32  # to a store at once: each waits some 50 ms
 INGEST = "ingest"
@@ -42,15 +43,22 @@ class Unread:
 def live(found: Sequence[Source], sources: Sequence[Source]) -> set[str]:
     """Uris of these sources whose files are there: found just now, or still in their place, or not known to be gone."""
     there = {source.uri for source in found if source.fault is None}
-    asked = [source.uri for source in sources if source.uri not in there]
+    absent = [source for source in sources if source.uri not in there]
+    # what a container does not have any more that was written again since, and was found just now, is gone
+    seen = {container_of(source.uri): _container_stamp(source) for source in found} if absent else {}
+    asked = [each.uri for each in absent if seen.get(container_of(each.uri)) in (None, _container_stamp(each))]
     with ThreadPoolExecutor(QUESTIONS) as pool:
         there.update(uri for uri, is_there in zip(asked, pool.map(_is_there, asked), strict=True) if is_there)
     return there
 
 
+def _container_stamp(source: Source) -> str:
+    return source.stamp.rpartition("@")[0] if parted(source.uri) else source.stamp
+
+
 def _is_there(uri: str) -> bool:
     try:
-        return storage.look(uri) is not None
+        return storage.look(container_of(uri)) is not None
     except OSError:  # the store does not answer: taken for gone, its video would lose its place
         return True
 
@@ -135,8 +143,8 @@ def _read_uri(folder: str, number: int) -> str:
 def content(unread: Unread) -> str | None:
     """sha256 of a file; None if it cannot be read, or is not the one that was found."""
     try:
-        found = sha256_of(unread.uri)
-        now = storage.look(unread.uri)
+        found = sha256_of(unread)
+        now = look(unread.uri, unread.stamp)
     except StoreAway:
         raise
     except OSError:
@@ -144,14 +152,9 @@ def content(unread: Unread) -> str | None:
     return found if now is not None and unread.stamp in ("", now.stamp) else None
 
 
-def sha256_of(uri: str) -> str:
-    """sha256 of a file's bytes, in hex, read piece by piece. Raises OSError."""
+def sha256_of(unread: Unread) -> str:
+    """sha256 of a source's bytes, in hex, read piece by piece. Raises OSError."""
     found = hashlib.sha256()
-    with storage.open_random(uri) as file:
-        for piece in _pieces(file):
-            found.update(piece)
+    for piece in source_pieces(unread.uri, unread.stamp):
+        found.update(piece)
     return found.hexdigest()
-
-
-def _pieces(file: object) -> Iterator[bytes]:
-    return iter(lambda: file.read(CHUNK), b"")  # type: ignore[attr-defined]

@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import storage
-from manifests.json_values import json_value
 from manifests.ledger import one_line
+from manifests.records import Span
 from pipeline.errors import ConfigError
+from pipeline.input_spans import END, START, Meta, NamedVideo, Times, Unusable, as_json, times_of
 
 FORMS = (".jsonl", ".csv", ".parquet")
 COLUMNS = ("uri", "path", "video", "file")  # in this order: where the video is
@@ -32,44 +33,39 @@ COLUMNS = ("uri", "path", "video", "file")  # in this order: where the video is
 class ListRow:
     """A row of a list: the video it names, and its further columns as JSON; or what is wrong with it.
 
-    uri: of the video; of a row with a fault, that of the list and the row's number: `videos.jsonl#7`.
+    spans: those that rows of the video name as clips. uri: of the video; of a row with a fault, that of the list and
+    the row's number: `videos.jsonl#7`.
     """
 
     uri: str
     meta: str = "{}"
     fault: str | None = None
-
-
-class Unusable(ValueError):
-    """A row does not name a video; its words are the row's fault."""
+    spans: tuple[Span, ...] = ()
 
 
 def read_list(name: str) -> list[ListRow]:
-    """The rows of a list, in order. Relative paths count from the list's folder.
+    """The videos of a list, in order, then the rows that cannot be used. Relative paths count from the list's folder.
 
     Raises ConfigError for a list that is not there, or of which no row can be used.
     """
     if not storage.exists(name):
         raise ConfigError(f"inputs: no such list: {name}")
     place = storage.normal(name)
-    named: dict[str, int] = {}
-    rows = []
+    named: dict[str, NamedVideo] = {}
+    faults = []
     for number, facts in enumerate(_facts(name), start=1):
         try:
-            row = _row(facts, place.rsplit("/", 1)[0])
-            if row.uri in named:
-                raise Unusable(f"names the same video as row {named[row.uri]}")
-            named[row.uri] = number
+            uri, meta, span = _row(facts, place.rsplit("/", 1)[0])
+            named.setdefault(uri, NamedVideo()).add(number, meta, span)
         except Unusable as error:
-            row = ListRow(f"{place}#{number}", fault=f"row {number} {error}")
-        rows.append(row)
-    if rows and not named:
-        raise ConfigError(f"inputs: {name} is not a readable list: {rows[0].fault}")
-    return rows
+            faults.append(ListRow(f"{place}#{number}", fault=f"row {number} {error}"))
+    if faults and not named:
+        raise ConfigError(f"inputs: {name} is not a readable list: {faults[0].fault}")
+    return [*(ListRow(uri, as_json(video.meta), spans=video.spans) for uri, video in named.items()), *faults]
 
 
-def _row(facts: Any, base: str) -> ListRow:
-    """A row of its facts. Raises Unusable."""
+def _row(facts: Any, base: str) -> tuple[str, Meta, Times | None]:
+    """The video that a row names, its further columns, and the span. Raises Unusable."""
     if isinstance(facts, Unusable):
         raise facts
     if not isinstance(facts, dict):
@@ -78,15 +74,16 @@ def _row(facts: Any, base: str) -> ListRow:
     if column is None:
         raise Unusable(f"names no video (columns looked for: {', '.join(COLUMNS)})")
     try:
-        rest = {key: json_value(value) for key, value in facts.items() if key != column}
-        meta = json.dumps(rest, sort_keys=True, ensure_ascii=False, default=str, allow_nan=False)
+        times = times_of(facts)
+        left_out = {column, *((START, END) if times else ())}
+        meta = {key: value for key, value in facts.items() if key not in left_out}
         name = _name(column, facts[column])
-        (meta + name).encode()
+        (as_json(meta) + name).encode()
     except UnicodeEncodeError as error:
         raise Unusable(f"holds half a character (\\u{ord(error.object[error.start]):04x})") from error
     except RecursionError as error:
         raise Unusable("is nested too deep") from error
-    return ListRow(_full(name, base), meta)
+    return _full(name, base), meta, times
 
 
 def _name(column: str, value: Any) -> str:

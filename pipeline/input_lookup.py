@@ -24,6 +24,7 @@ MANY = 32  # folders of a bucket: fewer are asked for one by one in the time of 
 # Objects below a common prefix, a folder that is named. The listing of a prefix comes in pages of 1,000, one after the
 # other; with ten objects a folder it takes about as long as a request for each folder, QUESTIONS at once.
 OBJECTS_A_FOLDER = 10
+NOT_THERE = "no such file"
 
 Folder = Mapping[str, Entry] | str | None  # entries by uri; or why it cannot be listed now; or None: it never can
 
@@ -52,8 +53,8 @@ def _entry(uri: str, folder: Folder) -> Entry:
     if isinstance(folder, str):  # not without its subtitles, which may well be there
         return Entry(uri, 0, fault=folder)
     if folder is not None:
-        return folder.get(uri) or Entry(uri, 0, fault="no such file")
-    return local_entry(uri) if os.path.lexists(uri) else Entry(uri, 0, fault="no such file")
+        return folder.get(uri) or Entry(uri, 0, fault=NOT_THERE)
+    return local_entry(uri) if os.path.lexists(uri) else Entry(uri, 0, fault=NOT_THERE)
 
 
 def _asked(uri: str) -> Entry:
@@ -63,7 +64,7 @@ def _asked(uri: str) -> Entry:
         raise
     except (OSError, ValueError, ImportError) as error:
         return Entry(uri, 0, fault=f"cannot be read: {one_line(error)}")
-    return replace(entry, path=uri) if entry else Entry(uri, 0, fault="no such file")
+    return replace(entry, path=uri) if entry else Entry(uri, 0, fault=NOT_THERE)
 
 
 def _local_companions(folder: str) -> list[Entry]:

@@ -56,13 +56,14 @@ def _facts(uri: str) -> dict[str, Any]:
     if not isinstance(told, dict):
         return {}
     if uri.lower().endswith(INFO):
-        return _known(told)
+        return known_fields(told)
     nested = told.get("yt_meta_dict")
     info = nested.get("info") if isinstance(nested, dict) else None
-    return _columns(told) | (_known(info) if isinstance(info, dict) else {}) | _known(told)
+    return _columns(told) | (known_fields(info) if isinstance(info, dict) else {}) | known_fields(told)
 
 
-def _known(told: Mapping[str, Any]) -> dict[str, Any]:
+def known_fields(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file tells of its video, by the names of `meta`."""
     found = ((field, next((told[name] for name in names if told.get(name)), None)) for field, names in FIELDS.items())
     return {field: value for field, value in found if value is not None}
 

@@ -8,17 +8,23 @@ it as their twin; the owner stays the owner, and if its file is gone a copy take
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from manifests.records import Source
 from manifests.sources import Registered, SourceManifest, source_id
+from pipeline.containers.members import read_unit
 from pipeline.errors import RunError
 
 LARGEST_PART = 32  # videos: a part is what one worker loses when it is killed
+LARGEST_TOGETHER = 128  # videos of one row group or one compressed tar: each part reads it from its beginning
 FEWEST_PARTS = 64  # of a large input, so that a few workers stay busy until the end
-NOTHING_BESIDE: Mapping[str, Any] = {"sidecars": (), "companions": "", "metadata": (), "described": ""}
+NOTHING_BESIDE: Mapping[str, Any] = {
+    "sidecars": (), "companions": "", "metadata": (), "described": "", "spans": (), "apart": "",
+}  # fmt: skip
 NEW = -1  # part of a source that has none yet
 
 Digests = Callable[[Sequence[Registered]], Mapping[str, str]]  # sha256 by uri, where it can be told
@@ -96,7 +102,7 @@ def has_changed(held: Source, found: Source) -> bool:
     """Whether a source is not what it was. One that cannot be read now is not known to have changed."""
     if found.fault and not held.fault:
         return False
-    names = ["bytes", "sidecars", "fault", "meta", "metadata"]
+    names = ["bytes", "sidecars", "fault", "meta", "metadata", "spans", "apart"]
     if held.stamp and found.stamp:  # earlier releases kept none
         names += ["stamp", "companions", "described"]
     return any(getattr(held, name) != getattr(found, name) for name in names)
@@ -108,14 +114,17 @@ def _to_compare(before: Sequence[Registered], after: Sequence[Registered]) -> li
     One without a stamp may be of an earlier release, which left two owners where a file had moved.
     """
     known = {(each.source.id, each.part) for each in before if each.source.stamp}
+    comparable = [each for each in after if each.source.fault is None and each.source.bytes]
+    values, counts = np.unique(np.fromiter((each.source.bytes for each in comparable), np.int64), return_counts=True)
+    shared = set(values[counts > 1].tolist())  # most sizes are one file's alone: no list is made for each of them
     sizes: dict[int, list[Registered]] = defaultdict(list)
-    for each in after:
-        if each.source.fault is None and each.source.bytes:
+    for each in comparable:
+        if each.source.bytes in shared:
             sizes[each.source.bytes].append(each)
     return [
         each
         for group in sizes.values()
-        if len(group) > 1 and any((one.source.id, one.part) not in known for one in group)
+        if any((one.source.id, one.part) not in known for one in group)
         for each in group
     ]
 
@@ -125,8 +134,10 @@ def followed(rows: Sequence[Registered], digests: Mapping[str, str], live: Live)
 
     Nothing is known of its content, and nothing was made of it: size and stamp tell that it is the same file.
     """
-    new = {(each.source.bytes, each.source.stamp): each for each in rows if each.part == NEW and each.source.stamp}
     unread = [each for each in rows if each.part != NEW and not (each.source.sha256 or each.source.uri in digests)]
+    if not unread:
+        return list(rows)
+    new = {(each.source.bytes, each.source.stamp): each for each in rows if each.part == NEW and each.source.stamp}
     moved = {each: new[key] for each in unread if (key := (each.source.bytes, each.source.stamp)) in new}
     there = live([each.source for each in moved])
     gone = {old: come for old, come in moved.items() if old.source.uri not in there}
@@ -145,7 +156,7 @@ def settled(
         if content:
             groups[content].append(each)
         else:
-            rest.append(replace(each, source=replace(each.source, twin=None)))
+            rest.append(replace(each, source=replace(each.source, twin=None)) if each.source.twin else each)
     shared = {content: group for content, group in groups.items() if len(group) > 1 or group[0].source.twin}
     rest += [group[0] for content, group in groups.items() if content not in shared]
     there = live([each.source for group in shared.values() for each in group])
@@ -207,11 +218,30 @@ def placed(rows: Iterable[Registered], order: Mapping[str, int], per_part: int |
     new = sorted((each.source for each in rows if each.part == NEW), key=lambda source: order[source.uri])
     size = per_part or min(LARGEST_PART, -(-len(new) // FEWEST_PARTS) or 1)
     first = max((each.part for each in held), default=-1) + 1
-    made = [Registered(source, first + n // size, n % size) for n, source in enumerate(new)]
+    parts = enumerate(_parts(new, size), start=first)
+    made = [Registered(source, part, place) for part, sources in parts for place, source in enumerate(sources)]
     return sorted([*held, *made], key=lambda each: (each.part, each.place))
 
 
+def _parts(sources: Iterable[Source], size: int) -> Iterator[list[Source]]:
+    """The sources in parts of `size`; what can only be read together stays together, up to LARGEST_TOGETHER."""
+    part: list[Source] = []
+    for source in sources:
+        is_full = len(part) >= size and not _read_together(part[-1], source)
+        if is_full or len(part) >= max(size, LARGEST_TOGETHER):
+            yield part
+            part = []
+        part.append(source)
+    if part:
+        yield part
+
+
+def _read_together(one: Source, other: Source) -> bool:
+    unit = read_unit(one.uri, one.stamp)
+    return bool(unit) and unit == read_unit(other.uri, other.stamp)
+
+
 def _changes(before: Sequence[Registered], after: Sequence[Registered]) -> Changes:
-    there = {(each.part, each.place): each for each in after}
+    there = {(each.part, each.place): each for each in after} if before else {}
     pairs = [(each, there[each.part, each.place]) for each in before]
     return [(old, new) for old, new in pairs if old.source.id != new.source.id]

@@ -84,7 +84,7 @@ class PartChange:
         """Whether an outcome of a step after `ingest` still holds.
 
         A video that only moved keeps what was made of it, but for failures, which may be due to its old place, and
-        for what names a sidecar by its old place. With other companions nothing is kept of it.
+        for what names a sidecar by its old place. With other companions or spans nothing is kept of it.
         """
         owner = next((source for source, video in self.videos.items() if outcome.input.startswith(video)), None)
         if owner is None or owner not in self.changes:
@@ -92,7 +92,9 @@ class PartChange:
         old, new = self.changes[owner]
         tracks = {getattr(record, "track", None) for record in outcome.records}
         names_old_place = old.sidecars != new.sidecars and not tracks.isdisjoint(old.sidecars)
-        return not (_has_other_companions(old, new) or outcome.status == FAILED or names_old_place)
+        return not (
+            _has_other_companions(old, new) or old.spans != new.spans or outcome.status == FAILED or names_old_place
+        )
 
 
 def _has_other_companions(old: Source, new: Source) -> bool:

@@ -29,6 +29,8 @@ from pipeline.checkup.upfront import has_work
 from pipeline.cluster import say_on_stderr
 from pipeline.compaction import compact, compacting
 from pipeline.config import Config
+from pipeline.containers.indexing import expanded
+from pipeline.containers.members import container_of
 from pipeline.contents import Contents, live
 from pipeline.discover import discover
 from pipeline.engines import Inline, OnRay
@@ -74,10 +76,11 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
         raise ConfigError("inputs: nothing to do; name files, folders, globs or lists: ola run INPUT… --root ROOT")
     with causes_named(), patient_for(config.store_patience), opened_engine(config) as engine:
         passed_over = Counter[str]()
-        found = discover(config.inputs, plan.root, passed_over)
+        found = discover(config.inputs, plan.root, passed_over, config.media_column)
         _check(config, plan, options, engine, found)  # before anything is written
         with alone(root), _shows_lanes(engine, root):
             check_finished(root)
+            found = expanded(found, plan.sources.folder_uri, engine.map, config.media_column)
             parts = _register(config, plan, options, engine, found)
             not_media.write(root, passed_over)
             remember_plan(plan, options.only)
@@ -92,7 +95,7 @@ def _check(config: Config, plan: Plan, options: Options, engine: Engine, found: 
     """Raise ConfigError unless the engine can do what there is to do: a run with nothing to do needs no GPU."""
     needs = needs_of(config, options.only)
     try:
-        engine.check(plan.root, [source.uri for source in found if not source.fault], needs)
+        engine.check(plan.root, [container_of(source.uri) for source in found if not source.fault], needs)
     except NeedsUnmet:
         if options.retry or has_work(plan, needs.steps, found, options.limit):
             raise

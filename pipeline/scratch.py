@@ -15,8 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from manifests import drafts, storage
+from pipeline.containers import access
 from pipeline.errors import Unavailable
 
+JOINED = ".joined"  # after the name of a copy: the same with a sound that lies apart
 SCRATCH = "ola-scratch"
 RESERVE = 256 << 20  # bytes that stay free: for journals, and for what others on this machine need meanwhile
 STALE = 60.0  # seconds: a scratch folder this old that nobody holds belonged to a worker that was killed
@@ -47,15 +49,17 @@ def remove_scratch() -> None:
                 os.close(held)
 
 
-def local_copy(uri: str, folder: str, size: int) -> str:
-    """A local path with the bytes of a file: itself, or a copy in `folder`, made once. size: of the file, in bytes.
+def local_copy(uri: str, folder: str, size: int, stamp: str = "") -> str:
+    """A local path with the bytes of a source: itself, or a copy in `folder`, made once. size: in bytes.
 
-    Older copies make room for it. Raises Unavailable where there is none even so, and OSError as `storage.fetch`.
+    stamp: of the source; it says where in its container a member lies. Older copies make room for it. Raises
+    Unavailable where there is none even so, and OSError as `access.fetch`.
     """
-    if not storage.is_local(uri) and not os.path.exists(storage.copy_path(uri, folder)):
+    copied = access.is_copied(uri)
+    if copied and not os.path.exists(storage.copy_path(uri, folder)):
         _make_room(uri, folder, size)
-    path = storage.fetch(uri, folder)
-    if not storage.is_local(uri):
+    path = access.fetch(uri, folder, stamp)
+    if copied:
         os.utime(path)  # used just now
     return path
 
@@ -79,5 +83,5 @@ def _is_copy(path: Path) -> bool:
 
 def forget_copy(path: Path) -> None:
     """Delete a copy of a remote file, if it is there."""
-    for name in (path, Path(f"{path}{storage.STAMP}")):
+    for name in (path, Path(f"{path}{storage.STAMP}"), Path(f"{path}{JOINED}")):
         name.unlink(missing_ok=True)

@@ -38,6 +38,7 @@ from manifests.retries import StoreAway
 from pipeline import nodes
 from pipeline.batch_call import Errand, Here
 from pipeline.cell import Cell
+from pipeline.containers.access import is_copied
 from pipeline.errors import ConfigError, Died, Killed, OpenFailed, RunError, SetAside, StepFault, Unavailable
 from pipeline.journals import JournalFile, draft_base, part_journal, remove_stale_journals
 from pipeline.media.keep import MediaTar, media_of, relocated
@@ -126,7 +127,7 @@ class StepWorker:
             yield batch
             for uri in map(originals, batch):
                 wanted[uri] -= 1
-                if uri and self.is_last_reader and not wanted[uri] and not storage.is_local(uri):
+                if uri and self.is_last_reader and not wanted[uri] and is_copied(uri):
                     forget_copy(Path(storage.copy_path(uri, scratch)))
 
     def _batches(self, inputs: Mapping[str, Any], journal: Journal) -> Iterator[Sequence[Any]]:

@@ -9,6 +9,7 @@ from manifests.records import Source
 from pipeline.checkup.gpu import cuda_fault, cuda_view
 from pipeline.checkup.needs import Needs
 from pipeline.checkup.tools import NAMES, advice_for, there
+from pipeline.containers.members import container_of, parted
 from pipeline.errors import NeedsUnmet
 from pipeline.plan import Plan
 
@@ -41,11 +42,13 @@ def has_work(plan: Plan, steps: Collection[str], found: Iterable[Source], limit:
     """
     known = {each.source.uri: _facts(each.source) for each in plan.sources.registered()}
     takes_more = limit is None or len(known) < limit
-    if any(known[each.uri] != _facts(each) if each.uri in known else takes_more for each in found):
+    indexed = {(container_of(uri), stamp.rpartition("@")[0]) for uri, (_, stamp, *_) in known.items() if parted(uri)}
+    rest = [each for each in found if (container_of(each.uri), each.stamp) not in indexed]
+    if any(known[each.uri] != _facts(each) if each.uri in known else takes_more for each in rest):
         return True
     parts = set(plan.sources.committed())
     return any(parts - set(each.manifest.committed()) for each in plan.steps if each.step.name in steps)
 
 
-def _facts(source: Source) -> tuple[object, ...]:
+def _facts(source: Source) -> tuple[int, str, *tuple[object, ...]]:
     return source.bytes, source.stamp, source.sidecars, source.companions, source.meta

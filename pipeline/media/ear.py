@@ -50,7 +50,7 @@ class Ear:
         """count: how many packets there are, since a sound that ends before the picture says so by nothing else."""
         self.stream = None if video.sound is None else container.streams[video.sound]
         self.cuts, self.start, self.left = cuts, start_of(container), count
-        self.ends = (_sample(cuts[0].start_ms), _sample(cuts[-1].end_ms))
+        self.ends = (_sample(cuts[0].start_ms), _sample(max(cut.end_ms for cut in cuts)))
         self.tape = Tape(*self.ends)
         self.apart: Tape | None = None  # the channels, where there are several
         self.weights: tuple[float, ...] = ()
@@ -87,8 +87,9 @@ class Ear:
         return self.stream is None or self.left <= 0 or self.tape.end >= _sample(self.cuts[n].end_ms)
 
     def put(self, n: int, shot: Shot) -> Shot:
-        """Put the sound of cut `n` into its shot, and forget what is before its end; none if nothing was ever heard."""
-        span = _sample(self.cuts[n].start_ms), _sample(self.cuts[n].end_ms)
+        """Put the sound of cut `n` into its shot, and forget what no later cut needs; none if nothing was heard."""
+        following = [_sample(cut.start_ms) for cut in self.cuts[n + 1 : n + 2]]
+        span = [_sample(self.cuts[n].start_ms), _sample(self.cuts[n].end_ms), *following]
         mono = self.tape.cut(*span)
         mix = Mix(mono) if self.apart is None else mixed(mono, self.apart.cut(*span), self.weights)
         if self.tape.heard:

@@ -132,7 +132,7 @@ class Pass:
     """One pass over a file: packets in, whole shots out."""
 
     def __init__(self, container: Any, video: Streams, cuts: Sequence[Cut], painter: Painter, index: PictureIndex):
-        """cuts: in order of time, without overlap."""
+        """cuts: in the order of their starts."""
         self.container, self.painter, self.index = container, painter, index
         self.start = start_of(container)
         self.cuts, self.shots, self.done = cuts, [Shot() for _ in cuts], 0

@@ -37,6 +37,11 @@ def guess(path: str) -> str:
         kinds = set(atoms(path))
         if not kinds & {"moov", "moof"} and "mdat" in kinds:
             return "an mp4 without its index (moov): cut off, or never finished"
+    return looks_like(head)
+
+
+def looks_like(head: bytes) -> str:
+    """What a file may be that begins so."""
     text = head.decode("latin-1")
     found = next((what for pattern, what in SIGNS if re.match(pattern, text)), None)
     return found or ("text" if is_text(head) else "no container of video that is known here")

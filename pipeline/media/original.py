@@ -11,7 +11,10 @@ import os
 from manifests import storage
 from manifests.records import ID_DIGITS, Video
 from manifests.retries import StoreAway
+from pipeline.containers import access
+from pipeline.containers.members import container_of
 from pipeline.errors import BadMedia, Unavailable
+from pipeline.media.sound_apart import joined
 from pipeline.scratch import local_copy
 
 
@@ -20,24 +23,32 @@ def original(video: Video, scratch: str) -> str:
 
     Raises Unavailable if the file at the video's uri is another one now, or cannot be reached; BadMedia if it is gone.
     """
-    path = fetched(video.uri, scratch, video.bytes)
+    path = fetched(video.uri, scratch, video.bytes, video.stamp)
     if os.path.getsize(path) != video.bytes or not _is_as_it_was(video, path, scratch):
         raise changed(video.uri)
-    return path
+    return with_sound(path, video.apart, scratch)
 
 
-def fetched(uri: str, scratch: str, size: int) -> str:
-    """A local path with the bytes at `uri`, `size` of them.
+def with_sound(path: str, apart: str, scratch: str) -> str:
+    """A local path of a file with the picture of `path` and the sound at the uri `apart`; `path` where that is empty.
+
+    Raises as `fetched`, and BadMedia where the sound cannot be read.
+    """
+    return joined(path, fetched(apart, scratch, 0)) if apart else path
+
+
+def fetched(uri: str, scratch: str, size: int, stamp: str = "") -> str:
+    """A local path with the bytes of a source, `size` of them. stamp: of the source.
 
     Raises Unavailable if they cannot be reached or there is no room for them, BadMedia if they are gone.
     """
     try:
-        path = local_copy(uri, scratch, size)
-        if storage.is_local(uri):
+        path = local_copy(uri, scratch, size, stamp)
+        if not access.is_copied(uri):
             os.stat(path)
         return path
     except FileNotFoundError as error:
-        if storage.is_local(uri) and not os.path.isdir(os.path.dirname(storage.normal(uri))):
+        if storage.is_local(uri) and not os.path.isdir(os.path.dirname(storage.normal(container_of(uri)))):
             raise Unavailable(f"{uri} cannot be reached: its folder is gone") from error
         raise BadMedia("the file is gone", f"{uri} is not there any more; if it was moved, run again") from error
     except StoreAway as error:
@@ -53,7 +64,7 @@ def changed(uri: str) -> Unavailable:
 
 def _is_as_it_was(video: Video, path: str, scratch: str) -> bool:
     """By its stamp; where the stamp is another, by its digest: files are touched, and objects copied."""
-    return video.stamp in ("", storage.stamp_of(video.uri, scratch)) or sha256_of(path) == video.sha256
+    return video.stamp in ("", access.stamp_of(video.uri, scratch)) or sha256_of(path) == video.sha256
 
 
 def sha256_of(path: str) -> str:

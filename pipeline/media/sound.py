@@ -53,8 +53,11 @@ class Tape:
             self._take(self.resampler.resample(None))
             self.resampler = None
 
-    def cut(self, first: int, last: int) -> bytes:
-        """PCM of samples first..last; what was never there is silence. Forgets everything before `last`."""
+    def cut(self, first: int, last: int, following: int | None = None) -> bytes:
+        """PCM of samples first..last; what was never there is silence.
+
+        Forgets everything before `last`, or before `following`, where the next cut begins, if that comes earlier.
+        """
         width = self.width
         sound = bytearray(width * (last - first))
         for start, piece in self.pieces:
@@ -62,7 +65,7 @@ class Tape:
             if begin < end:
                 inside = piece[width * (begin - start) : width * (end - start)]
                 sound[width * (begin - first) : width * (end - first)] = inside
-        self.front = max(self.front, last)
+        self.front = max(self.front, last if following is None else min(last, following))
         self._forget()
         return bytes(sound)
 

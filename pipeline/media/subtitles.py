@@ -15,6 +15,8 @@ from itertools import accumulate, pairwise
 
 from manifests import storage
 from manifests.records import Segment, Unspoken, Word
+from pipeline.containers.access import read_companion
+from pipeline.containers.members import parted
 from pipeline.errors import BadMedia
 from pipeline.media import ass
 from pipeline.media.clean_text import cleaned, without_controls
@@ -63,6 +65,8 @@ class Cue:
 
 def read(uri: str) -> bytes:
     """The bytes of a subtitle file. Raises BadMedia where they are too many for one, OSError where there is none."""
+    if parted(uri) is not None:
+        return read_companion(uri)
     found = storage.look(uri)
     if found is not None and found.size > LARGEST:
         raise BadMedia(f"too large for subtitles: {found.size >> 20} MB in {uri}")

@@ -74,7 +74,8 @@ WHERE q.status = 'ok';
 # What the tasks of a clip share.
 CLIPS = """
 CREATE TEMP VIEW clips AS
-SELECT f.clip, v.id AS video, v.uri, v.meta::JSON AS meta,
+SELECT f.clip, v.id AS video, v.uri,
+       CASE WHEN c.meta <> '{}' THEN json_merge_patch(v.meta::JSON, c.meta::JSON) ELSE v.meta::JSON END AS meta,
        c.start_ms, c.end_ms, (c.end_ms - c.start_ms) / 1000 AS seconds,
        f.width, f.height, len(f.frame_ms) AS frames, f.sound IS NOT NULL AS has_sound,
        c.motion, c.frozen, c.black, c.silence, c.loudness, c.frames AS source_frames, c.longest_gap,

@@ -82,7 +82,9 @@ class Extract(step.Step[Cutting, Footage]):
         answers = []
         with damage_named():
             for cutting, (shot, size) in zip(batch, self._shots(batch), strict=True):
-                answers.append(self._kept(cutting.clip, shot, size))
+                is_after = cutting.clip.start_ms >= video.duration * 1000
+                after = Drop("begins after the end of the video", f"which lasts {video.duration:.3f} s")
+                answers.append(after if is_after else self._kept(cutting.clip, shot, size))
                 self.hand_over(answers[-1])
         return answers
 

@@ -6,16 +6,17 @@ Reads every byte once for the digest that is the video's id, and probes what is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pydantic import Field
 
-from manifests import storage
 from manifests.records import REMOVED, Drop, Source, Video
 from pipeline import step
+from pipeline.containers import access
+from pipeline.containers.long_meta import KEY, whole
 from pipeline.errors import BadMedia
-from pipeline.media.original import changed, fetched, sha256_of, video_id
+from pipeline.media.original import changed, fetched, sha256_of, video_id, with_sound
 from pipeline.media.probe import Facts, probe
 from pipeline.metadata import meta_of
 
@@ -57,15 +58,17 @@ class Ingest(step.Step[Source, Video]):
             raise BadMedia(source.fault)
         if source.twin is not None and source.sha256 is not None:
             return Drop(f"duplicate of {video_id(source.sha256)}", f"the same bytes as {source.twin}")
-        path = fetched(source.uri, self.scratch, source.bytes)
+        path = fetched(source.uri, self.scratch, source.bytes, source.stamp)
         sha256 = sha256_of(path)
         if not source.bytes:
             raise BadMedia("empty file")
-        if source.stamp not in ("", storage.stamp_of(source.uri, self.scratch)):
+        if source.stamp not in ("", access.stamp_of(source.uri, self.scratch)):
             raise changed(source.uri)
         facts = probe(path)
         if facts is None:
             return Drop("no moving picture", "the file has sound, text or a cover, but no moving picture")
+        apart = "" if facts.sounds else source.apart
+        facts = (probe(with_sound(path, apart, self.scratch)) if apart else facts) or facts
         return self._judged(facts) or [
             Video(
                 id=video_id(sha256),
@@ -74,11 +77,16 @@ class Ingest(step.Step[Source, Video]):
                 bytes=source.bytes,
                 sha256=sha256,
                 sidecars=source.sidecars,
-                meta=meta_of(source),
+                meta=meta_of(replace(source, meta=self._listed(source))),
                 stamp=source.stamp,
+                spans=source.spans,
+                apart=apart,
                 **fields(facts),
             )
         ]
+
+    def _listed(self, source: Source) -> str:
+        return whole(source.meta, self.root) if KEY in source.meta else source.meta
 
     def _judged(self, facts: Facts) -> Drop | None:
         shape = f"{facts.coded_width}x{facts.coded_height}"

@@ -6,6 +6,7 @@ preferably in a pause of the sound, and are never longer than one chunk of Ola's
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from manifests.records import Clip, Drop, Video
+from manifests.records import Clip, Drop, Span, Video
 from pipeline import step
 from pipeline.media import cuts
 from pipeline.media.footage import index_of, packets_of
@@ -59,21 +60,32 @@ class Split(step.Step[Video, Clip]):
         return record.uri
 
     def run(self, batch: Sequence[Video]) -> list[list[Clip] | Drop]:
-        """Clips that cover all of the video but its gaps, or a drop if it is too short for one. Raises ScanError."""
+        """Clips that cover all of the video but its gaps, or those of a list; a drop where there is none.
+
+        Raises ScanError.
+        """
         with damage_named():
             return [self._clips(video) for video in batch]
 
     def _clips(self, video: Video) -> list[Clip] | Drop:
-        if video.duration < self.settings.shortest:
+        if not video.spans and video.duration < self.settings.shortest:
             detail = f"{video.duration:.2f} s; the limit is {self.settings.shortest} s"
             return Drop("shorter than split.shortest", detail)
         path = original(video, self.scratch)
-        clips = [clip for part in parts(path, video) for clip in self._clips_of(part)]
+        found = parts(path, video)
+        starts = [0, *(part.start_ms for part in found[1:]), sys.maxsize]
+        named = [[s for s in video.spans if a <= s.start_ms < b] for a, b in pairwise(starts)]
+        clips = [
+            clip
+            for part, spans in zip(found, named, strict=True)
+            if spans or not video.spans
+            for clip in self._clips_of(part, spans)
+        ]
         if not clips:
             return Drop("shorter than split.shortest", f"between its gaps; the limit is {self.settings.shortest} s")
         return clips
 
-    def _clips_of(self, part: Part) -> list[Clip]:
+    def _clips_of(self, part: Part, named: Sequence[Span]) -> list[Clip]:
         video: Video = part.video
         seen = scan(part.local, duration=video.duration, sound=video.sound, picture=video.picture)
         shown = times_of(part.local, video.picture)
@@ -83,19 +95,28 @@ class Split(step.Step[Video, Clip]):
                 video=video.id,
                 start_ms=part.start_ms + start,
                 end_ms=part.start_ms + end,
+                meta=meta,
                 **measured(seen, shown, start, end),
             )
-            for start, end in self._spans(seen, stretches(video))
+            for start, end, meta in named_spans(part, named) or self._spans(seen, stretches(video))
         ]
 
-    def _spans(self, seen: Scan, between: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    def _spans(self, seen: Scan, between: list[tuple[int, int]]) -> list[tuple[int, int, str]]:
         """The clips of each stretch between gaps, in ms."""
         spans = []
         for first, last in between:
             inner = seen if len(between) == 1 else cuts.within(seen, first / 1000, last / 1000)
             planned = cuts.plan(inner, self.settings.shortest, self.settings.longest)
-            spans += [(first + start, first + end) for start, end in planned]
+            spans += [(first + start, first + end, "{}") for start, end in planned]
         return spans
+
+
+def named_spans(part: Part, spans: Sequence[Span]) -> list[tuple[int, int, str]]:
+    """Start and end in ms of a recording, and metadata, of the spans of a list, up to the recording's end."""
+    last = round(part.video.duration * 1000)
+    clips = [(span.start_ms - part.start_ms, span.end_ms - part.start_ms, span.meta) for span in spans]
+    # one that begins after the end stays as it is: `extract` drops it, so that it has a row
+    return [(start, min(end, last) if start < last else end, meta) for start, end, meta in clips]
 
 
 def times_of(local: Local, picture: int) -> NDArray[np.float64]:

@@ -25,6 +25,7 @@ from rich.table import Table
 from tests.bench import (
     again,
     annotate,
+    containers,
     engine,
     features,
     footage,
@@ -47,6 +48,7 @@ BENCHES: dict[str, Callable[[Videos], Iterator[Figure]]] = {
     "shards": shards.measure,
     "again": again.measure,
     "scale": scale.measure,
+    "containers": containers.measure,
     "loading": loading.measure,
     "training": training.measure,
     "features": features.measure,

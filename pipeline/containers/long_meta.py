@@ -1,0 +1,47 @@
+"""Metadata of members that is too long for the driver, which holds all sources: it stays in the index.
+
+A source has a reference in its place; `ingest` puts the metadata into the row of the video.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+import pyarrow.parquet as pq
+
+from manifests import storage
+from manifests.ledger import digest
+from pipeline.errors import Unavailable
+
+FOLDER = "00-source/containers"  # of the indexes, below the root of a run
+KEY = "@index"
+LONGEST = 2000  # characters that a source carries itself: captions and licences, and no transcripts
+ROW_GROUP = 64  # rows of an index that are read for one of them
+
+
+def short(meta: str, index: str, row: int) -> str:
+    """The metadata of a row of an index, or where it is long, a reference to it: JSON objects both."""
+    return meta if len(meta) <= LONGEST else json.dumps({KEY: [index, row, digest(meta)]})
+
+
+def whole(meta: str, root: str) -> str:
+    """The metadata that a source has or refers to. Raises Unavailable where the index is not what it was."""
+    if KEY not in meta:
+        return meta
+    facts = json.loads(meta)
+    index, row, known = facts.pop(KEY)
+    try:
+        found = _metas(storage.join(root, FOLDER, index), row // ROW_GROUP)[row % ROW_GROUP]
+    except (OSError, IndexError) as error:
+        raise Unavailable(f"{FOLDER}/{index} is gone: run again") from error
+    if digest(found) != known:
+        raise Unavailable(f"{FOLDER}/{index} is another one: run again")
+    return found if not facts else json.dumps(json.loads(found) | facts, sort_keys=True, ensure_ascii=False)
+
+
+@lru_cache(maxsize=1)
+def _metas(uri: str, group: int) -> list[str]:
+    with storage.open_random(uri) as file:
+        found: list[str] = pq.ParquetFile(file).read_row_group(group, columns=["meta"])["meta"].to_pylist()
+    return found

@@ -1,0 +1,83 @@
+"""What a member of a container is, and how it is named: `s3://bucket/00012.tar#000000012.mp4`, `a.parquet#17`.
+
+The stamp of a member is the stamp of its container, then where the member lies in it: `<stamp>@<place>`. So a worker
+finds the member's bytes without any index. The uri of a companion has its place itself: `00012.tar#12.srt@5120+93`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from manifests import storage
+
+TARS = (".tar",)
+STREAMS = (".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.bz2", ".tbz2")  # to be read from their beginning
+ZIPS = (".zip",)
+TABLES = (".parquet", ".arrow", ".feather")
+ENDINGS = (*TARS, *STREAMS, *ZIPS, *TABLES)
+_ENDING = "|".join(map(re.escape, ENDINGS))
+MEMBER = re.compile(rf"(?is)(.*?(?:{_ENDING}))#(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in a container, or what is wrong with it.
+
+    size: bytes of its content. place: where its content lies, in words that the container's reader understands.
+    offset: of its content in a tar; -1 where the container is none.
+    """
+
+    name: str
+    size: int
+    place: str = ""
+    offset: int = -1
+    fault: str = ""
+
+
+class Unreadable(ValueError):
+    """A container cannot be read, or not beyond some point; its words are the reason of a row."""
+
+
+def is_container(uri: str) -> bool:
+    """Whether a file of this name is taken for a container."""
+    return uri.lower().endswith(ENDINGS)
+
+
+def parted(uri: str) -> tuple[str, str] | None:
+    """The container and the member that a uri names; None for the uri of a file, whatever signs are in its name."""
+    found = MEMBER.fullmatch(uri) if "#" in uri else None
+    if found is None or (storage.is_local(uri) and os.path.lexists(storage.normal(uri))):
+        return None
+    return found[1], found[2]
+
+
+def container_of(uri: str) -> str:
+    """The file that holds the bytes of a source: its container, or itself."""
+    found = parted(uri)
+    return found[0] if found else uri
+
+
+def member_stamp(container: str, place: str) -> str:
+    """The stamp of a member, of the stamp of its container and its place."""
+    return f"{container}@{place}"
+
+
+def stamp_parts(stamp: str) -> tuple[str, str]:
+    """The stamp of the container and the place. Raises ValueError for the stamp of a file."""
+    container, mark, place = stamp.rpartition("@")
+    if not mark:
+        raise ValueError(f"{stamp!r} is the stamp of a file, not of a member")
+    return container, place
+
+
+def read_unit(uri: str, stamp: str) -> str:
+    """What must be read as a whole to read this source: its row group, its compressed tar; "" where it lies alone."""
+    container, mark, place = stamp.rpartition("@")
+    if not mark or not place:
+        return ""
+    name = uri.partition("#")[0].lower()
+    if name.endswith(TABLES):
+        return f"{uri.rpartition('#')[0]}/{place.rpartition('/')[0]}"
+    return f"{name}@{container}" if name.endswith(STREAMS) else ""
