@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 
-from manifests.object_store import look, read_range
+from manifests.object_store import read_end, read_range
+
+END = 64 << 10  # bytes that come with the first request: the footer of a Parquet file, or all of a small one
 
 
 class ObjectFile(io.RawIOBase):
-    """An object as a seekable file; each read is one request. OSError once the object was replaced."""
+    """An object as a seekable file; each read is one request, but for what came when it was opened.
+
+    OSError once the object was replaced.
+    """
 
     def __init__(self, uri: str) -> None:
-        """Ask for size and ETag. Raises FileNotFoundError."""
+        """Ask for the end of the object, with its size and ETag. Raises FileNotFoundError."""
         super().__init__()
         self.uri = uri
-        entry = look(uri)
-        if entry is None:
-            raise FileNotFoundError(2, "no such object", uri)
+        self.end, entry = read_end(uri, END)
         self.length, self.stamp, self.position = entry.size, entry.stamp, 0
 
     def size(self) -> int:
@@ -28,6 +31,8 @@ class ObjectFile(io.RawIOBase):
         end = min(offset + size, self.length)
         if end <= offset:
             return b""
+        if (start := self.length - len(self.end)) <= offset:
+            return self.end[offset - start : end - start]
         return read_range(self.uri, offset, end, self.stamp)
 
     def read(self, size: int | None = -1, /) -> bytes:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from obstore.store import BackoffConfig, ClientConfig, ObjectStore, RetryConfig
 
 SCHEMES = ("s3", "gs", "abfs", "abfss")
+ENDS = ("s3", "gs")  # stores that give the last bytes of an object whose size is not known
 SMALL = 8 << 20  # bytes: up to here an object is one PUT
 PARTS = 9000  # of a multipart upload; stores allow 10,000
 AT_ONCE = 4  # parts of one upload in flight: SMALL bytes each lie in memory
@@ -230,11 +231,15 @@ def create(uri: str, data: bytes) -> bool:
     A PUT that succeeded but whose answer was lost is sent again and finds its own object there. So an object that is
     there counts as written if it holds the same bytes.
     """
+    return create_version(uri, data) is not None
+
+
+def create_version(uri: str, data: bytes) -> UpdateVersion | None:
+    """Do what `create` does. Return the version of the object; None where the object has other bytes."""
     try:
-        ask(uri, lambda store, key: obstore.put(store, key, data, mode="create"))
-        return True
+        return _version(ask(uri, lambda store, key: obstore.put(store, key, data, mode="create")))
     except (AlreadyExistsError, PreconditionError):
-        return _same(uri, data) is not None
+        return _same(uri, data)
 
 
 def _same(uri: str, data: bytes) -> UpdateVersion | None:
@@ -281,6 +286,34 @@ def remove(uri: str) -> None:
     """Delete an object; it is no error if there is none."""
     with suppress(FileNotFoundError):
         ask(uri, obstore.delete)
+
+
+def read_end(uri: str, size: int) -> tuple[bytes, Entry]:
+    """The last bytes of an object, at most `size`, with its size and ETag, by one request where the store allows that.
+
+    Raises FileNotFoundError.
+    """
+    if uri.partition("://")[0] not in ENDS:
+        return b"", _looked(uri)
+
+    def end(store: ObjectStore, key: str) -> tuple[bytes, Entry]:
+        result = obstore.get(store, key, options={"range": {"suffix": size}})
+        data, entry = bytes(result.bytes()), entry_of(result.meta, key)
+        _check_length(uri, len(data), min(size, entry.size))
+        return data, entry
+
+    try:
+        return ask(uri, end)
+    except FileNotFoundError:
+        raise
+    except OSError:  # an empty object has no end
+        return b"", _looked(uri)
+
+
+def _looked(uri: str) -> Entry:
+    if (entry := look(uri)) is None:
+        raise FileNotFoundError(2, "no such object", uri)
+    return entry
 
 
 def read_range(uri: str, start: int, end: int, stamp: str) -> bytes:

@@ -18,21 +18,24 @@ A part that is set aside stays open; its journal is kept, and the other parts go
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from manifests import storage
+import pyarrow as pa
+
+from manifests import object_store, storage
 from manifests.full_disk import is_full
 from manifests.journal import Journal
-from manifests.ledger import Damaged, check_law
+from manifests.ledger import Damaged, Manifest, check_law
 from manifests.records import Outcome
 from manifests.retries import StoreAway
 from pipeline import nodes
@@ -53,7 +56,11 @@ TWICE = "killed its worker twice"
 DEATHS = 2  # of whole workers, while one record was in flight
 KILLS = 3  # by the machine, of a record's process, before its part is set aside
 IDLE_DEATHS = 3  # of workers that had no record in flight, before their part is set aside
+FRESH = 60.0  # seconds that a worker goes by one listing of its step: a request, against one for each part
 PAUSE = 2.0  # seconds before the first new try after the machine killed a process; doubled each time
+
+
+Rows = dict[Manifest, pa.Table]  # of one part
 
 
 class StepWorker:
@@ -64,26 +71,31 @@ class StepWorker:
         self.planned, self.session, self.life = planned, session, uuid.uuid4().hex
         self.cell, self.number = cell, number
         self.metrics = StepMetrics(planned.manifest.root, planned.step.name)
+        self.seen: Set[int] = frozenset()  # committed parts, as they were `listed`
+        self.listed = -math.inf  # seconds of the monotonic clock
         self.is_last_reader = False  # whether no later step of the lane reads originals
 
-    def __call__(self, part: int, scratch: str) -> None:
-        """Commit one part of the step, unless that is done already. `scratch` is for copies of remote files."""
-        manifest = self.planned.manifest
-        if manifest.has(part):
+    def __call__(self, part: int, scratch: str, held: Rows | None = None) -> None:
+        """Commit one part of the step, unless that is done already.
+
+        scratch: for copies of remote files. held: rows of the part by manifest, which steps of the lane share.
+        """
+        held = {} if held is None else held
+        if self._has(part):
             return
         with self._journal(part) as (file, journal):
             if journal.idle_deaths() >= IDLE_DEATHS:
                 reason = f"{IDLE_DEATHS} workers died on it with no record in flight"
                 raise SetAside(part, self.planned.step.name, reason)
             journal.start([])
-            inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part)}
+            inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part, held)}
             with self._media(part, list(inputs), journal) as media:
                 self.metrics.opened(media.size if media is not None else 0)
-                if self._do(part, inputs, Trip(journal, media, scratch, file, self.metrics)):
+                if self._do(part, inputs, Trip(journal, media, scratch, file, self.metrics), held):
                     self.metrics.committed()
             journal.committed = True
 
-    def _do(self, part: int, inputs: Mapping[str, Any], trip: Trip) -> bool:
+    def _do(self, part: int, inputs: Mapping[str, Any], trip: Trip, held: Rows) -> bool:
         """Run what the journal does not have, and commit. Return whether the rows are those of this worker."""
         journal = trip.journal
         for name in inputs.keys() & journal.outcomes.keys():  # others may be of inputs before a redone step
@@ -93,13 +105,24 @@ class StepWorker:
                 trip.done(outcome)
         trip.confirm()
         outcomes = [journal.outcomes[name] for name in inputs if name in journal.outcomes]
-        return self._commit(part, list(inputs), outcomes, trip)
+        return self._commit(part, list(inputs), outcomes, trip, held)
+
+    def _has(self, part: int) -> bool:
+        """Whether the part is committed. In an object store: by a listing that is at most FRESH seconds old.
+
+        Who misses a commit of the last seconds does the part again, and its rows are refused.
+        """
+        if not object_store.holds(self.planned.manifest.root):
+            return self.planned.manifest.has(part)
+        if time.monotonic() - self.listed > FRESH:
+            self.listed, self.seen = time.monotonic(), self.planned.manifest.committed().keys()
+        return part in self.seen
 
     def close(self) -> None:
         """End the step's process."""
         self.cell.close()
 
-    def _commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], trip: Trip) -> bool:
+    def _commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], trip: Trip, held: Rows) -> bool:
         """Place the part's tar, then its rows. Return whether they stand: where another attempt was faster, its do.
 
         Raises Unavailable where the part was reopened meanwhile: these rows are of what it was before.
@@ -107,15 +130,22 @@ class StepWorker:
         manifest, media = self.planned.manifest, trip.media
         if media is None or not media.size:
             trip.check_current(part)
-            return manifest.commit(part, inputs, outcomes)
+            return self._commit_rows(part, manifest.rows(inputs, outcomes), held)
         check_law(manifest.name, inputs, outcomes)
         tar = media.placed(manifest.root, partial(trip.journal.places_draft, media.uri))
         trip.check_current(part)
-        is_ours = manifest.commit(part, inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes])
+        rows = manifest.rows(inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes])
+        is_ours = self._commit_rows(part, rows, held)
         if not is_ours:
             kept = {each.uri for outcome in manifest.outcomes(part) for each in media_of(outcome)}
             if tar not in kept:
                 storage.remove(storage.join(manifest.root, tar))
+        return is_ours
+
+    def _commit_rows(self, part: int, rows: pa.Table, held: Rows) -> bool:
+        is_ours = self.planned.manifest.commit_rows(part, rows)
+        if is_ours:
+            held[self.planned.manifest] = rows
         return is_ours
 
     def _letting_go(self, batches: Sequence[Sequence[Any]], scratch: str) -> Iterator[Sequence[Any]]:
@@ -251,11 +281,12 @@ class Lane:
 
     def __call__(self, part: int) -> None:
         """Commit one part of every step of the lane. Raises SetAside, or RunError where no part can go on."""
+        held: Rows = {}
         with scratch_folder() as scratch:
             for worker in self.workers:
                 try:
                     with self._set_aside(part, worker.planned.step.name):
-                        worker(part, scratch)
+                        worker(part, scratch, held)
                 except SetAside:
                     worker.metrics.set_aside()
                     raise

@@ -1,0 +1,72 @@
+"""What the footers of part files in object stores say, known without a request for each.
+
+A file is known by its name and ETag, so what is known stays true for as long as a listing shows that ETag. This process
+keeps what it has written or read; `<NN-step>-<key>/facts.json`, which a run writes when it ends, tells other processes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from manifests import object_store, storage
+from manifests.parquet_files import PartFacts
+
+NAME = "facts.json"  # by the name of each part file: its ETag, and the facts in its footer
+
+_known: dict[tuple[str, str], PartFacts] = {}  # by URI and ETag
+_read: set[str] = set()  # URIs of the summaries that were read
+
+
+def forget() -> None:
+    """Forget all that is known."""
+    _known.clear()
+    _read.clear()
+
+
+def learn(uri: str, stamp: str, facts: PartFacts) -> None:
+    """Keep what a part file says. stamp: its ETag; nothing is kept without one."""
+    if stamp and object_store.holds(uri):
+        _known[uri, stamp] = facts
+
+
+def known(folder: str, stamps: Mapping[str, str]) -> dict[str, PartFacts]:
+    """Return the facts of those part files that are known, by name. stamps: ETags by name, as a listing shows them.
+
+    At most one request, for the summary of a folder.
+    """
+    if not object_store.holds(folder):
+        return {}
+    uri = storage.join(folder, NAME)
+    if uri not in _read and any((storage.join(folder, name), stamp) not in _known for name, stamp in stamps.items()):
+        for name, (stamp, metadata) in _stored(uri).items():
+            _known[storage.join(folder, name), stamp] = PartFacts.of(_encoded(metadata))
+        _read.add(uri)
+    found = {name: _known.get((storage.join(folder, name), stamp)) for name, stamp in stamps.items()}
+    return {name: facts for name, facts in found.items() if facts is not None}
+
+
+def keep(folder: str, stamps: Mapping[str, str]) -> None:
+    """Write the summary of a folder, unless it says this already. stamps: ETags of its part files, by name."""
+    uri, facts = storage.join(folder, NAME), known(folder, stamps)
+    summary = {name: [stamps[name], _decoded(each)] for name, each in sorted(facts.items())}
+    if object_store.holds(folder) and summary != _stored(uri):
+        storage.write_bytes(uri, json.dumps(summary).encode())
+
+
+def _stored(uri: str) -> dict[str, Any]:
+    """Return the summary, empty where there is none or it makes no sense: then footers are read."""
+    with suppress(FileNotFoundError, ValueError):
+        stored = json.loads(storage.read_bytes(uri))
+        return stored if isinstance(stored, dict) else {}
+    return {}
+
+
+def _encoded(metadata: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {name.encode(): value.encode() for name, value in metadata.items()}
+
+
+def _decoded(facts: PartFacts) -> dict[str, str]:
+    return {name.decode(): value for name, value in facts.metadata.items()}
