@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from manifests import blocks, known_facts, object_store, storage
-from manifests.blocks import PART, BlockFile
+from manifests import blocks, known_parts, object_store, storage
+from manifests.blocks import PART, BlockFile, PartFiles
 from manifests.counts import DROPPED, FAILED, OK, Counts
 from manifests.parquet_files import (
     FOOTER,
@@ -184,7 +184,9 @@ class Manifest:
         if object_store.holds(uri):
             version = object_store.create_version(uri, data)
             is_written = version is not None
-            known_facts.learn(uri, (version or {}).get("e_tag") or "", PartFacts.of(table.schema.metadata))
+            stamp = (version or {}).get("e_tag") or ""
+            known_parts.learn(uri, stamp, PartFacts.of(table.schema.metadata))
+            known_parts.hold(uri, stamp, data)
         else:
             is_written = storage.create(uri, data)
         return is_written and not self.block(part).exists()  # a block file beside it has the rows that count
@@ -196,6 +198,19 @@ class Manifest:
     def read(self, part: int) -> pa.Table:
         """All rows of a committed part. Raises Damaged, or OSError where it cannot be reached."""
         return self._found(part, self.block(part).read, lambda part: read_undamaged(self.uri(part)))
+
+    def listed(self) -> PartFiles:
+        """The files that hold the committed rows now, by one listing."""
+        return blocks.part_files(self.folder_uri)
+
+    def read_listed(self, part: int, files: PartFiles) -> pa.Table:
+        """Do what `read` does for a part of a listing: no request asks for a block file that was not there."""
+        name = blocks.part_name(part)
+        stamp = files.loose().get(name)
+        if stamp is None or not object_store.holds(self.root):
+            return self.read(part)
+        table = known_parts.rows(self.uri(part), stamp)
+        return self.read(part) if table is None else table
 
     def counts(self, part: int) -> Counts:
         """Counts of a committed part, from a footer alone."""
@@ -234,8 +249,14 @@ class Manifest:
         A listing; the footer of a block file is read once, and that of a part file that is not known.
         """
         files = blocks.part_files(self.folder_uri)
-        parts = [part for part in files.committed() if part not in seen][:limit]
-        known = known_facts.known(self.folder_uri, files.loose())
+        return self._counts_in(files, [part for part in files.committed() if part not in seen][:limit])
+
+    def counts_of(self, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
+        """Counts of these committed parts, or how they are damaged; see `more_counts`."""
+        return self._counts_in(blocks.part_files(self.folder_uri), parts)
+
+    def _counts_in(self, files: PartFiles, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
+        known = known_parts.known(self.folder_uri, files.loose())
         with ThreadPoolExecutor(blocks.AT_ONCE) as pool:
             there = sorted({part // blocks.BLOCK for part in parts} & files.blocks.keys())
             held = dict(zip(there, pool.map(lambda n: _block_facts(BlockFile(self.folder_uri, n)), there), strict=True))
@@ -250,7 +271,7 @@ class Manifest:
 
     def keep_facts(self) -> None:
         """Write what the part files that are not compacted say into one object, for whoever looks at the run next."""
-        known_facts.keep(self.folder_uri, blocks.part_files(self.folder_uri).loose())
+        known_parts.keep(self.folder_uri, blocks.part_files(self.folder_uri).loose())
 
     def _counts_or_damage(
         self, part: int, held: dict[int, PartFacts] | Damaged | None, stamp: str = ""
@@ -261,7 +282,7 @@ class Manifest:
         try:
             facts = held[part] if held else read_facts(self.uri(part))
             if not held:
-                known_facts.learn(self.uri(part), stamp, facts)
+                known_parts.learn(self.uri(part), stamp, facts)
             return facts.counts
         except FileNotFoundError:  # compacted meanwhile
             return self._counts_or_damage(part, _block_facts(self.block(part)) or {part: self._facts(part)})

@@ -1,4 +1,4 @@
-"""What the footers of part files in object stores say, known without a request for each.
+"""Part files in object stores that need no request: what their footers say, and the last ones written or read.
 
 A file is known by its name and ETag, so what is known stays true for as long as a listing shows that ETag. This process
 keeps what it has written or read; `<NN-step>-<key>/facts.json`, which a run writes when it ends, tells other processes.
@@ -7,22 +7,31 @@ keeps what it has written or read; `<NN-step>-<key>/facts.json`, which a run wri
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from manifests import object_store, storage
-from manifests.parquet_files import PartFacts
+from manifests.parquet_files import PartFacts, damage_named
 
 NAME = "facts.json"  # by the name of each part file: its ETag, and the facts in its footer
 
 _known: dict[tuple[str, str], PartFacts] = {}  # by URI and ETag
+HELD = 64 << 20  # bytes of part files in memory: pack reads again what this process has just written
+
+_held: dict[tuple[str, str], bytes] = {}  # by URI and ETag, the oldest first
+_lock = threading.Lock()
 _read: set[str] = set()  # URIs of the summaries that were read
 
 
 def forget() -> None:
     """Forget all that is known."""
     _known.clear()
+    _held.clear()
     _read.clear()
 
 
@@ -30,6 +39,31 @@ def learn(uri: str, stamp: str, facts: PartFacts) -> None:
     """Keep what a part file says. stamp: its ETag; nothing is kept without one."""
     if stamp and object_store.holds(uri):
         _known[uri, stamp] = facts
+
+
+def hold(uri: str, stamp: str, data: bytes) -> None:
+    """Keep the bytes of a part file; the oldest are let go where there are too many."""
+    with _lock:
+        _held[uri, stamp] = data
+        total = sum(map(len, _held.values()))
+        while total > HELD:
+            total -= len(_held.pop(next(iter(_held))))
+
+
+def rows(uri: str, stamp: str) -> pa.Table | None:
+    """Read a part file that a listing showed, by one request or none. None where it is gone or another one by now.
+
+    Raises Damaged.
+    """
+    data = _held.get((uri, stamp))
+    if data is None:
+        found = object_store.read_version(uri)
+        if found is None or found[1].get("e_tag") != stamp:
+            return None
+        data = found[0]
+        hold(uri, stamp, data)
+    with damage_named(uri):
+        return pq.read_table(pa.BufferReader(data))
 
 
 def known(folder: str, stamps: Mapping[str, str]) -> dict[str, PartFacts]:
