@@ -35,6 +35,7 @@ from tests.bench import (
     scale,
     scan,
     shards,
+    store,
     training,
     vllm_engine,
 )
@@ -47,6 +48,7 @@ BENCHES: dict[str, Callable[[Videos], Iterator[Figure]]] = {
     "shards": shards.measure,
     "again": again.measure,
     "scale": scale.measure,
+    "store": store.measure,
     "loading": loading.measure,
     "training": training.measure,
     "features": features.measure,
