@@ -49,9 +49,8 @@ class PartFiles:
 
     def loose(self) -> dict[str, str]:
         """Return the stamps, by name, of the part files that no block file stands for."""
-        return {
-            part_name(part): self.stamps[part_name(part)] for part in self.parts if part // BLOCK not in self.blocks
-        }
+        names = [part_name(part) for part in self.parts if part // BLOCK not in self.blocks]
+        return {name: self.stamps[name] for name in names}
 
     def names(self) -> list[str]:
         """Return the names of the files that hold the committed rows, in the order of parts."""

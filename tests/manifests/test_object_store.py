@@ -259,10 +259,8 @@ def test_random_reads_are_of_one_state_of_the_object(folder: str, seen: Watched)
         ends = file.read_at(3, start + 10), file.read_at(10, size - 5), file.read_at(1, size), file.read_at(2, 10)
         assert ends == (bytes([10, 11, 12]), bytes(range(95, 100)), b"", bytes(2))
         assert (file.seek(-2, 2), file.read(), file.tell()) == (size - 2, b"bc", size)
-        assert (file.seek(size - END - 1), file.read_buffer(END)) == (
-            size - END - 1,
-            bytes(END - 100) + bytes(range(99)),
-        )
+        file.seek(size - END - 1)
+        assert file.read_buffer(END) == bytes(END - 99) + bytes(range(99))
         storage.write_bytes(uri, bytes(size))
         assert file.read_at(3, start + 10) == bytes([10, 11, 12])  # came with the first request
         with pytest.raises(OSError, match="replaced while it was read"):
