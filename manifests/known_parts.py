@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import object_store, storage
+from manifests.counts import Counts
 from manifests.parquet_files import PartFacts, damage_named
 
 NAME = "facts.json"  # by the name of each part file: its ETag, and the facts in its footer
-
-_known: dict[tuple[str, str], PartFacts] = {}  # by URI and ETag
 HELD = 64 << 20  # bytes of part files in memory: pack reads again what this process has just written
 
+_known: dict[tuple[str, str], PartFacts] = {}  # by URI and ETag
 _held: dict[tuple[str, str], bytes] = {}  # by URI and ETag, the oldest first
 _lock = threading.Lock()
 _read: set[str] = set()  # URIs of the summaries that were read
@@ -42,7 +42,9 @@ def learn(uri: str, stamp: str, facts: PartFacts) -> None:
 
 
 def hold(uri: str, stamp: str, data: bytes) -> None:
-    """Keep the bytes of a part file; the oldest are let go where there are too many."""
+    """Keep the bytes of a part file; the oldest are let go where there are too many. Nothing is kept without an ETag."""
+    if not stamp:
+        return
     with _lock:
         _held[uri, stamp] = data
         total = sum(map(len, _held.values()))
@@ -75,8 +77,8 @@ def known(folder: str, stamps: Mapping[str, str]) -> dict[str, PartFacts]:
         return {}
     uri = storage.join(folder, NAME)
     if uri not in _read and any((storage.join(folder, name), stamp) not in _known for name, stamp in stamps.items()):
-        for name, (stamp, metadata) in _stored(uri).items():
-            _known[storage.join(folder, name), stamp] = PartFacts.of(_encoded(metadata))
+        for name, (stamp, facts) in _facts(_stored(uri)).items():
+            _known.setdefault((storage.join(folder, name), stamp), facts)
         _read.add(uri)
     found = {name: _known.get((storage.join(folder, name), stamp)) for name, stamp in stamps.items()}
     return {name: facts for name, facts in found.items() if facts is not None}
@@ -92,14 +94,28 @@ def keep(folder: str, stamps: Mapping[str, str]) -> None:
 
 def _stored(uri: str) -> dict[str, Any]:
     """Return the summary, empty where there is none or it makes no sense: then footers are read."""
-    with suppress(FileNotFoundError, ValueError):
+    with suppress(FileNotFoundError, ValueError, RecursionError):
         stored = json.loads(storage.read_bytes(uri))
         return stored if isinstance(stored, dict) else {}
     return {}
 
 
-def _encoded(metadata: Mapping[str, str]) -> dict[bytes, bytes]:
-    return {name.encode(): value.encode() for name, value in metadata.items()}
+def _facts(stored: Mapping[str, Any]) -> dict[str, tuple[str, PartFacts]]:
+    """Return ETag and facts by name, without the entries that make no sense: the footers of those files are read."""
+    found = {}
+    for name, entry in stored.items():
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            stamp, metadata = entry
+            facts = PartFacts.of({key.encode(): value.encode() for key, value in metadata.items()})
+            if isinstance(stamp, str) and _is_sound(facts.counts):
+                found[name] = stamp, facts
+    return found
+
+
+def _is_sound(counts: Counts) -> bool:
+    numbers = [counts.inputs, counts.ok, counts.dropped, counts.failed, counts.outputs, *counts.reasons.values()]
+    are_numbers = all(type(number) is int and number >= 0 for number in numbers)
+    return are_numbers and type(counts.seconds) in (int, float) and counts.inputs == sum(numbers[1:4])
 
 
 def _decoded(facts: PartFacts) -> dict[str, str]:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
-from manifests.object_store import read_end, read_range
+import obstore
+from obstore.exceptions import PreconditionError
 
+from manifests.object_store import Entry, ask, check_length, entry_of, look
+from manifests.retries import StoreAway
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+    from obstore.store import ObjectStore
+
+ENDS = ("s3", "gs")  # stores that give the last bytes of an object whose size is not known
 END = 64 << 10  # bytes that come with the first request: the footer of a Parquet file, or all of a small one
 
 
@@ -61,3 +71,48 @@ class ObjectFile(io.RawIOBase):
     def seekable(self) -> bool:
         """Always."""
         return True
+
+
+def read_end(uri: str, size: int) -> tuple[bytes, Entry]:
+    """The last bytes of an object, at most `size`, with its size and ETag, by one request where the store allows that.
+
+    Raises FileNotFoundError.
+    """
+    if uri.partition("://")[0] not in ENDS:
+        return b"", _looked(uri)
+
+    def end(store: ObjectStore, key: str) -> tuple[bytes, Entry]:
+        result = obstore.get(store, key, options={"range": {"suffix": size}})
+        data, entry = bytes(result.bytes()), entry_of(result.meta, key)
+        check_length(uri, len(data), min(size, entry.size))
+        return data, entry
+
+    try:
+        return ask(uri, end)
+    except (FileNotFoundError, StoreAway):
+        raise
+    except OSError:  # an empty object has no end
+        return b"", _looked(uri)
+
+
+def _looked(uri: str) -> Entry:
+    if (entry := look(uri)) is None:
+        raise FileNotFoundError(2, "no such object", uri)
+    return entry
+
+
+def read_range(uri: str, start: int, end: int, stamp: str) -> bytes:
+    """Bytes from `start` up to `end`, by one request. Raises OSError once the object has another ETag than `stamp`."""
+    options: GetOptions = {"range": (start, end)}
+    if stamp:
+        options["if_match"] = stamp
+
+    def span(store: ObjectStore, key: str) -> bytes:
+        data = bytes(obstore.get(store, key, options=options).bytes())
+        check_length(uri, len(data), end - start)
+        return data
+
+    try:
+        return ask(uri, span)
+    except PreconditionError as error:
+        raise OSError(f"{uri}: replaced while it was read") from error

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from obstore.store import BackoffConfig, ClientConfig, ObjectStore, RetryConfig
 
 SCHEMES = ("s3", "gs", "abfs", "abfss")
-ENDS = ("s3", "gs")  # stores that give the last bytes of an object whose size is not known
 SMALL = 8 << 20  # bytes: up to here an object is one PUT
 PARTS = 9000  # of a multipart upload; stores allow 10,000
 AT_ONCE = 4  # parts of one upload in flight: SMALL bytes each lie in memory
@@ -151,13 +150,14 @@ def _read(uri: str) -> tuple[bytes, ObjectMeta]:
     def whole(store: ObjectStore, key: str) -> tuple[bytes, ObjectMeta]:
         result = obstore.get(store, key)
         data = bytes(result.bytes())
-        _check_length(uri, len(data), result.meta["size"])
+        check_length(uri, len(data), result.meta["size"])
         return data, result.meta
 
     return ask(uri, whole)
 
 
-def _check_length(uri: str, got: int, size: int) -> None:
+def check_length(uri: str, got: int, size: int) -> None:
+    """Raise PassingFault where fewer or more bytes came than there are."""
     if got != size:
         raise PassingFault(f"{uri}: {got} bytes came of {size}")
 
@@ -185,7 +185,7 @@ class Download:
                 self.stamp = result.meta["e_tag"] or ""
                 for chunk in result.stream(min_chunk_size=CHUNK):
                     self.sink.write(chunk)
-            _check_length(self.uri, self.sink.tell(), result.meta["size"])
+            check_length(self.uri, self.sink.tell(), result.meta["size"])
             return self.stamp
         except PreconditionError as error:
             self._begin_anew()
@@ -286,48 +286,3 @@ def remove(uri: str) -> None:
     """Delete an object; it is no error if there is none."""
     with suppress(FileNotFoundError):
         ask(uri, obstore.delete)
-
-
-def read_end(uri: str, size: int) -> tuple[bytes, Entry]:
-    """The last bytes of an object, at most `size`, with its size and ETag, by one request where the store allows that.
-
-    Raises FileNotFoundError.
-    """
-    if uri.partition("://")[0] not in ENDS:
-        return b"", _looked(uri)
-
-    def end(store: ObjectStore, key: str) -> tuple[bytes, Entry]:
-        result = obstore.get(store, key, options={"range": {"suffix": size}})
-        data, entry = bytes(result.bytes()), entry_of(result.meta, key)
-        _check_length(uri, len(data), min(size, entry.size))
-        return data, entry
-
-    try:
-        return ask(uri, end)
-    except FileNotFoundError:
-        raise
-    except OSError:  # an empty object has no end
-        return b"", _looked(uri)
-
-
-def _looked(uri: str) -> Entry:
-    if (entry := look(uri)) is None:
-        raise FileNotFoundError(2, "no such object", uri)
-    return entry
-
-
-def read_range(uri: str, start: int, end: int, stamp: str) -> bytes:
-    """Bytes from `start` up to `end`, by one request. Raises OSError once the object has another ETag than `stamp`."""
-    options: GetOptions = {"range": (start, end)}
-    if stamp:
-        options["if_match"] = stamp
-
-    def span(store: ObjectStore, key: str) -> bytes:
-        data = bytes(obstore.get(store, key, options=options).bytes())
-        _check_length(uri, len(data), end - start)
-        return data
-
-    try:
-        return ask(uri, span)
-    except PreconditionError as error:
-        raise OSError(f"{uri}: replaced while it was read") from error

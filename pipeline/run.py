@@ -34,6 +34,7 @@ from pipeline.discover import discover
 from pipeline.engines import Inline, OnRay
 from pipeline.errors import ConfigError, NeedsUnmet, PartsSetAside, SetAside, lines_of
 from pipeline.keys import remember_plan
+from pipeline.lane import Lane
 from pipeline.law import PartCounts
 from pipeline.lease import alone
 from pipeline.pack.candidates import packable
@@ -43,7 +44,6 @@ from pipeline.plan import Plan, Planned
 from pipeline.register import register
 from pipeline.removal.record import check_finished
 from pipeline.reopen import reopen_changed, reopen_failed
-from pipeline.worker import Lane
 from stages.catalogue import current
 
 PACK = "pack"
