@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import PreconditionError
+from obstore.exceptions import BaseError, PreconditionError
 
 from manifests.object_store import Entry, ask, check_length, entry_of, look
 from manifests.retries import StoreAway
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 ENDS = ("s3", "gs")  # stores that give the last bytes of an object whose size is not known
+NO_RANGE = "non-partial response"  # in obstore's error where a store answers with the whole object
 END = 64 << 10  # bytes that come with the first request: the footer of a Parquet file, or all of a small one
 
 
@@ -82,7 +83,12 @@ def read_end(uri: str, size: int) -> tuple[bytes, Entry]:
         return b"", _looked(uri)
 
     def end(store: ObjectStore, key: str) -> tuple[bytes, Entry]:
-        result = obstore.get(store, key, options={"range": {"suffix": size}})
+        try:
+            result = obstore.get(store, key, options={"range": {"suffix": size}})
+        except BaseError as error:
+            if NO_RANGE in str(error):  # to ask again would give the same answer
+                raise OSError(f"{uri}: the store gives no end of it") from error
+            raise
         data, entry = bytes(result.bytes()), entry_of(result.meta, key)
         check_length(uri, len(data), min(size, entry.size))
         return data, entry
@@ -91,7 +97,7 @@ def read_end(uri: str, size: int) -> tuple[bytes, Entry]:
         return ask(uri, end)
     except (FileNotFoundError, StoreAway):
         raise
-    except OSError:  # an empty object has no end
+    except OSError:  # an empty object has no end: stores answer 416, or with the whole object
         return b"", _looked(uri)
 
 
