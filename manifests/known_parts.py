@@ -42,7 +42,7 @@ def learn(uri: str, stamp: str, facts: PartFacts) -> None:
 
 
 def hold(uri: str, stamp: str, data: bytes) -> None:
-    """Keep the bytes of a part file; the oldest are let go where there are too many. Nothing is kept without an ETag."""
+    """Keep the bytes of a part file that has an ETag; the oldest are let go where there are too many."""
     if not stamp:
         return
     with _lock:

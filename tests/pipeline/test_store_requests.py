@@ -12,7 +12,7 @@ from tests.object_store import forget, watched
 from tests.runs import ola
 
 VIDEOS = 15
-MOST = {"run": 8.2 * VIDEOS * store.STEPS, "idle run": 70, "status": 35}
+MOST = {"run": 9 * VIDEOS * store.STEPS, "idle run": 80, "status": 40}
 
 
 def test_a_run_asks_the_store_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
