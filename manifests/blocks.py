@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -40,11 +40,17 @@ class PartFiles:
 
     blocks: Mapping[int, int]
     parts: Mapping[int, int]
+    stamps: Mapping[str, str] = field(default_factory=dict)  # of the part files, by name
 
     def committed(self) -> dict[int, int]:
         """Return sizes by committed part; for a part in a block file its share of that file."""
         shares = {part: size // BLOCK for number, size in self.blocks.items() for part in parts_of(number)}
         return dict(sorted({**self.parts, **shares}.items()))
+
+    def loose(self) -> dict[str, str]:
+        """Return the stamps, by name, of the part files that no block file stands for."""
+        names = [part_name(part) for part in self.parts if part // BLOCK not in self.blocks]
+        return {name: self.stamps[name] for name in names}
 
     def names(self) -> list[str]:
         """Return the names of the files that hold the committed rows, in the order of parts."""
@@ -64,11 +70,12 @@ class PartFiles:
 
 def part_files(folder: str) -> PartFiles:
     """Find the files with rows in a step's folder, by one listing."""
-    names = {entry.path: entry.size for entry in storage.listing(folder)}
+    entries = storage.listing(folder)
+    names = {entry.path: entry.size for entry in entries}
     parts = {int(match[1]): size for name, size in names.items() if (match := PART.fullmatch(name))}
     starts = {int(match[1]): name for name in names if (match := FILE.fullmatch(name))}
     blocks = {n // BLOCK: names[name] for n, name in starts.items() if name == block_name(n // BLOCK)}
-    return PartFiles(blocks, parts)
+    return PartFiles(blocks, parts, {entry.path: entry.stamp for entry in entries if PART.fullmatch(entry.path)})
 
 
 def parts_of(number: int) -> range:

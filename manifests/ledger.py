@@ -11,7 +11,7 @@ import hashlib
 import json
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from manifests import blocks, storage
-from manifests.blocks import PART, BlockFile
+from manifests import blocks, known_parts, object_store, storage
+from manifests.blocks import PART, BlockFile, PartFiles
 from manifests.counts import DROPPED, FAILED, OK, Counts
 from manifests.parquet_files import (
     FOOTER,
@@ -168,12 +168,27 @@ class Manifest:
 
         Returns whether these rows are the part's now. Raises LawBroken before anything is written.
         """
+        return self.commit_rows(part, self.rows(inputs, outcomes))
+
+    def rows(self, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> pa.Table:
+        """Return the rows of a part in the order of its inputs, with its facts as metadata. Raises LawBroken."""
         check_law(self.name, inputs, outcomes)
         place = {name: n for n, name in enumerate(inputs)}
         ordered = sorted(outcomes, key=lambda outcome: place[outcome.input])
         table = to_table(self.record, ordered)
-        facts = PartFacts(Counts.of(outcomes), digest_rows(table))
-        is_written = storage.create(self.uri(part), parquet_bytes(table.replace_schema_metadata(facts.metadata)))
+        return table.replace_schema_metadata(PartFacts(Counts.of(outcomes), digest_rows(table)).metadata)
+
+    def commit_rows(self, part: int, table: pa.Table) -> bool:
+        """Write what `rows` made, unless the part is committed. Returns whether these rows are the part's now."""
+        uri, data = self.uri(part), parquet_bytes(table)
+        if object_store.holds(uri):
+            version = object_store.create_version(uri, data)
+            is_written = version is not None
+            stamp = (version or {}).get("e_tag") or ""
+            known_parts.learn(uri, stamp, PartFacts.of(table.schema.metadata))
+            known_parts.hold(uri, stamp, data)
+        else:
+            is_written = storage.create(uri, data)
         return is_written and not self.block(part).exists()  # a block file beside it has the rows that count
 
     def remove(self, part: int) -> None:
@@ -183,6 +198,19 @@ class Manifest:
     def read(self, part: int) -> pa.Table:
         """All rows of a committed part. Raises Damaged, or OSError where it cannot be reached."""
         return self._found(part, self.block(part).read, lambda part: read_undamaged(self.uri(part)))
+
+    def listed(self) -> PartFiles:
+        """The files that hold the committed rows now, by one listing."""
+        return blocks.part_files(self.folder_uri)
+
+    def read_listed(self, part: int, files: PartFiles) -> pa.Table:
+        """Do what `read` does for a part of a listing: no request asks for a block file that was not there."""
+        name = blocks.part_name(part)
+        stamp = files.loose().get(name)
+        if stamp is None or not object_store.holds(self.root):
+            return self.read(part)
+        table = known_parts.rows(self.uri(part), stamp)
+        return self.read(part) if table is None else table
 
     def counts(self, part: int) -> Counts:
         """Counts of a committed part, from a footer alone."""
@@ -213,22 +241,49 @@ class Manifest:
 
     def part_counts(self) -> dict[int, Counts | Damaged]:
         """Counts of every committed part, or how it is damaged."""
-        return self.counts_of(sorted(self.committed()))
+        return self.more_counts(())
+
+    def more_counts(self, seen: Collection[int], limit: int | None = None) -> dict[int, Counts | Damaged]:
+        """Counts of the committed parts that are not in `seen`, the first `limit`, or how they are damaged.
+
+        A listing; the footer of a block file is read once, and that of a part file that is not known.
+        """
+        files = blocks.part_files(self.folder_uri)
+        return self._counts_in(files, [part for part in files.committed() if part not in seen][:limit])
 
     def counts_of(self, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
-        """Counts of these committed parts, or how they are damaged. The footer of a block file is read once."""
-        with ThreadPoolExecutor(blocks.AT_ONCE) as pool:
-            files = list({self.block(part): part for part in parts})
-            held = dict(zip(files, pool.map(_block_facts, files), strict=True))
-            found = pool.map(lambda part: self._counts_or_damage(part, held[self.block(part)]), parts)
-            return dict(zip(parts, found, strict=True))
+        """Counts of these committed parts, or how they are damaged; see `more_counts`."""
+        return self._counts_in(blocks.part_files(self.folder_uri), parts)
 
-    def _counts_or_damage(self, part: int, held: dict[int, PartFacts] | Damaged | None) -> Counts | Damaged:
-        """held: what the block file of the part says; None where there is none."""
+    def _counts_in(self, files: PartFiles, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
+        known = known_parts.known(self.folder_uri, files.loose())
+        with ThreadPoolExecutor(blocks.AT_ONCE) as pool:
+            there = sorted({part // blocks.BLOCK for part in parts} & files.blocks.keys())
+            held = dict(zip(there, pool.map(lambda n: _block_facts(BlockFile(self.folder_uri, n)), there), strict=True))
+
+            def counts(part: int) -> Counts | Damaged:
+                name = blocks.part_name(part)
+                if name in known:
+                    return known[name].counts
+                return self._counts_or_damage(part, held.get(part // blocks.BLOCK), files.stamps.get(name, ""))
+
+            return dict(zip(parts, pool.map(counts, parts), strict=True))
+
+    def keep_facts(self) -> None:
+        """Write what the part files that are not compacted say into one object, for whoever looks at the run next."""
+        known_parts.keep(self.folder_uri, blocks.part_files(self.folder_uri).loose())
+
+    def _counts_or_damage(
+        self, part: int, held: dict[int, PartFacts] | Damaged | None, stamp: str = ""
+    ) -> Counts | Damaged:
+        """held: what the block file of the part says; None where there is none. stamp: of the part file."""
         if isinstance(held, Damaged):
             return held
         try:
-            return held[part].counts if held else read_facts(self.uri(part)).counts
+            facts = held[part] if held else read_facts(self.uri(part))
+            if not held:
+                known_parts.learn(self.uri(part), stamp, facts)
+            return facts.counts
         except FileNotFoundError:  # compacted meanwhile
             return self._counts_or_damage(part, _block_facts(self.block(part)) or {part: self._facts(part)})
         except Damaged as damage:

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from manifests.object_store import look, read_range
+import obstore
+from obstore.exceptions import BaseError, PreconditionError
+
+from manifests.object_store import Entry, ask, check_length, entry_of, look
+from manifests.retries import StoreAway
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+    from obstore.store import ObjectStore
+
+ENDS = ("s3", "gs")  # stores that give the last bytes of an object whose size is not known
+NO_RANGE = "non-partial response"  # in obstore's error where a store answers with the whole object
+END = 64 << 10  # bytes that come with the first request: the footer of a Parquet file, or all of a small one
 
 
 class ObjectFile(io.RawIOBase):
-    """An object as a seekable file; each read is one request. OSError once the object was replaced."""
+    """An object as a seekable file; each read is one request, but for what came when it was opened.
+
+    OSError once the object was replaced.
+    """
 
     def __init__(self, uri: str, stamp: str = "") -> None:
-        """Ask for size and ETag. Raises FileNotFoundError.
+        """Ask for the end of the object, with its size and ETag. Raises FileNotFoundError.
 
         stamp: the ETag, where it is known: nothing is asked then, the size is unknown, and only `read_at` may be used.
         """
         super().__init__()
         self.uri = uri
         if stamp:
-            self.length, self.stamp, self.position = sys.maxsize, stamp, 0
+            self.end, self.length, self.stamp, self.position = b"", sys.maxsize, stamp, 0
             return
-        entry = look(uri)
-        if entry is None:
-            raise FileNotFoundError(2, "no such object", uri)
+        self.end, entry = read_end(uri, END)
         self.length, self.stamp, self.position = entry.size, entry.stamp, 0
 
     def size(self) -> int:
@@ -36,6 +49,8 @@ class ObjectFile(io.RawIOBase):
         end = min(offset + size, self.length)
         if end <= offset:
             return b""
+        if (start := self.length - len(self.end)) <= offset:
+            return self.end[offset - start : end - start]
         return read_range(self.uri, offset, end, self.stamp)
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -70,3 +85,53 @@ class ObjectFile(io.RawIOBase):
     def seekable(self) -> bool:
         """Always."""
         return True
+
+
+def read_end(uri: str, size: int) -> tuple[bytes, Entry]:
+    """The last bytes of an object, at most `size`, with its size and ETag, by one request where the store allows that.
+
+    Raises FileNotFoundError.
+    """
+    if uri.partition("://")[0] not in ENDS:
+        return b"", _looked(uri)
+
+    def end(store: ObjectStore, key: str) -> tuple[bytes, Entry]:
+        try:
+            result = obstore.get(store, key, options={"range": {"suffix": size}})
+        except BaseError as error:
+            if NO_RANGE in str(error):  # to ask again would give the same answer
+                raise OSError(f"{uri}: the store gives no end of it") from error
+            raise
+        data, entry = bytes(result.bytes()), entry_of(result.meta, key)
+        check_length(uri, len(data), min(size, entry.size))
+        return data, entry
+
+    try:
+        return ask(uri, end)
+    except (FileNotFoundError, StoreAway):
+        raise
+    except OSError:  # an empty object has no end: stores answer 416, or with the whole object
+        return b"", _looked(uri)
+
+
+def _looked(uri: str) -> Entry:
+    if (entry := look(uri)) is None:
+        raise FileNotFoundError(2, "no such object", uri)
+    return entry
+
+
+def read_range(uri: str, start: int, end: int, stamp: str) -> bytes:
+    """Bytes from `start` up to `end`, by one request. Raises OSError once the object has another ETag than `stamp`."""
+    options: GetOptions = {"range": (start, end)}
+    if stamp:
+        options["if_match"] = stamp
+
+    def span(store: ObjectStore, key: str) -> bytes:
+        data = bytes(obstore.get(store, key, options=options).bytes())
+        check_length(uri, len(data), end - start)
+        return data
+
+    try:
+        return ask(uri, span)
+    except PreconditionError as error:
+        raise OSError(f"{uri}: replaced while it was read") from error

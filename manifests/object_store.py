@@ -150,13 +150,14 @@ def _read(uri: str) -> tuple[bytes, ObjectMeta]:
     def whole(store: ObjectStore, key: str) -> tuple[bytes, ObjectMeta]:
         result = obstore.get(store, key)
         data = bytes(result.bytes())
-        _check_length(uri, len(data), result.meta["size"])
+        check_length(uri, len(data), result.meta["size"])
         return data, result.meta
 
     return ask(uri, whole)
 
 
-def _check_length(uri: str, got: int, size: int) -> None:
+def check_length(uri: str, got: int, size: int) -> None:
+    """Raise PassingFault where fewer or more bytes came than there are."""
     if got != size:
         raise PassingFault(f"{uri}: {got} bytes came of {size}")
 
@@ -184,7 +185,7 @@ class Download:
                 self.stamp = result.meta["e_tag"] or ""
                 for chunk in result.stream(min_chunk_size=CHUNK):
                     self.sink.write(chunk)
-            _check_length(self.uri, self.sink.tell(), result.meta["size"])
+            check_length(self.uri, self.sink.tell(), result.meta["size"])
             return self.stamp
         except PreconditionError as error:
             self._begin_anew()
@@ -230,11 +231,15 @@ def create(uri: str, data: bytes) -> bool:
     A PUT that succeeded but whose answer was lost is sent again and finds its own object there. So an object that is
     there counts as written if it holds the same bytes.
     """
+    return create_version(uri, data) is not None
+
+
+def create_version(uri: str, data: bytes) -> UpdateVersion | None:
+    """Do what `create` does. Return the version of the object; None where the object has other bytes."""
     try:
-        ask(uri, lambda store, key: obstore.put(store, key, data, mode="create"))
-        return True
+        return _version(ask(uri, lambda store, key: obstore.put(store, key, data, mode="create")))
     except (AlreadyExistsError, PreconditionError):
-        return _same(uri, data) is not None
+        return _same(uri, data)
 
 
 def _same(uri: str, data: bytes) -> UpdateVersion | None:
@@ -281,20 +286,3 @@ def remove(uri: str) -> None:
     """Delete an object; it is no error if there is none."""
     with suppress(FileNotFoundError):
         ask(uri, obstore.delete)
-
-
-def read_range(uri: str, start: int, end: int, stamp: str) -> bytes:
-    """Bytes from `start` up to `end`, by one request. Raises OSError once the object has another ETag than `stamp`."""
-    options: GetOptions = {"range": (start, end)}
-    if stamp:
-        options["if_match"] = stamp
-
-    def span(store: ObjectStore, key: str) -> bytes:
-        data = bytes(obstore.get(store, key, options=options).bytes())
-        _check_length(uri, len(data), end - start)
-        return data
-
-    try:
-        return ask(uri, span)
-    except PreconditionError as error:
-        raise OSError(f"{uri}: replaced while it was read") from error

@@ -57,9 +57,8 @@ class SharedJournal:
         if not object_store.holds(self.uri):
             storage.write_bytes(self.uri, data)
         elif self.version is None:
-            self.lost = not object_store.create(self.uri, data)
-            found = object_store.read_version(self.uri)
-            self.version = found[1] if found else None
+            self.version = object_store.create_version(self.uri, data)
+            self.lost = self.version is None
         else:
             self.version = object_store.replace(self.uri, data, self.version)
             self.lost = self.version is None

@@ -7,7 +7,7 @@ file with the highest number. Roots of earlier releases have a file for each par
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -82,10 +82,10 @@ class SourceManifest(Manifest):
         """Counts of every part: every source goes on."""
         return {part: Counts(inputs=many, ok=many, outputs=many) for part, many in self.committed().items()}
 
-    def counts_of(self, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
-        """Return the counts of these parts."""
+    def more_counts(self, seen: Collection[int], limit: int | None = None) -> dict[int, Counts | Damaged]:
+        """Return the counts of the parts that are not in `seen`, the first `limit`."""
         found = self.part_counts()
-        return {part: found[part] for part in parts}
+        return {part: found[part] for part in [part for part in sorted(found) if part not in seen][:limit]}
 
     def counts(self, part: int) -> Counts:
         """Counts of one part."""

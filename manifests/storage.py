@@ -86,6 +86,14 @@ def read_bytes(uri: str) -> bytes:
     return remote_files.read(uri)
 
 
+def read_if_there(uri: str) -> bytes | None:
+    """All bytes of a file; None where there is none. One request, where `exists` before `read_bytes` would be two."""
+    try:
+        return read_bytes(uri)
+    except FileNotFoundError:
+        return None
+
+
 def open_random(uri: str) -> Any:
     """A seekable file with `read_at(size, offset)`; local files are mapped into memory."""
     if object_store.holds(uri):

@@ -81,8 +81,7 @@ def _manifest_of(planned: Planned, folder: str) -> Manifest:
 
 def _lost_parts(planned: Planned, last: Manifest) -> dict[int, Counts]:
     """Counts of the parts that the last run had done, and that are not there under the new key."""
-    open_parts = last.committed().keys() - planned.manifest.committed().keys()
-    counts = last.counts_of(sorted(open_parts)) if open_parts else {}
+    counts = last.more_counts(planned.manifest.committed().keys())
     return {part: of_part for part, of_part in counts.items() if isinstance(of_part, Counts)}
 
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
+
 from manifests import storage
 from manifests.ledger import Manifest, digest
 from manifests.records import PLURALS, Source
@@ -40,19 +42,24 @@ class Planned:
         """The manifest whose records are the inputs, a row each."""
         return self.reads[next(iter(parts_of(self.step.takes).values()))]
 
-    def inputs(self, part: int) -> list[Any]:
-        """What the step is given for one part: a record, or a bundle of records, for each `ok` row before it."""
+    def inputs(self, part: int, held: dict[Manifest, pa.Table] | None = None) -> list[Any]:
+        """What the step is given for one part: a record, or a bundle of records, for each `ok` row before it.
+
+        held: rows of this part that are here already; what is read is added.
+        """
+        held = {} if held is None else held
         wanted = parts_of(self.step.takes)
-        tables = {record: self._records(record, part) for record in wanted.values()}
+        tables = {record: self._records(record, part, held) for record in wanted.values()}
         first = next(iter(wanted.values()))
         if "" in wanted:
             return list(tables[first].values())
         return [self._bundle(record, wanted, tables) for record in tables[first].values()]
 
-    def _records(self, record: type, part: int) -> dict[str, Any]:
+    def _records(self, record: type, part: int, held: dict[Manifest, pa.Table]) -> dict[str, Any]:
         manifest = self.reads[record]
-        table = manifest.read(part)
-        rows = [row for row in table.to_pylist() if row.get("status", "ok") == "ok"]
+        if manifest not in held:
+            held[manifest] = manifest.read(part)
+        rows = [row for row in held[manifest].to_pylist() if row.get("status", "ok") == "ok"]
         records: list[Any] = from_rows(record, rows)
         return {made.id: made for made in records}
 

@@ -83,8 +83,7 @@ class Tally:
 
     def look(self, parts: Sequence[int]) -> int:
         """Count what was committed since the last look; returns the inputs done in parts still in flight."""
-        fresh = sorted(set(self.manifest.committed()) - self.parts)
-        for part, counts in self.manifest.counts_of(fresh).items():
+        for part, counts in self.manifest.more_counts(self.parts).items():
             if isinstance(counts, Counts):  # the run names what is damaged in the end
                 self.total.add(counts)
             self.parts.add(part)

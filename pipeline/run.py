@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -36,6 +36,7 @@ from pipeline.discover import discover
 from pipeline.engines import Inline, OnRay
 from pipeline.errors import ConfigError, NeedsUnmet, PartsSetAside, SetAside, lines_of
 from pipeline.keys import remember_plan
+from pipeline.lane import Lane
 from pipeline.law import PartCounts
 from pipeline.lease import alone
 from pipeline.pack.candidates import packable
@@ -45,7 +46,6 @@ from pipeline.plan import Plan, Planned
 from pipeline.register import register
 from pipeline.removal.record import check_finished
 from pipeline.reopen import reopen_changed, reopen_failed
-from pipeline.worker import Lane
 from stages.catalogue import current
 
 PACK = "pack"
@@ -132,6 +132,7 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
     """
     aside: list[SetAside] = []
     damaged: Sequence[str] = ()
+    steps, numbers = list[Planned](), list[int]()
     try:
         if only != PACK:
             steps = [planned for planned in plan.steps if only in (None, planned.step.name)]
@@ -143,12 +144,20 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
                 with compacting(plan, parts):
                     aside = engine.map(lanes(steps, config.isolate), numbers)
         compact(plan, parts, engine.map)
+        if numbers:
+            _keep_facts(steps)
         if only in (None, PACK) and packable(plan):
             damaged = pack(plan, config.pack, pack_on(engine))
     finally:
         views.write(plan.root, all_manifests(plan), current(plan.root))
     if aside or damaged:
         raise PartsSetAside([*lines_of(aside), *damaged])
+
+
+def _keep_facts(steps: Sequence[Planned]) -> None:
+    for planned in steps:
+        with suppress(OSError):  # then whoever looks at the run reads a footer for each part
+            planned.manifest.keep_facts()
 
 
 def pack_on(engine: Engine) -> Write:
@@ -179,8 +188,8 @@ def _cost(steps: Sequence[Planned]) -> float:
     """Seconds that a lane of these steps needs for a part, by the parts it has done; 0 where some step has none."""
     means = []
     for planned in steps:
-        parts = sorted(planned.manifest.committed())[:SAMPLE]
-        counts = [each for each in planned.manifest.counts_of(parts).values() if isinstance(each, Counts)]
+        found = planned.manifest.more_counts((), SAMPLE).values()
+        counts = [each for each in found if isinstance(each, Counts)]
         means.append(sum(each.seconds for each in counts) / len(counts) if counts else 0.0)
     return sum(means) if all(means) else 0.0
 

@@ -18,43 +18,46 @@ A part that is set aside stays open; its journal is kept, and the other parts go
 
 from __future__ import annotations
 
+import math
 import time
-import traceback
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from manifests import storage
-from manifests.full_disk import is_full
+import pyarrow as pa
+
+from manifests import object_store, storage
 from manifests.journal import Journal
-from manifests.ledger import Damaged, check_law
+from manifests.ledger import Manifest, check_law
 from manifests.records import Outcome
-from manifests.retries import StoreAway
 from pipeline import nodes
 from pipeline.batch_call import Errand, Here
 from pipeline.cell import Cell
 from pipeline.containers.access import is_copied
-from pipeline.errors import ConfigError, Died, Killed, OpenFailed, RunError, SetAside, StepFault, Unavailable
-from pipeline.journals import JournalFile, draft_base, part_journal, remove_stale_journals
+from pipeline.errors import Died, Killed, OpenFailed, SetAside, StepFault, Unavailable
+from pipeline.journals import JournalFile, draft_base, part_journal
 from pipeline.media.keep import MediaTar, media_of, relocated
 from pipeline.media.part_draft import follow_places, part_draft
 from pipeline.metrics import StepMetrics
-from pipeline.outcomes import error_line, failed, ids_of, outcome_of
+from pipeline.outcomes import failed, ids_of, outcome_of
 from pipeline.plan import Planned
-from pipeline.scratch import forget_copy, remove_scratch, scratch_folder
-from pipeline.step import Step, batches
+from pipeline.scratch import forget_copy
+from pipeline.step import batches
 from pipeline.trip import Stopwatch, Trip
 
 TWICE = "killed its worker twice"
 DEATHS = 2  # of whole workers, while one record was in flight
 KILLS = 3  # by the machine, of a record's process, before its part is set aside
 IDLE_DEATHS = 3  # of workers that had no record in flight, before their part is set aside
+FRESH = 60.0  # seconds that a worker goes by one listing of its step: a request, against one for each part
 PAUSE = 2.0  # seconds before the first new try after the machine killed a process; doubled each time
+
+Rows = dict[Manifest, pa.Table]  # of one part
 
 
 class StepWorker:
@@ -65,26 +68,31 @@ class StepWorker:
         self.planned, self.session, self.life = planned, session, uuid.uuid4().hex
         self.cell, self.number = cell, number
         self.metrics = StepMetrics(planned.manifest.root, planned.step.name)
+        self.seen: Set[int] = frozenset()  # committed parts, as they were `listed`
+        self.listed = -math.inf  # seconds of the monotonic clock
         self.is_last_reader = False  # whether no later step of the lane reads originals
 
-    def __call__(self, part: int, scratch: str) -> None:
-        """Commit one part of the step, unless that is done already. `scratch` is for copies of remote files."""
-        manifest = self.planned.manifest
-        if manifest.has(part):
+    def __call__(self, part: int, scratch: str, held: Rows | None = None) -> None:
+        """Commit one part of the step, unless that is done already.
+
+        scratch: for copies of remote files. held: rows of the part by manifest, which steps of the lane share.
+        """
+        held = {} if held is None else held
+        if self._has(part):
             return
         with self._journal(part) as (file, journal):
             if journal.idle_deaths() >= IDLE_DEATHS:
                 reason = f"{IDLE_DEATHS} workers died on it with no record in flight"
                 raise SetAside(part, self.planned.step.name, reason)
             journal.start([])
-            inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part)}
+            inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part, held)}
             with self._media(part, list(inputs), journal) as media:
                 self.metrics.opened(media.size if media is not None else 0)
-                if self._do(part, inputs, Trip(journal, media, scratch, file, self.metrics)):
+                if self._do(part, inputs, Trip(journal, media, scratch, file, self.metrics), held):
                     self.metrics.committed()
             journal.committed = True
 
-    def _do(self, part: int, inputs: Mapping[str, Any], trip: Trip) -> bool:
+    def _do(self, part: int, inputs: Mapping[str, Any], trip: Trip, held: Rows) -> bool:
         """Run what the journal does not have, and commit. Return whether the rows are those of this worker."""
         journal = trip.journal
         for name in inputs.keys() & journal.outcomes.keys():  # others may be of inputs before a redone step
@@ -94,13 +102,24 @@ class StepWorker:
                 trip.done(outcome)
         trip.confirm()
         outcomes = [journal.outcomes[name] for name in inputs if name in journal.outcomes]
-        return self._commit(part, list(inputs), outcomes, trip)
+        return self._commit(part, list(inputs), outcomes, trip, held)
+
+    def _has(self, part: int) -> bool:
+        """Whether the part is committed. In an object store: by a listing that is at most FRESH seconds old.
+
+        Who misses a commit of the last seconds does the part again, and its rows are refused.
+        """
+        if not object_store.holds(self.planned.manifest.root):
+            return self.planned.manifest.has(part)
+        if time.monotonic() - self.listed > FRESH:
+            self.listed, self.seen = time.monotonic(), self.planned.manifest.committed().keys()
+        return part in self.seen
 
     def close(self) -> None:
         """End the step's process."""
         self.cell.close()
 
-    def _commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], trip: Trip) -> bool:
+    def _commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], trip: Trip, held: Rows) -> bool:
         """Place the part's tar, then its rows. Return whether they stand: where another attempt was faster, its do.
 
         Raises Unavailable where the part was reopened meanwhile: these rows are of what it was before.
@@ -108,15 +127,22 @@ class StepWorker:
         manifest, media = self.planned.manifest, trip.media
         if media is None or not media.size:
             trip.check_current(part)
-            return manifest.commit(part, inputs, outcomes)
+            return self._commit_rows(part, manifest.rows(inputs, outcomes), held)
         check_law(manifest.name, inputs, outcomes)
         tar = media.placed(manifest.root, partial(trip.journal.places_draft, media.uri))
         trip.check_current(part)
-        is_ours = manifest.commit(part, inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes])
+        rows = manifest.rows(inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes])
+        is_ours = self._commit_rows(part, rows, held)
         if not is_ours:
             kept = {each.uri for outcome in manifest.outcomes(part) for each in media_of(outcome)}
             if tar not in kept:
                 storage.remove(storage.join(manifest.root, tar))
+        return is_ours
+
+    def _commit_rows(self, part: int, rows: pa.Table, held: Rows) -> bool:
+        is_ours = self.planned.manifest.commit_rows(part, rows)
+        if is_ours:
+            held[self.planned.manifest] = rows
         return is_ours
 
     def _letting_go(self, batches: Sequence[Sequence[Any]], scratch: str) -> Iterator[Sequence[Any]]:
@@ -231,70 +257,3 @@ class StepWorker:
         follow_places(manifest.root, journal.places, journal.outcomes)
         with part_draft(uri, base, inputs, journal.outcomes) as tar:
             yield tar
-
-
-class Lane:
-    """Takes a part through neighbouring steps, one after the other, on one worker.
-
-    Steps that ask for the same resources share a lane: that keeps the number of processes small, and a remote video
-    is copied to this machine once for all of them.
-    """
-
-    def __init__(self, steps: Sequence[Planned], session: str, isolate: bool = True) -> None:
-        """Steps open when their first part comes. isolate: without it, errors go up as they are, for a debugger."""
-        remove_scratch()
-        remove_stale_journals()
-        self.isolate = isolate
-        self.workers = [worker for group in sharing(steps) for worker in _workers(group, session, isolate)]
-        readers = [worker for worker in self.workers if type(worker.planned.step).originals is not Step.originals]
-        for worker in readers[-1:]:
-            worker.is_last_reader = True
-
-    def __call__(self, part: int) -> None:
-        """Commit one part of every step of the lane. Raises SetAside, or RunError where no part can go on."""
-        with scratch_folder() as scratch:
-            for worker in self.workers:
-                try:
-                    with self._set_aside(part, worker.planned.step.name):
-                        worker(part, scratch)
-                except SetAside:
-                    worker.metrics.set_aside()
-                    raise
-
-    @contextmanager
-    def _set_aside(self, part: int, step: str) -> Iterator[None]:
-        """What goes wrong with one part is that part's alone, but for a full disk."""
-        try:
-            yield
-        except (SetAside, RunError, ConfigError):
-            raise
-        except (Unavailable, Damaged, StoreAway) as error:
-            raise SetAside(part, step, str(error)) from error
-        except Exception as error:
-            if is_full(error):
-                where = f"part {part} of step '{step}'"
-                raise RunError(f"no space left for {where}: {error}; make space and run again") from error
-            if not self.isolate:
-                raise
-            raise SetAside(part, step, error_line(error), traceback.format_exc()) from error
-
-    def close(self) -> None:
-        """End the steps' processes."""
-        for worker in self.workers:
-            worker.close()
-
-
-def sharing(steps: Sequence[Planned]) -> list[list[Planned]]:
-    """The steps by process: neighbours that share something in one, every other in one of its own."""
-    groups: list[list[Planned]] = []
-    for planned in steps:
-        if groups and planned.step.shares and planned.step.shares == groups[-1][-1].step.shares:
-            groups[-1].append(planned)
-        else:
-            groups.append([planned])
-    return groups
-
-
-def _workers(group: Sequence[Planned], session: str, isolate: bool) -> list[StepWorker]:
-    cell = (Cell if isolate else Here)(*(planned.step for planned in group))
-    return [StepWorker(planned, session, cell, number) for number, planned in enumerate(group)]

@@ -113,9 +113,8 @@ class Catalogue:
 def current(root: str) -> dict[str, str]:
     """Folders below `root` of the last whole shard sets, by stage; none before the first."""
     uri = storage.join(root, CURRENT)
-    if not storage.exists(uri):
-        return {}
-    folders: dict[str, str] = json.loads(storage.read_bytes(uri))["folders"]
+    stored = storage.read_if_there(uri)
+    folders: dict[str, str] = json.loads(stored)["folders"] if stored is not None else {}
     return folders
 
 

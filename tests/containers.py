@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests import object_store
+from manifests import object_file
 from manifests.records import Media
 from pipeline.config import load
 from pipeline.media.keep import Reader
@@ -64,11 +64,11 @@ def done(root: Path, *inputs: Path | str, sets: Iterable[str] = ()) -> Path:
 
 def range_sizes(patch: pytest.MonkeyPatch) -> list[int]:
     """Bytes of each range that is read of objects from now on."""
-    sizes = list[int]()
+    sizes, read_range = list[int](), object_file.read_range
 
     def counted(uri: str, start: int, end: int, stamp: str) -> bytes:
         sizes.append(end - start)
-        return object_store.read_range(uri, start, end, stamp)
+        return read_range(uri, start, end, stamp)
 
     patch.setattr("manifests.object_file.read_range", counted)
     return sizes

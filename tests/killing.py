@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from manifests import storage
-from pipeline import worker
+from pipeline import lane
 from pipeline.batch_call import Here
 from pipeline.errors import Raised, StepFault, Unavailable
 from pipeline.outcomes import error_detail, error_line
@@ -33,7 +33,7 @@ class _Tame(Here):
 def errors_as_rows() -> Iterator[None]:
     """Steps that are not isolated fail as isolated ones do; without, what they raise ends the run, for a debugger."""
     with pytest.MonkeyPatch.context() as context:
-        context.setattr(worker, "Here", _Tame)
+        context.setattr(lane, "Here", _Tame)
         yield
 
 

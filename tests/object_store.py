@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from manifests import filesystems, object_store, retries
+from manifests import filesystems, known_parts, object_store, retries
 
 Answer = tuple[int, bytes]  # status and body of an answer given in the store's place
 
@@ -94,6 +94,7 @@ def watched(name: str) -> Iterator[tuple[str, Watched]]:
 def forget() -> None:
     """Forget the connections to a store."""
     filesystems.forget()
+    known_parts.forget()
     object_store.forget()
     retries.health.clear()
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests import storage, views
+from manifests.blocks import PartFiles
 from manifests.ledger import Damaged, Manifest, digest
 from manifests.parquet_files import damage_named
 from pipeline.errors import RunError
@@ -199,6 +200,7 @@ class PartCandidates:
     def __init__(self, plan: Plan, settings: PackSettings) -> None:
         self.plan, self.settings = plan, settings
         self.manifests = [planned.manifest for planned in plan.steps]
+        self.listed: dict[Manifest, PartFiles] = {}  # what came or went since is read all the same
         self.schemas: dict[str, pa.Schema] = {}
         self.connection: duckdb.DuckDBPyConnection | None = None
 
@@ -240,7 +242,9 @@ class PartCandidates:
 
     def _rows(self, manifest: Manifest, part: int, damaged: list[Damaged]) -> pa.Table:
         try:
-            return manifest.read(part).replace_schema_metadata(None)
+            if manifest not in self.listed:
+                self.listed[manifest] = manifest.listed()
+            return manifest.read_listed(part, self.listed[manifest]).replace_schema_metadata(None)
         except FileNotFoundError:
             return manifest.schema.empty_table()
         except Damaged as damage:

@@ -83,7 +83,8 @@ def manifest_of(plan: Plan, key: str) -> Manifest:
 def current_manifest(plan: Plan) -> Manifest | None:
     """The manifest of the last whole pack, if there is one."""
     uri = storage.join(plan.root, CURRENT)
-    key = json.loads(storage.read_bytes(uri))["key"] if storage.exists(uri) else ""
+    stored = storage.read_if_there(uri)
+    key = json.loads(stored)["key"] if stored is not None else ""
     return manifest_of(plan, key) if key else None  # what was imported has none
 
 

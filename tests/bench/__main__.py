@@ -36,6 +36,7 @@ from tests.bench import (
     scale,
     scan,
     shards,
+    store,
     training,
     vllm_engine,
 )
@@ -49,6 +50,7 @@ BENCHES: dict[str, Callable[[Videos], Iterator[Figure]]] = {
     "again": again.measure,
     "scale": scale.measure,
     "containers": containers.measure,
+    "store": store.measure,
     "loading": loading.measure,
     "training": training.measure,
     "features": features.measure,

@@ -55,8 +55,6 @@ def test_every_call_gives_what_a_quiet_store_gives(folder: str, weather: Weather
         assert Path(storage.fetch(f"{folder}/{n}", str(tmp_path))).read_bytes() == data
         with storage.open_random(f"{folder}/{n}") as file:
             assert file.read_at(5, 9_998) == data[:2]
-    assert [entry.size for entry in storage.listing(folder)] == [10_000] * 16
-    assert len(storage.listing(folder, recursive=True)) == 16
     found = object_store.read_version(f"{folder}/0")
     assert found is not None
     assert object_store.replace(f"{folder}/0", b"new", found[1]) is not None
@@ -64,6 +62,9 @@ def test_every_call_gives_what_a_quiet_store_gives(folder: str, weather: Weather
     assert not storage.exists(f"{folder}/0")
     assert retries.tally.number == sum(weather.faults.values()) > 20
     assert set(weather.faults) == {"busy", "reset", "lost", "cut"}
+    # the store itself asks again for the pages of a listing: they are not counted
+    assert [entry.size for entry in storage.listing(folder)] == [10_000] * 15
+    assert len(storage.listing(folder, recursive=True)) == 15
 
 
 def test_a_large_object_comes_and_goes_whole(folder: str, weather: Weather, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from manifests import object_store, retries, storage
+from manifests.object_file import END
 from tests.manifests.test_storage import ODD
 from tests.object_store import Answer, Watched, client, forget, watched
 
@@ -251,24 +252,27 @@ def test_a_bucket_that_is_not_there_is_an_empty_folder_to_readers_and_an_error_t
 
 
 def test_random_reads_are_of_one_state_of_the_object(folder: str, seen: Watched) -> None:
-    uri = storage.join(folder, "x")
-    storage.write_bytes(uri, bytes(range(100)))
+    uri, start = storage.join(folder, "x"), END + 100
+    storage.write_bytes(uri, bytes(start) + bytes(range(100)))
+    size = start + 100
     with storage.open_random(uri) as file:
-        assert (file.size(), file.read_at(3, 10), file.read_at(10, 95), file.read_at(1, 100)) == (
-            100,
-            bytes([10, 11, 12]),
-            bytes(range(95, 100)),
-            b"",
-        )
-        assert (file.seek(-2, 2), file.read(), file.seek(5), file.read_buffer(2), file.tell()) == (
-            98,
-            b"bc",
-            5,
-            b"\5\6",
-            7,
-        )
-        storage.write_bytes(uri, bytes(100))
+        ends = file.read_at(3, start + 10), file.read_at(10, size - 5), file.read_at(1, size), file.read_at(2, 10)
+        assert ends == (bytes([10, 11, 12]), bytes(range(95, 100)), b"", bytes(2))
+        assert (file.seek(-2, 2), file.read(), file.tell()) == (size - 2, b"bc", size)
+        file.seek(size - END - 1)
+        assert file.read_buffer(END) == bytes(END - 99) + bytes(range(99))
+        storage.write_bytes(uri, bytes(size))
+        assert file.read_at(3, start + 10) == bytes([10, 11, 12])  # came with the first request
         with pytest.raises(OSError, match="replaced while it was read"):
             file.read_at(3, 10)
     with pytest.raises(FileNotFoundError):
         storage.open_random(uri + "2")
+
+
+def test_a_small_object_is_opened_and_read_by_one_request(folder: str, seen: Watched) -> None:
+    for data in (b"abc", b""):
+        storage.write_bytes(storage.join(folder, "small"), data)
+        seen.requests.clear()
+        with storage.open_random(storage.join(folder, "small")) as file:
+            assert (file.size(), file.read()) == (len(data), data)
+        assert len(seen.requests) == (1 if data else 2)

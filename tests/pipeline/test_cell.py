@@ -26,9 +26,9 @@ from pipeline import outcomes
 from pipeline.batch_call import Errand
 from pipeline.cell import Cell
 from pipeline.errors import Died, OlaError, OpenFailed, OverLimit, Raised
+from pipeline.lane import sharing
 from pipeline.media.keep import MediaTar
 from pipeline.step import Step
-from pipeline.worker import sharing
 from tests import toy_driver
 from tests.test_project import ROOT
 from tests.toys import MB, Film, Shut, Take, Unloadable

@@ -15,13 +15,13 @@ from manifests.records import Asked, Drop, Segment, Transcript
 from pipeline.annotator import AnnotatorSettings
 from pipeline.config import load
 from pipeline.errors import ConfigError
+from pipeline.lane import sharing
 from pipeline.media.dictation import dictated, windows
 from pipeline.media.sound import RATE
 from pipeline.prompts import prompt
 from pipeline.steps.screen import Screen
 from pipeline.steps.transcribe import Heard, Transcribe, TranscribeSettings
 from pipeline.steps.verify import Doubt, Verify
-from pipeline.worker import sharing
 from tests.media import numbered
 from tests.pipeline.random_model import make_model
 from tests.pipeline.scripted import ENGINE, SAID, Scripted, footage, ready, sensible_reply, transcript
