@@ -114,6 +114,9 @@ def _fits(scalar: type, value: Any) -> bool:
     return isinstance(value, scalar)
 
 
+BlockFacts = dict[int, PartFacts] | Damaged | None  # how a block file is damaged; None where there is none
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The committed rows of one step of one run."""
@@ -259,7 +262,7 @@ class Manifest:
         known = known_parts.known(self.folder_uri, files.loose())
         with ThreadPoolExecutor(blocks.AT_ONCE) as pool:
             there = sorted({part // blocks.BLOCK for part in parts} & files.blocks.keys())
-            held = dict(zip(there, pool.map(lambda n: _block_facts(BlockFile(self.folder_uri, n)), there), strict=True))
+            held = dict(zip(there, pool.map(self._block_facts, there), strict=True))
 
             def counts(part: int) -> Counts | Damaged:
                 name = blocks.part_name(part)
@@ -273,9 +276,7 @@ class Manifest:
         """Write what the part files that are not compacted say into one object, for whoever looks at the run next."""
         known_parts.keep(self.folder_uri, blocks.part_files(self.folder_uri).loose())
 
-    def _counts_or_damage(
-        self, part: int, held: dict[int, PartFacts] | Damaged | None, stamp: str = ""
-    ) -> Counts | Damaged:
+    def _counts_or_damage(self, part: int, held: BlockFacts, stamp: str = "") -> Counts | Damaged:
         """held: what the block file of the part says; None where there is none. stamp: of the part file."""
         if isinstance(held, Damaged):
             return held
@@ -285,20 +286,18 @@ class Manifest:
                 known_parts.learn(self.uri(part), stamp, facts)
             return facts.counts
         except FileNotFoundError:  # compacted meanwhile
-            return self._counts_or_damage(part, _block_facts(self.block(part)) or {part: self._facts(part)})
+            return self._counts_or_damage(part, self._block_facts(part // blocks.BLOCK) or {part: self._facts(part)})
+        except Damaged as damage:
+            return damage
+
+    def _block_facts(self, number: int) -> BlockFacts:
+        try:
+            return BlockFile(self.folder_uri, number).facts()
+        except FileNotFoundError:
+            return None
         except Damaged as damage:
             return damage
 
     def total(self) -> Counts:
         """Counts of all committed parts that are not damaged."""
         return Counts.sum(counts for counts in self.part_counts().values() if isinstance(counts, Counts))
-
-
-def _block_facts(block: BlockFile) -> dict[int, PartFacts] | Damaged | None:
-    """Read the facts of the parts in a block file. Returns how it is damaged, or None where there is no such file."""
-    try:
-        return block.facts()
-    except FileNotFoundError:
-        return None
-    except Damaged as damage:
-        return damage
