@@ -82,7 +82,7 @@ class Mine:
 
     def __post_init__(self) -> None:
         """Called by whoever makes one, of a row too."""
-        if self.armed and not sys.argv[0].endswith("cell.py"):
+        if self.armed and not sys.argv[0].endswith("cell_process.py"):
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -26,11 +26,17 @@ SETTINGS = ("--set", "videos_per_part=1", "--set", "extract.frames.fps=8")
 STEPS = "    steps: 12\n"
 
 
+def _minds_signals() -> None:
+    """Also where the tests run under `nohup`, which has SIGHUP ignored."""
+    for number, _ in ENDS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(mark: Path, *arguments: str | Path) -> subprocess.Popen[str]:
     """`ola` in a process and a group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline", *map(str, arguments)],
-        cwd=ROOT, env={**os.environ, MARK: str(mark)}, text=True, start_new_session=True,
+        cwd=ROOT, env={**os.environ, MARK: str(mark)}, text=True, start_new_session=True, preexec_fn=_minds_signals,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
