@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -26,17 +26,19 @@ SETTINGS = ("--set", "videos_per_part=1", "--set", "extract.frames.fps=8")
 STEPS = "    steps: 12\n"
 
 
-def _minds_signals() -> None:
-    """Also where the tests run under `nohup`, which has SIGHUP ignored."""
-    for number, _ in ENDS:
-        signal.signal(number, signal.SIG_DFL)
+@pytest.fixture(autouse=True, scope="module")
+def _minds_hanging_up() -> Iterator[None]:
+    """What is started here heeds SIGHUP, also where the tests run under `nohup`, which has it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def start(mark: Path, *arguments: str | Path) -> subprocess.Popen[str]:
     """`ola` in a process and a group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline", *map(str, arguments)],
-        cwd=ROOT, env={**os.environ, MARK: str(mark)}, text=True, start_new_session=True, preexec_fn=_minds_signals,
+        cwd=ROOT, env={**os.environ, MARK: str(mark)}, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
