@@ -26,7 +26,7 @@ def orientation_of(frame: Any) -> Orientation:
         return Orientation()
     # x' = ax + cy and y' = bx + dy; a mirror of x changes the signs of a and b alone
     a, b, _, c, d = np.frombuffer(bytes(matrix), dtype="<i4")[:5].astype(float)
-    return Orientation(round(degrees(atan2(-c, d)) / 90) * 90 % 360, a * d - b * c < 0)
+    return Orientation(round(degrees(atan2(-c, d)) / 90) * 90 % 360, bool(a * d - b * c < 0))
 
 
 def turning_filters(orientation: Orientation) -> list[tuple[str, str]]:

@@ -280,6 +280,13 @@ def test_what_is_only_flagged_as_interlaced_keeps_its_lines() -> None:
     assert np.abs(ours[1][0].astype(int) - expected[1][0]).mean() < 1.5
 
 
+@pytest.mark.parametrize("source", ["testsrc2=s=320x240:r=25", "mandelbrot=s=640x360:r=10"])
+def test_fine_textures_are_no_combs(source: str) -> None:
+    """They alternate from line to line as combs do."""
+    film = made(f"texture {source.partition('=')[0]}.mp4", "-f", "lavfi", "-i", source, "-frames:v", "30", *X264)
+    assert not video_of(film).interlaced
+
+
 def test_progressive_motion_is_no_comb() -> None:
     path = made("moving.mp4", "-f", "lavfi", "-i", MOVING, "-frames:v", "20", *X264)
     video, _ = stored(path)
