@@ -22,7 +22,7 @@ import pytest
 from rich.console import Console
 
 from manifests.journal import Journal, journal_path
-from manifests.ledger import Manifest
+from manifests.ledger import Counts, Damaged, Manifest
 from manifests.records import Asked, Caption, Outcome, Source
 from pipeline import progress
 from pipeline.annotator import AnnotatorSettings
@@ -189,19 +189,19 @@ def test_a_terminal_shows_an_annotated_run_to_its_end(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_a_line_until_it_can(made: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=120)
-    committed = Manifest.committed
+    more_counts = Manifest.more_counts
 
-    def full(self: Manifest) -> list[int]:
+    def full(self: Manifest, seen: object) -> dict[int, Counts | Damaged]:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(progress, "GLANCE", 0.01)
-    monkeypatch.setattr(Manifest, "committed", full)
+    monkeypatch.setattr(Manifest, "more_counts", full)
     file = console.file
     assert isinstance(file, io.StringIO)
     with Progress(made, console):
         while "No space left" not in file.getvalue():
             time.sleep(0.01)
-        monkeypatch.setattr(Manifest, "committed", committed)
+        monkeypatch.setattr(Manifest, "more_counts", more_counts)
         while "0/2" not in file.getvalue():
             time.sleep(0.01)
     last = file.getvalue().rpartition("step")[2]
