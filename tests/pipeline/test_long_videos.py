@@ -10,11 +10,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from manifests.ledger import Manifest
@@ -237,16 +238,16 @@ def test_a_kill_between_the_tar_and_the_rows_costs_nothing(after: bool, tmp_path
 def test_rows_may_refer_to_the_tar_that_a_slower_attempt_has_placed(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     plan, parts = toys.planned(tmp_path, [Film(Traced(trace=str(trace)))], ["ok"] * 3, per_part=3)
-    manifest, commit = plan.steps[0].manifest, Manifest.commit
+    manifest, commit = plan.steps[0].manifest, Manifest.commit_rows
 
-    def slow(self: Manifest, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> bool:
+    def slow(self: Manifest, part: int, table: pa.Table) -> bool:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Manifest, "commit", commit)
+            patch.setattr(Manifest, "commit_rows", commit)
             Inline().map(lanes(plan.steps, isolate=False), parts)
-        return commit(self, part, inputs, outcomes)
+        return commit(self, part, table)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Manifest, "commit", slow)
+        patch.setattr(Manifest, "commit_rows", slow)
         Inline().map(lanes(plan.steps, isolate=False), parts)
     assert runs(trace) == [1] * 3
     assert kept_bytes(manifest) == {f"s{n:04d}": bytes_of(n) for n in range(3)}

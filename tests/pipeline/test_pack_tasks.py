@@ -371,9 +371,7 @@ def test_a_task_of_another_stage_or_with_other_tags_is_a_fault(plan: Plan) -> No
     assert faults('"kind":"video_caption"', '"kind":"subtitle"') == [
         f"json: task {rows[0].id} is a 'subtitle', which stage video does not have"
     ]
-    assert faults("<image>", "<speech>") == [
-        f"json: task {rows[0].id} begins with <speech>, a video_caption with <image>"
-    ]
+    assert faults("<image>", "<speech>") == [f"json: task {rows[0].id} has <speech>, a video_caption has <image>"]
 
 
 def test_a_task_says_what_its_row_says() -> None:

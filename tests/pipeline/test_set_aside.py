@@ -6,6 +6,7 @@ import os
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from manifests.journal import Journal
@@ -150,14 +151,14 @@ def test_workers_of_a_lost_node_are_no_blame(tmp_path: Path) -> None:
 
 def test_a_bug_in_one_part_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, parts = toys.planned(tmp_path, [Take()], ["ok"] * 3, per_part=1)
-    commit = Manifest.commit
+    commit = Manifest.commit_rows
 
-    def failing(self: Manifest, part: int, *rest: object) -> bool:
+    def failing(self: Manifest, part: int, table: pa.Table) -> bool:
         if part == 1:
             raise KeyError("no such thing")
-        return commit(self, part, *rest)  # type: ignore[arg-type]
+        return commit(self, part, table)
 
-    monkeypatch.setattr(Manifest, "commit", failing)
+    monkeypatch.setattr(Manifest, "commit_rows", failing)
     (aside,) = toys.apply(plan, parts, Inline())
     assert str(aside) == "part 1 at step 'take': KeyError: 'no such thing'"
     assert "in failing" in aside.detail
@@ -173,7 +174,7 @@ def test_a_full_disk_and_weights_that_are_not_there_end_the_run(
     def full(*arguments: object) -> bool:
         raise OSError(28, os.strerror(28), "part-000000.parquet")
 
-    monkeypatch.setattr(Manifest, "commit", full)
+    monkeypatch.setattr(Manifest, "commit_rows", full)
     plan, parts = toys.planned(tmp_path / "full", [Take()], ["ok"] * 3, per_part=1)
     with pytest.raises(RunError, match="no space left for part 0 of step 'take'"):
         toys.apply(plan, parts, Inline())
