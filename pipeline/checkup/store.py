@@ -51,7 +51,7 @@ def folder_finding(root: str) -> Finding:
 def object_store_findings(root: str) -> Iterator[Finding]:
     """Yield whether an object store can be listed, written and read, keeps conditions, and agrees on the time."""
     yield from _listed(root)
-    uri = storage.join(storage.normal(root), f"{PROBE}{uuid.uuid4().hex}")
+    uri = _new_probe(root)
     try:
         before = time.time()
         storage.write_bytes(uri, b"probe")
@@ -122,9 +122,13 @@ def conditions_warning(root: str) -> str:
     return ""
 
 
+def _new_probe(root: str) -> str:
+    return storage.join(storage.normal(root), f"{PROBE}{uuid.uuid4().hex}")
+
+
 @contextmanager
 def _probe(root: str) -> Iterator[str]:
-    uri = storage.join(storage.normal(root), f"{PROBE}{uuid.uuid4().hex}")
+    uri = _new_probe(root)
     storage.write_bytes(uri, b"probe")
     try:
         yield uri
