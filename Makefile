@@ -79,16 +79,16 @@ test-vllm: $(VLLM)/.ready ## the engine vllm against torch, in a venv of its own
 	VLLM_CPU_KVCACHE_SPACE=1 $(VLLM)/bin/python -m tests.bench vllm --json $(VLLM)/bench.json
 
 demo: $(READY) ## the whole loop with ola-nano, from films to training, in a few minutes
-	$(PY) -m pipeline.demo
+	$(PY) -m pipeline.synthetic.demo
 
 bench: $(READY) ## the benchmarks
 	$(PY) -m tests.bench
 
 nano: $(READY) ## ola-nano again from nothing, in build/nano (hours; kill it and go on)
-	$(PY) -m pipeline.nano.making build/nano
+	$(PY) -m pipeline.synthetic.nano.train build/nano
 
 figure3: $(READY) ## the orders of training compared on nano, three seeds each, in build/nano (hours; kill it and go on)
-	$(PY) -m pipeline.nano.figure3 build/nano
+	$(PY) -m pipeline.synthetic.nano.figure3 build/nano
 
 # NVIDIA's packages hang on the torch build, not on us: torch's own metadata pin them.
 lock: ## renew requirements.lock from a fresh venv; TORCH=x.y.z moves torch

@@ -230,8 +230,8 @@ class Word:
 class Segment:
     """What is said between two times, in seconds on the clip's own clock.
 
-    Scores tell how far to believe it, and `flags` name the rules that doubt it (see `pipeline.media.invented`). Only a
-    recogniser has avg_logprob: of its tokens, natural logarithm; and no_speech_prob: 0..1. Of every source are
+    Scores tell how far to believe it, and `flags` name the rules that doubt it (see `pipeline.media.hallucination`).
+    Only a recogniser has avg_logprob: of its tokens, natural logarithm; and no_speech_prob: 0..1. Of every source are
     compression_ratio: bytes of text by bytes of it deflated; repeated, distinct, stock, voiced: shares, 0..1;
     longest_word: characters; pace: words a second.
 

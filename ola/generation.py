@@ -23,7 +23,7 @@ from ola.decoding import Decoder, Reply, TorchDecoder, runs
 from ola.model import OlaForConditionalGeneration, placeholders
 from ola.processor import OlaProcessor
 from ola.prompt import Answer, Picture, Prompt, Request, Sound, Visual, Wave
-from ola.voice.detokenise import Detokeniser
+from ola.speech.detokenise import Detokeniser
 
 # Twice a decoder's batch, so that few batches are filled in part; 0.9 GB of embeddings at 7B sizes in bfloat16.
 WINDOW_TOKENS = 131_072

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from manifests import storage
 from manifests.retries import StoreAway
-from pipeline.annotator import Annotating, AnnotatorSettings
+from pipeline.annotation.annotator import Annotating, AnnotatorSettings
 from pipeline.errors import ConfigError
-from pipeline.keys import load as load_keys
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan, plan
+from pipeline.state.keys import load as load_keys
 from pipeline.step import Resources, Step
 from pipeline.steps import STEPS
 from pipeline.steps.ask import AskSettings

@@ -1,8 +1,8 @@
 """The plan of a run: which steps in which order, under which keys. Checked before anything runs.
 
 The key of a step is the digest of its facts (name, version, settings, prompts, weights) and of the key before it, or
-a key that the root remembers for the same facts (`pipeline.keys`). Its manifest lies in a folder of that key; nothing
-else decides what is stale.
+a key that the root remembers for the same facts (`pipeline.state.keys`). Its manifest lies in a folder of that key;
+nothing else decides what is stale.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from manifests.records import PLURALS, Source
 from manifests.schema import from_rows, hints
 from manifests.sources import SourceManifest
 from pipeline.errors import ConfigError
-from pipeline.keys import Facts, key_for, recalled
+from pipeline.state.keys import Facts, key_for, recalled
 from pipeline.step import Resources, Step, input_record, parts_of
 
 
@@ -113,8 +113,8 @@ def plan(
 ) -> Plan:
     """Put steps in their place below `root`. Raises ConfigError when one needs what none before it makes.
 
-    remembered: the facts of folders that the root has already, see `pipeline.keys`. stored: the settings in `run.yaml`
-    of a root that remembers nothing.
+    remembered: the facts of folders that the root has already, see `pipeline.state.keys`. stored: the settings in
+    `run.yaml` of a root that remembers nothing.
     """
     root = storage.normal(root)
     sources = SourceManifest(root, 0, "source", "", Source)

@@ -20,32 +20,33 @@ from manifests.ledger import Counts, Manifest
 from manifests.records import Source
 from manifests.retries import patient_for
 from pipeline import config as configuration
-from pipeline import lane_states, not_media
-from pipeline.actor_pool import LanePlan
-from pipeline.causes import causes_named
 from pipeline.checkup.needs import needs_of
 from pipeline.checkup.store import conditions_warning
 from pipeline.checkup.upfront import has_work
-from pipeline.cluster import say_on_stderr
-from pipeline.compaction import compact, compacting
 from pipeline.config import Config
-from pipeline.containers.indexing import expanded
-from pipeline.containers.members import container_of
-from pipeline.contents import Contents, live
-from pipeline.discover import discover
-from pipeline.engines import Inline, OnRay
+from pipeline.engine import lane_states
+from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.cluster import say_on_stderr
+from pipeline.engine.engines import Inline, OnRay
+from pipeline.engine.lane import Lane
+from pipeline.error_causes import causes_named
 from pipeline.errors import ConfigError, NeedsUnmet, PartsSetAside, SetAside, lines_of
-from pipeline.keys import remember_plan
-from pipeline.lane import Lane
-from pipeline.law import PartCounts
-from pipeline.lease import alone
 from pipeline.pack.candidates import packable
 from pipeline.pack.publish import Write, current_manifest, pack
 from pipeline.pack.rules import check_where
 from pipeline.plan import Plan, Planned
-from pipeline.register import register
 from pipeline.removal.record import check_finished
-from pipeline.reopen import reopen_changed, reopen_failed
+from pipeline.sources import not_media
+from pipeline.sources.containers.members import container_of
+from pipeline.sources.discovery import discover
+from pipeline.state.compaction import compact, compacting
+from pipeline.state.container_index import expanded
+from pipeline.state.content_digests import Contents, live
+from pipeline.state.keys import remember_plan
+from pipeline.state.lease import alone
+from pipeline.state.ledger_law import PartCounts
+from pipeline.state.registration import register
+from pipeline.state.reopen import reopen_changed, reopen_failed
 from stages.catalogue import current
 
 PACK = "pack"
@@ -218,7 +219,7 @@ def _register(config: Config, plan: Plan, options: Options, engine: Engine, foun
 
 
 def totals(plan: Plan, counts: PartCounts) -> list[tuple[str, Counts]]:
-    """Counts of every step, in order; pack last, once it has run. counts: see `pipeline.law`."""
+    """Counts of every step, in order; pack last, once it has run. counts: see `pipeline.state.ledger_law`."""
     counted = [(planned.step.name, Counts.sum(counts[planned.step.name].values())) for planned in plan.steps]
     packed = current_manifest(plan)
     return counted + ([(PACK, packed.total())] if packed is not None else [])

@@ -25,7 +25,7 @@ from pydantic_core import to_jsonable_python
 from manifests.records import Drop
 from manifests.schema import hints
 from pipeline.errors import BadMedia
-from pipeline.media.keep import MediaTar
+from pipeline.media.media_store import MediaTar
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from stages.errors import StagesError
-from stages.modules import trained
+from stages.parameters import trained
 
 DONE, STATE, OPTIMIZER, DRAFT = "DONE", "training.json", "optimizer.safetensors", ".draft"
 FAREWELL = 5.0  # seconds for a checkpoint that is being written when Ctrl-C comes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 
-from stages.wording import words
+from stages.text_metrics import words
 
 # The words that sentences of a language cannot do without; those of two languages cancel out. Taken from the most
 # frequent words of each language (Wiktionary's frequency lists), for languages in Latin letters.

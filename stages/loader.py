@@ -28,9 +28,9 @@ from torch.utils.data import DataLoader
 from manifests import retries
 from ola.processor import OlaProcessor
 from stages.catalogue import Catalogue, Place
+from stages.decoding import Decoder, Loaded, Pack, reason
 from stages.errors import StagesError
-from stages.order import Order
-from stages.reading import Decoder, Loaded, Pack, reason
+from stages.sampling import Order
 
 PREFETCH = 2  # packs a worker is ahead; each takes up to 40 MB of pixels
 

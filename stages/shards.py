@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from stages.ustar import BLOCK, Member, TarError, check_end, member_at, members, padded
+from stages.tar_format import BLOCK, Member, TarError, check_end, member_at, members, padded
 
 Bytes = bytes | bytearray | memoryview | mmap.mmap
 

@@ -29,17 +29,18 @@ from ola.model import OlaForConditionalGeneration
 from ola.packing import pieces
 from ola.processor import OlaProcessor
 from ola.prompt import IGNORE, Prompt
-from stages import checkpoints, modules
+from stages import checkpoints
+from stages import parameters as modules
 from stages.catalogue import Catalogue, catalogue
 from stages.checkpoints import Checkpoints
+from stages.decoding import Pack
 from stages.errors import StagesError, Stopped
 from stages.loader import Loader, Step
-from stages.order import Order
+from stages.mfu import utilisation
 from stages.ranks import ALONE, World
-from stages.reading import Pack
 from stages.recipe import Phase, Recipe
+from stages.sampling import Order
 from stages.training_log import Figures, TrainingLog
-from stages.utilisation import utilisation
 
 EMBEDDING = "model.embed_tokens.weight"  # its dtype is the checkpoint's
 NAMED = 8  # tasks of a bad step that its error names; all of them are in a file

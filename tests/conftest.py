@@ -13,7 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from pipeline.engines import Inline, OnRay
+from pipeline.engine.engines import Inline, OnRay
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault of the code
 hypothesis.settings.load_profile("any machine")

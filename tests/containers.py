@@ -15,7 +15,7 @@ import pytest
 from manifests import object_file
 from manifests.records import Media
 from pipeline.config import load
-from pipeline.media.keep import Reader
+from pipeline.media.media_store import Reader
 from pipeline.run import run
 from tests.killing import errors_as_rows
 from tests.media import pattern, store

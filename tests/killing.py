@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from manifests import storage
-from pipeline import lane
-from pipeline.batch_call import Here
+from pipeline.engine import lane
+from pipeline.engine.batch_call import Here
+from pipeline.engine.outcomes import error_detail, error_line
 from pipeline.errors import Raised, StepFault, Unavailable
-from pipeline.outcomes import error_detail, error_line
 
 WRITES = ("create", "write_bytes", "place", "remove")  # of `manifests.storage`: what a killed run has done or not
 

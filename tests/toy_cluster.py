@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.actor_pool import LanePlan
-from pipeline.engines import OnRay
+from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.engines import OnRay
 from tests.toys import MB
 
 CODE = "import sys, tests.toy_cluster; tests.toy_cluster.main(*sys.argv[1:])"

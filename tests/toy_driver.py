@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.engines import Inline, OnRay
+from pipeline.engine.engines import Inline, OnRay
 from pipeline.plan import Plan
 from tests.toys import MB, Crack, Film, Polish, Serial, Take, Toy, Traced, apply, planned, traced
 

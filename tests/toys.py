@@ -24,12 +24,12 @@ from typing import Any
 from manifests.ledger import FAILED, Manifest
 from manifests.records import Drop, Media, Outcome, Source
 from pipeline import step
-from pipeline.actor_pool import Lane
-from pipeline.engines import Inline, OnRay
+from pipeline.engine.actor_pool import Lane
+from pipeline.engine.engines import Inline, OnRay
 from pipeline.errors import BadMedia, SetAside, Unavailable
 from pipeline.plan import Plan, plan
-from pipeline.register import register
 from pipeline.run import lanes, pending
+from pipeline.state.registration import register
 
 MB = 1 << 20
 FRAME = b""  # what each frame of a film begins with

@@ -1,6 +1,6 @@
 """The nodes of a cluster: versions, what they see of the root, and their GPUs by Ray and by torch.
 
-The task that looks around on each node is that of `pipeline.node_check`; here it asks torch for its GPUs as well.
+The task that looks around on each node is that of `pipeline.checkup.nodes`; here it asks torch for its GPUs as well.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pipeline.checkup.finding import Finding, good, low, missing, unneeded
 from pipeline.checkup.gpu import TorchView, memory_finding, torch_view
 from pipeline.checkup.model_sizes import ModelSizes
 from pipeline.checkup.needs import Needs
+from pipeline.checkup.nodes import NodeView, faults_of_views, first_files, look, token_file, versions, views_of_nodes
 from pipeline.config import Config
-from pipeline.engines import OnRay
+from pipeline.engine.engines import OnRay
 from pipeline.errors import ConfigError
-from pipeline.node_check import NodeView, faults_of_views, first_files, look, token_file, versions, views_of_nodes
 
 ADVICE = "start one with `ray start --head`, or name another as ray_address or RAY_ADDRESS"
 

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pipeline.annotator import AnnotatorSettings
+from pipeline.annotation.annotator import AnnotatorSettings
 from pipeline.checkup.finding import Finding, good, low, missing, unneeded
 from pipeline.checkup.model_sizes import ModelSizes
 from pipeline.checkup.needs import Needs

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from manifests import storage
+from pipeline.annotation.model_digest import cache_folder
 from pipeline.checkup.finding import Finding, good, low, missing, unneeded
 from pipeline.config import Config
-from pipeline.model_digest import cache_folder
-from pipeline.scratch import RESERVE
+from pipeline.sources.scratch import RESERVE
 
 SHM = Path("/dev/shm")
 LEAST_SHM, ENOUGH_SHM = 64 << 20, 1 << 30  # bytes: what a container has by default; an object store without a spill

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ola import located
-from pipeline.annotator import LARGE, AnnotatorSettings, weight_bytes
+from pipeline.annotation.annotator import LARGE, AnnotatorSettings, weight_bytes
 
 if TYPE_CHECKING:
     from pipeline.config import Config
-    from pipeline.media.recognise import RecogniserSettings
+    from pipeline.media.asr_whisperx import RecogniserSettings
 
 OURS = ("torch", "vllm")  # engines whose weights torch holds; what a `module:factory` needs is not known
 

@@ -9,9 +9,9 @@ from manifests.records import Source
 from pipeline.checkup.gpu import cuda_fault, cuda_view
 from pipeline.checkup.needs import Needs
 from pipeline.checkup.tools import NAMES, advice_for, there
-from pipeline.containers.members import container_of, parted
 from pipeline.errors import NeedsUnmet
 from pipeline.plan import Plan
+from pipeline.sources.containers.members import container_of, parted
 
 
 def check_here(needs: Needs) -> None:

@@ -10,9 +10,9 @@ import typer
 
 from pipeline.cli.exit_codes import GOOD, POOR, errors_in_a_line
 from pipeline.cli.world import world
+from pipeline.engine.short_tmp import shorten
+from pipeline.engine.signals import ended_in_a_line
 from pipeline.errors import ConfigError
-from pipeline.short_tmp import shorten
-from pipeline.signals import ended_in_a_line
 
 app = typer.Typer(
     help="From a pile of videos to training shards for Ola, and a look at everything on the way.",
@@ -58,7 +58,7 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
 ) -> None:
     """Bring videos through all steps into shards; again: only what is new, changed or unfinished."""
     from pipeline.cli.running import run_and_report
-    from pipeline.engines import remove_own_folder
+    from pipeline.engine.engines import remove_own_folder
     from pipeline.run import Options
 
     if not root:
@@ -148,7 +148,7 @@ def import_command(
 ) -> None:
     """Bring conversations of others and their media into shards, once; exit 1 if none of them can be used."""
     from pipeline.cli.importing import show_import
-    from pipeline.importing.imported import Wanted
+    from pipeline.importing.importer import Wanted
 
     wanted = Wanted(file, media, frames, val_share, workers=workers)
     raise typer.Exit(GOOD if show_import(wanted, root, strict, retry) else POOR)
@@ -238,7 +238,7 @@ def train_command(  # noqa: PLR0913, PLR0917
     tensorboard: Annotated[bool, typer.Option(help="Figures for TensorBoard too, in OUT/<phase>/board.")] = False,
 ) -> None:
     """Train a recipe's phases on shards; again: go on after the last checkpoint."""
-    from pipeline.engines import remove_own_folder
+    from pipeline.engine.engines import remove_own_folder
 
     options: dict[str, Any] = {"seed": seed, "decoders": decoders, "save_every": save_every}
     options |= {"live": live, "board": tensorboard}

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ola.generation import Ola
     from ola.processor import OlaProcessor
     from ola.prompt import Request
-    from ola.voice.speakers import Samples
-    from ola.voice.streaming import Speech
+    from ola.speech.speakers import Samples
+    from ola.speech.streaming import Speech
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def device_of(asked: str | None) -> str:
 
 def with_media(processor: OlaProcessor, shown: Shown, asked: Request) -> Request:
     """The request with the media of the files, prepared once for all its turns."""
-    from pipeline.media.viewing import hear, look, watch
+    from pipeline.media.user_media import hear, look, watch
 
     sounds = [hear(str(path)) for path in shown.sounds]
     frames, own_sound = watch(str(shown.video), processor.config.max_frames) if shown.video else ([], None)
@@ -114,8 +114,8 @@ def answer(ola: Ola, request: Request, speak_to: Path | None) -> str:
 
 
 def _say(pieces: Iterator[str], speak_to: Path, show: Callable[[str], None]) -> None:
-    from ola.voice.speakers import Espeak, write_wav
-    from ola.voice.streaming import speak
+    from ola.speech.speakers import Espeak, write_wav
+    from ola.speech.streaming import speak
 
     try:
         speaker = Espeak()
@@ -129,7 +129,7 @@ def _say(pieces: Iterator[str], speak_to: Path, show: Callable[[str], None]) -> 
 
 
 def _sounds(speech: Speech, show: Callable[[str], None]) -> Iterator[Samples]:
-    from ola.voice.streaming import Pcm, Text
+    from ola.speech.streaming import Pcm, Text
 
     for event in speech:
         if isinstance(event, Text):

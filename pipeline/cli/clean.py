@@ -6,10 +6,10 @@ from rich.console import Console
 
 from manifests import storage
 from pipeline import config as configuration
-from pipeline.cleaning import Leftover, delete, leftovers
 from pipeline.cli.looking import result_table
 from pipeline.errors import RunError
-from pipeline.lease import alone
+from pipeline.removal.leftovers import Leftover, delete, leftovers
+from pipeline.state.lease import alone
 
 
 def clean_and_report(root: str, yes: bool) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
-    from stages.evaluation.comparing import Line
+    from stages.evaluation.comparison import Line
     from stages.evaluation.questions import Senses, Suite
     from stages.evaluation.runner import Result
 
@@ -43,8 +43,8 @@ def evaluate(folder: Path, named: Sequence[str], out: Path, how: Asked) -> bool:
     from ola import located
     from ola.generation import Ola
     from ola.weights import config_of
+    from pipeline.annotation.model_digest import digest_of
     from pipeline.cli.chat import device_of
-    from pipeline.model_digest import digest_of
     from stages.evaluation.runner import evaluate as ask
 
     folder, places = located(folder), [_named(each) for each in named]
@@ -67,8 +67,8 @@ def compare(paths: Sequence[Path], png: Path | None) -> None:
     """Print the scores of several models beside each other, and draw them relative to the first. Raises StagesError."""
     from rich.console import Console
 
-    from stages.evaluation.comparing import compare as read
-    from stages.evaluation.comparing import draw
+    from stages.evaluation.comparison import compare as read
+    from stages.evaluation.comparison import draw
 
     names, lines = read(paths)
     console = Console()
@@ -129,7 +129,7 @@ def _suites(name: str, place: str, senses: Senses, views: bool) -> Sequence[Suit
 
 
 def _senses(frames: int, hears: bool) -> Senses:
-    from pipeline.media.viewing import hear, watch
+    from pipeline.media.user_media import hear, watch
     from stages.evaluation.questions import Senses
 
     return Senses(_readable(watch), _readable(hear), frames, hears)

@@ -12,7 +12,7 @@ from manifests import retries
 from manifests.parquet_files import one_line
 from manifests.retries import Tally
 from manifests.schema import MissingColumn
-from pipeline.causes import causes_named
+from pipeline.error_causes import causes_named
 from pipeline.errors import ConfigError, OlaError, PartsSetAside, StaysOpen
 from stages.errors import StagesError
 

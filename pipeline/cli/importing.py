@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from manifests import storage
 from pipeline.cli.looking import REASONS, shard_facts
-from pipeline.importing.imported import Wanted, bring
-from pipeline.importing.indexed import index
+from pipeline.importing.importer import Wanted, bring
+from pipeline.importing.reindex import index
 
 
 def show_import(wanted: Wanted, root: str, strict: bool, retry: bool) -> bool:

@@ -19,17 +19,18 @@ from manifests import storage, views
 from manifests.json_values import json_value
 from manifests.ledger import Counts, Damaged
 from manifests.schema import hints
-from pipeline import lane_states, not_media
-from pipeline.causes import known_cause
 from pipeline.cli.damaged import damage_named
 from pipeline.cli.life_lines import life_line
 from pipeline.config import RUN, of_run
+from pipeline.engine import lane_states
+from pipeline.error_causes import known_cause
 from pipeline.errors import ConfigError
-from pipeline.law import books_of, broken_laws
+from pipeline.monitoring.progress import asked_tokens
 from pipeline.pack.publish import current_manifest, stage_of
 from pipeline.plan import Plan
-from pipeline.progress import asked_tokens
 from pipeline.run import all_manifests, totals
+from pipeline.sources import not_media
+from pipeline.state.ledger_law import books_of, broken_laws
 from stages.catalogue import current
 from stages.samples import FAMILIES
 

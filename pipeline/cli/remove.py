@@ -12,14 +12,14 @@ from manifests import storage
 from pipeline import config as configuration
 from pipeline.cli.looking import result_table
 from pipeline.errors import ConfigError, PartsSetAside
-from pipeline.lease import alone
 from pipeline.pack.candidates import packable
 from pipeline.pack.rules import check_where
 from pipeline.removal import record
-from pipeline.removal.removing import Request, remove, targets_of
+from pipeline.removal.procedure import Request, remove, targets_of
 from pipeline.removal.sets import sets_that_go
 from pipeline.removal.targets import Targets, read_list
 from pipeline.run import opened_engine, pack_on
+from pipeline.state.lease import alone
 
 
 def remove_and_report(root: str, names: Sequence[str], listed: str, note: str, yes: bool) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from manifests.records import Drop
 from manifests.schema import from_rows
 from pipeline.cli.looking import plan_of
+from pipeline.engine.outcomes import answers_of
 from pipeline.errors import BadMedia, ConfigError
-from pipeline.media.keep import MediaTar
-from pipeline.outcomes import answers_of
+from pipeline.media.media_store import MediaTar
 from pipeline.plan import Planned
 
 

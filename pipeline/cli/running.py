@@ -13,19 +13,20 @@ from manifests import retries, storage, views
 from manifests.ledger import Damaged
 from manifests.retries import Tally
 from pipeline import config as configuration
-from pipeline import keys, not_media
-from pipeline.again import Again, hours, what_runs_again
 from pipeline.cli.damaged import damage_named
 from pipeline.cli.looking import funnel
 from pipeline.config import Config
 from pipeline.errors import ConfigError, PartsSetAside
-from pipeline.law import books_of
-from pipeline.metrics_file import MetricsFile
+from pipeline.monitoring.metrics_file import MetricsFile
+from pipeline.monitoring.progress import Progress
 from pipeline.pack.candidates import packable
 from pipeline.pack.publish import current_manifest, own
 from pipeline.plan import Plan
-from pipeline.progress import Progress
 from pipeline.run import PACK, Options, run, totals
+from pipeline.sources import not_media
+from pipeline.state import keys
+from pipeline.state.ledger_law import books_of
+from pipeline.state.rerun import Again, hours, what_runs_again
 from pipeline.steps.transcribe import LISTENERS, NO_SUBTITLES
 
 

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from manifests.storage import is_local, normal
 from ola import located
-from pipeline.engines import OnRay
+from pipeline.annotation.model_digest import digest_of
+from pipeline.engine.engines import OnRay
 from pipeline.errors import ConfigError
-from pipeline.model_digest import digest_of
 from stages.ranks import World, never
 from stages.recipe import recipe
 from stages.trainer import Training, train
@@ -78,7 +78,7 @@ def _alone(training: Training, shown: Shown, asked: Callable[[], bool]) -> Path:
 
 def _on_ray(training: Training, workers: int, shown: Shown, asked: Callable[[], bool]) -> Path:
     """Train on ranks with a GPU each where the cluster has any, whatever this machine has."""
-    from stages.launch import train_on_ray
+    from stages.distributed import train_on_ray
 
     engine = OnRay()
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.world.measures import Judged
+    from pipeline.synthetic.world.metrics import Judged
 
 world = typer.Typer(help="Small clips whose truth is known, and how much of it a run has found.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def make(
     ] = False,
 ) -> None:
     """Write clips (H.264 and AAC), each with its truth as JSON beside it; the same seed gives the same files."""
-    from pipeline.world.making import make_world
+    from pipeline.synthetic.world.generate import make_world
 
     made = Counter(scene.kind for scene in make_world(out, clips, seed, subtitles))
     kinds = ", ".join(f"{count} {kind}" for kind, count in made.most_common())
@@ -41,7 +41,7 @@ def score(
     questions: Annotated[int, typer.Option(min=0, help="How many questions are shown, with their truth.")] = 0,
 ) -> None:
     """What a run made of its films beside their truth: transcripts, captions, questions, needs, what was packed."""
-    from pipeline.world.scoring import Score
+    from pipeline.synthetic.world.score import Score
 
     found = Score(root)
     facts = found.facts()

@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 
 from manifests.records import Video
 from pipeline.errors import BadMedia
-from pipeline.media.ear import Cut, Shot
-from pipeline.media.footage import clip_ms, index_of, shots_of, sounds, stamps_of
-from pipeline.media.index import PictureIndex
-from pipeline.media.picture import Painter
-from pipeline.media.reading import start_of
+from pipeline.media.audio_extraction import Cut, Shot
+from pipeline.media.byte_range import Local
+from pipeline.media.demux import start_of
+from pipeline.media.extraction import clip_ms, index_of, shots_of, sounds, stamps_of
+from pipeline.media.packet_index import PictureIndex
+from pipeline.media.render import Painter
 from pipeline.media.safety import open_container
-from pipeline.media.span import Local
 
 GROUP = 8  # frames decoded at once: 8K ones are 100 MB each
 MATROSKA = b"\x1aE\xdf\xa3"
 
 
 def shots(path: Local, video: Video, cuts: Sequence[Cut], painter: Painter) -> Iterator[Shot]:
-    """Frames and sound of every cut of a local file, as `pipeline.media.footage.shots`. Raises BadMedia likewise."""
+    """Frames and sound of every cut of a local file, as `pipeline.media.extraction.shots`. Raises BadMedia likewise."""
     from decord._ffi.base import DECORDError
 
     index = index_of(path, video.picture, video.sound)

@@ -11,19 +11,19 @@ import numpy as np
 
 from manifests.records import Gap, Piece, SoundTrack, SubtitleTrack
 from pipeline.errors import BadMedia
-from pipeline.media.clock import Join, gaps, joins
+from pipeline.media.byte_range import Local, Span, recordings
 from pipeline.media.colour import colour_of
-from pipeline.media.footage import index_of_frames, packets_of
-from pipeline.media.guess import guess
-from pipeline.media.index import PictureIndex
+from pipeline.media.demux import decode, packets, start_of
+from pipeline.media.extraction import index_of_frames, packets_of
+from pipeline.media.file_signature import guess
 from pipeline.media.interlace import interlaced
+from pipeline.media.libav_errors import damage_named
 from pipeline.media.orientation import orientation_of
-from pipeline.media.pieces import in_a_row
-from pipeline.media.reading import decode, packets, start_of
-from pipeline.media.reasons import damage_named
+from pipeline.media.packet_index import PictureIndex
+from pipeline.media.recordings import in_a_row
 from pipeline.media.safety import open_container
-from pipeline.media.span import Local, Span, recordings
-from pipeline.media.streams import chosen_picture
+from pipeline.media.stream_choice import chosen_picture
+from pipeline.media.timestamps import Join, gaps, joins
 
 SHORT = 0.1  # a file may miss this share of what its header promises before it counts as truncated
 WIDEST_PIXEL = 10.0  # a sample aspect ratio beyond this is a broken header

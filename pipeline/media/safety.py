@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Unavailable
-from pipeline.media.span import Local, path_of
+from pipeline.media.byte_range import Local, path_of
 
 # containers of video and sound, by ffmpeg's demuxer names; those of sound alone are here so that such a file gets the
 # reason "no picture" instead of "not a video"

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import BadMedia
+from pipeline.media.byte_range import Local, path_of
 from pipeline.media.safety import AS_STAMPED, check_not_killed, ffmpeg_exe, safe_url, whitelists
-from pipeline.media.span import Local, path_of
 
 # On a 720p trailer of 55 s: the five cuts of a full decode, to the frame, in 0.55 times its time. Key frames
 # alone took 0.03 times, but found two of them and three that are not there.

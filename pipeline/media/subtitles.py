@@ -15,15 +15,15 @@ from itertools import accumulate, pairwise
 
 from manifests import storage
 from manifests.records import Segment, Unspoken, Word
-from pipeline.containers.access import read_companion
-from pipeline.containers.members import parted
 from pipeline.errors import BadMedia
 from pipeline.media import ass
+from pipeline.media.byte_range import Local
 from pipeline.media.clean_text import cleaned, without_controls
-from pipeline.media.pieces import Part
+from pipeline.media.recordings import Part
 from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitelists
-from pipeline.media.span import Local
-from pipeline.media.spoken import SPEAKER, Labels, closed, cuts, labels_of, without
+from pipeline.media.subtitle_speech import SPEAKER, Labels, closed, cuts, labels_of, without
+from pipeline.sources.containers.access import read_companion
+from pipeline.sources.containers.members import parted
 
 STAMP = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
 TIMING = re.compile(rf"^\s*{STAMP}\s*-->\s*{STAMP}")

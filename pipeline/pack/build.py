@@ -9,10 +9,10 @@ from typing import Any
 
 from manifests import storage
 from manifests.records import Media, PackedTask
-from pipeline.media.keep import Reader
-from pipeline.media.sound import RATE
+from pipeline.annotation.text_rules import put
+from pipeline.media.audio import RATE
+from pipeline.media.media_store import Reader
 from pipeline.pack.writer import Placed, ShardWriter, index_bytes
-from pipeline.parsing import put
 from pipeline.prompts import prompt
 from stages.samples import FAMILIES, KINDS, PICTURES, UNSAID, Pictures, Said, Sample, Sound, Task, turn
 

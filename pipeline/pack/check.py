@@ -21,7 +21,7 @@ from manifests import storage
 from manifests.records import PackedTask
 from manifests.retries import StoreAway
 from pipeline.errors import ConfigError
-from pipeline.media.sound import RATE
+from pipeline.media.audio import RATE
 from pipeline.pack.publish import rows_of, stage_of
 from pipeline.pack.writer import digest, index_bytes
 from stages.catalogue import CURRENT, current

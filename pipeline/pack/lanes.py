@@ -21,9 +21,9 @@ from manifests.parquet_files import damage_named, read_undamaged
 from manifests.records import Outcome, PackedTask
 from manifests.schema import from_rows, record_schema, records_table
 from pipeline.pack.build import write_shard
-from pipeline.pack.choose import Choice, PartCandidates, choose, content_of
 from pipeline.pack.groups import Group
 from pipeline.pack.numbering import Shard
+from pipeline.pack.selection import Choice, PartCandidates, choose, content_of
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from stages.catalogue import CLOSED, ROWS

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from manifests import storage
-from pipeline.pack.choose import Choice
+from pipeline.pack.selection import Choice
 
 PACKED = "packed.json"  # below the root
 Counts = Mapping[str, int]  # of shards, by "<stage>/<split>"

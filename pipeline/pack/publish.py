@@ -26,15 +26,15 @@ from manifests.ledger import Manifest, digest, read_parquet
 from manifests.parquet_files import read_undamaged
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema
-from pipeline.keys import Facts, key_for, load, remember_pack
-from pipeline.pack.choose import Choice, choice_uris, facts_of
 from pipeline.pack.groups import FOLDER, GROUPS, Group, groups_of
 from pipeline.pack.lanes import ChooseLane, CloseLane, ShardLane, rows_uri
 from pipeline.pack.numbering import LastPack, Shard
 from pipeline.pack.rules import check_unique
+from pipeline.pack.selection import Choice, choice_uris, facts_of
 from pipeline.pack.settings import PackSettings
 from pipeline.pack.writer import energon_meta
 from pipeline.plan import Plan
+from pipeline.state.keys import Facts, key_for, load, remember_pack
 from pipeline.step import default_values
 from stages.catalogue import CLOSED, CURRENT, PACKING, ROWS, current
 from stages.samples import FAMILIES

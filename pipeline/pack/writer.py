@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from stages.ustar import END, Member, header, padded
+from stages.tar_format import END, Member, header, padded
 
 Bytes = bytes | bytearray | memoryview
 

@@ -16,8 +16,8 @@ from manifests import storage
 from manifests.ledger import Manifest
 from manifests.records import Media
 from manifests.schema import arrow_type
-from pipeline.media.keep import MediaTar
-from stages.ustar import BLOCK, END, member_at, padded
+from pipeline.media.media_store import MediaTar
+from stages.tar_format import BLOCK, END, member_at, padded
 
 TAR = re.compile(r"part-(\d{6,})(-[0-9a-f]+)?\.tar")
 MEDIA = arrow_type(Media)

@@ -19,8 +19,8 @@ from manifests.blocks import BLOCK
 from manifests.ledger import DROPPED, Manifest
 from manifests.records import ID_DIGITS, REMOVED, Video
 from manifests.rewriting import remove_unread, rewrite_parts
-from pipeline.journals import remove_local_journals
-from pipeline.media.part_draft import MARK
+from pipeline.engine.part_journals import remove_local_journals
+from pipeline.media.media_draft import MARK
 from pipeline.removal.media import PartMedia, keeps_media, part_tars
 
 STEP_FOLDER = re.compile(r"(\d\d)-(\w+)-([0-9a-f]+)")

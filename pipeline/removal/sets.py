@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from manifests import storage
 from manifests.ledger import Manifest
 from pipeline.errors import ConfigError, RunError
-from pipeline.pack.choose import choice_uris
 from pipeline.pack.groups import FOLDER, GROUPS, groups_of
 from pipeline.pack.old_sets import holds_any, imported_sets, old_sets
 from pipeline.pack.publish import Write, current_manifest, own, pack
+from pipeline.pack.selection import choice_uris
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.removal.rows import PACK, is_about, manifests_at

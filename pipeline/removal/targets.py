@@ -11,11 +11,11 @@ from typing import Any
 from manifests import storage, views
 from manifests.ledger import Manifest
 from manifests.sources import Registered, SourceManifest
-from pipeline.contents import INGEST, Unread, content
 from pipeline.errors import ConfigError
-from pipeline.media.original import video_id
-from pipeline.register import removed_source
+from pipeline.media.video_file import video_id
 from pipeline.removal.rows import step_manifests
+from pipeline.state.content_digests import INGEST, Unread, content
+from pipeline.state.registration import removed_source
 
 SHORTEST = 6  # characters of an id that are enough to name it
 ID = re.compile(r"\b[0-9a-f]{20}\b")

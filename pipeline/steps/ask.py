@@ -16,10 +16,10 @@ from pydantic import Field
 
 from manifests.records import Asked, Drop, Footage, Question, Screening, Transcript
 from pipeline import step
-from pipeline.annotator import Annotating, fenced, filled
+from pipeline.annotation.annotator import Annotating, fenced, filled
+from pipeline.annotation.question_formats import Form, in_form
+from pipeline.annotation.text_rules import KINDS, LETTERS, Draft, drafts, fault, flaws
 from pipeline.errors import BadMedia
-from pipeline.forms import Form, in_form
-from pipeline.parsing import KINDS, LETTERS, Draft, drafts, fault, flaws
 
 if TYPE_CHECKING:
     from ola.prompt import Request

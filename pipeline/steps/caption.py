@@ -12,9 +12,9 @@ from pydantic import Field
 
 from manifests.records import Asked, Caption, Drop, Footage
 from pipeline import step
-from pipeline.annotator import Annotating
+from pipeline.annotation.annotator import Annotating
+from pipeline.annotation.text_rules import fault, foreign
 from pipeline.errors import BadMedia
-from pipeline.parsing import fault, foreign
 from pipeline.prompts import prompt
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from pydantic import Field
 from manifests.records import Clip, Drop, Footage, Video
 from pipeline import step
 from pipeline.errors import BadMedia
-from pipeline.media.ear import Cut, Shot
-from pipeline.media.footage import shots
-from pipeline.media.original import original
-from pipeline.media.picture import Painter
-from pipeline.media.pieces import in_parts, parts
-from pipeline.media.reasons import damage_named
-from pipeline.media.sound import wav
-from pipeline.media.span import Local
+from pipeline.media.audio import wav
+from pipeline.media.audio_extraction import Cut, Shot
+from pipeline.media.byte_range import Local
+from pipeline.media.extraction import shots
+from pipeline.media.libav_errors import damage_named
+from pipeline.media.recordings import in_parts, parts
+from pipeline.media.render import Painter
+from pipeline.media.video_file import original
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from pydantic import Field
 
 from manifests.records import REMOVED, Drop, Source, Video
 from pipeline import step
-from pipeline.containers import access
-from pipeline.containers.long_meta import KEY, whole
 from pipeline.errors import BadMedia
-from pipeline.media.original import changed, fetched, sha256_of, video_id, with_sound
 from pipeline.media.probe import Facts, probe
-from pipeline.metadata import meta_of
+from pipeline.media.video_file import changed, fetched, sha256_of, video_id, with_sound
+from pipeline.sources.containers import access
+from pipeline.sources.containers.long_meta import KEY, whole
+from pipeline.sources.metadata import meta_of
 
 READ_RATE = 5e6  # bytes a second: a slow network disk; what is slower counts as hanging
 

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from manifests.records import Drop, Screening, Transcript
 from pipeline import step
-from pipeline.annotator import Annotating, fenced, filled
+from pipeline.annotation.annotator import Annotating, fenced, filled
+from pipeline.annotation.text_rules import repetition, spoken
 from pipeline.errors import BadMedia
-from pipeline.parsing import repetition, spoken
-from stages.wording import words
+from stages.text_metrics import words
 
 JUDGED = ("complete", "informative")
 

@@ -17,15 +17,15 @@ from pydantic import Field, model_validator
 
 from manifests.records import Clip, Drop, Span, Video
 from pipeline import step
-from pipeline.media import cuts
-from pipeline.media.footage import index_of, packets_of
-from pipeline.media.original import original
-from pipeline.media.pieces import Part, parts, stretches
-from pipeline.media.reading import start_of
-from pipeline.media.reasons import damage_named
+from pipeline.media import clip_boundaries
+from pipeline.media.byte_range import Local
+from pipeline.media.demux import start_of
+from pipeline.media.extraction import index_of, packets_of
+from pipeline.media.libav_errors import damage_named
+from pipeline.media.recordings import Part, parts, stretches
 from pipeline.media.safety import open_container
 from pipeline.media.scan import Scan, scan, scores
-from pipeline.media.span import Local
+from pipeline.media.video_file import original
 
 HALF_MS = 0.0005  # seconds; a clip's times are whole milliseconds
 
@@ -105,8 +105,8 @@ class Split(step.Step[Video, Clip]):
         """The clips of each stretch between gaps, in ms."""
         spans = []
         for first, last in between:
-            inner = seen if len(between) == 1 else cuts.within(seen, first / 1000, last / 1000)
-            planned = cuts.plan(inner, self.settings.shortest, self.settings.longest)
+            inner = seen if len(between) == 1 else clip_boundaries.within(seen, first / 1000, last / 1000)
+            planned = clip_boundaries.plan(inner, self.settings.shortest, self.settings.longest)
             spans += [(first + start, first + end, "{}") for start, end in planned]
         return spans
 

@@ -17,17 +17,17 @@ from pydantic import Field
 
 from manifests.records import Asked, Clip, Drop, Footage, Segment, Transcript, Video
 from pipeline import step
-from pipeline.annotator import Annotating
+from pipeline.annotation.annotator import Annotating
 from pipeline.errors import BadMedia
-from pipeline.media import invented, subtitles
-from pipeline.media.dictation import dictated, windows
-from pipeline.media.invented import Span
-from pipeline.media.keep import Reader
-from pipeline.media.original import original
-from pipeline.media.recognise import RecogniserSettings, Speech, opened
-from pipeline.media.sound import RATE, samples
+from pipeline.media import hallucination, subtitles
+from pipeline.media.asr_ola import dictated, windows
+from pipeline.media.asr_whisperx import RecogniserSettings, Speech, opened
+from pipeline.media.audio import RATE, samples
+from pipeline.media.hallucination import Span
+from pipeline.media.media_store import Reader
+from pipeline.media.subtitle_tracks import Track, first_track, short
 from pipeline.media.text_language import is_mismatch, language_of
-from pipeline.media.tracks import Track, first_track, short
+from pipeline.media.video_file import original
 from pipeline.prompts import prompt
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Transcribe(Annotating[Heard, Transcript]):
             )
         timed = all(cue.timed for cue in track.spoken)
         facts = {"origin": track.origin, "track": track.name, "language": track.language, "unspoken": tuple(apart)}
-        segments = invented.of_subtitles(found, alone=track.is_stock, paced=timed)
+        segments = hallucination.of_subtitles(found, alone=track.is_stock, paced=timed)
         times = "given" if timed else "interpolated"
         return [_transcript(heard.clip, segments, around=track.sample, word_times=times, **facts)]
 
@@ -167,7 +167,9 @@ class Transcribe(Annotating[Heard, Transcript]):
         return answers | {n: self._spoken(batch[n].clip, speech) for n, speech in zip(sounds, heard, strict=True)}
 
     def _spoken(self, clip: Clip, speech: Speech) -> Answer:
-        segments = [segment for stretch in speech.stretches for segment in invented.segments(stretch, speech.voiced)]
+        segments = [
+            segment for stretch in speech.stretches for segment in hallucination.segments(stretch, speech.voiced)
+        ]
         if not segments:
             return Drop("nothing said", "no speech is recognised in the sound")
         return [

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from manifests.records import Attempt, Footage, Question, Verdict
 from pipeline import step
-from pipeline.annotator import Annotating, fenced, filled
-from pipeline.parsing import option, put
-from stages.wording import exact, f1, told
+from pipeline.annotation.annotator import Annotating, fenced, filled
+from pipeline.annotation.text_rules import option, put
+from stages.text_metrics import exact, f1, told
 
 if TYPE_CHECKING:
     from ola.prompt import Request

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
-from stages.choices import Options, chosen
+from stages.choice_parsing import Options, chosen
 from stages.languages import is_english, language
-from stages.wording import exact, f1, words
+from stages.text_metrics import exact, f1, words
 
 TOLD = 1000  # references from which the language of a suite is told
 

@@ -21,11 +21,11 @@ from manifests import storage
 from manifests.ledger import DROPPED, OK
 from manifests.records import ID_DIGITS, Clip, Footage, Outcome, Segment, Source, Transcript, Video, Word
 from pipeline.config import Config
-from pipeline.discover import discover
-from pipeline.media.keep import MediaTar
-from pipeline.media.sound import wav
+from pipeline.media.audio import wav
+from pipeline.media.media_store import MediaTar
 from pipeline.plan import Plan
-from pipeline.register import register
+from pipeline.sources.discovery import discover
+from pipeline.state.registration import register
 from tests.bench.measure import Figure, Target
 from tests.bench.videos import Videos
 

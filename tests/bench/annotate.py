@@ -24,8 +24,8 @@ from ola.generation import Ola
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
 from ola.prompt import Answer, Prompt, Request
-from pipeline.annotator import Annotating
-from pipeline.media.keep import Reader
+from pipeline.annotation.annotator import Annotating
+from pipeline.media.media_store import Reader
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask, Asking, AskSettings
 from pipeline.steps.caption import Captioning, CaptionSettings

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.ustar import header, padded
+from stages.tar_format import header, padded
 from tests.bench.again import OLA, run
 from tests.bench.measure import Figure, Target
 from tests.bench.videos import Videos, ffmpeg
@@ -35,11 +35,11 @@ REGISTER = """
 import sys
 from functools import partial
 from pipeline.config import Config
-from pipeline.containers.indexing import expanded
-from pipeline.contents import Contents, live
-from pipeline.discover import discover
-from pipeline.engines import OnRay
-from pipeline.register import register
+from pipeline.state.container_index import expanded
+from pipeline.state.content_digests import Contents, live
+from pipeline.sources.discovery import discover
+from pipeline.engine.engines import OnRay
+from pipeline.state.registration import register
 config = Config(inputs=(sys.argv[1],))
 plan, engine = config.plan(sys.argv[2]), OnRay(2)
 found = expanded(discover(config.inputs, plan.root), plan.sources.folder_uri, engine.map)

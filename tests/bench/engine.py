@@ -13,10 +13,10 @@ from pathlib import Path
 
 from manifests.records import Source
 from manifests.schema import from_rows
-from pipeline.engines import OnRay
+from pipeline.engine.engines import OnRay
 from pipeline.plan import plan
-from pipeline.register import register
 from pipeline.run import lanes
+from pipeline.state.registration import register
 from tests.bench.measure import Figure, Target
 from tests.bench.toys import NAP_S, Nap, Rest
 from tests.bench.videos import Videos

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.records import Clip, Footage, Video
-from pipeline.batch_call import Errand
-from pipeline.cell import Cell
-from pipeline.media.footage import index_of, read_frames
-from pipeline.media.index import PictureIndex
-from pipeline.media.keep import MediaTar
-from pipeline.media.picture import Painter
+from pipeline.engine.batch_call import Errand
+from pipeline.engine.sandbox import Cell
+from pipeline.media.extraction import index_of, read_frames
+from pipeline.media.media_store import MediaTar
+from pipeline.media.packet_index import PictureIndex
+from pipeline.media.render import Painter
 from pipeline.steps.extract import Cutting, Extract, ExtractSettings, Frames
 from tests.bench.measure import Figure, Target, interleaved
 from tests.bench.videos import SCENE_S, Videos, ffmpeg

@@ -33,7 +33,7 @@ from torch import Tensor
 from ola.config import OlaConfig
 from ola.decoding import Reply, TorchDecoder
 from ola.model import OlaForConditionalGeneration
-from stages.utilisation import peak
+from stages.mfu import peak
 from tests.ola import tiny
 
 # Bytes a second, from the vendors' data sheets.

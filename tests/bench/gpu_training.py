@@ -29,9 +29,9 @@ from ola.config import OlaConfig
 from ola.geometry import sound_tokens, video_tokens
 from ola.model import OlaForConditionalGeneration
 from ola.prompt import IGNORE, IMAGE, SPEECH, Prompt, Sound, Visual
-from stages import modules
+from stages import parameters
+from stages.mfu import utilisation
 from stages.recipe import Phase
-from stages.utilisation import utilisation
 from tests.bench.gpu import filled
 from tests.ola import tiny
 
@@ -65,17 +65,17 @@ def trained(model: OlaForConditionalGeneration, device: str, frames: int) -> tup
     """Seconds of the best step, and its positions."""
     rates = {"visual_projector": 1e-5, "speech_projector": 1e-5, "decoder": 1e-5}
     phase = Phase.model_validate({"name": "bench", "stages": ["omni"], "lr": rates})
-    modules.unfreeze(model, phase)
-    modules.recompute(model)
-    modules.shard(model, 1, torch.device(device), torch.bfloat16)
-    optimizer = modules.optimizer_of(model, phase)
+    parameters.unfreeze(model, phase)
+    parameters.recompute(model)
+    parameters.shard(model, 1, torch.device(device), torch.bfloat16)
+    optimizer = parameters.optimizer_of(model, phase)
     one = clip(model.config, frames)
     prompts = [one] * max(1, SEQUENCE // one.length if device == "cuda" else 1)
     best = float("inf")
     for _ in range(STEPS if device == "cuda" else 2):
         began = time.perf_counter()
         model(prompts).losses.mean().backward()
-        torch.nn.utils.clip_grad_norm_([p for _, p in modules.trained(model)], 1.0)
+        torch.nn.utils.clip_grad_norm_([p for _, p in parameters.trained(model)], 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if device == "cuda":

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from pipeline.actor_pool import LanePlan
-from pipeline.engines import OnRay
+from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.engines import OnRay
 from tests.bench.measure import Figure, Target
 from tests.bench.videos import Videos
 

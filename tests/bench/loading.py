@@ -28,13 +28,13 @@ from PIL import Image
 from ola.geometry import frame_indices
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Wave
-from pipeline.media.footage import index_of, read_frames
-from pipeline.media.picture import Painter
+from pipeline.media.extraction import index_of, read_frames
+from pipeline.media.render import Painter
 from pipeline.pack.writer import ShardWriter
 from stages.catalogue import catalogue
 from stages.loader import Loader, Step
-from stages.order import Order
 from stages.samples import Pictures, Sample, Sound, Task, turn
+from stages.sampling import Order
 from stages.shards import ShardReader, split_frames
 from tests.bench.footage import CLIP_S, CORES, COUNT, chosen
 from tests.bench.measure import Figure, Target, timed

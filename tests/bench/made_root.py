@@ -20,10 +20,10 @@ from manifests import storage
 from manifests.ledger import DROPPED, FOOTER, OK, ROWS_FOOTER, Counts, Manifest, parquet_bytes
 from manifests.records import ID_DIGITS, Source
 from pipeline.config import Config
-from pipeline.discover import discover
-from pipeline.media.keep import MediaTar
+from pipeline.media.media_store import MediaTar
 from pipeline.plan import Plan
-from pipeline.register import register
+from pipeline.sources.discovery import discover
+from pipeline.state.registration import register
 from tests.bench import again
 
 CLIPS = again.CLIPS

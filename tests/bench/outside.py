@@ -22,10 +22,10 @@ import torch
 from manifests.records import Clip, Footage, Source, Video
 from ola.processor import OlaProcessor
 from pipeline.config import Config
-from pipeline.engines import Inline
+from pipeline.engine.engines import Inline
 from pipeline.plan import Plan
-from pipeline.register import register
 from pipeline.run import lanes
+from pipeline.state.registration import register
 from tests.bench.again import CLIP_MS, commit, video_of
 from tests.bench.annotate import WORDS, tokenizer
 from tests.bench.generation import SIZES, SMALL

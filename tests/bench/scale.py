@@ -34,7 +34,7 @@ SIZES = (10_000, 100_000)
 ORDER = """
 import sys
 from stages.catalogue import catalogue
-from stages.order import Order
+from stages.sampling import Order
 from stages.recipe import packaged, recipe
 Order(catalogue([sys.argv[1]]), recipe(packaged()[0]).phases[-1]).steps()
 """

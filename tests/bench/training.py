@@ -19,9 +19,9 @@ from ola.processor import OlaProcessor
 from ola.prompt import Prompt
 from stages.catalogue import catalogue
 from stages.loader import Loader
-from stages.order import Order
 from stages.ranks import World
 from stages.recipe import Recipe
+from stages.sampling import Order
 from stages.trainer import PhaseTraining, Training
 from tests.bench.measure import Figure, Target, interleaved
 from tests.bench.videos import Videos

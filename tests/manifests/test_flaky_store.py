@@ -12,7 +12,7 @@ import pytest
 from manifests import object_listing, object_store, retries, storage, views
 from manifests.ledger import Manifest
 from manifests.retries import StoreAway
-from pipeline.causes import known_cause
+from pipeline.error_causes import known_cause
 from tests.flaky_proxy import Weather, flaky
 from tests.object_store import forget
 from tests.toys import Grain

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from ola.voice.detokenise import Detokeniser
-from ola.voice.sentences import SentenceFinder, SpokenText
+from ola.speech.detokenise import Detokeniser
+from ola.speech.sentences import SentenceFinder, SpokenText
 
 # Cut where there is | by a finder without a minimum.
 CASES = [

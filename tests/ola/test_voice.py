@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from ola.voice.sentences import SentenceFinder, SpokenText
-from ola.voice.speakers import CosyVoice, Espeak, Samples, write_wav
-from ola.voice.streaming import Pcm, Sentence, Speech, Text, speak
+from ola.speech.sentences import SentenceFinder, SpokenText
+from ola.speech.speakers import CosyVoice, Espeak, Samples, write_wav
+from ola.speech.streaming import Pcm, Sentence, Speech, Text, speak
 
 STORY = "Once, there was a *model*.\nIt spoke。它说话了！\n```\nx = 1\n```\nPi is 3.14. The end"
 

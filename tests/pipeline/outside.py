@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.importing.imported import Report, Wanted, bring
-from pipeline.importing.shelf import Made
+from pipeline.importing.importer import Report, Wanted, bring
+from pipeline.importing.shard_stream import Made
 from stages.catalogue import current
 from stages.samples import Sample
 from stages.shards import RawSample, ShardReader

@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 
 from manifests.records import Source
 from manifests.sources import Registered
-from pipeline.actor_pool import LanePlan
 from pipeline.config import Config
-from pipeline.engines import Inline
-from pipeline.media.keep import MediaTar
+from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.engines import Inline
+from pipeline.media.media_store import MediaTar
 from pipeline.pack import groups
 from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
-from pipeline.removal.removing import Request, remove
+from pipeline.removal.procedure import Request, remove
 from tests.media import store
 from tests.pipeline.test_pack import clip, footage, ok, transcript, video, video_id
 from tests.pipeline.test_pack_tasks import annotated

@@ -15,10 +15,10 @@ from typing import Any
 
 from manifests.records import Footage, Transcript
 from ola.prompt import Answer, Request
-from pipeline.annotator import Annotating, AnnotatorSettings
-from pipeline.media.keep import MediaTar
+from pipeline.annotation.annotator import Annotating, AnnotatorSettings
+from pipeline.media.media_store import MediaTar
 from pipeline.prompts import prompt
-from stages.wording import exact
+from stages.text_metrics import exact
 
 ENGINE = "tests.pipeline.scripted:sensible"
 PROMPTS = (
@@ -134,7 +134,7 @@ def footage(root: Path, clip: str = "clip", frames: int = 3, seconds: float | No
     import numpy as np
     from PIL import Image
 
-    from pipeline.media.sound import wav
+    from pipeline.media.audio import wav
 
     noise = np.random.default_rng(seed)
     tar, jpegs = MediaTar(f"{clip}.tar", str(root / f"{clip}.tar")), []

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ola.prompt import Answer, Request
-from pipeline.annotator import AnnotatorSettings, device_for
+from pipeline.annotation.annotator import AnnotatorSettings, device_for
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from tests.media import numbered, pattern
@@ -86,7 +86,7 @@ def test_a_changed_prompt_is_asked_anew_and_what_follows_it(tmp_path: Path, monk
         return {planned.step.name: planned.manifest.key for planned in config.plan(str(tmp_path)).steps}
 
     before = keys()
-    monkeypatch.setattr("pipeline.annotator.prompt", _changed("ask"))
+    monkeypatch.setattr("pipeline.annotation.annotator.prompt", _changed("ask"))
     after = keys()
     assert {name for name in before if before[name] != after[name]} == {"ask", "verify"}
 

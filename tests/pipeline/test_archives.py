@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.containers import listing, readers
+from pipeline.sources.containers import listing, readers
 from tests.containers import done, footage, of_files, tar, videos
 from tests.object_store import bucket, client
 from tests.runs import rows

@@ -11,9 +11,9 @@ import pytest
 from manifests.ledger import FAILED
 from manifests.records import Drop, Footage, Screening
 from ola.prompt import Request
-from pipeline.annotator import Annotating
+from pipeline.annotation.annotator import Annotating
+from pipeline.engine.outcomes import outcome_of
 from pipeline.errors import BadMedia
-from pipeline.outcomes import outcome_of
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask, Asking, AskSettings
 from pipeline.steps.caption import Captioning

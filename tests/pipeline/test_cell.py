@@ -21,13 +21,13 @@ import psutil
 import pytest
 
 from manifests.records import Source
-from pipeline import cell as cells
-from pipeline import outcomes
-from pipeline.batch_call import Errand
-from pipeline.cell import Cell
+from pipeline.engine import outcomes
+from pipeline.engine import sandbox as cells
+from pipeline.engine.batch_call import Errand
+from pipeline.engine.lane import sharing
+from pipeline.engine.sandbox import Cell
 from pipeline.errors import Died, OlaError, OpenFailed, OverLimit, Raised
-from pipeline.lane import sharing
-from pipeline.media.keep import MediaTar
+from pipeline.media.media_store import MediaTar
 from pipeline.step import Step
 from tests import toy_driver
 from tests.test_project import ROOT
@@ -195,8 +195,8 @@ def test_a_cell_dies_with_its_worker(tmp_path: Path, deed: str) -> None:
     code = f"""
 import os
 from manifests.records import Source
-from pipeline.batch_call import Errand
-from pipeline.cell import Cell
+from pipeline.engine.batch_call import Errand
+from pipeline.engine.sandbox import Cell
 from tests.toys import Take
 cell = Cell(Take())
 cell._start()
@@ -238,7 +238,7 @@ def test_files_of_the_users_folder_are_not_taken_for_pythons(tmp_path: Path, mon
 def test_a_cell_starts_light() -> None:
     """Each death costs a start: what steps need, they import in `open` and `run`."""
     heavy = ("av", "duckdb", "ffmpeg", "pandas", "ray", "rich", "torch", "transformers", "yaml")
-    code = "import sys, pipeline.cell; print(*sys.modules)"
+    code = "import sys, pipeline.engine.sandbox; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True, check=True)
     assert set(loaded.stdout.split()).isdisjoint(heavy)
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.media.channels import mixed, weights_of
-from pipeline.media.ear import Cut, Shot
-from pipeline.media.footage import shots
-from pipeline.media.picture import Painter
+from pipeline.media.audio_extraction import Cut, Shot
+from pipeline.media.downmix import mixed, weights_of
+from pipeline.media.extraction import shots
+from pipeline.media.render import Painter
 from tests.media import AAC, LOUD, X264, made, onset, video_of
 
 CASES = Path(os.environ.get("OLA_TEST_CASES") or Path(__file__).resolve().parents[2].parent / "shared" / "cases")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from ola.processor import OlaProcessor
 from pipeline.errors import BadMedia
-from pipeline.media.viewing import hear, look, watch
+from pipeline.media.user_media import hear, look, watch
 from tests.media import ffmpeg, number_of, numbered, pattern
 from tests.ola import tiny
 from tests.runs import ola

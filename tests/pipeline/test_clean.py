@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from manifests import storage
-from pipeline.cleaning import delete, leftovers
 from pipeline.pack import groups
 from pipeline.pack.check import check_run
 from pipeline.pack.publish import pack
 from pipeline.plan import Plan
 from pipeline.plan import plan as planned
+from pipeline.removal.leftovers import delete, leftovers
 from stages.catalogue import current
 from tests.object_store import bucket
 from tests.pipeline.removals import SETTINGS, made_root, rows, write

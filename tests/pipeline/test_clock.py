@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from manifests.records import Clip, Footage, Video
-from pipeline.media.clock import Track, gaps, joins
-from pipeline.media.keep import MediaTar, Reader
+from pipeline.media.media_store import MediaTar, Reader
+from pipeline.media.timestamps import Track, gaps, joins
 from pipeline.steps.extract import Cutting, Extract, ExtractSettings, Frames
 from pipeline.steps.split import Split, SplitSettings
 from tests.media import AAC, STRIPES, X264, beeps, made, number_of, numbered, onset, pixels, samples, video_of, written

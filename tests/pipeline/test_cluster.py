@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import actor_pool, lane_states, scheduler
-from pipeline.actor_pool import LanePlan
 from pipeline.config import load
-from pipeline.engines import Inline, OnRay
+from pipeline.engine import actor_pool, lane_states, scheduler
+from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.engines import Inline, OnRay
+from pipeline.engine.lane_sizes import Demand, Node, memory_of, sizes
+from pipeline.engine.lane_states import LaneState
 from pipeline.errors import ConfigError, RunError
-from pipeline.lane_sizes import Demand, Node, memory_of, sizes
-from pipeline.lane_states import LaneState
 from pipeline.run import lanes
 from tests import toy_cluster, toys
 from tests.runs import copy_of, finished, ola

@@ -14,15 +14,16 @@ import pytest
 from manifests import blocks, storage, views
 from manifests.records import Source
 from manifests.sources import Registered
-from pipeline import compaction, lease, progress
-from pipeline.compaction import compact, compacting
 from pipeline.config import Config
-from pipeline.discover import discover
-from pipeline.engines import Inline, OnRay
-from pipeline.law import books_of, broken_laws
+from pipeline.engine.engines import Inline, OnRay
+from pipeline.monitoring import progress
 from pipeline.plan import Plan
-from pipeline.register import register
-from pipeline.reopen import reopen_changed, reopen_failed
+from pipeline.sources.discovery import discover
+from pipeline.state import compaction, lease
+from pipeline.state.compaction import compact, compacting
+from pipeline.state.ledger_law import books_of, broken_laws
+from pipeline.state.registration import register
+from pipeline.state.reopen import reopen_changed, reopen_failed
 from tests import toys
 from tests.bench import again
 from tests.killing import Killed, errors_as_rows, killed_at

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from manifests.records import Source, Video
-from pipeline import not_media
-from pipeline.companions import Videos, is_plain
-from pipeline.discover import discover
-from pipeline.metadata import meta_of
+from pipeline.sources import not_media
+from pipeline.sources.companions import Videos, is_plain
+from pipeline.sources.discovery import discover
+from pipeline.sources.metadata import meta_of
 from pipeline.steps.ingest import Ingest
 from tests.media import pattern
 from tests.runs import files_of, ola, rows, srt, status

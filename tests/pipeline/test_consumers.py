@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.media.footage import index_of, read_frames
-from pipeline.media.picture import Painter
-from pipeline.media.reading import start_of
+from pipeline.media.demux import start_of
+from pipeline.media.extraction import index_of, read_frames
+from pipeline.media.render import Painter
 from pipeline.media.safety import open_container
 from stages.samples import Sample
 from stages.shards import ShardReader, split_frames

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.media.cuts import plan
+from pipeline.media.clip_boundaries import plan
 from pipeline.media.scan import Cut, Scan, Series, Span
 
 NOTHING = Series(np.empty(0), np.empty(0))

@@ -11,7 +11,7 @@ import pytest
 
 from manifests.records import Drop, Source
 from pipeline.errors import BadMedia
-from pipeline.media.keep import MediaTar
+from pipeline.media.media_store import MediaTar
 from pipeline.steps.extract import Cutting, Extract, ExtractSettings, Frames
 from pipeline.steps.ingest import Ingest
 from pipeline.steps.split import Split
@@ -100,7 +100,7 @@ def test_whatever_is_damaged_has_a_reason_in_words(tmp_path: Path) -> None:
 def test_errors_of_libav_are_told_in_words(kind: str, number: int, reason: str) -> None:
     import av.error
 
-    from pipeline.media.reasons import damage_named
+    from pipeline.media.libav_errors import damage_named
 
     error = getattr(av.error, kind)
     with pytest.raises(BadMedia, match=reason) as raised, damage_named():

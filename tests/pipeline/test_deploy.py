@@ -18,13 +18,13 @@ import yaml
 from packaging.specifiers import SpecifierSet
 
 from pipeline import config
-from pipeline.actor_pool import LanePlan
 from pipeline.checkup.finding import State
 from pipeline.checkup.tools import DEPLOY, deployment
 from pipeline.cli import app
 from pipeline.config import Config
-from pipeline.engines import OnRay
-from pipeline.lane_sizes import Node, fits
+from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.engines import OnRay
+from pipeline.engine.lane_sizes import Node, fits
 from pipeline.run import lanes
 from tests.test_project import ROOT, lock_lines, project_files
 

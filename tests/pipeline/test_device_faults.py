@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from manifests.records import Source
-from pipeline.device_faults import is_device_lost
-from pipeline.engines import Inline
-from pipeline.worker import TWICE
+from pipeline.engine.device_faults import is_device_lost
+from pipeline.engine.engines import Inline
+from pipeline.engine.worker import TWICE
 from tests import toys
 from tests.toys import Pebble, Toy, Traced, deed, good
 

@@ -12,8 +12,8 @@ import pytest
 
 from manifests import storage
 from manifests.records import Source
-from pipeline.discover import discover
 from pipeline.errors import ConfigError
+from pipeline.sources.discovery import discover
 
 
 def write(path: Path, content: str = "x") -> Path:

@@ -15,10 +15,10 @@ from pipeline.checkup.cluster import address_of, cluster_findings, findings_of
 from pipeline.checkup.finding import Finding
 from pipeline.checkup.gpu import CudaView, TorchView
 from pipeline.checkup.needs import NOTHING, Needs
+from pipeline.checkup.nodes import NodeView, check_views, versions
 from pipeline.checkup.upfront import faults_here, has_work
 from pipeline.config import load
 from pipeline.errors import NeedsUnmet
-from pipeline.node_check import NodeView, check_views, versions
 from tests.media import pattern
 from tests.object_store import Watched, watched
 from tests.pipeline.test_checkup import GOOD, GPU, H100, LOW, MISSING, NEW, SPEECH, UNNEEDED, states
@@ -158,15 +158,15 @@ def test_which_runs_have_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cluster_that_does_not_answer_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.cluster.PORT_PATIENCE", 0.0)
-    monkeypatch.setattr("pipeline.engines.OnRay.connect", _joins)
+    monkeypatch.setattr("pipeline.engine.cluster.PORT_PATIENCE", 0.0)
+    monkeypatch.setattr("pipeline.engine.engines.OnRay.connect", _joins)
     [found] = cluster_findings(load(None, ["engine=ray", "ray_address=127.0.0.1:1"]), "", NOTHING)
     assert (found.state, "expected a Ray cluster, got no answer" in found.found) == (MISSING, True)
 
 
 def _joins(engine: Any) -> None:
     """Join also where this process is in another Ray already."""
-    from pipeline.cluster import join
+    from pipeline.engine.cluster import join
 
     join(engine.address)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.actor_pool import Carried, LanePlan, as_ola_error, original
-from pipeline.engines import Inline, OnRay
+from pipeline.engine.actor_pool import Carried, LanePlan, as_ola_error, original
+from pipeline.engine.engines import Inline, OnRay
 from pipeline.errors import ConfigError, OpenFailed, RunError
 from pipeline.run import lanes, pending
 from tests import toy_driver, toys

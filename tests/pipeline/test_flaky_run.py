@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from manifests import retries
-from pipeline import lease
+from pipeline.state import lease
 from tests.flaky_proxy import Weather, flaky, objects
 from tests.media import numbered
 from tests.object_store import client, forget

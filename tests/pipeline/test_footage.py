@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from manifests.records import Video
 from pipeline.media import decord_reader
-from pipeline.media.ear import Cut, Shot
-from pipeline.media.footage import index_of, read_frames, shots, stamps_of
-from pipeline.media.index import PictureIndex
-from pipeline.media.picture import Painter
-from pipeline.media.reading import start_of
+from pipeline.media.audio import RATE, Tape
+from pipeline.media.audio_extraction import Cut, Shot
+from pipeline.media.demux import start_of
+from pipeline.media.extraction import index_of, read_frames, shots, stamps_of
+from pipeline.media.packet_index import PictureIndex
+from pipeline.media.render import Painter
 from pipeline.media.safety import ffmpeg_exe, open_container
-from pipeline.media.sound import RATE, Tape
 from tests.media import AAC, X264, beeps, made, number_of, numbered, onset, pixels, video_of
 
 FRAMES = 100

@@ -18,12 +18,12 @@ from PIL import Image
 from ola.processor import OlaProcessor
 from ola.prompt import Wave
 from pipeline.errors import RunError
-from pipeline.importing.external import entry_of
-from pipeline.importing.imported import Wanted, ahead, bring
-from pipeline.media.sound import samples as samples_of
+from pipeline.importing.entries import entry_of
+from pipeline.importing.importer import Wanted, ahead, bring
+from pipeline.media.audio import samples as samples_of
 from pipeline.pack.check import check_run
 from stages.catalogue import Place, catalogue, current
-from stages.reading import Decoder
+from stages.decoding import Decoder
 from stages.samples import members_of
 from tests.media import pattern, pixels
 from tests.ola import tiny

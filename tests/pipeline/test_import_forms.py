@@ -16,8 +16,8 @@ import pytest
 
 from manifests import storage
 from pipeline.errors import RunError
-from pipeline.importing.external import entry_of
-from pipeline.importing.imported import Report, Wanted, bring
+from pipeline.importing.entries import entry_of
+from pipeline.importing.importer import Report, Wanted, bring
 from pipeline.pack.check import check_run
 from tests.media import pattern
 from tests.object_store import watched

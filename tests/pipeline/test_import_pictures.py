@@ -20,9 +20,9 @@ from ola.prompt import Prompt, Request
 from pipeline.pack.check import check_run
 from pipeline.pack.export import ola_json
 from stages.catalogue import Place, catalogue
+from stages.decoding import Decoder
 from stages.evaluation.held_out import held_out
 from stages.evaluation.runner import evaluate
-from stages.reading import Decoder
 from stages.samples import Sample
 from stages.shards import split_frames
 from stages.trainer import train

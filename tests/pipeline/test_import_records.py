@@ -13,8 +13,8 @@ from PIL import Image
 
 from ola.geometry import image_size
 from pipeline.errors import BadMedia, ConfigError
-from pipeline.importing.external import entry_of
-from pipeline.importing.gathered import Media, fitted
+from pipeline.importing.entries import entry_of
+from pipeline.importing.media import Media, fitted
 from pipeline.importing.record_files import PIECE, records
 from tests.media import pixels
 from tests.pipeline.outside import encoded, frames, imported, listed, noise, patch, said, samples, sound

@@ -15,7 +15,7 @@ import pytest
 
 from manifests.records import Drop, Source, Video
 from pipeline.errors import BadMedia, Unavailable
-from pipeline.media.original import original
+from pipeline.media.video_file import original
 from pipeline.steps.ingest import Ingest, IngestSettings
 from tests.media import AAC, X264, beeps, made, numbered, video_of, written
 

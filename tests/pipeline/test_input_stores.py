@@ -11,10 +11,10 @@ import pytest
 
 from manifests import storage
 from manifests.records import Source
-from pipeline import input_lookup
-from pipeline.discover import discover
 from pipeline.errors import ConfigError, RunError
-from pipeline.metadata import meta_of
+from pipeline.sources import named_files
+from pipeline.sources.discovery import discover
+from pipeline.sources.metadata import meta_of
 from tests.object_store import Answer, Watched, client, watched
 from tests.pipeline.test_companions import META, check, fill
 
@@ -86,7 +86,7 @@ def test_runs_in_a_bucket_are_left_out(seen: Watched) -> None:
 
 
 def test_a_list_of_many_folders_takes_one_listing(seen: Watched, tmp_path: Path) -> None:
-    keys = [f"films/{n:03}/clip.mp4" for n in range(input_lookup.MANY + 8)]
+    keys = [f"films/{n:03}/clip.mp4" for n in range(named_files.MANY + 8)]
     put(*keys, "films/000/clip.en.srt", "films/other/clip.mp4")
     gone = ["films/001/gone.mp4", "films/gone/clip.mp4"]
     sources = listed(seen, tmp_path, *keys, *gone)
@@ -99,8 +99,8 @@ def test_a_list_of_many_folders_takes_one_listing(seen: Watched, tmp_path: Path)
 def test_a_prefix_that_holds_much_else_is_not_listed_to_its_end(
     seen: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(input_lookup, "OBJECTS_A_FOLDER", 1)
-    monkeypatch.setattr(input_lookup, "MANY", 3)
+    monkeypatch.setattr(named_files, "OBJECTS_A_FOLDER", 1)
+    monkeypatch.setattr(named_files, "MANY", 3)
     keys = [f"films/{n}/clip.mp4" for n in range(4)]
     put(*keys, *(f"films/0/other-{n}.mp4" for n in range(9)), "films/0/clip.srt")
     sources = listed(seen, tmp_path, *keys, "films/3/gone.mp4")

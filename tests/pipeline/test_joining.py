@@ -16,13 +16,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import cluster, node_check
+from pipeline.checkup import nodes
 from pipeline.checkup.cluster import look_closely
 from pipeline.checkup.gpu import cuda_view
-from pipeline.cluster import host_and_port, join
-from pipeline.engines import OnRay
+from pipeline.checkup.nodes import NodeView, check_nodes, check_views, versions, views_of_nodes
+from pipeline.engine import cluster
+from pipeline.engine.cluster import host_and_port, join
+from pipeline.engine.engines import OnRay
 from pipeline.errors import ConfigError
-from pipeline.node_check import NodeView, check_nodes, check_views, versions, views_of_nodes
 from tests.media import pattern
 from tests.runs import status, talking
 from tests.test_project import ROOT
@@ -154,7 +155,7 @@ def test_nodes_look_for_a_file_of_the_driver(ray_here: None, tmp_path: Path, mon
     OnRay().check(str(root), [str(video), "s3://bucket/video.mp4"])
     assert not (tmp_path / "new").exists()
     (tmp_path / "old").mkdir()
-    monkeypatch.setattr(node_check, "views_of_nodes", lambda paths, say: views_of_nodes(paths, say, blind))
+    monkeypatch.setattr(nodes, "views_of_nodes", lambda paths, say: views_of_nodes(paths, say, blind))
     with pytest.raises(ConfigError, match=r"^--root .*old: expected a folder that all nodes share"):
         check_nodes(str(tmp_path / "old"), [str(video)])
     with pytest.raises(ConfigError, match=rf"^inputs: {video} is on this machine"):

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from manifests import object_store, storage
-from pipeline import lease
 from pipeline.errors import ConfigError, RunError
-from pipeline.lease import Holder, Lease, alone
+from pipeline.state import lease
+from pipeline.state.lease import Holder, Lease, alone
 from tests.object_store import bucket
 
 HOLD = """

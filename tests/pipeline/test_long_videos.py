@@ -21,14 +21,14 @@ import pytest
 from manifests.ledger import Manifest
 from manifests.records import Outcome
 from pipeline.config import load
-from pipeline.engines import Inline
-from pipeline.media import footage
-from pipeline.media.ear import Cut, Shot
-from pipeline.media.keep import Reader, media_of
-from pipeline.media.part_draft import MARK
+from pipeline.engine.engines import Inline
+from pipeline.engine.part_context import Trip
+from pipeline.media import extraction
+from pipeline.media.audio_extraction import Cut, Shot
+from pipeline.media.media_draft import MARK
+from pipeline.media.media_store import Reader, media_of
 from pipeline.run import Options, lanes, run
 from pipeline.steps import extract
-from pipeline.trip import Trip
 from tests import toys
 from tests.killing import Killed, killed_at
 from tests.media import pattern
@@ -38,9 +38,9 @@ from tests.toys import Film, Reel, Serial, Traced
 
 WORKER = """
 import sys
-from pipeline.cell import Cell
-from pipeline.scratch import scratch_folder
-from pipeline.worker import StepWorker
+from pipeline.engine.sandbox import Cell
+from pipeline.sources.scratch import scratch_folder
+from pipeline.engine.worker import StepWorker
 from tests import toys
 from tests.toys import Serial, Traced
 root, trace, *deeds = sys.argv[1:]
@@ -52,7 +52,7 @@ EXTRACT = """
 import os, signal, sys
 from pipeline.config import load
 from pipeline.run import Options, run
-from pipeline.trip import Trip
+from pipeline.engine.part_context import Trip
 videos, root, left, *sets = sys.argv[1:]
 left, done = int(left), Trip.done
 def dying(self, outcome):
@@ -282,7 +282,7 @@ def test_extract_goes_on_with_the_clip_in_hand(films: Path, moment: int, tmp_pat
 def decoded(films: Path, root: Path, sets: list[str]) -> list[Cut]:
     """Run to the end in this process. Returns the clips that were decoded."""
     cuts: list[Cut] = []
-    shots = footage.shots
+    shots = extraction.shots
 
     def noting(path: str, video: Any, wanted: Any, painter: Any) -> Iterator[Shot]:
         cuts.extend(wanted)

@@ -19,10 +19,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from manifests.ledger import FAILED, OK
 from manifests.records import Asked, Caption, Outcome
-from pipeline import metrics, metrics_file, scheduler
-from pipeline.engines import Inline, OnRay
-from pipeline.metrics import ASIDE, IN_FLIGHT, MEDIA, METRICS, PARTS, RECORDS, TOKENS, VALUES, Labels, Metric
-from pipeline.metrics_file import MetricsFile
+from pipeline.engine import scheduler
+from pipeline.engine.engines import Inline, OnRay
+from pipeline.monitoring import metrics, metrics_file
+from pipeline.monitoring.metrics import ASIDE, IN_FLIGHT, MEDIA, METRICS, PARTS, RECORDS, TOKENS, VALUES, Labels, Metric
+from pipeline.monitoring.metrics_file import MetricsFile
 from tests import toys
 from tests.media import numbered
 from tests.runs import ola, rows, status, talking
@@ -238,8 +239,8 @@ def test_the_endpoint_of_ray_has_them_while_a_run_works(
 
 def test_ray_is_not_imported_for_metrics_inline(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from tests import toys; from pipeline.engines import Inline\n"
-        "from pipeline.metrics_file import MetricsFile\n"
+        "import sys, pathlib; from tests import toys; from pipeline.engine.engines import Inline\n"
+        "from pipeline.monitoring.metrics_file import MetricsFile\n"
         f"root = pathlib.Path({str(tmp_path)!r}); plan, parts = toys.planned(root, [toys.Take()], ['ok'], 1)\n"
         "with MetricsFile(root / 'ola.prom'): toys.apply(plan, parts, Inline(), isolate=False)\n"
         "sys.exit('ray' in sys.modules)"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import model_digest
-from pipeline.annotator import Annotating, AnnotatorSettings
+from pipeline.annotation import model_digest
+from pipeline.annotation.annotator import Annotating, AnnotatorSettings
+from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
 from pipeline.errors import ConfigError
-from pipeline.model_digest import cache_folder, check_digest, digest_of
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from manifests.records import Asked, Drop, Segment, Transcript
-from pipeline.annotator import AnnotatorSettings
+from pipeline.annotation.annotator import AnnotatorSettings
 from pipeline.config import load
+from pipeline.engine.lane import sharing
 from pipeline.errors import ConfigError
-from pipeline.lane import sharing
-from pipeline.media.dictation import dictated, windows
-from pipeline.media.sound import RATE
+from pipeline.media.asr_ola import dictated, windows
+from pipeline.media.audio import RATE
 from pipeline.prompts import prompt
 from pipeline.steps.screen import Screen
 from pipeline.steps.transcribe import Heard, Transcribe, TranscribeSettings
@@ -274,7 +274,7 @@ def test_the_prompt_and_the_weights_count_where_ola_is_asked(tmp_path: Path, mon
     assert keys("transcribe.ola.longest=9") == plain
     assert keys(source, "transcribe.ola.longest=9")["transcribe"] != asking["transcribe"] != plain["transcribe"]
     monkeypatch.setattr(
-        "pipeline.annotator.prompt", lambda name: prompt(name) + " And be brief." * (name == "transcribe")
+        "pipeline.annotation.annotator.prompt", lambda name: prompt(name) + " And be brief." * (name == "transcribe")
     )
     assert keys() == plain
     assert {name for name, key in keys(source).items() if key != asking[name]} == {

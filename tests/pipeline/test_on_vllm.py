@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ola.processor import OlaProcessor
-from pipeline.annotator import AnnotatorSettings, opened
+from pipeline.annotation.annotator import AnnotatorSettings, opened
 from pipeline.errors import ConfigError
 from tests.media import numbered, pattern
 from tests.ola import tiny
@@ -20,7 +20,7 @@ SMALL = ("extract.frames.cap=3", "split.longest=4", "pack.val=0", "caption.longe
 
 
 def test_without_vllm_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.annotator.find_spec", lambda _name: None)
+    monkeypatch.setattr("pipeline.annotation.annotator.find_spec", lambda _name: None)
     with pytest.raises(ConfigError, match=r"vllm is not installed; run `pip install vllm` in a venv of its own"):
         opened(AnnotatorSettings(engine="vllm"))
 

@@ -16,17 +16,17 @@ from PIL import Image
 
 from manifests.records import Clip, Footage, Media, Outcome, PackedTask, Segment, Transcript, Video, Word
 from manifests.schema import from_rows
-from pipeline.actor_pool import LanePlan
 from pipeline.config import Config
-from pipeline.engines import Inline
+from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.engines import Inline
 from pipeline.errors import ConfigError
-from pipeline.media.keep import MediaTar
-from pipeline.media.sound import wav
+from pipeline.media.audio import wav
+from pipeline.media.media_store import MediaTar
 from pipeline.pack import lanes
 from pipeline.pack.check import check_run
-from pipeline.pack.choose import PartCandidates, choose
 from pipeline.pack.groups import groups_of
 from pipeline.pack.publish import current_manifest, pack
+from pipeline.pack.selection import PartCandidates, choose
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from stages.catalogue import current
@@ -289,7 +289,7 @@ def test_what_is_absent_has_the_type_of_what_is_there(plan: Plan) -> None:
 
 
 def test_media_that_are_not_there_are_an_error(tmp_path: Path) -> None:
-    from pipeline.media.keep import Reader
+    from pipeline.media.media_store import Reader
 
     (tmp_path / "short.tar").write_bytes(b"0123456789")
     with pytest.raises(OSError, match=r"short\.tar: 20 bytes at 5 are not there"):

@@ -22,9 +22,9 @@ from pydantic import ValidationError
 from manifests import views
 from manifests.records import Asked, Attempt, Caption, Media, Outcome, PackedTask, Question, Screening, Verdict
 from manifests.schema import from_rows
-from pipeline.actor_pool import LanePlan
-from pipeline.engines import Inline
-from pipeline.media.keep import MediaTar
+from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.engines import Inline
+from pipeline.media.media_store import MediaTar
 from pipeline.pack import build
 from pipeline.pack.build import task_of
 from pipeline.pack.candidates import TOKENS, define

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.pack.writer import ShardWriter, digest, energon_meta, index_bytes
 from stages.shards import ShardReader, read_index
-from stages.ustar import TarError
+from stages.tar_format import TarError
 
 Samples = dict[str, dict[str, bytes]]
 SAMPLES: Samples = {f"clip-{i:03d}": {"json": b"{}", "wav": bytes([i]) * (100 * i)} for i in range(12)}

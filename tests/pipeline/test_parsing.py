@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.parsing import (
+from pipeline.annotation.phrases import names_subtitles, refuses, tables
+from pipeline.annotation.text_rules import (
     KINDS,
     Draft,
     drafts,
@@ -15,10 +16,9 @@ from pipeline.parsing import (
     repetition,
     spoken,
 )
-from pipeline.phrases import names_subtitles, refuses, tables
 from pipeline.prompts import prompt
 from stages.languages import language, script
-from stages.wording import exact, f1, words
+from stages.text_metrics import exact, f1, words
 from tests.pipeline.scripted import QUESTIONS, SAID
 
 CHOICE = """Q1 (count): How often does it knock?

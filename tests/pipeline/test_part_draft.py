@@ -11,8 +11,8 @@ import pytest
 
 from manifests.records import Media, Outcome
 from pipeline.errors import Unavailable
-from pipeline.media.keep import MediaTar
-from pipeline.media.part_draft import MARK, STALE, part_draft, remove_left_drafts, remove_stale_drafts
+from pipeline.media.media_draft import MARK, STALE, part_draft, remove_left_drafts, remove_stale_drafts
+from pipeline.media.media_store import MediaTar
 from tests.killing import Killed
 
 URI = "01-film-key/part-000000.tar"

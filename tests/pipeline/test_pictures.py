@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from manifests.records import Video
 from pipeline.media import decord_reader
-from pipeline.media.ear import Cut
-from pipeline.media.footage import shots
+from pipeline.media.audio_extraction import Cut
+from pipeline.media.extraction import shots
 from pipeline.media.interlace import combed
-from pipeline.media.picture import Painter
+from pipeline.media.render import Painter
 from pipeline.media.safety import ffmpeg_exe, open_container
 from pipeline.media.scan import scan
-from pipeline.media.viewing import watch
+from pipeline.media.user_media import watch
 from tests.media import X264, made, pixels, store, video_of
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"

@@ -10,7 +10,7 @@ import pytest
 
 from manifests.ledger import KEY_DIGITS, digest
 from manifests.records import Clip
-from pipeline.engines import Inline
+from pipeline.engine.engines import Inline
 from pipeline.errors import ConfigError
 from pipeline.plan import Plan, plan
 from pipeline.run import lanes

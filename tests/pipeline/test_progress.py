@@ -24,10 +24,10 @@ from rich.console import Console
 from manifests.journal import Journal, journal_path
 from manifests.ledger import Counts, Damaged, Manifest
 from manifests.records import Asked, Caption, Outcome, Source
-from pipeline import progress
-from pipeline.annotator import AnnotatorSettings
+from pipeline.annotation.annotator import AnnotatorSettings
+from pipeline.monitoring import progress
+from pipeline.monitoring.progress import Progress, Tally
 from pipeline.plan import Plan, plan
-from pipeline.progress import Progress, Tally
 from pipeline.steps.caption import Captioning
 from pipeline.steps.extract import Extract
 from pipeline.steps.ingest import Ingest

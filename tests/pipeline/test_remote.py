@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from manifests import storage
-from pipeline import lease
-from pipeline.discover import discover
 from pipeline.errors import ConfigError
+from pipeline.sources.discovery import discover
+from pipeline.state import lease
 from tests.media import numbered, pattern
 from tests.object_store import Watched, client, watched
 from tests.runs import Said, ola, rows, shards_of, status, talking
@@ -125,7 +125,7 @@ def test_a_second_run_at_the_same_time_is_refused(done: Said, store_at: str, mon
 UPLOAD = """
 import sys
 from manifests import storage
-from pipeline.discover import discover
+from pipeline.sources.discovery import discover
 from pipeline.errors import ConfigError
 target = sys.argv[1]
 with storage.draft(target) as path:

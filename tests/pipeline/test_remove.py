@@ -12,14 +12,14 @@ import pytest
 from manifests import blocks, storage
 from manifests.sources import Registered
 from pipeline.errors import ConfigError, RunError
-from pipeline.law import books_of, broken_laws
 from pipeline.pack import groups
 from pipeline.pack.check import check_run
 from pipeline.pack.publish import pack
 from pipeline.plan import Plan
-from pipeline.register import register
 from pipeline.removal.record import check_finished, recorded, unfinished
-from pipeline.reopen import known_outcomes, reopen_part
+from pipeline.state.ledger_law import books_of, broken_laws
+from pipeline.state.registration import register
+from pipeline.state.reopen import known_outcomes, reopen_part
 from stages.catalogue import current
 from tests.killing import Killed, killed_at
 from tests.pipeline.removals import SETTINGS, found, made_root, media, plain, rows, source, take_out, write

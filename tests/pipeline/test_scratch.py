@@ -13,12 +13,12 @@ import pytest
 
 from manifests import storage
 from manifests.records import Drop, Source
-from pipeline.engines import Inline
+from pipeline.engine.engines import Inline
 from pipeline.errors import Unavailable
 from pipeline.plan import plan
-from pipeline.register import register
 from pipeline.run import lanes
-from pipeline.scratch import RESERVE, local_copy
+from pipeline.sources.scratch import RESERVE, local_copy
+from pipeline.state.registration import register
 from tests import toys
 from tests.object_store import bucket
 from tests.toys import Crack, Grain, Pebble, Take, Traced

@@ -9,7 +9,7 @@ import pytest
 
 from manifests.records import Drop, Screening
 from ola.prompt import Request
-from pipeline.annotator import filled
+from pipeline.annotation.annotator import filled
 from pipeline.steps.screen import Screen, ScreenSettings
 from tests.pipeline.scripted import SAID, obeys, prompt_of, ready, transcript
 

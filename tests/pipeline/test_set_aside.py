@@ -12,9 +12,9 @@ import pytest
 from manifests.journal import Journal
 from manifests.ledger import Manifest
 from manifests.records import Outcome
-from pipeline import worker
-from pipeline.actor_pool import LanePlan
-from pipeline.engines import Inline, OnRay
+from pipeline.engine import worker
+from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.engines import Inline, OnRay
 from pipeline.errors import OpenFailed, RunError
 from tests import toys
 from tests.runs import copy_of, finished, ola, status

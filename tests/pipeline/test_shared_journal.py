@@ -20,9 +20,9 @@ from manifests.journal import Journal, notes_path
 from manifests.ledger import Manifest
 from manifests.records import Outcome
 from manifests.shared_journal import SharedJournal
-from pipeline import journals
-from pipeline.engines import OnRay
-from pipeline.journals import journalled, keep_in_journal, part_journal, remove_stale_journals
+from pipeline.engine import part_journals
+from pipeline.engine.engines import OnRay
+from pipeline.engine.part_journals import journalled, keep_in_journal, part_journal, remove_stale_journals
 from pipeline.run import lanes
 from tests import toys
 from tests.object_store import bucket, watched
@@ -118,7 +118,7 @@ def under_way(manifest: Manifest, session: str, life: str) -> Iterator[Journal]:
 def killed_under_way(manifest: Manifest, session: str, life: str) -> Iterator[Journal]:
     """A part at work, until its worker is killed: nothing is handed over."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journals, "_hand_over", lambda *_: None)
+        patch.setattr(part_journals, "_hand_over", lambda *_: None)
         with under_way(manifest, session, life) as journal:
             yield journal
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import short_tmp
+from pipeline.engine import short_tmp
 from pipeline.errors import ConfigError
 
 LISTEN = """
 import socket, sys, tempfile
 if sys.argv[1] == "short":
-    from pipeline.short_tmp import shorten
+    from pipeline.engine.short_tmp import shorten
     shorten()
 socket.socket(socket.AF_UNIX).bind(tempfile.gettempdir() + "/" + "s" * 89)
 """

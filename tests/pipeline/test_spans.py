@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.input_lists import read_list
-from pipeline.input_spans import Unusable, times_of
-from pipeline.media.ear import Cut
-from pipeline.media.footage import shots
-from pipeline.media.picture import Painter
+from pipeline.media.audio_extraction import Cut
+from pipeline.media.extraction import shots
+from pipeline.media.render import Painter
+from pipeline.sources.clip_spans import Unusable, times_of
+from pipeline.sources.input_lists import read_list
 from tests.containers import done, tar
 from tests.media import pattern, video_of
 from tests.runs import rows

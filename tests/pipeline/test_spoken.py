@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.media.clean_text import cleaned
-from pipeline.media.credits import is_credit
-from pipeline.media.spoken import closed, cuts, labels_of, without
+from pipeline.media.subtitle_credits import is_credit
+from pipeline.media.subtitle_speech import closed, cuts, labels_of, without
 from pipeline.media.subtitles import parse
 from pipeline.media.text_encoding import decoded
 from tests.runs import srt

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import lease, progress
+from pipeline.monitoring import progress
+from pipeline.state import lease
 from tests.bench import store
 from tests.object_store import forget, watched
 from tests.runs import ola

@@ -14,12 +14,12 @@ import pytest
 
 from manifests.records import Source
 from manifests.sources import Registered
-from pipeline.containers import columns, listing
-from pipeline.containers.long_meta import whole
-from pipeline.containers.members import Unreadable
-from pipeline.discover import discover
 from pipeline.errors import ConfigError, Unavailable
-from pipeline.register import NEW, placed
+from pipeline.sources.containers import columns, listing
+from pipeline.sources.containers.long_meta import whole
+from pipeline.sources.containers.members import Unreadable
+from pipeline.sources.discovery import discover
+from pipeline.state.registration import NEW, placed
 from tests.containers import done, footage, loose, of_files, range_sizes, videos
 from tests.object_store import bucket, client
 from tests.runs import rows

@@ -18,11 +18,11 @@ import pytest
 from manifests.records import Source
 from pipeline.checkup.upfront import has_work
 from pipeline.config import load
-from pipeline.containers import listing
-from pipeline.containers.members import parted
-from pipeline.contents import live
-from pipeline.discover import discover
 from pipeline.errors import ConfigError
+from pipeline.sources.containers import listing
+from pipeline.sources.containers.members import parted
+from pipeline.sources.discovery import discover
+from pipeline.state.content_digests import live
 from tests.containers import done, footage, loose, of_files, range_sizes, tar, videos
 from tests.media import made, pattern, samples
 from tests.object_store import bucket, client

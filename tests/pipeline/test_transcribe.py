@@ -13,18 +13,18 @@ import pytest
 from manifests.records import Clip, Drop, Footage, Media, Outcome, Source, Transcript, Video, Word
 from manifests.schema import from_rows, to_table
 from pipeline.errors import BadMedia
-from pipeline.media.invented import Stretch
-from pipeline.media.keep import MediaTar
-from pipeline.media.recognise import RecogniserSettings, Speech
-from pipeline.media.sound import wav
-from pipeline.media.tracks import sidecar_language
+from pipeline.media.asr_whisperx import RecogniserSettings, Speech
+from pipeline.media.audio import wav
+from pipeline.media.hallucination import Stretch
+from pipeline.media.media_store import MediaTar
+from pipeline.media.subtitle_tracks import sidecar_language
 from pipeline.steps.ingest import Ingest
 from pipeline.steps.transcribe import Heard, Transcribe, TranscribeSettings
 from tests.media import X264, made, numbered, written
 from tests.runs import srt
 
 if TYPE_CHECKING:
-    from pipeline.media.recognise import Sound
+    from pipeline.media.asr_whisperx import Sound
 
 
 class Ears:

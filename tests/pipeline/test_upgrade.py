@@ -24,13 +24,14 @@ from pydantic import create_model
 from manifests.ledger import FOOTER
 from manifests.records import Transcript, Video
 from manifests.schema import MissingColumn, from_rows, hints
-from pipeline import again, config, keys
-from pipeline.again import Again, what_runs_again
+from pipeline import config
 from pipeline.cli.running import ask_before
 from pipeline.config import Config
 from pipeline.errors import ConfigError
-from pipeline.keys import key_for
 from pipeline.pack.settings import PackSettings
+from pipeline.state import keys, rerun
+from pipeline.state.keys import key_for
+from pipeline.state.rerun import Again, what_runs_again
 from pipeline.step import Settings
 from pipeline.steps import STEPS
 from pipeline.steps.extract import ExtractSettings, Frames
@@ -289,7 +290,7 @@ def test_reasons_name_the_setting_as_a_user_knows_it(tmp_path: Path) -> None:
     }
     old = {**facts, "version": 1, "prompts": {"caption": "Say it"}, "model": "cd", "dtype": "float16", "before": "x"}
     old["settings"] = {**facts["settings"], "longest": 30.0, "gone": "x" * 99}
-    assert again.changes("split", old, facts) == [
+    assert rerun.changes("split", old, facts) == [
         "version of split 1 -> 2",
         "split.longest 30.0 -> 4.0",
         "prompts.caption changed",

@@ -9,9 +9,9 @@ import pytest
 
 from manifests.records import Drop, Outcome, Transcript
 from manifests.schema import from_rows, to_table
-from pipeline.media.invented import compression, stock
+from pipeline.media.hallucination import compression, stock
+from pipeline.media.subtitle_tracks import sidecar_language
 from pipeline.media.text_language import is_mismatch, language_of
-from pipeline.media.tracks import sidecar_language
 from tests.media import X264, made, written
 from tests.pipeline.test_transcribe import listener, sounding, transcribed, with_sidecars
 from tests.runs import srt

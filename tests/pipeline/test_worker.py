@@ -19,15 +19,15 @@ from manifests import storage
 from manifests.journal import Journal
 from manifests.ledger import Counts, Manifest
 from manifests.records import Outcome, Source
-from pipeline.engines import Inline, OnRay
-from pipeline.law import books_of, broken_laws
-from pipeline.media.keep import Reader, media_of
-from pipeline.reopen import reopen_failed, reopen_part
+from pipeline.engine.engines import Inline, OnRay
+from pipeline.engine.worker import StepWorker
+from pipeline.media.media_store import Reader, media_of
 from pipeline.run import lanes
-from pipeline.scratch import remove_scratch, scratch_folder
+from pipeline.sources.scratch import remove_scratch, scratch_folder
+from pipeline.state.ledger_law import books_of, broken_laws
+from pipeline.state.reopen import reopen_failed, reopen_part
 from pipeline.step import Step, batches
-from pipeline.worker import StepWorker
-from stages import ustar
+from stages import tar_format
 from tests import toys
 from tests.killing import Killed, errors_as_rows, killed_at
 from tests.object_store import bucket
@@ -173,7 +173,7 @@ def test_a_record_that_dies_after_it_kept_bytes_leaves_no_trace(tmp_path: Path) 
     assert set(toys.failures(manifest)) == {"s0004", "s0007", "s0015"}
     kept = [reel for o in toys.outcomes(manifest) for reel in o.records if isinstance(reel, Reel)]
     contents = tars(manifest.root)
-    names = [member.name for tar in contents.values() for member in ustar.members(memoryview(tar))]
+    names = [member.name for tar in contents.values() for member in tar_format.members(memoryview(tar))]
     assert names == [f"{reel.id}.{kind}" for reel in kept for kind in ("mjpg", "wav")]
     for reel in kept:
         for media, data in (

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ola.processor import OlaProcessor
-from pipeline.media import sound
+from pipeline.media import audio
 from stages.recipe import Phase, Recipe
 from stages.samples import KINDS, PICTURES, Pictures, Sample, Sound, Task, members_of, turn
 from stages.trainer import Training
@@ -46,7 +46,7 @@ def picture(number: int) -> bytes:
 def tone(number: int, seconds: float = SECONDS) -> bytes:
     time = np.arange(int(RATE * seconds)) / RATE
     samples = (12_000 * np.sin(2 * np.pi * 120 * 1.75**number * time)).astype(np.int16)
-    return sound.wav(samples.tobytes())
+    return audio.wav(samples.tobytes())
 
 
 def lesson(number: int, kind: str, seconds: float = SECONDS) -> tuple[Sample, Members]:

@@ -14,13 +14,13 @@ from manifests.ledger import parquet_bytes
 from manifests.records import PackedTask
 from manifests.schema import records_table
 from ola.processor import OlaProcessor
-from pipeline.media import sound
+from pipeline.media import audio
 from pipeline.pack.writer import ShardWriter
 from stages.catalogue import Catalogue, catalogue
 from stages.loader import Loader
-from stages.order import Order
 from stages.recipe import Phase
 from stages.samples import KINDS, Pictures, Sample, Sound, Task, media_tokens, members_of, text_tokens, turn
+from stages.sampling import Order
 
 RATE = 16_000
 SIZE = (320, 288)  # which Ola takes as it is
@@ -41,7 +41,7 @@ def jpeg(seed: int, size: tuple[int, int] = SIZE, quality: int = 90) -> bytes:
 def wav(seed: int, seconds: float = 1.5) -> bytes:
     """Noise, 16-bit mono at 16 kHz."""
     samples = np.random.default_rng(seed).integers(-8000, 8000, int(RATE * seconds), np.int16)
-    return sound.wav(samples.tobytes())
+    return audio.wav(samples.tobytes())
 
 
 def tasks_of(key: str, kinds: Sequence[str]) -> tuple[Task, ...]:

@@ -14,14 +14,14 @@ from PIL import Image
 
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Wave
-from pipeline.actor_pool import LanePlan
-from pipeline.engines import Inline
+from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.engines import Inline
 from pipeline.pack.export import ola_json
 from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings
 from stages.catalogue import catalogue
 from stages.loader import Loader
-from stages.order import Order
+from stages.sampling import Order
 from tests.ola import tiny
 from tests.pipeline.test_pack_tasks import annotated
 from tests.stages.shardset import phase

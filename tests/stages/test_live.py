@@ -15,7 +15,7 @@ from pipeline.pack.lanes import ShardLane
 from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings
 from stages import catalogue as shelves
-from stages import order
+from stages import sampling
 from stages.catalogue import Packing, catalogue
 from stages.errors import StagesError
 from stages.trainer import train
@@ -52,7 +52,7 @@ class Packer:
 
 def test_nothing_is_missed_or_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelves, "GLANCE", 0.01)
-    monkeypatch.setattr(order, "TOGETHER", 1)
+    monkeypatch.setattr(sampling, "TOGETHER", 1)
     root, model = tmp_path / "run", write_model(tmp_path / "model")
     packer, said = Packer(root), list[tuple[str, int]]()
 

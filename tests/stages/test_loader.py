@@ -21,10 +21,10 @@ from manifests import storage
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Wave
 from stages.catalogue import catalogue
+from stages.decoding import OPEN_SHARDS
 from stages.loader import Loader, Step
-from stages.order import Order
-from stages.reading import OPEN_SHARDS
 from stages.samples import Sample, Task, turn
+from stages.sampling import Order
 from stages.shards import split_frames
 from tests.object_store import bucket
 from tests.stages.shardset import HEARD, Members, loader, phase, sample, write_set

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from stages.catalogue import Catalogue
 from stages.errors import StagesError
-from stages.order import TOGETHER, Order, gathered, packed, shared
 from stages.samples import KINDS
+from stages.sampling import TOGETHER, Order, gathered, packed, shared
 from tests.stages.shardset import phase
 
 SIZES = st.dictionaries(st.sampled_from(list(KINDS)), st.integers(1, 40), min_size=1, max_size=5)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from stages.distributed import train_on_ray
 from stages.errors import StagesError, Stopped
-from stages.launch import train_on_ray
 from stages.ranks import World
 from stages.recipe import packaged
 from stages.trainer import train

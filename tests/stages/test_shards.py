@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.shards import ShardReader, read_index, split_frames
-from stages.ustar import END, TarError, header, member_at, members, padded
+from stages.tar_format import END, TarError, header, member_at, members, padded
 
 SAMPLES = {"a-1": {"json": b"{}", "wav": b"x" * 700}, "b_2": {"json": b"[1]", "wav": b""}}
 

@@ -18,7 +18,7 @@ from ola.generation import Ola
 from ola.prompt import Request, Wave
 from stages.checkpoints import alone
 from stages.errors import StagesError
-from stages.modules import part_of, share
+from stages.parameters import part_of, share
 from stages.samples import KINDS, PICTURES, Sample
 from stages.shards import split_frames
 from stages.trainer import Training, train

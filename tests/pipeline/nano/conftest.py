@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.nano.lessons import write_lessons
-from pipeline.world.scoring import Score, Watched
+from pipeline.synthetic.nano.lessons import write_lessons
+from pipeline.synthetic.world.score import Score, Watched
 from tests.runs import ola
 
 SEED, CLIPS = 7, 10

@@ -6,11 +6,11 @@ from random import Random
 
 import pytest
 
-from pipeline.nano.answering import UNKNOWN, answer, is_unknown, named, named_in_scene, strangers
-from pipeline.nano.drafting import ordered, threes
-from pipeline.parsing import drafts, flaws
-from pipeline.world.asking import ORDINALS, Posed, questions
-from pipeline.world.scenes import Scene, compose
+from pipeline.annotation.text_rules import drafts, flaws
+from pipeline.synthetic.nano.answers import UNKNOWN, answer, is_unknown, named, named_in_scene, strangers
+from pipeline.synthetic.nano.qa_examples import ordered, threes
+from pipeline.synthetic.world.questions import ORDINALS, Posed, questions
+from pipeline.synthetic.world.scenes import Scene, compose
 
 VIEWS = ("both", "video", "audio", "text")
 

@@ -12,8 +12,8 @@ from ola.geometry import CELL
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Wave
-from pipeline.nano.blank import blank, config, parts
-from pipeline.nano.words import tokenizer
+from pipeline.synthetic.nano.blank import blank, config, parts
+from pipeline.synthetic.nano.tokenizer import tokenizer
 
 
 @pytest.fixture(scope="module")

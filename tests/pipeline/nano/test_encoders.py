@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.nano import encoders, sounds
-from pipeline.nano.blank import blank
-from pipeline.nano.encoders import brightness, hearing_loss, pace, pretrain_hearing, pretrain_vision, vision_loss
-from pipeline.nano.sights import (
+from pipeline.synthetic.nano import audio, encoders
+from pipeline.synthetic.nano.audio import SOUND_CLASSES, WORD_CLASSES, WORDS, Clips, Mixer, said, signals, utterances
+from pipeline.synthetic.nano.blank import blank
+from pipeline.synthetic.nano.encoders import (
+    brightness,
+    hearing_loss,
+    pace,
+    pretrain_hearing,
+    pretrain_vision,
+    vision_loss,
+)
+from pipeline.synthetic.nano.images import (
     CLASSES,
     COLOUR_CLASSES,
     IGNORED,
@@ -25,11 +33,10 @@ from pipeline.nano.sights import (
     labels,
     stored,
 )
-from pipeline.nano.sounds import SOUND_CLASSES, WORD_CLASSES, WORDS, Clips, Mixer, said, signals, utterances
-from pipeline.world.drawing import draw, place_at
-from pipeline.world.hearing import RATE, hear
-from pipeline.world.scenes import SIDE, Place, Voice, compose
-from pipeline.world.vocabulary import COLOURS, SHAPES, SOUNDS, SPLITS, Split, split_of
+from pipeline.synthetic.world.audio import RATE, hear
+from pipeline.synthetic.world.frames import draw, place_at
+from pipeline.synthetic.world.scenes import SIDE, Place, Voice, compose
+from pipeline.synthetic.world.vocabulary import COLOURS, SHAPES, SOUNDS, SPLITS, Split, split_of
 
 TRAIN, PAIRS = split_of(0), split_of(4000)
 HELD_OUT = (("HELD_OUT_PICTURES", 4), ("HELD_OUT_CLIPS", 2))
@@ -223,7 +230,7 @@ def test_encoders_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps move the encoders and nothing else, and the loss falls."""
     for name, value in (("PICTURES", 8), ("CLIPS", 2), ("TOLD", 4), ("WARM", 2), ("SPOKEN_HELD_OUT", 4), *HELD_OUT):
         monkeypatch.setattr(encoders, name, value)
-    monkeypatch.setattr(sounds, "SIGNALS", 2)
+    monkeypatch.setattr(audio, "SIGNALS", 2)
     model, before, said_so = blank(0), blank(0).state_dict(), list[str]()
     pretrain_vision(model, 8, 0, said_so.append)
     pretrain_hearing(model, 8, 0, said_so.append, spoken=4)

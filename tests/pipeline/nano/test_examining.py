@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.nano.examining import ASKED, Item, Marks, Showing, examine, items_of, mark, value_of
-from pipeline.nano.lessons import Lesson
+from pipeline.synthetic.nano.evaluate import ASKED, Item, Marks, Showing, examine, items_of, mark, value_of
+from pipeline.synthetic.nano.lessons import Lesson
 from tests.pipeline.nano.conftest import Run
 
 

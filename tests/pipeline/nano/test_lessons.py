@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 
 from ola.processor import OlaProcessor
-from pipeline.nano.answering import told
-from pipeline.nano.drafting import request
-from pipeline.nano.lessons import KINDS, OFTEN, SILENCE, Lesson, lessons_of, write_lessons
-from pipeline.parsing import drafts, flaws
+from pipeline.annotation.text_rules import drafts, flaws
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask
-from pipeline.world.asking import ambiguous, questions
-from pipeline.world.scenes import compose
-from pipeline.world.scoring import Watched
-from pipeline.world.truth import Truth
+from pipeline.synthetic.nano.answers import told
+from pipeline.synthetic.nano.lessons import KINDS, OFTEN, SILENCE, Lesson, lessons_of, write_lessons
+from pipeline.synthetic.nano.qa_examples import request
+from pipeline.synthetic.world.questions import ambiguous, questions
+from pipeline.synthetic.world.scenes import compose
+from pipeline.synthetic.world.score import Watched
+from pipeline.synthetic.world.truth import Truth
 from stages.catalogue import catalogue
-from stages.reading import Decoder, Loaded
+from stages.decoding import Decoder, Loaded
 from tests.ola import tiny
 from tests.pipeline.nano.conftest import Run
 from tests.runs import ola

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipeline.nano.answering import Exchange
-from pipeline.nano.looking import over_both, over_image, over_sound, over_video, parts_heard
-from pipeline.world.scenes import compose
+from pipeline.synthetic.nano.answers import Exchange
+from pipeline.synthetic.nano.lookup_examples import over_both, over_image, over_sound, over_video, parts_heard
+from pipeline.synthetic.world.scenes import compose
 
 
 def values(exchanges: Sequence[Exchange]) -> dict[str, str]:

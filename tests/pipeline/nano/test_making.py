@@ -12,10 +12,11 @@ from PIL import Image
 
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
-from pipeline.nano import card, figure3, making
-from pipeline.nano.blank import blank
-from pipeline.nano.making import Work
-from pipeline.nano.words import tokenizer
+from pipeline.synthetic.nano import card, figure3
+from pipeline.synthetic.nano import train as making
+from pipeline.synthetic.nano.blank import blank
+from pipeline.synthetic.nano.tokenizer import tokenizer
+from pipeline.synthetic.nano.train import Work
 from stages.recipe import recipe
 from stages.training_log import Figures, TrainingLog
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ola.generation import Ola
-from pipeline import demo
-from pipeline.nano.examining import examine
-from pipeline.world.scoring import Score
+from pipeline.synthetic import demo
+from pipeline.synthetic.nano.evaluate import examine
+from pipeline.synthetic.world.score import Score
 from tests.pipeline.nano.conftest import Run
 from tests.runs import ola, status
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.nano.examining import Marks
-from pipeline.nano.reading import mark, read, tasks_of
-from pipeline.nano.written import Named
+from pipeline.synthetic.nano.evaluate import Marks
+from pipeline.synthetic.nano.text_evaluation import mark, read, tasks_of
+from pipeline.synthetic.nano.text_scenes import Named
 
 NAMES = {
     *("part of a word", "from what is heard to what is seen, or back"),

@@ -13,14 +13,14 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from ola.generation import _beginnings
 from ola.processor import OlaProcessor
 from ola.prompt import IMAGE, Request
-from ola.voice.detokenise import Detokeniser
-from pipeline.annotator import fenced, filled
-from pipeline.nano.blank import config
-from pipeline.nano.words import passages, pieces, tokenizer, vocabulary
+from ola.speech.detokenise import Detokeniser
+from pipeline.annotation.annotator import fenced, filled
 from pipeline.prompts import prompt
-from pipeline.world.asking import questions
-from pipeline.world.scenes import compose
-from pipeline.world.telling import captions
+from pipeline.synthetic.nano.blank import config
+from pipeline.synthetic.nano.tokenizer import passages, pieces, tokenizer, vocabulary
+from pipeline.synthetic.world.captions import captions
+from pipeline.synthetic.world.questions import questions
+from pipeline.synthetic.world.scenes import compose
 
 ASKED = "Q1 (source): What is seen while the beep is heard?\nA1: a red star\nQ2 (order): What does it do?\nA2: rises"
 ODD = (

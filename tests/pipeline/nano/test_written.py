@@ -10,15 +10,15 @@ from random import Random
 import pytest
 
 from ola.processor import OlaProcessor
-from pipeline.nano.answering import told
-from pipeline.nano.judging import agreeing, another, cut, empty, screened
-from pipeline.nano.written import alone, drawn, in_text, scene_in_words, write_texts
-from pipeline.world.asking import questions
-from pipeline.world.scenes import compose
-from pipeline.world.telling import said, seen
-from pipeline.world.vocabulary import SPLITS, split_of
+from pipeline.synthetic.nano.answers import told
+from pipeline.synthetic.nano.judge_examples import agreeing, another, cut, empty, screened
+from pipeline.synthetic.nano.text_scenes import alone, drawn, in_text, scene_in_words, write_texts
+from pipeline.synthetic.world.captions import said, seen
+from pipeline.synthetic.world.questions import questions
+from pipeline.synthetic.world.scenes import compose
+from pipeline.synthetic.world.vocabulary import SPLITS, split_of
 from stages.catalogue import catalogue
-from stages.reading import Decoder, Loaded
+from stages.decoding import Decoder, Loaded
 from stages.samples import Sample
 from stages.shards import ShardReader
 from tests.ola import tiny

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.discover import discover
 from pipeline.errors import BadMedia, ConfigError
 from pipeline.media.safety import open_container
-from pipeline.media.viewing import hear as heard_in
-from pipeline.world.hearing import say
-from pipeline.world.making import make_world, write_clip
-from pipeline.world.scenes import RATE, SIDE, Sound, Voice, compose
-from pipeline.world.truth import read
-from pipeline.world.vocabulary import ACCENTS, HELD_OUT_SPEAKERS, SPEAKERS
+from pipeline.media.user_media import hear as heard_in
+from pipeline.sources.discovery import discover
+from pipeline.synthetic.world.audio import say
+from pipeline.synthetic.world.generate import make_world, write_clip
+from pipeline.synthetic.world.scenes import RATE, SIDE, Sound, Voice, compose
+from pipeline.synthetic.world.truth import read
+from pipeline.synthetic.world.vocabulary import ACCENTS, HELD_OUT_SPEAKERS, SPEAKERS
 from tests.runs import ola, rows, status
 
 SEED, CLIPS = 7, 10  # of each kind one, of linked five

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.annotation.text_rules import KINDS as ASKED_KINDS
+from pipeline.annotation.text_rules import Draft, flaws
 from pipeline.errors import ConfigError
-from pipeline.parsing import KINDS as ASKED_KINDS
-from pipeline.parsing import Draft, flaws
-from pipeline.world.asking import FORMS, ORDINALS, Posed, ambiguous, answerable, questions, well_formed
-from pipeline.world.scenes import KINDS, Scene, compose
-from pipeline.world.telling import captions, happens
-from pipeline.world.vocabulary import (
+from pipeline.synthetic.world.captions import captions, happens
+from pipeline.synthetic.world.questions import FORMS, ORDINALS, Posed, ambiguous, answerable, questions, well_formed
+from pipeline.synthetic.world.scenes import KINDS, Scene, compose
+from pipeline.synthetic.world.vocabulary import (
     COLOURS,
     HELD_OUT_FIGURES,
     HELD_OUT_PHRASES,

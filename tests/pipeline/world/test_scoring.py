@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 
 from manifests.records import Asked, Attempt, Caption, Clip, Outcome, Question, Screening, Verdict, Video
-from pipeline.actor_pool import LanePlan
 from pipeline.config import RUN, Config, dump
-from pipeline.engines import Inline
-from pipeline.media.keep import MediaTar
+from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.engines import Inline
+from pipeline.media.media_store import MediaTar
 from pipeline.pack.publish import pack
 from pipeline.plan import Plan
-from pipeline.world.asking import Posed, questions
-from pipeline.world.hearing import hear
-from pipeline.world.scenes import Scene, compose
-from pipeline.world.scoring import Score
-from pipeline.world.telling import captions
-from pipeline.world.truth import TRUTH
-from pipeline.world.truth import dump as written
-from pipeline.world.truth import facts as truth_of
+from pipeline.synthetic.world.audio import hear
+from pipeline.synthetic.world.captions import captions
+from pipeline.synthetic.world.questions import Posed, questions
+from pipeline.synthetic.world.scenes import Scene, compose
+from pipeline.synthetic.world.score import Score
+from pipeline.synthetic.world.truth import TRUTH
+from pipeline.synthetic.world.truth import dump as written
+from pipeline.synthetic.world.truth import facts as truth_of
 from tests.pipeline import test_pack
 from tests.pipeline.scripted import ENGINE
 from tests.pipeline.test_pack import ok

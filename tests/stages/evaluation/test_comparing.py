@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from stages.errors import StagesError
-from stages.evaluation.comparing import Line, compare, draw, span
+from stages.evaluation.comparison import Line, compare, draw, span
 from stages.evaluation.runner import Result
 
 

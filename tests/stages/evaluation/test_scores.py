@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.choices import chosen
+from stages.choice_parsing import chosen
 from stages.evaluation.scores import ACCURACY, F1, exact_match, spoken, word_error_metric
 
 WORD_ERROR = word_error_metric()

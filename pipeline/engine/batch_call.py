@@ -1,0 +1,72 @@
+"""What a step is given for one batch, and the step in this very process, which takes the same calls as a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.engine.outcomes import answers_of
+from pipeline.media.media_store import MediaTar
+from pipeline.step import Step
+
+
+@dataclass(frozen=True)
+class Errand:
+    """Which of a cell's steps does a batch, and what it is given for it: see the fields of `Step`."""
+
+    number: int = 0
+    media: MediaTar | None = None
+    scratch: str = ""
+    notes: str = ""
+
+    def equip(self, step: Step[Any, Any]) -> None:
+        """Give the step what it needs while `run` runs; its tar is a copy, see `answered`."""
+        step.scratch, step.notes = self.scratch, self.notes
+        if self.media is not None:
+            step.media = replace(self.media)
+
+    def size(self, step: Step[Any, Any]) -> int:
+        """Return the bytes in the tar of a step that was equipped; 0 for a step without one."""
+        return step.media.size if self.media is not None else 0
+
+    def answered(self, size: int) -> None:
+        """Keep what was put into the tar up to `size`: an answer refers to it."""
+        if self.media is not None:
+            self.media.size = size
+
+
+class Here:
+    """The step in this very process, for a debugger: same calls as `Cell`, no limits, no second life."""
+
+    def __init__(self, *steps: Step[Any, Any]) -> None:
+        """Each step is opened at its first batch."""
+        self.steps: list[Step[Any, Any]] = list(steps)
+        self.opened: set[int] = set()
+
+    def run(
+        self,
+        batch: Sequence[Any],
+        seconds: float,
+        memory: float,
+        errand: Errand,
+        answered: Callable[[Any], None] | None = None,
+    ) -> list[Any]:
+        """Answers of the step, as `Cell.run` returns them; whatever the step raises goes up."""
+        step = self.steps[errand.number]
+        if errand.number not in self.opened:
+            step.open()
+            self.opened.add(errand.number)
+        errand.equip(step)
+
+        def take(answer: Any) -> None:
+            errand.answered(errand.size(step))
+            (answered or early.append)(answer)
+
+        early: list[Any] = []
+        rest = answers_of(step, batch, take)
+        errand.answered(errand.size(step))
+        return [*early, *rest]
+
+    def close(self) -> None:
+        """Nothing is held."""

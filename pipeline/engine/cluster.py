@@ -1,0 +1,170 @@
+"""Join a Ray cluster that already runs: find its port, present a token, and turn what goes wrong into one line.
+
+Ray alone waits for minutes, without a word, for an address where nobody answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pipeline.engine.signals import own_handlers
+from pipeline.errors import ConfigError
+
+PORT_PATIENCE = 10.0  # seconds for something to listen at the address: the head of a new cluster may still start
+ANSWER_PATIENCE = 12.0  # seconds for it to answer as Ray does, once something listens
+CLIENT = "ray://"
+GCS_PORT, CLIENT_PORT = 6379, 10001  # where an address names none
+NAMES_NO_HOST = ("auto", "local")  # Ray looks on this machine
+ASKS_TOKEN = (
+    "expected the cluster's token, got none or another one; do `ray get-auth-token` on its head and set RAY_AUTH_TOKEN "
+    "(or RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token), with RAY_AUTH_MODE=token or unset"
+)
+Say = Callable[[str], object]
+
+
+def say_on_stderr(line: str) -> None:
+    """Write a line on standard error."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def join(address: str, say: Say = say_on_stderr, **options: Any) -> None:
+    """Connect this process to the cluster at `address`. options: for `ray.init`.
+
+    Raises ConfigError in one line within half a minute: nobody answers, another token, other versions.
+    """
+    import ray
+
+    key = f"RAY_ADDRESS={address}" if os.environ.get("RAY_ADDRESS") == address else f"ray_address={address}"
+    if address not in NAMES_NO_HOST:
+        _wait_for_port(address, key, say)
+    _use_token(key)
+    if "://" not in address and address not in NAMES_NO_HOST:
+        _wait_for_answer(address, key)
+    try:
+        with own_handlers(), hushed():
+            ray.init(address=address, **options)
+    except Exception as error:
+        raise ConfigError(f"{key}: {_reason(error)}") from error
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The host and port of `host:port`, `[::1]:port` or `ray://host:port`. Raises ValueError."""
+    place = address.removeprefix(CLIENT)
+    host, colon, port = place.rpartition(":") if not place.endswith("]") else (place, "", "")
+    if not colon:
+        host, port = place, str(CLIENT_PORT if address.startswith(CLIENT) else GCS_PORT)
+    if not host or "/" in place:
+        raise ValueError(address)
+    return host.strip("[]"), int(port)
+
+
+def _wait_for_port(address: str, key: str, say: Say) -> None:
+    try:
+        place = host_and_port(address)
+    except ValueError:
+        raise ConfigError(f"{key}: expected host:port, ray://host:port or auto; name the head of a cluster") from None
+    end, said = time.monotonic() + PORT_PATIENCE, False
+    while (fault := _port_fault(place, max(0.1, min(5.0, end - time.monotonic())))) is not None:
+        if time.monotonic() >= end:
+            raise ConfigError(
+                f"{key}: expected a Ray cluster, got no answer for {PORT_PATIENCE:.0f} s ({fault}); start one there "
+                "with `ray start --head`, name another, or leave it out to run on this machine"
+            )
+        if not said:
+            said = True
+            say(f"waiting up to {PORT_PATIENCE:.0f} s for a Ray cluster at {address}")
+        time.sleep(min(0.5, PORT_PATIENCE))
+
+
+def _port_fault(place: tuple[str, int], patience: float) -> str | None:
+    """Return why nothing listens at a host and port; None if something does."""
+    try:
+        socket.create_connection(place, patience).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _use_token(key: str) -> None:
+    """Turn on Ray's tokens if one is found where `ray start` and `ray job submit` look; RAY_AUTH_MODE goes before.
+
+    `ray.init` looks for a token only at the address `auto`. Raises ConfigError where RAY_AUTH_MODE asks for a token
+    and none is found: Ray would end the process without a word.
+    """
+    try:
+        from ray._private.authentication import authentication_token_setup as setup
+    except ImportError:  # a version of Ray that has no tokens
+        return
+    try:
+        with hushed():
+            setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+            setup.ensure_token_if_auth_enabled(create_token_if_missing=False)
+    except Exception as error:
+        raise ConfigError(f"{key}: {_reason(error)}") from error
+
+
+def _wait_for_answer(address: str, key: str) -> None:
+    """Ask the cluster for its id. Raises ConfigError if it refuses, or does not answer as Ray does."""
+    import ray._raylet as raylet
+
+    client = getattr(raylet, "GcsClient", None)
+    if client is None:  # it is not of Ray's public interface
+        return
+    faults: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            client(address=address)
+            faults.append(None)
+        except Exception as error:  # noqa: BLE001  told by the thread that waits
+            faults.append(error)
+
+    with hushed():
+        thread = threading.Thread(target=ask, daemon=True, name="ask the cluster")
+        thread.start()
+        thread.join(ANSWER_PATIENCE)
+    if not faults:
+        raise ConfigError(
+            f"{key}: something listens there and does not answer as Ray does for {ANSWER_PATIENCE:.0f} s; name the "
+            "port of the head (`ray start --head --port`), or ray://HOST:10001 for Ray Client"
+        )
+    if (fault := faults[0]) is not None:
+        raise ConfigError(f"{key}: {_reason(fault)}") from fault
+
+
+def _reason(error: BaseException) -> str:
+    """Return what Ray's error means, in one line."""
+    told, seen = str(error), error.__cause__ or error.__context__
+    while seen is not None:
+        told, seen = f"{told}\n{seen}", seen.__cause__ or seen.__context__
+    if "AuthToken" in told or "authentication token" in told.lower():
+        return ASKS_TOKEN
+    if "ersion mismatch" in told or "ersions do not match" in told or "is running Python" in told:
+        return f"{' '.join(str(error).split())}; install the cluster's versions of Python and Ray here"
+    return f"the cluster cannot be joined: {' '.join(str(error).split())[:300]}"
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Send standard error nowhere, also that of C++ and of Ray's logger; errors that are raised are not touched."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    logger, level = logging.getLogger("ray"), logging.getLogger("ray").level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

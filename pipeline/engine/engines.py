@@ -1,0 +1,217 @@
+"""Engines: who calls the lanes. A lane is anything that is called with a number and closed in the end.
+
+`inline` is a loop in this process; `ray` has a pool of actors a lane on a cluster (`pipeline.engine.scheduler`). What
+is done and what failed is on disk, so an engine returns only what was set aside.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.checkup.needs import NOTHING, Needs
+from pipeline.checkup.nodes import check_nodes
+from pipeline.checkup.upfront import check_here
+from pipeline.engine.actor_pool import LanePlan, original
+from pipeline.engine.cluster import Say, hushed, join, say_on_stderr
+from pipeline.engine.lane_states import LaneState
+from pipeline.engine.scheduler import Scheduler
+from pipeline.engine.signals import own_handlers
+from pipeline.errors import RunError, SetAside
+
+STALE = 86400.0  # seconds: a younger one may be of a container that shares this folder, but not our process ids
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+FOLDER = "ola-ray"  # of a Ray of our own, then its driver's process id
+
+
+class Inline:
+    """A loop in this process: no Ray is imported, and a debugger works."""
+
+    def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
+        """Every number through all lanes, one after the other. Returns what was set aside on the way."""
+        made = [lane.make() for lane in lanes]
+        aside = []
+        try:
+            for number in numbers:
+                try:
+                    for lane in made:
+                        lane(number)
+                except SetAside as fault:
+                    aside.append(fault)
+        finally:
+            for lane in made:
+                lane.close()
+        return aside
+
+    def join(self) -> None:
+        """This process is enough."""
+
+    def check(self, root: str, inputs: Sequence[str], needs: Needs = NOTHING) -> None:
+        """Raise NeedsUnmet unless this machine has what the steps need; this process sees what it sees."""
+        check_here(needs)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class OnRay:
+    """Pools of actors on the Ray this process is in already, that of `address` or RAY_ADDRESS, else one of our own.
+
+    Our own is never found by anybody else: it has its own folder, and ends with `close`. It starts with the first map.
+    """
+
+    def __init__(self, workers: int | Mapping[str, int] = 0, address: str = "") -> None:
+        """workers: actors of each lane, or of those that hold the steps named; 0: as many as are useful."""
+        self.workers, self.address = workers, address or os.environ.get("RAY_ADDRESS", "")
+        self.folder: str | None = None
+        self.joined = False  # whether this engine brought the process into a cluster
+        self.say: Say = say_on_stderr
+        self.report: Callable[[Sequence[LaneState]], None] = lambda states: None  # is told what the lanes do now
+
+    def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
+        """Every number through all lanes. Returns what was set aside on the way.
+
+        Raises the OlaError that a lane raised, or RunError with Ray's words.
+        """
+        if not numbers:
+            return []
+        self.connect()
+        import ray
+
+        fitted, asked = [self._fitted(lane) for lane in lanes], [self._asked(lane) for lane in lanes]
+        scheduler = Scheduler(fitted, numbers, asked, self.report)
+        try:
+            return scheduler.run()
+        except ray.exceptions.RayError as error:
+            raise original(error) from error
+        finally:
+            scheduler.close(hurried=isinstance(sys.exc_info()[1], KeyboardInterrupt))
+
+    def _asked(self, lane: LanePlan) -> int:
+        """The actors that the user wants of a lane; 0 where that is left to us."""
+        if isinstance(self.workers, int):
+            return self.workers
+        return max((self.workers.get(step, 0) for step in lane.steps), default=0)
+
+    def kind_of_ranks(self, ranks: int) -> str:
+        """Return "GPU" where the cluster has any, whatever this machine has, else "CPU".
+
+        Raises RunError where this machine alone has fewer: Ray would wait for others for ever. A cluster may grow.
+        """
+        import ray
+
+        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        kind = "GPU" if have.get("GPU") else "CPU"
+        if self.folder is not None and ranks > have.get(kind, 0):
+            raise RunError(f"{ranks} workers, and this machine has {have.get(kind, 0):g} {kind}s: name a cluster")
+        return kind
+
+    def _fitted(self, lane: LanePlan) -> LanePlan:
+        """On this machine, CPUs that it has: Ray would wait for others for ever. A cluster may grow."""
+        if self.folder is None:
+            return lane
+        import ray
+
+        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        if lane.gpus > have.get("GPU", 0):
+            raise RunError(
+                f"a step asks for {lane.gpus:g} GPUs, and this machine has {have.get('GPU', 0):g}: "
+                "lower resources.<step>.gpus, or name a cluster as ray_address"
+            )
+        return replace(lane, cpus=min(lane.cpus, have["CPU"]))
+
+    def close(self) -> None:
+        """Leave the cluster, or end the Ray that was started here and delete its folder."""
+        if self.folder is not None or self.joined:
+            import ray
+
+            ray.shutdown()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder, self.joined = None, False
+
+    def join(self) -> None:
+        """Connect to the cluster if one is named; a Ray of our own starts with the first map. Raises ConfigError."""
+        if self.address:
+            self.connect()
+
+    def check(self, root: str, inputs: Sequence[str], needs: Needs = NOTHING) -> None:
+        """Have each node of the cluster look for the root, the first inputs and what the steps need.
+
+        A Ray of our own is this machine. Raises ConfigError, or NeedsUnmet for what the steps need.
+        """
+        import ray
+
+        if ray.is_initialized() and self.folder is None:
+            check_nodes(root, inputs, self.say, needs)
+        else:
+            check_here(needs)
+
+    def connect(self) -> None:
+        """Be in a Ray: the one this process is in, or the one named, else a new one of our own. Raises ConfigError."""
+        import ray
+
+        if ray.is_initialized():
+            return
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else of actors that it restarts, on the terminal
+        if self.address and self.address != "local":
+            join(self.address, self.say, **QUIET)
+            self.joined = True
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        """Start a Ray of our own."""
+        import ray
+
+        # Ray would kill a whole worker where memory runs out, and its record would be blamed; the kernel kills the
+        # step's process first, which its worker can tell from a fault of the record
+        os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+        os.environ.setdefault("RAY_worker_oom_score_adjustment", "500")  # the step's process has 1000
+        remove_folders()
+        self.folder = tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-")
+        with own_handlers(), groups_of_their_own(), hushed():  # it says that it has read the lines above
+            ray.init(address="local", include_dashboard=False, _temp_dir=self.folder, **QUIET)
+
+
+@contextmanager
+def groups_of_their_own() -> Iterator[None]:
+    """Have what Ray starts begin process groups: a signal to the driver's whole group, as `timeout` sends it, is then
+    for the driver alone, which shuts Ray down. A driver that was killed still takes them along."""
+    from ray._private import services, utils
+
+    plain = services.ConsolePopen
+    module: Any = services
+    if utils.detect_fate_sharing_support():  # type: ignore[no-untyped-call]
+        module.ConsolePopen = partial(plain, process_group=0)
+    try:
+        yield
+    finally:
+        module.ConsolePopen = plain
+
+
+def remove_folders() -> None:
+    """Delete what killed runs left of their Rays: logs and sockets, some MB each."""
+    import psutil
+
+    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-*"):
+        with suppress(ValueError, OSError):  # not one of ours, or somebody was faster
+            pid, age = int(path.name.split("-")[2]), time.time() - path.stat().st_mtime
+            if age > STALE and not psutil.pid_exists(pid):
+                shutil.rmtree(path)
+
+
+def remove_own_folder() -> None:
+    """Delete the folder of the Ray that this process started."""
+    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-{os.getpid()}-*"):
+        shutil.rmtree(path, ignore_errors=True)

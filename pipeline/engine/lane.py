@@ -1,0 +1,91 @@
+"""A lane: neighbouring steps that take a part one after the other, on one worker.
+
+What goes wrong with one part sets that part aside, see `pipeline.engine.worker`; a full disk ends the run.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from manifests.full_disk import is_full
+from manifests.ledger import Damaged
+from manifests.retries import StoreAway
+from pipeline.engine.batch_call import Here
+from pipeline.engine.outcomes import error_line
+from pipeline.engine.part_journals import remove_stale_journals
+from pipeline.engine.sandbox import Cell
+from pipeline.engine.worker import Rows, StepWorker
+from pipeline.errors import ConfigError, RunError, SetAside, Unavailable
+from pipeline.plan import Planned
+from pipeline.sources.scratch import remove_scratch, scratch_folder
+from pipeline.step import Step
+
+
+class Lane:
+    """Takes a part through neighbouring steps, one after the other, on one worker.
+
+    Steps that ask for the same resources share a lane: that keeps the number of processes small, and a remote video
+    is copied to this machine once for all of them.
+    """
+
+    def __init__(self, steps: Sequence[Planned], session: str, isolate: bool = True) -> None:
+        """Steps open when their first part comes. isolate: without it, errors go up as they are, for a debugger."""
+        remove_scratch()
+        remove_stale_journals()
+        self.isolate = isolate
+        self.workers = [worker for group in sharing(steps) for worker in _workers(group, session, isolate)]
+        readers = [worker for worker in self.workers if type(worker.planned.step).originals is not Step.originals]
+        for worker in readers[-1:]:
+            worker.is_last_reader = True
+
+    def __call__(self, part: int) -> None:
+        """Commit one part of every step of the lane. Raises SetAside, or RunError where no part can go on."""
+        held: Rows = {}
+        with scratch_folder() as scratch:
+            for worker in self.workers:
+                try:
+                    with self._set_aside(part, worker.planned.step.name):
+                        worker(part, scratch, held)
+                except SetAside:
+                    worker.metrics.set_aside()
+                    raise
+
+    @contextmanager
+    def _set_aside(self, part: int, step: str) -> Iterator[None]:
+        """What goes wrong with one part is that part's alone, but for a full disk."""
+        try:
+            yield
+        except (SetAside, RunError, ConfigError):
+            raise
+        except (Unavailable, Damaged, StoreAway) as error:
+            raise SetAside(part, step, str(error)) from error
+        except Exception as error:
+            if is_full(error):
+                where = f"part {part} of step '{step}'"
+                raise RunError(f"no space left for {where}: {error}; make space and run again") from error
+            if not self.isolate:
+                raise
+            raise SetAside(part, step, error_line(error), traceback.format_exc()) from error
+
+    def close(self) -> None:
+        """End the steps' processes."""
+        for worker in self.workers:
+            worker.close()
+
+
+def sharing(steps: Sequence[Planned]) -> list[list[Planned]]:
+    """The steps by process: neighbours that share something in one, every other in one of its own."""
+    groups: list[list[Planned]] = []
+    for planned in steps:
+        if groups and planned.step.shares and planned.step.shares == groups[-1][-1].step.shares:
+            groups[-1].append(planned)
+        else:
+            groups.append([planned])
+    return groups
+
+
+def _workers(group: Sequence[Planned], session: str, isolate: bool) -> list[StepWorker]:
+    cell = (Cell if isolate else Here)(*(planned.step for planned in group))
+    return [StepWorker(planned, session, cell, number) for number, planned in enumerate(group)]

@@ -1,0 +1,225 @@
+"""A cell: a step (or some that share weights) in a process of its own, watched from outside, so that no record can
+take anything with it.
+
+Decoders crash, hang while they hold Python's lock, and eat memory. The worker sends a batch, waits with a clock and an
+eye on the process's memory, and gets the answers or a `StepFault` that says how it ended. A new process is
+started for the next batch. When the worker itself is killed, the kernel kills the cell and its children at once: it
+holds the reading end of a pipe, its lifeline, that nobody but the worker holds open.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from manifests import retries
+from pipeline.engine.batch_call import Errand
+from pipeline.engine.outcomes import ending
+from pipeline.engine.sandbox_process import ALIVE, TRIED_AGAIN
+from pipeline.errors import DeviceLost, Died, Killed, OpenFailed, OverLimit, Raised, Unavailable
+from pipeline.step import Step
+
+GLANCE = 0.1  # seconds between looks at a cell's memory: at 2 GB/s it gets 200 MB past its limit
+CENSUS = 10  # looks between searches for the cell's children: one reads all of /proc, some 5 ms
+NEXT = "next"  # to a step that handed over an answer: so no more than one record is in flight
+GRACE = 5.0  # seconds for a process that has closed its pipe to end: the kernel takes apart GBs of memory in less
+STDERR_TAIL, STDERR_ROOM = 2000, 1 << 20  # bytes: shown of what a dead cell printed; kept of what a living one prints
+
+
+class Cell:
+    """The step in a process of its own. Started at the first batch, and again after each death."""
+
+    def __init__(self, *steps: Step[Any, Any]) -> None:
+        """Nothing runs yet."""
+        self.steps: list[Step[Any, Any]] = list(steps)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.weight = 0  # bytes of memory at the last look
+
+    def run(
+        self,
+        batch: Sequence[Any],
+        seconds: float,
+        memory: float,
+        errand: Errand,
+        answered: Callable[[Any], None] | None = None,
+    ) -> list[Any]:
+        """The step's answers for a batch.
+
+        seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
+        included; answered: gets each answer that the step hands over at once, and those are not returned. The `size`
+        of the errand's media is moved on with each answer.
+        Raises Raised, Died, DeviceLost, Killed, OverLimit, OpenFailed; or Unavailable, where the step raised it.
+        """
+        self._start()
+        self._patience(seconds)
+        self.looks, self.look_at, self.weight = 0, time.monotonic() + GLANCE, 0
+        early: list[Any] = []
+        try:
+            self._send((list(batch), errand))
+            while (message := self._answer(seconds, memory))[0] == "answer":
+                errand.answered(message[2])
+                self._pass_on(answered or early.append, message[1])
+        except BlockingIOError:  # bytes that stopped halfway: something in the cell holds Python's lock
+            raise self._over(seconds) from None
+        kind, *rest = message
+        if kind == "raised":
+            raise Raised(*rest)
+        if kind == "lost its device":
+            self.close()  # whatever it is asked next would fail, too
+            raise DeviceLost(*rest)
+        if kind == "unavailable":
+            raise Unavailable(*rest)
+        errand.answered(rest[1])
+        return [*early, *rest[0]]
+
+    def _pass_on(self, answered: Callable[[Any], None], answer: Any) -> None:
+        """Give away an answer, and let the step go on; where that raises, end the process, which waits for it."""
+        try:
+            answered(answer)
+            self._send(NEXT)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the process and all its children."""
+        if self.process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.pipe.close()
+        self.socket.close()
+        os.close(self.lifeline)
+        self.stderr.close()
+        self.process = None
+
+    def _start(self) -> None:
+        if self.process is not None:
+            return
+        for step in self.steps:
+            if type(step).__module__ == "__main__":
+                raise OpenFailed(f"step '{step.name}' is defined in the script itself: move it to a module")
+        self.socket, theirs = socket.socketpair()
+        self.pipe = Connection(os.dup(self.socket.fileno()))
+        watched, self.lifeline = os.pipe()
+        self.stderr = tempfile.TemporaryFile()  # noqa: SIM115  read when the process has died
+        self.process = subprocess.Popen(
+            # -P: a random.py in the user's folder is not Python's
+            [sys.executable, "-P", "-m", "pipeline.engine.sandbox_process", str(theirs.fileno()), str(watched)],
+            pass_fds=(theirs.fileno(), watched),
+            start_new_session=True,  # a group of its own: one signal ends it with its ffmpegs
+            stdin=subprocess.DEVNULL,
+            stdout=self.stderr,
+            stderr=self.stderr,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+        )
+        theirs.close()
+        os.close(watched)
+        self._send(self.steps)
+        self._opened()
+
+    def _opened(self) -> None:
+        """Wait for the steps to open. Raises OpenFailed."""
+        name = "', '".join(step.name for step in self.steps)
+        try:
+            kind, *rest = self.pipe.recv()
+        except (EOFError, ConnectionError):
+            died = self._died()
+            if isinstance(died, Killed):
+                died.opening = True
+                raise died from None
+            detail = "\n".join(filter(None, (died.reason, died.detail)))
+            raise OpenFailed(f"step '{name}' died while opening ({died.reason})", detail) from None
+        if kind == "failed":
+            self.close()
+            raise OpenFailed(f"step '{rest[0]}' cannot open: {rest[1]}", rest[2])
+
+    def _patience(self, seconds: float) -> None:
+        """How long the kernel lets one read or write of the pipe wait."""
+        limit = struct.pack("ll", int(seconds) + 1, 0)
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            self.socket.setsockopt(socket.SOL_SOCKET, option, limit)
+
+    def _send(self, message: Any) -> None:
+        # one that is dead already is no error here: the wait for its answer finds out how it died
+        with suppress(ConnectionError):
+            self.pipe.send_bytes(pickle.dumps(message))
+
+    def _answer(self, seconds: float, memory: float) -> Any:
+        """The cell's message that is no sign of life: a sign makes the clock start anew."""
+        try:
+            while (answer := self._message(seconds, memory))[0] in (ALIVE[0], TRIED_AGAIN):
+                retries.tally.add(sum(answer[1:]))
+                self._weigh(memory)
+        except (EOFError, ConnectionError):
+            raise self._died() from None
+        if os.lseek(self.stderr.fileno(), 0, os.SEEK_CUR) > STDERR_ROOM:  # the offset is the cell's own too
+            os.ftruncate(self.stderr.fileno(), 0)
+            os.lseek(self.stderr.fileno(), 0, os.SEEK_SET)
+        return answer
+
+    def _message(self, seconds: float, memory: float) -> Any:
+        """The next message of the cell, if it comes within its limits. Raises OverLimit, or EOFError when it died."""
+        assert self.process is not None
+        deadline = time.monotonic() + seconds
+        while not self.pipe.poll(GLANCE):
+            if self.process.poll() is not None and not self.pipe.poll():
+                raise EOFError  # a child that it forked still holds the pipe
+            if time.monotonic() > deadline:
+                raise self._over(seconds)
+            self._weigh(memory)
+        return self.pipe.recv()
+
+    def _over(self, seconds: float) -> OverLimit:
+        self.close()
+        return OverLimit(f"took longer than its limit of {seconds:.0f} s")
+
+    def _weigh(self, memory: float) -> None:
+        """Raise OverLimit if the cell is over `memory`; looks no oftener than every GLANCE."""
+        if time.monotonic() < self.look_at:
+            return
+        self.weight = self._memory(census=self.looks % CENSUS == 0)
+        if self.weight > memory:
+            self.close()
+            raise OverLimit(f"took more memory than its limit of {memory / 1e9:.1f} GB")
+        self.looks, self.look_at = self.looks + 1, time.monotonic() + GLANCE
+
+    def _memory(self, census: bool) -> int:
+        import psutil
+
+        assert self.process is not None
+        total = 0
+        try:
+            if census:
+                parent = psutil.Process(self.process.pid)
+                self.family = [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            self.family = []
+        for process in self.family:
+            with suppress(psutil.NoSuchProcess):  # it ended between two looks
+                total += process.memory_info().rss
+        return total
+
+    def _died(self) -> Died | Killed:
+        assert self.process is not None
+        code = None
+        with suppress(subprocess.TimeoutExpired):
+            code = self.process.wait(GRACE)
+        self.stderr.seek(max(0, self.stderr.seek(0, os.SEEK_END) - STDERR_TAIL))
+        words = self.stderr.read().decode(errors="replace").strip()
+        self.close()
+        if code == -signal.SIGKILL:  # ours end in OverLimit
+            return Killed(f"killed from outside (SIGKILL) at {self.weight / 1e9:.1f} GB", words)
+        return Died("closed its pipe" if code is None else ending(code), words)

@@ -1,0 +1,182 @@
+"""Brings numbers through lanes of Ray actors: who works on what, who is missing, and how large each lane is.
+
+A lane is a pool of actors, and a queue of numbers that wait for it. The scheduler hands out a number to each idle
+actor, passes it on when it is done, gives it to another actor when its actor died, and sizes the pools by what the
+lanes cost (`pipeline.engine.lane_sizes`), again and again: costs are measured as it goes, and nodes come and go.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pipeline.engine.actor_pool import ActorPool, LanePlan, WorkerDied
+from pipeline.engine.lane_sizes import Demand, Node, fits, sizes
+from pipeline.engine.lane_states import LaneState
+from pipeline.errors import RunError, SetAside
+
+REPORT = 10.0  # seconds between reports of what the lanes do
+REPLAN = 2.0  # seconds between looks at costs and nodes
+GAIN = 1.15  # times faster that a new plan must be before pools change: an actor opens its steps anew
+STARVED = 10.0  # seconds a lane waits for its first actor before another lane gives one up
+NO_NODE = 600.0  # seconds that a cluster has to bring a node that can hold an actor
+
+
+class Scheduler:
+    """One map of numbers through lanes. Close it, whatever happens."""
+
+    def __init__(
+        self,
+        lanes: Sequence[LanePlan],
+        numbers: Sequence[int],
+        workers: Sequence[int],
+        report: Callable[[Sequence[LaneState]], None] = lambda states: None,
+    ) -> None:
+        """workers: the actors that the user asks for, a lane; 0: as many as are useful.
+
+        report: is told every REPORT seconds what the lanes do.
+        """
+        self.pools = [ActorPool(lane) for lane in lanes]
+        self.queues = [deque[int]() for _ in lanes]
+        self.queues[0].extend(numbers)
+        self.fixed, self.open = workers, len(numbers)
+        self.aside: list[SetAside] = []
+        self.deaths = [Counter[int]() for _ in lanes]
+        self.planned, self.nodes = 0.0, list[Node]()
+        self.report, self.reported = report, time.monotonic()
+
+    def run(self) -> list[SetAside]:
+        """Every number through all lanes. Returns what was set aside. Raises the OlaError of a lane, or RunError."""
+        while self.open:
+            if time.monotonic() - self.planned > REPLAN:
+                self._plan()
+            self._hand_out()
+            self._collect()
+        return sorted(self.aside, key=lambda fault: fault.part)
+
+    def close(self, hurried: bool = False) -> None:
+        """End all actors. hurried: at once, without waiting for those that close their lanes."""
+        for pool in self.pools:
+            pool.close(hurried)
+
+    def _hand_out(self) -> None:
+        for pool, queue in zip(self.pools, self.queues, strict=True):
+            while queue and pool.idle:
+                pool.start(queue.popleft())
+
+    def _collect(self) -> None:
+        """Wait until something is done, or it is time for a new plan; then take up all that is done."""
+        import ray
+
+        calls = {call: lane for lane, pool in enumerate(self.pools) for call in pool.workers}
+        if not calls:
+            time.sleep(0.1)
+            return
+        done, _ = ray.wait(list(calls), num_returns=1, timeout=REPLAN)
+        if done:
+            done, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0)
+        for call in done:
+            self._finish(calls[call], call)
+
+    def _finish(self, lane: int, call: Any) -> None:
+        number = self.pools[lane].workers[call].number
+        try:
+            fault = self.pools[lane].finish(call)
+        except WorkerDied as death:
+            self._bury(lane, number, death)
+            return
+        if number is None:
+            return
+        if fault is not None:
+            self.aside.append(fault)
+        if fault is not None or lane + 1 == len(self.pools):
+            self.open -= 1
+        else:
+            self.queues[lane + 1].append(number)
+
+    def _bury(self, lane: int, number: int | None, death: BaseException) -> None:
+        """An actor died: its number goes to another, unless too many died over it."""
+        self.planned = 0.0
+        if number is None:
+            return
+        retries = self.pools[lane].lane.retries
+        self.deaths[lane][number] += 1
+        if 0 <= retries < self.deaths[lane][number]:
+            raise RunError(f"a worker failed: it died {retries + 1} times over number {number}") from death
+        self.queues[lane].appendleft(number)
+
+    def _plan(self) -> None:
+        before, self.nodes = self.nodes, alive_nodes()
+        self.planned, demands = time.monotonic(), self._demands()
+        self._check_nodes(demands)
+        wanted = self._sizes(demands)
+        if before != self.nodes or self._is_faster(wanted, demands):
+            for pool, size in zip(self.pools, wanted, strict=True):
+                pool.resize(size, self.nodes)
+        self._make_room()
+        for pool in self.pools:
+            pool.look()
+        if time.monotonic() - self.reported > REPORT:
+            self.reported = time.monotonic()
+            self.report([pool.state() for pool in self.pools if len(pool)])
+
+    def _demands(self) -> list[Demand]:
+        """What each lane needs: a lane that has measured nothing yet costs as much as the others do in the mean."""
+        known = [pool.seconds for pool in self.pools if pool.seconds]
+        guess, left, demands = sum(known) / len(known) if known else 1.0, 0, []
+        for pool, queue, fixed in zip(self.pools, self.queues, self.fixed, strict=True):
+            left += len(queue) + pool.busy
+            demands.append(Demand(pool.lane.cpus, pool.lane.gpus, pool.seconds or guess, left, fixed))
+        return demands
+
+    def _sizes(self, demands: Sequence[Demand]) -> list[int]:
+        """Sizes of the pools that suit the demands. Lanes with nothing left need no room."""
+        busy = [lane for lane, demand in enumerate(demands) if demand.left]
+        planned = dict(zip(busy, sizes([demands[lane] for lane in busy], self.nodes), strict=True))
+        wanted = [planned.get(lane, 0) for lane in range(len(demands))]
+        for lane in busy:  # weights take a minute to load: a GPU lane does not shrink for a new plan
+            if demands[lane].gpus:
+                wanted[lane] = max(wanted[lane], self.pools[lane].ready)
+        return wanted
+
+    def _is_faster(self, wanted: Sequence[int], demands: Sequence[Demand]) -> bool:
+        """Whether new sizes gain enough; always where a lane has no actor, or has some and nothing left to do."""
+        now = [len(pool) for pool in self.pools]
+        if any((size == 0) != (have == 0) for size, have in zip(wanted, now, strict=True)):
+            return True
+        slowest = [max(d.load(n) for d, n in zip(demands, counts, strict=True) if n) for counts in (now, wanted)]
+        return slowest[0] >= GAIN * slowest[1]
+
+    def _check_nodes(self, demands: Sequence[Demand]) -> None:
+        """Raise RunError for a lane whose actor no node could hold, if that has lasted for long."""
+        for pool, demand in zip(self.pools, demands, strict=True):
+            absent = demand.left and not pool.ready and not fits(self.nodes, demand.cpus, demand.gpus)
+            if absent and pool.waited() > NO_NODE:
+                have = ", ".join(f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in self.nodes) or "none"
+                raise RunError(
+                    f"{pool.lane.name}: expected a node with {demand.cpus:g} CPUs and {demand.gpus:g} GPUs "
+                    f"for a worker, got for {NO_NODE:.0f} s: {have}; lower resources.<step>, or add nodes"
+                )
+
+    def _make_room(self) -> None:
+        """Take an actor from another lane for one that waits for its first, and cannot get it otherwise."""
+        for pool, queue in zip(self.pools, self.queues, strict=True):
+            if queue and not pool.ready and pool.waited() > STARVED:
+                givers = [other for other in self.pools if other is not pool and other.ready]
+                givers = [other for other in givers if not other.lane.gpus or pool.lane.gpus]
+                for other in givers:  # what they wait for would take what one of them gives up
+                    other.stop_waiting()
+                for giver in sorted(givers, key=lambda other: -other.ready)[:1]:
+                    giver.give_up_one()
+                pool.waiting_since = time.monotonic()
+
+
+def alive_nodes() -> list[Node]:
+    """The nodes of the cluster, with what each has in all."""
+    import ray
+
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    have = [node["Resources"] for node in found if node["Alive"]]
+    return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0), each.get("memory", 0.0)) for each in have]

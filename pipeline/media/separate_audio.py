@@ -1,0 +1,47 @@
+"""A video whose sound lies in a file of its own (`12.mp4`, `12.m4a`): both in one file, with packets as they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from manifests import drafts
+from pipeline.errors import BadMedia
+from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitelists
+from pipeline.sources.scratch import JOINED
+
+FORMS = ("mov", "nut")  # the second holds whatever codec the first does not
+
+
+def joined(video: str, sound: str) -> str:
+    """A local path of a file with the picture of one and the sound of the other, made once beside the video's copy.
+
+    Raises BadMedia where the sound cannot be read; or Unavailable, where ffmpeg was killed.
+    """
+    path = video + JOINED
+    if not os.path.exists(path):
+        partial = drafts.name(path)
+        try:
+            for form in FORMS:
+                if (complaint := _join(video, sound, form, partial)) is None:
+                    break
+            else:
+                raise BadMedia(f"its sound, which lies apart, cannot be read: {complaint}")
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+    return path
+
+
+def _join(video: str, sound: str, form: str, target: str) -> str | None:
+    """Write the file; return the last line of what ffmpeg complains of, or None."""
+    import ffmpeg
+
+    picture, voice = (ffmpeg.input(safe_url(path), **whitelists(path)) for path in (video, sound))
+    output = ffmpeg.output(picture["V:0"], voice["a:0"], target, format=form, codec="copy", fflags="+bitexact")
+    command = output.global_args("-nostdin", "-v", "error", "-y").compile(cmd=ffmpeg_exe())
+    done = subprocess.run(command, capture_output=True, check=False)
+    check_not_killed(done.returncode)
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return None if done.returncode == 0 else (lines[-1] if lines else str(done.returncode))

@@ -1,0 +1,1 @@
+"""Monitoring of a run: live progress and metrics for Prometheus."""

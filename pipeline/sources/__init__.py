@@ -1,0 +1,1 @@
+"""Sources of videos: files, folders, object stores, lists, and containers, with the files that belong to each video."""

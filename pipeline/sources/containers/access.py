@@ -1,0 +1,145 @@
+"""The bytes of a member of a container: read in place, alone, into a file of its own where a decoder wants one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from manifests import drafts, object_store, storage
+from pipeline.sources.containers import tar_header
+from pipeline.sources.containers.members import STREAMS, TABLES, ZIPS, Unreadable, member_stamp, parted, stamp_parts
+from pipeline.sources.containers.readers import opened, stream_before
+from pipeline.sources.containers.table_values import value_at
+from pipeline.sources.containers.tar_header import BLOCK
+from pipeline.sources.containers.tar_index import Bytes
+from pipeline.sources.containers.zips import zip_pieces
+
+CHUNK = 1 << 20  # bytes of one read
+
+
+def fetch(uri: str, folder: str, stamp: str = "") -> str:
+    """A local path with the bytes of a source: itself, or a copy in `folder`, made once. stamp: of the source.
+
+    Raises OSError where they cannot be read.
+    """
+    member = parted(uri)
+    if member is None:
+        return storage.fetch(uri, folder)
+    path = storage.copy_path(uri, folder)
+    if not os.path.exists(path):
+        held, place = stamp_parts(stamp or member[1])  # the name of a companion has its place itself
+        held = held if stamp else ""
+        now = _stamp_now(member[0], held)
+        partial = drafts.name(path)
+        try:
+            with open(partial, "wb") as sink:
+                sink.writelines(pieces(member[0], place, now))
+            Path(path + storage.STAMP).write_text(member_stamp(now, place))
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+    return path
+
+
+def _stamp_now(container: str, held: str) -> str:
+    """The stamp of a container; of an object that which it had: a range is read only as long as it has it."""
+    if held and object_store.holds(container):
+        return held
+    found = storage.look(container)
+    if found is None:
+        raise FileNotFoundError(2, "no such file", container)
+    return found.stamp
+
+
+def is_copied(uri: str) -> bool:
+    """Whether `fetch` makes a copy."""
+    return not storage.is_local(uri) or parted(uri) is not None
+
+
+def stamp_of(uri: str, folder: str) -> str:
+    """The stamp of what `fetch` put into `folder`; of a local file that which it has now."""
+    if parted(uri) is None:
+        return storage.stamp_of(uri, folder)
+    return Path(storage.copy_path(uri, folder) + storage.STAMP).read_text()
+
+
+def read_companion(uri: str) -> bytes:
+    """The bytes of a companion in a container: `00012.tar#12.srt@5120+93`. Raises OSError."""
+    container, name = parted(uri) or (uri, "")
+    return b"".join(pieces(container, name.rpartition("@")[2], ""))
+
+
+def look(uri: str, stamp: str) -> storage.Entry | None:
+    """A source as it is now, None where it is gone. A member is what it was as long as its container is."""
+    member = parted(uri)
+    found = storage.look(member[0] if member else uri)
+    return (
+        found
+        if member is None or found is None
+        else replace(found, stamp=member_stamp(found.stamp, stamp_parts(stamp)[1]))
+    )
+
+
+def source_pieces(uri: str, stamp: str) -> Iterator[bytes]:
+    """The bytes of a source, piece by piece. stamp: of the source. Raises OSError."""
+    member = parted(uri)
+    if member is not None:
+        held, place = stamp_parts(stamp)
+        yield from pieces(member[0], place, held)
+        return
+    with storage.open_random(uri) as file:
+        yield from iter(lambda: file.read(CHUNK), b"")
+
+
+def pieces(container: str, place: str, stamp: str) -> Iterator[bytes]:
+    """The bytes at a place of a container, of which nothing else is read. stamp: the container's, or "".
+
+    Raises OSError where they are not there, or the container is another one than that of the stamp.
+    """
+    name = container.lower()
+    if name.endswith(TABLES):
+        yield value_at(container, stamp, place)
+    elif name.endswith(STREAMS):
+        start, _ = _span(place)
+        yield from _of_tar(container, stream_before(container, stamp, start - BLOCK), place)
+    else:
+        with opened(container, stamp) as file:
+            yield from zip_pieces(file, place) if name.endswith(ZIPS) else _of_tar(container, file, place)
+
+
+def _span(place: str) -> tuple[int, int]:
+    start, size = map(int, place.split("+"))
+    return start, size
+
+
+def _of_tar(container: str, file: Bytes, place: str) -> Iterator[bytes]:
+    start, size = _span(place)
+    position, end = start - BLOCK, start + size
+    while position < end:
+        data = _read(file, min(CHUNK, end - position), position)
+        if len(data) < min(BLOCK, end - position):
+            raise OSError(f"{container}: {end - position} bytes are missing at byte {position}: was it replaced?")
+        head = BLOCK if position < start else 0
+        if head:
+            _check_header(container, data[:head], size)
+        position += len(data)
+        yield data[head:]
+
+
+def _read(file: Bytes, size: int, position: int) -> bytes:
+    try:
+        return bytes(file.read_at(size, position))
+    except Unreadable as error:
+        raise OSError(str(error)) from error
+
+
+def _check_header(container: str, block: bytes, size: int) -> None:
+    """A container that was replaced may have anything at this place."""
+    try:
+        if tar_header.parse(block).size in (size, 0):  # 0: in a pax header, since it is too large for this one
+            return
+    except Unreadable:
+        pass
+    raise OSError(f"{container}: there is no member at this place any more: it was replaced")

@@ -1,0 +1,56 @@
+"""What tools write beside their containers: indexes of members, and tables and counts of a downloader.
+
+video2dataset writes `00000.parquet` and `00000_stats.json` beside `00000.tar`; `wds2idx` of DALI writes `00000.idx`,
+and Megatron-Energon `00000.tar.idx`. None of these is a source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from manifests import storage
+from pipeline.sources.containers import tar_header
+from pipeline.sources.containers.members import TARS, Member
+from pipeline.sources.containers.tar_header import BLOCK
+from pipeline.sources.containers.tar_index import Bytes, cut_off, is_hidden, name_fault
+
+WRITTEN = (".idx", ".tar.idx", ".parquet", "_stats.json")  # after the stem of a tar
+VERSION = "v1.2"  # of DALI's index: those before it have no names
+
+
+def written_beside(uris: Iterable[str]) -> Iterator[str]:
+    """Those of these files that a tool wrote beside a tar that is one of them."""
+    there = set(uris)
+    for uri in there:
+        if uri.lower().endswith(TARS):
+            yield from there.intersection(uri[: -len(".tar")] + ending for ending in WRITTEN)
+
+
+def dali_members(uri: str, file: Bytes, size: int) -> list[Member] | None:
+    """Members of a tar from DALI's index beside it; None where there is none that fits. size: of the tar, in bytes.
+
+    A line of the index is a sample: ending, offset, size and, since v1.2, name of each of its members.
+    """
+    for name in (f"{uri[: -len('.tar')]}.idx", f"{uri}.idx"):
+        if not storage.exists(name):
+            continue
+        head, *lines = storage.read_bytes(name).decode(errors="replace").split("\n")
+        if head.startswith(VERSION):
+            with suppress(ValueError):  # a name with a space in it, or damage
+                members = [member for line in lines for member in _members(line.split(), size)]
+                return members if members and all(_is_at(file, each) for each in (members[0], members[-1])) else None
+    return None
+
+
+def _is_at(file: Bytes, member: Member) -> bool:
+    """Whether the tar has a member of this size there: it may have been written again after its index."""
+    return tar_header.parse(file.read_at(BLOCK, member.offset - BLOCK)).size == member.size
+
+
+def _members(words: list[str], size: int) -> Iterator[Member]:
+    for _, offset, length, name in zip(*(words[n::4] for n in range(4)), strict=False):
+        if not is_hidden(name.removeprefix("./")):
+            missing = int(offset) + int(length) - size
+            fault = name_fault(name) or (cut_off(int(length) - missing, int(length)) if missing > 0 else "")
+            yield Member(name.removeprefix("./"), int(length), f"{offset}+{length}", int(offset), fault)

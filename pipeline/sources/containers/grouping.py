@@ -1,0 +1,215 @@
+"""Members of a tar or zip as sources: each with its companions, which are the members of the same key beside it.
+
+A key is the name up to the first dot of its last piece, as in webdataset. Members of a key belong together where they
+follow each other; what no source takes is a row with its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from manifests.ledger import digest, one_line
+from pipeline.errors import BadMedia
+from pipeline.media.subtitles import LARGEST
+from pipeline.sources.companions import SUBTITLES
+from pipeline.sources.containers.members import Member, Unreadable
+from pipeline.sources.metadata import INFO, known_fields
+
+VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg",
+         ".3gp", ".ogv", ".vob", ".mxf")  # fmt: skip
+SOUND = (".m4a", ".wav", ".mp3", ".flac", ".aac", ".ogg", ".opus")
+TEXT = (*SUBTITLES, ".json", ".txt")
+OTHER = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".cls", ".npy", ".npz", ".pt", ".pth", ".pkl", ".pickle", ".csv",
+         ".tsv", ".xml", ".html", ".md")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberSource:
+    """A source in a container, as its index keeps it; or a row with a reason.
+
+    name: after the container's uri and `#`; "" for a row about the container itself. sidecars: names as well.
+    apart: name of a member with its sound. sha256: of its bytes, where they had to be read for the index.
+    """
+
+    name: str
+    bytes: int = 0
+    place: str = ""
+    meta: str = "{}"
+    sidecars: tuple[str, ...] = ()
+    companions: str = ""
+    apart: str = ""
+    fault: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(slots=True)
+class _Read:
+    """A member with what was read of it when its turn came: a stream does not go back.
+
+    data: of a text; value: of a json. fault: what is wrong with a text, without which the video beside it is used.
+    """
+
+    member: Member
+    ending: str
+    data: bytes = b""
+    value: Any = None
+    sha256: str | None = None
+    fault: str = ""
+
+
+Content = Callable[[Member], bytes]
+Digest = Callable[[Member], "str | None"]
+
+
+def sources(
+    members: Iterable[Member], content: Content, sha256: Digest = lambda member: None
+) -> Iterator[MemberSource]:
+    """Sources of the members of a container, and rows for what is wrong with others, in their order.
+
+    content: reads a small member whole; sha256: digest of a large one, where the container must be read anyway.
+    """
+    names, keys = set[str](), set[str]()
+    for key, group in groupby(members, key=lambda member: key_of(member.name)):
+        found = []
+        for member in group:
+            try:
+                _check(member, names)
+                found.append(_read(member, content, sha256))
+                names.add(member.name)
+            except (Unreadable, BadMedia) as error:
+                yield MemberSource(name=_row_name(member, names), bytes=member.size, fault=str(error))
+        yield from _sources_of(found, is_apart=key in keys)
+        keys.add(key)
+
+
+def key_of(name: str) -> str:
+    """The key of a member: `a.b/talk` of `a.b/talk.en.srt`."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.split(".", 1)[0]
+
+
+def _check(member: Member, names: set[str]) -> None:
+    if member.fault:
+        raise Unreadable(member.fault)
+    if member.name in names:
+        raise Unreadable("this name comes twice in the container: the first one is used")
+
+
+def _row_name(member: Member, names: set[str]) -> str:
+    return f"{member.name}@{member.place}" if member.name in names else member.name
+
+
+def _ending(name: str) -> str:
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > name.rfind("/") + 1 else ""
+
+
+def _read(member: Member, content: Content, sha256: Digest) -> _Read:
+    ending = _ending(member.name)
+    if ending not in TEXT:
+        return _Read(member, ending, sha256=sha256(member))
+    if member.size > LARGEST:
+        return _Read(member, ending, fault=f"too large beside a video: {member.size >> 20} MB")
+    data = content(member)
+    value, fault = _parsed(data) if ending == ".json" else (None, "")
+    return _Read(member, ending, data, value, fault=fault)
+
+
+def _sources_of(group: Sequence[_Read], is_apart: bool) -> Iterator[MemberSource]:
+    """The sources of the members of one key. is_apart: whether there were others of this key before."""
+    videos, beside = _told_apart(group)
+    for video, mine in zip(videos, _owned(videos, beside), strict=True):
+        yield _source(video, mine)
+    for one in beside:
+        if fault := one.fault if videos else _orphan(is_apart):
+            yield MemberSource(name=one.member.name, bytes=one.member.size, fault=fault)
+
+
+def _orphan(is_apart: bool) -> str:
+    if is_apart:
+        return "it lies apart from other members of its key: webdataset reads it as another sample; not used"
+    return "not a video, and beside no video of its key"
+
+
+def _told_apart(group: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
+    """What may be a video, and what lies beside it. Endings lie: without a known one, all that may be one counts."""
+    for is_video in (VIDEO.__contains__, _may_be_video, SOUND.__contains__):
+        videos = [one for one in group if is_video(one.ending)]
+        if videos:
+            break
+    return videos, [one for one in group if not is_video(one.ending)]
+
+
+def _may_be_video(ending: str) -> bool:
+    return ending not in (*TEXT, *SOUND, *OTHER)
+
+
+def _owned(videos: Sequence[_Read], beside: Sequence[_Read]) -> list[list[_Read]]:
+    """What lies beside each video: what has its name, else what has its key."""
+    if len(videos) < 2 or not beside:
+        return [list(beside) for _ in videos]
+    stems = [video.member.name.removesuffix(video.ending) for video in videos]
+    closest = [max((len(stem) for stem in stems if _is_named(one, stem)), default=None) for one in beside]
+    return [
+        [
+            one
+            for one, length in zip(beside, closest, strict=True)
+            if length is None or (length == len(stem) and _is_named(one, stem))
+        ]
+        for stem in stems
+    ]
+
+
+def _is_named(one: _Read, stem: str) -> bool:
+    return one.member.name.startswith(f"{stem}.")
+
+
+def _source(video: _Read, beside: Sequence[_Read]) -> MemberSource:
+    usable = [one for one in beside if not one.fault]
+    subtitles = [one for one in usable if one.ending in SUBTITLES]
+    key = len(key_of(video.member.name))
+    sounds = [one for one in usable if one.ending in SOUND][:1]
+    facts = sorted((one.member.name[key:], hashlib.sha256(one.data).hexdigest()) for one in subtitles)
+    facts += [(one.member.name[key:], str(one.member.size)) for one in sounds]
+    return MemberSource(
+        name=video.member.name,
+        bytes=video.member.size,
+        place=video.member.place,
+        meta=_meta(usable),
+        sidecars=tuple(f"{one.member.name}@{one.member.place}" for one in subtitles),
+        companions=digest(facts) if facts else "",
+        apart="".join(f"{one.member.name}@{one.member.place}" for one in sounds),
+        sha256=video.sha256,
+    )
+
+
+def _parsed(data: bytes) -> tuple[Any, str]:
+    """The value of a json, or why it has none."""
+    try:
+        value = json.loads(data, parse_constant=lambda name: None)  # NaN and Infinity, which JSON does not have
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # also of half a character
+        return None, f"no JSON: {one_line(error)}; the video is used without it"
+    return value, ""
+
+
+def _meta(beside: Sequence[_Read]) -> str:
+    """Keys of `.json` at the top, above what `.info.json` tells of a video, and `.txt` as `caption`."""
+    meta: dict[str, Any] = {}
+    jsons = [one for one in beside if one.ending == ".json"]
+    for one in sorted(jsons, key=lambda one: not _is_info(one)):
+        told = one.value if isinstance(one.value, dict) else {"json": one.value}
+        meta |= known_fields(told) if _is_info(one) else told | known_fields(told)
+    for one in [one for one in beside if one.ending == ".txt"][:1]:
+        meta["caption"] = one.data.decode("utf-8-sig", errors="replace").strip()
+    return json.dumps(meta, sort_keys=True, ensure_ascii=False) if meta else "{}"
+
+
+def _is_info(one: _Read) -> bool:
+    return one.member.name.lower().endswith(INFO)

@@ -1,0 +1,35 @@
+"""The sources of one container, by its form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.sources.containers import tables
+from pipeline.sources.containers.beside import dali_members
+from pipeline.sources.containers.grouping import MemberSource, sources
+from pipeline.sources.containers.members import STREAMS, TABLES, ZIPS
+from pipeline.sources.containers.readers import Ahead, opened
+from pipeline.sources.containers.streams import stream_rows
+from pipeline.sources.containers.tar_index import tar_members
+from pipeline.sources.containers.zips import zip_members, zip_pieces
+
+
+def rows(uri: str, size: int, column: str) -> Iterator[MemberSource]:
+    """Sources of a container, then a row with the reason where it cannot be read to its end. Raises OSError."""
+    if uri.lower().endswith(TABLES):
+        return tables.rows(uri, column)
+    if uri.lower().endswith(STREAMS):
+        return stream_rows(uri)
+    return _of_zip(uri) if uri.lower().endswith(ZIPS) else _of_tar(uri, size)
+
+
+def _of_zip(uri: str) -> Iterator[MemberSource]:
+    with opened(uri) as file:
+        yield from sources(zip_members(file), lambda member: b"".join(zip_pieces(file, member.place)))
+
+
+def _of_tar(uri: str, size: int) -> Iterator[MemberSource]:
+    with opened(uri) as file:
+        ahead = Ahead(file)
+        members = dali_members(uri, ahead, size) or tar_members(ahead, size)
+        yield from sources(members, lambda member: ahead.read_at(member.size, member.offset))

@@ -1,0 +1,125 @@
+"""The bytes of containers: by offset where that can be, else from the beginning on."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from typing import Any
+
+import pyarrow as pa
+
+from manifests import object_store, storage
+from manifests.object_file import ObjectFile
+from manifests.retries import StoreAway
+from pipeline.sources.containers.members import Unreadable
+
+# A header of a tar and the small members behind it (json, txt and subtitles with their headers have some 3 kB) come in
+# one request. More would read the beginning of each video as well.
+AHEAD = 4096
+SKIP = 1 << 20  # bytes of a stream that are passed over at once
+BUFFER = 8 << 20  # bytes of one request for a stream
+CODECS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd", ".tzst": "zstd", ".bz2": "bz2", ".tbz2": "bz2"}
+DAMAGE = re.compile(r"inflate|decompress|[Tt]runcated|bz2|ZSTD", re.IGNORECASE)  # in Arrow's words, not a store's
+
+
+class LocalFile(io.FileIO):
+    """A file on this machine by offset. One that is cut off while it is read gives fewer bytes."""
+
+    def size(self) -> int:
+        """Size in bytes."""
+        return os.fstat(self.fileno()).st_size
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Up to `size` bytes from `offset`; fewer only where the file ends."""
+        return os.pread(self.fileno(), size, offset)
+
+
+class Ahead:
+    """A file by offset; small reads bring some bytes more, for the read that comes next."""
+
+    def __init__(self, file: Any) -> None:
+        """file: with `read_at(size, offset)`."""
+        self.file = file
+        self.start, self.data = 0, b""
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Up to `size` bytes from `offset`; fewer only where the file ends."""
+        at = offset - self.start
+        if not 0 <= at <= len(self.data) - size:
+            self.start, self.data, at = offset, self._read(max(size, AHEAD), offset), 0
+        return self.data[at : at + size]
+
+    def _read(self, size: int, offset: int) -> bytes:
+        size = min(size, self.file.size() - offset)  # Arrow's files raise beyond their end
+        return bytes(self.file.read_at(size, offset)) if size > 0 else b""
+
+
+class Forward:
+    """A stream by offset, forward only."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        """stream: with `read(size)`; name: for errors."""
+        self.stream, self.name, self.position = stream, name, 0
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Up to `size` bytes from `offset`; fewer only where the stream ends. Raises Unreadable where it is damaged.
+
+        ValueError for an offset that lies behind.
+        """
+        if offset < self.position:
+            raise ValueError(f"{self.name} is read forward only: {offset} lies before {self.position}")
+        while (gap := offset - self.position) and self._read(min(gap, SKIP)):
+            pass
+        pieces, left = [], size if self.position == offset else 0
+        while left and (piece := self._read(min(left, SKIP))):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+    def _read(self, size: int) -> bytes:
+        try:
+            data = bytes(self.stream.read(size))
+        except StoreAway:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            if not DAMAGE.search(str(error)):
+                raise
+            raise Unreadable(f"its compression is cut off or damaged after {self.position} bytes") from error
+        self.position += len(data)
+        return data
+
+
+def check_stamp(file: Any, uri: str, stamp: str) -> None:
+    """Raise OSError for an object that has another ETag than `stamp`."""
+    if stamp and getattr(file, "stamp", stamp) != stamp:
+        raise OSError(f"{uri}: it was replaced")
+
+
+_last: list[tuple[str, str, Forward]] = []  # the last stream of this process: members are asked for in their order
+
+
+def stream_before(uri: str, stamp: str, offset: int) -> Forward:
+    """A stream of a compressed tar that has not passed `offset` yet: that which was read last, or a new one."""
+    if not (_last and _last[0][:2] == (uri, stamp) and _last[0][2].position <= offset):
+        _last[:] = [(uri, stamp, stream(uri, stamp))]
+    return _last[0][2]
+
+
+def opened(uri: str, stamp: str = "") -> Any:
+    """A container as a seekable file with `read_at`. stamp: its ETag, if that is known: saves a request to a store."""
+    if storage.is_local(uri):
+        return LocalFile(storage.normal(uri))
+    return ObjectFile(uri, stamp) if stamp and object_store.holds(uri) else storage.open_random(uri)
+
+
+def stream(uri: str, stamp: str = "") -> Forward:
+    """The unpacked bytes of a compressed tar, from their beginning. stamp: its ETag, where it is known.
+
+    Raises OSError where it has another one.
+    """
+    raw = storage.open_random(uri)
+    check_stamp(raw, uri, stamp)
+    codec = next(codec for ending, codec in CODECS.items() if uri.lower().endswith(ending))
+    source = raw if isinstance(raw, pa.NativeFile) else io.BufferedReader(raw, BUFFER)
+    return Forward(pa.CompressedInputStream(source, codec), uri)

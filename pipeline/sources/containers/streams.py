@@ -1,0 +1,54 @@
+"""Members of compressed tars, which can only be read from their beginning: each part of sources does that once.
+
+Members that lie between are passed over; nothing but the members that are asked for is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.sources.containers.grouping import MemberSource, sources
+from pipeline.sources.containers.members import Member, Unreadable
+from pipeline.sources.containers.readers import Forward, stream
+from pipeline.sources.containers.tar_index import cut_off, tar_members
+
+CHUNK = 1 << 20  # bytes of one read
+
+
+@dataclass
+class _Reading:
+    """One reading of a compressed tar for its index."""
+
+    file: Forward
+    is_cut: bool = False
+
+    def content(self, member: Member) -> bytes:
+        """The bytes of a member whose header was read just now. Raises Unreadable."""
+        return b"".join(self._pieces(member))
+
+    def sha256(self, member: Member) -> str:
+        """Digest of such a member. Raises Unreadable."""
+        found = hashlib.sha256()
+        for piece in self._pieces(member):
+            found.update(piece)
+        return found.hexdigest()
+
+    def _pieces(self, member: Member) -> Iterator[bytes]:
+        done = 0
+        while done < member.size:
+            data = self.file.read_at(min(CHUNK, member.size - done), member.offset + done)
+            if not data:
+                self.is_cut = True
+                raise Unreadable(cut_off(done, member.size))
+            done += len(data)
+            yield data
+
+
+def stream_rows(uri: str) -> Iterator[MemberSource]:
+    """Sources of a compressed tar, with the digests of their bytes, since all of them are read. Raises OSError."""
+    reading = _Reading(stream(uri))
+    for row in sources(tar_members(reading.file), reading.content, reading.sha256):
+        if row.name or not reading.is_cut:  # the member that is cut off has a row
+            yield row

@@ -1,0 +1,93 @@
+"""Parquet files, Arrow files and Arrow streams: their schema, their row groups, and the columns of one group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from manifests import storage
+from pipeline.sources.containers.readers import check_stamp
+
+BUFFER = 1 << 20  # bytes of one read of a column; nothing is read ahead of that
+
+
+class TableFile(Protocol):
+    """A table in groups of rows."""
+
+    schema: pa.Schema
+
+    def group_rows(self) -> list[int]:
+        """Rows of each group."""
+
+    def batches(self, group: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """These columns of one group, up to `rows` rows at once. `video.bytes` is a field of a struct."""
+
+
+def open_table(uri: str, stamp: str = "") -> TableFile:
+    """Open a table by its ending. stamp: its ETag, where it is known. Raises pa.ArrowException, OSError."""
+    file = storage.open_random(uri)
+    check_stamp(file, uri, stamp)
+    if uri.lower().endswith(".parquet"):
+        return ParquetTable(file)
+    return ArrowTable(file)
+
+
+class ParquetTable:
+    """A Parquet file."""
+
+    def __init__(self, file: Any) -> None:
+        """Read the footer."""
+        self.file = pq.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER)
+        self.schema = self.file.schema_arrow
+
+    def group_rows(self) -> list[int]:
+        """Rows of each row group."""
+        metadata = self.file.metadata
+        return [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+
+    def batches(self, group: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """See TableFile."""
+        yield from self.file.iter_batches(rows, row_groups=[group], columns=list(columns), use_threads=False)
+
+
+class ArrowTable:
+    """An Arrow file or an Arrow stream, as `datasets` writes them; its record batches are the groups."""
+
+    def __init__(self, file: Any) -> None:
+        """Read the schema, and where the batches lie; of a stream, the batches."""
+        try:
+            reader = pa.ipc.open_file(file)
+            self.count, self.read = reader.num_record_batches, reader.get_batch
+            self.schema = reader.schema
+        except pa.ArrowInvalid:
+            file.seek(0)
+            stream = pa.ipc.open_stream(file)
+            batches = list(stream)
+            self.count, self.read = len(batches), batches.__getitem__
+            self.schema = stream.schema
+
+    def group_rows(self) -> list[int]:
+        """Rows of each batch."""
+        return [self.read(n).num_rows for n in range(self.count)]
+
+    def batches(self, group: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """See TableFile."""
+        batch = self.read(group)
+        for start in range(0, batch.num_rows, rows):
+            yield _chosen(batch.slice(start, rows), columns)
+
+
+def _chosen(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    """Columns of a batch; of structs, the fields that are named."""
+    arrays: dict[str, pa.Array] = {}
+    for name in columns:
+        if name in batch.schema.names:
+            arrays[name] = batch.column(name)
+        else:
+            column, _, field = name.rpartition(".")
+            arrays[column] = pa.StructArray.from_arrays([pc.struct_field(batch.column(column), field)], [field])
+    return pa.RecordBatch.from_pydict(arrays)

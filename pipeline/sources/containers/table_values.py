@@ -1,0 +1,57 @@
+"""The media of rows of tables, one after the other.
+
+A row group (a batch of an Arrow file) is read alone: from its beginning to the row that is asked for. Where the next
+row is asked for next, as the sources of a part are, it is read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from manifests.ledger import one_line
+from pipeline.sources.containers.columns import has_bytes_below
+from pipeline.sources.containers.table_files import TableFile, open_table
+
+
+def media_values(table: TableFile, column: str, group: int) -> Iterator[pa.Buffer | None]:
+    """The bytes of the media of each row, one after the other."""
+    is_struct = has_bytes_below(table.schema.field(column).type)
+    for batch in table.batches(group, [f"{column}.bytes" if is_struct else column], 1):
+        values = batch.column(0)
+        values = pc.struct_field(values, "bytes") if is_struct else values
+        yield from (value.as_buffer() for value in values)
+
+
+@dataclass
+class _Cursor:
+    """Where a reading of a row group stands: rows are mostly asked for in their order."""
+
+    key: tuple[str, str, str, int]
+    values: Iterator[pa.Buffer | None]
+    next: int = 0
+
+
+_last: list[_Cursor] = []  # of this process
+
+
+def value_at(uri: str, stamp: str, place: str) -> pa.Buffer:
+    """The bytes of one row. stamp: of the file. Raises OSError where they are not there."""
+    quoted, group, row = place.split("/")
+    key = (uri, stamp, unquote(quoted), int(group))
+    if not (_last and _last[0].key == key and _last[0].next <= int(row)):
+        _last[:] = [_Cursor(key, media_values(open_table(uri, stamp), key[2], key[3]))]
+    cursor = _last[0]
+    try:
+        value = next(islice(cursor.values, int(row) - cursor.next, None), None)
+    except pa.ArrowException as error:
+        raise OSError(f"{uri}: row {row} of group {group} cannot be read: {one_line(error)}") from error
+    cursor.next = int(row) + 1
+    if value is None:
+        raise OSError(f"{uri}: row {row} of group {group} is not there any more: it was replaced")
+    return value

@@ -1,0 +1,85 @@
+"""Rows of Parquet and Arrow files with media in a column: bytes, or the Hub's `{bytes, path}` of Video, Audio, …"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from manifests.ledger import one_line
+from pipeline.sources.clip_spans import as_json
+from pipeline.sources.containers.columns import PATH, find_column, metadata_columns
+from pipeline.sources.containers.grouping import MemberSource
+from pipeline.sources.containers.members import Unreadable
+from pipeline.sources.containers.table_files import TableFile, open_table
+from pipeline.sources.containers.table_values import media_values
+
+META_ROWS = 64  # of which the metadata is read at once
+
+
+def rows(uri: str, column: str) -> Iterator[MemberSource]:
+    """A source for each row, named by its number from 0. column: that holds the media; "" to find it by type and name.
+
+    A row without bytes, or that cannot be read, has its fault.
+    """
+    try:
+        table = open_table(uri)
+        column = find_column(table.schema, column)
+    except (Unreadable, pa.ArrowException) as error:
+        yield MemberSource(name="", fault=str(error) if isinstance(error, Unreadable) else _damage(error))
+        return
+    first = 0
+    for group, many in enumerate(table.group_rows()):
+        yield from _group(table, column, group, range(first, first + many))
+        first += many
+    if not first:
+        yield MemberSource(name="", fault="a table without rows")
+
+
+def _group(table: TableFile, column: str, group: int, numbers: range) -> Iterator[MemberSource]:
+    done = 0
+    try:
+        for meta, value in zip(_metadata(table, column, group), media_values(table, column, group), strict=True):
+            place = f"{quote(column, safe='')}/{group}/{done}"
+            yield _source(str(numbers[done]), place, meta, value)
+            done += 1
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and not _is_damage(error):
+            raise
+        for number in numbers[done:]:
+            yield MemberSource(name=str(number), fault=f"row group {group} is damaged: {one_line(error)}")
+
+
+def _is_damage(error: OSError) -> bool:
+    """Whether Arrow says so, and not a store or the file system: their errors have a number or a class of their own."""
+    return type(error) is OSError and error.errno is None and "://" not in str(error)
+
+
+def _damage(error: Exception) -> str:
+    return f"the table cannot be read: {one_line(error)}"
+
+
+def _source(name: str, place: str, meta: dict[str, Any], value: pa.Buffer | None) -> MemberSource:
+    if value is None:
+        paths = [each[PATH] for each in meta.values() if isinstance(each, dict) and set(each) == {PATH}]
+        where = f", only the path {paths[0]!r}" if paths and paths[0] else ""
+        return MemberSource(name=name, meta=as_json(meta), fault=f"the row holds no bytes{where}")
+    return MemberSource(
+        name=name,
+        bytes=value.size,
+        place=place,
+        meta=as_json(meta),
+        sha256=hashlib.sha256(value).hexdigest(),
+    )
+
+
+def _metadata(table: TableFile, column: str, group: int) -> Iterator[dict[str, Any]]:
+    names = metadata_columns(table.schema, column)
+    if not names:
+        yield from ({} for _ in range(table.group_rows()[group]))
+        return
+    for batch in table.batches(group, names, META_ROWS):
+        yield from batch.to_pylist()

@@ -1,0 +1,63 @@
+"""One header of a tar: name, size and kind of the member that follows.
+
+Python's tarfile reads all fields of a header, which takes eight times as long: a listing of millions of members is
+nothing but headers.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from typing import NamedTuple
+
+from pipeline.sources.containers.members import Unreadable
+
+BLOCK = 512
+EMPTY = bytes(BLOCK)
+POSIX = b"ustar\x0000"  # GNU's own header has times where this one has the front of a long name
+
+
+class Header(NamedTuple):
+    """name: bytes that are not UTF-8 as surrogates. size: bytes of what follows. kind: a type of `tarfile`."""
+
+    name: str
+    size: int
+    kind: bytes
+
+
+def parse(block: bytes) -> Header:
+    """Read a block of 512 bytes. Raises Unreadable where it is no header."""
+    try:
+        given = tarfile.nti(block[148:156])  # type: ignore[attr-defined]
+        size = tarfile.nti(block[124:136])  # type: ignore[attr-defined]
+    except tarfile.HeaderError as error:
+        raise Unreadable("not a header") from error
+    if given != sum(block) - sum(block[148:156]) + 8 * ord(" ") or size < 0:
+        raise Unreadable("not a header")
+    name = text(block[:100].split(b"\0", 1)[0])
+    if block[257:265] == POSIX and block[345]:
+        name = f"{text(block[345:500].split(bytes(1), 1)[0])}/{name}"
+    kind = block[156:157]
+    return Header(name, size, tarfile.DIRTYPE if kind in (b"\0", b"0") and name.endswith("/") else kind)
+
+
+def padded(size: int) -> int:
+    """Bytes of whole blocks that hold `size` bytes."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def text(data: bytes) -> str:
+    """The text of a name, with bytes that are not UTF-8 as surrogates."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def pax(data: bytes) -> dict[str, str]:
+    """The records `<length> <key>=<value>` of a pax header; what is no record ends it."""
+    found = {}
+    while data:
+        digits = data.split(b" ", 1)[0]
+        if not digits.isdigit() or not len(digits) < int(digits) <= len(data):
+            break
+        key, _, value = data[len(digits) + 1 : int(digits) - 1].partition(b"=")
+        found[text(key)] = text(value)
+        data = data[int(digits) :]
+    return found

@@ -1,0 +1,145 @@
+"""The members of a tar, in order, from its headers alone; ustar, pax and GNU names.
+
+Python's tarfile is not asked to walk the file: it passes over a tar that is cut off without a word, and keeps all
+members in memory.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from typing import Protocol
+
+from pipeline.media.file_signature import looks_like
+from pipeline.sources.containers import tar_header
+from pipeline.sources.containers.members import Member, Unreadable
+from pipeline.sources.containers.tar_header import BLOCK, EMPTY, Header, padded
+
+LARGEST_HEADER = 1 << 20  # bytes of a pax header or a long name: more is damage
+LINK = "inside the tar: not followed"
+FAULTS = {
+    tarfile.SYMTYPE: f"a symbolic link {LINK}",
+    tarfile.LNKTYPE: f"a hard link {LINK}",
+    tarfile.CHRTYPE: "a device, not a file",
+    tarfile.BLKTYPE: "a device, not a file",
+    tarfile.FIFOTYPE: "a pipe, not a file",
+    tarfile.GNUTYPE_SPARSE: "a sparse file: pack the tar without --sparse",
+}
+NO_CONTENT = (*FAULTS.keys() - {tarfile.GNUTYPE_SPARSE}, tarfile.DIRTYPE)
+PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE, *PAX)
+
+
+class Bytes(Protocol):
+    """The bytes of a file by offset."""
+
+    def read_at(self, size: int, offset: int, /) -> bytes:
+        """Up to `size` bytes from `offset`; fewer only where the file ends."""
+
+
+def tar_members(file: Bytes, size: int | None = None) -> Iterator[Member]:
+    """Members in the order of the tar; folders and hidden files are left out. size: of the file, where it is known.
+
+    Where the tar is damaged, cut off, empty or no tar, a last member without a name has that as its fault.
+    """
+    walk = _Walk(file, size)
+    try:
+        while (member := walk.next()) is not None:
+            if not is_hidden(member.name):
+                yield member
+    except Unreadable as error:
+        yield Member("", 0, fault=str(error))
+    else:
+        if walk.is_empty:
+            yield Member("", 0, fault="an empty tar")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a member is passed over, as hidden files and folders on a disk are."""
+    return (name.startswith(".") and not name.startswith("../")) or "/." in name.replace("/../", "/")
+
+
+class _Walk:
+    """Where a reading of headers stands."""
+
+    def __init__(self, file: Bytes, size: int | None) -> None:
+        self.file, self.size, self.offset = file, size, 0
+        self.common: dict[str, str] = {}  # what a pax header says of all members after it
+        self.is_empty = True
+
+    def next(self) -> Member | None:
+        """The next member that is no folder; None at the end mark."""
+        own: dict[str, str] = {}  # what pax headers and long names say of the next member
+        if self.size is not None and self.offset > self.size:
+            return None  # the member before this one was cut off
+        while (header := self._header()) is not None:
+            start = self.offset + BLOCK
+            if header.kind in EXTENSIONS:
+                self._extend(header, own, start)
+                self.offset = start + padded(header.size)
+                continue
+            size = 0 if header.kind in NO_CONTENT else _size(own, header)
+            self.offset, self.is_empty = start + padded(size), False
+            if header.kind != tarfile.DIRTYPE:
+                return self._member(header, own.get("path") or self.common.get("path") or header.name, start, size)
+            own = {}
+        return None
+
+    def _header(self) -> Header | None:
+        block = self.file.read_at(BLOCK, self.offset)
+        if not block:
+            raise Unreadable("the tar ends without its end mark: cut off?" if self.offset else "an empty file")
+        if block == EMPTY:
+            return None
+        try:
+            if len(block) == BLOCK:
+                return tar_header.parse(block)
+        except Unreadable as error:
+            if self.offset:
+                raise Unreadable(f"the tar is damaged at byte {self.offset}: what follows cannot be found") from error
+        if not self.offset:
+            raise Unreadable(f"not a tar: {looks_like(block)}")
+        raise Unreadable(f"the tar is cut off within the header at byte {self.offset}")
+
+    def _extend(self, header: Header, own: dict[str, str], start: int) -> None:
+        data = self.file.read_at(header.size, start) if header.size <= LARGEST_HEADER else b""
+        if len(data) < header.size:
+            raise Unreadable(f"the tar is cut off, or damaged, within the header at byte {self.offset}")
+        if header.kind == tarfile.GNUTYPE_LONGNAME:
+            own["path"] = tar_header.text(data.split(b"\0", 1)[0])
+        elif header.kind == tarfile.XGLTYPE:
+            self.common.update(tar_header.pax(data))
+        elif header.kind in PAX:
+            own.update(tar_header.pax(data))
+
+    def _member(self, header: Header, name: str, start: int, size: int) -> Member:
+        name = name.removeprefix("./")
+        fault = FAULTS.get(header.kind, "") or name_fault(name)
+        missing = 0 if self.size is None else start + size - self.size
+        if missing > 0:
+            fault = cut_off(size - missing, size)
+        return Member(plain(name), size, f"{start}+{size}", start, fault)
+
+
+def _size(own: dict[str, str], header: Header) -> int:
+    given = own.get("size", "")
+    return int(given) if given.isdigit() else header.size
+
+
+def cut_off(there: int, size: int) -> str:
+    """The fault of a member whose end is missing."""
+    return f"the tar is cut off within this member: {max(0, there)} of {size} bytes are there"
+
+
+def name_fault(name: str) -> str:
+    """Why a member of this name is not read; "" if it is."""
+    if name.startswith("/"):
+        return "an absolute name inside the container: not read"
+    if ".." in name.split("/"):
+        return "a name that leads out of the container (..): not read"
+    return "" if name == plain(name) else "the name is not UTF-8"
+
+
+def plain(name: str) -> str:
+    """A name as text that can be stored: bytes that are not UTF-8 are written out."""
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,194 @@
+"""From what the user named to sources: files, folders, globs, object-store prefixes, and lists of them.
+
+Everything named gets a source, so that everything gets a row: what cannot be used carries its `fault`. Files of any
+extension count, since extensions lie; only what lies beside a video of its name belongs to that video, and files in
+folders that are no video by name and content are counted. A folder that holds a run is never an input.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import pyarrow as pa
+from braceexpand import braceexpand
+
+from manifests import storage
+from manifests.ledger import one_line
+from manifests.records import Source, Span
+from manifests.retries import StoreAway
+from manifests.sources import source_id
+from manifests.storage import Entry
+from pipeline.errors import ConfigError, RunError
+from pipeline.sources.companions import Videos, companions_digest, is_read
+from pipeline.sources.containers.beside import written_beside
+from pipeline.sources.containers.columns import is_table_of_media
+from pipeline.sources.containers.members import container_of, is_container, parted
+from pipeline.sources.containers.table_files import open_table
+from pipeline.sources.folders import NO_MAGIC, RUN_MARK, matches, walk
+from pipeline.sources.input_lists import COLUMNS, FORMS, ListRow, read_list
+from pipeline.sources.named_files import NOT_THERE, look_up
+from pipeline.sources.not_media import not_media
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of the input. entry: its size and stamp, and its fault if it has one; its path is its uri.
+
+    named: by the user or in a list, and not come upon in a folder: it has a row whatever it is.
+    """
+
+    entry: Entry
+    meta: str = "{}"
+    named: bool = False
+    spans: tuple[Span, ...] = ()
+
+
+def discover(
+    inputs: Sequence[str], root: str, passed_over: Counter[str] | None = None, column: str = ""
+) -> list[Source]:
+    """Sources of all inputs, sorted by uri, each uri once. passed_over: gets the kinds of files that are no media.
+
+    Raises ConfigError for an input that is not there, RunError for a store that does not answer. root: the run's own
+    folder, which is never an input, even where it lies inside one. column: of tables, that holds the media; "" where
+    that is to be found out. Containers come as they are.
+    """
+    found: dict[str, Found] = {}
+    beside: dict[str, Entry] = {}
+    for name in inputs:
+        for one in _named(name, storage.normal(root), beside, column):
+            held = found.get(one.entry.path)
+            # the columns of a list count, whoever names the file as well
+            if held is None or (held.meta == "{}" and not held.spans):
+                found[one.entry.path] = replace(one, named=one.named or (held is not None and held.named))
+    return _sources(found, beside, Counter() if passed_over is None else passed_over)
+
+
+def _sources(found: dict[str, Found], beside: dict[str, Entry], passed_over: Counter[str]) -> list[Source]:
+    """Sources, with what lies beside them. What belongs to a video is no source, nor what is plainly no video."""
+    entries = {uri: entry for uri, entry in beside.items() if uri not in found}
+    entries |= {uri: one.entry for uri, one in found.items() if not one.entry.fault}
+    videos = Videos(uri for uri in found if not is_container(uri))
+    subtitles, metadata = videos.subtitles(entries), videos.metadata(entries)
+    come_upon = {uri for uri, one in found.items() if not (one.named or one.entry.fault)}
+    taken = {uri for uris in (*subtitles.values(), *metadata.values()) for uri in uris} | videos.companions(come_upon)
+    taken |= set(written_beside(found))
+    others = not_media(found[uri].entry for uri in come_upon - taken)
+    passed_over.update(others.values())
+    return [
+        _source(found[uri], tuple(subtitles.get(uri, ())), tuple(metadata.get(uri, ())), entries)
+        for uri in sorted(found.keys() - taken - others.keys())
+    ]
+
+
+def _source(found: Found, sidecars: tuple[str, ...], metadata: tuple[str, ...], entries: Mapping[str, Entry]) -> Source:
+    entry = found.entry
+    source = Source(
+        id="",
+        uri=entry.path,
+        bytes=entry.size,
+        sidecars=sidecars,
+        fault=entry.fault or None,
+        meta=found.meta,
+        spans=found.spans,
+        stamp=entry.stamp,
+        companions=companions_digest(entry.path, sidecars, entries),
+        metadata=metadata,
+        described=companions_digest(entry.path, metadata, entries),
+    )
+    return replace(source, id=source_id(source))
+
+
+def _named(name: str, root: str, beside: dict[str, Entry], column: str) -> list[Found]:
+    try:
+        return list(_expand(name, root, beside, column))
+    except StoreAway:
+        raise
+    except OSError as error:
+        kind = ConfigError if storage.is_local(name) else RunError
+        raise kind(f"inputs: {name} cannot be read: {one_line(error)}") from error
+
+
+def _expand(name: str, root: str, beside: dict[str, Entry], column: str) -> Iterator[Found]:
+    """What one input names. Puts the subtitles and metadata that lie beside it into `beside`, by their uris."""
+    if name.lower().endswith(FORMS) and not _holds_media(name, column):
+        rows = read_list(name)
+        entries = look_up(list({container_of(row.uri): row for row in rows if row.fault is None}), beside)
+        yield from (Found(_row_entry(row, entries), row.meta, True, row.spans) for row in rows)
+    elif (member := parted(storage.normal(name))) or len(files := _braces(name)) > 1:
+        wanted = [member[0]] if member else files
+        for uri, entry in look_up(wanted, beside).items():
+            if entry.fault == NOT_THERE:
+                raise ConfigError(f"inputs: no such file: {uri}")
+            yield Found(replace(entry, path=storage.normal(name)) if member else entry, named=True)
+    elif storage.is_local(name):
+        yield from _local(storage.normal(name), root, beside)
+    elif storage.exists(name):
+        yield from (Found(entry, named=True) for entry in look_up([storage.normal(name)], beside).values())
+    else:
+        yield from map(Found, _stored(storage.normal(name), root, beside))
+
+
+def _braces(name: str) -> list[str]:
+    """The files of `shard-{00000..00099}.tar`, also of `{a,b}.tar`; just the name where a file has it."""
+    if "{" not in name or (storage.is_local(name) and os.path.lexists(storage.normal(name))):
+        return [name]
+    try:
+        return [storage.normal(each) for each in braceexpand(name)]
+    except ValueError:  # a brace that is never closed
+        return [name]
+
+
+def _holds_media(name: str, column: str) -> bool:
+    """Whether a Parquet file has the videos in a column, and is no list of them."""
+    if not name.lower().endswith(".parquet") or not storage.exists(name):
+        return False
+    try:
+        return is_table_of_media(open_table(storage.normal(name)), column, COLUMNS)
+    except pa.ArrowException:
+        return False  # read as a list, it is an error with its reason
+
+
+def _row_entry(row: ListRow, entries: Mapping[str, Entry]) -> Entry:
+    """The file that a row names, or the container of the member that it names, under the row's own name."""
+    return Entry(row.uri, 0, fault=row.fault) if row.fault else replace(entries[container_of(row.uri)], path=row.uri)
+
+
+def _local(path: str, root: str, beside: dict[str, Entry]) -> Iterator[Found]:
+    if os.path.isdir(path):
+        yield from map(Found, walk(path, root))
+    elif os.path.lexists(path):
+        yield from (Found(entry, named=True) for entry in look_up([path], beside).values())
+    elif NO_MAGIC.fullmatch(path):
+        raise ConfigError(f"inputs: no such file or folder: {path}")
+    else:
+        found = list(matches(path, root, beside))
+        if not found:
+            raise ConfigError(f"inputs: no file matches {path}")
+        yield from map(Found, found)
+
+
+def _stored(name: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
+    """All objects below a prefix, or that match a glob, but hidden ones and those of runs. One listing tells all."""
+    pattern = re.search(r"[*?\[]", name)
+    folder = name[: pattern.start()].rpartition("/")[0] if pattern else name
+    listed = storage.listing(folder, recursive=True)
+    marked = (f"/{entry.path}".partition(f"/{RUN_MARK}/") for entry in listed)
+    runs = {before.lstrip("/") for before, mark, _ in marked if mark}
+    if "" in runs:
+        raise ConfigError(f"inputs: {folder} is the root of a run, not a folder of videos")
+    entries = [
+        replace(entry, path=storage.join(folder, entry.path))
+        for entry in listed
+        if (entry.fault or "/." not in f"/{entry.path}") and not any(entry.path.startswith(f"{run}/") for run in runs)
+    ]
+    beside.update({entry.path: entry for entry in entries if is_read(entry.path) and not entry.fault})
+    chosen = [entry for entry in entries if pattern is None or fnmatchcase(entry.path, name)]
+    chosen = [entry for entry in chosen if not entry.path.startswith(f"{root}/")]
+    if not chosen:
+        raise ConfigError(f"inputs: nothing at {name}")
+    yield from chosen

@@ -1,0 +1,87 @@
+"""Folders for copies of remote files and for drafts: a worker's own, and gone with it.
+
+A copy goes as soon as no later step of its worker reads it. Before one is fetched there must be room for it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from manifests import drafts, storage
+from pipeline.errors import Unavailable
+from pipeline.sources.containers import access
+
+JOINED = ".joined"  # after the name of a copy: the same with a sound that lies apart
+SCRATCH = "ola-scratch"
+RESERVE = 256 << 20  # bytes that stay free: for journals, and for what others on this machine need meanwhile
+STALE = 60.0  # seconds: a scratch folder this old that nobody holds belonged to a worker that was killed
+
+
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """A folder that is this process's own until the block, or the process, ends."""
+    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}-") as folder:
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield folder
+        finally:
+            os.close(held)
+
+
+def remove_scratch() -> None:
+    """Delete the scratch folders of workers that were killed on this machine."""
+    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*"):
+        with suppress(OSError):  # somebody holds it, or was faster
+            held = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - os.fstat(held).st_mtime > STALE:
+                    shutil.rmtree(path)
+            finally:
+                os.close(held)
+
+
+def local_copy(uri: str, folder: str, size: int, stamp: str = "") -> str:
+    """A local path with the bytes of a source: itself, or a copy in `folder`, made once. size: in bytes.
+
+    stamp: of the source; it says where in its container a member lies. Older copies make room for it. Raises
+    Unavailable where there is none even so, and OSError as `access.fetch`.
+    """
+    copied = access.is_copied(uri)
+    if copied and not os.path.exists(storage.copy_path(uri, folder)):
+        _make_room(uri, folder, size)
+    path = access.fetch(uri, folder, stamp)
+    if copied:
+        os.utime(path)  # used just now
+    return path
+
+
+def _make_room(uri: str, folder: str, size: int) -> None:
+    drafts.sweep(Path(folder))  # of a step whose process was killed while it fetched
+    copies = sorted((path for path in Path(folder).iterdir() if _is_copy(path)), key=lambda path: path.stat().st_mtime)
+    while shutil.disk_usage(folder).free < size + RESERVE:
+        if not copies:
+            free = shutil.disk_usage(folder).free
+            raise Unavailable(
+                f"no room in {folder} for {uri}: it has {size / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free; "
+                "set TMPDIR to a larger disk"
+            )
+        forget_copy(copies.pop(0))
+
+
+def _is_copy(path: Path) -> bool:
+    return Path(f"{path}{storage.STAMP}").exists()
+
+
+def forget_copy(path: Path) -> None:
+    """Delete a copy of a remote file, if it is there."""
+    for name in (path, Path(f"{path}{storage.STAMP}"), Path(f"{path}{JOINED}")):
+        name.unlink(missing_ok=True)

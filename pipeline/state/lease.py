@@ -1,0 +1,240 @@
+"""One run at a time below a root: a lock of the kernel for a local root, an object that is renewed for a store.
+
+The object `<root>/.lock` names its holder, which writes it again every BEAT seconds. A killed holder does not. Who
+finds the object of another watches it for PATIENCE seconds of its own clock, so clocks need not agree. If the object
+did not change, its holder counts as dead and the watcher takes the object by a conditional write, which only one can
+win. A holder on the same machine whose process is gone counts as dead at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manifests import drafts, object_store, storage
+from manifests.retries import StoreAway
+from pipeline.errors import ConfigError, RunError
+from pipeline.media.media_draft import remove_left_drafts
+
+if TYPE_CHECKING:
+    from obstore import UpdateVersion
+
+LOCK = ".lock"
+BEAT = 10.0  # seconds between two writes of the holder: 360 requests an hour
+PATIENCE = 90.0  # seconds without a change after which a holder counts as dead: a beat, and a request that hung (60 s)
+GLANCE = 3.0  # seconds between two looks at the object of another
+
+
+@contextmanager
+def alone(root: str) -> Iterator[None]:
+    """Hold the root for this process until the block or the process ends. Raises RunError where another run holds it.
+
+    In a store: if another run has taken the root meanwhile (this process stood still for longer than PATIENCE), the
+    main thread is interrupted as by Ctrl-C and the block ends with RunError. Roots on other file systems (hdfs://,
+    fsspec) are not locked. Drafts of killed runs are removed at the start.
+    """
+    hold = _kernel_lock if storage.is_local(root) else _leased if object_store.holds(root) else _unlocked
+    with hold(root):
+        storage.remove_drafts(root)
+        remove_left_drafts(root)
+        yield
+
+
+@contextmanager
+def _unlocked(root: str) -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _kernel_lock(root: str) -> Iterator[None]:
+    import fcntl
+
+    folder = Path(storage.normal(root))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / LOCK, "a+")  # noqa: SIM115  held until the end of the block
+    except OSError as error:
+        raise ConfigError(f"--root {root}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise RunError(f"another run is at work at {root} (process {lock.read().strip() or '?'})") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a root. space: where its process id means something, see `drafts.process_space`."""
+
+    host: str = field(default_factory=socket.gethostname)
+    process: int = field(default_factory=os.getpid)
+    space: str = field(default_factory=drafts.process_space)
+    since: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    beat: int = 0
+
+    def stored(self) -> bytes:
+        """The bytes of the object."""
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def of(data: bytes) -> Holder:
+        """The holder that an object names. Raises ValueError, KeyError or TypeError where it names none."""
+        return Holder(**json.loads(data))
+
+    def is_dead(self) -> bool:
+        """Whether its process is known to be gone; False where that cannot be known."""
+        begun = datetime.fromisoformat(self.since).timestamp()
+        return self.space == drafts.process_space() and not drafts.lives(self.process, begun)
+
+
+@contextmanager
+def _leased(root: str) -> Iterator[None]:
+    lease = Lease(root)
+    try:
+        lease.take()
+    except StoreAway:
+        raise
+    except OSError as error:
+        raise ConfigError(f"--root {root}: {error}") from error
+    with _interrupts_main_thread(lease):
+        try:
+            yield
+        except KeyboardInterrupt:
+            lease.check()
+            raise
+        finally:
+            lease.release()
+        lease.check()
+
+
+@contextmanager
+def _interrupts_main_thread(lease: Lease) -> Iterator[None]:
+    """While the block runs, let a lost lease end the main thread's work, even where Ctrl-C is ignored (`nohup`)."""
+    main = threading.main_thread()
+    if threading.current_thread() is not main or main.ident is None:
+        yield  # only the main thread can be interrupted: the block ends with RunError when it is done
+        return
+    before, thread = signal.signal(signal.SIGUSR1, signal.default_int_handler), main.ident
+    lease.on_loss = lambda: signal.pthread_kill(thread, signal.SIGUSR1)
+    try:
+        yield
+    finally:
+        lease.on_loss = lambda: None
+        signal.signal(signal.SIGUSR1, before or signal.SIG_DFL)
+
+
+class Lease:
+    """The object that says who holds a root in a store, and the thread that renews it."""
+
+    def __init__(self, root: str) -> None:
+        """Nothing is asked or written yet."""
+        self.root, self.uri, self.holder = root, storage.join(root, LOCK), Holder()
+        self.version: UpdateVersion = {}
+        self.lost = False
+        self.on_loss: Any = lambda: None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, daemon=True, name="lease")
+
+    def take(self) -> None:
+        """Take the root. Raises RunError where another run holds it, OSError where the store does not answer."""
+        while not storage.create(self.uri, self.holder.stored()):
+            if self._take_from_dead():
+                break
+        else:
+            self.version = self._own_version()
+        self._thread.start()
+
+    def _own_version(self) -> UpdateVersion:
+        found = object_store.read_version(self.uri)
+        if found is None or found[0] != self.holder.stored():
+            raise RunError(f"another run took {self.root} at the same moment: wait for it, or end it")
+        return found[1]
+
+    def _take_from_dead(self) -> bool:
+        """Take the object of a dead holder; False where the object is gone. Raises RunError if its holder lives."""
+        found = object_store.read_version(self.uri)
+        if found is None:
+            return False
+        data, version = found
+        if not _is_dead(data) and not self._stays(version):
+            return False
+        taken = object_store.replace(self.uri, self.holder.stored(), version)
+        if taken is None:
+            raise RunError(f"another run took {self.root} at the same moment: wait for it, or end it")
+        self.version = taken
+        return True
+
+    def _stays(self, version: UpdateVersion) -> bool:
+        """Whether the object keeps its version for PATIENCE seconds; False where it goes. RunError if it changes."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            time.sleep(GLANCE)
+            found = object_store.read_version(self.uri)
+            if found is None:
+                return False
+            if found[1] != version:
+                raise RunError(f"another run is at work at {self.root} ({_named(found[0])}): wait for it, or end it")
+        return True
+
+    def _renew(self) -> None:
+        while not self._ended.wait(BEAT):
+            following = replace(self.holder, beat=self.holder.beat + 1)
+            with suppress(OSError):  # the store does not answer now: the next beat tells whether the root was taken
+                version = object_store.replace(self.uri, following.stored(), self.version)
+                if version is None and not self._ended.is_set():
+                    self.lost = True
+                    self.on_loss()
+                if version is None:
+                    return
+                self.holder, self.version = following, version
+
+    def check(self) -> None:
+        """Raise RunError if another run has taken the root."""
+        if self.lost:
+            raise RunError(f"{self.root}: another run has taken this root, since this one was not heard of for "
+                           f"{PATIENCE:.0f} s; what is committed stays")  # fmt: skip
+
+    def release(self) -> None:
+        """Stop renewing, and delete the object if it is still this run's."""
+        self._ended.set()
+        self._thread.join(timeout=GLANCE)
+        with suppress(OSError):  # the run has ended well: who comes next waits for PATIENCE
+            found = object_store.read_version(self.uri)
+            if found is not None and not self.lost and _id_of(found[0]) == self.holder.id:
+                storage.remove(self.uri)
+
+
+def _is_dead(data: bytes) -> bool:
+    with suppress(ValueError, TypeError):
+        return Holder.of(data).is_dead()
+    return False
+
+
+def _id_of(data: bytes) -> str | None:
+    with suppress(ValueError, TypeError):
+        return Holder.of(data).id
+    return None
+
+
+def _named(data: bytes) -> str:
+    with suppress(ValueError, TypeError):
+        holder = Holder.of(data)
+        return f"process {holder.process} on {holder.host}, since {holder.since}"
+    return "its lock names nobody"

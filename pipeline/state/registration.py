@@ -1,0 +1,247 @@
+"""From what was found to parts: a source that changed or moved keeps its place, new ones form new parts.
+
+In: the sources that discovery found. Out: one new file of all sources, or none where nothing changed. A source keeps
+its place in its part as long as its uri or its content is there. Of exact copies one is the owner and all others name
+it as their twin; the owner stays the owner, and if its file is gone a copy takes its place.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from manifests.records import Source
+from manifests.sources import Registered, SourceManifest, source_id
+from pipeline.errors import RunError
+from pipeline.sources.containers.members import read_unit
+
+LARGEST_PART = 32  # videos: a part is what one worker loses when it is killed
+LARGEST_TOGETHER = 128  # videos of one row group or one compressed tar: each part reads it from its beginning
+FEWEST_PARTS = 64  # of a large input, so that a few workers stay busy until the end
+NOTHING_BESIDE: Mapping[str, Any] = {
+    "sidecars": (), "companions": "", "metadata": (), "described": "", "spans": (), "apart": "",
+}  # fmt: skip
+NEW = -1  # part of a source that has none yet
+
+Digests = Callable[[Sequence[Registered]], Mapping[str, str]]  # sha256 by uri, where it can be told
+Live = Callable[[Sequence[Source]], set[str]]  # uris, of these sources, whose files are there
+Changes = Sequence[tuple[Registered, Registered]]  # what stood at a place, and what will stand there
+
+
+def register(
+    manifest: SourceManifest,
+    found: Sequence[Source],
+    limit: int | None,
+    per_part: int | None,
+    digests: Digests | None = None,
+    live: Live | None = None,
+    reopen: Callable[[Changes], None] = lambda changes: None,
+) -> list[int]:
+    """Bring the manifest up to date with what was found; returns the numbers of all parts.
+
+    limit: of sources in the whole run; per_part: videos of a part (default: 1 to 32, by how many are new). digests,
+    live: without them no copies are looked for. reopen: is told which places change, before the change is written.
+    Raises RunError if another process registered sources meanwhile.
+    """
+    number = manifest.next
+    before = manifest.registered()
+    after = merged(before, found, limit)
+    if digests is not None and live is not None:
+        contents = digests(_to_compare(before, after))
+        fixed, rest = with_removed(after, contents)
+        after = [*fixed, *settled(before, followed(rest, contents, live), contents, live)]
+    after = placed(after, {source.uri: n for n, source in enumerate(found)}, per_part)
+    if after != before:
+        reopen(_changes(before, after))
+        if not manifest.write(number, after):
+            raise RunError(f"another run registered sources at {manifest.root} meanwhile: run again")
+    return sorted({each.part for each in after})
+
+
+def merged(before: Sequence[Registered], found: Iterable[Source], limit: int | None) -> list[Registered]:
+    """Registered sources as they were found now, then the new ones; those that were not found stay as they are."""
+    rows = {each.source.uri: each for each in before}
+    new = []
+    for source in found:
+        held = rows.get(source.uri)
+        if held is None:
+            new.append(Registered(source, NEW, 0))
+        elif not held.source.removed and has_changed(held.source, source):
+            rows[source.uri] = replace(held, source=replace(source, twin=held.source.twin))
+    return [*rows.values(), *(new if limit is None else new[: max(0, limit - len(before))])]
+
+
+def with_removed(rows: Sequence[Registered], contents: Mapping[str, str]) -> tuple[list[Registered], list[Registered]]:
+    """Split sources into those that are removed and all others. A copy of a removed one is removed as well.
+
+    contents: sha256 by uri. What is removed keeps its place and its uri for ever.
+    """
+    gone = {each.source.sha256 for each in rows if each.source.removed and each.source.sha256}
+    fixed, rest = list[Registered](), list[Registered]()
+    for each in rows:
+        content = contents.get(each.source.uri) or each.source.sha256
+        if each.source.removed:
+            fixed.append(each)
+        elif content in gone:
+            fixed.append(replace(each, source=removed_source(each.source, content)))
+        else:
+            rest.append(each)
+    return fixed, rest
+
+
+def removed_source(source: Source, content: str | None) -> Source:
+    """Return what is kept of a source that is removed: enough to recognise it again."""
+    return replace(source, sha256=content, twin=None, removed=True, meta="{}", **NOTHING_BESIDE)
+
+
+def has_changed(held: Source, found: Source) -> bool:
+    """Whether a source is not what it was. One that cannot be read now is not known to have changed."""
+    if found.fault and not held.fault:
+        return False
+    names = ["bytes", "sidecars", "fault", "meta", "metadata", "spans", "apart"]
+    if held.stamp and found.stamp:  # earlier releases kept none
+        names += ["stamp", "companions", "described"]
+    return any(getattr(held, name) != getattr(found, name) for name in names)
+
+
+def _to_compare(before: Sequence[Registered], after: Sequence[Registered]) -> list[Registered]:
+    """Sources whose content must be known: a new or changed one of a size that another has, and those others.
+
+    One without a stamp may be of an earlier release, which left two owners where a file had moved.
+    """
+    known = {(each.source.id, each.part) for each in before if each.source.stamp}
+    comparable = [each for each in after if each.source.fault is None and each.source.bytes]
+    values, counts = np.unique(np.fromiter((each.source.bytes for each in comparable), np.int64), return_counts=True)
+    shared = set(values[counts > 1].tolist())  # most sizes are one file's alone: no list is made for each of them
+    sizes: dict[int, list[Registered]] = defaultdict(list)
+    for each in comparable:
+        if each.source.bytes in shared:
+            sizes[each.source.bytes].append(each)
+    return [
+        each
+        for group in sizes.values()
+        if any((one.source.id, one.part) not in known for one in group)
+        for each in group
+    ]
+
+
+def followed(rows: Sequence[Registered], digests: Mapping[str, str], live: Live) -> list[Registered]:
+    """The sources, where a new one takes the place of one that is gone before anybody read it.
+
+    Nothing is known of its content, and nothing was made of it: size and stamp tell that it is the same file.
+    """
+    unread = [each for each in rows if each.part != NEW and not (each.source.sha256 or each.source.uri in digests)]
+    if not unread:
+        return list(rows)
+    new = {(each.source.bytes, each.source.stamp): each for each in rows if each.part == NEW and each.source.stamp}
+    moved = {each: new[key] for each in unread if (key := (each.source.bytes, each.source.stamp)) in new}
+    there = live([each.source for each in moved])
+    gone = {old: come for old, come in moved.items() if old.source.uri not in there}
+    come = {new: replace(new, part=old.part, place=old.place) for old, new in gone.items()}
+    return [come.get(each, each) for each in rows if each not in gone]
+
+
+def settled(
+    before: Sequence[Registered], rows: Sequence[Registered], digests: Mapping[str, str], live: Live
+) -> list[Registered]:
+    """The sources with one owner for each content, all others of it being its twins."""
+    groups: dict[str, list[Registered]] = defaultdict(list)
+    rest = []
+    for each in rows:
+        content = digests.get(each.source.uri) or each.source.sha256
+        if content:
+            groups[content].append(each)
+        else:
+            rest.append(replace(each, source=replace(each.source, twin=None)) if each.source.twin else each)
+    shared = {content: group for content, group in groups.items() if len(group) > 1 or group[0].source.twin}
+    rest += [group[0] for content, group in groups.items() if content not in shared]
+    there = live([each.source for group in shared.values() for each in group])
+    owners = {each.source.uri: each.source for each in before if not each.source.twin}
+    for content, group in shared.items():
+        owned = [each for each in group if _owns(owners.get(each.source.uri), each.source, content)]
+        rest += _one_owner(content, group, owned, there)
+    return rest
+
+
+def _owns(owner: Source | None, source: Source, content: str) -> bool:
+    """Whether a source was the owner of this content before. owner: what was at its uri then."""
+    return owner is not None and (owner.id == source.id or owner.sha256 == content)
+
+
+def _one_owner(
+    content: str, group: Sequence[Registered], owned: Sequence[Registered], there: set[str]
+) -> list[Registered]:
+    """Copies of one content: the owner, and its twins. What is new takes the places of what is gone.
+
+    The owner is one whose file is there, by preference one that was it before, then one that has subtitles.
+    """
+
+    def rank(each: Registered) -> tuple[bool, bool, bool, str]:
+        source = each.source
+        return source.uri not in there, each not in owned, not source.sidecars, source.uri
+
+    ordered = sorted(group, key=rank)
+    uri = ordered[0].source.uri
+    if owned and ordered[0] not in owned:
+        ordered = _moved(ordered[0], min(owned, key=rank), ordered)
+    gone = [each for each in ordered if each.part != NEW and each.source.uri not in there]
+    new = [each for each in ordered if each.part == NEW]
+    for left, come in zip(gone, new, strict=False):
+        ordered = _moved(come, left, ordered)
+    return [_copy(each, content, None if each.source.uri == uri else uri) for each in ordered]
+
+
+def _moved(come: Registered, left: Registered, group: Sequence[Registered]) -> list[Registered]:
+    """The group with `come` in the place of `left`, which takes its place in turn, or is no more if it had none."""
+    moved = {
+        come: replace(come, part=left.part, place=left.place),
+        left: replace(left, part=come.part, place=come.place),
+    }
+    return [moved.get(each, each) for each in group if each is not left or come.part != NEW]
+
+
+def _copy(each: Registered, content: str, twin: str | None) -> Registered:
+    """The same with its content known. The id of one that was and is an owner stays: it is not read again."""
+    source = replace(each.source, sha256=content, twin=twin)
+    if twin is None and each.source.twin is None:
+        return replace(each, source=source)
+    return replace(each, source=replace(source, id=source_id(source)))
+
+
+def placed(rows: Iterable[Registered], order: Mapping[str, int], per_part: int | None) -> list[Registered]:
+    """All sources in the order of their places; new ones in parts of their own. order: of the new ones, by uri."""
+    held = [each for each in rows if each.part != NEW]
+    new = sorted((each.source for each in rows if each.part == NEW), key=lambda source: order[source.uri])
+    size = per_part or min(LARGEST_PART, -(-len(new) // FEWEST_PARTS) or 1)
+    first = max((each.part for each in held), default=-1) + 1
+    parts = enumerate(_parts(new, size), start=first)
+    made = [Registered(source, part, place) for part, sources in parts for place, source in enumerate(sources)]
+    return sorted([*held, *made], key=lambda each: (each.part, each.place))
+
+
+def _parts(sources: Iterable[Source], size: int) -> Iterator[list[Source]]:
+    """The sources in parts of `size`; what can only be read together stays together, up to LARGEST_TOGETHER."""
+    part: list[Source] = []
+    for source in sources:
+        is_full = len(part) >= size and not _read_together(part[-1], source)
+        if is_full or len(part) >= max(size, LARGEST_TOGETHER):
+            yield part
+            part = []
+        part.append(source)
+    if part:
+        yield part
+
+
+def _read_together(one: Source, other: Source) -> bool:
+    unit = read_unit(one.uri, one.stamp)
+    return bool(unit) and unit == read_unit(other.uri, other.stamp)
+
+
+def _changes(before: Sequence[Registered], after: Sequence[Registered]) -> Changes:
+    there = {(each.part, each.place): each for each in after} if before else {}
+    pairs = [(each, there[each.part, each.place]) for each in before]
+    return [(old, new) for old, new in pairs if old.source.id != new.source.id]

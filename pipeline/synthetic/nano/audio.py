@@ -1,0 +1,164 @@
+"""Chance in, clips of sound as the world makes them out, with what is heard when: what audio encoders learn from.
+
+What is said is synthesised once (`utterances`); clips are then mixed of it, each at other times and with other noise.
+
+Legend: n clips, S samples at 16 kHz, T frames of Whisper (50 a second), P steps of BEATs (16 frames of 10 ms each).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from random import Random
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ola.features import RATE, fbank, log_mel, mono16k
+from ola.prompt import Wave
+from pipeline.synthetic.world.audio import RATE as SAID_RATE
+from pipeline.synthetic.world.audio import say, signal
+from pipeline.synthetic.world.scenes import SEGMENT_S, Sound, Voice
+from pipeline.synthetic.world.vocabulary import COLOURS, NOUNS, NUMBERS, SHAPES, SOUNDS, Split
+
+SILENCE, SPEECH = "silence", "voice"
+WORDS = (*NUMBERS, *NOUNS, *COLOURS, *SHAPES)
+WORD_CLASSES = (SILENCE, *WORDS, *SOUNDS)  # of a frame of Whisper
+SOUND_CLASSES = (SILENCE, SPEECH, *SOUNDS)  # of a step of BEATs
+CLIP_S = 2 * SEGMENT_S
+SPREAD_S = 0.2, 0.1  # silence at the beginning and the end of a segment, as in `scenes`
+FRAME_S, STEP_S = 0.02, 0.16
+STRETCH = 0.85, 1.18  # how much faster and higher an utterance may be played: a throat of another length
+SIGNALS = 40  # of each kind of signal
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Something that is heard, int16 (S,): its words with start and end in seconds, or the one name of a signal."""
+
+    samples: np.ndarray
+    heard: tuple[tuple[str, float, float], ...]
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return len(self.samples) / RATE
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Features of clips as Ola makes them, and the classes of their frames (n, T) and steps (n, P).
+
+    fbank, sounds: perhaps of the first clips alone.
+    """
+
+    mel: Tensor
+    fbank: Tensor
+    words: Tensor
+    sounds: Tensor
+
+
+def utterances(split: Split, count: int, seed: int, stretched: bool) -> list[Utterance]:
+    """So many phrases and names of figures, said by voices of the split. stretched: a half of them faster or slower.
+
+    Raises ConfigError without espeak-ng.
+    """
+    chance = Random(f"utterances {split.name} {seed}")
+    phrases, names = ([" ".join(pair) for pair in pairs] for pairs in (split.phrases, split.figures))
+    made = []
+    for _ in range(count):
+        text = chance.choice(names if chance.random() < 0.25 else phrases)
+        voice = Voice(chance.choice(split.voices), chance.randrange(140, 191, 10), chance.randrange(25, 80, 5))
+        made.append(said(text, voice, chance.uniform(*STRETCH) if stretched and chance.random() < 0.5 else 1.0))
+    return made
+
+
+def said(text: str, voice: Voice, faster: float = 1.0) -> Utterance:
+    """What a voice makes of a text, played that much faster and so higher."""
+    wave, words = say(text, voice)
+    heard = tuple((word.text, word.start / faster, word.end / faster) for word in words)
+    return Utterance(_pcm(wave, round(SAID_RATE * faster)), heard)
+
+
+def signals(seed: int) -> list[Utterance]:
+    """Signals of all kinds, of several lengths."""
+    chance, made = np.random.default_rng(seed), []
+    for name, _ in product(SOUNDS, range(SIGNALS)):
+        samples = _pcm(signal(Sound(0.0, SEGMENT_S, name, name, 0.0), chance), SAID_RATE)
+        made.append(Utterance(samples, ((name, 0.0, len(samples) / RATE),)))
+    return made
+
+
+def _pcm(wave: np.ndarray, rate: int) -> np.ndarray:
+    return np.asarray((mono16k(Wave(wave, rate)) * 32767).astype(np.int16))
+
+
+class Mixer:
+    """Clips of what is given, others at every call.
+
+    crowded: share of the clips with as much in them as fits, which the world does not make: there is more to learn.
+    """
+
+    def __init__(
+        self, spoken: Sequence[Utterance], signals: Sequence[Utterance], seed: int, crowded: float = 0.0
+    ) -> None:
+        self.spoken, self.signals, self.crowded = spoken, signals, crowded
+        self.chance = Random(f"clips {seed}")
+        self.noise = np.random.default_rng(self.chance.randrange(1 << 32))
+
+    def mix(self, count: int, few: int | None = None) -> Clips:
+        """So many clips of `CLIP_S`; what BEATs takes and learns only of the first `few`, or of all."""
+        made = [self._mixed() for _ in range(count)]
+        waves_NS = torch.from_numpy(np.stack([wave for wave, *_ in made]))
+        words, sounds = (torch.from_numpy(np.stack(each)) for each in list(zip(*made, strict=True))[1:])
+        return Clips(log_mel(waves_NS, 80), fbank(waves_NS[:few]), words, sounds[:few])
+
+    def _mixed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        level = 10 ** (-self.chance.uniform(38, 62) / 20)
+        wave = level * self.noise.standard_normal(round(CLIP_S * RATE), np.float32)
+        words = np.zeros(round(CLIP_S / FRAME_S), np.int64)
+        sounds = np.zeros(int((CLIP_S - 0.02) / STEP_S), np.int64)
+        for start, each in self._placed():
+            first = round(start * RATE)
+            some = each.samples[: len(wave) - first]
+            wave[first : first + len(some)] += some / np.float32(32767)
+            for name, since, until in each.heard:
+                _mark(words, WORD_CLASSES.index(name), start + since, start + until, FRAME_S)
+                kind = SOUND_CLASSES.index(name if name in SOUNDS else SPEECH)
+                _mark(sounds, kind, start + since, start + until, STEP_S)
+        return wave.clip(-1, 1), words, sounds
+
+    def _placed(self) -> Iterator[tuple[float, Utterance]]:
+        """One in the middle of the clip, one in each segment or in some, none, or as many as fit."""
+        kind = self.chance.random()
+        if kind > 1 - self.crowded:
+            yield from self._crowded()
+            return
+        if kind < 0.05:
+            return
+        if kind < 0.2:
+            each = self._any()
+            yield max(0.0, self.chance.uniform(-0.3, 0.3) + (CLIP_S - each.seconds) / 2), each
+            return
+        for n in range(round(CLIP_S / SEGMENT_S)):
+            if self.chance.random() < 0.95:
+                each = self._any()
+                first, last = n * SEGMENT_S + SPREAD_S[0], (n + 1) * SEGMENT_S - SPREAD_S[1] - each.seconds
+                yield first + self.chance.random() * max(0.0, last - first), each
+
+    def _crowded(self) -> Iterator[tuple[float, Utterance]]:
+        start = self.chance.uniform(0.0, 0.5)
+        while start + (each := self._any()).seconds < CLIP_S:
+            yield start, each
+            start += each.seconds + self.chance.uniform(0.02, 0.3)
+
+    def _any(self) -> Utterance:
+        return self.chance.choice(self.signals if self.chance.random() < 0.2 else self.spoken)
+
+
+def _mark(classes: np.ndarray, kind: int, start: float, end: float, step: float) -> None:
+    """Give a class to those steps whose middle lies between two times, in seconds."""
+    first, last = (max(0, int(np.ceil(seconds / step - 0.5))) for seconds in (start, end))
+    classes[first:last] = kind

@@ -1,0 +1,136 @@
+"""A scene in, its sound out, with the times of all that is heard: espeak-ng's words and a few plain signals.
+
+Word times are the synthesiser's own events, so they are exact; the last word ends where the voice falls silent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manifests.records import Word
+from ola.speech.speakers import CALLBACK, UTF8, Espeak, Samples, espeak_library
+from pipeline.errors import ConfigError
+from pipeline.synthetic.world.scenes import Scene, Sound, Voice
+from pipeline.synthetic.world.vocabulary import VOICE
+
+Wave = npt.NDArray[np.float64]
+RATE = Espeak.rate  # Hz
+LOUD = 0.4  # height of every sound, of full scale
+EVENT_S = (0.5, 0.9)  # seconds of a sound that is no voice
+FADE_S = 0.01  # without it an edge is a click, which is heard at all pitches
+SILENT = 0.02  # of the highest sample
+PITCH, WORD, LIST_ENDS = 3, 1, 0  # of espeak-ng's speak_lib.h
+
+
+class Event(ctypes.Structure):
+    """espeak_EVENT of speak_lib.h. position: of a word in the text, from 1; length: its letters; sample: where."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("identifier", ctypes.c_uint),
+        ("position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("ms", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A sound of a scene, as it came out: when it begins and ends in the clip, and its words if it is a voice."""
+
+    sound: Sound
+    start: float
+    end: float
+    words: tuple[Word, ...]
+
+
+def hear(scene: Scene) -> tuple[Samples, list[Heard]]:
+    """The clip's whole sound, mono int16 at `RATE` Hz, and what is in it. Raises ConfigError without espeak-ng."""
+    noise = np.random.default_rng([scene.seed, scene.number])
+    mixed = 10 ** (-scene.noise_db / 20) * noise.standard_normal(round(scene.seconds * RATE))
+    found = []
+    for sound in scene.sounds:
+        wave, words = say(sound.text, scene.voice) if sound.name == VOICE else (signal(sound, noise), ())
+        first = round((sound.start + sound.lag * max(0.0, sound.end - sound.start - len(wave) / RATE)) * RATE)
+        wave = wave[: len(mixed) - first]
+        mixed[first : first + len(wave)] += wave
+        start = first / RATE
+        moved = tuple(Word(text=w.text, start=_ms(start + w.start), end=_ms(start + w.end)) for w in words)
+        found.append(Heard(sound, _ms(start), _ms(start + len(wave) / RATE), moved))
+    return (mixed.clip(-1, 1) * 32767).astype(np.int16), found
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds, 3)
+
+
+def say(text: str, voice: Voice) -> tuple[Wave, tuple[Word, ...]]:
+    """What a voice makes of a text, from its first loud sample to its last, and when each word is said in it."""
+    samples, marks = _synthesised(text, voice)
+    loud = np.flatnonzero(np.abs(samples) > SILENT * np.abs(samples).max())
+    first, last = int(loud[0]), int(loud[-1]) + 1
+    wave = samples[first:last] * (LOUD / np.abs(samples).max())
+    starts = [max(0, sample - first) / RATE for _, sample in marks]
+    ends = [*starts[1:], len(wave) / RATE]
+    words = (Word(text=word, start=s, end=e) for (word, _), s, e in zip(marks, starts, ends, strict=True))
+    return wave, tuple(words)
+
+
+def _synthesised(text: str, voice: Voice) -> tuple[Wave, list[tuple[str, int]]]:
+    chunks: list[Samples] = []
+    marks: list[tuple[str, int]] = []
+
+    def heard(samples: Any, count: int, events: int | None) -> int:
+        if samples and count:
+            chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        for event in _listed(events):
+            if event.type == WORD:
+                marks.append((text[event.position - 1 : event.position - 1 + event.length], event.sample))
+        return 0
+
+    callback, line = CALLBACK(heard), text.encode() + b"\0"
+    try:
+        with espeak_library(voice.name, voice.words_a_minute) as library:
+            library.espeak_SetParameter(PITCH, voice.pitch, 0)
+            library.espeak_SetSynthCallback(callback)
+            failed = library.espeak_Synth(line, ctypes.c_size_t(len(line)), 0, 0, 0, UTF8, None, None)
+    except ImportError as error:
+        raise ConfigError(f"the world has no voice: {error}") from error
+    if failed:
+        raise RuntimeError(f"espeak-ng failed with status {failed} on {text!r} by {voice.name}")
+    return np.concatenate(chunks).astype(float), marks
+
+
+def _listed(events: int | None) -> Iterator[Any]:
+    if events:
+        listed = ctypes.cast(events, ctypes.POINTER(Event))
+        n = 0
+        while listed[n].type != LIST_ENDS:
+            yield listed[n]
+            n += 1
+
+
+def signal(sound: Sound, noise: np.random.Generator) -> Wave:
+    """A sound that is no voice: tones by their phase in turns, a noise by chance."""
+    seconds = noise.uniform(*EVENT_S)
+    t = np.arange(round(seconds * RATE)) / RATE
+    turns = {
+        "beep": 1000 * t,
+        "siren": 700 * t - 200 / (2 * np.pi * 3) * np.cos(2 * np.pi * 3 * t),  # 500 to 900 Hz, three times a second
+        "buzz": 120 * t,
+        "chirp": 600 * t + (3600 - 600) * t**2 / (2 * seconds),  # rises from 600 to 3600 Hz
+    }
+    wave = noise.uniform(-1, 1, len(t)) if sound.name == "hiss" else np.sin(2 * np.pi * turns[sound.name])
+    if sound.name == "buzz":
+        wave = np.sign(wave)
+    edge = np.minimum(1.0, np.minimum(t, seconds - t) / FADE_S)
+    return np.asarray(LOUD * wave * edge)

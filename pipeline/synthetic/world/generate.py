@@ -1,0 +1,60 @@
+"""A seed in, a folder of films out, each with its truth beside it, and with subtitles where they are wanted.
+
+The same seed and number always give the same files, alone or among others, so that a folder can be continued.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from pipeline.errors import ConfigError
+from pipeline.synthetic.world.audio import RATE, Heard, hear
+from pipeline.synthetic.world.frames import frames
+from pipeline.synthetic.world.scenes import Scene, compose
+from pipeline.synthetic.world.truth import TRUTH, dump, facts
+from pipeline.synthetic.world.video_writer import write_film
+from pipeline.synthetic.world.vocabulary import split_of
+
+
+def make_world(folder: Path, clips: int, seed: int = 0, subtitles: bool = False) -> Iterator[Scene]:
+    """Write the first `clips` clips of a world into a folder, and give each scene once its files are there.
+
+    Raises ConfigError for a seed of no split, a folder that cannot be written, and without espeak-ng.
+    """
+    split_of(seed)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: no folder for the world ({error.strerror})") from error
+    scenes = [compose(seed, number) for number in range(clips)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time ffmpeg works, each on one thread
+        yield from pool.map(partial(write_clip, folder, subtitles=subtitles), scenes)
+
+
+def write_clip(folder: Path, scene: Scene, subtitles: bool = False) -> Scene:
+    """Write the files of one clip; the film comes last, so that one that is there has its truth."""
+    sound, heard = hear(scene)
+    (folder / f"{scene.name}{TRUTH}").write_text(dump(facts(scene, heard)), encoding="utf-8")
+    cues = srt(heard)
+    if subtitles and cues:  # a file without a cue would be subtitles that cannot be read
+        (folder / f"{scene.name}.srt").write_text(cues, encoding="utf-8")
+    write_film(folder / f"{scene.name}.mp4", frames(scene), None if scene.kind == "mute" else sound, RATE)
+    return scene
+
+
+def srt(heard: list[Heard]) -> str:
+    """What is said as subtitles, a cue a phrase."""
+    spoken = [each for each in heard if each.words]
+    cues = (
+        f"{n}\n{_stamp(each.start)} --> {_stamp(each.end)}\n{each.sound.text}\n" for n, each in enumerate(spoken, 1)
+    )
+    return "\n".join(cues)
+
+
+def _stamp(seconds: float) -> str:
+    ms = round(seconds * 1000)
+    return f"{ms // 3_600_000:02d}:{ms // 60_000 % 60:02d}:{ms // 1000 % 60:02d},{ms % 1000:03d}"

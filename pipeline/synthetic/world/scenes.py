@@ -1,0 +1,217 @@
+"""A seed and a number in, a Scene out: what is to be seen and heard when, before anything is drawn or said.
+
+A scene is two timelines. Its clip shows a sight at a time and plays at most one sound at a time; which of them belong
+together follows from their times alone (`Scene.seen_with`, `Scene.heard_with`). Times are seconds, places are shares
+of the side of the frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, SIZES, SOUNDS, VOICE, Split, split_of
+
+SIDE = 96  # pixels of a frame, square; `SIZES` are radii in it
+RATE = 12  # frames a second
+SEGMENT_S = 2.0  # a phrase of two words at 140 words a minute takes up to 1.5 s
+KINDS = ("linked", "loose", "linked", "silent", "linked", "named", "linked", "still", "linked", "mute")
+"""What sort of clip each number is, in turn. linked: each sight has its own sound. named: the voice names what is seen.
+loose: picture and sound go their own ways. still: nothing moves. silent: only background noise. mute: no sound track.
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Centre and radius, as shares of the frame's side."""
+
+    x: float
+    y: float
+    radius: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One shape, on a straight way between two places. size is None where it changes; rgb is its very colour."""
+
+    colour: str
+    shape: str
+    size: str | None
+    rgb: tuple[int, int, int]
+    first: Place
+    last: Place
+
+    @property
+    def name(self) -> str:
+        """As `red circle`."""
+        return f"{self.colour} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is seen from start to end: one figure and what it does, or two that meet."""
+
+    start: float
+    end: float
+    figures: tuple[Figure, ...]
+    motion: str
+
+    @property
+    def name(self) -> str:
+        """As `red circle and blue square`."""
+        return " and ".join(figure.name for figure in self.figures)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Something heard between start and end: a voice that says `text`, or one of `SOUNDS`.
+
+    lag: where in that span it lies, 0 (as early as it can) to 1.
+    """
+
+    start: float
+    end: float
+    name: str
+    text: str
+    lag: float
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Who speaks: espeak-ng's name, its words a minute, and its pitch, 0..99."""
+
+    name: str
+    words_a_minute: int
+    pitch: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A clip as it is meant. noise_db: of the background, below full scale; grey: of it, 0..255."""
+
+    seed: int
+    number: int
+    split: str
+    kind: str
+    seconds: float
+    voice: Voice
+    noise_db: float
+    grey: int
+    sights: tuple[Sight, ...]
+    sounds: tuple[Sound, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """Of its files: the same scene always has the same."""
+        return f"world-{self.seed:04d}-{self.number:05d}"
+
+    def seen_with(self, sound: Sound) -> list[Sight]:
+        """The sights that it is heard with."""
+        return [sight for sight in self.sights if sight.start < sound.end and sound.start < sight.end]
+
+    def heard_with(self, sight: Sight) -> list[Sound]:
+        """The sounds that it is seen with."""
+        return [sound for sound in self.sounds if sight in self.seen_with(sound)]
+
+
+def compose(seed: int, number: int, segments: int = 2) -> Scene:
+    """The scene of that number in the world of that seed. Raises ConfigError for a seed of no split.
+
+    segments: of `SEGMENT_S` each, up to five (`asking.ORDINALS`); other counts give other scenes.
+    """
+    split, chance = split_of(seed), Random(f"world {seed} {number}")
+    kind = KINDS[number % len(KINDS)]
+    alone = kind == "still" or (kind == "loose" and chance.random() < 0.5)
+    sights = _sights(chance, split, 1 if alone else segments, segments * SEGMENT_S, kind)
+    return Scene(
+        seed=seed,
+        number=number,
+        split=split.name,
+        kind=kind,
+        seconds=segments * SEGMENT_S,
+        voice=Voice(chance.choice(split.voices), chance.randrange(140, 191, 10), chance.randrange(25, 80, 5)),
+        noise_db=chance.choice((40, 50, 60)),
+        grey=chance.randrange(100, 160),
+        sights=sights,
+        sounds=_sounds(chance, split, kind, sights, segments),
+    )
+
+
+def _sights(chance: Random, split: Split, count: int, seconds: float, kind: str) -> tuple[Sight, ...]:
+    """Sights one after the other, each under another name; the last figures of one are gone when the next appear."""
+    found: list[Sight] = []
+    names: set[str] = set()
+    length = seconds / count
+    while len(found) < count:
+        pair = chance.sample(split.figures, 2)
+        meets = kind not in ("still", "named") and chance.random() < 0.15
+        # No earlier than the picture's cut, and before the first frame that a sampler with six frames takes.
+        start = len(found) * length + chance.choice((0.0, 0.1, 0.2))
+        made = _meeting(chance, pair) if meets else _single(chance, pair[0], "stays still" if kind == "still" else None)
+        if names.isdisjoint({figure.name for figure in made[0]}):
+            names |= {figure.name for figure in made[0]}
+            found.append(Sight(start, (len(found) + 1) * length, *made))
+    return tuple(found)
+
+
+def _single(chance: Random, pair: tuple[str, str], motion: str | None) -> tuple[tuple[Figure], str]:
+    motion = motion or chance.choice(MOTIONS)
+    size = chance.choice(list(SIZES))
+    radius, (x, y) = SIZES[size] / SIDE, (chance.uniform(0.35, 0.65), chance.uniform(0.35, 0.65))
+    far, near = chance.uniform(0.70, 0.76), chance.uniform(0.24, 0.30)
+    ways: dict[str, tuple[Place, Place]] = {
+        "stays still": (Place(x, y, radius), Place(x, y, radius)),
+        "moves left": (Place(far, y, radius), Place(near, y, radius)),
+        "moves right": (Place(near, y, radius), Place(far, y, radius)),
+        "rises": (Place(x, far, radius), Place(x, near, radius)),
+        "falls": (Place(x, near, radius), Place(x, far, radius)),
+        "grows": (Place(x, y, 0.08), Place(x, y, 0.28)),
+        "shrinks": (Place(x, y, 0.28), Place(x, y, 0.08)),
+    }
+    changes = motion in ("grows", "shrinks")
+    return (Figure(*pair, None if changes else size, _shade(chance, pair[0]), *ways[motion]),), motion
+
+
+def _meeting(chance: Random, pairs: list[tuple[str, str]]) -> tuple[tuple[Figure, Figure], str]:
+    """Two figures come from left and right until they touch; smaller than alone, so that they have a way to go."""
+    y = chance.uniform(0.35, 0.65)
+    sizes = [chance.choice(list(SIZES)) for _ in pairs]
+    radii = [0.75 * SIZES[size] / SIDE for size in sizes]
+    ways = ((0.17, 0.5 - radii[0]), (0.83, 0.5 + radii[1]))
+    left, right = (
+        Figure(*pair, size, _shade(chance, pair[0]), Place(first, y, radius), Place(last, y, radius))
+        for pair, size, radius, (first, last) in zip(pairs, sizes, radii, ways, strict=True)
+    )
+    return (left, right), MEETS
+
+
+def _shade(chance: Random, colour: str) -> tuple[int, int, int]:
+    red, green, blue = (max(0, min(255, value + chance.randrange(-12, 13))) for value in COLOURS[colour])
+    return red, green, blue
+
+
+def _sounds(chance: Random, split: Split, kind: str, sights: tuple[Sight, ...], segments: int) -> tuple[Sound, ...]:
+    """A sound a segment, no two alike; where a loose clip has several sights, one that spans a cut."""
+    if kind in ("silent", "mute"):
+        return ()
+    if kind == "named":
+        return tuple(_spoken(chance, n, sight.figures[0].name) for n, sight in enumerate(sights))
+    if kind == "loose" and len(sights) > 1:
+        return (replace(_heard(chance, split, 0.5), lag=0.5),)  # in its middle, and so across the cut
+    found: list[Sound] = []
+    for n in range(segments):
+        sound = _heard(chance, split, n)
+        if sound.text not in [other.text for other in found] and (chance.random() < 0.9 or not n):
+            found.append(sound)
+    return tuple(found)
+
+
+def _heard(chance: Random, split: Split, place: float) -> Sound:
+    if chance.random() < 0.75:
+        return _spoken(chance, place, " ".join(chance.choice(split.phrases)))
+    name = chance.choice(SOUNDS)
+    return Sound(place * SEGMENT_S + 0.2, (place + 1) * SEGMENT_S - 0.1, name, name, chance.random())
+
+
+def _spoken(chance: Random, place: float, text: str) -> Sound:
+    return Sound(place * SEGMENT_S + 0.2, (place + 1) * SEGMENT_S - 0.1, VOICE, text, chance.random())

@@ -1,0 +1,158 @@
+"""A run over films of the world in, how much of their truth it found out: the gauge for prompts, verify and pack.
+
+The truth lies beside each film (`ingest.uri`). Clips that are not whole films are counted and left out, since the
+truth is that of the whole. Captions and questions of steps that did not run are simply none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import duckdb
+
+from manifests import storage, views
+from manifests.records import Media, PackedTask
+from manifests.schema import record_schema
+from pipeline.annotation.text_rules import option
+from pipeline.config import of_run
+from pipeline.errors import ConfigError
+from pipeline.pack.candidates import define, packable
+from pipeline.steps.verify import NEEDS
+from pipeline.synthetic.world import metrics
+from pipeline.synthetic.world.metrics import RIGHT, Judged, judged
+from pipeline.synthetic.world.truth import Truth, read, uri_of
+from stages.catalogue import current
+
+SLACK_S = 0.25  # a film ends with its last frame, or with the padding of its sound
+
+CLIPS = """
+SELECT f.clip, v.uri, c.start_ms / 1000 AS start, c.end_ms / 1000 AS "end", f.frames, f.frame_bytes, f.sound,
+       coalesce(t.text, '') AS text, (c.start_ms + f.frame_ms[len(f.frame_ms) // 2 + 1]) / 1000 AS middle
+FROM extract f JOIN split c ON c.id = f.clip AND c.status = 'ok' JOIN ingest v ON v.id = c.video AND v.status = 'ok'
+LEFT JOIN transcribe t ON t.clip = f.clip AND t.status = 'ok'
+WHERE f.status = 'ok' ORDER BY v.uri, f.clip
+"""
+CAPTIONS = "SELECT clip, \"view\", text FROM caption WHERE status = 'ok' ORDER BY id"
+QUESTIONS = """
+SELECT q.clip, q.question, q.answer, q.options, v.needs, s.id IS NOT NULL AS packed
+FROM ask q
+LEFT JOIN (SELECT question, {needs} AS needs FROM verify WHERE status = 'ok') v ON v.question = q.id
+LEFT JOIN shards s ON s.id = q.clip || '-cross_modal_qa-' || q.number
+WHERE q.status = 'ok' ORDER BY q.id
+"""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A clip of the run that is a whole film, its footage, and its truth.
+
+    text: its transcript. middle: when the frame of its image is shown, seconds.
+    """
+
+    clip: str
+    film: str
+    frames: Media
+    frame_bytes: tuple[int, ...]
+    sound: Media | None
+    text: str
+    middle: float
+    truth: Truth
+
+
+class Score:
+    """All measures of the run at `root`. Raises ConfigError where there is none, or no film of it has a truth."""
+
+    def __init__(self, root: str) -> None:
+        """Reads the manifests and the truths, and nothing else of the run."""
+        config = of_run(root)
+        plan = config.plan(root)
+        if not packable(plan):
+            raise ConfigError(f"{root}: a run without ingest, split, extract and transcribe has nothing to score")
+        self.wanted = config.pack.cross_modal_needs
+        self.without_truth = self.cut = 0
+        with views.connect(plan.root, plan.manifests, current(plan.root)) as connection:
+            define(connection, plan, config.pack)
+            if "shards" not in views.names(connection):
+                connection.register("shards", record_schema(PackedTask).empty_table())
+            self.clips = {each.clip: each for each in self._watched(rows(connection, CLIPS))}
+            self.captions = rows(connection, CAPTIONS)
+            needs = NEEDS.format(of="verify.", threshold=config.pack.agreement)
+            self.asked = rows(connection, QUESTIONS.format(needs=needs))
+        if not self.clips:
+            raise ConfigError(f"{root}: no film of this run has its truth beside it; make some: ola world make")
+
+    def _watched(self, found: list[dict[str, Any]]) -> Iterator[Watched]:
+        for row in found:
+            beside = uri_of(row["uri"])
+            if not storage.exists(beside):
+                self.without_truth += 1
+                continue
+            truth = read(beside)
+            if row["start"] > SLACK_S or abs(row["end"] - truth.scene.seconds) > SLACK_S:
+                self.cut += 1
+                continue
+            film = row["uri"].rpartition("/")[2]
+            frames, sizes, sound = Media(**row["frames"]), tuple(row["frame_bytes"]), row["sound"]
+            sound = None if sound is None else Media(**sound)
+            yield Watched(row["clip"], film, frames, sizes, sound, row["text"], row["middle"], truth)
+
+    @cached_property
+    def questions(self) -> list[Judged]:
+        """Each question of a clip whose truth is known, judged."""
+        return [
+            judged(
+                self.clips[row["clip"]].film,
+                self.clips[row["clip"]].truth,
+                row["question"],
+                option(row["answer"], row["options"] or ()),
+                row["needs"],
+                row["packed"],
+            )
+            for row in self.asked
+            if row["clip"] in self.clips
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        told = [
+            (row["view"], truth[row["view"]], row["text"])
+            for row in self.captions
+            if row["clip"] in self.clips and row["view"] in (truth := self._captions(row["clip"]))
+        ]
+        heard = [(each.truth.transcript, each.text) for each in self.clips.values() if each.sound]
+        return {
+            "clips": {"scored": len(self.clips), "without_truth": self.without_truth, "not_whole": self.cut},
+            "transcripts": metrics.transcripts(heard),
+            "captions": metrics.captions(told),
+            "questions": metrics.questions(self.questions),
+            "needs": metrics.confusion(self.questions),
+            "cross_modal": metrics.cross_modal(self.questions, self.wanted),
+            "faults": [{"film": film, "fault": fault, "said": said} for film, fault, said in self.faults()],
+        }
+
+    def _captions(self, clip: str) -> dict[str, str]:
+        each = self.clips[clip]
+        return each.truth.captions(each.middle)
+
+    def faults(self) -> Iterator[tuple[str, str, str]]:
+        """(film, what is wrong, what was said): swapped sound tracks, shortcuts kept, and wrong questions."""
+        said = {each.film: each.text for each in self.clips.values()}
+        truths = {each.film: each.truth.transcript for each in self.clips.values()}
+        for film, other in metrics.taken(said, truths).items():
+            yield film, f"says what {other} says", said[film]
+        for each in self.questions:
+            asked = f"{each.question} {each.answer}"
+            if each.packed and metrics.is_shortcut(each, self.wanted):
+                yield each.film, f"a shortcut in the shards: {each.truth} suffices", asked
+            if each.verdict != RIGHT:
+                yield each.film, f"{each.verdict}{' (in the shards)' if each.packed else ''}", asked
+
+
+def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    """Rows of a query by column."""
+    answer = connection.execute(query)
+    names = [column[0] for column in answer.description or []]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]

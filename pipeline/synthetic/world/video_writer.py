@@ -1,0 +1,50 @@
+"""Pictures and sound in, an ordinary .mp4 out: H.264 and AAC, the same bytes for the same input on one machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from ola.speech.speakers import Samples, write_wav
+from pipeline.errors import RunError
+from pipeline.media.safety import ffmpeg_exe
+from pipeline.synthetic.world.frames import Picture
+from pipeline.synthetic.world.scenes import RATE, SIDE
+
+# More threads cut a picture into slices elsewhere, and versions and dates in the header would differ.
+ALIKE = (
+    "-threads",
+    "1",
+    "-fflags",
+    "+bitexact",
+    "-flags:v",
+    "+bitexact",
+    "-flags:a",
+    "+bitexact",
+    "-map_metadata",
+    "-1",
+)
+PICTURE = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "24", "-pix_fmt", "yuv420p", "-g", str(2 * RATE))
+SOUND = ("-c:a", "aac", "-b:a", "64k")
+
+
+def write_film(path: Path, pictures: Iterable[Picture], sound: Samples | None, rate: int) -> None:
+    """Encode a film; the file is there whole or not at all. sound: at `rate` Hz, None for no track.
+
+    Raises RunError with ffmpeg's words.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        made, heard = Path(folder, "film.mp4"), Path(folder, "sound.wav")
+        if sound is not None:
+            write_wav(heard, [sound], rate)
+        raw = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{SIDE}x{SIDE}", "-r", str(RATE), "-i", "pipe:0")
+        tracks = ("-i", str(heard), *SOUND) if sound is not None else ()
+        command = [ffmpeg_exe(), "-v", "error", *raw, *tracks, *PICTURE, *ALIKE, str(made)]
+        data = b"".join(picture.tobytes() for picture in pictures)
+        done = subprocess.run(command, input=data, capture_output=True, check=False)
+        if done.returncode:
+            raise RunError(f"{path}: ffmpeg cannot write it: {' '.join(done.stderr.decode(errors='replace').split())}")
+        os.replace(made, path)
