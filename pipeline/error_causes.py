@@ -38,7 +38,7 @@ def _file(error: BaseException) -> str:
 
 
 @contextmanager
-def causes_named() -> Iterator[None]:
+def explain_known_errors() -> Iterator[None]:
     """Raise errors whose cause is known as one of ours, of one line."""
     try:
         yield

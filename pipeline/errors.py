@@ -69,7 +69,7 @@ class SetAside(OlaError):
         return f"part {self.part} at step '{self.step}': {self.reason}"
 
 
-def lines_of(aside: Sequence[SetAside]) -> list[str]:
+def set_aside_lines(aside: Sequence[SetAside]) -> list[str]:
     """A line for each part that was set aside; parts of one step with the same reason have the same line."""
     groups: dict[tuple[str, str], list[int]] = {}
     for fault in aside:
@@ -119,19 +119,19 @@ class StepFault(OlaError):
         self.reason, self.detail = reason, detail
 
 
-class Raised(StepFault):
+class StepRaised(StepFault):
     """The step raised; its process lives on."""
 
 
-class Died(StepFault):
+class ProcessDied(StepFault):
     """The step's process died."""
 
 
-class DeviceLost(Died):
+class DeviceLost(ProcessDied):
     """The GPU answers this process no more, whatever it is asked: the process was ended."""
 
 
-class Killed(StepFault):
+class ProcessKilled(StepFault):
     """The step's process got a SIGKILL that was not ours: the kernel was out of memory, or somebody killed it.
 
     opening: whether that was while its `open` ran.

@@ -27,10 +27,10 @@ from pipeline.config import Config
 from pipeline.engine import lane_states
 from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.cluster import say_on_stderr
-from pipeline.engine.engines import Inline, OnRay
+from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.engine.lane import Lane
-from pipeline.error_causes import causes_named
-from pipeline.errors import ConfigError, NeedsUnmet, PartsSetAside, SetAside, lines_of
+from pipeline.error_causes import explain_known_errors
+from pipeline.errors import ConfigError, NeedsUnmet, PartsSetAside, SetAside, set_aside_lines
 from pipeline.pack.candidates import packable
 from pipeline.pack.publish import Write, current_manifest, pack
 from pipeline.pack.rules import check_where
@@ -51,7 +51,7 @@ from stages.catalogue import current
 
 PACK = "pack"
 SAMPLE = 4  # parts whose times tell what a step costs, until the run has measured its own
-Engine = Inline | OnRay
+Engine = InlineEngine | RayEngine
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
         check_where(plan, config.pack)
     if not config.inputs and not plan.sources.committed():
         raise ConfigError("inputs: nothing to do; name files, folders, globs or lists: ola run INPUT… --root ROOT")
-    with causes_named(), patient_for(config.store_patience), opened_engine(config) as engine:
+    with explain_known_errors(), patient_for(config.store_patience), opened_engine(config) as engine:
         passed_over = Counter[str]()
         found = discover(config.inputs, plan.root, passed_over, config.media_column)
         _check(config, plan, options, engine, found)  # before anything is written
@@ -105,7 +105,7 @@ def _check(config: Config, plan: Plan, options: Options, engine: Engine, found: 
 @contextmanager
 def opened_engine(config: Config) -> Iterator[Engine]:
     """Open the engine that the settings ask for, in its cluster if one is named, and close it after the block."""
-    engine = OnRay(config.workers, config.ray_address) if config.engine == "ray" else Inline()
+    engine = RayEngine(config.workers, config.ray_address) if config.engine == "ray" else InlineEngine()
     try:
         engine.join()
         yield engine
@@ -116,7 +116,7 @@ def opened_engine(config: Config) -> Iterator[Engine]:
 @contextmanager
 def _shows_lanes(engine: Engine, root: str) -> Iterator[None]:
     """Have a cluster's engine write what its lanes do into the root while the block lasts."""
-    if isinstance(engine, Inline):
+    if isinstance(engine, InlineEngine):
         yield
         return
     engine.report = partial(lane_states.write, root)
@@ -152,7 +152,7 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
     finally:
         views.write(plan.root, all_manifests(plan), current(plan.root))
     if aside or damaged:
-        raise PartsSetAside([*lines_of(aside), *damaged])
+        raise PartsSetAside([*set_aside_lines(aside), *damaged])
 
 
 def _keep_facts(steps: Sequence[Planned]) -> None:

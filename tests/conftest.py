@@ -13,7 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from pipeline.engine.engines import Inline, OnRay
+from pipeline.engine.engines import InlineEngine, RayEngine
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault of the code
 hypothesis.settings.load_profile("any machine")
@@ -59,9 +59,9 @@ def ray_here() -> Iterator[None]:
 
 
 @pytest.fixture(params=["inline", "ray"])
-def engine(request: pytest.FixtureRequest) -> Inline | OnRay:
+def engine(request: pytest.FixtureRequest) -> InlineEngine | RayEngine:
     """Each engine in turn."""
     if request.param == "inline":
-        return Inline()
+        return InlineEngine()
     request.getfixturevalue("ray_here")
-    return OnRay()
+    return RayEngine()

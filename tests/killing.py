@@ -10,14 +10,14 @@ import pytest
 
 from manifests import storage
 from pipeline.engine import lane
-from pipeline.engine.batch_call import Here
+from pipeline.engine.batch_call import InProcess
 from pipeline.engine.outcomes import error_detail, error_line
-from pipeline.errors import Raised, StepFault, Unavailable
+from pipeline.errors import StepFault, StepRaised, Unavailable
 
 WRITES = ("create", "write_bytes", "place", "remove")  # of `manifests.storage`: what a killed run has done or not
 
 
-class _Tame(Here):
+class _Tame(InProcess):
     """A step in this process whose errors become rows, as those of a process of its own do."""
 
     def run(self, *arguments: Any) -> list[Any]:
@@ -26,7 +26,7 @@ class _Tame(Here):
         except (Unavailable, StepFault):
             raise
         except Exception as error:
-            raise Raised(error_line(error), error_detail(error)) from error
+            raise StepRaised(error_line(error), error_detail(error)) from error
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engine.actor_pool import LanePlan
-from pipeline.engine.engines import OnRay
+from pipeline.engine.engines import RayEngine
 from tests.toys import MB
 
 CODE = "import sys, tests.toy_cluster; tests.toy_cluster.main(*sys.argv[1:])"
@@ -66,7 +66,7 @@ def cluster_of(cpus: int) -> Any:
 def mapping(plans: Sequence[LanePlan], numbers: int) -> Iterator[None]:
     """Numbers go through lanes in a thread of their own: Ray adds nodes in the main thread only."""
     with ThreadPoolExecutor(1) as pool:
-        mapped = pool.submit(OnRay().map, plans, range(numbers))
+        mapped = pool.submit(RayEngine().map, plans, range(numbers))
         yield
         mapped.result()
 

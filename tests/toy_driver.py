@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.engines import Inline, OnRay
+from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.plan import Plan
 from tests.toys import MB, Crack, Film, Polish, Serial, Take, Toy, Traced, apply, planned, traced
 
@@ -21,7 +21,7 @@ CHAIN = ("take", "crack", "polish")
 
 
 def main(root: str, engine: str, *names: str) -> None:
-    """A run of the chain, or of the steps named, over 60 sources in 6 parts; one of them kills its cell.
+    """A run of the chain, or of the steps named, over 60 sources in 6 parts; one of them kills its sandbox.
 
     engine: `inline`, `ray` (of its own), or `nodes`: two nodes with two CPUs each, of which one is lost in the middle.
     """
@@ -33,7 +33,7 @@ def main(root: str, engine: str, *names: str) -> None:
     if engine == "nodes":
         lose_a_node(made, parts, settings.trace)
     else:
-        apply(made, parts, OnRay(workers=1) if engine == "ray" else Inline())
+        apply(made, parts, RayEngine(workers=1) if engine == "ray" else InlineEngine())
 
 
 def lose_a_node(made: Plan, parts: Sequence[int], trace: str) -> None:
@@ -56,7 +56,7 @@ def lose_a_node(made: Plan, parts: Sequence[int], trace: str) -> None:
 
     loser = threading.Thread(target=lose)
     loser.start()
-    apply(made, parts, OnRay())
+    apply(made, parts, RayEngine())
     loser.join()
     ray.shutdown()
     cluster.shutdown()  # type: ignore[no-untyped-call]

@@ -2,7 +2,7 @@
 
 What a source's uri says is what the first step does with it (see `do`). Each step writes the name of every input it
 is given to the file `trace`, so that a test can count how often a record ran. Kept in a module of its own because
-cells and Ray workers import steps by name.
+sandboxes and Ray workers import steps by name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from manifests.ledger import FAILED, Manifest
 from manifests.records import Drop, Media, Outcome, Source
 from pipeline import step
 from pipeline.engine.actor_pool import Lane
-from pipeline.engine.engines import Inline, OnRay
+from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.errors import BadMedia, SetAside, Unavailable
 from pipeline.plan import Plan, plan
 from pipeline.run import lanes, pending
@@ -74,7 +74,7 @@ class Reel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mine:
-    """Kills the worker that reads it, and no cell."""
+    """Kills the worker that reads it, and no sandbox."""
 
     id: str
     source: str
@@ -406,7 +406,7 @@ def planned(
     return made, register(made.sources, sources(deeds), None, per_part)
 
 
-def apply(made: Plan, parts: Sequence[int], engine: Inline | OnRay, isolate: bool = True) -> list[SetAside]:
+def apply(made: Plan, parts: Sequence[int], engine: InlineEngine | RayEngine, isolate: bool = True) -> list[SetAside]:
     """All parts through all steps, as a run does it. Returns what was set aside."""
     try:
         return engine.map(lanes(made.steps, isolate), pending(made.steps, parts))

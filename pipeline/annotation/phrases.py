@@ -33,7 +33,7 @@ def names_subtitles(text: str) -> bool:
 @cache
 def tables() -> Mapping[str, Table]:
     """The tables of phrases, by name: patterns by language."""
-    text = resources.files("pipeline").joinpath("phrases.yaml").read_text(encoding="utf-8")
+    text = resources.files("pipeline.annotation").joinpath("phrases.yaml").read_text(encoding="utf-8")
     found: Mapping[str, Table] = yaml.safe_load(text)
     return found
 

@@ -25,7 +25,7 @@ OPEN, CLOSE, COLON = r"[(\[（【]", r"[)\]）】]", r"[\s:：.、)\-–—]*"
 
 
 @dataclass
-class Form:
+class NormalizedQuestions:
     """Lines in the prompt's form, as far as they could be read, and the names of the departures from it."""
 
     lines: list[str] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Form:
         return "\n".join(self.lines)
 
 
-def in_form(text: str, kinds: Sequence[str], letters: str = "") -> Form:
+def normalize_questions(text: str, kinds: Sequence[str], letters: str = "") -> NormalizedQuestions:
     """Bring a model's questions into the form of the prompt; lines that cannot be read stay as they are.
 
     kinds: of questions. letters: of the options of a multiple choice; "" where answers are in words.
@@ -51,7 +51,7 @@ def in_form(text: str, kinds: Sequence[str], letters: str = "") -> Form:
         found["preamble"] = None
     if last < len(read) - 1:
         found["postscript"] = None
-    return Form(read[first : last + 1], tuple(found))
+    return NormalizedQuestions(read[first : last + 1], tuple(found))
 
 
 def _unmarked(text: str, found: dict[str, None]) -> Iterator[str]:

@@ -22,11 +22,11 @@ LETTERS = "ABCD"
 LONGEST_QUESTION, LONGEST_ANSWER = 80, 80  # words; the paper's are short, and whole paragraphs are no question
 SAME_QUESTION = 0.8  # F1 of the words: "What does he say?" and "What does she say?" are two questions at 0.75
 
-SIGNS = re.compile(r"\[[^\]]*\]|\([^)]*\)|（[^）]*）|【[^】]*】|\*[^*]*\*|[♩♪♫♬#]")  # [Music], (laughs), ♪
+SOUND_NOTES = re.compile(r"\[[^\]]*\]|\([^)]*\)|（[^）]*）|【[^】]*】|\*[^*]*\*|[♩♪♫♬#]")  # [Music], (laughs), ♪
 
 
 @dataclass(frozen=True)
-class Draft:
+class QuestionDraft:
     """A question as a model wrote it. answer: in words; `options` hold it, of a multiple choice, at `letter`."""
 
     kind: str
@@ -36,9 +36,9 @@ class Draft:
     letter: str = ""
 
 
-def spoken(text: str) -> str:
+def without_sound_notes(text: str) -> str:
     """What is left of a subtitle without notes and sounds in brackets."""
-    return SIGNS.sub(" ", text).strip()
+    return SOUND_NOTES.sub(" ", text).strip()
 
 
 def repetition(text: str) -> float:
@@ -47,7 +47,7 @@ def repetition(text: str) -> float:
     return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
-def foreign(text: str, like: str) -> bool:
+def is_other_language(text: str, like: str) -> bool:
     """Whether a text is in another script or language than another; a name in Latin letters is at home anywhere."""
     found, home = script(text), script(like)
     if found is None or home is None:
@@ -58,18 +58,18 @@ def foreign(text: str, like: str) -> bool:
     return len(codes) > 1
 
 
-def put(question: str, options: Sequence[str]) -> str:
+def format_question(question: str, options: Sequence[str]) -> str:
     """A question as it is put to a model, with its options by their letters."""
     return "\n".join([question, *(f"{letter}) {text}" for letter, text in zip(LETTERS, options, strict=False))])
 
 
-def option(answer: str, options: Sequence[str]) -> str:
+def option_text(answer: str, options: Sequence[str]) -> str:
     """The option that an answer to a multiple choice means, by its letter or its words; else the answer itself."""
     by_letter = dict(zip(LETTERS, options, strict=False))
     return by_letter.get(chosen(answer, by_letter) or "", answer) if options else answer
 
 
-def fault(text: str, finish: str) -> str | None:
+def answer_fault(text: str, finish: str) -> str | None:
     """What is wrong with a whole answer, whatever was asked."""
     if not words(text):
         return "empty"
@@ -78,7 +78,7 @@ def fault(text: str, finish: str) -> str | None:
     return "cut off" if finish == "length" else None
 
 
-def drafts(text: str, count: int, choice: bool = False) -> list[Draft]:
+def parse_questions(text: str, count: int, choice: bool = False) -> list[QuestionDraft]:
     """Read `count` questions in the form of the prompts `ask_open` or `ask_choice`.
 
     ValueError says at which line the text leaves the form, in no word of the text: it goes into a prompt. Empty
@@ -97,9 +97,9 @@ def drafts(text: str, count: int, choice: bool = False) -> list[Draft]:
     return [_draft(*found[start : start + size]) for start in range(0, len(found), size)]
 
 
-def flaws(questions: Sequence[Draft], like: str) -> list[str | None]:
+def question_flaws(questions: Sequence[QuestionDraft], like: str) -> list[str | None]:
     """Why each question of a clip is not kept, or None. like: the transcript, whose language they must be in."""
-    kept: list[Draft] = []
+    kept: list[QuestionDraft] = []
     found = []
     for draft in questions:
         found.append(_flaw(draft, kept, like))
@@ -107,7 +107,7 @@ def flaws(questions: Sequence[Draft], like: str) -> list[str | None]:
     return found
 
 
-def _flaw(draft: Draft, kept: Sequence[Draft], like: str) -> str | None:
+def _flaw(draft: QuestionDraft, kept: Sequence[QuestionDraft], like: str) -> str | None:
     asked, said = words(draft.question), words(draft.answer)
     choices = {tuple(told(each)) for each in draft.options}
     rules = {
@@ -115,16 +115,17 @@ def _flaw(draft: Draft, kept: Sequence[Draft], like: str) -> str | None:
         "over-long": len(asked) > LONGEST_QUESTION or len(said) > LONGEST_ANSWER,
         "refused": refuses(draft.question) or refuses(draft.answer),
         "names the subtitles": names_subtitles(draft.question) or names_subtitles(draft.answer),
-        "leaks its answer": leaks(draft.question, draft.answer),
+        "leaks its answer": leaks_answer(draft.question, draft.answer),
         "repeats an option": len(choices) < len(draft.options),
         "repeats a question": any(f1(draft.question, other.question) >= SAME_QUESTION for other in kept),
         "repeats an answer": any(exact(draft.answer, other.answer) for other in kept),
-        "not in the language of the clip": foreign(draft.question, like) or foreign(draft.answer, like),
+        "not in the language of the clip": is_other_language(draft.question, like)
+        or is_other_language(draft.answer, like),
     }
     return next((reason for reason, broken in rules.items() if broken), None)
 
 
-def leaks(question: str, answer: str) -> bool:
+def leaks_answer(question: str, answer: str) -> bool:
     """Whether the words of the answer stand in the question, in a row."""
     given = told(answer)
     return bool(given) and f" {' '.join(given)} " in f" {' '.join(told(question))} "
@@ -143,8 +144,8 @@ def _answer_form(number: int, choice: bool) -> str:
     return rf"A{number}:\s*" + (rf"([{LETTERS}])(?:[).:].*)?" if choice else "(.*)")
 
 
-def _draft(kind: str, question: str, *rest: str) -> Draft:
+def _draft(kind: str, question: str, *rest: str) -> QuestionDraft:
     *options, answer = rest
     if not options:
-        return Draft(kind, question, answer)
-    return Draft(kind, question, options[LETTERS.index(answer)], tuple(options), answer)
+        return QuestionDraft(kind, question, answer)
+    return QuestionDraft(kind, question, options[LETTERS.index(answer)], tuple(options), answer)

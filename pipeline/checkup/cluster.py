@@ -16,7 +16,7 @@ from pipeline.checkup.model_sizes import ModelSizes
 from pipeline.checkup.needs import Needs
 from pipeline.checkup.nodes import NodeView, faults_of_views, first_files, look, token_file, versions, views_of_nodes
 from pipeline.config import Config
-from pipeline.engine.engines import OnRay
+from pipeline.engine.engines import RayEngine
 from pipeline.errors import ConfigError
 
 ADVICE = "start one with `ray start --head`, or name another as ray_address or RAY_ADDRESS"
@@ -28,7 +28,7 @@ def address_of(config: Config) -> str:
     return address if config.engine == "ray" and address != "local" else ""
 
 
-def look_closely(address: str, paths: Sequence[str]) -> NodeView:
+def inspect_nodes(address: str, paths: Sequence[str]) -> NodeView:
     """Return what this machine sees, and which GPUs torch sees; runs on each node."""
     view = look(address, paths)
     has_driver = view.cuda is not None and view.cuda.supports is not None
@@ -41,12 +41,12 @@ def cluster_findings(config: Config, root: str, needs: Needs, sizes: ModelSizes 
     if not address:
         yield unneeded("cluster")
         return
-    engine = OnRay(config.workers, address)
+    engine = RayEngine(config.workers, address)
     try:
         engine.join()
         shared: AbstractContextManager[list[str]] = token_file(root) if root else nullcontext([])
         with shared as token:
-            views = views_of_nodes([*token, *first_files(config.inputs)], run=look_closely)
+            views = views_of_nodes([*token, *first_files(config.inputs)], run=inspect_nodes)
             yield from findings_of(views, root, token, needs)
         cards = [card for view in views if view.seen is not None for card in view.seen.cards]
         if needs.gpu and sizes is not None and cards:

@@ -35,7 +35,7 @@ def tool_findings(needs: Needs, here: bool = True) -> Iterator[Finding]:
     for name in sorted(OPTIONAL.keys() - wanted):
         yield unneeded(NAMES[name])
     for name, key in wanted.items() if here else ():
-        yield package_finding(key, name, imported if name in OPTIONAL else there)
+        yield package_finding(key, name, import_fault if name in OPTIONAL else missing_package)
     yield deployment()
 
 
@@ -87,14 +87,14 @@ def advice_for(key: str, name: str) -> str:
     return OPTIONAL.get(name, f"set PYTHONPATH so that {name} can be imported, or change {key}")
 
 
-def there(name: str) -> str:
+def missing_package(name: str) -> str:
     """Return why a package cannot be found, or "". It is not imported."""
     return "" if find_spec(name) is not None else f"there is no {name} in {sys.prefix}"
 
 
-def imported(name: str) -> str:
+def import_fault(name: str) -> str:
     """Return why a package cannot be imported, or "", after a try in a process of its own."""
-    if fault := there(name):
+    if fault := missing_package(name):
         return fault
     try:
         done = subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, text=True, check=False,

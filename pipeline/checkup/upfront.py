@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from manifests.records import Source
 from pipeline.checkup.gpu import cuda_fault, cuda_view
 from pipeline.checkup.needs import Needs
-from pipeline.checkup.tools import NAMES, advice_for, there
+from pipeline.checkup.tools import NAMES, advice_for, missing_package
 from pipeline.errors import NeedsUnmet
 from pipeline.plan import Plan
 from pipeline.sources.containers.members import container_of, parted
@@ -22,7 +22,7 @@ def check_here(needs: Needs) -> None:
 def faults_here(needs: Needs) -> Iterator[str]:
     """Yield a line for each thing that a run needs and this machine lacks."""
     for key, name in needs.packages:
-        if fault := there(name):
+        if fault := missing_package(name):
             yield f"{key}: expected {NAMES.get(name, name)}, and {fault}; {advice_for(key, name)}"
     fault_of_gpu = cuda_fault(cuda_view(), os.environ.get("CUDA_VISIBLE_DEVICES")) if needs.gpu else None
     if fault_of_gpu:

@@ -10,8 +10,8 @@ import typer
 
 from pipeline.cli.exit_codes import GOOD, POOR, errors_in_a_line
 from pipeline.cli.world import world
-from pipeline.engine.short_tmp import shorten
-from pipeline.engine.signals import ended_in_a_line
+from pipeline.engine.short_tmp import shorten_tmpdir
+from pipeline.engine.signals import exit_in_one_line
 from pipeline.errors import ConfigError
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
 ) -> None:
     """Bring videos through all steps into shards; again: only what is new, changed or unfinished."""
     from pipeline.cli.running import run_and_report
-    from pipeline.engine.engines import remove_own_folder
+    from pipeline.engine.engines import remove_own_ray_folder
     from pipeline.run import Options
 
     if not root:
@@ -66,7 +66,7 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
     flags = {"engine": engine.value if engine else None, "workers": workers}
     sets = [*(overrides or ()), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
     options = Options(limit, only, retry)
-    with ended_in_a_line("what is committed stays; give the same command again to go on", remove_own_folder):
+    with exit_in_one_line("what is committed stays; give the same command again to go on", remove_own_ray_folder):
         raise typer.Exit(run_and_report(inputs or [], root, config, sets, options, min_yield, yes, metrics))
 
 
@@ -238,12 +238,12 @@ def train_command(  # noqa: PLR0913, PLR0917
     tensorboard: Annotated[bool, typer.Option(help="Figures for TensorBoard too, in OUT/<phase>/board.")] = False,
 ) -> None:
     """Train a recipe's phases on shards; again: go on after the last checkpoint."""
-    from pipeline.engine.engines import remove_own_folder
+    from pipeline.engine.engines import remove_own_ray_folder
 
     options: dict[str, Any] = {"seed": seed, "decoders": decoders, "save_every": save_every}
     options |= {"live": live, "board": tensorboard}
     on = "the step in hand is not saved; give the same command again to go on after the last checkpoint"
-    with ended_in_a_line(on, remove_own_folder) as ending:
+    with exit_in_one_line(on, remove_own_ray_folder) as ending:
         from pipeline.cli.training import train_and_report
 
         where = (recipe, overrides or (), shards, model, out, workers)
@@ -296,5 +296,5 @@ def doctor(
 def main() -> None:
     """Entry of the console script: errors of ours are one line on stderr."""
     with errors_in_a_line():
-        shorten()
+        shorten_tmpdir()
         app()

@@ -12,7 +12,7 @@ from manifests import retries
 from manifests.parquet_files import one_line
 from manifests.retries import Tally
 from manifests.schema import MissingColumn
-from pipeline.error_causes import causes_named
+from pipeline.error_causes import explain_known_errors
 from pipeline.errors import ConfigError, OlaError, PartsSetAside, StaysOpen
 from stages.errors import StagesError
 
@@ -25,7 +25,7 @@ CODES = {ConfigError: WRONG, PartsSetAside: PARTLY, StaysOpen: PARTLY}
 def errors_in_a_line() -> Iterator[None]:
     """End the process with one line and an exit code where the block raises an error of ours, or of a file."""
     try:
-        with causes_named():
+        with explain_known_errors():
             yield
     except (OlaError, StagesError, MissingColumn, OSError) as error:
         retries.tally.take()  # the error's line says what matters

@@ -15,8 +15,8 @@ from pipeline.errors import ConfigError, PartsSetAside
 from pipeline.pack.candidates import packable
 from pipeline.pack.rules import check_where
 from pipeline.removal import record
-from pipeline.removal.procedure import Request, remove, targets_of
-from pipeline.removal.sets import sets_that_go
+from pipeline.removal.procedure import Request, remove_videos, targets_of
+from pipeline.removal.sets import stale_sets
 from pipeline.removal.targets import Targets, read_list
 from pipeline.run import opened_engine, pack_on
 from pipeline.state.lease import alone
@@ -28,17 +28,17 @@ def remove_and_report(root: str, names: Sequence[str], listed: str, note: str, y
     wanted = [*names, *(read_list(listed) if listed else ())]
     config = configuration.of_run(root)
     plan = config.plan(root)
-    if not wanted and not record.unfinished(root):
+    if not wanted and not record.unfinished_sources(root):
         raise ConfigError("remove: expected ids, paths or names of videos, got none; name some, or give --list FILE")
     if packable(plan):
         check_where(plan, config.pack)
     console = Console()
     with alone(root):
         targets = targets_of(plan, wanted)
-        show(console, targets, sets_that_go(root, targets.videos))
+        show(console, targets, stale_sets(root, targets.videos))
         confirm("Remove them for good?", yes)
         with opened_engine(config) as engine:
-            damaged = remove(plan, config.pack, pack_on(engine), Request(wanted, note))
+            damaged = remove_videos(plan, config.pack, pack_on(engine), Request(wanted, note))
     many = len(targets.registered)
     console.print(f"removed {many} source{'s' * (many != 1)}; {record.RECORD} says who asked", highlight=False)
     if damaged:

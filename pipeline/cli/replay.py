@@ -11,7 +11,7 @@ from typing import Any
 from manifests.records import Drop
 from manifests.schema import from_rows
 from pipeline.cli.looking import plan_of
-from pipeline.engine.outcomes import answers_of
+from pipeline.engine.outcomes import run_batch
 from pipeline.errors import BadMedia, ConfigError
 from pipeline.media.media_store import MediaTar
 from pipeline.plan import Planned
@@ -54,7 +54,7 @@ def _again(planned: Planned, value: Any) -> dict[str, Any]:
         step.media = MediaTar("replay.tar", str(Path(folder, "replay.tar")))
         step.open()
         try:
-            [answer] = answers_of(step, [value])
+            [answer] = run_batch(step, [value])
         except Exception as error:  # noqa: BLE001  what becomes a row in a run is shown here
             answer = BadMedia(str(error))
     if isinstance(answer, Drop):

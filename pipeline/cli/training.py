@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from manifests.storage import is_local, normal
 from ola import located
 from pipeline.annotation.model_digest import digest_of
-from pipeline.engine.engines import OnRay
+from pipeline.engine.engines import RayEngine
 from pipeline.errors import ConfigError
 from stages.ranks import World, never
 from stages.recipe import recipe
@@ -80,7 +80,7 @@ def _on_ray(training: Training, workers: int, shown: Shown, asked: Callable[[], 
     """Train on ranks with a GPU each where the cluster has any, whatever this machine has."""
     from stages.distributed import train_on_ray
 
-    engine = OnRay()
+    engine = RayEngine()
     try:
         engine.connect()
         engine.check(training.out, [training.model, *training.sources])

@@ -16,7 +16,7 @@ from manifests.ledger import Damaged
 from pipeline.cli.damaged import damage_named
 from pipeline.config import of_run
 from pipeline.errors import ConfigError
-from pipeline.pack.candidates import define, packable
+from pipeline.pack.candidates import create_candidates, packable
 from pipeline.pack.rules import judge
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
@@ -62,7 +62,7 @@ def harvests(
 ) -> tuple[Harvest, Harvest]:
     """What the settings bring in, and what `where` in the place of theirs would. Raises ConfigError for `where`."""
     with views.connect(plan.root, plan.manifests, {}, damaged) as connection:
-        define(connection, plan, settings)
+        create_candidates(connection, plan, settings)
         judge(connection, settings, {"now": settings.where, "other": where})
         ((candidates, *clips),) = connection.sql(CLIPS).fetchall()  # clips and seconds now, clips and seconds then
         kinds = connection.sql(TASKS).fetchall()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from manifests import retries
-from pipeline.engine.lane_sizes import Node, memory_of
+from pipeline.engine.lane_sizes import Node, reserved_memory
 from pipeline.engine.lane_states import LaneState
 from pipeline.error_causes import known_cause
 from pipeline.errors import OlaError, RunError, SetAside
@@ -74,7 +74,7 @@ class LaneActor:
         except SetAside as fault:
             aside = fault
         except Exception as error:
-            raise Carried(as_ola_error(error)) from error
+            raise TransportedError(as_ola_error(error)) from error
         return time.monotonic() - began, aside, VALUES.take(), retries.tally.take()
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class WorkerDied(Exception):
     """An actor is gone, or its node. `str()` is what Ray says of it."""
 
 
-class Carried(Exception):
+class TransportedError(Exception):
     """Brings an error through Ray unchanged, which writes into the words of what it carries itself."""
 
     def __init__(self, error: OlaError) -> None:
@@ -94,13 +94,13 @@ class Carried(Exception):
         super().__init__(str(error))
         self.error = error
 
-    def __reduce__(self) -> tuple[type[Carried], tuple[OlaError]]:
+    def __reduce__(self) -> tuple[type[TransportedError], tuple[OlaError]]:
         """Made again from the error alone."""
-        return Carried, (self.error,)
+        return TransportedError, (self.error,)
 
 
 @dataclass(eq=False)
-class Worker:
+class PoolWorker:
     """One actor. number: what it works on; leaving: whether it ends after that."""
 
     handle: Any
@@ -114,9 +114,11 @@ class ActorPool:
     """The actors of a lane, and their calls under way."""
 
     lane: LanePlan
-    workers: dict[Any, Worker] = field(default_factory=dict)  # by their call under way
-    resting: list[Worker] = field(default_factory=list)
-    farewells: dict[Any, Worker] = field(default_factory=dict)  # actors that end, by the call that closes their lane
+    workers: dict[Any, PoolWorker] = field(default_factory=dict)  # by their call under way
+    resting: list[PoolWorker] = field(default_factory=list)
+    farewells: dict[Any, PoolWorker] = field(
+        default_factory=dict
+    )  # actors that end, by the call that closes their lane
     taken: deque[float] = field(default_factory=lambda: deque(maxlen=MEASURED))
     working: deque[float] = field(default_factory=lambda: deque(maxlen=LOOKS))  # shares of the actors, of late
     init_deaths: int = 0
@@ -127,7 +129,7 @@ class ActorPool:
         """Actors, but those that leave."""
         return sum(not worker.leaving for worker in self._all())
 
-    def _all(self) -> list[Worker]:
+    def _all(self) -> list[PoolWorker]:
         return [*self.workers.values(), *self.resting]
 
     @property
@@ -188,7 +190,7 @@ class ActorPool:
             raise WorkerDied(str(death)) from death
         except ray.exceptions.RayError as error:
             ray.kill(worker.handle)  # the error ends the map, and whoever keeps it must not keep the actor
-            raise original(error) from error
+            raise unwrap_ray_error(error) from error
         self.init_deaths, worker.is_ready = 0, True
         number, worker.number = worker.number, None
         if worker.leaving:
@@ -203,7 +205,7 @@ class ActorPool:
         aside: SetAside | None = answer[1]
         return aside
 
-    def _count_death(self, worker: Worker, death: BaseException) -> None:
+    def _count_death(self, worker: PoolWorker, death: BaseException) -> None:
         if not worker.is_ready:
             self.init_deaths += 1
             if self.init_deaths >= INIT_DEATHS:
@@ -238,12 +240,12 @@ class ActorPool:
         if self.made is None:
             self.made = ray.put(self.lane.make)
         lane = self.lane
-        memory = memory_of(nodes, lane.memory, lane.cpus)
+        memory = reserved_memory(nodes, lane.memory, lane.cpus)
         actor = ray.remote(LaneActor).options(num_cpus=lane.cpus, num_gpus=lane.gpus, memory=memory or None)
-        worker = Worker(actor.remote(self.made, retries.patience()))
+        worker = PoolWorker(actor.remote(self.made, retries.patience()))
         self.workers[worker.handle.ready.remote()] = worker
 
-    def _leave(self, worker: Worker) -> None:
+    def _leave(self, worker: PoolWorker) -> None:
         worker.leaving = True
         if worker in self.resting:
             self.resting.remove(worker)
@@ -252,7 +254,7 @@ class ActorPool:
             self.workers = {call: other for call, other in self.workers.items() if other is not worker}
             self._end(worker)
 
-    def _end(self, worker: Worker) -> None:
+    def _end(self, worker: PoolWorker) -> None:
         """Close the actor's lane, then end its process."""
         import ray
 
@@ -278,11 +280,11 @@ class ActorPool:
         self.farewells = {}
 
 
-def original(error: BaseException) -> OlaError:
+def unwrap_ray_error(error: BaseException) -> OlaError:
     """The error that a lane raised, out of Ray's wrapping."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, Carried):
+        if isinstance(seen, TransportedError):
             return seen.error
         seen = getattr(seen, "cause", None) or seen.__cause__
     return as_ola_error(error)

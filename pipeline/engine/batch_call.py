@@ -1,4 +1,4 @@
-"""What a step is given for one batch, and the step in this very process, which takes the same calls as a cell."""
+"""What a step is given for one batch, and the step in this very process, which takes the same calls as a sandbox."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.engine.outcomes import answers_of
+from pipeline.engine.outcomes import run_batch
 from pipeline.media.media_store import MediaTar
 from pipeline.step import Step
 
 
 @dataclass(frozen=True)
-class Errand:
-    """Which of a cell's steps does a batch, and what it is given for it: see the fields of `Step`."""
+class BatchCall:
+    """Which of a sandbox's steps does a batch, and what it is given for it: see the fields of `Step`."""
 
     number: int = 0
     media: MediaTar | None = None
@@ -36,8 +36,8 @@ class Errand:
             self.media.size = size
 
 
-class Here:
-    """The step in this very process, for a debugger: same calls as `Cell`, no limits, no second life."""
+class InProcess:
+    """The step in this very process, for a debugger: same calls as `Sandbox`, no limits, no second life."""
 
     def __init__(self, *steps: Step[Any, Any]) -> None:
         """Each step is opened at its first batch."""
@@ -49,23 +49,23 @@ class Here:
         batch: Sequence[Any],
         seconds: float,
         memory: float,
-        errand: Errand,
+        call: BatchCall,
         answered: Callable[[Any], None] | None = None,
     ) -> list[Any]:
         """Answers of the step, as `Cell.run` returns them; whatever the step raises goes up."""
-        step = self.steps[errand.number]
-        if errand.number not in self.opened:
+        step = self.steps[call.number]
+        if call.number not in self.opened:
             step.open()
-            self.opened.add(errand.number)
-        errand.equip(step)
+            self.opened.add(call.number)
+        call.equip(step)
 
         def take(answer: Any) -> None:
-            errand.answered(errand.size(step))
+            call.answered(call.size(step))
             (answered or early.append)(answer)
 
         early: list[Any] = []
-        rest = answers_of(step, batch, take)
-        errand.answered(errand.size(step))
+        rest = run_batch(step, batch, take)
+        call.answered(call.size(step))
         return [*early, *rest]
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.engine.signals import own_handlers
+from pipeline.engine.signals import restore_handlers
 from pipeline.errors import ConfigError
 
 PORT_PATIENCE = 10.0  # seconds for something to listen at the address: the head of a new cluster may still start
@@ -36,7 +36,7 @@ def say_on_stderr(line: str) -> None:
     sys.stderr.flush()
 
 
-def join(address: str, say: Say = say_on_stderr, **options: Any) -> None:
+def join_cluster(address: str, say: Say = say_on_stderr, **options: Any) -> None:
     """Connect this process to the cluster at `address`. options: for `ray.init`.
 
     Raises ConfigError in one line within half a minute: nobody answers, another token, other versions.
@@ -50,7 +50,7 @@ def join(address: str, say: Say = say_on_stderr, **options: Any) -> None:
     if "://" not in address and address not in NAMES_NO_HOST:
         _wait_for_answer(address, key)
     try:
-        with own_handlers(), hushed():
+        with restore_handlers(), silence_stderr():
             ray.init(address=address, **options)
     except Exception as error:
         raise ConfigError(f"{key}: {_reason(error)}") from error
@@ -105,7 +105,7 @@ def _use_token(key: str) -> None:
     except ImportError:  # a version of Ray that has no tokens
         return
     try:
-        with hushed():
+        with silence_stderr():
             setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
             setup.ensure_token_if_auth_enabled(create_token_if_missing=False)
     except Exception as error:
@@ -128,7 +128,7 @@ def _wait_for_answer(address: str, key: str) -> None:
         except Exception as error:  # noqa: BLE001  told by the thread that waits
             faults.append(error)
 
-    with hushed():
+    with silence_stderr():
         thread = threading.Thread(target=ask, daemon=True, name="ask the cluster")
         thread.start()
         thread.join(ANSWER_PATIENCE)
@@ -154,7 +154,7 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def silence_stderr() -> Iterator[None]:
     """Send standard error nowhere, also that of C++ and of Ray's logger; errors that are raised are not touched."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

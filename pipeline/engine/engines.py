@@ -21,11 +21,11 @@ from typing import Any
 from pipeline.checkup.needs import NOTHING, Needs
 from pipeline.checkup.nodes import check_nodes
 from pipeline.checkup.upfront import check_here
-from pipeline.engine.actor_pool import LanePlan, original
-from pipeline.engine.cluster import Say, hushed, join, say_on_stderr
+from pipeline.engine.actor_pool import LanePlan, unwrap_ray_error
+from pipeline.engine.cluster import Say, join_cluster, say_on_stderr, silence_stderr
 from pipeline.engine.lane_states import LaneState
 from pipeline.engine.scheduler import Scheduler
-from pipeline.engine.signals import own_handlers
+from pipeline.engine.signals import restore_handlers
 from pipeline.errors import RunError, SetAside
 
 STALE = 86400.0  # seconds: a younger one may be of a container that shares this folder, but not our process ids
@@ -33,7 +33,7 @@ QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 FOLDER = "ola-ray"  # of a Ray of our own, then its driver's process id
 
 
-class Inline:
+class InlineEngine:
     """A loop in this process: no Ray is imported, and a debugger works."""
 
     def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
@@ -63,7 +63,7 @@ class Inline:
         """Nothing is held."""
 
 
-class OnRay:
+class RayEngine:
     """Pools of actors on the Ray this process is in already, that of `address` or RAY_ADDRESS, else one of our own.
 
     Our own is never found by anybody else: it has its own folder, and ends with `close`. It starts with the first map.
@@ -92,7 +92,7 @@ class OnRay:
         try:
             return scheduler.run()
         except ray.exceptions.RayError as error:
-            raise original(error) from error
+            raise unwrap_ray_error(error) from error
         finally:
             scheduler.close(hurried=isinstance(sys.exc_info()[1], KeyboardInterrupt))
 
@@ -165,7 +165,7 @@ class OnRay:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else of actors that it restarts, on the terminal
         if self.address and self.address != "local":
-            join(self.address, self.say, **QUIET)
+            join_cluster(self.address, self.say, **QUIET)
             self.joined = True
         else:
             self._start()
@@ -178,14 +178,18 @@ class OnRay:
         # step's process first, which its worker can tell from a fault of the record
         os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
         os.environ.setdefault("RAY_worker_oom_score_adjustment", "500")  # the step's process has 1000
-        remove_folders()
+        remove_ray_folders()
         self.folder = tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-")
-        with own_handlers(), groups_of_their_own(), hushed():  # it says that it has read the lines above
+        with (
+            restore_handlers(),
+            separate_process_groups(),
+            silence_stderr(),
+        ):  # it says that it has read the lines above
             ray.init(address="local", include_dashboard=False, _temp_dir=self.folder, **QUIET)
 
 
 @contextmanager
-def groups_of_their_own() -> Iterator[None]:
+def separate_process_groups() -> Iterator[None]:
     """Have what Ray starts begin process groups: a signal to the driver's whole group, as `timeout` sends it, is then
     for the driver alone, which shuts Ray down. A driver that was killed still takes them along."""
     from ray._private import services, utils
@@ -200,7 +204,7 @@ def groups_of_their_own() -> Iterator[None]:
         module.ConsolePopen = plain
 
 
-def remove_folders() -> None:
+def remove_ray_folders() -> None:
     """Delete what killed runs left of their Rays: logs and sockets, some MB each."""
     import psutil
 
@@ -211,7 +215,7 @@ def remove_folders() -> None:
                 shutil.rmtree(path)
 
 
-def remove_own_folder() -> None:
+def remove_own_ray_folder() -> None:
     """Delete the folder of the Ray that this process started."""
     for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-{os.getpid()}-*"):
         shutil.rmtree(path, ignore_errors=True)

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from manifests.full_disk import is_full
 from manifests.ledger import Damaged
 from manifests.retries import StoreAway
-from pipeline.engine.batch_call import Here
+from pipeline.engine.batch_call import InProcess
 from pipeline.engine.outcomes import error_line
 from pipeline.engine.part_journals import remove_stale_journals
-from pipeline.engine.sandbox import Cell
+from pipeline.engine.sandbox import Sandbox
 from pipeline.engine.worker import Rows, StepWorker
 from pipeline.errors import ConfigError, RunError, SetAside, Unavailable
 from pipeline.plan import Planned
@@ -35,7 +35,7 @@ class Lane:
         remove_scratch()
         remove_stale_journals()
         self.isolate = isolate
-        self.workers = [worker for group in sharing(steps) for worker in _workers(group, session, isolate)]
+        self.workers = [worker for group in group_by_process(steps) for worker in _workers(group, session, isolate)]
         readers = [worker for worker in self.workers if type(worker.planned.step).originals is not Step.originals]
         for worker in readers[-1:]:
             worker.is_last_reader = True
@@ -75,7 +75,7 @@ class Lane:
             worker.close()
 
 
-def sharing(steps: Sequence[Planned]) -> list[list[Planned]]:
+def group_by_process(steps: Sequence[Planned]) -> list[list[Planned]]:
     """The steps by process: neighbours that share something in one, every other in one of its own."""
     groups: list[list[Planned]] = []
     for planned in steps:
@@ -87,5 +87,5 @@ def sharing(steps: Sequence[Planned]) -> list[list[Planned]]:
 
 
 def _workers(group: Sequence[Planned], session: str, isolate: bool) -> list[StepWorker]:
-    cell = (Cell if isolate else Here)(*(planned.step for planned in group))
-    return [StepWorker(planned, session, cell, number) for number, planned in enumerate(group)]
+    sandbox = (Sandbox if isolate else InProcess)(*(planned.step for planned in group))
+    return [StepWorker(planned, session, sandbox, number) for number, planned in enumerate(group)]

@@ -46,12 +46,12 @@ class Demand:
         return self.seconds / actors
 
 
-def fits(nodes: Sequence[Node], cpus: float, gpus: float) -> bool:
+def fits_some_node(nodes: Sequence[Node], cpus: float, gpus: float) -> bool:
     """Whether some node could hold an actor, if it held nothing else."""
     return any(node.cpus >= cpus and node.gpus >= gpus for node in nodes)
 
 
-def memory_of(nodes: Sequence[Node], wanted: float, cpus: float) -> int:
+def reserved_memory(nodes: Sequence[Node], wanted: float, cpus: float) -> int:
     """Bytes that an actor reserves: as wanted, but no more than goes with its CPUs on each node.
 
     Ray would wait for more for ever, and limits are seldom reached by all at once.
@@ -60,7 +60,7 @@ def memory_of(nodes: Sequence[Node], wanted: float, cpus: float) -> int:
     return int(min(wanted, min(shares, default=0.0)))
 
 
-def sizes(demands: Sequence[Demand], nodes: Sequence[Node]) -> list[int]:
+def pool_sizes(demands: Sequence[Demand], nodes: Sequence[Node]) -> list[int]:
     """The number of actors of each lane on a cluster of these nodes."""
     room, actors = _Room(nodes), [1] * len(demands)
     for demand in demands:  # one of each, whatever there is: lanes take turns where they must

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 
-def here() -> str:
+def current_node() -> str:
     """Id of this node; empty where Ray is not in use."""
     ray = _ray()
     return str(ray.get_runtime_context().get_node_id()) if ray is not None else ""

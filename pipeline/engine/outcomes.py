@@ -16,7 +16,7 @@ from pipeline.step import Step
 REASON = 300  # characters of a row's reason: the rest is in its detail
 
 
-def answers_of(step: Step[Any, Any], batch: Sequence[Any], answered: Callable[[Any], None] | None = None) -> list[Any]:
+def run_batch(step: Step[Any, Any], batch: Sequence[Any], answered: Callable[[Any], None] | None = None) -> list[Any]:
     """Run a batch. Returns a Drop or records for each input. Raises StepFault where records cannot be stored.
 
     answered: gets each answer that the step hands over before it is done; those are not returned.
@@ -62,30 +62,30 @@ def error_line(error: BaseException) -> str:
 def outcome_of(name: str, answer: Any, seconds: float) -> Outcome:
     """What a step's answer for one input means."""
     if isinstance(answer, BadMedia):
-        return failed(name, str(answer), answer.detail, seconds)
+        return failed_outcome(name, str(answer), answer.detail, seconds)
     if isinstance(answer, Drop):
-        return Outcome(name, DROPPED, seconds, (), storable(answer.reason), storable(answer.detail))
+        return Outcome(name, DROPPED, seconds, (), storable_text(answer.reason), storable_text(answer.detail))
     if not answer:
-        return failed(name, "the step gave no answer", None, seconds)
+        return failed_outcome(name, "the step gave no answer", None, seconds)
     return Outcome(name, OK, seconds, tuple(answer))
 
 
-def failed(name: str, reason: str, detail: str | None, seconds: float) -> Outcome:
+def failed_outcome(name: str, reason: str, detail: str | None, seconds: float) -> Outcome:
     """The outcome of an input that a step could not do."""
-    return Outcome(name, FAILED, seconds, (), storable(reason), storable(detail))
+    return Outcome(name, FAILED, seconds, (), storable_text(reason), storable_text(detail))
 
 
-def storable(text: str | None) -> str | None:
+def storable_text(text: str | None) -> str | None:
     """Text without what UTF-8 cannot hold: errors quote file names, which may be any bytes."""
     return None if text is None else text.encode(errors="backslashreplace").decode()
 
 
-def ids_of(outcome: Outcome) -> list[str]:
+def record_ids(outcome: Outcome) -> list[str]:
     """Ids of the records of an outcome."""
     return [str(typing.cast(Any, record).id) for record in outcome.records]
 
 
-def ending(code: int) -> str:
+def exit_description(code: int) -> str:
     """How a process ended, in words; `code` as `Popen.wait` returns it."""
     if code >= 0:
         return f"exit code {code}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from manifests.journal import Journal
 from manifests.ledger import OK
 from manifests.records import Outcome
-from pipeline.engine.outcomes import failed, ids_of
+from pipeline.engine.outcomes import failed_outcome, record_ids
 from pipeline.engine.part_journals import JournalFile
 from pipeline.errors import DeviceLost, StepFault, Unavailable
 from pipeline.media.media_store import MediaTar
@@ -20,7 +20,7 @@ LOST = 2  # records one after the other that lose the GPU twice each: then it is
 
 
 @dataclass
-class Trip:
+class PartContext:
     """One part under way through one step: its journal, where it puts media, and room for copies of remote files.
 
     made: ids of the records made so far, with the input they were made of; faults: of its batches, so far. blamed:
@@ -71,11 +71,11 @@ class Trip:
             return
         if outcome.status == OK:
             self.confirm()
-        twice = [name for name, times in Counter(ids_of(outcome)).items() if times > 1 or name in self.made]
+        twice = [name for name, times in Counter(record_ids(outcome)).items() if times > 1 or name in self.made]
         if twice:
             detail = f"{twice[0]}, made of {self.made.get(twice[0], outcome.input)}"
-            outcome = failed(outcome.input, "made a record that is there already", detail, outcome.seconds)
-        self.made.update(dict.fromkeys(ids_of(outcome), outcome.input))
+            outcome = failed_outcome(outcome.input, "made a record that is there already", detail, outcome.seconds)
+        self.made.update(dict.fromkeys(record_ids(outcome), outcome.input))
         self.journal.done(outcome)
         self.metrics.done(outcome, self.media.size if self.media is not None else 0)
 

@@ -103,7 +103,7 @@ def remove_stale_journals() -> None:
                 path.unlink()
 
 
-def journalled(manifest: Manifest, part: int) -> list[Outcome]:
+def journal_outcomes(manifest: Manifest, part: int) -> list[Outcome]:
     """What the journal of a part under way has."""
     if storage.is_local(manifest.root):
         return _outcomes(journal_path(manifest.root, manifest.path(part, "journal")), manifest.record)
@@ -121,7 +121,7 @@ def _outcomes(path: Path, record: type) -> list[Outcome]:
     return list(journal.outcomes.values())
 
 
-def keep_in_journal(manifest: Manifest, part: int, outcomes: Sequence[Outcome]) -> None:
+def rewrite_journal(manifest: Manifest, part: int, outcomes: Sequence[Outcome]) -> None:
     """Make these outcomes, and nothing else, what the next worker at a part finds done.
 
     The journal is replaced also where there is nothing to keep, so that a worker that was cut off commits nothing.

@@ -1,9 +1,9 @@
-"""A cell: a step (or some that share weights) in a process of its own, watched from outside, so that no record can
+"""A sandbox: a step (or some that share weights) in a process of its own, watched from outside, so that no record can
 take anything with it.
 
 Decoders crash, hang while they hold Python's lock, and eat memory. The worker sends a batch, waits with a clock and an
 eye on the process's memory, and gets the answers or a `StepFault` that says how it ended. A new process is
-started for the next batch. When the worker itself is killed, the kernel kills the cell and its children at once: it
+started for the next batch. When the worker itself is killed, the kernel kills the sandbox and its children at once: it
 holds the reading end of a pipe, its lifeline, that nobody but the worker holds open.
 """
 
@@ -24,20 +24,23 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from manifests import retries
-from pipeline.engine.batch_call import Errand
-from pipeline.engine.outcomes import ending
+from pipeline.engine.batch_call import BatchCall
+from pipeline.engine.outcomes import exit_description
 from pipeline.engine.sandbox_process import ALIVE, TRIED_AGAIN
-from pipeline.errors import DeviceLost, Died, Killed, OpenFailed, OverLimit, Raised, Unavailable
+from pipeline.errors import DeviceLost, OpenFailed, OverLimit, ProcessDied, ProcessKilled, StepRaised, Unavailable
 from pipeline.step import Step
 
-GLANCE = 0.1  # seconds between looks at a cell's memory: at 2 GB/s it gets 200 MB past its limit
-CENSUS = 10  # looks between searches for the cell's children: one reads all of /proc, some 5 ms
+GLANCE = 0.1  # seconds between looks at a sandbox's memory: at 2 GB/s it gets 200 MB past its limit
+CENSUS = 10  # looks between searches for the sandbox's children: one reads all of /proc, some 5 ms
 NEXT = "next"  # to a step that handed over an answer: so no more than one record is in flight
 GRACE = 5.0  # seconds for a process that has closed its pipe to end: the kernel takes apart GBs of memory in less
-STDERR_TAIL, STDERR_ROOM = 2000, 1 << 20  # bytes: shown of what a dead cell printed; kept of what a living one prints
+STDERR_TAIL, STDERR_ROOM = (
+    2000,
+    1 << 20,
+)  # bytes: of a dead process shown; of a living one kept
 
 
-class Cell:
+class Sandbox:
     """The step in a process of its own. Started at the first batch, and again after each death."""
 
     def __init__(self, *steps: Step[Any, Any]) -> None:
@@ -51,14 +54,14 @@ class Cell:
         batch: Sequence[Any],
         seconds: float,
         memory: float,
-        errand: Errand,
+        call: BatchCall,
         answered: Callable[[Any], None] | None = None,
     ) -> list[Any]:
         """The step's answers for a batch.
 
         seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
         included; answered: gets each answer that the step hands over at once, and those are not returned. The `size`
-        of the errand's media is moved on with each answer.
+        of the call's media is moved on with each answer.
         Raises Raised, Died, DeviceLost, Killed, OverLimit, OpenFailed; or Unavailable, where the step raised it.
         """
         self._start()
@@ -66,21 +69,21 @@ class Cell:
         self.looks, self.look_at, self.weight = 0, time.monotonic() + GLANCE, 0
         early: list[Any] = []
         try:
-            self._send((list(batch), errand))
+            self._send((list(batch), call))
             while (message := self._answer(seconds, memory))[0] == "answer":
-                errand.answered(message[2])
+                call.answered(message[2])
                 self._pass_on(answered or early.append, message[1])
-        except BlockingIOError:  # bytes that stopped halfway: something in the cell holds Python's lock
+        except BlockingIOError:  # bytes that stopped halfway: something in the sandbox holds Python's lock
             raise self._over(seconds) from None
         kind, *rest = message
         if kind == "raised":
-            raise Raised(*rest)
+            raise StepRaised(*rest)
         if kind == "lost its device":
             self.close()  # whatever it is asked next would fail, too
             raise DeviceLost(*rest)
         if kind == "unavailable":
             raise Unavailable(*rest)
-        errand.answered(rest[1])
+        call.answered(rest[1])
         return [*early, *rest[0]]
 
     def _pass_on(self, answered: Callable[[Any], None], answer: Any) -> None:
@@ -137,7 +140,7 @@ class Cell:
             kind, *rest = self.pipe.recv()
         except (EOFError, ConnectionError):
             died = self._died()
-            if isinstance(died, Killed):
+            if isinstance(died, ProcessKilled):
                 died.opening = True
                 raise died from None
             detail = "\n".join(filter(None, (died.reason, died.detail)))
@@ -158,20 +161,20 @@ class Cell:
             self.pipe.send_bytes(pickle.dumps(message))
 
     def _answer(self, seconds: float, memory: float) -> Any:
-        """The cell's message that is no sign of life: a sign makes the clock start anew."""
+        """The sandbox's message that is no sign of life: a sign makes the clock start anew."""
         try:
             while (answer := self._message(seconds, memory))[0] in (ALIVE[0], TRIED_AGAIN):
                 retries.tally.add(sum(answer[1:]))
                 self._weigh(memory)
         except (EOFError, ConnectionError):
             raise self._died() from None
-        if os.lseek(self.stderr.fileno(), 0, os.SEEK_CUR) > STDERR_ROOM:  # the offset is the cell's own too
+        if os.lseek(self.stderr.fileno(), 0, os.SEEK_CUR) > STDERR_ROOM:  # the offset is the sandbox's own too
             os.ftruncate(self.stderr.fileno(), 0)
             os.lseek(self.stderr.fileno(), 0, os.SEEK_SET)
         return answer
 
     def _message(self, seconds: float, memory: float) -> Any:
-        """The next message of the cell, if it comes within its limits. Raises OverLimit, or EOFError when it died."""
+        """Return the next message. Raises OverLimit past the limits, EOFError when the process died."""
         assert self.process is not None
         deadline = time.monotonic() + seconds
         while not self.pipe.poll(GLANCE):
@@ -187,7 +190,7 @@ class Cell:
         return OverLimit(f"took longer than its limit of {seconds:.0f} s")
 
     def _weigh(self, memory: float) -> None:
-        """Raise OverLimit if the cell is over `memory`; looks no oftener than every GLANCE."""
+        """Raise OverLimit if the sandbox is over `memory`; looks no oftener than every GLANCE."""
         if time.monotonic() < self.look_at:
             return
         self.weight = self._memory(census=self.looks % CENSUS == 0)
@@ -212,7 +215,7 @@ class Cell:
                 total += process.memory_info().rss
         return total
 
-    def _died(self) -> Died | Killed:
+    def _died(self) -> ProcessDied | ProcessKilled:
         assert self.process is not None
         code = None
         with suppress(subprocess.TimeoutExpired):
@@ -221,5 +224,5 @@ class Cell:
         words = self.stderr.read().decode(errors="replace").strip()
         self.close()
         if code == -signal.SIGKILL:  # ours end in OverLimit
-            return Killed(f"killed from outside (SIGKILL) at {self.weight / 1e9:.1f} GB", words)
-        return Died("closed its pipe" if code is None else ending(code), words)
+            return ProcessKilled(f"killed from outside (SIGKILL) at {self.weight / 1e9:.1f} GB", words)
+        return ProcessDied("closed its pipe" if code is None else exit_description(code), words)

@@ -1,4 +1,4 @@
-"""The process of a cell: it opens the steps, then answers batch after batch. Nothing here runs in a worker."""
+"""The process of a sandbox: it opens the steps, then answers batch after batch. Nothing here runs in a worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from manifests import retries
 from manifests.full_disk import FULL
 from manifests.retries import StoreAway
 from pipeline.engine.device_faults import is_device_lost
-from pipeline.engine.outcomes import answers_of, error_detail, error_line
+from pipeline.engine.outcomes import error_detail, error_line, run_batch
 from pipeline.errors import Unavailable
 from pipeline.step import Step
 
@@ -63,16 +63,16 @@ def serve(pipe: Connection) -> None:
 def _reply(pipe: Connection, steps: Sequence[Step[Any, Any]], message: bytes) -> bytes:
     """Run the batch of a message; answers that the step hands over are sent at once. Returns the last reply."""
     try:
-        batch, errand = pickle.loads(message)
-        step = steps[errand.number]
-        errand.equip(step)
+        batch, call = pickle.loads(message)
+        step = steps[call.number]
+        call.equip(step)
 
         def answered(answer: Any) -> None:
-            pipe.send(("answer", answer, errand.size(step)))
+            pipe.send(("answer", answer, call.size(step)))
             pipe.recv_bytes()
 
-        answers = answers_of(step, batch, answered)
-        return pickle.dumps(("answers", answers, errand.size(step)))
+        answers = run_batch(step, batch, answered)
+        return pickle.dumps(("answers", answers, call.size(step)))
     except (Unavailable, StoreAway) as error:
         return pickle.dumps(("unavailable", str(error)))
     except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row

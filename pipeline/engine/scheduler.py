@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.engine.actor_pool import ActorPool, LanePlan, WorkerDied
-from pipeline.engine.lane_sizes import Demand, Node, fits, sizes
+from pipeline.engine.lane_sizes import Demand, Node, fits_some_node, pool_sizes
 from pipeline.engine.lane_states import LaneState
 from pipeline.errors import RunError, SetAside
 
@@ -134,7 +134,7 @@ class Scheduler:
     def _sizes(self, demands: Sequence[Demand]) -> list[int]:
         """Sizes of the pools that suit the demands. Lanes with nothing left need no room."""
         busy = [lane for lane, demand in enumerate(demands) if demand.left]
-        planned = dict(zip(busy, sizes([demands[lane] for lane in busy], self.nodes), strict=True))
+        planned = dict(zip(busy, pool_sizes([demands[lane] for lane in busy], self.nodes), strict=True))
         wanted = [planned.get(lane, 0) for lane in range(len(demands))]
         for lane in busy:  # weights take a minute to load: a GPU lane does not shrink for a new plan
             if demands[lane].gpus:
@@ -152,7 +152,7 @@ class Scheduler:
     def _check_nodes(self, demands: Sequence[Demand]) -> None:
         """Raise RunError for a lane whose actor no node could hold, if that has lasted for long."""
         for pool, demand in zip(self.pools, demands, strict=True):
-            absent = demand.left and not pool.ready and not fits(self.nodes, demand.cpus, demand.gpus)
+            absent = demand.left and not pool.ready and not fits_some_node(self.nodes, demand.cpus, demand.gpus)
             if absent and pool.waited() > NO_NODE:
                 have = ", ".join(f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in self.nodes) or "none"
                 raise RunError(

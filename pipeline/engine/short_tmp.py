@@ -17,7 +17,7 @@ LONGEST = 17
 PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # where a short link may lie
 
 
-def shorten() -> None:
+def shorten_tmpdir() -> None:
     """Make TMPDIR, in this process and those it starts, a short name of the folder that it is. Raises ConfigError."""
     folder = tempfile.gettempdir()
     if len(os.fsencode(folder)) <= LONGEST:

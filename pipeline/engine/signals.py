@@ -22,7 +22,7 @@ CLEANUP = 8.0  # seconds to close everything, after which child processes are ki
 HOLD = 30.0  # seconds that a training has to end its step and save: as long as most schedulers wait before they kill
 
 
-class Ending:
+class TerminationSignal:
     """Takes the signals that end this process. number: of the first one that came; 0: none did.
 
     holds: whether SIGTERM and SIGHUP wait, up to HOLD seconds, for somebody to look at `number`.
@@ -87,7 +87,7 @@ def _kill_children() -> None:
 
 
 @contextmanager
-def ending(taken: Ending) -> Iterator[None]:
+def handle_termination(taken: TerminationSignal) -> Iterator[None]:
     """Have `taken` take the ending signals while the block runs. A signal that is ignored (`nohup`) stays ignored.
 
     After a signal came, more of them are ignored, so that none cuts off the end of the process.
@@ -110,15 +110,15 @@ def ending(taken: Ending) -> Iterator[None]:
 
 
 @contextmanager
-def own_handlers() -> Iterator[None]:
+def restore_handlers() -> Iterator[None]:
     """Put the handlers of `ending` back after the block: Ray installs its own for SIGTERM, which print its stack.
 
     Where a signal comes meanwhile, Ray's handler raises SystemExit: then ours is called.
     """
-    kept: dict[signal.Signals, Ending] = {}
+    kept: dict[signal.Signals, TerminationSignal] = {}
     if threading.current_thread() is threading.main_thread():
         found = {number: signal.getsignal(number) for number in ENDING}
-        kept = {number: handler for number, handler in found.items() if isinstance(handler, Ending)}
+        kept = {number: handler for number, handler in found.items() if isinstance(handler, TerminationSignal)}
     try:
         yield
     except SystemExit:
@@ -131,14 +131,14 @@ def own_handlers() -> Iterator[None]:
 
 
 @contextmanager
-def ended_in_a_line(how_to_go_on: str, at_last: Callable[[], object] = lambda: None) -> Iterator[Ending]:
+def exit_in_one_line(how_to_go_on: str, at_last: Callable[[], object] = lambda: None) -> Iterator[TerminationSignal]:
     """Have a signal end the block with one line on standard error and SystemExit(128 + its number).
 
     Whatever is raised after a signal counts as its consequence: a Ray whose processes got it as well is gone.
     at_last: deletes what is left, where the block does not end in time.
     """
-    taken = Ending(how_to_go_on, at_last)
-    with ending(taken):
+    taken = TerminationSignal(how_to_go_on, at_last)
+    with handle_termination(taken):
         try:
             yield taken
         except BaseException as error:

@@ -1,14 +1,15 @@
-"""The one function that does the work: apply a step to a part, record by record, and commit it.
+"""Apply a step to a part, record by record, and commit it.
 
-Read the part's rows of the step before -> for each batch: journal `start`, run it in the step's cell, journal `done` ->
-write the part. A committed part passes straight through. This is the only place that catches what a step does wrong:
+Read the part's rows of the step before -> for each batch: journal `start`, run it in the step's sandbox, journal
+`done` -> write the part. A committed part passes straight through. This is the only place that catches what a step
+does wrong:
 
     the batch raised, died, or went over a limit   each record is run again, alone, but for those whose answer the step
                                                    has handed over; where a step does so, the first, then twice as many
     a record alone raised or went over a limit     `failed`, with that reason
-    a record alone killed its cell, or lost the    `failed: killed its worker twice`; where two in a row lose the GPU,
+    a record alone killed its sandbox, or lost the `failed: killed its worker twice`; where two in a row lose the GPU,
         GPU, twice                                  it is the GPU's fault: the part is set aside, without a row
-    the machine killed its cell three times        the part is set aside, without a row
+    the machine killed its sandbox three times     the part is set aside, without a row
     something may pass (`Unavailable`)             the part is set aside, without a row
     anything else went wrong with the part         the part is set aside
     three workers died with no record in flight    the part is set aside
@@ -36,12 +37,12 @@ from manifests.journal import Journal
 from manifests.ledger import Manifest, check_law
 from manifests.records import Outcome
 from pipeline.engine import nodes
-from pipeline.engine.batch_call import Errand, Here
-from pipeline.engine.outcomes import failed, ids_of, outcome_of
-from pipeline.engine.part_context import Stopwatch, Trip
+from pipeline.engine.batch_call import BatchCall, InProcess
+from pipeline.engine.outcomes import failed_outcome, outcome_of, record_ids
+from pipeline.engine.part_context import PartContext, Stopwatch
 from pipeline.engine.part_journals import JournalFile, draft_base, part_journal
-from pipeline.engine.sandbox import Cell
-from pipeline.errors import Died, Killed, OpenFailed, SetAside, StepFault, Unavailable
+from pipeline.engine.sandbox import Sandbox
+from pipeline.errors import OpenFailed, ProcessDied, ProcessKilled, SetAside, StepFault, Unavailable
 from pipeline.media.media_draft import follow_places, part_draft
 from pipeline.media.media_store import MediaTar, media_of, relocated
 from pipeline.monitoring.metrics import StepMetrics
@@ -61,12 +62,12 @@ Rows = dict[Manifest, pa.Table]  # of one part
 
 
 class StepWorker:
-    """Applies one step to parts, with the step open in a cell of its own."""
+    """Applies one step to parts, with the step open in a sandbox of its own."""
 
-    def __init__(self, planned: Planned, session: str, cell: Cell | Here, number: int = 0) -> None:
-        """session: one life of the driver; number: of the step within its cell."""
+    def __init__(self, planned: Planned, session: str, sandbox: Sandbox | InProcess, number: int = 0) -> None:
+        """session: one life of the driver; number: of the step within its sandbox."""
         self.planned, self.session, self.life = planned, session, uuid.uuid4().hex
-        self.cell, self.number = cell, number
+        self.sandbox, self.number = sandbox, number
         self.metrics = StepMetrics(planned.manifest.root, planned.step.name)
         self.seen: Set[int] = frozenset()  # committed parts, as they were `listed`
         self.listed = -math.inf  # seconds of the monotonic clock
@@ -88,21 +89,21 @@ class StepWorker:
             inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part, held)}
             with self._media(part, list(inputs), journal) as media:
                 self.metrics.opened(media.size if media is not None else 0)
-                if self._do(part, inputs, Trip(journal, media, scratch, file, self.metrics), held):
+                if self._do(part, inputs, PartContext(journal, media, scratch, file, self.metrics), held):
                     self.metrics.committed()
             journal.committed = True
 
-    def _do(self, part: int, inputs: Mapping[str, Any], trip: Trip, held: Rows) -> bool:
+    def _do(self, part: int, inputs: Mapping[str, Any], context: PartContext, held: Rows) -> bool:
         """Run what the journal does not have, and commit. Return whether the rows are those of this worker."""
-        journal = trip.journal
+        journal = context.journal
         for name in inputs.keys() & journal.outcomes.keys():  # others may be of inputs before a redone step
-            trip.made.update(dict.fromkeys(ids_of(journal.outcomes[name]), name))
-        for batch in self._letting_go(list(self._batches(inputs, journal)), trip.scratch):
-            for outcome in self._attempt(batch, trip):
-                trip.done(outcome)
-        trip.confirm()
+            context.made.update(dict.fromkeys(record_ids(journal.outcomes[name]), name))
+        for batch in self._letting_go(list(self._batches(inputs, journal)), context.scratch):
+            for outcome in self._attempt(batch, context):
+                context.done(outcome)
+        context.confirm()
         outcomes = [journal.outcomes[name] for name in inputs if name in journal.outcomes]
-        return self._commit(part, list(inputs), outcomes, trip, held)
+        return self._commit(part, list(inputs), outcomes, context, held)
 
     def _has(self, part: int) -> bool:
         """Whether the part is committed. In an object store: by a listing that is at most FRESH seconds old.
@@ -117,20 +118,22 @@ class StepWorker:
 
     def close(self) -> None:
         """End the step's process."""
-        self.cell.close()
+        self.sandbox.close()
 
-    def _commit(self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], trip: Trip, held: Rows) -> bool:
+    def _commit(
+        self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], context: PartContext, held: Rows
+    ) -> bool:
         """Place the part's tar, then its rows. Return whether they stand: where another attempt was faster, its do.
 
         Raises Unavailable where the part was reopened meanwhile: these rows are of what it was before.
         """
-        manifest, media = self.planned.manifest, trip.media
+        manifest, media = self.planned.manifest, context.media
         if media is None or not media.size:
-            trip.check_current(part)
+            context.check_current(part)
             return self._commit_rows(part, manifest.rows(inputs, outcomes), held)
         check_law(manifest.name, inputs, outcomes)
-        tar = media.placed(manifest.root, partial(trip.journal.places_draft, media.uri))
-        trip.check_current(part)
+        tar = media.placed(manifest.root, partial(context.journal.places_draft, media.uri))
+        context.check_current(part)
         rows = manifest.rows(inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes])
         is_ours = self._commit_rows(part, rows, held)
         if not is_ours:
@@ -164,59 +167,59 @@ class StepWorker:
             alone = [[value] for value in values]
             yield from alone if suspect else batches(self.planned.step, self.planned.resources.batch, values)
 
-    def _attempt(self, batch: Sequence[Any], trip: Trip) -> Iterator[Outcome]:
+    def _attempt(self, batch: Sequence[Any], context: PartContext) -> Iterator[Outcome]:
         """Outcomes of a batch that are not journalled yet; those that the step hands over are journalled at once."""
         left = deque(self.planned.name_of(value) for value in batch)
         watch = Stopwatch()
-        trip.start(list(left), in_order=self.planned.step.signs)
+        context.start(list(left), in_order=self.planned.step.signs)
 
         def answered(answer: Any) -> None:
-            trip.done(outcome_of(left.popleft(), answer, watch.lap()))
+            context.done(outcome_of(left.popleft(), answer, watch.lap()))
 
         try:
-            answers = self._run(batch, trip, answered)
+            answers = self._run(batch, context, answered)
             seconds = watch.lap() / max(1, len(answers))
             yield from (outcome_of(name, answer, seconds) for name, answer in zip(left, answers, strict=True))
         except StepFault as fault:
-            trip.faults += 1
+            context.faults += 1
             if len(batch) == 1 and left:
-                yield self._last_chance(batch[0], fault, trip, watch.began)
+                yield self._last_chance(batch[0], fault, context, watch.began)
             else:
-                yield from self._apart(batch[len(batch) - len(left) :], trip)
+                yield from self._apart(batch[len(batch) - len(left) :], context)
 
-    def _apart(self, batch: Sequence[Any], trip: Trip) -> Iterator[Outcome]:
+    def _apart(self, batch: Sequence[Any], context: PartContext) -> Iterator[Outcome]:
         """Outcomes after a fault: the first record alone, and after each success twice as many where a step signs."""
         size = 1
         while batch:
-            faults = trip.faults
-            yield from self._attempt(batch[:size], trip)
+            faults = context.faults
+            yield from self._attempt(batch[:size], context)
             batch = batch[size:]
-            size = 2 * size if self.planned.step.signs and trip.faults == faults else 1
+            size = 2 * size if self.planned.step.signs and context.faults == faults else 1
 
-    def _last_chance(self, value: Any, fault: StepFault, trip: Trip, started: float) -> Outcome:
+    def _last_chance(self, value: Any, fault: StepFault, context: PartContext, started: float) -> Outcome:
         """The outcome of a record alone, after its first fault. A death may have been chance: it gets one more process.
 
         After a SIGKILL from outside it gets KILLS processes in all. Other faults are the record's own. Raises
         Unavailable, or OpenFailed, after the last SIGKILL, and Unavailable where the GPU is to blame.
         """
         name = self.planned.name_of(value)
-        deaths, kills = trip.journal.deaths(name), 0
-        while isinstance(fault, Died | Killed):
-            if isinstance(fault, Killed):
+        deaths, kills = context.journal.deaths(name), 0
+        while isinstance(fault, ProcessDied | ProcessKilled):
+            if isinstance(fault, ProcessKilled):
                 kills += 1
                 self._check_kills(name, fault, kills)
                 time.sleep(PAUSE * 2 ** (kills - 1))
             elif (deaths := deaths + 1) >= DEATHS:
                 detail = "\n".join(filter(None, (fault.reason, fault.detail)))
-                return trip.blame(failed(name, TWICE, detail, time.monotonic() - started), fault)
+                return context.blame(failed_outcome(name, TWICE, detail, time.monotonic() - started), fault)
             try:
-                (answer,) = self._run([value], trip)
+                (answer,) = self._run([value], context)
                 return outcome_of(name, answer, time.monotonic() - started)
             except StepFault as another:
                 fault = another
-        return failed(name, fault.reason, fault.detail, time.monotonic() - started)
+        return failed_outcome(name, fault.reason, fault.detail, time.monotonic() - started)
 
-    def _check_kills(self, name: str, fault: Killed, kills: int) -> None:
+    def _check_kills(self, name: str, fault: ProcessKilled, kills: int) -> None:
         """After KILLS, raise Unavailable; or OpenFailed if the step was opening: no other part would fare better."""
         limit = f"below its limit of {self.planned.resources.memory_gb:.1f} GB"
         if kills < KILLS:
@@ -225,21 +228,23 @@ class StepWorker:
             raise OpenFailed(f"step '{self.planned.step.name}' was {fault.reason} while opening, {kills} times")
         raise Unavailable(f"{name} was {fault.reason}, {limit}: the machine is out of memory, or somebody kills it")
 
-    def _run(self, batch: Sequence[Any], trip: Trip, answered: Callable[[Any], None] | None = None) -> list[Any]:
+    def _run(
+        self, batch: Sequence[Any], context: PartContext, answered: Callable[[Any], None] | None = None
+    ) -> list[Any]:
         """The step's answers, one per input, but for those that `answered` got. Raises StepFault, or Unavailable."""
         step, resources = self.planned.step, self.planned.resources
-        if any(trip.journal.deaths(self.planned.name_of(value)) >= DEATHS for value in batch):
-            raise Died("took its whole worker with it")
+        if any(context.journal.deaths(self.planned.name_of(value)) >= DEATHS for value in batch):
+            raise ProcessDied("took its whole worker with it")
         allowances = [step.allowance(value) for value in batch]
         seconds = resources.seconds + (max(allowances) if step.signs else sum(allowances))
-        errand = Errand(self.number, trip.media, trip.scratch, trip.journal.notes)
-        return self.cell.run(batch, seconds, resources.memory_gb * 1e9, errand, answered)
+        call = BatchCall(self.number, context.media, context.scratch, context.journal.notes)
+        return self.sandbox.run(batch, seconds, resources.memory_gb * 1e9, call, answered)
 
     @contextmanager
     def _journal(self, part: int) -> Iterator[tuple[JournalFile, Journal]]:
         manifest = self.planned.manifest
         with part_journal(manifest, part, self.session) as file:
-            journal = Journal(file.path, manifest.record, self.session, self.life, nodes.here(), nodes.is_lost)
+            journal = Journal(file.path, manifest.record, self.session, self.life, nodes.current_node(), nodes.is_lost)
             try:
                 yield file, journal
             finally:

@@ -14,7 +14,7 @@ from manifests.ledger import digest as key_of_facts
 from manifests.records import PackedTask
 from manifests.schema import records_table
 from pipeline.errors import ConfigError
-from pipeline.pack.build import packed
+from pipeline.pack.build import packed_rows
 from pipeline.pack.publish import announce, complete
 from pipeline.pack.writer import Placed, digest, index_bytes
 from stages.samples import KINDS, Sample, sample_tokens, text_tokens
@@ -77,4 +77,4 @@ def _rows(tar: str, raw: RawSample, lying: dict[str, Member], whole: memoryview)
         }
         for task in sample.tasks
     ]
-    return list(packed(sample, facts, tar, placed))
+    return list(packed_rows(sample, facts, tar, placed))

@@ -15,7 +15,7 @@ from manifests import storage
 from manifests.ledger import FAILED, parquet_bytes, read_parquet
 from manifests.records import PackedTask
 from manifests.schema import from_rows, records_table
-from pipeline.pack.build import packed
+from pipeline.pack.build import packed_rows
 from pipeline.pack.lanes import rows_uri
 from pipeline.pack.writer import ShardWriter, index_bytes
 from stages.samples import Sample
@@ -86,7 +86,7 @@ class Shelf:
         writer = self.writer or self._begin()
         placed = writer.add(made.sample.key, made.members)
         rows = [{"split": self.split, "tokens": tokens} for tokens in made.tokens]
-        self.rows += packed(made.sample, rows, f"{self.next}.tar", placed)
+        self.rows += packed_rows(made.sample, rows, f"{self.next}.tar", placed)
         if writer.bytes >= self.limit:
             self.close()
 

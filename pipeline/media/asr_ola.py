@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from manifests.records import Asked, Segment, Word
-from pipeline.annotation.text_rules import fault, spoken
+from pipeline.annotation.text_rules import answer_fault, without_sound_notes
 from pipeline.media import hallucination
 from pipeline.media.asr_whisperx import WINDOW
 from pipeline.media.audio import RATE
@@ -59,11 +59,11 @@ def dictated(asked: Asked, start: float, end: float) -> Segment | None:
     are `refused` (it may be a quotation), `cut off` at the longest answer, and `thinned` where not all was heard.
     """
     text = " ".join(asked.answer.split())
-    if not spoken(text):
+    if not without_sound_notes(text):
         return None
     stretch = hallucination.Stretch(tuple(spread(text, start, end)), compression_ratio=hallucination.compression(text))
     (segment,) = hallucination.segments(stretch, voiced=None)
-    wrong = fault(text, asked.finish)
+    wrong = answer_fault(text, asked.finish)
     doubts = [flag for flag in segment.flags if flag != "pace"]  # of the window, pauses and all, and not of the words
     doubts += [wrong] if wrong in ("refused", "cut off") else []
     doubts += ["thinned"] if asked.notes else []

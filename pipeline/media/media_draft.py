@@ -5,9 +5,9 @@ Each draft has a name, which stands in the references to it: `<folder>/part-0000
 
 Two attempts never write into one file, nor does a reference of one mean bytes of the other:
 
-- An attempt holds a shared lock of the kernel on its file while it lives. Each write of its cell takes one as well.
+- An attempt holds a shared lock of the kernel on its file while it lives. Each write of its sandbox takes one as well.
 - Another attempt takes the file over only under the exclusive lock: the first has ended, and no write is under way.
-- It renames the file. A cell that outlives its worker by a moment finds no file under the name it knows, looks again
+- It renames the file. A sandbox that outlives its worker by a moment finds no file under the name it knows, looks again
   once it has the lock (see `MediaTar`), and writes nothing.
 - An attempt that can take over no draft begins one of another name. The references of the two differ.
 

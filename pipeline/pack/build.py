@@ -9,7 +9,7 @@ from typing import Any
 
 from manifests import storage
 from manifests.records import Media, PackedTask
-from pipeline.annotation.text_rules import put
+from pipeline.annotation.text_rules import format_question
 from pipeline.media.audio import RATE
 from pipeline.media.media_store import Reader
 from pipeline.pack.writer import Placed, ShardWriter, index_bytes
@@ -48,7 +48,7 @@ def write_shard(
                 group = list(tasks)
                 sample = sample_of(key, stage, group, plan_key)
                 placed = writer.add(key, members_of(sample, group[0], read))
-                rows += packed(sample, group, f"{shard}.tar", placed)
+                rows += packed_rows(sample, group, f"{shard}.tar", placed)
         offsets = writer.offsets
     storage.write_bytes(uri + ".idx", index_bytes(offsets))
     return rows
@@ -57,7 +57,7 @@ def write_shard(
 def members_of(sample: Sample, row: Mapping[str, Any], read: Reader) -> dict[str, bytes | memoryview]:
     """The sample's files by extension, in the order of its family."""
     frames = Media(**row["pictures"])
-    begin, end = middle(row["frame_bytes"])
+    begin, end = middle_frame(row["frame_bytes"])
     contents: dict[str, Callable[[], bytes | memoryview]] = {
         "json": lambda: sample.model_dump_json(by_alias=True, exclude_none=False).encode(),
         "mjpg": lambda: read(frames),
@@ -67,7 +67,7 @@ def members_of(sample: Sample, row: Mapping[str, Any], read: Reader) -> dict[str
     return {extension: contents[extension]() for extension in FAMILIES[sample.stage]}
 
 
-def middle(sizes: list[int]) -> tuple[int, int]:
+def middle_frame(sizes: list[int]) -> tuple[int, int]:
     """Where the middle frame begins and ends: the picture that stands for a clip."""
     at = len(sizes) // 2
     return sum(sizes[:at]), sum(sizes[: at + 1])
@@ -120,14 +120,14 @@ def task_of(row: Mapping[str, Any]) -> Task:
 def _question(row: Mapping[str, Any]) -> str:
     if row["question"] is None:
         return prompt(row["kind"])
-    return put(row["question"], row["options"] or ())
+    return format_question(row["question"], row["options"] or ())
 
 
 def _said(what: Mapping[str, Any]) -> Said:
     return Said(start=what["start"], end=what["end"], text=what["text"])
 
 
-def packed(sample: Sample, rows: Iterable[Mapping[str, Any]], shard: str, placed: Placed) -> Iterator[PackedTask]:
+def packed_rows(sample: Sample, rows: Iterable[Mapping[str, Any]], shard: str, placed: Placed) -> Iterator[PackedTask]:
     """Rows of `shards.parquet` for the tasks of a sample that was written."""
     members = placed.members
     picture, sound = next((members[name] for name in PICTURES if name in members), None), members.get("wav")

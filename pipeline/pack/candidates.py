@@ -114,7 +114,7 @@ def packable(plan: Plan) -> bool:
     return {"ingest", "split", "extract", "transcribe"} <= {planned.step.name for planned in plan.steps}
 
 
-def define(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSettings) -> None:
+def create_candidates(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSettings) -> None:
     """Give a connection with the views of `plan` its `candidates`, also where a step has no rows yet."""
     made = views.names(connection)
     records = {**OPTIONAL, **{planned.manifest.name: planned.manifest.record for planned in plan.steps}}

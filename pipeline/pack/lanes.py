@@ -23,7 +23,7 @@ from manifests.schema import from_rows, record_schema, records_table
 from pipeline.pack.build import write_shard
 from pipeline.pack.groups import Group
 from pipeline.pack.numbering import Shard
-from pipeline.pack.selection import Choice, PartCandidates, choose, content_of
+from pipeline.pack.selection import Choice, PartCandidates, content_of, select_tasks
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from stages.catalogue import CLOSED, ROWS
@@ -43,7 +43,7 @@ class ChooseLane:
 
     def __call__(self, number: int) -> None:
         """Choose for one group."""
-        storage.write_bytes(self.uris[number], Choice.bytes_of(*choose(self.candidates, self.groups[number])))
+        storage.write_bytes(self.uris[number], Choice.bytes_of(*select_tasks(self.candidates, self.groups[number])))
 
     def close(self) -> None:
         """Nothing is held."""

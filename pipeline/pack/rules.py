@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from pipeline.errors import ConfigError, RunError
-from pipeline.pack.candidates import SPOKEN, define
+from pipeline.pack.candidates import SPOKEN, create_candidates
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 
@@ -61,7 +61,7 @@ def check_unique(connection: duckdb.DuckDBPyConnection, steps: Sequence[str] = U
 def check_where(plan: Plan, settings: PackSettings) -> None:
     """Raise the ConfigError of `pack.where` now, before the steps have run for hours."""
     with duckdb.connect() as connection:
-        define(connection, plan, settings)
+        create_candidates(connection, plan, settings)
         judge(connection, settings, {"reason": settings.where})
 
 

@@ -23,7 +23,7 @@ from manifests.blocks import PartFiles
 from manifests.ledger import Damaged, Manifest, digest
 from manifests.parquet_files import damage_named
 from pipeline.errors import RunError
-from pipeline.pack.candidates import SPOKEN, define
+from pipeline.pack.candidates import SPOKEN, create_candidates
 from pipeline.pack.groups import FOLDER, Group
 from pipeline.pack.rules import check_unique, judge
 from pipeline.pack.settings import PackSettings
@@ -144,7 +144,7 @@ def _files_of(plan: Plan) -> Mapping[int, list[Any]]:
 
 
 @dataclass
-class Shelves:
+class ShardAssignment:
     """Which shard of a group each sample goes into: a new one, by stage and split, when the one before is full."""
 
     limit: int
@@ -166,13 +166,13 @@ class Shelves:
         return {name: len(bins) for name, bins in sorted(self.bins.items())}
 
 
-def choose(candidates: PartCandidates, group: Group) -> tuple[pa.Table, dict[str, Any]]:
+def select_tasks(candidates: PartCandidates, group: Group) -> tuple[pa.Table, dict[str, Any]]:
     """Choose and place the tasks of a group. Returns the rows of its `Choice`, and its facts.
 
     Raises ConfigError where `pack.where` is no expression over the candidates, RunError for ids that are not unique.
     """
     settings, damaged, batches = candidates.settings, list[Damaged](), list[Sequence[int]]()
-    shelves, tables, digests = Shelves(settings.shard_mb << 20), [], []
+    shelves, tables, digests = ShardAssignment(settings.shard_mb << 20), [], []
     for parts, connection in candidates.batches(group.parts, damaged):
         check_unique(connection)
         judge(connection, settings, {"reason": settings.where})
@@ -186,7 +186,7 @@ def choose(candidates: PartCandidates, group: Group) -> tuple[pa.Table, dict[str
     return pa.concat_tables(tables), {**data, "shards": shelves.shards, "damaged": [str(damage) for damage in damaged]}
 
 
-def _place(connection: duckdb.DuckDBPyConnection, settings: PackSettings, shelves: Shelves) -> None:
+def _place(connection: duckdb.DuckDBPyConnection, settings: PackSettings, shelves: ShardAssignment) -> None:
     """Make `places`, the split, key and shard of each sample of a part."""
     samples = connection.sql(SAMPLES.format(val=settings.val)).to_arrow_table()
     sizes = zip(*(samples[name].to_pylist() for name in ("stage", "split", "bytes")), strict=True)
@@ -235,7 +235,7 @@ class PartCandidates:
         schemas = {name: table.schema for name, table in tables.items()}
         if self.connection is None or schemas != self.schemas:
             self.connection, self.schemas = views.of_tables(self.manifests, tables), schemas
-            define(self.connection, self.plan, self.settings)
+            create_candidates(self.connection, self.plan, self.settings)
         else:
             views.show_tables(self.connection, tables)
         return self.connection

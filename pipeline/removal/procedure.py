@@ -23,9 +23,9 @@ from pipeline.pack.publish import Write, current_manifest
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.removal import record
-from pipeline.removal.rows import Removed, step_manifests, strike
-from pipeline.removal.sets import check_imported, delete_sets, pack_anew
-from pipeline.removal.targets import Known, Targets
+from pipeline.removal.rows import RemovedIds, remove_rows, step_manifests
+from pipeline.removal.sets import check_imported, delete_sets, repack
+from pipeline.removal.targets import KnownSources, Targets
 from stages.catalogue import current
 
 
@@ -43,29 +43,29 @@ def targets_of(plan: Plan, names: Sequence[str]) -> Targets:
     Raises ConfigError for names that cannot be removed, RunError where the root cannot be read.
     """
     with errors_named():
-        known = Known(plan.sources, record.removed_videos(plan.root))
-        found = known.targets([*names, *record.unfinished(plan.root)])
+        known = KnownSources(plan.sources, record.removed_videos(plan.root))
+        found = known.targets([*names, *record.unfinished_sources(plan.root)])
         check_imported(plan.root, found.videos)
     return found
 
 
-def remove(plan: Plan, settings: PackSettings, write: Write, request: Request) -> Sequence[str]:
+def remove_videos(plan: Plan, settings: PackSettings, write: Write, request: Request) -> Sequence[str]:
     """Take every trace of some videos out of a root, which this process holds. Returns what is wrong with parts.
 
     Raises ConfigError before anything is changed, RunError where the removal cannot go on; it may then be repeated.
     """
     targets = targets_of(plan, request.names)
     with errors_named():
-        record.begin(plan.root, targets)
-        record.remember(plan.root, targets, list(request.names), request.note)
+        record.begin_removal(plan.root, targets)
+        record.record_removal(plan.root, targets, list(request.names), request.note)
         mark(plan.sources, targets)
-        removed = Removed(targets.sources, targets.videos, frozenset(targets.parts))
+        removed = RemovedIds(targets.sources, targets.videos, frozenset(targets.parts))
         for manifest in step_manifests(plan.root):
-            strike(manifest, removed)
-        damaged = pack_anew(plan, settings, write)
+            remove_rows(manifest, removed)
+        damaged = repack(plan, settings, write)
         delete_sets(plan, targets.videos)
         forget_names(plan, targets.uris)
-        record.end(plan.root)
+        record.end_removal(plan.root)
     return damaged
 
 

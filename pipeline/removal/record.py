@@ -20,7 +20,7 @@ from pipeline.removal.targets import Targets
 RECORD, OPEN = "removed.jsonl", "removing.json"
 
 
-def recorded(root: str) -> list[dict[str, Any]]:
+def read_record(root: str) -> list[dict[str, Any]]:
     """Read the record: a dict a command, the oldest first."""
     uri = storage.join(root, RECORD)
     lines = storage.read_bytes(uri).splitlines() if storage.exists(uri) else []
@@ -29,10 +29,10 @@ def recorded(root: str) -> list[dict[str, Any]]:
 
 def removed_videos(root: str) -> dict[str, str]:
     """Return the ids of the videos that were removed, by the uris of their sources; "" where there is no id."""
-    return {each["uri"]: each["video"] for line in recorded(root) for each in line["videos"]}
+    return {each["uri"]: each["video"] for line in read_record(root) for each in line["videos"]}
 
 
-def remember(root: str, targets: Targets, asked: list[str], note: str) -> None:
+def record_removal(root: str, targets: Targets, asked: list[str], note: str) -> None:
     """Add a line to the record, with the sources that it does not name yet; none where it names all of them.
 
     asked: what the user named.
@@ -40,37 +40,37 @@ def remember(root: str, targets: Targets, asked: list[str], note: str) -> None:
     known = removed_videos(root)
     new = [{"uri": uri, "video": targets.ids[uri]} for uri in sorted(targets.uris) if uri not in known]
     if new:
-        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "user": user(), "note": note}
-        lines = [*recorded(root), {**line, "asked": asked, "videos": new}]
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "user": user_name(), "note": note}
+        lines = [*read_record(root), {**line, "asked": asked, "videos": new}]
         text = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in lines)
         storage.write_bytes(storage.join(root, RECORD), text.encode())
 
 
-def user() -> str:
+def user_name() -> str:
     """Return the name of who runs this process; its number where it has no name."""
     with suppress(OSError, KeyError):
         return getpass.getuser()
     return str(os.getuid())
 
 
-def begin(root: str, targets: Targets) -> None:
+def begin_removal(root: str, targets: Targets) -> None:
     """Write that the removal of these sources has begun, beside those that were begun before."""
-    names = sorted({*unfinished(root), *targets.uris})
+    names = sorted({*unfinished_sources(root), *targets.uris})
     storage.write_bytes(storage.join(root, OPEN), json.dumps(names, ensure_ascii=False).encode())
 
 
-def unfinished(root: str) -> list[str]:
+def unfinished_sources(root: str) -> list[str]:
     """Return the uris of sources whose removal was begun and has not ended."""
     uri = storage.join(root, OPEN)
     return [str(name) for name in json.loads(storage.read_bytes(uri))] if storage.exists(uri) else []
 
 
-def end(root: str) -> None:
+def end_removal(root: str) -> None:
     """Write that no removal is under way."""
     storage.remove(storage.join(root, OPEN))
 
 
 def check_finished(root: str) -> None:
     """Raise RunError where a removal was cut off: a run would pack what is to go."""
-    if names := unfinished(root):
+    if names := unfinished_sources(root):
         raise RunError(f"--root {root}: a removal of {len(names)} sources was cut off; do `ola remove {root}` first")

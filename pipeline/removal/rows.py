@@ -30,7 +30,7 @@ DRAFT = re.compile(rf"part-(\d{{6,}})\.tar{re.escape(MARK)}.*")
 
 
 @dataclass(frozen=True)
-class Removed:
+class RemovedIds:
     """Ids of the sources and videos that are taken out, and the parts that they are in."""
 
     sources: frozenset[str]
@@ -57,7 +57,7 @@ def step_manifests(root: str) -> list[Manifest]:
     return [manifest for manifest in manifests_at(root) if manifest.name != PACK]
 
 
-def strike(manifest: Manifest, removed: Removed) -> None:
+def remove_rows(manifest: Manifest, removed: RemovedIds) -> None:
     """Take what is removed out of a step's folder: out of journals, drafts, rows and tars.
 
     Raises Damaged or another OSError where rows or media cannot be read.
@@ -74,7 +74,7 @@ def strike(manifest: Manifest, removed: Removed) -> None:
 
 
 def _struck(
-    manifest: Manifest, part: int, removed: Removed, tars: Mapping[int, list[storage.Entry]]
+    manifest: Manifest, part: int, removed: RemovedIds, tars: Mapping[int, list[storage.Entry]]
 ) -> pa.Table | None:
     """Return the rows that a part shall have; None where it has them."""
     table = manifest.read(part)
@@ -108,7 +108,7 @@ def _dropped(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _strike_journals(manifest: Manifest, removed: Removed) -> None:
+def _strike_journals(manifest: Manifest, removed: RemovedIds) -> None:
     """Take lines out of the journals of parts under way. What was extracted of such a part is extracted again."""
     for entry in storage.listing(manifest.folder_uri):
         uri = storage.join(manifest.folder_uri, entry.path)

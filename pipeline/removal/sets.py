@@ -31,13 +31,13 @@ def check_imported(root: str, videos: frozenset[str]) -> None:
         )
 
 
-def sets_that_go(root: str, videos: frozenset[str]) -> list[str]:
+def stale_sets(root: str, videos: frozenset[str]) -> list[str]:
     """Return the folders of old sets that hold these videos, or that are not whole, and of the current ones that do."""
     mine = [*old_sets(root), *own(root).values()]
     return [folder for folder in mine if holds_any(storage.join(root, folder), videos)]
 
 
-def pack_anew(plan: Plan, settings: PackSettings, write: Write) -> Sequence[str]:
+def repack(plan: Plan, settings: PackSettings, write: Write) -> Sequence[str]:
     """Pack again, if there was a pack, and delete choices that no pack needs. Returns what is wrong with parts."""
     damaged: Sequence[str] = ()
     needed: set[str] = set()

@@ -24,7 +24,7 @@ KNOWN = "SELECT input, id, sha256, reason, detail FROM ingest"
 
 
 @dataclass(frozen=True)
-class Ingested:
+class IngestOutcome:
     """What `ingest` says of a source. said: reason and detail of one that was dropped or failed."""
 
     video: str = ""
@@ -59,7 +59,7 @@ class Targets:
         return sorted({each.part for each in self.registered})
 
 
-class Known:
+class KnownSources:
     """All sources of a root, with the videos that were made of them under any key."""
 
     def __init__(self, manifest: SourceManifest, recorded: Mapping[str, str]) -> None:
@@ -149,13 +149,13 @@ class Known:
         return replace(each, source=removed_source(each.source, found))
 
 
-def _ingested(root: str) -> dict[str, list[Ingested]]:
+def _ingested(root: str) -> dict[str, list[IngestOutcome]]:
     """What `ingest` says of each source, under every key of the root; by the source's id."""
-    found: dict[str, list[Ingested]] = defaultdict(list)
+    found: dict[str, list[IngestOutcome]] = defaultdict(list)
     for manifest in step_manifests(root):
         for row in _rows(root, manifest) if manifest.name == INGEST else ():
             said = " ".join(filter(None, (row["reason"], row["detail"])))
-            found[row["input"]].append(Ingested(row["id"] or "", row["sha256"] or None, said))
+            found[row["input"]].append(IngestOutcome(row["id"] or "", row["sha256"] or None, said))
     return found
 
 

@@ -16,7 +16,7 @@ from manifests import blocks, storage
 from manifests.ledger import FAILED
 from manifests.records import Outcome, Source, Video
 from manifests.sources import Registered
-from pipeline.engine.part_journals import journalled, keep_in_journal
+from pipeline.engine.part_journals import journal_outcomes, rewrite_journal
 from pipeline.plan import Plan, Planned
 from pipeline.state.ledger_law import books_of, broken_laws
 
@@ -60,14 +60,14 @@ def reopen_part(planned: Planned, part: int, keep: Keep = has_not_failed) -> Non
     A part that is under way keeps what its journal has of these outcomes.
     """
     manifest = planned.manifest
-    keep_in_journal(manifest, part, [outcome for outcome in known_outcomes(planned, part) if keep(outcome)])
+    rewrite_journal(manifest, part, [outcome for outcome in known_outcomes(planned, part) if keep(outcome)])
     manifest.remove(part)
 
 
 def known_outcomes(planned: Planned, part: int) -> list[Outcome]:
     """The outcomes of a part that is committed, or those that its journal has."""
     manifest = planned.manifest
-    return list(manifest.outcomes(part)) if manifest.has(part) else journalled(manifest, part)
+    return list(manifest.outcomes(part)) if manifest.has(part) else journal_outcomes(manifest, part)
 
 
 @dataclass(frozen=True)

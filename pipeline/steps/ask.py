@@ -17,8 +17,8 @@ from pydantic import Field
 from manifests.records import Asked, Drop, Footage, Question, Screening, Transcript
 from pipeline import step
 from pipeline.annotation.annotator import Annotating, fenced, filled
-from pipeline.annotation.question_formats import Form, in_form
-from pipeline.annotation.text_rules import KINDS, LETTERS, Draft, drafts, fault, flaws
+from pipeline.annotation.question_formats import NormalizedQuestions, normalize_questions
+from pipeline.annotation.text_rules import KINDS, LETTERS, QuestionDraft, answer_fault, parse_questions, question_flaws
 from pipeline.errors import BadMedia
 
 if TYPE_CHECKING:
@@ -88,19 +88,19 @@ class Ask(Annotating[Asking, Question]):
         sounds = () if sound is None else (sound,)
         return Request(text, video=self.pictures(asking.footage), sounds=sounds, max_new_tokens=self.settings.longest)
 
-    def _read(self, asked: Asked) -> list[Draft] | str:
+    def _read(self, asked: Asked) -> list[QuestionDraft] | str:
         """What was written, or what is wrong with it."""
-        if wrong := fault(asked.answer, asked.finish):
+        if wrong := answer_fault(asked.answer, asked.finish):
             return wrong
         try:
-            return drafts(self._form(asked).text, self.settings.questions, self.settings.multiple_choice)
+            return parse_questions(self._form(asked).text, self.settings.questions, self.settings.multiple_choice)
         except ValueError as error:
             return f"not in the form: {error}"
 
-    def _form(self, asked: Asked) -> Form:
+    def _form(self, asked: Asked) -> NormalizedQuestions:
         if self.settings.strict:
-            return Form([asked.answer])
-        return in_form(asked.answer, KINDS, LETTERS if self.settings.multiple_choice else "")
+            return NormalizedQuestions([asked.answer])
+        return normalize_questions(asked.answer, KINDS, LETTERS if self.settings.multiple_choice else "")
 
     def _answer(self, asking: Asking, first: Asked, second: Asked | None) -> list[Question] | Drop | BadMedia:
         asked = second or first
@@ -108,7 +108,7 @@ class Ask(Annotating[Asking, Question]):
         if isinstance(found, str):
             raw = (f"{self._read(each)}\n{each.answer}" for each in (first, second) if each is not None)
             return BadMedia(f"no questions: {found.partition(':')[0]}, twice", "\n\n".join(raw))
-        wrong = flaws(found, asking.transcript.text)
+        wrong = question_flaws(found, asking.transcript.text)
         left_out = tuple(f"Q{number}: {flaw}" for number, flaw in enumerate(wrong, start=1) if flaw)
         if len(left_out) == len(found):
             return Drop(f"no question kept: {counted([flaw for flaw in wrong if flaw])}", asked.answer)
@@ -135,7 +135,12 @@ def counted(reasons: Sequence[str]) -> str:
 
 
 def question_of(
-    asking: Asking, number: int, draft: Draft, asked: Asked, left_out: tuple[str, ...], departures: tuple[str, ...]
+    asking: Asking,
+    number: int,
+    draft: QuestionDraft,
+    asked: Asked,
+    left_out: tuple[str, ...],
+    departures: tuple[str, ...],
 ) -> Question:
     """The record of a draft."""
     clip = asking.screening.clip

@@ -13,7 +13,7 @@ from pydantic import Field
 from manifests.records import Asked, Caption, Drop, Footage
 from pipeline import step
 from pipeline.annotation.annotator import Annotating
-from pipeline.annotation.text_rules import fault, foreign
+from pipeline.annotation.text_rules import answer_fault, is_other_language
 from pipeline.errors import BadMedia
 from pipeline.prompts import prompt
 
@@ -98,5 +98,5 @@ def name_of(footage: Footage, view: str) -> str:
 
 def flaw_of(asked: Asked) -> str | None:
     """Why an answer is no caption: a caption is whole, and in the language of its prompt."""
-    wrong = fault(asked.answer, asked.finish)
-    return wrong or ("in another language than its prompt" if foreign(asked.answer, asked.prompt) else None)
+    wrong = answer_fault(asked.answer, asked.finish)
+    return wrong or ("in another language than its prompt" if is_other_language(asked.answer, asked.prompt) else None)

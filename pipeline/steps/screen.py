@@ -13,7 +13,7 @@ from pydantic import Field
 from manifests.records import Drop, Screening, Transcript
 from pipeline import step
 from pipeline.annotation.annotator import Annotating, fenced, filled
-from pipeline.annotation.text_rules import repetition, spoken
+from pipeline.annotation.text_rules import repetition, without_sound_notes
 from pipeline.errors import BadMedia
 from stages.text_metrics import words
 
@@ -55,12 +55,12 @@ class Screen(Annotating[Transcript, Screening]):
         return [drops[each.id] or [self._screening(each, said)] for each in batch]
 
     def _drop(self, text: str) -> Drop | None:
-        said = words(spoken(text))
+        said = words(without_sound_notes(text))
         if not said:
             return Drop("music or noises only", text[:200])
         if len(said) < self.settings.least_words:
             return Drop("too few words", f"{len(said)}; screen.least_words is {self.settings.least_words}")
-        if (share := repetition(spoken(text))) > self.settings.most_repeated:
+        if (share := repetition(without_sound_notes(text))) > self.settings.most_repeated:
             return Drop("too repetitive", f"{share:.2f}; screen.most_repeated is {self.settings.most_repeated}")
         return None
 

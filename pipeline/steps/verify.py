@@ -15,7 +15,7 @@ from pydantic import Field
 from manifests.records import Attempt, Footage, Question, Verdict
 from pipeline import step
 from pipeline.annotation.annotator import Annotating, fenced, filled
-from pipeline.annotation.text_rules import option, put
+from pipeline.annotation.text_rules import format_question, option_text
 from stages.text_metrics import exact, f1, told
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Verify(Annotating[Doubt, Verdict]):
     def _requests(self, question: Question, views: dict[str, dict[str, Any]]) -> dict[str, Request]:
         from ola.prompt import Request
 
-        text = filled("verify_answer", question=put(question.question, question.options))
+        text = filled("verify_answer", question=format_question(question.question, question.options))
         return {
             f"{question.id}-{view}": Request(text, max_new_tokens=self.settings.longest, **media)
             for view, media in views.items()
@@ -97,7 +97,7 @@ class Verify(Annotating[Doubt, Verdict]):
             name: Request(
                 filled(
                     "verify_agree",
-                    question=fenced("question", put(questions[name].question, questions[name].options)),
+                    question=fenced("question", format_question(questions[name].question, questions[name].options)),
                     reference=fenced("right answer", meant(questions[name].answer, questions[name])),
                     answer=fenced("given answer", meant(answers[name], questions[name])),
                 )
@@ -126,4 +126,4 @@ def names_of(doubt: Doubt) -> dict[str, str]:
 
 def meant(answer: str, question: Question) -> str:
     """An answer in words: of a multiple choice, what the letter stands for."""
-    return option(answer, question.options) if question.options else answer
+    return option_text(answer, question.options) if question.options else answer

@@ -38,10 +38,10 @@ from pipeline.config import Config
 from pipeline.state.container_index import expanded
 from pipeline.state.content_digests import Contents, live
 from pipeline.sources.discovery import discover
-from pipeline.engine.engines import OnRay
+from pipeline.engine.engines import RayEngine
 from pipeline.state.registration import register
 config = Config(inputs=(sys.argv[1],))
-plan, engine = config.plan(sys.argv[2]), OnRay(2)
+plan, engine = config.plan(sys.argv[2]), RayEngine(2)
 found = expanded(discover(config.inputs, plan.root), plan.sources.folder_uri, engine.map)
 register(plan.sources, found, None, None, digests=Contents(plan, engine.map), live=partial(live, found))
 engine.close()

@@ -1,6 +1,6 @@
 """What the `ray` engine adds to the work: a toy step that sleeps, over parts, on two workers.
 
-Sleeping takes no CPU: the row shows what Ray, the cells, the journals and the commits cost between the records, not
+Sleeping takes no CPU: the row shows what Ray, the sandboxes, the journals and the commits cost between the records, not
 how they fare beside work that fills both cores.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from manifests.records import Source
 from manifests.schema import from_rows
-from pipeline.engine.engines import OnRay
+from pipeline.engine.engines import RayEngine
 from pipeline.plan import plan
 from pipeline.run import lanes
 from pipeline.state.registration import register
@@ -41,7 +41,7 @@ def measure(videos: Videos) -> Iterator[Figure]:
     what = f"engine ray, {PARTS * A_PART} records that sleep {NAP_S} s, {PARTS} parts, {WORKERS} workers"
     note = "from the first record's begin to the last commit; sleep, so overhead without contention"
     yield Figure("ray", what, against, "s", [times.work], [IDEAL_S], target=Target("<", 1.10), note=note)
-    note = f"start of Ray, its actors and the cells: {times.start:.1f} s"
+    note = f"start of Ray, its actors and the sandboxes: {times.start:.1f} s"
     yield Figure("ray", "the same with start and shutdown of Ray", against, "s", [times.total], [IDEAL_S], note=note)
 
 
@@ -51,7 +51,7 @@ def run(root: Path) -> Times:
     sources = [Source(id=f"{n:020d}", uri=f"nap-{n}", bytes=n) for n in range(PARTS * A_PART)]
     parts = register(planned.sources, sources, None, A_PART)
     manifest = planned.steps[0].manifest
-    started, engine = time.time(), OnRay(WORKERS)
+    started, engine = time.time(), RayEngine(WORKERS)
     try:
         engine.map(lanes(planned.steps, isolate=True), parts)
     finally:

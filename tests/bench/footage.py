@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.records import Clip, Footage, Video
-from pipeline.engine.batch_call import Errand
-from pipeline.engine.sandbox import Cell
+from pipeline.engine.batch_call import BatchCall
+from pipeline.engine.sandbox import Sandbox
 from pipeline.media.extraction import index_of, read_frames
 from pipeline.media.media_store import MediaTar
 from pipeline.media.packet_index import PictureIndex
@@ -35,17 +35,17 @@ SPARSE = 16
 MJPEG_QUALITY = 2
 
 
-class Cells:
-    """Two cells with Extract open in each, as two workers of a run hold them."""
+class Sandboxes:
+    """Two sandboxes with Extract open in each, as two workers of a run hold them."""
 
     def __init__(self, folder: Path, count: int) -> None:
         """count: frames a clip. The processes start with the first clips."""
         self.folder = folder
         step = Extract(ExtractSettings(frames=Frames(policy="count", count=count)))
-        self.cells = [Cell(step) for _ in range(CORES)]
-        self.free: SimpleQueue[Cell] = SimpleQueue()
-        for cell in self.cells:
-            self.free.put(cell)
+        self.sandboxes = [Sandbox(step) for _ in range(CORES)]
+        self.free: SimpleQueue[Sandbox] = SimpleQueue()
+        for sandbox in self.sandboxes:
+            self.free.put(sandbox)
 
     def run(self, cuttings: Sequence[Cutting]) -> list[Footage]:
         """Footage of all clips; its bytes lie in a tar each."""
@@ -54,16 +54,16 @@ class Cells:
 
     def close(self) -> None:
         """End the processes."""
-        for cell in self.cells:
-            cell.close()
+        for sandbox in self.sandboxes:
+            sandbox.close()
 
     def _one(self, cutting: Cutting) -> Footage:
-        cell, name = self.free.get(), f"{cutting.clip.id}.tar"
+        sandbox, name = self.free.get(), f"{cutting.clip.id}.tar"
         try:
             media = MediaTar(name, str(self.folder / name))
-            [[footage]] = cell.run([cutting], 600, 4e9, Errand(media=media, scratch=str(self.folder)))
+            [[footage]] = sandbox.run([cutting], 600, 4e9, BatchCall(media=media, scratch=str(self.folder)))
         finally:
-            self.free.put(cell)
+            self.free.put(sandbox)
         assert isinstance(footage, Footage)
         return footage
 
@@ -109,17 +109,17 @@ def measure(videos: Videos) -> Iterator[Figure]:
 def _against_ffmpeg(videos: Videos) -> Figure:
     files = videos.clips
     cuttings = [cutting_of(videos, file) for file in files]
-    cells = Cells(videos.folder, COUNT)
+    sandboxes = Sandboxes(videos.folder, COUNT)
     try:
-        made = cells.run(cuttings[:CORES])
+        made = sandboxes.run(cuttings[:CORES])
         on_two(by_ffmpeg, files[:CORES])
         sizes = _equal_work(made, files)
-        ours, theirs = interleaved(4, lambda: cells.run(cuttings), lambda: on_two(by_ffmpeg, files))
+        ours, theirs = interleaved(4, lambda: sandboxes.run(cuttings), lambda: on_two(by_ffmpeg, files))
     finally:
-        cells.close()
+        sandboxes.close()
     return Figure(
         "footage",
-        f"8 clips of {CLIP_S} s 720p30: {COUNT} JPEGs {SIZE[0]}x{SIZE[1]} and 16 kHz sound, two cells, index included",
+        f"8 clips of {CLIP_S} s 720p30: {COUNT} JPEGs {SIZE[0]}x{SIZE[1]} and 16 kHz sound, two sandboxes, with index",
         "ffmpeg, two processes of one decoder thread: fps, scale bicubic, mjpeg, pcm; one decode",
         "s", ours, theirs, "time", Target("≤", 1.15), sizes,
     )  # fmt: skip
@@ -143,15 +143,15 @@ def _against_reencoding(videos: Videos) -> Figure:
     count = COUNT * SCENE_S // CLIP_S
     files = [videos.join(f"short-{n}.mp4", [n], SCENE_S) for n in range(CORES)]
     cuttings = [cutting_of(videos, file) for file in files]
-    cells = Cells(videos.folder, count)
+    sandboxes = Sandboxes(videos.folder, count)
     try:
-        cells.run(cuttings)
-        ours, theirs = interleaved(3, lambda: cells.run(cuttings), lambda: on_two(reencode, files))
+        sandboxes.run(cuttings)
+        ours, theirs = interleaved(3, lambda: sandboxes.run(cuttings), lambda: on_two(reencode, files))
     finally:
-        cells.close()
+        sandboxes.close()
     return Figure(
         "footage",
-        f"2 clips of {SCENE_S} s 720p30: {count} JPEGs and the sound, two cells",
+        f"2 clips of {SCENE_S} s 720p30: {count} JPEGs and the sound, two sandboxes",
         "ffmpeg, two processes: all frames at 25/s by libx264 (default preset), no sound",
         "s", ours, theirs, "speed", Target("≥", 2.5),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.engine.actor_pool import LanePlan
-from pipeline.engine.engines import OnRay
+from pipeline.engine.engines import RayEngine
 from tests.bench.measure import Figure, Target
 from tests.bench.videos import Videos
 
@@ -76,7 +76,7 @@ def run(kinds: Sequence[Kind], numbers: int, path: Path) -> tuple[float, float]:
         LanePlan(partial(Sleeping, seconds, str(path) if n == len(kinds) - 1 else ""), gpus=float(on_gpu))
         for n, (seconds, on_gpu) in enumerate(kinds)
     ]
-    OnRay().map(lanes, range(numbers))
+    RayEngine().map(lanes, range(numbers))
     times = sorted(float(line) for line in path.read_text(encoding="utf-8").split())
     assert len(times) == numbers
     third = numbers // 3

@@ -1,6 +1,6 @@
-"""What a run of the steps that ask spends outside of the model: journals, cells, rows, prompts, parsing, commits.
+"""What a run of the steps that ask spends outside of the model: journals, sandboxes, rows, prompts, parsing, commits.
 
-Screen, caption, ask and verify over stored footage, by the engine `inline`, with the steps in a cell of their own as
+Screen, caption, ask and verify over stored footage, by the engine `inline`, with the steps in a sandbox of their own as
 users have it, and without. Inside are `generate` and `choose`: tokens, decoding and resizing of the pictures, features
 of the sounds, encoders, decoder. All else is outside, reading and unpacking of the sounds too. The start of the
 process and the loading of the weights come once a run, and are told apart.
@@ -22,7 +22,7 @@ import torch
 from manifests.records import Clip, Footage, Source, Video
 from ola.processor import OlaProcessor
 from pipeline.config import Config
-from pipeline.engine.engines import Inline
+from pipeline.engine.engines import InlineEngine
 from pipeline.plan import Plan
 from pipeline.run import lanes
 from pipeline.state.registration import register
@@ -62,7 +62,7 @@ class Times:
 
 
 def measure(videos: Videos) -> Iterator[Figure]:
-    """The share outside, in a cell and without one."""
+    """The share outside, in a sandbox and without one."""
     folder, threads = videos.folder / "outside", torch.get_num_threads()
     folder.mkdir()
     model = tiny.model(limits=SMALL, vocab_size=WORDS, **(SIZES | DECODER), max_position_embeddings=16384)
@@ -80,7 +80,7 @@ def measure(videos: Videos) -> Iterator[Figure]:
 def figure(times: list[Times], isolate: bool, millions: float) -> Figure:
     """A row of the table."""
     last, clips = times[-1], PARTS * VIDEOS * CLIPS
-    where = "in a cell" if isolate else "in the engine's process"
+    where = "in a sandbox" if isolate else "in the engine's process"
     what = f"screen, caption, ask, verify of {clips} clips, {PARTS} parts, {where}: share outside the model"
     note = (
         f"{millions:.0f} million weights, one thread; {last.requests} requests in {last.work:.1f} s, of which "
@@ -96,7 +96,7 @@ def run(root: Path, model: Path, isolate: bool) -> Times:
     plan, log = made(root, model), root / "times"
     steps = [plan.named(name) for name in STEPS]
     began = time.monotonic()
-    Inline().map(lanes(steps, isolate), sorted(plan.sources.committed()))
+    InlineEngine().map(lanes(steps, isolate), sorted(plan.sources.committed()))
     ended = time.monotonic()
     opened, *calls = [json.loads(line) for line in log.read_text().splitlines()]
     verdicts = plan.named("verify").manifest.total()

@@ -1,6 +1,6 @@
 """A toy step for measuring engines: it sleeps for half a second, so that what is left is the engine's own time.
 
-In a module of its own, since Ray's workers and the cells import it by name.
+In a module of its own, since Ray's workers and the sandboxes import it by name.
 """
 
 from __future__ import annotations

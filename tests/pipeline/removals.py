@@ -18,13 +18,13 @@ from manifests.records import Source
 from manifests.sources import Registered
 from pipeline.config import Config
 from pipeline.engine.actor_pool import LanePlan
-from pipeline.engine.engines import Inline
+from pipeline.engine.engines import InlineEngine
 from pipeline.media.media_store import MediaTar
 from pipeline.pack import groups
 from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
-from pipeline.removal.procedure import Request, remove
+from pipeline.removal.procedure import Request, remove_videos
 from tests.media import store
 from tests.pipeline.test_pack import clip, footage, ok, transcript, video, video_id
 from tests.pipeline.test_pack_tasks import annotated
@@ -34,7 +34,7 @@ KEEPS = ("removed.jsonl", "00-source/")  # files that may name what was removed
 
 
 def write(make: Any, numbers: Sequence[int]) -> object:
-    return Inline().map([LanePlan(make)], numbers)
+    return InlineEngine().map([LanePlan(make)], numbers)
 
 
 def source(number: int) -> Source:
@@ -87,7 +87,7 @@ def made_root(root: Path, parts: Sequence[Sequence[int]], asked: bool = False) -
 
 
 def take_out(plan: Plan, *names: str, note: str = "") -> Sequence[str]:
-    return remove(plan, SETTINGS, write, Request(names, note))
+    return remove_videos(plan, SETTINGS, write, Request(names, note))
 
 
 def found(root: str | Path, needles: Iterable[bytes]) -> list[str]:

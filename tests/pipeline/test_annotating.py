@@ -184,7 +184,7 @@ def test_what_was_answered_before_a_kill_is_not_asked_again(videos: Path, tmp_pa
         time.sleep(0.02)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
-    time.sleep(0.5)  # the cell dies with its lifeline
+    time.sleep(0.5)  # the sandbox dies with its lifeline
     before = answered(trace, "ask")
     assert before
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0

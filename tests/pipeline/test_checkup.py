@@ -195,11 +195,11 @@ def test_disks_that_a_run_writes_to(tmp_path: Path) -> None:
 
 
 def test_packages_that_settings_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tools.package_finding("annotator.engine", "json", tools.imported).state is GOOD
+    assert tools.package_finding("annotator.engine", "json", tools.import_fault).state is GOOD
     lacks = tools.package_finding("annotator.engine", "vllm", lambda name: "there is no vllm in /venv")
     assert (lacks.state, lacks.name) == (MISSING, "vLLM")
     assert str(lacks).startswith("vLLM: annotator.engine asks for it, and there is no vllm in /venv; install this")
-    monkeypatch.setattr(tools, "there", lambda name: "")
-    assert tools.imported("no_such_package").endswith("(ModuleNotFoundError: No module named 'no_such_package')")
+    monkeypatch.setattr(tools, "missing_package", lambda name: "")
+    assert tools.import_fault("no_such_package").endswith("(ModuleNotFoundError: No module named 'no_such_package')")
     names = dict(states(tools.tool_findings(needs(SPEECH), here=False)))
     assert (names["vLLM"], "WhisperX" in names) == (UNNEEDED, False)  # the nodes of a cluster have it, or not

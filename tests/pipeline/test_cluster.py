@@ -16,8 +16,8 @@ import pytest
 from pipeline.config import load
 from pipeline.engine import actor_pool, lane_states, scheduler
 from pipeline.engine.actor_pool import LanePlan
-from pipeline.engine.engines import Inline, OnRay
-from pipeline.engine.lane_sizes import Demand, Node, memory_of, sizes
+from pipeline.engine.engines import InlineEngine, RayEngine
+from pipeline.engine.lane_sizes import Demand, Node, pool_sizes, reserved_memory
 from pipeline.engine.lane_states import LaneState
 from pipeline.errors import ConfigError, RunError
 from pipeline.run import lanes
@@ -62,41 +62,41 @@ def test_what_no_node_has_is_said_after_a_while(ray_here: None, monkeypatch: pyt
     monkeypatch.setattr(scheduler, "NO_NODE", 0.5)
     monkeypatch.setattr(scheduler, "REPLAN", 0.2)
     with pytest.raises(RunError, match=r"^caption: expected a node with 1 CPUs and 8 GPUs for a worker, got for"):
-        OnRay().map([LanePlan(partial(BadLane), gpus=8.0, steps=("caption",))], [0])
+        RayEngine().map([LanePlan(partial(BadLane), gpus=8.0, steps=("caption",))], [0])
 
 
 def test_sizes_follow_from_costs() -> None:
-    assert sizes([demand(1.0), demand(0.1, gpus=1)], BIG) == [14, 2]
-    assert sizes([demand(1.0), demand(0.1, gpus=1), demand(1.0)], BIG) == [7, 2, 7]
-    assert sizes([demand(0.17), demand(0.21)], BIG) == [7, 9]
-    assert sizes([demand(1.0), demand(0.01)], BIG) == [15, 1]
+    assert pool_sizes([demand(1.0), demand(0.1, gpus=1)], BIG) == [14, 2]
+    assert pool_sizes([demand(1.0), demand(0.1, gpus=1), demand(1.0)], BIG) == [7, 2, 7]
+    assert pool_sizes([demand(0.17), demand(0.21)], BIG) == [7, 9]
+    assert pool_sizes([demand(1.0), demand(0.01)], BIG) == [15, 1]
 
 
 def test_lanes_that_are_fast_enough_for_the_gpus_grow_no_further() -> None:
-    assert sizes([demand(0.1), demand(1.0, gpus=1)], BIG) == [1, 2]
-    assert sizes([demand(1.0), demand(1.0, gpus=1)], BIG) == [3, 2]
+    assert pool_sizes([demand(0.1), demand(1.0, gpus=1)], BIG) == [1, 2]
+    assert pool_sizes([demand(1.0), demand(1.0, gpus=1)], BIG) == [3, 2]
 
 
 def test_no_lane_goes_without_and_none_has_more_actors_than_numbers() -> None:
-    assert sizes([demand(1.0), demand(1.0), demand(1.0)], [Node(1)]) == [1, 1, 1]
-    assert sizes([demand(1.0, left=3)], BIG) == [3]
-    assert sizes([demand(1.0, fixed=20)], BIG) == [20]
-    assert sizes([demand(1.0, fixed=2), demand(1.0)], BIG) == [2, 14]
+    assert pool_sizes([demand(1.0), demand(1.0), demand(1.0)], [Node(1)]) == [1, 1, 1]
+    assert pool_sizes([demand(1.0, left=3)], BIG) == [3]
+    assert pool_sizes([demand(1.0, fixed=20)], BIG) == [20]
+    assert pool_sizes([demand(1.0, fixed=2), demand(1.0)], BIG) == [2, 14]
 
 
 def test_an_actor_fits_on_one_node() -> None:
-    assert sizes([demand(1.0, cpus=4.0)], [Node(6), Node(6)]) == [2]
-    assert sizes([demand(1.0, gpus=1, cpus=4.0)], [Node(8, 4), Node(64)]) == [2]
+    assert pool_sizes([demand(1.0, cpus=4.0)], [Node(6), Node(6)]) == [2]
+    assert pool_sizes([demand(1.0, gpus=1, cpus=4.0)], [Node(8, 4), Node(64)]) == [2]
 
 
 def test_memory_that_is_reserved_is_there() -> None:
-    assert memory_of([Node(10, memory=100e9)], wanted=4e9, cpus=1.0) == 4e9
-    assert memory_of([Node(10, memory=100e9)], wanted=64e9, cpus=1.0) == 8e9
-    assert memory_of([], wanted=64e9, cpus=1.0) == 0
+    assert reserved_memory([Node(10, memory=100e9)], wanted=4e9, cpus=1.0) == 4e9
+    assert reserved_memory([Node(10, memory=100e9)], wanted=64e9, cpus=1.0) == 8e9
+    assert reserved_memory([], wanted=64e9, cpus=1.0) == 0
 
 
 def test_workers_may_be_a_number_a_step() -> None:
-    engine = OnRay({"extract": 64})
+    engine = RayEngine({"extract": 64})
     assert engine._asked(LanePlan(BadLane, steps=("split", "extract"))) == 64
     assert engine._asked(LanePlan(BadLane, steps=("caption",))) == 0
     assert load(None, ["workers={extract: 64}"]).workers == {"extract": 64}
@@ -108,7 +108,7 @@ def test_workers_may_be_a_number_a_step() -> None:
 def test_lanes_know_what_their_steps_have_cost(tmp_path: Path) -> None:
     plan, parts = toys.planned(tmp_path, [toys.Take(), toys.Crack()], ["ok"] * 4, per_part=2)
     assert [lane.seconds for lane in lanes(plan.steps, isolate=False)] == [0.0, 0.0]
-    toys.apply(plan, parts, Inline(), isolate=False)
+    toys.apply(plan, parts, InlineEngine(), isolate=False)
     made = lanes(plan.steps, isolate=False)
     assert [lane.steps for lane in made] == [("take",), ("crack",)]
     for lane, planned in zip(made, plan.steps, strict=True):
@@ -121,7 +121,7 @@ def test_what_lanes_do_is_shown_while_they_do_it(
     root = copy_of(finished(), tmp_path)
     monkeypatch.setattr(scheduler, "REPORT", 0.0)
     monkeypatch.setattr(scheduler, "REPLAN", 0.1)
-    engine, said = OnRay(), []
+    engine, said = RayEngine(), []
 
     def report(states: Sequence[LaneState]) -> None:
         lane_states.write(str(root), states)
@@ -142,7 +142,7 @@ def test_a_lane_that_cannot_be_made_ends_the_run_with_its_words(
 ) -> None:
     monkeypatch.setattr(actor_pool, "INIT_DEATHS", 2)
     with pytest.raises(RunError, match=r"only in one process \(2 workers in a row died as they started\)$"):
-        OnRay().map([LanePlan(toys.refuse)], [0, 1])  # type: ignore[arg-type]
+        RayEngine().map([LanePlan(toys.refuse)], [0, 1])  # type: ignore[arg-type]
 
 
 def test_no_actor_is_left_however_a_map_ends(ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,9 +151,9 @@ def test_no_actor_is_left_however_a_map_ends(ray_here: None, tmp_path: Path, mon
 
     monkeypatch.setattr(scheduler, "REPLAN", 0.1)
     sleeping = LanePlan(partial(toy_cluster.Tracing, "lane", str(tmp_path / "trace"), 0.1))
-    OnRay().map([sleeping, sleeping], range(6))
+    RayEngine().map([sleeping, sleeping], range(6))
     with pytest.raises(RunError) as kept:
-        OnRay().map([sleeping, LanePlan(BadLane)], range(6))
+        RayEngine().map([sleeping, LanePlan(BadLane)], range(6))
     assert kept.value.__traceback__ is not None
     end = time.monotonic() + 30
     while ray.available_resources().get("CPU") != 2 and time.monotonic() < end:  # type: ignore[no-untyped-call]

@@ -15,7 +15,7 @@ from manifests import blocks, storage, views
 from manifests.records import Source
 from manifests.sources import Registered
 from pipeline.config import Config
-from pipeline.engine.engines import Inline, OnRay
+from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.monitoring import progress
 from pipeline.plan import Plan
 from pipeline.sources.discovery import discover
@@ -52,12 +52,12 @@ def worked(root: Path, weights: Path, trace: str = "", only: int = 3) -> tuple[P
     deeds = [f"need {weights}" if n in {0, 3} else "drop" if n == 2 else "ok" for n in range(5)]
     steps = [kind(Traced(trace=trace)) for kind in (Take, Crack, Polish)][:only]
     plan, parts = toys.planned(root, steps, deeds, per_part=1)
-    toys.apply(plan, parts, Inline(), isolate=False)
+    toys.apply(plan, parts, InlineEngine(), isolate=False)
     return plan, parts
 
 
 def compacted(plan: Plan, parts: list[int]) -> None:
-    compact(plan, parts, Inline().map)
+    compact(plan, parts, InlineEngine().map)
 
 
 def parquet_files(plan: Plan) -> set[str]:
@@ -94,16 +94,16 @@ def test_the_law_holds_after_compaction(tmp_path: Path) -> None:
     compacted(plan, parts)
     assert parquet_files(plan) == FILES
     assert told(plan) == before
-    assert toys.apply(plan, parts, Inline(), isolate=False) == []
+    assert toys.apply(plan, parts, InlineEngine(), isolate=False) == []
     assert parquet_files(plan) == FILES
 
 
 def test_workers_on_ray_compact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_here: None) -> None:
     monkeypatch.setattr(blocks, "BLOCK", FORMAT)
     plan, parts = toys.planned(tmp_path, [Take()], ["ok"] * (FORMAT + 1), per_part=1)
-    toys.apply(plan, parts, Inline(), isolate=False)
+    toys.apply(plan, parts, InlineEngine(), isolate=False)
     before = told(plan)
-    compact(plan, parts, OnRay().map)
+    compact(plan, parts, RayEngine().map)
     assert parquet_files(plan) == {f"parts-000000-{FORMAT - 1:06d}.parquet", f"part-{FORMAT:06d}.parquet"}
     assert told(plan) == before
 
@@ -114,7 +114,7 @@ def test_a_run_at_work_compacts_what_is_done(tmp_path: Path, monkeypatch: pytest
     deeds = [f"need {tmp_path / 'weights'}" if n in {0, 3} else "drop" if n == 2 else "ok" for n in range(5)]
     plan, parts = toys.planned(tmp_path / "busy", [Take(), Crack(), Polish()], deeds, per_part=1)
     with compacting(plan, parts):
-        assert toys.apply(plan, parts, Inline(), isolate=False) == []
+        assert toys.apply(plan, parts, InlineEngine(), isolate=False) == []
         while parquet_files(plan) != FILES:
             time.sleep(0.01)
     assert told(plan) == told(calm)
@@ -143,7 +143,7 @@ def test_a_retry_of_a_compacted_root_runs_what_failed_and_nothing_else(tmp_path:
         Path(f"{roots[name]}.trace").unlink()
         reopen_failed(plan, None)
         assert [len(planned.manifest.committed()) for planned in plan.steps] == [3, 3, 3]
-        toys.apply(plan, parts, Inline(), isolate=False)
+        toys.apply(plan, parts, InlineEngine(), isolate=False)
         traces[name] = toys.traced(Path(f"{roots[name]}.trace"))
     assert traces["compacted"] == traces["plain"]
     assert told(made["compacted"][0]) == told(made["plain"][0])
@@ -164,12 +164,12 @@ def test_a_retry_of_a_compacted_root_that_is_killed_loses_nothing(tmp_path: Path
         with suppress(Killed), killed_at(moment, after=False):
             reopen_failed(plan, None)
             ended = True
-        toys.apply(plan, parts, Inline(), isolate=False)
+        toys.apply(plan, parts, InlineEngine(), isolate=False)
         compacted(plan, parts)
         assert parquet_files(plan) == FILES
         assert told(plan)["broken"] == []
         reopen_failed(plan, None)
-        toys.apply(plan, parts, Inline(), isolate=False)
+        toys.apply(plan, parts, InlineEngine(), isolate=False)
         assert [planned.manifest.total().ok for planned in plan.steps] == [4, 4, 12]
         assert told(plan)["broken"] == []
     assert moment > 20
@@ -185,7 +185,7 @@ def test_a_compaction_that_is_killed_is_completed_by_the_next_run(tmp_path: Path
             compacted(plan, parts)
             ended = True
         assert told(plan) == before
-        assert toys.apply(plan, parts, Inline(), isolate=False) == []
+        assert toys.apply(plan, parts, InlineEngine(), isolate=False) == []
         compacted(plan, parts)
         assert parquet_files(plan) == FILES
         assert told(plan) == before

@@ -23,8 +23,8 @@ from pipeline.checkup.tools import DEPLOY, deployment
 from pipeline.cli import app
 from pipeline.config import Config
 from pipeline.engine.actor_pool import LanePlan
-from pipeline.engine.engines import OnRay
-from pipeline.engine.lane_sizes import Node, fits
+from pipeline.engine.engines import RayEngine
+from pipeline.engine.lane_sizes import Node, fits_some_node
 from pipeline.run import lanes
 from tests.test_project import ROOT, lock_lines, project_files
 
@@ -101,7 +101,7 @@ def lanes_of_the_job(tmp_path: Path) -> Iterator[tuple[LanePlan, int]]:
     """Each lane of the RayJob's run, and the number of its actors."""
     made = settings(shlex.split(JOB["spec"]["entrypoint"])[1:])
     assert made.engine == "ray"
-    engine = OnRay(made.workers)
+    engine = RayEngine(made.workers)
     for lane in lanes(made.plan(str(tmp_path)).steps, isolate=True):
         yield lane, engine._asked(lane)
 
@@ -112,7 +112,7 @@ def test_the_pods_hold_the_lanes(tmp_path: Path) -> None:
         assert actors, f"{lane.name}: without a number a cluster does not grow for it"
         name = "gpu" if lane.gpus else "cpu"
         pod = node(GROUPS[name])
-        assert fits([pod], lane.cpus, lane.gpus)
+        assert fits_some_node([pod], lane.cpus, lane.gpus)
         assert pod.memory >= lane.memory
         taken[name] += actors / min(pod.cpus // lane.cpus, pod.gpus // lane.gpus if lane.gpus else pod.cpus)
     for name, pods in taken.items():

@@ -9,7 +9,7 @@ import pytest
 
 from manifests.records import Source
 from pipeline.engine.device_faults import is_device_lost
-from pipeline.engine.engines import Inline
+from pipeline.engine.engines import InlineEngine
 from pipeline.engine.worker import TWICE
 from tests import toys
 from tests.toys import Pebble, Toy, Traced, deed, good
@@ -45,7 +45,7 @@ class OnCard(Toy):
 def test_a_record_that_loses_the_gpu_takes_no_other_along(tmp_path: Path) -> None:
     deeds = ["lose" if n == 7 else f"lose once {tmp_path / 'lost'}" if n == 21 else "ok" for n in range(40)]
     plan, parts = toys.planned(tmp_path, [OnCard(Traced(trace=str(tmp_path / "trace")))], deeds, per_part=40, batch=8)
-    assert toys.apply(plan, parts, Inline()) == []
+    assert toys.apply(plan, parts, InlineEngine()) == []
     (step,) = plan.steps
     assert toys.failures(step.manifest) == {"s0007": TWICE}
     (outcome,) = (each for each in toys.outcomes(step.manifest) if each.input == "s0007")
@@ -60,19 +60,19 @@ def test_a_gpu_that_is_broken_is_nobodys_fault(tmp_path: Path) -> None:
     mended = tmp_path / "mended"
     deeds = ["ok" if n < 1 else f"need once {mended}" for n in range(4)]
     plan, parts = toys.planned(tmp_path, [OnCard()], deeds, per_part=4, batch=1)
-    (aside,) = toys.apply(plan, parts, Inline())
+    (aside,) = toys.apply(plan, parts, InlineEngine())
     assert str(aside) == (
         "part 0 at step 'on_card': the GPU failed for 2 records in a row, for each of them twice "
         f"(RuntimeError: {LOST})"
     )
     mended.touch()
-    assert toys.apply(plan, parts, Inline()) == []
+    assert toys.apply(plan, parts, InlineEngine()) == []
     assert plan.steps[0].manifest.total().ok == 4
 
 
 def test_the_last_record_of_a_part_may_be_to_blame(tmp_path: Path) -> None:
     plan, parts = toys.planned(tmp_path, [OnCard()], ["ok", "lose"], per_part=2, batch=1)
-    assert toys.apply(plan, parts, Inline()) == []
+    assert toys.apply(plan, parts, InlineEngine()) == []
     assert toys.failures(plan.steps[0].manifest) == {"s0001": TWICE}
 
 

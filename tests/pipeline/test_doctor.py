@@ -159,16 +159,16 @@ def test_which_runs_have_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cluster_that_does_not_answer_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.engine.cluster.PORT_PATIENCE", 0.0)
-    monkeypatch.setattr("pipeline.engine.engines.OnRay.connect", _joins)
+    monkeypatch.setattr("pipeline.engine.engines.RayEngine.connect", _joins)
     [found] = cluster_findings(load(None, ["engine=ray", "ray_address=127.0.0.1:1"]), "", NOTHING)
     assert (found.state, "expected a Ray cluster, got no answer" in found.found) == (MISSING, True)
 
 
 def _joins(engine: Any) -> None:
     """Join also where this process is in another Ray already."""
-    from pipeline.engine.cluster import join
+    from pipeline.engine.cluster import join_cluster
 
-    join(engine.address)
+    join_cluster(engine.address)
 
 
 @pytest.fixture

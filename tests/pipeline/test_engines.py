@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.actor_pool import Carried, LanePlan, as_ola_error, original
-from pipeline.engine.engines import Inline, OnRay
+from pipeline.engine.actor_pool import LanePlan, TransportedError, as_ola_error, unwrap_ray_error
+from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.errors import ConfigError, OpenFailed, RunError
 from pipeline.run import lanes, pending
 from tests import toy_driver, toys
@@ -19,7 +19,7 @@ from tests.test_project import ROOT
 from tests.toys import BadLane, Shut, Take
 
 
-def test_a_step_that_cannot_open_ends_the_run_at_once(tmp_path: Path, engine: Inline | OnRay) -> None:
+def test_a_step_that_cannot_open_ends_the_run_at_once(tmp_path: Path, engine: InlineEngine | RayEngine) -> None:
     plan, parts = toys.planned(tmp_path, [Shut()], ["ok"] * 200, per_part=2)
     began = time.monotonic()
     with pytest.raises(OpenFailed) as caught:
@@ -32,7 +32,7 @@ def test_a_step_that_cannot_open_ends_the_run_at_once(tmp_path: Path, engine: In
 
 def test_what_breaks_a_worker_ends_the_run(ray_here: None) -> None:
     with pytest.raises(RunError) as caught:
-        OnRay().map([LanePlan(BadLane)], [0, 1])
+        RayEngine().map([LanePlan(BadLane)], [0, 1])
     assert str(caught.value) in {f"a worker failed: RuntimeError: no room for {n}" for n in (0, 1)}
     assert "in __call__" in caught.value.__notes__[0]
 
@@ -46,8 +46,8 @@ def test_only_what_is_not_done_is_taken_up(tmp_path: Path) -> None:
     plan, parts = toys.planned(tmp_path, [Take(), toys.Crack()], ["ok"] * 4, per_part=1)
     assert pending(plan.steps, parts) == [0, 1, 2, 3]
     assert pending(plan.steps[1:], parts) == []
-    Inline().map(lanes(plan.steps, isolate=False), [1])
-    Inline().map(lanes(plan.steps[:1], isolate=False), [2])
+    InlineEngine().map(lanes(plan.steps, isolate=False), [1])
+    InlineEngine().map(lanes(plan.steps[:1], isolate=False), [2])
     assert pending(plan.steps, parts) == [0, 2, 3]
     assert pending(plan.steps[1:], parts) == [2]
 
@@ -61,7 +61,7 @@ def test_inline_imports_no_ray(tmp_path: Path) -> None:
 def test_ray_is_left_as_it_was_found(ray_here: None) -> None:
     import ray
 
-    engine = OnRay()
+    engine = RayEngine()
     engine.map([LanePlan(BadLane)], [])
     engine.connect()
     engine.close()
@@ -69,7 +69,7 @@ def test_ray_is_left_as_it_was_found(ray_here: None) -> None:
 
 
 def test_on_this_machine_no_lane_asks_for_more_than_it_has(ray_here: None) -> None:
-    engine = OnRay()
+    engine = RayEngine()
     engine.folder = "of a Ray of its own"
     assert engine._fitted(LanePlan(BadLane, cpus=512)).cpus == 2
     assert engine._fitted(LanePlan(BadLane, cpus=0.5)).cpus == 0.5
@@ -85,7 +85,7 @@ def test_ranks_take_what_the_cluster_has(
 ) -> None:
     """Not what this machine has: the head of a cluster may well be without a GPU."""
     monkeypatch.setattr("ray.cluster_resources", lambda: have)
-    engine = OnRay()
+    engine = RayEngine()
     assert engine.kind_of_ranks(ranks) == kind
     assert engine.kind_of_ranks(ranks + 1) == kind  # a cluster may grow
     engine.folder = "a-ray-of-its-own"
@@ -97,8 +97,8 @@ def test_ranks_take_what_the_cluster_has(
 def test_errors_of_ours_are_found_inside_others() -> None:
     error = ConfigError("wrong")
     wrapped = RuntimeError("outside")
-    wrapped.__cause__ = pickle.loads(pickle.dumps(Carried(error)))
-    assert str(original(wrapped)) == "wrong"
-    assert isinstance(original(wrapped), ConfigError)
+    wrapped.__cause__ = pickle.loads(pickle.dumps(TransportedError(error)))
+    assert str(unwrap_ray_error(wrapped)) == "wrong"
+    assert isinstance(unwrap_ray_error(wrapped), ConfigError)
     assert as_ola_error(error) is error
-    assert str(original(ValueError("first\nlast"))) == "a worker failed: ValueError: last"
+    assert str(unwrap_ray_error(ValueError("first\nlast"))) == "a worker failed: ValueError: last"

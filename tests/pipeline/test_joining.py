@@ -17,12 +17,12 @@ import psutil
 import pytest
 
 from pipeline.checkup import nodes
-from pipeline.checkup.cluster import look_closely
+from pipeline.checkup.cluster import inspect_nodes
 from pipeline.checkup.gpu import cuda_view
 from pipeline.checkup.nodes import NodeView, check_nodes, check_views, versions, views_of_nodes
 from pipeline.engine import cluster
-from pipeline.engine.cluster import host_and_port, join
-from pipeline.engine.engines import OnRay
+from pipeline.engine.cluster import host_and_port, join_cluster
+from pipeline.engine.engines import RayEngine
 from pipeline.errors import ConfigError
 from tests.media import pattern
 from tests.runs import status, talking
@@ -77,7 +77,7 @@ def test_what_listens_and_is_no_ray_is_one_line(monkeypatch: pytest.MonkeyPatch)
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(ConfigError, match="something listens there and does not answer as Ray does for 1 s"):
-            join(address)
+            join_cluster(address)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_hosts_and_ports(address: str, place: tuple[str, int]) -> None:
 @pytest.mark.parametrize("address", ["http://head:8265", "head:port", ":6379", ""])
 def test_an_address_of_no_form_is_one_line(address: str) -> None:
     with pytest.raises(ConfigError, match=r"ray_address=.*: expected host:port, ray://host:port or auto"):
-        join(address)
+        join_cluster(address)
 
 
 def test_reasons_of_ray_are_one_line() -> None:
@@ -137,7 +137,7 @@ def test_other_packages_on_a_node_are_one_line(name: str, version: str | None) -
 
 
 def test_doctor_asks_the_torch_of_a_node(ray_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    (view,) = views_of_nodes([], run=look_closely)
+    (view,) = views_of_nodes([], run=inspect_nodes)
     assert (view.cuda, view.gpus) == (cuda_view(), 0.0)
     assert view.seen is not None
     assert view.seen.cards or view.seen.words
@@ -152,7 +152,7 @@ def test_nodes_look_for_a_file_of_the_driver(ray_here: None, tmp_path: Path, mon
     video.touch()
     (view,) = views_of_nodes([str(video), str(tmp_path / "absent")])
     assert view.lacks == (str(tmp_path / "absent"),)
-    OnRay().check(str(root), [str(video), "s3://bucket/video.mp4"])
+    RayEngine().check(str(root), [str(video), "s3://bucket/video.mp4"])
     assert not (tmp_path / "new").exists()
     (tmp_path / "old").mkdir()
     monkeypatch.setattr(nodes, "views_of_nodes", lambda paths, say: views_of_nodes(paths, say, blind))

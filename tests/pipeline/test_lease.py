@@ -22,7 +22,7 @@ from tests.object_store import bucket
 
 HOLD = """
 import sys, time
-from pipeline import lease
+from pipeline.state import lease
 lease.BEAT = float(sys.argv[2])
 with lease.alone(sys.argv[1]):
     print("held", flush=True)

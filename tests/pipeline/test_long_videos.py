@@ -21,8 +21,8 @@ import pytest
 from manifests.ledger import Manifest
 from manifests.records import Outcome
 from pipeline.config import load
-from pipeline.engine.engines import Inline
-from pipeline.engine.part_context import Trip
+from pipeline.engine.engines import InlineEngine
+from pipeline.engine.part_context import PartContext
 from pipeline.media import extraction
 from pipeline.media.audio_extraction import Cut, Shot
 from pipeline.media.media_draft import MARK
@@ -38,7 +38,7 @@ from tests.toys import Film, Reel, Serial, Traced
 
 WORKER = """
 import sys
-from pipeline.engine.sandbox import Cell
+from pipeline.engine.sandbox import Sandbox
 from pipeline.sources.scratch import scratch_folder
 from pipeline.engine.worker import StepWorker
 from tests import toys
@@ -46,22 +46,22 @@ from tests.toys import Serial, Traced
 root, trace, *deeds = sys.argv[1:]
 plan, [part] = toys.planned(root, [Serial(Traced(trace=trace))], deeds, per_part=len(deeds))
 with scratch_folder() as scratch:
-    StepWorker(plan.steps[0], "session", Cell(plan.steps[0].step))(part, scratch)
+    StepWorker(plan.steps[0], "session", Sandbox(plan.steps[0].step))(part, scratch)
 """
 EXTRACT = """
 import os, signal, sys
 from pipeline.config import load
 from pipeline.run import Options, run
-from pipeline.engine.part_context import Trip
+from pipeline.engine.part_context import PartContext
 videos, root, left, *sets = sys.argv[1:]
-left, done = int(left), Trip.done
+left, done = int(left), PartContext.done
 def dying(self, outcome):
     global left
     done(self, outcome)
     left -= self.media is not None
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-Trip.done = dying
+PartContext.done = dying
 run(load(None, sets, {"inputs": [videos]}), root, Options())
 """
 
@@ -105,7 +105,7 @@ def test_after_a_fault_only_what_has_no_answer_runs_again(tmp_path: Path) -> Non
     trace = tmp_path / "trace"
     deeds = [{4: "exit", 7: "raise"}.get(n, "ok") for n in range(20)]
     plan, parts = toys.planned(tmp_path, [Serial(Traced(trace=str(trace)))], deeds, per_part=20)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     manifest = plan.steps[0].manifest
     assert toys.failures(manifest) == {"s0004": "killed its worker twice", "s0007": "ValueError: this one is bad"}
     assert runs(trace) == [{4: 3, 7: 2}.get(n, 1) for n in range(20)]
@@ -132,16 +132,16 @@ def test_a_worker_that_vanishes_costs_the_record_in_flight(place: str, tmp_path:
 def test_what_is_lost_of_a_draft_is_made_again(step: type[Film], loss: str, tmp_path: Path) -> None:
     calm, trace = tmp_path / "calm", tmp_path / "trace"
     plan, parts = toys.planned(calm, [step()], ["ok"] * 8, per_part=8)
-    toys.apply(plan, parts, Inline(), isolate=False)
+    toys.apply(plan, parts, InlineEngine(), isolate=False)
     plan, parts = toys.planned(tmp_path / "lost", [step(Traced(trace=str(trace)))], ["ok"] * 8, per_part=8)
     with pytest.raises(Killed), dying_after(5):
-        toys.apply(plan, parts, Inline(), isolate=False)
+        toys.apply(plan, parts, InlineEngine(), isolate=False)
     (draft,) = drafts(tmp_path)
     if loss == "all of it":
         draft.unlink()
     else:
         os.truncate(draft, kept_until(2))
-    toys.apply(plan, parts, Inline(), isolate=False)
+    toys.apply(plan, parts, InlineEngine(), isolate=False)
     again = 5 if loss == "all of it" else 3
     assert sum(runs(trace)) == 8 + again
     assert tars(tmp_path / "lost") == tars(calm)
@@ -156,16 +156,16 @@ def kept_until(count: int) -> int:
 @contextmanager
 def patched_done(count: int, then: Callable[[], None]) -> Iterator[None]:
     """While the block lasts, `then` is called once, after the outcome of this number is journalled."""
-    done, left = Trip.done, [count]
+    done, left = PartContext.done, [count]
 
-    def counting(trip: Trip, outcome: Outcome) -> None:
-        done(trip, outcome)
+    def counting(context: PartContext, outcome: Outcome) -> None:
+        done(context, outcome)
         left[0] -= 1
         if left[0] == 0:
             then()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trip, "done", counting)
+        patch.setattr(PartContext, "done", counting)
         yield
 
 
@@ -190,10 +190,10 @@ def test_two_attempts_at_once_write_into_a_draft_each(step: type[Film], second: 
 
     def other() -> None:
         with suppress(Killed), dying_after(100 if second == "ends" else 6):
-            Inline().map(lanes(plan.steps, isolate=False), parts)
+            InlineEngine().map(lanes(plan.steps, isolate=False), parts)
 
     with patched_done(4, other):
-        Inline().map(lanes(late.steps, isolate=False), parts)
+        InlineEngine().map(lanes(late.steps, isolate=False), parts)
     manifest = plan.steps[0].manifest
     assert kept_bytes(manifest) == {f"s{n:04d}": bytes_of(n) for n in range(8)}
     named = {media.uri for o in toys.outcomes(manifest) for media in media_of(o)}
@@ -203,17 +203,17 @@ def test_two_attempts_at_once_write_into_a_draft_each(step: type[Film], second: 
 
 def test_after_two_attempts_that_were_killed_a_third_makes_the_same_tar(tmp_path: Path) -> None:
     made, parts = toys.planned(tmp_path / "calm", [Film()], ["ok"] * 8, per_part=8)
-    toys.apply(made, parts, Inline(), isolate=False)
+    toys.apply(made, parts, InlineEngine(), isolate=False)
     plan, parts = toys.planned(tmp_path / "killed", [Film()], ["ok"] * 8, per_part=8)
 
     def other() -> None:
         with suppress(Killed), dying_after(6):
-            Inline().map(lanes(plan.steps, isolate=False), parts)
+            InlineEngine().map(lanes(plan.steps, isolate=False), parts)
         raise Killed
 
     with pytest.raises(Killed), patched_done(4, other):
-        Inline().map(lanes(plan.steps, isolate=False), parts)
-    Inline().map(lanes(plan.steps, isolate=False), parts)
+        InlineEngine().map(lanes(plan.steps, isolate=False), parts)
+    InlineEngine().map(lanes(plan.steps, isolate=False), parts)
     assert tars(tmp_path / "killed") == tars(tmp_path / "calm")
     assert drafts(tmp_path) == []
 
@@ -222,11 +222,11 @@ def test_after_two_attempts_that_were_killed_a_third_makes_the_same_tar(tmp_path
 def test_a_kill_between_the_tar_and_the_rows_costs_nothing(after: bool, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     made, parts = toys.planned(tmp_path / "calm", [Film()], ["ok"] * 8, per_part=8)
-    toys.apply(made, parts, Inline(), isolate=False)
+    toys.apply(made, parts, InlineEngine(), isolate=False)
     plan, parts = toys.planned(tmp_path / "killed", [Film(Traced(trace=str(trace)))], ["ok"] * 8, per_part=8)
     with pytest.raises(Killed), killed_at(1, after):
-        toys.apply(plan, parts, Inline(), isolate=False)
-    toys.apply(plan, parts, Inline(), isolate=False)
+        toys.apply(plan, parts, InlineEngine(), isolate=False)
+    toys.apply(plan, parts, InlineEngine(), isolate=False)
     assert runs(trace) == [1] * 8
     assert tars(tmp_path / "killed") == tars(tmp_path / "calm")
     assert kept_bytes(plan.steps[0].manifest) == {f"s{n:04d}": bytes_of(n) for n in range(8)}
@@ -243,12 +243,12 @@ def test_rows_may_refer_to_the_tar_that_a_slower_attempt_has_placed(tmp_path: Pa
     def slow(self: Manifest, part: int, table: pa.Table) -> bool:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Manifest, "commit_rows", commit)
-            Inline().map(lanes(plan.steps, isolate=False), parts)
+            InlineEngine().map(lanes(plan.steps, isolate=False), parts)
         return commit(self, part, table)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Manifest, "commit_rows", slow)
-        Inline().map(lanes(plan.steps, isolate=False), parts)
+        InlineEngine().map(lanes(plan.steps, isolate=False), parts)
     assert runs(trace) == [1] * 3
     assert kept_bytes(manifest) == {f"s{n:04d}": bytes_of(n) for n in range(3)}
     named = {media.uri for o in toys.outcomes(manifest) for media in media_of(o)}

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from manifests.ledger import FAILED, OK
 from manifests.records import Asked, Caption, Outcome
 from pipeline.engine import scheduler
-from pipeline.engine.engines import Inline, OnRay
+from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.monitoring import metrics, metrics_file
 from pipeline.monitoring.metrics import ASIDE, IN_FLIGHT, MEDIA, METRICS, PARTS, RECORDS, TOKENS, VALUES, Labels, Metric
 from pipeline.monitoring.metrics_file import MetricsFile
@@ -105,7 +105,7 @@ def test_the_file_is_whole_while_the_run_works(tmp_path: Path, monkeypatch: pyte
 
     with MetricsFile(file):
         monkeypatch.setattr(VALUES, "sink", look)
-        apply(plan, parts, Inline(), isolate=False)
+        apply(plan, parts, InlineEngine(), isolate=False)
     assert seen == sorted(seen)
     assert len(set(seen)) > 5
     assert samples(file.read_text(), tmp_path)[RECORDS.name, ("take", OK)] == 20
@@ -131,7 +131,7 @@ def test_a_folder_that_goes_costs_one_line_and_not_the_run(
     plan, parts = planned(tmp_path, [toys.Take(toys.Traced(pause=0.02))], ["ok"] * 10, per_part=4)
     with caplog.at_level(logging.WARNING), MetricsFile(folder / "ola.prom"):
         shutil.rmtree(folder)
-        assert apply(plan, parts, Inline(), isolate=False) == []
+        assert apply(plan, parts, InlineEngine(), isolate=False) == []
         time.sleep(0.1)
     assert plan.named("take").manifest.total().ok == 10
     (line,) = [record.getMessage() for record in caplog.records]
@@ -148,7 +148,7 @@ def test_errors_in_metrics_are_one_line_each(
     monkeypatch.setattr(VALUES, "sink", refuse)
     plan, parts = planned(tmp_path, [toys.Take()], ["ok"] * 6, per_part=2)
     with caplog.at_level(logging.WARNING):
-        assert apply(plan, parts, Inline(), isolate=False) == []
+        assert apply(plan, parts, InlineEngine(), isolate=False) == []
     assert plan.named("take").manifest.total().ok == 6
     assert [record.getMessage() for record in caplog.records] == [
         "metrics: publishing on Ray: RuntimeError: no such instrument; the run goes on",
@@ -168,7 +168,7 @@ def in_flight(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str], Path, boo
     def work(deeds: list[str], root: Path, isolate: bool) -> list[float]:
         plan, parts = planned(root, [toys.Film()], deeds, per_part=len(deeds), batch=3)
         seen.clear()
-        apply(plan, parts, Inline(), isolate)
+        apply(plan, parts, InlineEngine(), isolate)
         return list(seen)
 
     monkeypatch.setattr(VALUES, "sink", note)
@@ -222,7 +222,7 @@ def test_the_endpoint_of_ray_has_them_while_a_run_works(
     monkeypatch.setattr(scheduler, "REPLAN", 0.2)
     steps = [toys.Take(toys.Traced(pause=0.4)), toys.Film()]
     plan, parts = planned(tmp_path, steps, [*["ok"] * 9, "drop", *["ok"] * 4], per_part=14, batch=10)
-    engine, seen = OnRay(), list[tuple[float, Samples]]()
+    engine, seen = RayEngine(), list[tuple[float, Samples]]()
     engine.report = lambda states: seen.append((time.monotonic(), samples(endpoint(), tmp_path, "ray_")))
     assert apply(plan, parts, engine) == []
     first_batch = [at for at, each in seen if each.get((IN_FLIGHT.name, ("take",))) == 10]
@@ -239,10 +239,10 @@ def test_the_endpoint_of_ray_has_them_while_a_run_works(
 
 def test_ray_is_not_imported_for_metrics_inline(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from tests import toys; from pipeline.engine.engines import Inline\n"
+        "import sys, pathlib; from tests import toys; from pipeline.engine.engines import InlineEngine\n"
         "from pipeline.monitoring.metrics_file import MetricsFile\n"
         f"root = pathlib.Path({str(tmp_path)!r}); plan, parts = toys.planned(root, [toys.Take()], ['ok'], 1)\n"
-        "with MetricsFile(root / 'ola.prom'): toys.apply(plan, parts, Inline(), isolate=False)\n"
+        "with MetricsFile(root / 'ola.prom'): toys.apply(plan, parts, InlineEngine(), isolate=False)\n"
         "sys.exit('ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -14,7 +14,7 @@ import pytest
 from manifests.records import Asked, Drop, Segment, Transcript
 from pipeline.annotation.annotator import AnnotatorSettings
 from pipeline.config import load
-from pipeline.engine.lane import sharing
+from pipeline.engine.lane import group_by_process
 from pipeline.errors import ConfigError
 from pipeline.media.asr_ola import dictated, windows
 from pipeline.media.audio import RATE
@@ -296,7 +296,9 @@ def test_it_shares_the_weights_of_its_neighbours(tmp_path: Path) -> None:
     def process(*sets: str) -> tuple[list[str], float, float]:
         sets = (f"annotator.engine={ENGINE}", "annotator.gpus=0.5", *sets)
         planned = load(None, sets).plan(str(tmp_path)).steps
-        group = next(group for group in sharing(planned) if any(each.step.name == "transcribe" for each in group))
+        group = next(
+            group for group in group_by_process(planned) if any(each.step.name == "transcribe" for each in group)
+        )
         wants = next(each.resources for each in planned if each.step.name == "transcribe")
         return [each.step.name for each in group], wants.gpus, wants.memory_gb
 

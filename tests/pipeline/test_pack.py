@@ -18,7 +18,7 @@ from manifests.records import Clip, Footage, Media, Outcome, PackedTask, Segment
 from manifests.schema import from_rows
 from pipeline.config import Config
 from pipeline.engine.actor_pool import LanePlan
-from pipeline.engine.engines import Inline
+from pipeline.engine.engines import InlineEngine
 from pipeline.errors import ConfigError
 from pipeline.media.audio import wav
 from pipeline.media.media_store import MediaTar
@@ -26,7 +26,7 @@ from pipeline.pack import lanes
 from pipeline.pack.check import check_run
 from pipeline.pack.groups import groups_of
 from pipeline.pack.publish import current_manifest, pack
-from pipeline.pack.selection import PartCandidates, choose
+from pipeline.pack.selection import PartCandidates, select_tasks
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from stages.catalogue import current
@@ -150,7 +150,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 def packed(plan: Plan, **settings: Any) -> list[PackedTask]:
-    assert pack(plan, PackSettings(**settings), lambda make, numbers: Inline().map([LanePlan(make)], numbers)) == ()
+    faults = pack(plan, PackSettings(**settings), lambda make, numbers: InlineEngine().map([LanePlan(make)], numbers))
+    assert faults == ()
     manifest = current_manifest(plan)
     assert manifest is not None
     counts = manifest.total()
@@ -164,7 +165,7 @@ def packed(plan: Plan, **settings: Any) -> list[PackedTask]:
 
 def reasons_of(plan: Plan, settings: PackSettings) -> dict[str, str]:
     """Why each clip is in no shard; "" of one that is in some."""
-    tables = [choose(PartCandidates(plan, settings), group)[0] for group in groups_of(plan)]
+    tables = [select_tasks(PartCandidates(plan, settings), group)[0] for group in groups_of(plan)]
     rows = [row for table in tables for row in table.to_pylist()]
     return {row["clip"]: row["reason"] or "" for row in rows}
 
@@ -233,7 +234,7 @@ def test_where_no_part_changed_no_row_is_read(plan: Plan, monkeypatch: pytest.Mo
 
     def counted(*arguments: Any) -> Any:
         selections.append(arguments)
-        return choose(*arguments)
+        return select_tasks(*arguments)
 
     monkeypatch.setattr(lanes, "choose", counted)
     assert packed(plan) == before

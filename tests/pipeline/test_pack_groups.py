@@ -16,7 +16,7 @@ import webdataset
 from manifests import linking, storage
 from manifests.records import PackedTask
 from pipeline.engine.actor_pool import LanePlan
-from pipeline.engine.engines import Inline, OnRay
+from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.errors import RunError
 from pipeline.pack import groups
 from pipeline.pack.check import check_run
@@ -34,7 +34,7 @@ PART = 4  # videos
 
 
 def packed(plan: Plan, settings: PackSettings = SETTINGS) -> tuple[str, ...]:
-    return pack(plan, settings, lambda make, numbers: Inline().map([LanePlan(make)], numbers))
+    return pack(plan, settings, lambda make, numbers: InlineEngine().map([LanePlan(make)], numbers))
 
 
 def made(root: Path, parts: int) -> Plan:
@@ -169,7 +169,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 def test_workers_of_a_cluster_write_the_same_bytes(calm: Plan, tmp_path: Path, ray_here: None) -> None:
     plan = made(tmp_path, 3)
-    assert pack(plan, SETTINGS, lambda make, numbers: OnRay().map([LanePlan(make)], numbers)) == ()
+    assert pack(plan, SETTINGS, lambda make, numbers: RayEngine().map([LanePlan(make)], numbers)) == ()
     assert len(groups_of(plan)) == 2
     assert contents(plan.root) == contents(calm.root)
 

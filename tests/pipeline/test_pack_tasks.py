@@ -23,11 +23,11 @@ from manifests import views
 from manifests.records import Asked, Attempt, Caption, Media, Outcome, PackedTask, Question, Screening, Verdict
 from manifests.schema import from_rows
 from pipeline.engine.actor_pool import LanePlan
-from pipeline.engine.engines import Inline
+from pipeline.engine.engines import InlineEngine
 from pipeline.media.media_store import MediaTar
 from pipeline.pack import build
 from pipeline.pack.build import task_of
-from pipeline.pack.candidates import TOKENS, define
+from pipeline.pack.candidates import TOKENS, create_candidates
 from pipeline.pack.check import check_run, check_sample
 from pipeline.pack.export import ola_json
 from pipeline.pack.publish import pack
@@ -142,7 +142,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 def packed(plan: Plan, **settings: Any) -> list[PackedTask]:
-    pack(plan, PackSettings(**settings), lambda make, numbers: Inline().map([LanePlan(make)], numbers))
+    pack(plan, PackSettings(**settings), lambda make, numbers: InlineEngine().map([LanePlan(make)], numbers))
     tables = [pq.read_table(Path(plan.root, folder, "shards.parquet")) for folder in current(plan.root).values()]
     return [row for table in tables for row in from_rows(PackedTask, table.to_pylist())]
 
@@ -151,7 +151,7 @@ def verdicts(plan: Plan, **settings: Any) -> dict[tuple[str, str, int], str | No
     """Why each candidate is left out, by clip, kind and number."""
     chosen = PackSettings(**settings)
     with views.connect(plan.root, plan.manifests, {}) as connection:
-        define(connection, plan, chosen)
+        create_candidates(connection, plan, chosen)
         judge(connection, chosen, {"reason": chosen.where})
         found = connection.sql("SELECT clip, kind, number, reason FROM verdicts").fetchall()
     assert len({row[:3] for row in found}) == len(found)

@@ -7,14 +7,14 @@ import pytest
 from pipeline.annotation.phrases import names_subtitles, refuses, tables
 from pipeline.annotation.text_rules import (
     KINDS,
-    Draft,
-    drafts,
-    fault,
-    flaws,
-    foreign,
-    option,
+    QuestionDraft,
+    answer_fault,
+    is_other_language,
+    option_text,
+    parse_questions,
+    question_flaws,
     repetition,
-    spoken,
+    without_sound_notes,
 )
 from pipeline.prompts import prompt
 from stages.languages import language, script
@@ -44,8 +44,8 @@ def test_words(text: str, expected: list[str]) -> None:
 
 
 def test_what_is_spoken_is_left_of_a_subtitle() -> None:
-    assert words(spoken("[Music] ♪ (applause) 【音楽】*sighs*")) == []
-    assert spoken("[door slams] Who is there? ♪") == "Who is there?"
+    assert words(without_sound_notes("[Music] ♪ (applause) 【音楽】*sighs*")) == []
+    assert without_sound_notes("[door slams] Who is there? ♪") == "Who is there?"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_language(text: str, expected: str | None) -> None:
     ],
 )
 def test_foreign(text: str, like: str, expected: bool) -> None:
-    assert foreign(text, like) is expected
+    assert is_other_language(text, like) is expected
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_subtitles_as_a_source_and_as_a_subject(text: str, expected: bool) -> No
     ],
 )
 def test_fault(text: str, finish: str, expected: str | None) -> None:
-    assert fault(text, finish) == expected
+    assert answer_fault(text, finish) == expected
 
 
 def test_exact_match_and_f1_leave_articles_case_and_punctuation_out() -> None:
@@ -226,20 +226,20 @@ def test_exact_match_and_f1_leave_articles_case_and_punctuation_out() -> None:
     ],
 )
 def test_which_option_is_meant(answer: str, expected: str) -> None:
-    assert option(answer, ("one", "two", "three", "four")) == expected
+    assert option_text(answer, ("one", "two", "three", "four")) == expected
 
 
 def test_questions_in_their_form() -> None:
-    read = drafts(QUESTIONS.replace("\n", "\n\n "), 3)
+    read = parse_questions(QUESTIONS.replace("\n", "\n\n "), 3)
     assert [draft.kind for draft in read] == ["speech", "source", "order"]
-    assert read[0] == Draft("speech", "What does the cook put on the stove?", "a red kettle")
+    assert read[0] == QuestionDraft("speech", "What does the cook put on the stove?", "a red kettle")
 
 
 def test_a_multiple_choice_in_its_form() -> None:
     options = ("once", "twice", "three times", "never")
-    expected = [Draft("count", "How often does it knock?", "twice", options, "B")]
-    assert drafts(CHOICE, 1, choice=True) == expected
-    assert drafts(CHOICE.replace("A1: B", "A1: B) twice"), 1, choice=True) == expected
+    expected = [QuestionDraft("count", "How often does it knock?", "twice", options, "B")]
+    assert parse_questions(CHOICE, 1, choice=True) == expected
+    assert parse_questions(CHOICE.replace("A1: B", "A1: B) twice"), 1, choice=True) == expected
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_a_multiple_choice_in_its_form() -> None:
 )
 def test_what_leaves_the_form_is_named_without_a_word_of_it(text: str, message: str) -> None:
     with pytest.raises(ValueError, match="line") as error:
-        drafts(text, 3)
+        parse_questions(text, 3)
     assert str(error.value).startswith(message)
     assert "hope" not in str(error.value)
 
@@ -264,7 +264,7 @@ def test_what_leaves_the_form_is_named_without_a_word_of_it(text: str, message: 
 @pytest.mark.parametrize("text", [CHOICE.replace("A1: B", "A1: E"), CHOICE.replace("A1: B", "A1: twice"), QUESTIONS])
 def test_a_choice_is_answered_by_a_letter(text: str) -> None:
     with pytest.raises(ValueError, match="line"):
-        drafts(text, 1, choice=True)
+        parse_questions(text, 1, choice=True)
 
 
 def test_the_prompt_names_each_kind() -> None:
@@ -291,23 +291,23 @@ def test_the_prompt_names_each_kind() -> None:
     ],
 )
 def test_rules_for_one_question(question: str, answer: str, reason: str | None) -> None:
-    assert flaws([Draft("speech", question, answer)], SAID) == [reason]
+    assert question_flaws([QuestionDraft("speech", question, answer)], SAID) == [reason]
 
 
 def test_rules_between_the_questions_of_a_clip() -> None:
     asked = [
-        Draft("speech", "What is put on the stove by the cook?", "a kettle"),
-        Draft("speech", "What is put on the stove by this cook?", "a pot of tea"),
-        Draft("order", "What whistles at the end?", "The kettle!"),
-        Draft("speech", "What do the subtitles tell about tea?", "it is hot"),
-        Draft("mood", "Is she glad?", "It is hot"),
+        QuestionDraft("speech", "What is put on the stove by the cook?", "a kettle"),
+        QuestionDraft("speech", "What is put on the stove by this cook?", "a pot of tea"),
+        QuestionDraft("order", "What whistles at the end?", "The kettle!"),
+        QuestionDraft("speech", "What do the subtitles tell about tea?", "it is hot"),
+        QuestionDraft("mood", "Is she glad?", "It is hot"),
     ]
-    assert flaws(asked, SAID) == [None, "repeats a question", "repeats an answer", "names the subtitles", None]
+    assert question_flaws(asked, SAID) == [None, "repeats a question", "repeats an answer", "names the subtitles", None]
 
 
 def test_options_differ_and_are_there() -> None:
     def of(*options: str) -> list[str | None]:
-        return flaws([Draft("count", "How often does it knock?", options[0], options, "A")], SAID)
+        return question_flaws([QuestionDraft("count", "How often does it knock?", options[0], options, "A")], SAID)
 
     assert of("once", "twice", "never", "often") == [None]
     assert of("once", "twice", "Twice.", "often") == ["repeats an option"]

@@ -10,7 +10,7 @@ import pytest
 
 from manifests.ledger import KEY_DIGITS, digest
 from manifests.records import Clip
-from pipeline.engine.engines import Inline
+from pipeline.engine.engines import InlineEngine
 from pipeline.errors import ConfigError
 from pipeline.plan import Plan, plan
 from pipeline.run import lanes
@@ -86,7 +86,7 @@ def test_folders_tell_number_step_and_key(tmp_path: Path) -> None:
 
 def test_a_bundle_is_looked_up_by_the_ids_its_records_name(tmp_path: Path) -> None:
     made, parts = toys.planned(tmp_path, [Take(), Crack(), Polish()], ["ok", "drop", "raise", "ok"], per_part=4)
-    Inline().map(lanes(made.steps[:2], isolate=True), parts)
+    InlineEngine().map(lanes(made.steps[:2], isolate=True), parts)
     polish = made.steps[2]
     settings = polish.inputs(0)
     assert [polish.name_of(setting) for setting in settings] == [f"p-s000{n}-{m}" for n in (0, 3) for m in range(3)]

@@ -148,7 +148,7 @@ def test_lines_say_it_too(made: Plan, journal: Journal) -> None:
 
 WATCHED = """
 import sys
-from pipeline import progress
+from pipeline.monitoring import progress
 from pipeline.cli import main
 progress.GLANCE = 0.02
 main()

@@ -16,7 +16,7 @@ from pipeline.pack import groups
 from pipeline.pack.check import check_run
 from pipeline.pack.publish import pack
 from pipeline.plan import Plan
-from pipeline.removal.record import check_finished, recorded, unfinished
+from pipeline.removal.record import check_finished, read_record, unfinished_sources
 from pipeline.state.ledger_law import books_of, broken_laws
 from pipeline.state.registration import register
 from pipeline.state.reopen import known_outcomes, reopen_part
@@ -77,7 +77,7 @@ def test_nothing_of_a_video_is_left_and_all_else_is_as_it_was(tmp_path: Path) ->
     inodes = {facts[0] for facts in stats(plan.root).values()}
     linked = [name for name, facts in tars.items() if facts[0] in inodes]
     assert linked, "shards of other groups are not written again"
-    (line,) = recorded(plan.root)
+    (line,) = read_record(plan.root)
     assert (line["note"], line["asked"]) == ("asked by its owner", [video_id(GONE)])
     assert [each["video"] for each in line["videos"]] == [video_id(GONE)]
 
@@ -192,10 +192,10 @@ def test_all_videos_of_a_group_may_go(tmp_path: Path) -> None:
 def test_again_changes_nothing(tmp_path: Path) -> None:
     plan = made_root(tmp_path, PARTS)
     take_out(plan, video_id(GONE))
-    before = contents(plan.root), rows(plan), recorded(plan.root)
+    before = contents(plan.root), rows(plan), read_record(plan.root)
     take_out(plan, video_id(GONE))
     take_out(plan, source(GONE).uri)
-    assert (contents(plan.root), rows(plan), recorded(plan.root)) == before
+    assert (contents(plan.root), rows(plan), read_record(plan.root)) == before
 
 
 def test_kills_at_any_write_are_completed_by_the_same_command(tmp_path: Path) -> None:
@@ -209,13 +209,13 @@ def test_kills_at_any_write_are_completed_by_the_same_command(tmp_path: Path) ->
             done = True
         except Killed:
             storage.remove_drafts(plan.root)
-            if unfinished(plan.root):
+            if unfinished_sources(plan.root):
                 with pytest.raises(RunError, match="cut off"):
                     check_finished(plan.root)
     assert attempts > 5
     assert found(plan.root, needles()) == []
     assert others(rows(plan, place_too=False)) == others(before)
-    assert len(recorded(plan.root)) == 1
+    assert len(read_record(plan.root)) == 1
     check_whole(plan)
     assert len(list(tmp_path.glob("shards/omni/*"))) == 1
 
@@ -227,7 +227,7 @@ def test_a_kill_is_completed_without_naming_the_videos_again(tmp_path: Path) -> 
     storage.remove_drafts(plan.root)
     take_out(plan)
     assert found(plan.root, needles()) == []
-    assert len(recorded(plan.root)) == 1
+    assert len(read_record(plan.root)) == 1
     check_whole(plan)
 
 
@@ -244,7 +244,7 @@ def test_names_that_mean_no_video_or_several_are_refused(tmp_path: Path) -> None
         with pytest.raises(ConfigError, match=said):
             take_out(plan, name)
     assert contents(plan.root) == before
-    assert recorded(plan.root) == []
+    assert read_record(plan.root) == []
 
 
 def test_a_part_that_is_open_is_extracted_again(tmp_path: Path) -> None:
@@ -263,4 +263,4 @@ def test_a_damaged_part_is_named_in_one_line(tmp_path: Path) -> None:
     Path(plan.named("transcribe").manifest.uri(1)).write_bytes(b"PAR1")
     with pytest.raises(RunError, match=r"part-000001.parquet is damaged.*then do `ola remove` again"):
         take_out(plan, video_id(GONE))
-    assert unfinished(plan.root) == [source(GONE).uri]
+    assert unfinished_sources(plan.root) == [source(GONE).uri]

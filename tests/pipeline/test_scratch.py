@@ -13,7 +13,7 @@ import pytest
 
 from manifests import storage
 from manifests.records import Drop, Source
-from pipeline.engine.engines import Inline
+from pipeline.engine.engines import InlineEngine
 from pipeline.errors import Unavailable
 from pipeline.plan import plan
 from pipeline.run import lanes
@@ -71,7 +71,7 @@ def test_what_a_killed_process_half_fetched_makes_room(
 
 def test_a_full_disk_is_no_fault_of_the_record(tmp_path: Path) -> None:
     made, parts = toys.planned(tmp_path, [Take()], ["ok", "disk full", "ok"], per_part=3)
-    (aside,) = toys.apply(made, parts, Inline())
+    (aside,) = toys.apply(made, parts, InlineEngine())
     assert "No space left on device" in str(aside)
     assert not made.steps[0].manifest.committed()
 
@@ -117,7 +117,7 @@ def test_a_copy_goes_after_the_last_step_that_reads_it(store_at: str, tmp_path: 
     made = plan(str(tmp_path / "root"), steps, wants)
     sources = [Source(id=name, uri=uri, bytes=SIZE) for name, uri in URIS.items()]
     parts = register(made.sources, sources, None, 4)
-    Inline().map(lanes(made.steps, isolate=False), parts)
+    InlineEngine().map(lanes(made.steps, isolate=False), parts)
     assert (tmp_path / "trace").read_text().splitlines() == [
         *(f"reading {','.join(map(str, range(n + 1)))}" for n in range(4)),
         *(f"again {','.join(map(str, range(n, 4)))}" for n in range(4)),

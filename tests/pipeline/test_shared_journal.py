@@ -21,8 +21,8 @@ from manifests.ledger import Manifest
 from manifests.records import Outcome
 from manifests.shared_journal import SharedJournal
 from pipeline.engine import part_journals
-from pipeline.engine.engines import OnRay
-from pipeline.engine.part_journals import journalled, keep_in_journal, part_journal, remove_stale_journals
+from pipeline.engine.engines import RayEngine
+from pipeline.engine.part_journals import journal_outcomes, part_journal, remove_stale_journals, rewrite_journal
 from pipeline.run import lanes
 from tests import toys
 from tests.object_store import bucket, watched
@@ -124,7 +124,7 @@ def killed_under_way(manifest: Manifest, session: str, life: str) -> Iterator[Jo
 
 
 def test_a_worker_on_the_same_machine_knows_what_a_killed_one_had_in_flight(manifest: Manifest) -> None:
-    keep_in_journal(manifest, 0, [outcome("kept")])
+    rewrite_journal(manifest, 0, [outcome("kept")])
     with killed_under_way(manifest, "s", "1") as journal:
         journal.done(outcome("a"))
         journal.start(["b"])
@@ -141,7 +141,7 @@ def test_a_worker_on_the_same_machine_knows_what_a_killed_one_had_in_flight(mani
 def test_what_a_session_left_on_this_machine_is_not_read_by_the_next(manifest: Manifest) -> None:
     with killed_under_way(manifest, "s", "1") as killed:
         killed.done(outcome("old", "failed"))
-    keep_in_journal(manifest, 0, [])  # a retry
+    rewrite_journal(manifest, 0, [])  # a retry
     with under_way(manifest, "s2", "2") as journal:
         assert journal.outcomes == {}
 
@@ -162,7 +162,7 @@ def test_a_worker_that_vanishes_is_blamed_in_a_store_too(store_at: str, tmp_path
     plan, parts = toys.planned(f"{store_at}/blame", [Take(Traced(trace=str(trace)))], deeds, per_part=8)
     here = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}  # Ray may be older than it
     plans = [replace(lane, make=partial(toys.in_environment, here, lane.make)) for lane in lanes(plan.steps, True)]
-    assert OnRay().map(plans, parts) == []
+    assert RayEngine().map(plans, parts) == []
     assert toys.failures(plan.steps[0].manifest) == {"s0004": "killed its worker twice"}
     assert {line: n for line, n in toys.traced(trace).items() if n > 1} == {"take s0004": 2}
 
@@ -186,21 +186,21 @@ def test_a_store_that_does_not_answer_hides_no_interrupt(manifest: Manifest, mon
 
 def test_a_worker_that_was_cut_off_revives_nothing(manifest: Manifest, tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    keep_in_journal(manifest, 0, [outcome("old", "failed")])
+    rewrite_journal(manifest, 0, [outcome("old", "failed")])
     cut_off = SharedJournal(manifest.uri(0, "journal"))
     cut_off.fetch(path)
-    keep_in_journal(manifest, 0, [])  # a retry
+    rewrite_journal(manifest, 0, [])  # a retry
     journal = Journal(path, Pebble, "s", "1")
     journal.done(outcome("later", "failed"))
     journal.close(delete=False)
     cut_off.push(path)
-    assert journalled(manifest, 0) == []
+    assert journal_outcomes(manifest, 0) == []
 
 
 def test_a_retry_wins_over_a_worker_that_writes_at_the_same_moment(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep_in_journal(manifest, 0, [outcome("old", "failed")])
+    rewrite_journal(manifest, 0, [outcome("old", "failed")])
     write, cut_off = SharedJournal.write, SharedJournal(manifest.uri(0, "journal"))
 
     def write_second(self: SharedJournal, data: bytes) -> bool:
@@ -209,8 +209,8 @@ def test_a_retry_wins_over_a_worker_that_writes_at_the_same_moment(
         return write(self, data)
 
     monkeypatch.setattr(SharedJournal, "write", write_second)
-    keep_in_journal(manifest, 0, [outcome("new")])
-    assert [one.input for one in journalled(manifest, 0)] == ["new"]
+    rewrite_journal(manifest, 0, [outcome("new")])
+    assert [one.input for one in journal_outcomes(manifest, 0)] == ["new"]
     assert not cut_off.write(cut_off.data)
 
 

@@ -16,8 +16,8 @@ from pipeline.errors import ConfigError
 LISTEN = """
 import socket, sys, tempfile
 if sys.argv[1] == "short":
-    from pipeline.engine.short_tmp import shorten
-    shorten()
+    from pipeline.engine.short_tmp import shorten_tmpdir
+    shorten_tmpdir()
 socket.socket(socket.AF_UNIX).bind(tempfile.gettempdir() + "/" + "s" * 89)
 """
 
@@ -47,7 +47,7 @@ def test_a_link_leads_to_the_folder_and_is_made_once(long: Path, monkeypatch: py
     for _ in range(2):
         monkeypatch.setattr(tempfile, "tempdir", str(long))
         monkeypatch.setenv("TMPDIR", str(long))
-        short_tmp.shorten()
+        short_tmp.shorten_tmpdir()
         links.add(os.environ["TMPDIR"])
     (link,) = map(Path, links)
     assert (tempfile.gettempdir(), link.parent, link.resolve()) == (str(link), places[1], long.resolve())
@@ -57,6 +57,6 @@ def test_without_a_place_for_a_link_it_is_one_line(long: Path, monkeypatch: pyte
     monkeypatch.setattr(short_tmp, "PLACES", (str(long / "none"),))
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     with pytest.raises(ConfigError, match=r"TMPDIR: .* is too long for the names of sockets"):
-        short_tmp.shorten()
+        short_tmp.shorten_tmpdir()
     monkeypatch.setattr(tempfile, "tempdir", "/tmp")
-    short_tmp.shorten()
+    short_tmp.shorten_tmpdir()

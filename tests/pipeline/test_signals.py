@@ -146,9 +146,9 @@ def test_nothing_is_left_where_the_end_takes_too_long(tmp_path: Path) -> None:
     """The main thread is in C++ and its child lives; the watching thread ends both, with the line."""
     code = """
 import subprocess, sys, time
-from pipeline import signals
+from pipeline.engine import signals
 signals.CLEANUP = 0.5
-with signals.ended_in_a_line("go on", lambda: open(sys.argv[1], "w").close()):
+with signals.exit_in_one_line("go on", lambda: open(sys.argv[1], "w").close()):
     try:
         child = subprocess.Popen(["sleep", "60"])
         print("begun", flush=True)

@@ -19,7 +19,7 @@ from manifests import storage
 from manifests.journal import Journal
 from manifests.ledger import Counts, Manifest
 from manifests.records import Outcome, Source
-from pipeline.engine.engines import Inline, OnRay
+from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.engine.worker import StepWorker
 from pipeline.media.media_store import Reader, media_of
 from pipeline.run import lanes
@@ -53,7 +53,7 @@ def runs(trace: Path, step: str = "take") -> Counter[str]:
     return Counter({line.split()[1]: n for line, n in toys.traced(trace).items() if line.split()[0] == step})
 
 
-def test_the_bad_ones_fail_and_nobody_else(tmp_path: Path, engine: Inline | OnRay) -> None:
+def test_the_bad_ones_fail_and_nobody_else(tmp_path: Path, engine: InlineEngine | RayEngine) -> None:
     trace = tmp_path / "trace"
     steps = [Take(Traced(trace=str(trace)))]
     plan, parts = toys.planned(tmp_path, steps, DEEDS, per_part=25, seconds=2.0, memory_gb=0.4)
@@ -71,7 +71,7 @@ def test_the_bad_ones_fail_and_nobody_else(tmp_path: Path, engine: Inline | OnRa
 
 def test_details_say_how_it_died_and_where(tmp_path: Path) -> None:
     plan, parts = toys.planned(tmp_path, [Take()], ["odd signal", "leave", "raise"], per_part=3)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     found = {o.input: (o.reason, o.detail or "") for o in toys.outcomes(plan.steps[0].manifest)}
     assert found["s0000"] == ("killed its worker twice", "signal 37")
     assert found["s0001"] == ("killed its worker twice", "exit code 1\nno more")
@@ -83,7 +83,7 @@ def test_a_bad_record_does_not_take_its_batch_along(tmp_path: Path) -> None:
     bad = {3: BAD[11], 12: BAD[190], 22: ("hang", "took longer than its limit of 1 s")}
     deeds = [bad[n][0] if n in bad else "ok" for n in range(40)]
     plan, parts = toys.planned(tmp_path, [Take(Traced(trace=str(trace)))], deeds, 20, batch=5, seconds=1.0)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     assert toys.failures(plan.steps[0].manifest) == reasons(bad)
     assert plan.steps[0].manifest.total().ok == 37
     beside = {name: n for name, n in runs(trace).items() if n > 1 and name not in reasons(bad)}
@@ -96,7 +96,7 @@ def test_a_worker_that_vanishes_is_blamed_on_what_it_had_in_flight(tmp_path: Pat
     deeds = ["kill worker" if n in {4, 13} else "ok" for n in range(20)]
     plan, parts = toys.planned(tmp_path / "one", [Take(Traced(trace=str(trace)))], deeds, per_part=10)
     batched, _ = toys.planned(tmp_path / "many", [Take()], deeds, per_part=10, batch=4)
-    OnRay().map([*lanes(plan.steps, isolate=True), *lanes(batched.steps, isolate=True)], parts)
+    RayEngine().map([*lanes(plan.steps, isolate=True), *lanes(batched.steps, isolate=True)], parts)
     twice = "killed its worker twice"
     for made in (plan, batched):
         assert toys.failures(made.steps[0].manifest) == {"s0004": twice, "s0013": twice}
@@ -108,7 +108,7 @@ def test_a_worker_that_vanishes_is_blamed_on_what_it_had_in_flight(tmp_path: Pat
 def test_an_answer_too_few_an_empty_one_and_a_drop(tmp_path: Path) -> None:
     deeds = ["ok", "few", "nothing", "drop", "bad media"]
     plan, parts = toys.planned(tmp_path, [Take()], deeds, per_part=5, batch=5)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     found = {o.input: (o.status, o.reason) for o in toys.outcomes(plan.steps[0].manifest)}
     assert found == {
         "s0000": ("ok", None),
@@ -122,7 +122,7 @@ def test_an_answer_too_few_an_empty_one_and_a_drop(tmp_path: Path) -> None:
 def test_what_cannot_be_stored_fails_alone(tmp_path: Path) -> None:
     deeds = ["ok", "give text for a number", "give a half", "give another type", "give bytes of a name", "ok"]
     plan, parts = toys.planned(tmp_path, [Take()], deeds, per_part=6, batch=3)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     said = "step 'take' gave a Pebble that cannot be stored: "
     assert toys.failures(plan.steps[0].manifest) == {
         "s0001": said + "weight is '7', not int",
@@ -134,13 +134,13 @@ def test_what_cannot_be_stored_fails_alone(tmp_path: Path) -> None:
 
 def test_a_record_made_twice_is_not_lost_in_silence(tmp_path: Path) -> None:
     plan, parts = toys.planned(tmp_path, [Take()], ["ok", "give the first again", "ok"], per_part=3)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     assert toys.failures(plan.steps[0].manifest) == {"s0001": "made a record that is there already"}
 
 
 def test_errors_that_quote_any_bytes_become_rows(tmp_path: Path) -> None:
     plan, parts = toys.planned(tmp_path, [Take()], ["quote bytes", "drop with bytes"], per_part=2)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     said = [o.reason for o in toys.outcomes(plan.steps[0].manifest)]
     assert said == ["ValueError: cannot read \\udcff.mp4", "is \\udcff.mp4"]
 
@@ -149,7 +149,7 @@ def test_both_engines_give_the_same_rows_and_media(tmp_path: Path, ray_here: Non
     deeds = ["drop" if n % 7 == 3 else "raise" if n == 5 else "ok" for n in range(30)]
     steps = [Take(), Crack(), Polish(), Film()]
     tables, bytes_of = [], []
-    for name, engine in (("inline", Inline()), ("ray", OnRay())):
+    for name, engine in (("inline", InlineEngine()), ("ray", RayEngine())):
         plan, parts = toys.planned(tmp_path / name, steps, deeds, per_part=10)
         toys.apply(plan, parts, engine)
         manifests = [planned.manifest for planned in plan.steps]
@@ -168,7 +168,7 @@ def tars(root: str) -> dict[str, bytes]:
 def test_a_record_that_dies_after_it_kept_bytes_leaves_no_trace(tmp_path: Path) -> None:
     deeds = [{4: "exit", 7: "raise", 15: "crash"}.get(n, "ok") for n in range(20)]
     plan, parts = toys.planned(tmp_path, [Film()], deeds, per_part=10)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     manifest = plan.steps[0].manifest
     assert set(toys.failures(manifest)) == {"s0004", "s0007", "s0015"}
     kept = [reel for o in toys.outcomes(manifest) for reel in o.records if isinstance(reel, Reel)]
@@ -188,12 +188,12 @@ def test_retry_runs_what_failed_and_nothing_else(tmp_path: Path) -> None:
     settings = Traced(trace=str(trace))
     deeds = [f"need {weights}" if n in {3, 8} else "raise" if n == 4 else "ok" for n in range(20)]
     plan, parts = toys.planned(tmp_path, [Take(settings), Crack(settings), Polish(settings)], deeds, per_part=5)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     assert set(toys.failures(plan.steps[0].manifest)) == {"s0003", "s0004", "s0008"}
     trace.unlink()
     weights.touch()
     reopen_failed(plan, None)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     assert set(toys.failures(plan.steps[0].manifest)) == {"s0004"}
     assert [planned.manifest.total().ok for planned in plan.steps] == [19, 19, 57]
     pieces = [f"p-{name}-{n}" for name in ("s0003", "s0008") for n in range(3)]
@@ -217,10 +217,10 @@ def test_retry_of_media_runs_what_failed_and_keeps_the_rest(tmp_path: Path) -> N
     weights, trace = tmp_path / "weights", tmp_path / "trace"
     deeds = [f"need {weights}" if n == 3 else "ok" for n in range(20)]
     plan, parts = toys.planned(tmp_path / "twice", [Film(Traced(trace=str(trace)))], deeds, per_part=10)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     weights.touch()
     reopen_failed(plan, None)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     assert kept_bytes(plan.steps[0].manifest) == {name: bytes_of(name) for name in (f"s{n:04d}" for n in range(20))}
     assert runs(trace, "film") == Counter({f"s{n:04d}": 2 if n == 3 else 1 for n in range(20)})
 
@@ -235,12 +235,12 @@ def test_a_late_attempt_leaves_the_rows_and_the_media_of_the_one_that_was_faster
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Journal, "places_draft", places)
             patch.setattr(toys, "FRAME", b"other ")
-            Inline().map(lanes(plan.steps, isolate=False), parts)
+            InlineEngine().map(lanes(plan.steps, isolate=False), parts)
         places(self, draft, place)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Journal, "places_draft", slow)
-        Inline().map(lanes([late], isolate=False), parts)
+        InlineEngine().map(lanes([late], isolate=False), parts)
     assert [film for film, _ in kept_bytes(manifest).values()] == [
         (b"other " + f"s{n:04d}".encode()) * (n % 7 + 1) for n in range(3)
     ]
@@ -258,16 +258,16 @@ def test_a_worker_that_was_cut_off_commits_nothing_into_a_part_that_was_reopened
         (planned,) = plan.steps
         attempt = StepWorker._attempt
 
-        def reopened_meanwhile(self: StepWorker, batch: Sequence[Any], trip: Any) -> Iterator[Outcome]:
-            yield from attempt(self, batch, trip)
+        def reopened_meanwhile(self: StepWorker, batch: Sequence[Any], context: Any) -> Iterator[Outcome]:
+            yield from attempt(self, batch, context)
             reopen_part(planned, parts[0])
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(StepWorker, "_attempt", reopened_meanwhile)
-            (aside,) = Inline().map(lanes(plan.steps, isolate=False), parts)
+            (aside,) = InlineEngine().map(lanes(plan.steps, isolate=False), parts)
         assert "was reopened by another run meanwhile" in str(aside)
         assert not planned.manifest.has(parts[0])
-        assert Inline().map(lanes(plan.steps, isolate=False), parts) == []
+        assert InlineEngine().map(lanes(plan.steps, isolate=False), parts) == []
         assert planned.manifest.total().ok == 3
         assert not [e.path for e in storage.listing(plan.root, recursive=True) if "journal" in e.path]
 
@@ -284,14 +284,14 @@ def test_a_retry_that_is_killed_loses_nothing(tmp_path: Path, tame: None) -> Non
         root, weights = tmp_path / f"{moment}", tmp_path / f"weights{moment}"
         deeds = [f"need {weights}" if n in {1, 4} else "ok" for n in range(6)]
         plan, parts = toys.planned(root, [Take(), Crack(), Polish()], deeds, per_part=3)
-        toys.apply(plan, parts, Inline(), isolate=False)
+        toys.apply(plan, parts, InlineEngine(), isolate=False)
         weights.touch()
         with suppress(Killed), killed_at(moment, after=False):
             reopen_failed(plan, None)
-        toys.apply(plan, parts, Inline(), isolate=False)
+        toys.apply(plan, parts, InlineEngine(), isolate=False)
         assert list(broken_laws(plan, books_of(plan))) == []
         reopen_failed(plan, None)
-        toys.apply(plan, parts, Inline(), isolate=False)
+        toys.apply(plan, parts, InlineEngine(), isolate=False)
         assert [planned.manifest.total().ok for planned in plan.steps] == [6, 6, 18]
         assert list(broken_laws(plan, books_of(plan))) == []
 
@@ -301,16 +301,16 @@ def test_a_root_whose_law_is_broken_says_so_and_a_retry_mends_it(tmp_path: Path,
     weights = tmp_path / "weights"
     deeds = ["ok", f"need {weights}", "ok"]
     plan, parts = toys.planned(tmp_path, [Take(), Crack()], deeds, per_part=3)
-    toys.apply(plan, parts, Inline(), isolate=False)
+    toys.apply(plan, parts, InlineEngine(), isolate=False)
     weights.touch()
     reopen_part(plan.steps[0], parts[0])
-    toys.apply(plan, parts, Inline(), isolate=False)
+    toys.apply(plan, parts, InlineEngine(), isolate=False)
     (fault,) = broken_laws(plan, books_of(plan))
     assert str(fault) == (
         "step 'crack', part 0: it has 2 inputs, but 'take' gives 3: `ola run --retry` does the part again"
     )
     reopen_failed(plan, None)
-    toys.apply(plan, parts, Inline(), isolate=False)
+    toys.apply(plan, parts, InlineEngine(), isolate=False)
     assert [planned.manifest.total().ok for planned in plan.steps] == [3, 3]
 
 
@@ -319,11 +319,11 @@ def test_what_a_redone_step_does_not_give_any_more_is_left_out(tmp_path: Path) -
     weights.touch()
     deeds = ["ok", f"need {weights}", "raise", "ok"]
     plan, parts = toys.planned(tmp_path, [Film(), toys.Watch()], deeds, per_part=4)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     weights.unlink()
     reopen_part(plan.steps[1], parts[0])
     reopen_part(plan.steps[0], parts[0], lambda outcome: False)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     assert [p.manifest.total().ok for p in plan.steps] == [2, 2]
 
 
@@ -344,21 +344,21 @@ def test_scratch_of_killed_workers_is_removed(tmp_path: Path, monkeypatch: pytes
 def test_a_part_that_is_committed_is_not_touched(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     plan, parts = toys.planned(tmp_path, [Take(Traced(trace=str(trace)))], ["ok"] * 6, per_part=3)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
     for _ in range(2):
-        Inline().map(lanes(plan.steps, isolate=True), parts)
+        InlineEngine().map(lanes(plan.steps, isolate=True), parts)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")} == before
     assert sum(toys.traced(trace).values()) == 6
 
 
 def test_isolate_false_runs_the_step_in_this_process(tmp_path: Path) -> None:
     plan, parts = toys.planned(tmp_path, [Take(), Film()], ["ok", "drop", "few"], per_part=3, batch=2)
-    Inline().map(lanes(plan.steps, isolate=False), parts)
+    InlineEngine().map(lanes(plan.steps, isolate=False), parts)
     assert toys.failures(plan.steps[0].manifest) == {"s0002": "step 'take' gave 0 answers for 1 inputs"}
     plan, parts = toys.planned(tmp_path / "raise", [Take()], ["raise"], per_part=1)
     with pytest.raises(ValueError, match="this one is bad"):
-        Inline().map(lanes(plan.steps, isolate=False), parts)
+        InlineEngine().map(lanes(plan.steps, isolate=False), parts)
 
 
 def test_neighbours_that_agree_share_a_batch() -> None:
@@ -370,7 +370,7 @@ def test_neighbours_that_agree_share_a_batch() -> None:
 
 def test_counts_add_up(tmp_path: Path) -> None:
     plan, parts = toys.planned(tmp_path, [Take()], ["ok", "drop", "raise", "drop"], per_part=2)
-    toys.apply(plan, parts, Inline())
+    toys.apply(plan, parts, InlineEngine())
     total = plan.steps[0].manifest.total()
     total.seconds = 0.0
     assert total == Counts(4, 1, 2, 1, 1, 0.0, {"unwanted": 2, "ValueError: this one is bad": 1})

@@ -15,7 +15,7 @@ from PIL import Image
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Wave
 from pipeline.engine.actor_pool import LanePlan
-from pipeline.engine.engines import Inline
+from pipeline.engine.engines import InlineEngine
 from pipeline.pack.export import ola_json
 from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings
@@ -55,7 +55,7 @@ def test_the_exported_samples_are_those_of_the_loader(tmp_path: Path) -> None:
     pack(
         annotated(root, [range(4)]),
         PackSettings(val=0),
-        lambda make, numbers: Inline().map([LanePlan(make)], numbers),
+        lambda make, numbers: InlineEngine().map([LanePlan(make)], numbers),
     )
     ola_json(str(root), tmp_path / "ola.json")
     records = {record["id"]: record for record in json.loads((tmp_path / "ola.json").read_text())}

@@ -14,7 +14,7 @@ from random import Random
 from typing import NamedTuple
 
 from pipeline.annotation.annotator import filled
-from pipeline.annotation.text_rules import put
+from pipeline.annotation.text_rules import format_question
 from pipeline.steps.verify import VIEWS
 from pipeline.synthetic.nano.motion_examples import motions, noted
 from pipeline.synthetic.world.questions import ALWAYS, FORMS, Posed, ambiguous, questions
@@ -99,7 +99,7 @@ def bare(posed: Posed) -> Exchange:
 
 def asked_by_verify(question: str) -> str:
     """The text of the request."""
-    return filled("verify_answer", question=put(question, ()))
+    return filled("verify_answer", question=format_question(question, ()))
 
 
 def strangers(scene: Scene, own: Sequence[Posed], count: int, chance: Random) -> list[Posed]:

@@ -12,10 +12,10 @@ from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from pipeline.annotation.text_rules import drafts
+from pipeline.annotation.text_rules import parse_questions
 from pipeline.media.audio import RATE, samples
 from pipeline.media.media_store import Reader
-from pipeline.pack.build import middle
+from pipeline.pack.build import middle_frame
 from pipeline.synthetic.nano.answers import UNKNOWN, asked_by_verify
 from pipeline.synthetic.nano.judge_examples import agreeing
 from pipeline.synthetic.nano.lessons import Lesson, lessons_of
@@ -140,7 +140,7 @@ class Showing:
 
         whole = memoryview(self.read(clip.frames))
         frames = [Image.open(io.BytesIO(jpeg)) for jpeg in split_frames(whole, clip.frame_bytes)]
-        begin, end = middle(list(clip.frame_bytes))
+        begin, end = middle_frame(list(clip.frame_bytes))
         heard = {} if clip.sound is None else {"sounds": (Wave(samples(self.read(clip.sound)), RATE),)}
         image = Image.open(io.BytesIO(whole[begin:end]))
         return {
@@ -201,7 +201,7 @@ def _mark_transcript(marks: Marks, truth: str, said: str) -> None:
 
 def _mark_drafts(marks: Marks, item: Item, said: str) -> None:
     try:
-        found = drafts(said, 3)
+        found = parse_questions(said, 3)
     except ValueError:
         marks.add("ask, in its form", 0)
         return

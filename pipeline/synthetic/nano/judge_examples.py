@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from random import Random
 
 from pipeline.annotation.annotator import fenced, filled
-from pipeline.annotation.text_rules import put
+from pipeline.annotation.text_rules import format_question
 from pipeline.synthetic.nano.answers import UNKNOWN, Exchange, told
 from pipeline.synthetic.world.questions import Posed
 from pipeline.synthetic.world.scenes import Scene
@@ -31,7 +31,7 @@ def _compared(scene: Scene, posed: Posed, own: Sequence[Posed], right: bool, cha
     given = _right(scene, posed, chance) if right else _wrong(scene, posed, own, chance)
     text = filled(
         "verify_agree",
-        question=fenced("question", put(posed.question, ())),
+        question=fenced("question", format_question(posed.question, ())),
         reference=fenced("right answer", posed.answer),
         answer=fenced("given answer", given),
     )

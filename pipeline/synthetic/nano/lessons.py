@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from manifests import storage
 from manifests.records import Media
-from pipeline.pack.build import middle
+from pipeline.pack.build import middle_frame
 from pipeline.prompts import prompt
 from pipeline.synthetic.nano import lookup_examples
 from pipeline.synthetic.nano.answers import (
@@ -151,7 +151,7 @@ def records(root: str, clip: Watched, lessons: Sequence[Lesson]) -> Iterator[dic
 
 def media_of(root: str, clip: Watched, view: str) -> Mapping[str, Any]:
     """The keys of a record that name what a view shows: the middle frame, all frames, the sound."""
-    begin, end = middle(list(clip.frame_bytes))
+    begin, end = middle_frame(list(clip.frame_bytes))
     found: dict[str, Any] = {}
     if view == "image":
         found["image"] = _patch(root, clip.frames, begin, end - begin)

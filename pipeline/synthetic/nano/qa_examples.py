@@ -13,7 +13,7 @@ from itertools import combinations, groupby, islice
 from random import Random
 
 from pipeline.annotation.annotator import fenced, filled
-from pipeline.annotation.text_rules import Draft, flaws
+from pipeline.annotation.text_rules import QuestionDraft, question_flaws
 from pipeline.synthetic.world.questions import ALWAYS, ORDINALS, Posed
 from pipeline.synthetic.world.vocabulary import MEETS, MOTIONS
 
@@ -39,7 +39,7 @@ def threes(posed: Sequence[Posed], transcript: str, targets: int, chance: Random
 
     @cache
     def together(first: Posed, second: Posed) -> bool:
-        return flaws([_draft(first), _draft(second)], transcript) == [None, None]
+        return question_flaws([_draft(first), _draft(second)], transcript) == [None, None]
 
     found = list(combinations(chance.sample(usable, len(usable)), COUNT))
     chance.shuffle(found)
@@ -57,8 +57,8 @@ def _rank(three: Sequence[Posed]) -> tuple[int, int]:
     return (int(both[0].part == both[1].part) if len(both) == 2 else 5 - len(both)), moving
 
 
-def _draft(posed: Posed) -> Draft:
-    return Draft(posed.kind, posed.question, posed.answer)
+def _draft(posed: Posed) -> QuestionDraft:
+    return QuestionDraft(posed.kind, posed.question, posed.answer)
 
 
 def ordered(three: Sequence[Posed]) -> list[Posed]:

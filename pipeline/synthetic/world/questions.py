@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from pipeline.annotation.text_rules import leaks
+from pipeline.annotation.text_rules import leaks_answer
 from pipeline.synthetic.world.captions import happens, sounds_out
 from pipeline.synthetic.world.scenes import SEGMENT_S, Scene, Sight, Sound
 from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, NOUNS, NUMBERS, SHAPES, SOUNDS, VOICE
@@ -96,7 +96,7 @@ def answerable(scene: Scene) -> list[Posed]:
 def _asked(scene: Scene, plain: bool) -> list[Posed]:
     whiles = (*_while_heard(scene), *_while_seen(scene))
     made = (*whiles, *_of_picture(scene, plain), *_of_sound(scene, plain), *_of_neither(scene, plain))
-    return [posed for posed in made if not leaks(posed.question, posed.answer)]
+    return [posed for posed in made if not leaks_answer(posed.question, posed.answer)]
 
 
 def ambiguous(scene: Scene) -> dict[str, str]:

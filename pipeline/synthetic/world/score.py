@@ -16,10 +16,10 @@ import duckdb
 from manifests import storage, views
 from manifests.records import Media, PackedTask
 from manifests.schema import record_schema
-from pipeline.annotation.text_rules import option
+from pipeline.annotation.text_rules import option_text
 from pipeline.config import of_run
 from pipeline.errors import ConfigError
-from pipeline.pack.candidates import define, packable
+from pipeline.pack.candidates import create_candidates, packable
 from pipeline.steps.verify import NEEDS
 from pipeline.synthetic.world import metrics
 from pipeline.synthetic.world.metrics import RIGHT, Judged, judged
@@ -74,7 +74,7 @@ class Score:
         self.wanted = config.pack.cross_modal_needs
         self.without_truth = self.cut = 0
         with views.connect(plan.root, plan.manifests, current(plan.root)) as connection:
-            define(connection, plan, config.pack)
+            create_candidates(connection, plan, config.pack)
             if "shards" not in views.names(connection):
                 connection.register("shards", record_schema(PackedTask).empty_table())
             self.clips = {each.clip: each for each in self._watched(rows(connection, CLIPS))}
@@ -107,7 +107,7 @@ class Score:
                 self.clips[row["clip"]].film,
                 self.clips[row["clip"]].truth,
                 row["question"],
-                option(row["answer"], row["options"] or ()),
+                option_text(row["answer"], row["options"] or ()),
                 row["needs"],
                 row["packed"],
             )

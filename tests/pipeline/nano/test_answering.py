@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from pipeline.annotation.text_rules import drafts, flaws
+from pipeline.annotation.text_rules import parse_questions, question_flaws
 from pipeline.synthetic.nano.answers import UNKNOWN, answer, is_unknown, named, named_in_scene, strangers
 from pipeline.synthetic.nano.qa_examples import ordered, threes
 from pipeline.synthetic.world.questions import ORDINALS, Posed, questions
@@ -103,8 +103,8 @@ def test_threes_pass_the_rules_and_begin_with_what_needs_both() -> None:
         made = threes(list(own.values()), said, 4, Random(0)) if said else []
         assert len(set(made)) == len(made)
         for text in made:
-            found = drafts(text, 3)
-            assert flaws(found, said) == [None] * 3
+            found = parse_questions(text, 3)
+            assert question_flaws(found, said) == [None] * 3
             three = [own[draft.question] for draft in found]
             assert ordered(three) == three
             assert not any(each.form == "heard while" and each.chance == 1 for each in three)

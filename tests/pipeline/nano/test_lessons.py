@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ola.processor import OlaProcessor
-from pipeline.annotation.text_rules import drafts, flaws
+from pipeline.annotation.text_rules import parse_questions, question_flaws
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask
 from pipeline.synthetic.nano.answers import told
@@ -77,8 +77,8 @@ def test_what_is_to_be_asked_passes_the_rules_of_ask(run: Run) -> None:
         told = [each for each in lessons if each.name == "ask"]
         assert len({each.answer for each in told}) == len(told) == (8 if clip.truth.transcript else 0)
         for lesson in told:
-            found = drafts(lesson.answer, 3)
-            assert flaws(found, clip.truth.transcript) == [None] * 3
+            found = parse_questions(lesson.answer, 3)
+            assert question_flaws(found, clip.truth.transcript) == [None] * 3
             assert [posed[draft.question].answer for draft in found] == [draft.answer for draft in found]
             needs = [posed[draft.question].needs for draft in found]
             parts = [posed[draft.question].part for draft in found]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.annotation.text_rules import KINDS as ASKED_KINDS
-from pipeline.annotation.text_rules import Draft, flaws
+from pipeline.annotation.text_rules import QuestionDraft, question_flaws
 from pipeline.errors import ConfigError
 from pipeline.synthetic.world.captions import captions, happens
 from pipeline.synthetic.world.questions import FORMS, ORDINALS, Posed, ambiguous, answerable, questions, well_formed
@@ -94,7 +94,7 @@ def test_questions_would_pass_the_rules_of_ask() -> None:
         assert len({posed.question for posed in asked}) == len(asked), "one question has two answers"
         said = " ".join(sound.text for sound in scene.sounds)
         for posed in asked:
-            assert flaws([Draft(posed.kind, posed.question, posed.answer)], said) == [None], posed
+            assert question_flaws([QuestionDraft(posed.kind, posed.question, posed.answer)], said) == [None], posed
             assert posed.kind in ASKED_KINDS
             assert well_formed(posed.question)
 

@@ -14,7 +14,7 @@ import pytest
 from manifests.records import Asked, Attempt, Caption, Clip, Outcome, Question, Screening, Verdict, Video
 from pipeline.config import RUN, Config, dump
 from pipeline.engine.actor_pool import LanePlan
-from pipeline.engine.engines import Inline
+from pipeline.engine.engines import InlineEngine
 from pipeline.media.media_store import MediaTar
 from pipeline.pack.publish import pack
 from pipeline.plan import Plan
@@ -73,7 +73,7 @@ def made_run(folder: Path, lies: Lies = Lies(), truths: Sequence[int] = range(CL
     root.mkdir()
     (root / RUN).write_text(dump(config), encoding="utf-8")
     commit(plan, folder, lies)
-    pack(plan, config.pack, lambda make, numbers: Inline().map([LanePlan(make)], numbers))
+    pack(plan, config.pack, lambda make, numbers: InlineEngine().map([LanePlan(make)], numbers))
     return str(root)
 
 
