@@ -25,8 +25,34 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 }
 
 
+# The layers of `pipeline/`, lowest first: a module imports from its own layer and those below. `media` knows neither
+# steps nor annotation; a step does not reach into the engine; only the command line knows the synthetic world.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("sources",),
+    ("media",),
+    ("step", "prompts", "annotation"),
+    ("steps",),
+    (
+        "plan",
+        "config",
+        "run",
+        "error_causes",
+        "monitoring",
+        "checkup",
+        "engine",
+        "state",
+        "pack",
+        "removal",
+        "importing",
+    ),
+    ("synthetic",),
+    ("cli", "__main__", "deploy"),
+)
+
+
 def imported_modules(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    """Yields line and absolute module name of each import, also of `import_module` with a literal name.
+    """Yield line and absolute dotted name of each import, also of `import_module` with a literal name.
 
     `package` is the dotted path of the file's folder. A relative import that leaves the top yields "..".
     """
@@ -34,8 +60,8 @@ def imported_modules(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[
         match node:
             case ast.Import(names=names):
                 yield from ((node.lineno, alias.name) for alias in names)
-            case ast.ImportFrom(module=str(module), level=0):
-                yield node.lineno, module
+            case ast.ImportFrom(module=str(module), level=0, names=names):
+                yield from ((node.lineno, f"{module}.{alias.name}") for alias in names)
             case ast.ImportFrom(module=module, level=level):
                 base = package[: len(package) - level + 1] if level <= len(package) else ("..",)
                 yield node.lineno, ".".join((*base, module) if module else base)
@@ -59,6 +85,26 @@ def wrong_arrows(root: Path) -> list[str]:
                 for line, module in imported_modules(tree, name.parent.parts)
                 if module.split(".")[0] in forbidden
             ]
+    return found
+
+
+def layer_of(module: str) -> int:
+    """Return the layer of `pipeline.X…`. Raises StopIteration for a module that LAYERS does not name."""
+    name = module.split(".")[1]
+    return next(number for number, names in enumerate(LAYERS) if name in names)
+
+
+def wrong_layers(root: Path) -> list[str]:
+    """Return one line for each import in `pipeline/` of a module in a higher layer."""
+    found = []
+    for path in sorted((root / "pipeline").rglob("*.py")):
+        place = path.relative_to(root)
+        module = ".".join(place.with_suffix("").parts)
+        if module == "pipeline.__init__":
+            continue
+        for line, target in imported_modules(ast.parse(path.read_text(encoding="utf-8")), place.parent.parts):
+            if target.startswith("pipeline.") and layer_of(target) > layer_of(module):
+                found.append(f"{place}:{line}: {module.split('.')[1]} must not import {target}")
     return found
 
 
@@ -89,6 +135,26 @@ def write(path: Path, text: str) -> None:
 
 def test_imports_point_one_way() -> None:
     assert wrong_arrows(ROOT) == []
+
+
+def test_layers_of_the_pipeline_point_down() -> None:
+    assert wrong_layers(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("pipeline/media/a.py", "from pipeline.annotation import annotator"),
+        ("pipeline/media/a.py", "from pipeline.step import Step"),
+        ("pipeline/steps/a.py", "from pipeline.engine import worker"),
+        ("pipeline/sources/containers/a.py", "def f() -> None:\n    import pipeline.media.scan"),
+        ("pipeline/run.py", "from pipeline import cli"),
+    ],
+)
+def test_a_wrong_layer_is_caught(tmp_path: Path, file: str, line: str) -> None:
+    write(tmp_path / file, line)
+    [found] = wrong_layers(tmp_path)
+    assert found.startswith(f"{file}:")
 
 
 def test_no_module_shadows_another() -> None:

@@ -12,8 +12,8 @@ from ola import located
 from pipeline.annotation.annotator import LARGE, AnnotatorSettings, weight_bytes
 
 if TYPE_CHECKING:
+    from pipeline.annotation.asr_whisperx import RecogniserSettings
     from pipeline.config import Config
-    from pipeline.media.asr_whisperx import RecogniserSettings
 
 OURS = ("torch", "vllm")  # engines whose weights torch holds; what a `module:factory` needs is not known
 

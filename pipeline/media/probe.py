@@ -15,7 +15,6 @@ from pipeline.media.byte_range import Local, Span, recordings
 from pipeline.media.colour import colour_of
 from pipeline.media.demux import decode, packets, start_of
 from pipeline.media.extraction import index_of_frames, packets_of
-from pipeline.media.file_signature import guess
 from pipeline.media.interlace import interlaced
 from pipeline.media.libav_errors import damage_named
 from pipeline.media.orientation import orientation_of
@@ -24,6 +23,7 @@ from pipeline.media.recordings import in_a_row
 from pipeline.media.safety import open_container
 from pipeline.media.stream_choice import chosen_picture
 from pipeline.media.timestamps import Join, gaps, joins
+from pipeline.sources.file_signature import guess
 
 SHORT = 0.1  # a file may miss this share of what its header promises before it counts as truncated
 WIDEST_PIXEL = 10.0  # a sample aspect ratio beyond this is a broken header

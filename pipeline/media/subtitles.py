@@ -22,6 +22,7 @@ from pipeline.media.clean_text import cleaned, without_controls
 from pipeline.media.recordings import Part
 from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitelists
 from pipeline.media.subtitle_speech import SPEAKER, Labels, closed, cuts, labels_of, without
+from pipeline.sources.companions import LARGEST_COMPANION
 from pipeline.sources.containers.access import read_companion
 from pipeline.sources.containers.members import parted
 
@@ -35,7 +36,6 @@ BREAK = re.compile(r"\\N")
 # Scripts written without spaces: each sign counts as a word, with the marks after it, so that cues can be cut anywhere.
 SIGNS, MARKS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff", r"\u3001-\u303f\uff01-\uff20"
 WORD = re.compile(rf"[{SIGNS}][{MARKS}]*|[^\s{SIGNS}]+")
-LARGEST = 32 << 20  # bytes: word by word, a day of speech takes 20 MB
 FLASH = 0.05  # seconds: too short to be read; automatic captions have such cues between two rolls
 Block = tuple[float, float, list[str]]
 
@@ -68,7 +68,7 @@ def read(uri: str) -> bytes:
     if parted(uri) is not None:
         return read_companion(uri)
     found = storage.look(uri)
-    if found is not None and found.size > LARGEST:
+    if found is not None and found.size > LARGEST_COMPANION:
         raise BadMedia(f"too large for subtitles: {found.size >> 20} MB in {uri}")
     return storage.read_bytes(uri)
 

@@ -16,11 +16,11 @@ from ola.prompt import Wave
 from pipeline.errors import BadMedia
 from pipeline.media.audio import RATE
 from pipeline.media.audio_extraction import Cut
-from pipeline.media.file_signature import guess
 from pipeline.media.probe import Facts, probe
 from pipeline.media.recordings import whole
 from pipeline.media.render import Painter
 from pipeline.media.safety import open_container
+from pipeline.sources.file_signature import guess
 
 QUALITY = 95  # of the frames on their way, of 100
 

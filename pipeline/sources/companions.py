@@ -16,6 +16,8 @@ from manifests.storage import Entry
 
 SUBTITLES = (".srt", ".vtt", ".ass", ".ssa")
 METADATA = (".info.json", ".json")  # of yt-dlp; of video2dataset and img2dataset
+# Bytes of a subtitle or metadata file: a day of speech, word by word, takes 20 MB. A larger file is not read.
+LARGEST_COMPANION = 32 << 20
 
 PICTURES = "jpg jpeg jpe jfif png webp bmp tif tiff heic heif avif svg ico jxl gif psd"
 OTHER_SUBTITLES = "sub idx sup lrc ttml dfxp sbv smi srv1 srv2 srv3 json3 stl scc"

@@ -10,8 +10,8 @@ from manifests import storage
 from manifests.json_values import json_value
 from manifests.records import Source
 from manifests.retries import StoreAway
+from pipeline.sources.companions import LARGEST_COMPANION
 
-LARGEST = 32 << 20  # bytes: with all comments of a much-seen video, and no more
 LONGEST = 2000  # characters of a further text of a data set's file: captions, and no transcripts
 INFO = ".info.json"
 # field of `meta` -> names that it has in the files, the first that is there
@@ -46,7 +46,7 @@ def meta_of(source: Source) -> str:
 def _facts(uri: str) -> dict[str, Any]:
     try:
         found = storage.look(uri)
-        if found is None or found.size > LARGEST:
+        if found is None or found.size > LARGEST_COMPANION:
             return {}
         told = json_value(json.loads(storage.read_bytes(uri)))
     except StoreAway:

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from manifests import storage
 from manifests.retries import StoreAway
 from manifests.storage import Entry
-from pipeline.media.file_signature import HEAD, is_text
 from pipeline.sources.companions import OTHER_SUBTITLES, PICTURES, SUBTITLES, TEXTS, is_plain
+from pipeline.sources.file_signature import HEAD, is_text
 
 FILE = "not-media.json"  # below the root: how many there are, by kind
 QUESTIONS = 32  # to a store at once: each waits some 50 ms

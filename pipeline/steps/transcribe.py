@@ -18,10 +18,10 @@ from pydantic import Field
 from manifests.records import Asked, Clip, Drop, Footage, Segment, Transcript, Video
 from pipeline import step
 from pipeline.annotation.annotator import Annotating
+from pipeline.annotation.asr_ola import dictated, windows
+from pipeline.annotation.asr_whisperx import RecogniserSettings, Speech, opened
 from pipeline.errors import BadMedia
 from pipeline.media import hallucination, subtitles
-from pipeline.media.asr_ola import dictated, windows
-from pipeline.media.asr_whisperx import RecogniserSettings, Speech, opened
 from pipeline.media.audio import RATE, samples
 from pipeline.media.hallucination import Span
 from pipeline.media.media_store import Reader

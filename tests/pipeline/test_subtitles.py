@@ -161,6 +161,6 @@ def test_text_streams(name: str, codec: str) -> None:
 
 def test_a_file_too_large_for_subtitles_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     huge = written("words.srt", srt((1.5, 3, "What is said")))
-    monkeypatch.setattr(subtitles, "LARGEST", 10)
+    monkeypatch.setattr(subtitles, "LARGEST_COMPANION", 10)
     with pytest.raises(BadMedia, match="too large for subtitles: 0 MB"):
         subtitles.read(str(huge))

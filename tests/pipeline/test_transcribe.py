@@ -12,8 +12,8 @@ import pytest
 
 from manifests.records import Clip, Drop, Footage, Media, Outcome, Source, Transcript, Video, Word
 from manifests.schema import from_rows, to_table
+from pipeline.annotation.asr_whisperx import RecogniserSettings, Speech
 from pipeline.errors import BadMedia
-from pipeline.media.asr_whisperx import RecogniserSettings, Speech
 from pipeline.media.audio import wav
 from pipeline.media.hallucination import Stretch
 from pipeline.media.media_store import MediaTar
@@ -24,7 +24,7 @@ from tests.media import X264, made, numbered, written
 from tests.runs import srt
 
 if TYPE_CHECKING:
-    from pipeline.media.asr_whisperx import Sound
+    from pipeline.annotation.asr_whisperx import Sound
 
 
 class Ears:

@@ -15,8 +15,7 @@ from typing import Any
 
 from manifests.ledger import digest, one_line
 from pipeline.errors import BadMedia
-from pipeline.media.subtitles import LARGEST
-from pipeline.sources.companions import SUBTITLES
+from pipeline.sources.companions import LARGEST_COMPANION, SUBTITLES
 from pipeline.sources.containers.members import Member, Unreadable
 from pipeline.sources.metadata import INFO, known_fields
 
@@ -113,7 +112,7 @@ def _read(member: Member, content: Content, sha256: Digest) -> _Read:
     ending = _ending(member.name)
     if ending not in TEXT:
         return _Read(member, ending, sha256=sha256(member))
-    if member.size > LARGEST:
+    if member.size > LARGEST_COMPANION:
         return _Read(member, ending, fault=f"too large beside a video: {member.size >> 20} MB")
     data = content(member)
     value, fault = _parsed(data) if ending == ".json" else (None, "")

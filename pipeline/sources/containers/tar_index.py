@@ -10,10 +10,10 @@ import tarfile
 from collections.abc import Iterator
 from typing import Protocol
 
-from pipeline.media.file_signature import looks_like
 from pipeline.sources.containers import tar_header
 from pipeline.sources.containers.members import Member, Unreadable
 from pipeline.sources.containers.tar_header import BLOCK, EMPTY, Header, padded
+from pipeline.sources.file_signature import looks_like
 
 LARGEST_HEADER = 1 << 20  # bytes of a pax header or a long name: more is damage
 LINK = "inside the tar: not followed"

@@ -11,14 +11,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from manifests.records import Asked, Segment, Word
+from pipeline.annotation.asr_whisperx import WINDOW
 from pipeline.annotation.text_rules import answer_fault, without_sound_notes
 from pipeline.media import hallucination
-from pipeline.media.asr_whisperx import WINDOW
 from pipeline.media.audio import RATE
 from pipeline.media.subtitles import WORD
 
 if TYPE_CHECKING:
-    from pipeline.media.asr_whisperx import Sound
+    from pipeline.annotation.asr_whisperx import Sound
 
 EARLIEST = 20  # seconds of a window; in the ten after them people pause for breath
 BLOCK, PAUSE = RATE // 10, 3  # samples whose level is told as one, and blocks in a pause
