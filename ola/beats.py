@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -44,7 +45,10 @@ class Beats(nn.Module):
 
     def forward(self, fbank_nTF: Tensor) -> Tensor:
         """(n, frames, bins) to (n, L, D) in float32, some chunks at a time."""
-        with torch.autocast(fbank_nTF.device.type, enabled=False):
+        device = fbank_nTF.device.type
+        # Devices without autocast, as `meta` is, have none to switch off.
+        has_autocast = torch.amp.is_autocast_available(device)
+        with torch.autocast(device, enabled=False) if has_autocast else nullcontext():
             return torch.cat([self._encoded(some) for some in fbank_nTF.float().split(CHUNKS_PER_PASS)])
 
     def _encoded(self, fbank_nTF: Tensor) -> Tensor:

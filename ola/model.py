@@ -151,12 +151,14 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
     def _padded(
         self, prompts: Sequence[Prompt], media: list[list[Tensor]], absent: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """What the decoder makes of all positions (N, C), and where among them those of each prompt are (L,)."""
+        """Return what the decoder makes of all positions (N, C), and where those of each prompt are among them (L,).
+
+        No mask is needed: padding lies behind each sequence, where causal attention does not look.
+        """
         sequences = [self._spliced(prompt.input_ids, spans) for prompt, spans in zip(prompts, media, strict=True)]
         sequences[0] = torch.cat([sequences[0], *absent])
-        mask_BL = pad_sequence([torch.ones_like(x_LC[:, 0], dtype=torch.long) for x_LC in sequences], True)
-        hidden_BLC = self.model(inputs_embeds=pad_sequence(sequences, True), attention_mask=mask_BL).last_hidden_state
-        longest = mask_BL.shape[1]
+        embeds_BLC = pad_sequence(sequences, True)
+        hidden_BLC, longest = self.model(inputs_embeds=embeds_BLC).last_hidden_state, embeds_BLC.shape[1]
         rows = [n * longest + torch.arange(len(x_LC)) for n, x_LC in enumerate(sequences)]
         return hidden_BLC.flatten(0, 1), rows
 
