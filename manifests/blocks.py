@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -27,6 +27,7 @@ BLOCK = 64  # parts; belongs to the format, since the name of a part's block fil
 GROUP_ROWS = 8192  # a row group ends with the part that reaches so many rows: a part is read with few others
 FOOTER = b"ola.block"  # what a block file says of each of its parts
 PART = re.compile(r"part-(\d{6,})\.parquet")
+JOURNAL = re.compile(r"part-(\d{6,})\.journal")
 FILE = re.compile(r"parts-(\d{6,})-(\d{6,})\.parquet")
 PATTERN, BLOCK_PATTERN = "part*.parquet", "parts-*.parquet"  # part files and block files; block files alone
 AT_ONCE = 8  # requests: files are small, and the wait is for the store
@@ -41,6 +42,7 @@ class PartFiles:
     blocks: Mapping[int, int]
     parts: Mapping[int, int]
     stamps: Mapping[str, str] = field(default_factory=dict)  # of the part files, by name
+    journals: Set[int] = frozenset()  # parts with a journal, in an object store
 
     def committed(self) -> dict[int, int]:
         """Return sizes by committed part; for a part in a block file its share of that file."""
@@ -75,7 +77,9 @@ def part_files(folder: str) -> PartFiles:
     parts = {int(match[1]): size for name, size in names.items() if (match := PART.fullmatch(name))}
     starts = {int(match[1]): name for name in names if (match := FILE.fullmatch(name))}
     blocks = {n // BLOCK: names[name] for n, name in starts.items() if name == block_name(n // BLOCK)}
-    return PartFiles(blocks, parts, {entry.path: entry.stamp for entry in entries if PART.fullmatch(entry.path)})
+    journals = {int(match[1]) for name in names if (match := JOURNAL.fullmatch(name))}
+    stamps = {entry.path: entry.stamp for entry in entries if PART.fullmatch(entry.path)}
+    return PartFiles(blocks, parts, stamps, journals)
 
 
 def parts_of(number: int) -> range:

@@ -181,8 +181,11 @@ class Manifest:
         table = to_table(self.record, ordered)
         return table.replace_schema_metadata(PartFacts(Counts.of(outcomes), digest_rows(table)).metadata)
 
-    def commit_rows(self, part: int, table: pa.Table) -> bool:
-        """Write what `rows` made, unless the part is committed. Returns whether these rows are the part's now."""
+    def commit_rows(self, part: int, table: pa.Table, may_be_compacted: bool = True) -> bool:
+        """Write what `rows` made, unless the part is committed. Returns whether these rows are the part's now.
+
+        may_be_compacted: whether to ask for a block file, whose rows count where there is one.
+        """
         uri, data = self.uri(part), parquet_bytes(table)
         if object_store.holds(uri):
             version = object_store.create_version(uri, data)
@@ -192,7 +195,7 @@ class Manifest:
             known_parts.hold(uri, stamp, data)
         else:
             is_written = storage.create(uri, data)
-        return is_written and not self.block(part).exists()  # a block file beside it has the rows that count
+        return is_written and not (may_be_compacted and self.block(part).exists())
 
     def remove(self, part: int) -> None:
         """Take back a part. Raises Damaged where the block file that holds it cannot be read."""

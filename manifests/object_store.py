@@ -23,6 +23,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import from_url
 
+from manifests import snapshot
 from manifests.credentials import s3_credentials
 from manifests.filesystems import s3_endpoint, s3_region, store_of
 from manifests.retries import PassingFault, patience, repeated
@@ -97,6 +98,14 @@ def ask(uri: str, request: Callable[[ObjectStore, str], T]) -> T:
     return repeated(store_of(uri), once)
 
 
+def _change(uri: str, request: Callable[[ObjectStore, str], T]) -> T:
+    """Make a request that writes or deletes an object."""
+    try:
+        return ask(uri, request)
+    finally:
+        snapshot.forget(uri)
+
+
 def located(uri: str, retries: bool = False) -> tuple[ObjectStore, str]:
     """Store and key. Raises OSError for a key that cannot be asked for.
 
@@ -156,6 +165,27 @@ def _read(uri: str) -> tuple[bytes, ObjectMeta]:
     return ask(uri, whole)
 
 
+def read_if_there(uri: str) -> bytes | None:
+    """All bytes of an object; None where there is none."""
+    with suppress(FileNotFoundError):
+        return read(uri)
+    return None
+
+
+def read_up_to(uri: str, limit: int) -> bytes | None:
+    """All bytes of an object of at most `limit` bytes; None for a larger one, of which nothing is read."""
+
+    def whole(store: ObjectStore, key: str) -> bytes | None:
+        result = obstore.get(store, key)
+        if result.meta["size"] > limit:
+            return None
+        data = bytes(result.bytes())
+        check_length(uri, len(data), result.meta["size"])
+        return data
+
+    return ask(uri, whole)
+
+
 def check_length(uri: str, got: int, size: int) -> None:
     """Raise PassingFault where fewer or more bytes came than there are."""
     if got != size:
@@ -206,7 +236,7 @@ class Download:
 
 def write(uri: str, data: bytes) -> None:
     """Write an object of few bytes by one PUT."""
-    ask(uri, lambda store, key: obstore.put(store, key, data, use_multipart=False))
+    _change(uri, lambda store, key: obstore.put(store, key, data, use_multipart=False))
 
 
 def upload(path: str, uri: str) -> None:
@@ -217,7 +247,7 @@ def upload(path: str, uri: str) -> None:
         return
     chunk = max(SMALL, -(-size // PARTS))
     several, _ = located(uri, retries=True)
-    ask(
+    _change(
         uri,
         lambda _, key: obstore.put(
             several, key, Path(path), use_multipart=True, chunk_size=chunk, max_concurrency=AT_ONCE
@@ -237,7 +267,7 @@ def create(uri: str, data: bytes) -> bool:
 def create_version(uri: str, data: bytes) -> UpdateVersion | None:
     """Do what `create` does. Return the version of the object; None where the object has other bytes."""
     try:
-        return _version(ask(uri, lambda store, key: obstore.put(store, key, data, mode="create")))
+        return _version(_change(uri, lambda store, key: obstore.put(store, key, data, mode="create")))
     except (AlreadyExistsError, PreconditionError):
         return _same(uri, data)
 
@@ -271,7 +301,7 @@ def replace(uri: str, data: bytes, version: UpdateVersion) -> UpdateVersion | No
     As with `create`, an object that holds these bytes already counts as written.
     """
     try:
-        return _version(ask(uri, lambda store, key: obstore.put(store, key, data, mode=version)))
+        return _version(_change(uri, lambda store, key: obstore.put(store, key, data, mode=version)))
     except (PreconditionError, AlreadyExistsError, FileNotFoundError):
         return _same(uri, data)
 
@@ -280,9 +310,10 @@ def copy(source: str, target: str) -> None:
     """Copy an object within its bucket; the store moves the bytes."""
     _, copied = located(target)
     ask(source, lambda store, key: obstore.copy(store, key, copied))
+    snapshot.forget(target)
 
 
 def remove(uri: str) -> None:
     """Delete an object; it is no error if there is none."""
     with suppress(FileNotFoundError):
-        ask(uri, obstore.delete)
+        _change(uri, obstore.delete)

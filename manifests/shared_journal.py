@@ -22,9 +22,15 @@ HEAD = b"{}\n"  # of every copy: a part that was reopened with nothing to keep h
 class SharedJournal:
     """The copy at `uri` of one part's journal."""
 
-    def __init__(self, uri: str) -> None:
-        """Read what an earlier worker left. Raises OSError where the store does not answer."""
+    def __init__(self, uri: str, exists: bool = True) -> None:
+        """Read what an earlier worker left. Raises OSError where the store does not answer.
+
+        exists: False where a listing shows that no worker left anything; then no request is made.
+        """
         self.uri, self.lost = uri, False
+        if not exists:
+            self.data, self.version = b"", None
+            return
         found = object_store.read_version(uri) if object_store.holds(uri) else None
         if found is None and not object_store.holds(uri) and storage.exists(uri):
             self.data, self.version = storage.read_bytes(uri), None

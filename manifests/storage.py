@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from manifests import drafts, object_listing, object_store, remote_files
+from manifests import drafts, object_listing, object_store, remote_files, snapshot
 from manifests.drafts import DRAFT
 from manifests.filesystems import is_local, join, normal, resolve
 from manifests.full_disk import file_named
@@ -39,7 +39,7 @@ def exists(uri: str) -> bool:
 def look(uri: str) -> Entry | None:
     """The file at `uri` as a listing shows it, or None if there is none. Raises OSError where that cannot be told."""
     if object_store.holds(uri):
-        return object_store.look(uri)
+        return snapshot.kept("look", uri, lambda: object_store.look(uri))
     info = remote_files.look(uri)
     return Entry(info.path, info.size, _stamp(info)) if info.type == pafs.FileType.File else None
 
@@ -53,7 +53,7 @@ def listing(uri: str, recursive: bool = False) -> list[Entry]:
 
     Objects that cannot be read under their names are shown with their `fault`.
     """
-    found = object_listing.listing(uri, recursive) if object_store.holds(uri) else _listing(uri, recursive)
+    found = _listing(uri, recursive)
     return sorted((e for e in found if not drafts.NAME.search(e.path)), key=lambda entry: entry.path)
 
 
@@ -64,6 +64,8 @@ def listing_up_to(uri: str, limit: int) -> list[Entry] | None:
 
 
 def _listing(uri: str, recursive: bool) -> list[Entry]:
+    if object_store.holds(uri):
+        return snapshot.kept(f"listing {recursive}", uri, lambda: object_listing.listing(uri, recursive))
     start = len(resolve(uri)[1].strip("/")) + 1  # some file systems of fsspec begin all paths with a slash
     found = remote_files.below(uri, recursive)
     return [Entry(info.path.lstrip("/")[start:], info.size, _stamp(info)) for info in found]
@@ -81,13 +83,26 @@ def read_bytes(uri: str) -> bytes:
     """All bytes of a file. Raises FileNotFoundError, or OSError with the store's reason or if some are missing."""
     if is_local(uri):
         return Path(normal(uri)).read_bytes()
+    if not object_store.holds(uri):
+        return remote_files.read(uri)
+    data = read_if_there(uri)
+    if data is None:
+        raise FileNotFoundError(2, "no such object", uri)
+    return data
+
+
+def read_up_to(uri: str, limit: int) -> bytes | None:
+    """All bytes of a file of at most `limit` bytes; None for a larger one. One request. Raises OSError."""
     if object_store.holds(uri):
-        return object_store.read(uri)
-    return remote_files.read(uri)
+        return object_store.read_up_to(uri, limit)
+    found = look(uri)
+    return None if found is not None and found.size > limit else read_bytes(uri)
 
 
 def read_if_there(uri: str) -> bytes | None:
     """All bytes of a file; None where there is none. One request, where `exists` before `read_bytes` would be two."""
+    if object_store.holds(uri):
+        return snapshot.kept("read", uri, lambda: object_store.read_if_there(uri))
     try:
         return read_bytes(uri)
     except FileNotFoundError:

@@ -19,6 +19,7 @@ from manifests import storage, views
 from manifests.ledger import Counts, Manifest
 from manifests.records import Source
 from manifests.retries import patient_for
+from manifests.snapshot import renew, snapshot
 from pipeline import config as configuration
 from pipeline.checkup.needs import needs_of
 from pipeline.checkup.store import conditions_warning
@@ -28,7 +29,7 @@ from pipeline.engine import lane_states
 from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.cluster import say_on_stderr
 from pipeline.engine.engines import InlineEngine, RayEngine
-from pipeline.engine.lane import Lane
+from pipeline.engine.lane import StepLane
 from pipeline.error_causes import explain_known_errors
 from pipeline.errors import ConfigError, NeedsUnmet, PartsSetAside, SetAside, set_aside_lines
 from pipeline.pack.candidates import packable
@@ -75,11 +76,13 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
         check_where(plan, config.pack)
     if not config.inputs and not plan.sources.committed():
         raise ConfigError("inputs: nothing to do; name files, folders, globs or lists: ola run INPUT… --root ROOT")
-    with explain_known_errors(), patient_for(config.store_patience), opened_engine(config) as engine:
+    patience = patient_for(config.store_patience)
+    with snapshot(), explain_known_errors(), patience, opened_engine(config) as engine:
         passed_over = Counter[str]()
         found = discover(config.inputs, plan.root, passed_over, config.media_column)
         _check(config, plan, options, engine, found)  # before anything is written
         with alone(root), _shows_lanes(engine, root):
+            renew()  # of what was read before the root was this run's
             check_finished(root)
             found = expanded(found, plan.sources.folder_uri, engine.map, config.media_column)
             parts = _register(config, plan, options, engine, found)
@@ -180,7 +183,7 @@ def lanes(steps: Sequence[Planned], isolate: bool) -> list[LanePlan]:
         held = list(group)
         # they work one after the other: what a lane takes at once is what its largest step takes
         memory = max(planned.resources.memory_gb for planned in held) * 1e9
-        make, names = partial(Lane, held, session, isolate), tuple(planned.step.name for planned in held)
+        make, names = partial(StepLane, held, session, isolate), tuple(planned.step.name for planned in held)
         made.append(LanePlan(make, *wants, memory, retries=-1, seconds=_cost(held), steps=names))  # journals count
     return made
 

@@ -33,7 +33,7 @@ class _Tame(InProcess):
 def errors_as_rows() -> Iterator[None]:
     """Steps that are not isolated fail as isolated ones do; without, what they raise ends the run, for a debugger."""
     with pytest.MonkeyPatch.context() as context:
-        context.setattr(lane, "Here", _Tame)
+        context.setattr(lane, "InProcess", _Tame)
         yield
 
 

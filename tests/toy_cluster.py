@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.engine.engines import RayEngine
 from tests.toys import MB
 
@@ -27,7 +27,7 @@ SOON = {"health_check_period_ms": 500, "health_check_failure_threshold": 2, "hea
 LOSSES = 5
 
 
-class Tracing:
+class Tracing(Lane):
     """A lane that sleeps, and writes down what it did where."""
 
     def __init__(self, name: str, trace: str, seconds: float) -> None:
@@ -39,9 +39,6 @@ class Tracing:
         time.sleep(self.seconds)
         with open(self.trace, "a", encoding="utf-8") as file:
             file.write(f"{self.name} {number} {ray.get_runtime_context().get_node_id()}\n")
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def lanes(trace: str, *wants: Mapping[str, Any], seconds: float) -> list[LanePlan]:

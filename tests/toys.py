@@ -82,7 +82,7 @@ class Mine:
 
     def __post_init__(self) -> None:
         """Called by whoever makes one, of a row too."""
-        if self.armed and not sys.argv[0].endswith("cell_process.py"):
+        if self.armed and not sys.argv[0].endswith("sandbox_process.py"):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -436,18 +436,15 @@ def in_environment(environment: Mapping[str, str], make: Callable[[], Lane]) -> 
     return make()
 
 
-class BadLane:
+class BadLane(Lane):
     """A lane with a flaw of its own, which no row can hold."""
 
     def __call__(self, number: int) -> None:
         """Fail at once."""
         raise RuntimeError(f"no room for {number}")
 
-    def close(self) -> None:
-        """Nothing is held."""
 
-
-class DeadlyLane:
+class DeadlyLane(Lane):
     """A lane that keeps no journal, and takes its process with it at each number."""
 
     def __init__(self, trace: str) -> None:
@@ -459,9 +456,6 @@ class DeadlyLane:
         with open(self.trace, "a", encoding="utf-8") as file:
             file.write(f"{number}\n")
         os.kill(os.getpid(), signal.SIGKILL)
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class HardToOpen(Take):

@@ -19,6 +19,7 @@ from manifests import storage, views
 from manifests.json_values import json_value
 from manifests.ledger import Counts, Damaged
 from manifests.schema import hints
+from manifests.snapshot import snapshot
 from pipeline.cli.damaged import damage_named
 from pipeline.cli.life_lines import life_line
 from pipeline.config import RUN, of_run
@@ -55,6 +56,7 @@ def has_run(root: str) -> bool:
     return storage.exists(storage.join(root, RUN)) or not current(root)
 
 
+@snapshot()
 def show_status(root: str, as_json: bool) -> bool:
     """Print the funnel, what the shards hold, and where a step was not given what the step before it made.
 

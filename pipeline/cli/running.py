@@ -12,6 +12,7 @@ from rich.console import Console
 from manifests import retries, storage, views
 from manifests.ledger import Damaged
 from manifests.retries import Tally
+from manifests.snapshot import snapshot
 from pipeline import config as configuration
 from pipeline.cli.damaged import damage_named
 from pipeline.cli.looking import funnel
@@ -30,6 +31,7 @@ from pipeline.state.rerun import Again, hours, what_runs_again
 from pipeline.steps.transcribe import LISTENERS, NO_SUBTITLES
 
 
+@snapshot()
 def run_and_report(
     inputs: Sequence[str],
     root: str,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from manifests import retries
 from pipeline.engine.lane_sizes import Node, reserved_memory
@@ -22,14 +23,18 @@ LOOKS = 10  # that the share of busy actors is the mean of
 FAREWELL = 10.0  # seconds that actors have to close their lanes
 
 
-class Lane(Protocol):
-    """Takes numbers (of parts, of shards) and does what there is to do for each."""
+class Lane(ABC):
+    """The work on one number after the other: on parts, on shards."""
 
+    @abstractmethod
     def __call__(self, number: int, /) -> None:
-        """Do it. Raises SetAside where this number cannot go on, and the others can."""
+        """Do the work on a number. Raises SetAside if this number cannot go on and others can."""
 
-    def close(self) -> None:
-        """Let go of processes and files."""
+    def refresh(self) -> None:  # noqa: B027  lanes that list nothing have nothing to forget
+        """Forget listings of the store: another worker died over the next number and may have left files."""
+
+    def close(self) -> None:  # noqa: B027  most lanes hold nothing
+        """End processes and close files."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,12 @@ class LaneActor:
     def ready(self) -> None:
         """Return once the actor has started."""
 
-    def work(self, number: int) -> tuple[float, SetAside | None, Values, int]:
+    def work(self, number: int, is_retry: bool = False) -> tuple[float, SetAside | None, Values, int]:
         """Do a number. Returns its seconds, why it was set aside, what was counted, and requests tried again."""
         began, aside = time.monotonic(), None
         try:
+            if is_retry:
+                self.lane.refresh()
             self.lane(number)
         except SetAside as fault:
             aside = fault
@@ -167,11 +174,11 @@ class ActorPool:
         """Seconds since the lane last had an actor that was ready."""
         return time.monotonic() - self.waiting_since
 
-    def start(self, number: int) -> None:
-        """Give a number to an actor that is idle."""
+    def start(self, number: int, is_retry: bool) -> None:
+        """Give a number to an actor that is idle. is_retry: whether another actor died over it."""
         worker = self.resting.pop()
         worker.number = number
-        self.workers[worker.handle.work.remote(number)] = worker
+        self.workers[worker.handle.work.remote(number, is_retry)] = worker
 
     def finish(self, call: Any) -> SetAside | None:
         """Take up a call that is done. Returns why its number was set aside, if it was.

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from manifests.snapshot import suspended
 from pipeline.checkup.needs import NOTHING, Needs
 from pipeline.checkup.nodes import check_nodes
 from pipeline.checkup.upfront import check_here
@@ -38,6 +39,12 @@ class InlineEngine:
 
     def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
         """Every number through all lanes, one after the other. Returns what was set aside on the way."""
+        if not numbers:
+            return []
+        with suspended():
+            return self._map(lanes, numbers)
+
+    def _map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
         made = [lane.make() for lane in lanes]
         aside = []
         try:
@@ -90,7 +97,8 @@ class RayEngine:
         fitted, asked = [self._fitted(lane) for lane in lanes], [self._asked(lane) for lane in lanes]
         scheduler = Scheduler(fitted, numbers, asked, self.report)
         try:
-            return scheduler.run()
+            with suspended():
+                return scheduler.run()
         except ray.exceptions.RayError as error:
             raise unwrap_ray_error(error) from error
         finally:

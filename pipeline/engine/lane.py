@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from manifests.full_disk import is_full
 from manifests.ledger import Damaged
 from manifests.retries import StoreAway
+from pipeline.engine.actor_pool import Lane
 from pipeline.engine.batch_call import InProcess
 from pipeline.engine.outcomes import error_line
 from pipeline.engine.part_journals import remove_stale_journals
@@ -23,7 +24,7 @@ from pipeline.sources.scratch import remove_scratch, scratch_folder
 from pipeline.step import Step
 
 
-class Lane:
+class StepLane(Lane):
     """Takes a part through neighbouring steps, one after the other, on one worker.
 
     Steps that ask for the same resources share a lane: that keeps the number of processes small, and a remote video
@@ -51,6 +52,11 @@ class Lane:
                 except SetAside:
                     worker.metrics.set_aside()
                     raise
+
+    def refresh(self) -> None:
+        """Have each step list its folder again before its next part."""
+        for worker in self.workers:
+            worker.forget_listing()
 
     @contextmanager
     def _set_aside(self, part: int, step: str) -> Iterator[None]:

@@ -46,15 +46,15 @@ class JournalFile:
 
 
 @contextmanager
-def part_journal(manifest: Manifest, part: int, session: str) -> Iterator[JournalFile]:
+def part_journal(manifest: Manifest, part: int, session: str, is_shared: bool) -> Iterator[JournalFile]:
     """The local file of a part's journal, with what earlier workers left. The worker deletes it when it commits.
 
-    session: one life of the driver.
+    session: one life of the driver. is_shared: whether the root may hold a copy; only asked of object stores.
     """
     if storage.is_local(manifest.root):
         yield JournalFile(journal_path(manifest.root, manifest.path(part, "journal")))
         return
-    path, shared = _session_path(manifest, part, session), SharedJournal(manifest.uri(part, "journal"))
+    path, shared = _session_path(manifest, part, session), SharedJournal(manifest.uri(part, "journal"), is_shared)
     shared.fetch(path)
     try:
         with shared.copied(path):

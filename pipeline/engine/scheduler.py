@@ -62,9 +62,10 @@ class Scheduler:
             pool.close(hurried)
 
     def _hand_out(self) -> None:
-        for pool, queue in zip(self.pools, self.queues, strict=True):
+        for pool, queue, deaths in zip(self.pools, self.queues, self.deaths, strict=True):
             while queue and pool.idle:
-                pool.start(queue.popleft())
+                number = queue.popleft()
+                pool.start(number, is_retry=deaths[number] > 0)
 
     def _collect(self) -> None:
         """Wait until something is done, or it is time for a new plan; then take up all that is done."""

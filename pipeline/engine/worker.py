@@ -23,7 +23,7 @@ import math
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
@@ -33,6 +33,7 @@ from typing import Any
 import pyarrow as pa
 
 from manifests import object_store, storage
+from manifests.blocks import BLOCK, PartFiles
 from manifests.journal import Journal
 from manifests.ledger import Manifest, check_law
 from manifests.records import Outcome
@@ -69,7 +70,7 @@ class StepWorker:
         self.planned, self.session, self.life = planned, session, uuid.uuid4().hex
         self.sandbox, self.number = sandbox, number
         self.metrics = StepMetrics(planned.manifest.root, planned.step.name)
-        self.seen: Set[int] = frozenset()  # committed parts, as they were `listed`
+        self.seen = PartFiles({}, {})  # of the step's folder, as they were `listed`
         self.listed = -math.inf  # seconds of the monotonic clock
         self.is_last_reader = False  # whether no later step of the lane reads originals
 
@@ -113,8 +114,19 @@ class StepWorker:
         if not object_store.holds(self.planned.manifest.root):
             return self.planned.manifest.has(part)
         if time.monotonic() - self.listed > FRESH:
-            self.listed, self.seen = time.monotonic(), self.planned.manifest.committed().keys()
-        return part in self.seen
+            self.listed, self.seen = time.monotonic(), self.planned.manifest.listed()
+        return part in self.seen.committed()
+
+    def forget_listing(self) -> None:
+        """List the step's folder again before the next part."""
+        self.listed = -math.inf
+
+    def _may_be_compacted(self, part: int) -> bool:
+        """Whether there may be a block file with the part. A listing of the last seconds shows that there is none.
+
+        Where one is written meanwhile, the rows of this worker are a file that nobody reads.
+        """
+        return time.monotonic() - self.listed > FRESH or part // BLOCK in self.seen.blocks
 
     def close(self) -> None:
         """End the step's process."""
@@ -143,7 +155,7 @@ class StepWorker:
         return is_ours
 
     def _commit_rows(self, part: int, rows: pa.Table, held: Rows) -> bool:
-        is_ours = self.planned.manifest.commit_rows(part, rows)
+        is_ours = self.planned.manifest.commit_rows(part, rows, self._may_be_compacted(part))
         if is_ours:
             held[self.planned.manifest] = rows
         return is_ours
@@ -243,7 +255,7 @@ class StepWorker:
     @contextmanager
     def _journal(self, part: int) -> Iterator[tuple[JournalFile, Journal]]:
         manifest = self.planned.manifest
-        with part_journal(manifest, part, self.session) as file:
+        with part_journal(manifest, part, self.session, part in self.seen.journals) as file:
             journal = Journal(file.path, manifest.record, self.session, self.life, nodes.current_node(), nodes.is_lost)
             try:
                 yield file, journal

@@ -67,10 +67,10 @@ def read(uri: str) -> bytes:
     """The bytes of a subtitle file. Raises BadMedia where they are too many for one, OSError where there is none."""
     if parted(uri) is not None:
         return read_companion(uri)
-    found = storage.look(uri)
-    if found is not None and found.size > LARGEST_COMPANION:
-        raise BadMedia(f"too large for subtitles: {found.size >> 20} MB in {uri}")
-    return storage.read_bytes(uri)
+    data = storage.read_up_to(uri, LARGEST_COMPANION)
+    if data is None:
+        raise BadMedia(f"too large for subtitles: more than {LARGEST_COMPANION >> 20} MB in {uri}")
+    return data
 
 
 def parse(text: str) -> list[Cue]:

@@ -20,6 +20,7 @@ from manifests.linking import link
 from manifests.parquet_files import damage_named, read_undamaged
 from manifests.records import Outcome, PackedTask
 from manifests.schema import from_rows, record_schema, records_table
+from pipeline.engine.actor_pool import Lane
 from pipeline.pack.build import write_shard
 from pipeline.pack.groups import Group
 from pipeline.pack.numbering import Shard
@@ -34,7 +35,7 @@ def rows_uri(folder: str, shard: str) -> str:
     return storage.join(folder, CLOSED, f"{shard}.parquet")
 
 
-class ChooseLane:
+class ChooseLane(Lane):
     """Makes the choices of groups, by the group's number."""
 
     def __init__(self, plan: Plan, settings: PackSettings, groups: Sequence[Group], uris: Sequence[str]) -> None:
@@ -45,11 +46,8 @@ class ChooseLane:
         """Choose for one group."""
         storage.write_bytes(self.uris[number], Choice.bytes_of(*select_tasks(self.candidates, self.groups[number])))
 
-    def close(self) -> None:
-        """Nothing is held."""
 
-
-class ShardLane:
+class ShardLane(Lane):
     """Writes shards by number: the n-th of a set."""
 
     def __init__(
@@ -84,9 +82,6 @@ class ShardLane:
         rows = write_shard(self.plan.root, folder, shard.stage, shard.name, content, self.plan.key)
         return records_table(PackedTask, rows)
 
-    def close(self) -> None:
-        """Nothing is held."""
-
 
 def linked(root: str, shard: Shard, folder: str) -> pa.Table:
     """Make an equal shard of another set appear under the name that it has in this one. Returns its rows.
@@ -104,7 +99,7 @@ def linked(root: str, shard: Shard, folder: str) -> pa.Table:
     return table.cast(record_schema(PackedTask)).set_column(table.column_names.index("shard"), "shard", renamed)
 
 
-class CloseLane:
+class CloseLane(Lane):
     """Commits the outcomes of the clips of groups, by the group's number."""
 
     def __init__(
@@ -126,9 +121,6 @@ class CloseLane:
         rows = self.choices[number].rows().select(["clip", "reason"]).to_pylist()
         reasons = {row["clip"]: row["reason"] for row in rows}
         self.manifest.commit(number, list(reasons), [_outcome(clip, packed[clip], reasons[clip]) for clip in reasons])
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def _outcome(clip: str, packed: tuple[PackedTask, ...], reason: str | None) -> Outcome:

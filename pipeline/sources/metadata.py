@@ -45,10 +45,8 @@ def meta_of(source: Source) -> str:
 
 def _facts(uri: str) -> dict[str, Any]:
     try:
-        found = storage.look(uri)
-        if found is None or found.size > LARGEST_COMPANION:
-            return {}
-        told = json_value(json.loads(storage.read_bytes(uri)))
+        data = storage.read_up_to(uri, LARGEST_COMPANION)
+        told = json_value(json.loads(data)) if data is not None else {}
     except StoreAway:
         raise
     except (OSError, ValueError, RecursionError):

@@ -15,7 +15,7 @@ import pyarrow as pa
 from manifests import blocks
 from manifests.blocks import PartFiles
 from manifests.ledger import Manifest
-from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.plan import Plan
 
 INTERVAL = 600.0  # seconds between two looks of a run at work: a listing a step
@@ -77,7 +77,7 @@ def _fill_a_block(parts: Sequence[int]) -> bool:
     return any(present.issuperset(blocks.parts_of(number)) for number in {part // blocks.BLOCK for part in parts})
 
 
-class CompactLane:
+class CompactLane(Lane):
     """Writes the n-th of a list of block files."""
 
     def __init__(self, todo: Sequence[tuple[Manifest, int]]) -> None:
@@ -89,6 +89,3 @@ class CompactLane:
         manifest, block = self.todo[number]
         with suppress(OSError, pa.ArrowException):
             blocks.write_block(manifest.folder_uri, manifest.schema, block)
-
-    def close(self) -> None:
-        """Nothing is held."""

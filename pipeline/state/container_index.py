@@ -20,7 +20,7 @@ from manifests.records import Source
 from manifests.retries import StoreAway
 from manifests.schema import record_schema
 from manifests.sources import source_id
-from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.engine.cluster import say_on_stderr
 from pipeline.sources.containers import listing
 from pipeline.sources.containers.grouping import MemberSource
@@ -149,7 +149,7 @@ def _joined(member: str, listed: str) -> str:
     return json.dumps(json.loads(member) | json.loads(listed), sort_keys=True, ensure_ascii=False)
 
 
-class IndexLane:
+class IndexLane(Lane):
     """Indexes containers by the number of their chunk."""
 
     def __init__(self, folder: str, todo: str) -> None:
@@ -163,9 +163,6 @@ class IndexLane:
             uri = storage.join(self.folder, container.index)
             if not storage.exists(uri):
                 storage.write_bytes(uri, parquet_bytes(_table(list(_rows(container))), ROW_GROUP))
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def _table(rows: Sequence[MemberSource]) -> pa.Table:

@@ -20,7 +20,7 @@ from manifests.ledger import Manifest, digest, parquet_bytes, read_parquet
 from manifests.records import Source
 from manifests.retries import StoreAway
 from manifests.sources import Registered
-from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.plan import Plan
 from pipeline.sources.containers.access import look, source_pieces
 from pipeline.sources.containers.members import container_of, parted
@@ -115,7 +115,7 @@ def digests_of(ingest: Manifest, part: int) -> dict[str, str]:
     return dict(zip(good["input"].to_pylist(), good["sha256"].to_pylist(), strict=True))
 
 
-class ContentLane:
+class ContentLane(Lane):
     """Reads sources by the number of their chunk, and writes their digests down."""
 
     def __init__(self, folder: str) -> None:
@@ -131,9 +131,6 @@ class ContentLane:
         found = [{"uri": row["uri"], "sha256": content(Unread(**row))} for row in table.to_pylist()]
         schema = pa.schema([("uri", pa.string()), ("sha256", pa.string())])
         storage.write_bytes(uri, parquet_bytes(pa.Table.from_pylist(found, schema=schema)))
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def _read_uri(folder: str, number: int) -> str:

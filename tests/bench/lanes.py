@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.engine.engines import RayEngine
 from tests.bench.measure import Figure, Target
 from tests.bench.videos import Videos
@@ -28,7 +28,7 @@ ROWS: Sequence[tuple[str, Sequence[Kind], int]] = (
 )
 
 
-class Sleeping:
+class Sleeping(Lane):
     """A lane that sleeps, and writes down when each number was done."""
 
     def __init__(self, seconds: float, path: str) -> None:
@@ -41,9 +41,6 @@ class Sleeping:
         if self.path:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(f"{time.time()}\n")
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def measure(videos: Videos) -> Iterator[Figure]:

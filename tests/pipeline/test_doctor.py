@@ -224,7 +224,7 @@ def test_a_run_says_what_is_missing_before_anything_is_written(
     lacks: str, tmp_path: Path, no_driver: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sets, told = LACKS[lacks]
-    monkeypatch.setattr(upfront, "there", lambda name: f"there is no {name} here" if name != "nano" else "")
+    monkeypatch.setattr(upfront, "missing_package", lambda name: f"there is no {name} here" if name != "nano" else "")
     video = pattern("small.mp4", 3)
     said = ola("run", video, "--root", tmp_path / "out", *(word for each in sets for word in ("--set", each)))
     lines = said.err.splitlines()

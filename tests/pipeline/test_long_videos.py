@@ -240,11 +240,11 @@ def test_rows_may_refer_to_the_tar_that_a_slower_attempt_has_placed(tmp_path: Pa
     plan, parts = toys.planned(tmp_path, [Film(Traced(trace=str(trace)))], ["ok"] * 3, per_part=3)
     manifest, commit = plan.steps[0].manifest, Manifest.commit_rows
 
-    def slow(self: Manifest, part: int, table: pa.Table) -> bool:
+    def slow(self: Manifest, part: int, table: pa.Table, may_be_compacted: bool = True) -> bool:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Manifest, "commit_rows", commit)
             InlineEngine().map(lanes(plan.steps, isolate=False), parts)
-        return commit(self, part, table)
+        return commit(self, part, table, may_be_compacted)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Manifest, "commit_rows", slow)

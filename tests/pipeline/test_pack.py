@@ -236,7 +236,7 @@ def test_where_no_part_changed_no_row_is_read(plan: Plan, monkeypatch: pytest.Mo
         selections.append(arguments)
         return select_tasks(*arguments)
 
-    monkeypatch.setattr(lanes, "choose", counted)
+    monkeypatch.setattr(lanes, "select_tasks", counted)
     assert packed(plan) == before
     assert selections == []
     path = Path(plan.named("split").manifest.uri(0))

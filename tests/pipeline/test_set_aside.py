@@ -153,10 +153,10 @@ def test_a_bug_in_one_part_stops_no_other(tmp_path: Path, monkeypatch: pytest.Mo
     plan, parts = toys.planned(tmp_path, [Take()], ["ok"] * 3, per_part=1)
     commit = Manifest.commit_rows
 
-    def failing(self: Manifest, part: int, table: pa.Table) -> bool:
+    def failing(self: Manifest, part: int, table: pa.Table, may_be_compacted: bool = True) -> bool:
         if part == 1:
             raise KeyError("no such thing")
-        return commit(self, part, table)
+        return commit(self, part, table, may_be_compacted)
 
     monkeypatch.setattr(Manifest, "commit_rows", failing)
     (aside,) = toys.apply(plan, parts, InlineEngine())

@@ -22,6 +22,7 @@ from manifests.records import Outcome
 from manifests.shared_journal import SharedJournal
 from pipeline.engine import part_journals
 from pipeline.engine.engines import RayEngine
+from pipeline.engine.lane import StepLane
 from pipeline.engine.part_journals import journal_outcomes, part_journal, remove_stale_journals, rewrite_journal
 from pipeline.run import lanes
 from tests import toys
@@ -32,11 +33,11 @@ NODE = """
 import sys
 from manifests import shared_journal
 from tests import toys
-from tests.toys import Inline, Take, Traced
+from tests.toys import InlineEngine, Take, Traced
 shared_journal.INTERVAL = 0.2
 root, trace = sys.argv[1:]
 plan, parts = toys.planned(root, [Take(Traced(trace=trace, pause=0.05))], ["ok"] * 60, per_part=60)
-toys.apply(plan, parts, Inline())
+toys.apply(plan, parts, InlineEngine())
 """
 
 
@@ -89,12 +90,12 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_journal_and_notes_are_found_by_another_node(manifest: Manifest, temporary: Path) -> None:
-    with part_journal(manifest, 0, "one life of the driver") as file:
+    with part_journal(manifest, 0, "one life of the driver", True) as file:
         journal = Journal(file.path, Pebble, "s", "1")
         journal.done(outcome("a\u2028b"))
         notes_path(file.path).write_text('["asked", {"answer": "yes"}]\n["torn', encoding="utf-8")
         journal.close(delete=False)
-    with part_journal(manifest, 0, "another") as file:
+    with part_journal(manifest, 0, "another", True) as file:
         journal = Journal(file.path, Pebble, "s", "2")
         assert list(journal.outcomes) == ["a\u2028b"]
         assert Path(journal.notes).read_text(encoding="utf-8") == '["asked", {"answer": "yes"}]\n'
@@ -106,7 +107,7 @@ def test_journal_and_notes_are_found_by_another_node(manifest: Manifest, tempora
 @contextmanager
 def under_way(manifest: Manifest, session: str, life: str) -> Iterator[Journal]:
     """A part at work, until it is set aside."""
-    with part_journal(manifest, 0, session) as file:
+    with part_journal(manifest, 0, session, True) as file:
         journal = Journal(file.path, Pebble, session, life)
         try:
             yield journal
@@ -214,13 +215,26 @@ def test_a_retry_wins_over_a_worker_that_writes_at_the_same_moment(
     assert not cut_off.write(cut_off.data)
 
 
-def test_a_short_part_costs_one_request_and_writes_no_journal() -> None:
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_short_part_writes_no_journal_and_reads_one_that_may_be_there(is_shared: bool) -> None:
     with watched("short") as (uri, app):
         manifest = Manifest(f"{uri}/root", 1, "take", "abc", Pebble)
-        with part_journal(manifest, 0, "s") as file:
+        with part_journal(manifest, 0, "s", is_shared) as file:
             journal = Journal(file.path, Pebble, "s", "1")
             journal.start(["a"])
             journal.done(outcome("a"))
             journal.close(delete=True)
         requests = [request for request in app.requests if "journal" in request]
-    assert requests == ["GET /short/root/01-take-abc/part-000000.journal"]
+    assert requests == ["GET /short/root/01-take-abc/part-000000.journal"] * is_shared
+
+
+def test_a_retry_finds_the_journal_that_a_dead_worker_left_since_the_listing(store_at: str, tmp_path: Path) -> None:
+    plan, _ = toys.planned(f"{store_at}/retried", [Take()], ["ok", "ok"], per_part=1)
+    manifest = plan.steps[0].manifest
+    lane = StepLane(plan.steps, "session", isolate=False)
+    lane(0)  # lists the step's folder
+    kept = Outcome("s0001", "ok", 0.0, (Pebble(id="kept", source="s0001", weight=1),), None, None)
+    rewrite_journal(manifest, 1, [kept])  # as a worker on another node leaves it
+    lane.refresh()
+    lane(1)
+    assert [outcome.records for outcome in manifest.outcomes(1)] == [kept.records]

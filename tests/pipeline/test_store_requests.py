@@ -13,7 +13,7 @@ from tests.object_store import forget, watched
 from tests.runs import ola
 
 VIDEOS = 15
-MOST = {"run": 9 * VIDEOS * store.STEPS, "idle run": 80, "status": 40}
+MOST = {"run": 6 * VIDEOS * store.STEPS, "idle run": 40, "status": 40}
 
 
 def test_a_run_asks_the_store_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
