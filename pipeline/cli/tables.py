@@ -53,11 +53,13 @@ class Column:
 def cut_table(names: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None) -> list[str]:
     """Return the lines of a table of this width; the last line tells whether something was cut.
 
-    Numbers are never cut. width None: nothing is cut, and ids are whole.
+    Numbers and shortened ids are never cut. width None: nothing is cut, and ids are whole.
     """
     values: list[Sequence[Any]] = [[row[n] for row in rows] for n in range(len(names))]
     shown = with_short_ids(values) if width else values
-    columns = [_column(name, cells) for name, cells in zip(names, shown, strict=True)]
+    columns = [
+        _column(name, cells, cells is not before) for name, cells, before in zip(names, shown, values, strict=True)
+    ]
     sizes = column_widths([each.natural for each in columns], [each.least for each in columns], width)
     left_out = len(columns) - len(sizes)
     cut = any(size < column.natural for size, column in zip(sizes, columns, strict=False))
@@ -66,12 +68,12 @@ def cut_table(names: Sequence[str], rows: Sequence[Sequence[Any]], width: int | 
     return [GAP.join([*line, *more]).rstrip() for line in lines] + _notes(left_out, len(columns), cut)
 
 
-def _column(name: str, values: Sequence[Any]) -> Column:
+def _column(name: str, values: Sequence[Any], has_ids: bool) -> Column:
     head, texts = one_line(name), [one_line(value_text(value)) for value in values]
     size = max(map(cell_len, texts), default=0)
     natural = max(cell_len(head), size)
     is_number = _holds_numbers(values)
-    least = max(size, min(cell_len(head), NARROWEST)) if is_number else min(natural, NARROWEST)
+    least = max(size, min(cell_len(head), NARROWEST)) if is_number or has_ids else min(natural, NARROWEST)
     return Column([head, *texts], is_number, natural, least)
 
 

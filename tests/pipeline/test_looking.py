@@ -60,6 +60,12 @@ def test_columns_share_the_room_and_numbers_are_never_cut() -> None:
     assert table[-1] == "… long values are cut: --format vertical shows everything"
 
 
+def test_short_ids_stay_apart_in_a_narrow_table() -> None:
+    ids = [f"0123456789abcdef0123-{n:09d}-{n + 1:09d}" for n in range(3)]
+    lines = cut_table(("id", "clip", "text"), [(each, each, "words " * 9) for each in ids], 60)
+    assert [line.split()[0] for line in lines[1:-1]] == [f"01234567…{each[20:]}" for each in ids]
+
+
 def test_ids_are_short_where_they_stay_unique() -> None:
     one, two = "0123456789abcdef0123", "0123456789ff00000000"
     columns: list[Sequence[object]] = [
