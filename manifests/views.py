@@ -23,29 +23,20 @@ import pyarrow as pa
 
 from manifests import blocks, storage
 from manifests.ledger import Damaged, Manifest
+from manifests.moved_root import DATABASE, literal_path, movable, quoted, setting
 from manifests.parquet_files import read_undamaged
 from manifests.records import PackedTask
 from manifests.schema import record_schema
 from manifests.sources import SourceManifest
 from manifests.stored_rows import StoredRows
 
-DATABASE, SCRIPT = "manifest.duckdb", "views.sql"
+SCRIPT = "views.sql"
 ROW_FILE = "file_of_row"  # a column that views read and do not show
 FILES = "files_of_"  # how the name of a store's files begins, over which a view is made
 ATTEMPTS = 3  # of a query whose files are replaced while it runs
 FILE_GONE = (duckdb.IOException, duckdb.InvalidInputException)  # what DuckDB raises then; also for other reasons
 T = TypeVar("T")
 SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN"}
-
-
-def quoted(text: str) -> str:
-    """`text` as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def literal_path(path: str) -> str:
-    """`path` with the characters that DuckDB's globs give a meaning made plain."""
-    return re.sub(r"([\[*?])", r"[\1]", path)
 
 
 def sources(
@@ -177,6 +168,16 @@ def names(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {name for (name,) in found if not name.startswith(FILES)}
 
 
+def columns_by_view(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+    """Return the columns of each view, with their types."""
+    found: dict[str, dict[str, str]] = {name: {} for name in names(connection)}
+    rows = connection.sql("SELECT table_name, column_name, data_type FROM duckdb_columns() ORDER BY column_index")
+    for view, column, kind in rows.fetchall():
+        if view in found:
+            found[view][column] = kind
+    return found
+
+
 def query(connect: Callable[[], duckdb.DuckDBPyConnection], ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
     """Ask a connection. Where files were compacted before they were read, ask a new one."""
     for _ in range(ATTEMPTS - 1):
@@ -260,13 +261,15 @@ def write(root: str, manifests: Sequence[Manifest], shards: Mapping[str, str]) -
         _write(root, _views({name: _read_parquet(of) for name, of in files.items()}, columns))
 
 
-def _write(root: str, made: Sequence[str]) -> None:
-    storage.write_bytes(storage.join(root, SCRIPT), ("".join(f"{s};\n" for s in made)).encode())
+def _write(root: str, views: Sequence[str]) -> None:
+    made = movable(root, views)
+    advice = f"-- of a root that was moved: {setting('<its new place>')}; before these\n" if made else ""
+    storage.write_bytes(storage.join(root, SCRIPT), (advice + "".join(f"{s};\n" for s in made)).encode())
     if not storage.is_local(root):
         return
     with tempfile.TemporaryDirectory() as folder:  # DuckDB takes no file whose path has a `?`, as a root's may
         path = os.path.join(folder, DATABASE)
         with duckdb.connect(path) as connection:  # its end writes its log into the file
-            for statement in made:
+            for statement in (setting(root), *made):
                 connection.execute(statement)
         storage.write_bytes(storage.join(root, DATABASE), Path(path).read_bytes())

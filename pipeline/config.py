@@ -7,6 +7,7 @@ resources) decides only how fast it comes and may change from one run to the nex
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -143,7 +144,7 @@ def load(file: str | None, overrides: Sequence[str], base: Mapping[str, Any] | N
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set {override}: write it as key=value, as in split.longest=20")
+            raise ConfigError(f"--set: expected key=value, as in split.longest=20, got {override!r}")
         facts = merged(facts, nested(key.split("."), _yaml_value(override, value)))
     return checked(Config, facts)
 
@@ -170,7 +171,7 @@ def _yaml_file(file: str) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: {' '.join(str(error).split())}") from error
     if not isinstance(facts, dict):
-        raise ConfigError(f"{file}: expected keys and values, found {type(facts).__name__}")
+        raise ConfigError(f"{file}: expected keys and values, got {type(facts).__name__}")
     return facts
 
 
@@ -198,8 +199,20 @@ def _complaint(model: type[BaseModel], keys: list[str], error: Any) -> str:
         choices = list(section.model_fields)
         near = difflib.get_close_matches(keys[-1], choices, n=1)
         return f"{key}: no such setting{f', did you mean {near[0]!r}?' if near else ''} (choices: {', '.join(choices)})"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {error['input']!r} does not do: {message[0].lower()}{message[1:]}" if key else message
+    if error["type"] in {"value_error", "missing"}:
+        message = error["msg"].removeprefix("Value error, ")
+        return f"{key}: {message[0].lower()}{message[1:]}" if key else message
+    return f"{key or 'settings'}: expected {_expected(error)}, got {error['input']!r}"
+
+
+def _expected(error: Any) -> str:
+    """Return what should have been there, from pydantic's words: `Input should be a valid number, unable to …`."""
+    if error["type"] in {"model_type", "model_attributes_type"}:
+        return "a section of settings"
+    message = re.sub(r"^(Input|Value|\w+) should (be|have) ", "", error["msg"])
+    if error["type"] != "literal_error":
+        message = message.partition(", ")[0]
+    return message.replace("a valid ", "a ").replace("a integer", "an integer")
 
 
 def _section(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel]:
@@ -221,5 +234,5 @@ def of_run(root: str) -> Config:
     """The configuration of the run at `root`. Raises ConfigError where there is none."""
     uri = storage.join(storage.normal(root), RUN)
     if not storage.exists(uri):
-        raise ConfigError(f"no run at {root}: {RUN} is not there")
+        raise ConfigError(f"no run at {root}: expected {RUN} there; name the root of a run")
     return load(uri, ())

@@ -32,6 +32,7 @@ from stages.parameters import trained
 
 DONE, STATE, OPTIMIZER, DRAFT = "DONE", "training.json", "optimizer.safetensors", ".draft"
 FAREWELL = 5.0  # seconds for a checkpoint that is being written when Ctrl-C comes
+NAMED, LONGEST = 3, 120  # settings that an error names, and characters of a value
 MASTER = "master"  # a trained weight in float32, where the model is kept in fewer bits
 
 
@@ -67,12 +68,14 @@ class Checkpoints:
         if not found:
             return None
         state = json.loads((found[-1] / STATE).read_text(encoding="utf-8"))
-        for name, value in self.facts.items():
-            if state["facts"].get(name) != value:
-                raise StagesError(
-                    f"{found[-1]}: another {name} than now: {_brief(state['facts'].get(name))} there, {_brief(value)} "
-                    "here; go on with what was there, or name another --out"
-                )
+        # a fact that this version does not know is no difference
+        there = {name: state["facts"].get(name) for name in self.facts}
+        if changed := list(differences(there, self.facts)):
+            raise StagesError(
+                f"{found[-1]}: this checkpoint has other settings: {'; '.join(changed[:NAMED])}"
+                f"{f'; and {len(changed) - NAMED} more' if len(changed) > NAMED else ''}; "
+                "go on with the settings of the checkpoint, or name another --out"
+            )
         return Saved(found[-1], int(state["step"]))
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
@@ -191,6 +194,15 @@ def _to_disk(folder: Path) -> None:
             os.close(handle)
 
 
+def differences(there: Any, here: Any, key: str = "") -> Iterator[str]:
+    """Yield `key: … there, … here` for each value that differs, with its path through the mappings."""
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        for name in sorted(there.keys() | here.keys()):
+            yield from differences(there.get(name), here.get(name), f"{key}.{name}" if key else name)
+    elif there != here:
+        yield f"{key}: {_brief(there)} there, {_brief(here)} here"
+
+
 def _brief(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -17,7 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from pipeline.cli import main
-from pipeline.cli.looking import connect
+from pipeline.cli.open_run import connect
 from tests.media import numbered, pattern, store
 
 WORDS = "the quick brown fox jumps over the lazy dog and runs away"

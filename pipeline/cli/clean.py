@@ -6,7 +6,7 @@ from rich.console import Console
 
 from manifests import storage
 from pipeline import config as configuration
-from pipeline.cli.looking import result_table
+from pipeline.cli.tables import result_table
 from pipeline.errors import RunError
 from pipeline.removal.leftovers import Leftover, delete, leftovers
 from pipeline.state.lease import alone

@@ -18,7 +18,7 @@ from pipeline.checkup.model_sizes import ModelSizes, model_sizes
 from pipeline.checkup.needs import Needs, needs_of
 from pipeline.checkup.store import store_findings
 from pipeline.checkup.tools import tool_findings
-from pipeline.cli.running import settings
+from pipeline.cli.run import settings
 from pipeline.config import Config
 
 PATIENCE = 0.1  # minutes that a store which fails is asked again: enough for one bad answer

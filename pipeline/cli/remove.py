@@ -10,7 +10,7 @@ from rich.console import Console
 
 from manifests import storage
 from pipeline import config as configuration
-from pipeline.cli.looking import result_table
+from pipeline.cli.tables import result_table
 from pipeline.errors import ConfigError, PartsSetAside
 from pipeline.pack.candidates import packable
 from pipeline.pack.rules import check_where

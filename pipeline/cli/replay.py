@@ -10,7 +10,7 @@ from typing import Any
 
 from manifests.records import Drop
 from manifests.schema import from_rows
-from pipeline.cli.looking import plan_of
+from pipeline.cli.open_run import plan_of
 from pipeline.engine.outcomes import run_batch
 from pipeline.errors import BadMedia, ConfigError
 from pipeline.media.media_store import MediaTar

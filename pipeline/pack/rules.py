@@ -81,6 +81,6 @@ def judge(connection: duckdb.DuckDBPyConnection, settings: PackSettings, wheres:
         columns = [name for (name, *_) in connection.sql("DESCRIBE candidates").fetchall()]
         what = " ".join(str(error).split())
         known = ", ".join(columns)
-        raise ConfigError(f"pack.where: {where!r} does not do: {what} (columns: {known})") from error
+        raise ConfigError(f"pack.where: expected a condition, got {where!r}: {what} (columns: {known})") from error
     for name in wheres if settings.caps else ():
         connection.execute(CAPPED.format(name=name))

@@ -16,6 +16,7 @@ import pytest
 
 from manifests import blocks, storage, views
 from manifests.ledger import FOOTER, Counts, Damaged, Manifest, parquet_bytes, read_parquet
+from manifests.moved_root import DATABASE
 from manifests.records import Outcome, Source
 from tests.killing import Killed, killed_at
 from tests.manifests.test_views import _transcript, _without_flags
@@ -169,7 +170,7 @@ def test_part_files_beside_a_block_file_are_never_read(tmp_path: Path) -> None:
 
 def persisted(root: Path, query: str) -> list[tuple[Any, ...]]:
     """The answer of `manifest.duckdb`, which is that of `views.sql`."""
-    with duckdb.connect(f"{root}/{views.DATABASE}", read_only=True) as connection:
+    with duckdb.connect(f"{root}/{DATABASE}", read_only=True) as connection:
         answer = connection.sql(query).fetchall()
     with duckdb.connect() as connection:
         connection.execute((root / views.SCRIPT).read_text())

@@ -11,6 +11,7 @@ import pytest
 
 from manifests import storage, views
 from manifests.ledger import Manifest, parquet_bytes, read_parquet
+from manifests.moved_root import DATABASE, quoted, setting
 from manifests.records import Outcome, PackedTask, Segment, Source, Transcript
 from manifests.schema import records_table
 from tests.manifests.test_storage import ODD
@@ -53,7 +54,7 @@ def test_names_of_folders_are_no_columns(tmp_path: Path, folder: str) -> None:
     views.write(root, manifests(root), {})
     query = "SELECT * FROM take ORDER BY ALL"
     expected = views.connect(plain, manifests(plain), {}).sql(query)
-    with duckdb.connect(f"{root}/{views.DATABASE}", read_only=True) as stored:
+    with duckdb.connect(f"{root}/{DATABASE}", read_only=True) as stored:
         for connection in (stored, views.connect(root, manifests(root), {})):
             found = connection.sql(query)
             assert (found.columns, found.fetchall()) == (expected.columns, expected.fetchall())
@@ -64,7 +65,7 @@ def test_database_and_script_work_by_themselves(root: str, tmp_path: Path, monke
     views.write(root, made, {})
     views.write(root, made, {})
     monkeypatch.chdir(tmp_path)
-    with duckdb.connect(f"{root}/{views.DATABASE}", read_only=True) as connection:
+    with duckdb.connect(f"{root}/{DATABASE}", read_only=True) as connection:
         assert connection.sql("SELECT count(*) FROM take").fetchall() == [(4,)]
     with duckdb.connect() as connection:
         connection.execute(Path(root, views.SCRIPT).read_text())
@@ -164,5 +165,52 @@ def test_rows_without_newer_columns_have_the_defaults_there(place: str, all_olde
         assert connection.sql("SELECT count(*), count(reason), count(flagged) FROM heard").fetchall() == [(4, 2, 2)]
     if storage.is_local(place):
         views.write(place, [manifest], {})
-        with duckdb.connect(f"{place}/{views.DATABASE}", read_only=True) as connection:
+        with duckdb.connect(f"{place}/{DATABASE}", read_only=True) as connection:
             assert len(connection.sql(query).fetchall()) == 2
+
+
+def counts(connection: duckdb.DuckDBPyConnection, prefix: str = "") -> list[int]:
+    return [connection.sql(f"SELECT count(*) FROM {prefix}{name}").fetchall()[0][0] for name in ("take", "shards")]
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> Path:
+    """A root that was written elsewhere, with four rows in `take` and one in `shards`."""
+    first = tmp_path / "first [a]"
+    made = manifests(str(first))
+    task = PackedTask(
+        id="t", kind="k", stage="omni", split="train", shard="s", key="k", clip="c", video="v", offset=0, size=1,
+        digest="", json_offset=0, json_bytes=1, picture_offset=None, picture_bytes=(), sound_offset=None,
+        sound_bytes=None, tokens=1,
+    )  # fmt: skip
+    storage.write_bytes(f"{first}/shards/omni/k/shards.parquet", parquet_bytes(records_table(PackedTask, [task])))
+    views.write(str(first), made, {"omni": "shards/omni/k"})
+    return first.rename(tmp_path / "it's second [b]")
+
+
+def test_the_database_of_a_moved_root_reads_its_new_place(moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, name in (("/", moved / DATABASE), (moved, DATABASE), (moved.parent, f"{moved.name}/{DATABASE}")):
+        monkeypatch.chdir(folder)
+        with duckdb.connect(str(name), read_only=True) as connection:
+            assert counts(connection) == [4, 1]
+
+
+def test_a_moved_root_that_is_attached_or_read_as_a_script_is_told_its_place(moved: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH {quoted(str(moved / DATABASE))} AS run (READ_ONLY)")
+        connection.execute(setting(str(moved)))
+        assert counts(connection, "run.") == [4, 1]
+        connection.execute((moved / views.SCRIPT).read_text())
+        assert counts(connection) == [4, 1]
+
+
+def test_a_root_that_is_attached_to_another_is_never_taken_for_it(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        views.write(str(tmp_path / name), manifests(str(tmp_path / name)), {})
+    with duckdb.connect(str(tmp_path / "one" / DATABASE), read_only=True) as connection:
+        connection.execute(f"ATTACH '{tmp_path / 'two' / DATABASE}' AS two (READ_ONLY)")
+        assert connection.sql("SELECT count(*) FROM take").fetchall() == [(4,)]
+        with pytest.raises(duckdb.Error, match="SET VARIABLE ola_root"):
+            connection.sql("SELECT count(*) FROM two.take").fetchall()
+        connection.execute(setting(str(tmp_path / "two")))
+        assert connection.sql("SELECT count(*) FROM two.take").fetchall() == [(4,)]

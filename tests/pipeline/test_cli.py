@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline.cli.looking import grouped
+from pipeline.cli.status import grouped
 from tests.media import numbered, pattern
 from tests.runs import Said, copy_of, files_of, finished, ola, rows, shards_of, status, talking
 
@@ -225,8 +225,10 @@ def test_why_follows_a_video_a_clip_and_a_task() -> None:
     for step in ("source", "ingest", "split", "extract", "transcribe", "pack"):
         assert f"{step} " in whole
     for wanted in (clip, task):
-        lines = [line for line in ola("why", finished(), wanted).out.splitlines() if line.startswith("extract")]
-        assert len(lines) == 1
+        lines = [
+            line for line in ola("why", finished(), wanted).out.splitlines() if "─ extract " in line or " → " in line
+        ]
+        assert len(lines) == 2  # the clip, and below it the step
         assert clip in lines[0]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.cli.training import Shown
+from pipeline.cli.train import Shown
 from tests.runs import ola
 from tests.stages.lessons import lessons, write_model
 

@@ -25,7 +25,7 @@ from manifests.ledger import FOOTER
 from manifests.records import Transcript, Video
 from manifests.schema import MissingColumn, from_rows, hints
 from pipeline import config
-from pipeline.cli.running import ask_before
+from pipeline.cli.run import ask_before
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.pack.settings import PackSettings

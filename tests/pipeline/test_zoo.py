@@ -192,6 +192,6 @@ def test_why_tells_of_each(zoo: Zoo) -> None:
         assert reason in said.out
         assert "Traceback" not in said.out
     for name in GOOD - {"eight hours.mp4"}:
-        assert "\nextract " in ola("why", zoo.root, zoo.folder / name).out
+        assert "─ extract " in ola("why", zoo.root, zoo.folder / name).out
     nobody = ola("why", zoo.root, "nobody")
-    assert (nobody.code, nobody.out[:34]) == (1, "no record of this run is called 'n")
+    assert (nobody.code, nobody.out[:26]) == (1, "no record of this run has ")

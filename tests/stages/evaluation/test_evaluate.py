@@ -103,9 +103,9 @@ def test_nothing_could_be_asked(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("suite", "code", "words"),
     [
-        ("mmbench", 2, "give NAME=PATH, with a NAME among mmbench, videomme"),
-        ("mmstar=x.tsv", 2, "give NAME=PATH"),
-        ("mmbench=absent.tsv", 2, "no such file or folder"),
+        ("mmbench", 2, "expected NAME=PATH with a NAME of mmbench, videomme"),
+        ("mmstar=x.tsv", 2, "got 'mmstar=x.tsv'"),
+        ("mmbench=absent.tsv", 2, "expected a file or folder that exists"),
         ("mmbench=.", 3, "not MMBench's TSV"),
         ("shards=.", 3, "no shards"),
     ],
@@ -123,7 +123,7 @@ def test_wrong_folders(tmp_path: Path) -> None:
     suite = files.mmbench(tmp_path / "dev.tsv")
     said = ola("evaluate", "--model", tmp_path / "none", "--suite", f"mmbench={suite}", "--out", tmp_path / "out")
     assert (said.code, said.err.count("\n")) == (2, 1)
-    assert "no such folder" in said.err
+    assert "which does not exist" in said.err
     assert ola("evaluate", "--model", tmp_path, "--suite", f"mmbench={suite}", "--out", tmp_path / "out").code == 3
     said = ola("compare", tmp_path, tmp_path)
     assert said.code == 3

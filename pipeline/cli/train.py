@@ -57,11 +57,11 @@ def train_and_report(
     asked: whether to save and stop after the step in hand.
     """
     if not shards:
-        raise ConfigError("--shards is missing: the root of a run that has packed, or a folder with shards.parquet")
+        raise ConfigError("--shards: expected the root of a packed run, or a folder with shards.parquet, got nothing")
     if not is_local(out):
-        raise ConfigError(f"--out {out}: checkpoints go to a folder, which all ranks reach")
+        raise ConfigError(f"--out: expected a local folder that all ranks reach, got {out!r}")
     if not located(model).is_dir():
-        raise ConfigError(f"--model {model}: no such folder")
+        raise ConfigError(f"--model: expected a folder of weights, got {model!r}, which does not exist")
     # absolute: ranks on Ray have a folder of their own
     sources, start, folder = tuple(map(normal, shards)), normal(str(located(model))), normal(out)
     training = Training(recipe(name, settings), sources, start, folder, weights=digest_of(start)[:16], **options)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from manifests import storage
-from pipeline.cli.looking import REASONS, shard_facts
+from pipeline.cli.status import REASONS, shard_facts
 from pipeline.importing.importer import Wanted, bring
 from pipeline.importing.reindex import index
 

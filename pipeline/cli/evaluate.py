@@ -1,4 +1,4 @@
-"""`ola evaluate` asks a model the questions of benchmarks; `ola compare` puts what came out side by side."""
+"""`ola evaluate`: ask a model the questions of benchmarks and print its scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
-    from stages.evaluation.comparison import Line
     from stages.evaluation.questions import Senses, Suite
     from stages.evaluation.runner import Result
 
@@ -49,7 +48,7 @@ def evaluate(folder: Path, named: Sequence[str], out: Path, how: Asked) -> bool:
 
     folder, places = located(folder), [_named(each) for each in named]
     if not folder.is_dir():
-        raise ConfigError(f"--model {folder}: no such folder")
+        raise ConfigError(f"--model: expected a folder of weights, got {str(folder)!r}, which does not exist")
     try:
         config = config_of(folder)
         senses = _senses(how.frames or config.max_frames, config.has_speech)
@@ -63,54 +62,12 @@ def evaluate(folder: Path, named: Sequence[str], out: Path, how: Asked) -> bool:
     return all(facts["errors"] < facts["n"] for facts in found.values())
 
 
-def compare(paths: Sequence[Path], png: Path | None) -> None:
-    """Print the scores of several models beside each other, and draw them relative to the first. Raises StagesError."""
-    from rich.console import Console
-
-    from stages.evaluation.comparison import compare as read
-    from stages.evaluation.comparison import draw
-
-    names, lines = read(paths)
-    console = Console()
-    console.print(compared(names, lines))
-    for line in lines:
-        if line.uneven:
-            counts = ", ".join(f"{name} {count}" for name, count in zip(names, line.counts, strict=True))
-            said = f"{line.suite}: asked of different numbers of questions ({counts})"
-            console.print(said, markup=False, highlight=False)
-    if png is not None:
-        draw(names, lines, png)
-        console.print(f"{png} is drawn", markup=False, highlight=False)
-
-
-def compared(names: Sequence[str], lines: Sequence[Line]) -> Table:
-    """A row a suite; in brackets what a score is relative to the first model's, above 1 if it is better."""
-    from rich.table import Table
-    from rich.text import Text
-
-    caption = Text(f"in brackets: relative to {names[0]}, above 1 is better")
-    table = Table(box=None, pad_edge=False, caption=caption)
-    table.add_column("suite", no_wrap=True)
-    table.add_column("metric", no_wrap=True)
-    for name in names:
-        table.add_column(Text(name), justify="right")
-    for line in lines:
-        pairs = zip(line.values, line.relative, strict=True)
-        cells = ["–" if value is None else f"{value:.4f}" + _bracketed(relative) for value, relative in pairs]
-        table.add_row(line.suite, line.metric + " ↓" * line.falls, *cells)
-    return table
-
-
-def _bracketed(relative: float | None) -> str:
-    return "" if relative is None else f" ({relative:.3f})"
-
-
 def _named(pair: str) -> tuple[str, str]:
     name, _, place = pair.partition("=")
     if name not in SUITES or not place:
-        raise ConfigError(f"--suite {pair}: give NAME=PATH, with a NAME among {', '.join(SUITES)}")
+        raise ConfigError(f"--suite: expected NAME=PATH with a NAME of {', '.join(SUITES)}, got {pair!r}")
     if "://" not in place and not Path(place).exists():
-        raise ConfigError(f"--suite {pair}: no such file or folder")
+        raise ConfigError(f"--suite: expected a file or folder that exists, got {pair!r}")
     return name, place
 
 

@@ -15,7 +15,8 @@ from manifests.retries import Tally
 from manifests.snapshot import snapshot
 from pipeline import config as configuration
 from pipeline.cli.damaged import damage_named
-from pipeline.cli.looking import funnel
+from pipeline.cli.status import funnel
+from pipeline.cli.tables import output_width
 from pipeline.config import Config
 from pipeline.errors import ConfigError, PartsSetAside
 from pipeline.monitoring.metrics_file import MetricsFile
@@ -60,7 +61,7 @@ def run_and_report(
             plan = run(config, root, options)
     except PartsSetAside as error:
         aside = error
-    console.print(funnel(totals(plan, books_of(plan).counts)), markup=False, highlight=False)
+    console.print(funnel(totals(plan, books_of(plan).counts), output_width()), markup=False, highlight=False)
     with damage_named() as damaged:
         made, given, what = run_yield(plan, options.only, damaged)
     share = made / given if given else 0.0

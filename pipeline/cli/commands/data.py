@@ -1,0 +1,76 @@
+"""Commands that bring data in, write data out and remove data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.commands import Root, Yes
+from pipeline.cli.exit_codes import GOOD, POOR
+from pipeline.cli.world import world
+from pipeline.errors import ConfigError
+
+PANEL = "Data"
+app = typer.Typer()
+
+
+@app.command("import", rich_help_panel=PANEL)
+def import_command(
+    file: Annotated[str, typer.Argument(help="Records as JSON (a list), JSONL or Parquet, or a folder of shards.")],
+    root: Annotated[str, typer.Option(help="Folder for the shards: a new one, or that of a run.")],
+    media: Annotated[str, typer.Option(help="Folder or URI of the media; default: the folder of the file.")] = "",
+    frames: Annotated[int, typer.Option(min=1, help="Most frames of a video.")] = 48,
+    val_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the media kept for validation.")] = 0.02,
+    strict: Annotated[bool, typer.Option(help="End with an error at the first record that has to be mended.")] = False,
+    retry: Annotated[bool, typer.Option(help="Try again the records that could not be used before.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode media; 0: this process.")] = 0,
+) -> None:
+    """Import external conversations and media (Ola-Data, LLaVA, JSONL) as shards. Exit 1 if no record can be used."""
+    from pipeline.cli.import_records import show_import
+    from pipeline.importing.importer import Wanted
+
+    wanted = Wanted(file, media, frames, val_share, workers=workers)
+    raise typer.Exit(GOOD if show_import(wanted, root, strict, retry) else POOR)
+
+
+@app.command(rich_help_panel=PANEL)
+def export(
+    root: Root,
+    file: Annotated[Path, typer.Argument(help="File to write.")],
+    to: Annotated[str, typer.Option(help="Format: ola-json, which the original Ola trainer reads.")] = "ola-json",
+) -> None:
+    """Write the tasks for another trainer. Media stay in the shards, and the file refers to them."""
+    from pipeline.pack.export import FORMS
+
+    if to not in FORMS:
+        raise ConfigError(f"--to: expected {' or '.join(FORMS)}, got {to!r}")
+    typer.echo(f"{FORMS[to](root, file)} tasks in {file}")
+
+
+@app.command("remove", rich_help_panel=PANEL)
+def remove_command(
+    root: Root,
+    names: Annotated[list[str] | None, typer.Argument(metavar="ID|URI…", help="Ids, paths or file names.")] = None,
+    listed: Annotated[str, typer.Option("--list", metavar="FILE", help="Text file with one name in each line.")] = "",
+    note: Annotated[str, typer.Option(help="Reason, kept in removed.jsonl with your name and the time.")] = "",
+    yes: Yes = False,
+) -> None:
+    """Remove all data of videos from a run and keep the videos out. Without names, finish an interrupted removal."""
+    from pipeline.cli.remove import remove_and_report
+
+    remove_and_report(root, names or [], listed, note, yes)
+
+
+@app.command("clean", rich_help_panel=PANEL)
+def clean_command(
+    root: Root, yes: Annotated[bool, typer.Option("--yes", help="Delete what is listed.")] = False
+) -> None:
+    """List folders of old settings, old shard sets and leftover files with their sizes; --yes deletes them."""
+    from pipeline.cli.clean import clean_and_report
+
+    clean_and_report(root, yes)
+
+
+app.add_typer(world, name="world", rich_help_panel=PANEL)

@@ -1,0 +1,97 @@
+"""Commands that look at a run and change nothing."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.commands import Root
+from pipeline.cli.exit_codes import GOOD, POOR
+
+PANEL = "Look"
+app = typer.Typer()
+
+
+class Format(StrEnum):
+    """Forms of a query's answer."""
+
+    TABLE = "table"
+    VERTICAL = "vertical"
+    MD = "md"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+@app.command(rich_help_panel=PANEL)
+def status(root: Root, as_json: Json = False) -> None:
+    """Count the inputs of each step by ok, dropped and failed, and what the shards hold. Exit 1 if any is lost."""
+    from pipeline.cli.status import show_status
+
+    raise typer.Exit(GOOD if show_status(root, as_json) else POOR)
+
+
+@app.command(rich_help_panel=PANEL)
+def why(
+    root: Root,
+    name: Annotated[str, typer.Argument(metavar="ID", help="Id, key, path or file name, or how an id begins.")],
+    as_json: Json = False,
+) -> None:
+    """Show what every step did with a video, a clip or a task, how long it took, and why it stopped."""
+    from pipeline.cli.why import show_life
+
+    raise typer.Exit(show_life(root, name, as_json))
+
+
+@app.command(rich_help_panel=PANEL)
+def sql(
+    root: Root,
+    query: Annotated[str, typer.Argument(help="DuckDB SQL; default: show the views, their columns and examples.")] = "",
+    form: Annotated[
+        Format, typer.Option("--format", help="A table is cut to the terminal; all others are whole.")
+    ] = Format.TABLE,
+    out: Annotated[Path | None, typer.Option(help="File for the answer; default: standard output.")] = None,
+) -> None:
+    """Query the manifests with DuckDB: a view for each step, and the view shards."""
+    from pipeline.cli.sql import show_query
+
+    show_query(root, query, form.value, out)
+
+
+@app.command(rich_help_panel=PANEL)
+def whatif(root: Root, where: Annotated[str, typer.Argument(help="A condition to try as pack.where.")]) -> None:
+    """Compare what another pack.where would put into the shards with the present one. Nothing is run or written."""
+    from pipeline.cli.whatif import show_whatif
+
+    show_whatif(root, where)
+
+
+@app.command(rich_help_panel=PANEL)
+def check(root: Root) -> None:
+    """Read every shard as a trainer does and print every fault. Exit 1 if there is one."""
+    from pipeline.pack.check import check_run
+
+    faults = 0
+    for fault in check_run(root):
+        typer.echo(fault)
+        faults += 1
+    typer.echo(f"{faults} fault{'s' * (faults != 1)}" if faults else "no fault")
+    raise typer.Exit(POOR if faults else GOOD)
+
+
+@app.command(rich_help_panel=PANEL)
+def replay(
+    root: Root,
+    name: Annotated[str, typer.Argument(metavar="ID", help="Id of a step's input, or how it begins.")],
+    step: Annotated[str, typer.Option(help="Step to run again.")],
+) -> None:
+    """Run one record again and show which fields differ. Nothing is written. Exit 1 if one differs."""
+    from pipeline.cli.replay import replay
+
+    raise typer.Exit(GOOD if replay(root, name, step) else POOR)

@@ -1,0 +1,98 @@
+"""What `ola sql ROOT` prints: the views, their columns, how they join, and examples that run."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Iterator, Mapping
+
+import duckdb
+
+from manifests import views
+from pipeline.cli.tables import output_width
+
+WIDTH = 100  # of a line, where neither a terminal nor COLUMNS tells it
+ROWS = {
+    "source": "files and records that were named in the input",
+    "ingest": "videos, probed",
+    "split": "clips of the videos",
+    "extract": "frames and sound of the clips",
+    "transcribe": "what is said in the clips",
+    "screen": "whether transcripts are worth asking about",
+    "caption": "captions of the clips",
+    "ask": "questions about the clips",
+    "verify": "answers to the questions from each modality",
+    "pack": "tasks that were considered for the shards",
+    "shards": "tasks in the current shards",
+}
+# The view whose id a column holds.
+IDS = {
+    "source": "source",
+    "video": "ingest",
+    "clip": "split",
+    "footage": "extract",
+    "transcript": "transcribe",
+    "question": "ask",
+}
+# What a query needs, and the query.
+EXAMPLES = (
+    (("ingest",), "SELECT status, reason, count(*) AS videos FROM ingest GROUP BY ALL ORDER BY videos DESC"),
+    (
+        ("ingest", "split"),
+        "SELECT v.uri, count(c.id) AS clips, sum(c.end_ms - c.start_ms) / 1000 AS seconds "
+        "FROM ingest v JOIN split c ON c.video = v.id GROUP BY ALL ORDER BY seconds DESC LIMIT 10",
+    ),
+    (
+        ("split", "transcribe"),
+        "SELECT c.id, c.motion, t.text FROM split c JOIN transcribe t ON t.clip = c.id WHERE t.words > 0 LIMIT 10",
+    ),
+    (("shards",), "SELECT stage, kind, split, count(*) AS tasks, sum(tokens) AS tokens FROM shards GROUP BY ALL"),
+    (("shards",), "SELECT shard, count(DISTINCT key) AS samples, sum(tokens) AS tokens FROM shards GROUP BY ALL"),
+    (("source",), "SELECT uri, bytes, fault FROM source ORDER BY bytes DESC LIMIT 10"),
+    (("shards",), "SELECT video, count(DISTINCT clip) AS clips, count(*) AS tasks FROM shards GROUP BY ALL LIMIT 10"),
+)
+SHOWN = 3  # examples
+
+
+def overview(connection: duckdb.DuckDBPyConnection, root: str) -> str:
+    """Return the text about the views of a connection to this root."""
+    columns = views.columns_by_view(connection)
+    order = [name for name in ROWS if name in columns] + sorted(columns.keys() - ROWS.keys())
+    lines = [f"Views of {root}. Rows that are failed or dropped have status, reason and detail; the rest is null."]
+    for name in order:
+        lines += ["", *_view(connection, name, columns[name])]
+    lines += ["", "Joins (each step's input is the id of the record it was given):"]
+    lines += [f"    {target}.id = {', '.join(holders)}" for target, holders in joins(columns).items()]
+    lines += ["", "Examples:"]
+    lines += [f"    ola sql {shlex.quote(root)} {shlex.quote(query)}" for query in examples(columns)]
+    return "\n".join(lines)
+
+
+def _view(connection: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str]) -> Iterator[str]:
+    ((rows,),) = connection.sql(f"SELECT count(*) FROM {name}").fetchall()
+    what = ROWS.get(name) or f"the rows of shards from {name.removeprefix('shards_')}"
+    yield f"{name:<11} {rows:,} row{'s' * (rows != 1)}: {what}"
+    if name in ROWS:
+        indent = " " * 4
+        yield from textwrap.wrap(
+            ", ".join(columns), output_width() or WIDTH, initial_indent=indent, subsequent_indent=indent
+        )
+
+
+def joins(columns: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """Return the columns that hold ids of a view, by the view."""
+    found: dict[str, list[str]] = {}
+    for column, target in IDS.items():
+        holders = [
+            f"{view}.{column}"
+            for view in ROWS
+            if view != target and columns.get(view, {}).get(column) == "VARCHAR" and target in columns
+        ]
+        if holders:
+            found[target] = holders
+    return found
+
+
+def examples(columns: Mapping[str, object]) -> list[str]:
+    """Return the first examples whose views are there."""
+    return [query for needed, query in EXAMPLES if all(name in columns for name in needed)][:SHOWN]

@@ -1,0 +1,150 @@
+"""`ola status`: what became of every input of every step, and what the shards hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import duckdb
+
+from manifests import storage, views
+from manifests.ledger import Counts, Damaged
+from manifests.schema import hints
+from manifests.snapshot import snapshot
+from pipeline.cli.cell_text import duration
+from pipeline.cli.open_run import has_run, plan_of
+from pipeline.cli.tables import output_width
+from pipeline.engine import lane_states
+from pipeline.monitoring.progress import asked_tokens
+from pipeline.pack.publish import current_manifest, stage_of
+from pipeline.plan import Plan
+from pipeline.run import all_manifests, totals
+from pipeline.sources import not_media
+from pipeline.state.ledger_law import books_of, broken_laws
+from stages.catalogue import current
+from stages.samples import FAMILIES
+
+REASONS = 8  # lines of reasons in the funnel; `--json` has all
+
+
+@snapshot()
+def show_status(root: str, as_json: bool) -> bool:
+    """Print the funnel, what the shards hold, and where a step was not given what the step before it made.
+
+    True if the law of the ledger holds between all steps.
+    """
+    root = storage.normal(root)
+    plan = plan_of(root) if has_run(root) else None
+    counts, tokens, faults = looked_at(plan) if plan else ([], {}, [])
+    unread: list[Damaged] = []
+    shards, working = shard_facts(root, unread), lane_states.read(root)
+    faults += [str(damage) for damage in unread]
+    if as_json:
+        steps = [step_facts(*row) | tokens.get(row[0], {}) for row in counts]
+        told = {"steps": steps, "shards": shards, "faults": faults, "lanes": [asdict(lane) for lane in working]}
+        told["not_media"] = not_media.read(root)
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+        return not faults
+    if plan:
+        print(funnel(counts, output_width()))
+    if passed_over := not_media.line(not_media.read(root)):
+        print(passed_over)
+    for lane in working:
+        print(lane)
+    for name, facts in tokens.items():
+        print(f"{name}: {facts['prompt_tokens']:,} tokens read, {facts['answer_tokens']:,} written")
+    for stage, facts in shards.items():
+        if facts["files"]:
+            sizes = f"{facts['samples']:,} samples, {facts['tasks']:,} tasks, {facts['bytes'] / 1e6:,.1f} MB"
+            print(f"shards/{stage}: {facts['files']:,} files, {sizes}")
+    for fault in faults:
+        print(fault)
+    return not faults
+
+
+def looked_at(plan: Plan) -> tuple[list[tuple[str, Counts]], dict[str, dict[str, int]], list[str]]:
+    """The funnel's counts, the model's tokens by step, and what is wrong with the manifests."""
+    books = books_of(plan)
+    packed = current_manifest(plan)
+    of_pack = packed.part_counts().values() if packed is not None else ()
+    all_damage = [*books.damaged.values(), *(each for each in of_pack if isinstance(each, Damaged))]
+    damaged = dict.fromkeys(map(str, all_damage))  # a block file is named once, not for each of its parts
+    faults = [*damaged, *map(str, broken_laws(plan, books))]
+    return totals(plan, books.counts), {} if damaged else token_counts(plan), faults
+
+
+def token_counts(plan: Plan) -> dict[str, dict[str, int]]:
+    """What the model has read and written for the rows of each step that keeps its answers."""
+    asking = [planned.step.name for planned in plan.steps if "asked" in hints(planned.manifest.record)]
+
+    def ask(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
+        there = sorted(set(asking) & views.names(connection), key=asking.index)
+        found = {name: asked_tokens(connection, name) for name in there}
+        return {name: {"prompt_tokens": read, "answer_tokens": written} for name, (read, written) in found.items()}
+
+    return views.query(lambda: views.connect(plan.root, all_manifests(plan), {}), ask)
+
+
+def step_facts(name: str, counts: Counts) -> dict[str, Any]:
+    """A step's line of the funnel, for scripts."""
+    return {
+        "step": name,
+        "inputs": counts.inputs,
+        "ok": counts.ok,
+        "dropped": counts.dropped,
+        "failed": counts.failed,
+        "outputs": counts.outputs,
+        "reasons": dict(sorted(counts.reasons.items())),
+        "seconds": round(counts.seconds, 3),
+    }
+
+
+def shard_facts(root: str, damaged: list[Damaged] | None = None) -> dict[str, dict[str, int]]:
+    """Files, samples, tasks and bytes of the current shard sets of each stage, but for those that are damaged."""
+    facts = {stage: {"files": 0, "samples": 0, "tasks": 0, "bytes": 0} for stage in FAMILIES}
+    for name, folder in current(root).items():
+        sizes = [e.size for e in storage.listing(storage.join(root, folder)) if e.path.endswith(".tar")]
+        with views.connect(root, [], {name: folder}, damaged) as connection:
+            if "shards" not in views.names(connection):
+                continue
+            samples, tasks = connection.sql("SELECT count(DISTINCT key), count(*) FROM shards").fetchall()[0]
+        found = {"files": len(sizes), "samples": samples, "tasks": tasks, "bytes": sum(sizes)}
+        of_stage = facts[stage_of(name)]
+        facts[stage_of(name)] = {what: of_stage[what] + number for what, number in found.items()}
+    return facts
+
+
+def funnel(counts: Sequence[tuple[str, Counts]], width: int | None = None) -> str:
+    """Return a line for each step, and below it why inputs were left behind. width: at which reasons are wrapped."""
+    heads = ("inputs", "ok", "dropped", "failed", "outputs")
+    rows = [(row.inputs, row.ok, row.dropped, row.failed, row.outputs) for _, row in counts]
+    size = max((9, *(len(f"{number:,}") + 2 for numbers in rows for number in numbers)))
+    lines = [f"{'step':<12}" + "".join(f"{head:>{size}}" for head in heads) + f"{'time':>14}"]
+    for (name, row), numbers in zip(counts, rows, strict=True):
+        time = f"{row.seconds:.1f} s" if row.seconds < 60 else duration(row.seconds)
+        lines.append(f"{name:<12}" + "".join(f"{number:>{size},}" for number in numbers) + f"{time:>14}")
+        lines += _reasons(row, width)
+    return "\n".join(lines)
+
+
+def _reasons(counts: Counts, width: int | None) -> list[str]:
+    reasons = sorted(grouped(counts.reasons).items(), key=lambda pair: (-pair[1], pair[0]))
+    lines = [f"    {count:,} x {' '.join(reason.split())}" for reason, count in reasons[:REASONS]]
+    if len(reasons) > REASONS:
+        lines.append(f"    and {len(reasons) - REASONS} reasons more: `ola status --json` has all")
+    indent = " " * 8
+    return [part for line in lines for part in textwrap.wrap(line, width or len(line) + 1, subsequent_indent=indent)]
+
+
+def grouped(reasons: dict[str, int]) -> dict[str, int]:
+    """Reasons without the ids and numbers in which they differ."""
+    merged: dict[str, int] = {}
+    for reason, count in reasons.items():
+        plain = re.sub(r"\b[0-9a-f]{20}\b|\b\d+(\.\d+)?\b", "…", reason)
+        key = plain if plain != reason else reason
+        merged[key] = merged.get(key, 0) + count
+    return merged
