@@ -22,6 +22,10 @@ hypothesis.settings.load_profile("any machine")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# pytest-xdist gives its processes a width; commands whose output is no terminal are tested without one.
+os.environ.pop("COLUMNS", None)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--golden DIR`: what the original Ola computed, for tests/ola/test_upstream.py."""
     default = Path(__file__).parents[2] / "shared" / "golden"
