@@ -13,7 +13,6 @@ cache, N new tokens at most, h key heads, d width of a head, C width of the deco
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,6 +23,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, DynamicCache, Qwen2ForCausalLM
 
 from ola.packing import PACKED
+from ola.prefixes import Prefix, PrefixCache, alike_together
+from ola.sampling import TokenChoice
 from ola.static_step import GROUPED, CacheLayer, StaticStep, additive
 
 # A pass over a hundred tokens takes as long as one over a single token, on a GPU (the weights must be read) as on a CPU
@@ -32,6 +33,7 @@ PADDING = 128
 # Enough for a pass to keep any device busy, few enough for its activations: 0.6 GB at 7B sizes in bfloat16.
 PASS_TOKENS = 16_384
 TOKEN_BUDGET = 65_536
+PREFIX_TOKENS = 65_536  # positions of prefixes that are kept from call to call: as much memory as a batch's cache
 
 
 @dataclass(eq=False)
@@ -41,6 +43,8 @@ class Reply:
     temperature 0 takes the likeliest token; above it `seed` fixes the choices, whatever is decoded beside. top_p: the
     likeliest tokens that hold this share of the probability are chosen from. finished: set by the decoder before it
     gives out the last token (one of `end_ids`, or number `max_new_tokens`), and by its reader to end it earlier.
+    prefixes: beginnings that other prompts may share, the shortest first. read_tokens: positions that the decoder had
+    to read, without those that were kept; set by the decoder.
     """
 
     embeds: Tensor
@@ -50,6 +54,8 @@ class Reply:
     seed: int = 0
     end_ids: frozenset[int] = frozenset()
     finished: bool = False
+    prefixes: tuple[Prefix, ...] = ()
+    read_tokens: int = 0
 
 
 class Decoder(Protocol):
@@ -69,11 +75,18 @@ class TorchDecoder:
 
     token_budget: rows times columns of a batch, new tokens included, which is what the cache takes: 3.8 GB at 7B sizes
     in bfloat16. A reply that exceeds it is decoded alone. static: steps in shapes that never change, as CUDA graphs
-    (see `ola.static_step`); None is yes on CUDA. Only for attention by `sdpa`.
+    (see `ola.static_step`); None is yes on CUDA. Only for attention by `sdpa`. prefix_tokens: positions of common
+    beginnings that are kept for later replies, as `ola.prefixes` says; 0 reads each prompt whole.
     """
 
-    def __init__(self, model: Qwen2ForCausalLM, token_budget: int = TOKEN_BUDGET, static: bool | None = None) -> None:
-        self.model, self.token_budget = model, token_budget
+    def __init__(
+        self,
+        model: Qwen2ForCausalLM,
+        token_budget: int = TOKEN_BUDGET,
+        static: bool | None = None,
+        prefix_tokens: int = PREFIX_TOKENS,
+    ) -> None:
+        self.model, self.token_budget, self.prefixes = model, token_budget, PrefixCache(prefix_tokens)
         wanted = model.device.type == "cuda" if static is None else static
         self.static = wanted and model.config._attn_implementation in ("sdpa", GROUPED)
         if self.static:
@@ -96,17 +109,20 @@ class TorchDecoder:
         return torch.stack([found[index] for index in range(len(replies))])
 
     def _batch(self, replies: Sequence[Reply], rows: Sequence[int]) -> _Batch:
-        return _Batch(self.model, [replies[index] for index in rows], self.static)
+        return _Batch(self.model, [replies[index] for index in rows], self.static, self.prefixes)
 
     def _batches(self, replies: Sequence[Reply]) -> Iterator[list[int]]:
-        order = sorted(range(len(replies)), key=lambda index: -len(replies[index].embeds))
+        """Indices of the replies of each batch, longest prompt first. Those that begin alike are neighbours."""
+        lengths = [len(reply.embeds) for reply in replies]
+        begins = [reply.prefixes[0].digest if reply.prefixes else f"{n}" for n, reply in enumerate(replies)]
+        order = alike_together(begins, lengths)
 
         def fits(start: int, end: int) -> bool:
-            some = [replies[index] for index in order[start:end]]
-            columns = len(some[0].embeds) + max(reply.max_new_tokens for reply in some)
+            some = order[start:end]
+            columns = max(lengths[n] for n in some) + max(replies[n].max_new_tokens for n in some)
             return columns * len(some) <= self.token_budget
 
-        return (order[rows] for rows in runs(len(order), fits))
+        return (sorted(order[rows], key=lambda n: -lengths[n]) for rows in runs(len(order), fits))
 
 
 def runs(count: int, fits: Callable[[int, int], bool]) -> Iterator[slice]:
@@ -121,11 +137,11 @@ def runs(count: int, fits: Callable[[int, int], bool]) -> Iterator[slice]:
 class _Batch:
     """Rows that are decoded together, longest prompt first."""
 
-    def __init__(self, model: Qwen2ForCausalLM, replies: Sequence[Reply], static: bool) -> None:
-        self.model, self.device, self.static = model, replies[0].embeds.device, static
+    def __init__(self, model: Qwen2ForCausalLM, replies: Sequence[Reply], static: bool, prefixes: PrefixCache) -> None:
+        self.model, self.device, self.static, self.prefixes = model, replies[0].embeds.device, static, prefixes
         self.rows = list(enumerate(replies))
         self.steps = max(reply.max_new_tokens for reply in replies)
-        self.choice = _Choice(replies, self.steps, self.device)
+        self.choice = TokenChoice(replies, self.steps, self.device)
         self.rooms: list[CacheLayer] = []
         self._measure()
 
@@ -168,25 +184,72 @@ class _Batch:
         return additive(open_BK, self.rows[0][1].embeds.dtype)
 
     def read(self) -> Tensor:
-        """Run the prompts, those of like lengths in one pass, and keep what they leave: the logits after each."""
+        """Run the prompts and keep what they leave: the logits (B, V) after each.
 
-        def fits(start: int, end: int) -> bool:
-            area = self.lengths[start] * (end - start)
-            return area <= PASS_TOKENS and area - sum(self.lengths[start:end]) <= PADDING
-
-        logits = []
-        for rows in runs(len(self.rows), fits):
-            embeds_bWC = pad_sequence([reply.embeds for _row, reply in self.rows[rows]], batch_first=True)
-            read: Any = DynamicCache()
-            hidden_bWC = self.model.model(inputs_embeds=embeds_bWC, past_key_values=read).last_hidden_state
-            hidden_bC = hidden_bWC[torch.arange(len(embeds_bWC)), self.lengths_B1[rows, 0] - 1]
-            logits.append(self.model.lm_head(hidden_bC))
-            self.rooms = self.rooms or [CacheLayer(len(self.rows), self.columns, layer.keys) for layer in read.layers]
-            for room, layer in zip(self.rooms, read.layers, strict=True):
-                room.fill(rows.start, layer.keys, layer.values)
+        Of prompts that begin alike one is read whole, then the others go on from its prefix.
+        """
+        logits: dict[int, Tensor] = {}
+        while len(logits) < len(self.rows):
+            for rows in self._passes([row for row in range(len(self.rows)) if row not in logits]):
+                logits.update(zip(rows, self._pass(rows), strict=True))
         for room in self.rooms:
             room.show(self.width)
-        return torch.cat(logits)
+        return torch.stack([logits[row] for row in range(len(self.rows))])
+
+    def _passes(self, rows: Sequence[int]) -> Iterator[list[int]]:
+        """Rows that can be read now, by pass: those of like lengths that go on from the same prefix.
+
+        A row waits for one that reads a prefix of it in this round.
+        """
+        claimed: set[str] = set()
+        groups: dict[str, list[int]] = {}
+        for row in sorted(rows, key=lambda row: -len(self._reply(row).prefixes)):
+            prefixes = self.prefixes.that_fit(self._reply(row).prefixes)
+            known = self.prefixes.known(prefixes)
+            new = {prefix.digest for prefix in prefixes[known:]}
+            if not new & claimed:
+                claimed |= new
+                groups.setdefault(prefixes[known - 1].digest if known else "", []).append(row)
+        for group in groups.values():
+            yield from self._alike(sorted(group))
+
+    def _alike(self, rows: Sequence[int]) -> Iterator[list[int]]:
+        """Cut rows that go on from one prefix, longest first, into those that waste little in one pass."""
+        known = self._known(rows[0])
+        begun = known[-1].length if known else 0
+
+        def fits(start: int, end: int) -> bool:
+            lengths = [self.lengths[row] - begun for row in rows[start:end]]
+            area, copied = lengths[0] * len(lengths), begun * len(lengths)
+            return max(area, copied // 2) <= PASS_TOKENS and area - sum(lengths) <= PADDING
+
+        return (list(rows[some]) for some in runs(len(rows), fits))
+
+    def _pass(self, rows: Sequence[int]) -> Tensor:
+        """Read rows that go on from the same prefix. Returns the logits (b, V) after each."""
+        replies = [self._reply(row) for row in rows]
+        known = self._known(rows[0])
+        begun = known[-1].length if known else 0
+        cache: Any = self.prefixes.open(known, len(rows)) if known else DynamicCache()
+        embeds_bWC = pad_sequence([reply.embeds[begun:] for reply in replies], batch_first=True)
+        hidden_bWC = self.model.model(inputs_embeds=embeds_bWC, past_key_values=cache).last_hidden_state
+        rows_b = torch.tensor(rows, device=self.device)
+        hidden_bC = hidden_bWC[torch.arange(len(rows)), self.lengths_B1[rows_b, 0] - 1 - begun]
+        self.rooms = self.rooms or [CacheLayer(len(self.rows), self.columns, layer.keys) for layer in cache.layers]
+        for room, layer in zip(self.rooms, cache.layers, strict=True):
+            room.fill(rows_b, layer.keys, layer.values)
+        for row, reply in enumerate(replies):
+            reply.read_tokens = len(reply.embeds) - begun
+            self.prefixes.keep(reply.prefixes, cache, row)
+        logits_bV: Tensor = self.model.lm_head(hidden_bC)
+        return logits_bV
+
+    def _reply(self, row: int) -> Reply:
+        return self.rows[row][1]
+
+    def _known(self, row: int) -> Sequence[Prefix]:
+        prefixes = self._reply(row).prefixes
+        return prefixes[: self.prefixes.known(prefixes)]
 
     def _step(self, chosen_B: Tensor, step: int) -> Tensor:
         """Logits after one more token in each row; valid until the next step."""
@@ -213,54 +276,3 @@ class _Batch:
         for room in self.rooms:
             room.keep(rows_B, self.width, old_width)
         return rows_B
-
-
-class _Choice:
-    """Picks a token in each row, as its reply asks."""
-
-    def __init__(self, replies: Sequence[Reply], steps: int, device: torch.device) -> None:
-        self.greedy = all(reply.temperature == 0 for reply in replies)
-        self.cut = any(reply.top_p < 1 for reply in replies)
-        if not self.greedy:
-            # One number a token from the row's own seed, made ahead so that they cross to the device once.
-            streams = [random.Random(reply.seed) for reply in replies]
-            numbers = [[stream.random() for _ in range(steps)] for stream in streams]
-            self.uniform_BN = torch.tensor(numbers, dtype=torch.float64, device=device)
-            self.temperature_B = torch.tensor([reply.temperature for reply in replies], device=device)
-            self.top_p_B = torch.tensor([reply.top_p for reply in replies], device=device)
-
-    def __call__(self, logits_BV: Tensor, step: int) -> Tensor:
-        likeliest_B = logits_BV.argmax(dim=-1)
-        if self.greedy:
-            return likeliest_B
-        top_p_B = self.top_p_B if self.cut else None
-        drawn_B = draw(logits_BV, self.uniform_BN[:, step], self.temperature_B, top_p_B)
-        return torch.where(self.temperature_B > 0, drawn_B, likeliest_B)
-
-    def keep(self, rows_B: Tensor) -> None:
-        if not self.greedy:
-            self.uniform_BN = self.uniform_BN[rows_B]
-            self.temperature_B, self.top_p_B = self.temperature_B[rows_B], self.top_p_B[rows_B]
-
-
-def draw(logits_BV: Tensor, uniform_B: Tensor, temperature_B: Tensor, top_p_B: Tensor | None) -> Tensor:
-    """The token at which each row's cumulated probability, tokens in order of their ids, passes `uniform_B`.
-
-    In order of ids rather than of probability, so that rounding in another batch shape, which swaps tokens of almost
-    equal probability, hardly ever changes the token. A temperature of 0 counts as 1.
-    """
-    divisor_B = torch.where(temperature_B > 0, temperature_B, 1.0)
-    share_BV = (logits_BV / divisor_B[:, None]).softmax(dim=-1, dtype=torch.float64)
-    if top_p_B is not None:
-        share_BV = share_BV * (share_BV >= _least_kept(share_BV, top_p_B))
-    sum_BV = share_BV.cumsum(dim=-1)
-    token_B1 = torch.searchsorted(sum_BV, uniform_B[:, None] * sum_BV[:, -1:], right=True)
-    return token_B1[:, 0].clamp(max=logits_BV.shape[1] - 1)
-
-
-def _least_kept(share_BV: Tensor, top_p_B: Tensor) -> Tensor:
-    """(B, 1): the smallest probability among the likeliest tokens that together reach `top_p_B`."""
-    falling_BV = share_BV.sort(dim=-1, descending=True).values
-    before_BV = falling_BV.cumsum(dim=-1) - falling_BV
-    last_B = (before_BV < top_p_B[:, None]).sum(dim=-1) - 1
-    return falling_BV.gather(1, last_B[:, None])

@@ -8,9 +8,10 @@ windows of `WINDOW_TOKENS`: however many there are, no more embeddings than that
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,7 +21,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ola.decoding import Decoder, Reply, TorchDecoder, runs
-from ola.model import OlaForConditionalGeneration, placeholders
+from ola.encodings import Encodings
+from ola.model import OlaForConditionalGeneration, placeholders, places
+from ola.prefixes import Prefix, alike_together
 from ola.processor import OlaProcessor
 from ola.prompt import Answer, Picture, Prompt, Request, Sound, Visual, Wave
 from ola.speech.detokenise import Detokeniser
@@ -118,7 +121,9 @@ class Ola:
         return asked
 
     def _windows(self, asked: Sequence[_Asked]) -> Iterator[list[_Asked]]:
-        order = sorted(asked, key=lambda one: -one.prompt.length)
+        """Requests that are encoded together, those about the same first medium as neighbours, longest first."""
+        begins = [next((medium.digest for medium in one.prompt.media), "") or f"{one.index}" for one in asked]
+        order = [asked[n] for n in alike_together(begins, [one.prompt.length for one in asked])]
 
         def fits(start: int, end: int) -> bool:
             return sum(one.prompt.length for one in order[start:end]) <= WINDOW_TOKENS
@@ -141,56 +146,12 @@ class Ola:
         uses = Counter(medium.digest for one in window for medium in one.prompt.media)
         for one in window:
             one.seconds["encode"] = sum((seconds.get(m.digest, 0.0) / uses[m.digest] for m in one.prompt.media), 0.0)
-        return [one.reply(self._spliced(one.prompt, spans), self.end_ids) for one in window]
+        return [
+            one.reply(self._spliced(one.prompt, spans), self.end_ids, prefixes_of(one.prompt, spans)) for one in window
+        ]
 
     def _spliced(self, prompt: Prompt, spans: dict[str, Tensor]) -> Tensor:
         return self.model.splice(prompt, [spans[medium.digest] for medium in prompt.media])
-
-
-class Encodings:
-    """Embeddings of media, each encoded once; the least recently used leave when they exceed `limit` tokens.
-
-    encoded: how many media went through the encoders. hits: how often one that was asked for had been before.
-    seconds: what the encoders took. tokens: embeddings kept.
-    """
-
-    def __init__(self, model: OlaForConditionalGeneration, limit: int) -> None:
-        self.model, self.limit = model, limit
-        self.encoded = self.hits = self.tokens = 0
-        self.seconds = 0.0
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
-
-    def of(self, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """By digest: the embeddings (tokens, C) of the prompts' media, and the seconds of those encoded just now."""
-        asked = [medium for prompt in prompts for medium in prompt.media]
-        media = {medium.digest: medium for medium in asked}
-        found = {digest: self._kept[digest] for digest in media if digest in self._kept}
-        made, seconds = self._encode([medium for digest, medium in media.items() if digest not in found])
-        self.encoded += len(made)
-        self.hits += len(asked) - len(made)
-        self._keep(found | made)
-        return found | made, seconds
-
-    def _encode(self, media: Sequence[Visual | Sound]) -> tuple[dict[str, Tensor], dict[str, float]]:
-        began = time.perf_counter()
-        visuals = [medium for medium in media if isinstance(medium, Visual)]
-        sounds = [medium for medium in media if isinstance(medium, Sound)]
-        digests = [medium.digest for medium in visuals] + [medium.digest for medium in sounds]
-        spans = [*self.model.encode_visuals(visuals), *self.model.encode_sounds(sounds)]
-        if self.model.device.type == "cuda":
-            torch.cuda.synchronize(self.model.device)
-        took, total = time.perf_counter() - began, sum(map(len, spans))
-        self.seconds += took
-        shares = {digest: took * len(span) / total for digest, span in zip(digests, spans, strict=True)}
-        return dict(zip(digests, spans, strict=True)), shares
-
-    def _keep(self, spans: dict[str, Tensor]) -> None:
-        for digest, span in spans.items():
-            self.tokens += 0 if digest in self._kept else len(span)
-            self._kept[digest] = span
-            self._kept.move_to_end(digest)
-        while self.tokens > self.limit:
-            self.tokens -= len(self._kept.popitem(last=False)[1])
 
 
 class TextUntil:
@@ -230,17 +191,19 @@ class _Asked:
         self.text: list[str] = []
         self.tokens: list[int] = []
         self.seconds: dict[str, float] = {}
-        self.prompt_tokens = 0
+        self.prompt_tokens = self.read_tokens = 0
         self.cancelled = self.ended = False
         self.finish: Literal["stop", "length", "cancel"] = "cancel"
 
-    def reply(self, embeds: Tensor, end_ids: frozenset[int]) -> Reply:
+    def reply(self, embeds: Tensor, end_ids: frozenset[int], prefixes: tuple[Prefix, ...]) -> Reply:
         self.prompt_tokens, asked = len(embeds), self.settings
-        return Reply(embeds, asked.max_new_tokens, asked.temperature, asked.top_p, asked.seed, end_ids)
+        settings = (asked.max_new_tokens, asked.temperature, asked.top_p, asked.seed)
+        return Reply(embeds, *settings, end_ids, prefixes=prefixes)
 
     def push(self, token: int, reply: Reply) -> str:
         """One more token; the text it makes final. A stop string ends the reply."""
         self.tokens.append(token)
+        self.read_tokens = reply.read_tokens
         self.seconds["total"] = time.perf_counter() - self.began
         self.seconds.setdefault("first_token", self.seconds["total"])
         at_end = token in reply.end_ids
@@ -255,7 +218,7 @@ class _Asked:
 
     def answer(self) -> Answer:
         text, tokens = "".join(self.text), tuple(self.tokens)
-        return Answer(text, tokens, self.finish, self.prompt_tokens, self.seconds, self.prompt.notes)
+        return Answer(text, tokens, self.finish, self.prompt_tokens, self.seconds, self.prompt.notes, self.read_tokens)
 
 
 class _Once(OlaProcessor):
@@ -280,6 +243,19 @@ class _Once(OlaProcessor):
             self.made[id(raw)] = make(raw)
         made: Medium = self.made[id(raw)]
         return made
+
+
+def prefixes_of(prompt: Prompt, spans: Mapping[str, Tensor]) -> tuple[Prefix, ...]:
+    """The beginnings of a prompt that end with a medium, by digests of their tokens and media; spans: by digest."""
+    content, found, start, length = hashlib.sha256(), list[Prefix](), 0, 0
+    for place, medium in zip(places(prompt.input_ids), prompt.media, strict=True):
+        if not medium.digest:
+            break
+        content.update(f"{prompt.input_ids[start:place].tolist()} {medium.digest}".encode())
+        length += place - start + len(spans[medium.digest])
+        start = place + 1
+        found.append(Prefix(content.hexdigest(), length))
+    return tuple(found)
 
 
 def _check(settings: Request) -> None:

@@ -117,7 +117,8 @@ class Answer:
 
     finish: `stop` (an end token or a stop string), `length` (max_new_tokens reached) or `cancel`. tokens: the ids
     generated, with the end token. seconds: wall clock by phase, `encode` (this request's share), `first_token` and
-    `total` since the call began.
+    `total` since the call began. prompt_tokens: positions of the prompt; read_tokens: those of them that the decoder
+    read for this request, without the beginnings that it had read for others (0: the decoder does not tell).
     """
 
     text: str
@@ -126,3 +127,4 @@ class Answer:
     prompt_tokens: int
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    read_tokens: int = 0

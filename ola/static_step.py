@@ -38,10 +38,10 @@ class CacheLayer(DynamicLayer):
         self.buffers = [like_bhWd.new_zeros(shape) for _ in range(2)]
         self.column_1: Tensor | None = None
 
-    def fill(self, row: int, *parts: Tensor) -> None:
-        """Put in keys and values (b, h, W, d) of the prompts from `row` on."""
+    def fill(self, rows_b: Tensor, *parts: Tensor) -> None:
+        """Put in keys and values (b, h, W, d) of the prompts of these rows."""
         for buffer, part_bhWd in zip(self.buffers, parts, strict=True):
-            buffer[row : row + part_bhWd.shape[0], :, : part_bhWd.shape[2]] = part_bhWd
+            buffer[:, :, : part_bhWd.shape[2]].index_copy_(0, rows_b, part_bhWd)
 
     def show(self, columns: int) -> None:
         """Let attention see the first columns."""

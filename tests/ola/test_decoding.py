@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ola.decoding import Reply, TorchDecoder, draw
+from ola.decoding import Reply, TorchDecoder
 from ola.model import OlaForConditionalGeneration
+from ola.sampling import draw
 from tests.ola import tiny
 
 CHOICES = [(0.0, 1.0), (0.7, 1.0), (1.0, 0.9), (1.5, 0.5)]

@@ -1,0 +1,59 @@
+"""Embeddings of media, each encoded once however many prompts hold it."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ola.model import OlaForConditionalGeneration
+from ola.prompt import Prompt, Sound, Visual
+
+
+class Encodings:
+    """Embeddings of media, each encoded once; the least recently used leave when they exceed `limit` tokens.
+
+    encoded: how many media went through the encoders. hits: how often one that was asked for had been before.
+    seconds: what the encoders took. tokens: embeddings kept.
+    """
+
+    def __init__(self, model: OlaForConditionalGeneration, limit: int) -> None:
+        self.model, self.limit = model, limit
+        self.encoded = self.hits = self.tokens = 0
+        self.seconds = 0.0
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+
+    def of(self, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """By digest: the embeddings (tokens, C) of the prompts' media, and the seconds of those encoded just now."""
+        asked = [medium for prompt in prompts for medium in prompt.media]
+        media = {medium.digest: medium for medium in asked}
+        found = {digest: self._kept[digest] for digest in media if digest in self._kept}
+        made, seconds = self._encode([medium for digest, medium in media.items() if digest not in found])
+        self.encoded += len(made)
+        self.hits += len(asked) - len(made)
+        self._keep(found | made)
+        return found | made, seconds
+
+    def _encode(self, media: Sequence[Visual | Sound]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        began = time.perf_counter()
+        visuals = [medium for medium in media if isinstance(medium, Visual)]
+        sounds = [medium for medium in media if isinstance(medium, Sound)]
+        digests = [medium.digest for medium in visuals] + [medium.digest for medium in sounds]
+        spans = [*self.model.encode_visuals(visuals), *self.model.encode_sounds(sounds)]
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+        took, total = time.perf_counter() - began, sum(map(len, spans))
+        self.seconds += took
+        shares = {digest: took * len(span) / total for digest, span in zip(digests, spans, strict=True)}
+        return dict(zip(digests, spans, strict=True)), shares
+
+    def _keep(self, spans: dict[str, Tensor]) -> None:
+        for digest, span in spans.items():
+            self.tokens += 0 if digest in self._kept else len(span)
+            self._kept[digest] = span
+            self._kept.move_to_end(digest)
+        while self.tokens > self.limit:
+            self.tokens -= len(self._kept.popitem(last=False)[1])

@@ -1,0 +1,67 @@
+"""The choice of the next token in each row of a batch: the likeliest, or one drawn by the seed of its reply.
+
+Legend: B rows, N new tokens at most, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from ola.decoding import Reply
+
+
+class TokenChoice:
+    """Picks a token in each row, as its reply asks."""
+
+    def __init__(self, replies: Sequence[Reply], steps: int, device: torch.device) -> None:
+        self.greedy = all(reply.temperature == 0 for reply in replies)
+        self.cut = any(reply.top_p < 1 for reply in replies)
+        if not self.greedy:
+            # One number a token from the row's own seed, made ahead so that they cross to the device once.
+            streams = [random.Random(reply.seed) for reply in replies]
+            numbers = [[stream.random() for _ in range(steps)] for stream in streams]
+            self.uniform_BN = torch.tensor(numbers, dtype=torch.float64, device=device)
+            self.temperature_B = torch.tensor([reply.temperature for reply in replies], device=device)
+            self.top_p_B = torch.tensor([reply.top_p for reply in replies], device=device)
+
+    def __call__(self, logits_BV: Tensor, step: int) -> Tensor:
+        likeliest_B = logits_BV.argmax(dim=-1)
+        if self.greedy:
+            return likeliest_B
+        top_p_B = self.top_p_B if self.cut else None
+        drawn_B = draw(logits_BV, self.uniform_BN[:, step], self.temperature_B, top_p_B)
+        return torch.where(self.temperature_B > 0, drawn_B, likeliest_B)
+
+    def keep(self, rows_B: Tensor) -> None:
+        if not self.greedy:
+            self.uniform_BN = self.uniform_BN[rows_B]
+            self.temperature_B, self.top_p_B = self.temperature_B[rows_B], self.top_p_B[rows_B]
+
+
+def draw(logits_BV: Tensor, uniform_B: Tensor, temperature_B: Tensor, top_p_B: Tensor | None) -> Tensor:
+    """The token at which each row's cumulated probability, tokens in order of their ids, passes `uniform_B`.
+
+    In order of ids rather than of probability, so that rounding in another batch shape, which swaps tokens of almost
+    equal probability, hardly ever changes the token. A temperature of 0 counts as 1.
+    """
+    divisor_B = torch.where(temperature_B > 0, temperature_B, 1.0)
+    share_BV = (logits_BV / divisor_B[:, None]).softmax(dim=-1, dtype=torch.float64)
+    if top_p_B is not None:
+        share_BV = share_BV * (share_BV >= _least_kept(share_BV, top_p_B))
+    sum_BV = share_BV.cumsum(dim=-1)
+    token_B1 = torch.searchsorted(sum_BV, uniform_B[:, None] * sum_BV[:, -1:], right=True)
+    return token_B1[:, 0].clamp(max=logits_BV.shape[1] - 1)
+
+
+def _least_kept(share_BV: Tensor, top_p_B: Tensor) -> Tensor:
+    """(B, 1): the smallest probability among the likeliest tokens that together reach `top_p_B`."""
+    falling_BV = share_BV.sort(dim=-1, descending=True).values
+    before_BV = falling_BV.cumsum(dim=-1) - falling_BV
+    last_B = (before_BV < top_p_B[:, None]).sum(dim=-1) - 1
+    return falling_BV.gather(1, last_B[:, None])
