@@ -79,7 +79,7 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
     patience = patient_for(config.store_patience)
     with snapshot(), explain_known_errors(), patience, opened_engine(config) as engine:
         passed_over = Counter[str]()
-        found = discover(config.inputs, plan.root, passed_over, config.media_column)
+        found = discover(config.inputs, plan.root, passed_over, config.media_column, bool(config.pack.given))
         _check(config, plan, options, engine, found)  # before anything is written
         with alone(root), _shows_lanes(engine, root):
             renew()  # of what was read before the root was this run's

@@ -277,6 +277,45 @@ def test_sound_that_lies_apart_is_heard(ending: str, tmp_path: Path) -> None:
     assert "its sound, which lies apart, cannot be read" in reason
 
 
+@pytest.mark.parametrize("place", ["folder", "store", "list"])
+def test_sound_beside_a_loose_file_is_heard(place: str, tmp_path: Path) -> None:
+    film, mute = pattern("held-3.mp4", 3), pattern("mute.mp4", 3, sound=False)
+    sound = made("apart.wav", "-i", film, "-vn", "-ar", "44100")
+    files = {"a.mp4": mute.read_bytes(), "a.wav": sound.read_bytes(), "alone.wav": sound.read_bytes() + b"0"}
+    folder = loose(tmp_path / "in", files)
+    with bucket("apart") as store:
+        named: Path | str = folder
+        if place == "store":
+            for name in files:
+                client().upload_file(str(folder / name), "apart", f"in/{name}")
+            named = f"{store}/in"
+        elif place == "list":
+            named = tmp_path / "list.csv"
+            named.write_text("path\nin/a.mp4\n")
+        root = done(tmp_path / "root", named, sets=FRAMES)
+        [(_, heard)] = footage(root).values()
+        own = samples(next(data for clip, (_, data) in footage(of_files()).items() if len(data) == len(heard)))
+        assert np.corrcoef(samples(heard).astype(float), own.astype(float))[0, 1] > 0.99
+        said = "SELECT regexp_extract(s.uri, '[^/]*$'), i.status FROM ingest i JOIN source s ON s.id = i.input"
+        assert sorted(rows(root, said)) == [("a.mp4", "ok"), *([("alone.wav", "dropped")] if place != "list" else [])]
+        assert sorted(path.name for path in folder.iterdir()) == sorted(files), "nothing is written beside the videos"
+        louder = made("louder.wav", "-i", film, "-vn", "-ar", "44100", "-af", "volume=0.5")
+        (folder / "a.wav").write_bytes(louder.read_bytes())
+        client().upload_file(str(louder), "apart", "in/a.wav")
+        done(root, named, sets=FRAMES)
+        [(_, changed)] = footage(root).values()
+    ratio = samples(changed).astype(float).std() / samples(heard).astype(float).std()
+    assert ratio == pytest.approx(0.5, abs=0.05), "a sound that was replaced is extracted anew"
+
+
+def test_sound_beside_a_video_that_has_its_own_is_not_used(tmp_path: Path) -> None:
+    film = pattern("held-3.mp4", 3)
+    folder = loose(tmp_path / "in", {"a.mp4": film.read_bytes(), "a.wav": b"no sound at all"})
+    root = done(tmp_path / "root", folder, sets=FRAMES)
+    assert rows(root, "SELECT status, apart FROM ingest") == [("ok", "")]
+    assert set(footage(root).items()) <= set(footage(of_files()).items())
+
+
 def test_a_member_that_left_its_container_is_gone(tmp_path: Path) -> None:
     path = tar(tmp_path / "a.tar", [("a.mp4", MP4), ("b.mp4", MP4 + b"b")])
     before = [Source(id=n, uri=f"{path}#{n}", bytes=1, stamp="1@512+21") for n in ("a.mp4", "b.mp4")]
