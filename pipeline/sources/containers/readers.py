@@ -38,16 +38,16 @@ class LocalFile(io.FileIO):
 class Ahead:
     """A file by offset; small reads bring some bytes more, for the read that comes next."""
 
-    def __init__(self, file: Any) -> None:
-        """file: with `read_at(size, offset)`."""
-        self.file = file
+    def __init__(self, file: Any, ahead: int = AHEAD) -> None:
+        """file: with `read_at(size, offset)`. ahead: bytes that a read brings at least."""
+        self.file, self.ahead = file, ahead
         self.start, self.data = 0, b""
 
     def read_at(self, size: int, offset: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer only where the file ends."""
         at = offset - self.start
         if not 0 <= at <= len(self.data) - size:
-            self.start, self.data, at = offset, self._read(max(size, AHEAD), offset), 0
+            self.start, self.data, at = offset, self._read(max(size, self.ahead), offset), 0
         return self.data[at : at + size]
 
     def _read(self, size: int, offset: int) -> bytes:
