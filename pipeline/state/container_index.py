@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from manifests import storage
 from manifests.ledger import digest, one_line, parquet_bytes, read_parquet
@@ -107,9 +108,10 @@ def _index(containers: Sequence[Container], folder: str, run: Run) -> None:
 
 def _members(source: Source, container: Container, folder: str) -> Iterator[Source]:
     """The sources of one container; of a source that is a member, that one."""
-    uri = storage.join(folder, container.index)
-    columns = read_parquet(uri).to_pydict()
-    columns["meta"] = [short(meta, container.index, row) for row, meta in enumerate(columns["meta"])]
+    index = container.index
+    uri = storage.join(folder, index)
+    columns = pq.ParquetFile(pa.BufferReader(storage.read_bytes(uri))).read(use_threads=False).to_pydict()
+    columns["meta"] = [short(meta, index, row) for row, meta in enumerate(columns["meta"])]
     rows = [MemberSource(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
     member = parted(source.uri)
     if any(row.fault and row.fault.startswith(AGAIN) for row in rows):
@@ -126,20 +128,19 @@ def _source(named: Source, container: Container, row: MemberSource) -> Source:
     def uri(name: str) -> str:
         return f"{container.uri}#{name}" if name else container.uri
 
-    source = Source(
-        id="",
-        uri=uri(row.name),
-        bytes=row.bytes,
-        sidecars=tuple(map(uri, row.sidecars)),
-        fault=row.fault,
-        meta=_joined(row.meta, named.meta),
-        stamp=member_stamp(container.stamp, row.place),
-        companions=row.companions,
-        sha256=row.sha256,
-        spans=named.spans,
-        apart=uri(row.apart) if row.apart else "",
-    )
-    return replace(source, id=source_id(source))
+    facts: dict[str, Any] = {
+        "uri": uri(row.name),
+        "bytes": row.bytes,
+        "sidecars": tuple(map(uri, row.sidecars)),
+        "fault": row.fault,
+        "meta": _joined(row.meta, named.meta),
+        "stamp": member_stamp(container.stamp, row.place),
+        "companions": row.companions,
+        "sha256": row.sha256,
+        "spans": named.spans,
+        "apart": uri(row.apart) if row.apart else "",
+    }
+    return Source(id=source_id(Source(id="", **facts)), **facts)  # `replace` takes six times as long
 
 
 def _joined(member: str, listed: str) -> str:

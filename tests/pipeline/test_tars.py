@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from manifests import object_file
 from manifests.records import Source
 from pipeline.checkup.upfront import has_work
 from pipeline.config import load
@@ -250,6 +254,38 @@ def test_an_index_beside_a_tar_is_used_and_no_source(tmp_path: Path, monkeypatch
     assert list(listing.rows(str(path), path.stat().st_size, "")) == headers, "no header is walked through"
     (tmp_path / "0.idx").write_text("\n".join([*lines[:2], "mp4 3072 21 b.mp4"]))
     assert list(listing.rows(str(path), path.stat().st_size, "")) == [], "an index that does not fit is not used"
+
+
+def test_an_index_of_energon_lets_a_store_be_asked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = [
+        (f"{n:03d}.{ending}", data) for n in range(40) for ending, data in (("mp4", bytes(40_000)), ("json", b"{}"))
+    ]
+    path = tar(tmp_path / "0.tar", members)
+    size, sample = path.stat().st_size, 512 + 40_448 + 1024
+    headers = list(listing.rows(str(path), size, ""))
+    threads = set[int]()
+    read_range = object_file.read_range
+
+    def watched(*of: Any) -> bytes:
+        threads.add(threading.get_ident())
+        return read_range(*of)
+
+    monkeypatch.setattr(object_file, "read_range", watched)
+    right = struct.pack("<41Q", *(n * sample for n in range(41)))
+    wrong = {
+        "of another tar": struct.pack("<41Q", *(n * 512 for n in range(41))),
+        "too long": struct.pack("<2Q", 0, size + 512),
+        "backwards": struct.pack("<3Q", 0, sample, sample),
+        "cut off": right[:-3],
+        "not at headers": struct.pack("<41Q", *(n * (sample - 512) for n in range(41))),
+    }
+    with bucket("energon") as store:
+        client().upload_file(str(path), "energon", "0.tar")
+        for name, index in {"right": right, **wrong}.items():
+            client().put_object(Bucket="energon", Key="0.tar.idx", Body=index)
+            threads.clear()
+            assert list(listing.rows(f"{store}/0.tar", size, "")) == headers, name
+            assert (len(threads) > 1) == (name == "right"), name
 
 
 def test_file_systems_of_fsspec(held: Path, of_tar: Path, tmp_path: Path) -> None:

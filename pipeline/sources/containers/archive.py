@@ -37,8 +37,8 @@ class Archive:
     def read(self, name: str) -> bytes:
         """Return the bytes of a member.
 
-        Raises KeyError where there is none of this name, Unreadable where it is damaged or may be behind damage; OSError,
-        BadMedia.
+        Raises KeyError where there is none of this name, Unreadable where it is damaged or may be behind damage.
+        Raises OSError and BadMedia as `access.pieces`.
         """
         member = self.members.get(name.removeprefix("./"))
         if member is None and not self.fault:

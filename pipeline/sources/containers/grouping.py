@@ -25,6 +25,10 @@ TEXT = (*SUBTITLES, ".json", ".txt")
 OTHER = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".cls", ".npy", ".npz", ".pt", ".pth", ".pkl", ".pickle", ".csv",
          ".tsv", ".xml", ".html", ".md")  # fmt: skip
 
+# Made once: `json.loads` and `json.dumps` make them for each call, which takes longer than their work.
+DECODER = json.JSONDecoder(parse_constant=lambda name: None)  # NaN and Infinity, which JSON does not have
+ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberSource:
@@ -189,7 +193,7 @@ def _source(video: _Read, beside: Sequence[_Read]) -> MemberSource:
 def _parsed(data: bytes) -> tuple[Any, str]:
     """The value of a json, or why it has none."""
     try:
-        value = json.loads(data, parse_constant=lambda name: None)  # NaN and Infinity, which JSON does not have
+        value = DECODER.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
         if b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:  # also of half a character
@@ -206,7 +210,7 @@ def _meta(beside: Sequence[_Read]) -> str:
         meta |= known_fields(told) if _is_info(one) else told | known_fields(told)
     for one in [one for one in beside if one.ending == ".txt"][:1]:
         meta["caption"] = one.data.decode("utf-8-sig", errors="replace").strip()
-    return json.dumps(meta, sort_keys=True, ensure_ascii=False) if meta else "{}"
+    return ENCODER.encode(meta) if meta else "{}"
 
 
 def _is_info(one: _Read) -> bool:
