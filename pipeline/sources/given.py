@@ -48,9 +48,8 @@ class GivenTask:
 @cache
 def table() -> Mapping[str, Any]:
     """Return the table, by `caption`, `qa` and `covers`."""
-    found: Mapping[str, Any] = yaml.safe_load(
-        resources.files("pipeline.sources").joinpath("given.yaml").read_text("utf-8")
-    )
+    text = resources.files("pipeline.sources").joinpath("given.yaml").read_text(encoding="utf-8")
+    found: Mapping[str, Any] = yaml.safe_load(text)
     return found
 
 

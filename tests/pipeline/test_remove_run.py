@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from pipeline.removal.removing import Request, remove
 
 from manifests import storage
 from pipeline.config import of_run
 from pipeline.pack.check import check_run
 from pipeline.plan import plan as planned
+from pipeline.removal.procedure import Request, remove_videos
 from tests.containers import done, tar
 from tests.media import pattern
 from tests.object_store import bucket
@@ -128,7 +128,7 @@ def test_a_container_tells_nothing_of_a_removed_video_when_it_is_indexed_again(t
     done(root, held, sets=sets)
     assert told["a"] in _indexed(root)
     config = of_run(str(root))
-    remove(config.plan(str(root)), config.pack, write, Request([f"{held}#a.mp4"]))
+    remove_videos(config.plan(str(root)), config.pack, write, Request([f"{held}#a.mp4"]))
     assert not list((root / "00-source").glob("containers/*"))
     done(root, held, sets=sets)
     assert told["a"] not in _indexed(root)
