@@ -60,6 +60,7 @@ __all__ = [
 
 KEY_DIGITS = 12
 T = TypeVar("T")
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)  # of digests; made once
 
 
 class LawBroken(RuntimeError):
@@ -68,8 +69,7 @@ class LawBroken(RuntimeError):
 
 def digest(facts: Any, digits: int = KEY_DIGITS) -> str:
     """Key of anything JSON can hold: the same facts give the same key on every machine."""
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+    return hashlib.sha256(ENCODER.encode(facts).encode()).hexdigest()[:digits]
 
 
 def check_law(name: str, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> None:

@@ -35,6 +35,7 @@ class Source:
     this one is an exact copy. removed: whether it was removed (`ola remove`); it then stays out of the run.
     `meta` is a JSON object: the further columns of an input list (licence, url, title, ...). spans: those that a list
     names as the clips, by their starts. apart: uri of a file with the sound, for a video that has none.
+    given: whether the files of `metadata` also tell captions and questions, for `pack.given`.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Source:
     described: str = ""
     spans: tuple[Span, ...] = ()
     apart: str = ""
+    given: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from manifests.retries import PassingFault, repeated
 PASSING = (errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE,
            errno.EHOSTUNREACH, errno.ENETUNREACH)  # fmt: skip
 WORDS = ("HTTP status 5", "SLOW_DOWN", "NETWORK_CONNECTION", "curlCode")  # of Arrow's own client of S3
+CLIENT, TRANSPORT = "httpx", "TransportError"  # of the Hub's client, whose errors are no OSError
 COPY_BYTES = 8 << 20  # larger blocks gain nothing over a network; smaller ones cost round trips
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ def ask(uri: str, request: Callable[[pafs.FileSystem, str], T]) -> T:
     def once() -> T:
         try:
             return request(filesystem, path)
-        except OSError as error:
+        except Exception as error:
             if not _is_passing(error):
                 raise
             raise PassingFault(f"{uri}: {' '.join(str(error).split())}") from error
@@ -37,7 +38,9 @@ def ask(uri: str, request: Callable[[pafs.FileSystem, str], T]) -> T:
     return repeated(store_of(uri), once)
 
 
-def _is_passing(error: OSError) -> bool:
+def _is_passing(error: Exception) -> bool:
+    if not isinstance(error, OSError):
+        return any(each.__name__ == TRANSPORT and each.__module__.startswith(CLIENT) for each in type(error).__mro__)
     known = isinstance(error, PassingFault | ConnectionError | TimeoutError)
     return known or error.errno in PASSING or any(words in str(error) for words in WORDS)
 

@@ -42,8 +42,9 @@ def source_id(source: Source) -> str:
     """Id of a source: a digest of all that its video follows from, so that a source that changed gets another id."""
     facts = (source.uri, source.bytes, source.stamp, source.sidecars, source.companions, source.fault, source.meta)
     described = [source.metadata, source.described] if source.metadata else []
-    newer = [each for each in ([asdict(span) for span in source.spans], source.apart) if each]  # ids of old ones stay
-    return digest([*facts, source.twin, *described, *newer], ID_DIGITS)
+    newer = ([asdict(span) for span in source.spans], source.apart, source.given)
+    # ids of old ones stay
+    return digest([*facts, source.twin, *described, *(each for each in newer if each)], ID_DIGITS)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from pipeline.pack.candidates import packable
 from pipeline.pack.publish import Write, current_manifest, pack
 from pipeline.pack.rules import check_where
 from pipeline.plan import Plan, Planned
-from pipeline.removal.record import check_finished
+from pipeline.removal.record import check_finished, removed_videos
 from pipeline.sources import not_media
 from pipeline.sources.containers.members import container_of
 from pipeline.sources.discovery import discover
@@ -79,12 +79,13 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
     patience = patient_for(config.store_patience)
     with snapshot(), explain_known_errors(), patience, opened_engine(config) as engine:
         passed_over = Counter[str]()
-        found = discover(config.inputs, plan.root, passed_over, config.media_column)
+        found = discover(config.inputs, plan.root, passed_over, config.media_column, bool(config.pack.given))
         _check(config, plan, options, engine, found)  # before anything is written
         with alone(root), _shows_lanes(engine, root):
             renew()  # of what was read before the root was this run's
             check_finished(root)
-            found = expanded(found, plan.sources.folder_uri, engine.map, config.media_column)
+            removed = removed_videos(root)
+            found = expanded(found, plan.sources.folder_uri, engine.map, config.media_column, removed)
             parts = _register(config, plan, options, engine, found)
             not_media.write(root, passed_over)
             remember_plan(plan, options.only)

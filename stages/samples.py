@@ -46,6 +46,9 @@ MADE: Mapping[str, Kind] = {
 }
 """The kinds of task that the pipeline makes."""
 
+GIVEN: Mapping[str, Kind] = {"given_caption": Kind("video", IMAGE), "given_qa": Kind("video", IMAGE)}
+"""The kinds of what came with a data set, which is never mixed up with what a model made."""
+
 IMPORTED: Mapping[str, Kind] = {
     "chat": Kind("image", ""),
     "image_chat": Kind("image", IMAGE),
@@ -57,7 +60,7 @@ IMPORTED: Mapping[str, Kind] = {
 }
 """The kinds that conversations of others come as, by their media; `images_chat` is about several pictures."""
 
-KINDS: Mapping[str, Kind] = {**MADE, **IMPORTED}
+KINDS: Mapping[str, Kind] = {**MADE, **GIVEN, **IMPORTED}
 
 # kinds whose samples are not like those of their stage, and so lie in sets of their own -> members
 APART: Mapping[str, tuple[str, ...]] = {
@@ -111,6 +114,8 @@ class Task(Shape):
     """One thing to learn. `times`: when the answer's segments are said, `words` likewise for its words.
 
     needs: of a verified question, which media it takes to answer it (`both`, `video`, `audio`, ...), else empty.
+    origin: in sets with `pack.given`, whose words the answer is (`given`, `model` or `transcript`), else empty; field:
+    of what is given, its path in `meta`.
     """
 
     id: str
@@ -119,6 +124,15 @@ class Task(Shape):
     times: tuple[Said, ...] = UNSAID
     words: tuple[Said, ...] = UNSAID
     needs: str = ""
+    origin: str = ""
+    field: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_empty_origin(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave origin and field out of sets without `pack.given`: their json is as it was before there was any."""
+        fields: dict[str, Any] = write(self)
+        left_out = () if self.origin else ("origin", "field")
+        return {name: value for name, value in fields.items() if name not in left_out}
 
     @property
     def spoken(self) -> bool:

@@ -1,10 +1,11 @@
-"""`ola whatif`: what another `pack.where` would put into the shards, beside what the present one does.
+"""`ola whatif`: what another `pack.where` or `pack.given` would put into the shards, beside the present ones.
 
 The very rules of pack are asked, over the manifests alone: no media are read, nothing is run, nothing is written.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,11 @@ from rich.table import Table
 from manifests import views
 from manifests.ledger import Damaged
 from pipeline.cli.damaged import damage_named
-from pipeline.config import of_run
+from pipeline.config import checked, of_run
 from pipeline.errors import ConfigError
 from pipeline.pack.candidates import create_candidates, packable
 from pipeline.pack.rules import judge
-from pipeline.pack.settings import PackSettings
+from pipeline.pack.settings import Given, PackSettings
 from pipeline.plan import Plan
 
 CLIPS = """
@@ -58,27 +59,46 @@ class Harvest:
 
 
 def harvests(
-    plan: Plan, settings: PackSettings, where: str, damaged: list[Damaged] | None = None
+    plan: Plan,
+    settings: PackSettings,
+    where: str,
+    damaged: list[Damaged] | None = None,
+    given: Sequence[Given] | None = None,
 ) -> tuple[Harvest, Harvest]:
-    """What the settings bring in, and what `where` in the place of theirs would. Raises ConfigError for `where`."""
+    """What the settings bring in, and what `where` in the place of theirs would. Raises ConfigError for `where`.
+
+    given: in the place of `pack.given`; None: the same.
+    """
+    sorts = {"now": settings.given, "other": settings.given if given is None else tuple(given)}
+    every = settings.model_copy(update={"given": tuple(sorted({*sorts["now"], *sorts["other"]}))})
+    without = {name: [f"given_{each}" for each in every.given if each not in kept] for name, kept in sorts.items()}
     with views.connect(plan.root, plan.manifests, {}, damaged) as connection:
-        create_candidates(connection, plan, settings)
-        judge(connection, settings, {"now": settings.where, "other": where})
+        create_candidates(connection, plan, every)
+        judge(connection, settings, {"now": settings.where, "other": where}, without)
         ((candidates, *clips),) = connection.sql(CLIPS).fetchall()  # clips and seconds now, clips and seconds then
         kinds = connection.sql(TASKS).fetchall()
     now, other = ({(stage, kind): (row[n], row[n + 1]) for stage, kind, *row in kinds if row[n]} for n in (0, 2))
     return Harvest(candidates, clips[0], clips[1], now), Harvest(candidates, clips[2], clips[3], other)
 
 
-def show_whatif(root: str, where: str) -> None:
-    """Print both, side by side. Raises ConfigError where there is no run, none that packs, or `where` is none."""
+def show_whatif(root: str, where: str | None = None, given: str | None = None) -> None:
+    """Print both, side by side. where, given: in the place of the settings of this name; None: the same.
+
+    given: as `caption,qa`. Raises ConfigError where there is no run, none that packs, or a setting is none.
+    """
     config = of_run(root)
     plan = config.plan(root)
     if not packable(plan):
         raise ConfigError(f"{root}: a run without ingest, split, extract and transcribe packs nothing")
+    sorts = None if given is None else given_of(given)
     with damage_named() as damaged:
-        now, then = harvests(plan, config.pack, where, damaged)
+        now, then = harvests(plan, config.pack, config.pack.where if where is None else where, damaged, sorts)
         Console().print(compared(now, then))
+
+
+def given_of(text: str) -> tuple[Given, ...]:
+    """Return the sorts that a text names, as `caption,qa`; none for "". Raises ConfigError."""
+    return checked(PackSettings, {"given": [each for each in text.split(",") if each]}, "pack").given
 
 
 def compared(now: Harvest, then: Harvest) -> Table:

@@ -48,7 +48,6 @@ from pipeline.media.media_draft import follow_places, part_draft
 from pipeline.media.media_store import MediaTar, media_of, relocated
 from pipeline.monitoring.metrics import StepMetrics
 from pipeline.plan import Planned
-from pipeline.sources.containers.access import is_copied
 from pipeline.sources.scratch import forget_copy
 from pipeline.step import batches
 
@@ -168,7 +167,7 @@ class StepWorker:
             yield batch
             for uri in map(originals, batch):
                 wanted[uri] -= 1
-                if uri and self.is_last_reader and not wanted[uri] and is_copied(uri):
+                if uri and self.is_last_reader and not wanted[uri]:
                     forget_copy(Path(storage.copy_path(uri, scratch)))
 
     def _batches(self, inputs: Mapping[str, Any], journal: Journal) -> Iterator[Sequence[Any]]:

@@ -1,21 +1,20 @@
-"""Media that lie in tars of others: `archive.tar#folder/picture.jpg` in, the bytes of that member out."""
+"""Media that lie in tars and zip files of others: `archive.tar#folder/picture.jpg` in, the bytes of that member out."""
 
 from __future__ import annotations
 
-import io
 import re
-import tarfile
-import zlib
 from functools import lru_cache
-from typing import Any
 
 from manifests import storage
+from manifests.ledger import one_line
 from manifests.retries import StoreAway
 from pipeline.errors import BadMedia
+from pipeline.sources.containers.archive import Archive
+from pipeline.sources.containers.members import STREAMS, TARS, ZIPS, Unreadable
 
-ARCHIVE = re.compile(r"(.+?\.(?:tar|tar\.gz|tgz))#(.+)", re.DOTALL)
+ENDINGS = "|".join(map(re.escape, (*TARS, *STREAMS, *ZIPS)))
+ARCHIVE = re.compile(rf"(.+?(?:{ENDINGS}))#(.+)", re.DOTALL | re.IGNORECASE)
 OPEN = 16  # archives a process keeps open, with the list of their members
-PIECE = 1 << 18  # bytes of a request for headers
 
 
 def parts_of(uri: str) -> tuple[str, str] | None:
@@ -30,49 +29,16 @@ def member(archive: str, name: str) -> bytes:
     if entry is None:
         raise BadMedia("no such file", archive)
     try:
-        file = _opened(archive, entry.stamp).extractfile(name)
-        if file is None:
-            raise KeyError(name)
-        return file.read()
+        return _opened(archive, entry.size, entry.stamp).read(name)
     except KeyError as error:
-        raise BadMedia("no such member of the tar", f"{name} in {archive}") from error
+        raise BadMedia("no such member of the archive", f"{name} in {archive}") from error
     except StoreAway:
         raise
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise BadMedia("a tar that cannot be read", f"{archive}: {' '.join(str(error).split())}") from error
+    except (Unreadable, OSError) as error:
+        raise BadMedia("an archive that cannot be read", f"{archive}: {one_line(error)}") from error
 
 
 @lru_cache(OPEN)
-def _opened(archive: str, _stamp: str) -> tarfile.TarFile:
+def _opened(archive: str, size: int, _stamp: str) -> Archive:
     """An archive, opened once as long as it is not replaced."""
-    file = storage.open_random(archive) if storage.is_local(archive) else _buffered(archive)
-    return tarfile.open(fileobj=file, mode="r:*")
-
-
-def _buffered(uri: str) -> io.BufferedReader:
-    """A remote file that is read in pieces: else each header of a tar would be a request."""
-    return io.BufferedReader(_Raw(storage.open_random(uri)), PIECE)
-
-
-class _Raw(io.RawIOBase):
-    """A remote file as `io.BufferedReader` wants one."""
-
-    def __init__(self, file: Any) -> None:
-        self.file = file
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return int(self.file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self.file.tell())
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
+    return Archive(archive, size)

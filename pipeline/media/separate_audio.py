@@ -7,19 +7,18 @@ import subprocess
 from pathlib import Path
 
 from manifests import drafts
-from pipeline.errors import BadMedia
+from pipeline.errors import BadMedia, Unavailable
 from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitelists
-from pipeline.sources.scratch import JOINED
 
+NO_ROOM = b"No space left on device"
 FORMS = ("mov", "nut")  # the second holds whatever codec the first does not
 
 
-def joined(video: str, sound: str) -> str:
-    """A local path of a file with the picture of one and the sound of the other, made once beside the video's copy.
+def joined(video: str, sound: str, path: str) -> str:
+    """`path`, a local file with the picture of one and the sound of the other, made once.
 
-    Raises BadMedia where the sound cannot be read; or Unavailable, where ffmpeg was killed.
+    Raises BadMedia where the sound cannot be read; or Unavailable, where ffmpeg was killed or the disk is full.
     """
-    path = video + JOINED
     if not os.path.exists(path):
         partial = drafts.name(path)
         try:
@@ -43,5 +42,7 @@ def _join(video: str, sound: str, form: str, target: str) -> str | None:
     command = output.global_args("-nostdin", "-v", "error", "-y").compile(cmd=ffmpeg_exe())
     done = subprocess.run(command, capture_output=True, check=False)
     check_not_killed(done.returncode)
+    if NO_ROOM in done.stderr:
+        raise Unavailable(f"no room in {os.path.dirname(target)} for {video}: set TMPDIR to a larger disk")
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     return None if done.returncode == 0 else (lines[-1] if lines else str(done.returncode))

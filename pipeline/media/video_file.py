@@ -15,7 +15,7 @@ from pipeline.errors import BadMedia, Unavailable
 from pipeline.media.separate_audio import joined
 from pipeline.sources.containers import access
 from pipeline.sources.containers.members import container_of
-from pipeline.sources.scratch import local_copy
+from pipeline.sources.scratch import JOINED, local_copy
 
 
 def original(video: Video, scratch: str) -> str:
@@ -34,7 +34,11 @@ def with_sound(path: str, apart: str, scratch: str) -> str:
 
     Raises as `fetched`, and BadMedia where the sound cannot be read.
     """
-    return joined(path, fetched(apart, scratch, 0)) if apart else path
+    if not apart:
+        return path
+    # never beside the user's own file
+    copy = path if os.path.dirname(path) == scratch else storage.copy_path(path, scratch)
+    return joined(path, fetched(apart, scratch, 0), copy + JOINED)
 
 
 def fetched(uri: str, scratch: str, size: int, stamp: str = "") -> str:

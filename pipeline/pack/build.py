@@ -114,6 +114,8 @@ def task_of(row: Mapping[str, Any]) -> Task:
         times=tuple(_said(segment) for segment in segments) or UNSAID,
         words=tuple(_said(word) for segment in segments for word in segment["words"]) or UNSAID,
         needs=row["needs"] or "",
+        origin=row.get("task_origin") or "",
+        field=row.get("task_field") or "",
     )
 
 

@@ -10,6 +10,7 @@
     complete, informative                                           of its screening, probabilities
     kind, stage, number, tokens                                     of the task; tokens with its media and its text
     question, question_kind, options, answer                        a caption, or what is said, is an answer
+    task_origin, task_field                                         with pack.given: `given`, `model`, `transcript`
     needs, agree_both, agree_video, agree_audio, agree_text         of a question that was verified
 
 What a task does not have is null. Steps that are not in the plan, or have no part yet, give no rows.
@@ -17,7 +18,8 @@ What a task does not have is null. Steps that are not in the plan, or have no pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import duckdb
 
@@ -27,8 +29,9 @@ from manifests.schema import manifest_schema
 from ola.geometry import CELL, RELEASED, SOUND_CHUNK_S, SOUND_CHUNK_TOKENS
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
+from pipeline.sources.given import given_tasks, is_about_whole
 from pipeline.steps.verify import NEEDS
-from stages.samples import BYTES_A_TOKEN, IMAGE, MADE, SPEECH
+from stages.samples import BYTES_A_TOKEN, GIVEN, IMAGE, MADE, SPEECH
 
 # What a run may go without.
 OPTIONAL: Mapping[str, type] = {"screen": Screening, "caption": Caption, "ask": Question, "verify": Verdict}
@@ -52,9 +55,11 @@ CREATE TEMP MACRO text_tokens(text) AS (coalesce(strlen(text), 0) + {BYTES_A_TOK
 
 TASKS = """
 CREATE TEMP VIEW tasks AS
-SELECT clip, unnest({spoken}) AS kind, 0 AS number, 0 AS text_tokens FROM extract WHERE status = 'ok'
+SELECT clip, unnest({spoken}) AS kind, 0 AS number, 0 AS text_tokens, {transcript} AS task_origin
+FROM extract WHERE status = 'ok'
 UNION ALL BY NAME
-SELECT clip, "view" || '_caption' AS kind, 0 AS number, text AS answer, text_tokens(text) AS text_tokens
+SELECT clip, "view" || '_caption' AS kind, 0 AS number, text AS answer, text_tokens(text) AS text_tokens,
+       {model} AS task_origin
 FROM caption WHERE status = 'ok'
 UNION ALL BY NAME
 SELECT q.clip, q.number,
@@ -62,14 +67,32 @@ SELECT q.clip, q.number,
        q.question, q.kind AS question_kind, q.options, q.answer,
        text_tokens(CASE WHEN len(q.options) > 0 THEN array_to_string([q.question] || q.options, ' A) ')
                         ELSE q.question END) + text_tokens(q.answer) AS text_tokens,
+       {model} AS task_origin,
        v.* EXCLUDE (question)
 FROM ask q
 LEFT JOIN (
     SELECT question, {needs} AS needs, verify.both.agreement AS agree_both, verify.video.agreement AS agree_video,
            verify.audio.agreement AS agree_audio, verify.text.agreement AS agree_text
     FROM verify WHERE status = 'ok') v ON v.question = q.id
-WHERE q.status = 'ok';
+WHERE q.status = 'ok'
+{given};
 """
+
+GIVEN_TASKS = """
+UNION ALL BY NAME
+SELECT clip, task.kind, task.number, task.question, task.answer,
+       text_tokens(task.question) + text_tokens(task.answer) AS text_tokens,
+       'given' AS task_origin, task.field AS task_field
+FROM (SELECT f.clip, unnest(given_tasks(v.meta, c.meta, c.start_ms, c.end_ms, {is_whole})) AS task
+      FROM extract f
+      JOIN split c ON c.id = f.clip AND c.status = 'ok'
+      JOIN ingest v ON v.id = c.video AND v.status = 'ok'
+      WHERE f.status = 'ok')
+"""
+# The same columns where nothing is given.
+NO_GIVEN_TASKS = "UNION ALL BY NAME SELECT NULL::VARCHAR AS task_field WHERE false"
+GIVEN_TYPES = ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BOOLEAN"]
+GIVEN_ROWS = "STRUCT(kind VARCHAR, number INTEGER, question VARCHAR, answer VARCHAR, field VARCHAR)[]"
 
 # What the tasks of a clip share.
 CLIPS = """
@@ -98,7 +121,7 @@ SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens), 
        + CASE WHEN k.hears THEN c.sound_tokens ELSE 0 END
        + CASE WHEN k.spoken THEN c.spoken_tokens ELSE a.text_tokens END AS tokens,
        a.question, a.question_kind, a.options, CASE WHEN k.spoken THEN c.text ELSE a.answer END AS answer,
-       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text
+       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text, a.task_origin, a.task_field
 FROM tasks a
 JOIN kinds k ON k.kind = a.kind
 JOIN (SELECT *, media_tokens('image', true, false, width, height, frames, seconds) AS picture_tokens,
@@ -126,7 +149,7 @@ def create_candidates(connection: duckdb.DuckDBPyConnection, plan: Plan, setting
     )
     rows = [
         (kind, stage, IMAGE in tags, SPEECH in tags, kind in SPOKEN, settings.caps.get(kind))
-        for kind, (stage, tags) in MADE.items()
+        for kind, (stage, tags) in {**MADE, **GIVEN}.items()
     ]
     connection.executemany("INSERT INTO kinds VALUES (?, ?, ?, ?, ?, ?)", rows)
     shared = "video" in settings.cross_modal_needs
@@ -134,4 +157,14 @@ def create_candidates(connection: duckdb.DuckDBPyConnection, plan: Plan, setting
         "CREATE TEMP TABLE of_video AS SELECT ? AS kinds", [["video_qa", "cross_modal_qa"] if shared else ["video_qa"]]
     )
     needs = NEEDS.format(of="verify.", threshold=settings.agreement)
-    connection.execute(TOKENS + TASKS.format(spoken=list(SPOKEN), needs=needs) + CLIPS + CANDIDATES)
+    tasks = TASKS.format(spoken=list(SPOKEN), needs=needs, **_given_sql(connection, settings.given))
+    connection.execute(TOKENS + tasks + CLIPS + CANDIDATES)
+
+
+def _given_sql(connection: duckdb.DuckDBPyConnection, sorts: Sequence[str]) -> Mapping[str, str]:
+    """Return the pieces of TASKS for what came with a data set; make the function that they call."""
+    if not sorts:
+        return {"given": NO_GIVEN_TASKS, "model": "NULL::VARCHAR", "transcript": "NULL::VARCHAR"}
+    connection.create_function("given_tasks", partial(given_tasks, tuple(sorts)), GIVEN_TYPES, GIVEN_ROWS)  # type: ignore[arg-type]
+    given = GIVEN_TASKS.format(is_whole=is_about_whole())
+    return {"given": given, "model": "'model'", "transcript": "'transcript'"}

@@ -33,7 +33,9 @@ WITH ruled AS (
     FROM candidates)
 SELECT clip, video, seconds, stage, kind, number, tokens, {reasons} FROM ruled
 """
-JUDGED = "CASE WHEN rule IS NOT NULL THEN rule WHEN NOT coalesce(({where}), false) THEN 'pack.where' END AS {name}"
+JUDGED = """
+CASE WHEN rule IS NOT NULL THEN rule WHEN list_contains({without}, kind) THEN 'pack.given'
+     WHEN NOT coalesce(({where}), false) THEN 'pack.where' END AS {name}"""
 
 CAPPED = """
 CREATE OR REPLACE TEMP TABLE verdicts AS
@@ -65,13 +67,22 @@ def check_where(plan: Plan, settings: PackSettings) -> None:
         judge(connection, settings, {"reason": settings.where})
 
 
-def judge(connection: duckdb.DuckDBPyConnection, settings: PackSettings, wheres: Mapping[str, str]) -> None:
+def judge(
+    connection: duckdb.DuckDBPyConnection,
+    settings: PackSettings,
+    wheres: Mapping[str, str],
+    without: Mapping[str, Sequence[str]] = {},
+) -> None:
     """Make `verdicts`, where each candidate has the reason that keeps it out, or null, in a column for each `where`.
 
-    Raises ConfigError for one that is no condition over the candidates.
+    without: kinds of task that are left out in a column. Raises ConfigError for a `where` that is no condition over the
+    candidates.
     """
     facts = {"spoken": SPOKEN, "tags": TAGS, "needs": list(settings.cross_modal_needs), "context": settings.context}
-    reasons = ", ".join(JUDGED.format(where=where, name=name) for name, where in wheres.items())
+    reasons = ", ".join(
+        JUDGED.format(where=where, name=name, without=f"{list(without.get(name, ()))}::VARCHAR[]")
+        for name, where in wheres.items()
+    )
     try:
         connection.execute(VERDICTS.format(**facts, reasons=reasons))
     except (duckdb.IOException, duckdb.InvalidInputException):

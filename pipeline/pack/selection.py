@@ -29,6 +29,7 @@ from pipeline.pack.rules import check_unique, judge
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.prompts import prompt
+from pipeline.sources.given import table
 from stages.samples import MADE
 
 VERSION = 3
@@ -71,7 +72,7 @@ SELECT {digest}, {digest} FILTER (chosen) FROM (
     SELECT c.clip, c.kind, c.number, v.reason IS NULL AS chosen,
            md5(concat_ws('|', c.clip, c.kind, c.number, coalesce(v.reason, p.split), question, options::VARCHAR, answer,
                          needs, complete, informative, {segments}, frame_bytes::VARCHAR, frame_ms::VARCHAR,
-                         meta::VARCHAR, uri)) AS hash
+                         meta::VARCHAR, uri, task_origin, task_field)) AS hash
     FROM candidates c JOIN verdicts v USING (clip, kind, number)
     LEFT JOIN places p ON p.clip = c.clip AND p.stage = c.stage)
 """
@@ -271,5 +272,11 @@ def content_of(candidates: PartCandidates, choice: Choice, rows: pa.Table) -> It
 def facts_of(plan: Plan, settings: PackSettings) -> dict[str, Any]:
     """What a pack follows from, but for its data."""
     texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
-    facts = {"step": "pack", "version": VERSION, "settings": settings.model_dump(mode="json"), "prompts": texts}
+    values = settings.model_dump(mode="json")
+    facts = {"step": "pack", "version": VERSION, "settings": values, "prompts": texts}
+    if settings.given:
+        texts["given_caption"] = prompt("given_caption")
+        facts["given"] = table()
+    else:
+        del values["given"]  # it is then as it was before there was any
     return {**facts, "before": plan.key}

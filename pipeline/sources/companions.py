@@ -18,6 +18,8 @@ SUBTITLES = (".srt", ".vtt", ".ass", ".ssa")
 METADATA = (".info.json", ".json")  # of yt-dlp; of video2dataset and img2dataset
 # Bytes of a subtitle or metadata file: a day of speech, word by word, takes 20 MB. A larger file is not read.
 LARGEST_COMPANION = 32 << 20
+CAPTION = ".txt"  # of video2dataset; read for `pack.given` alone
+SOUNDS = (".m4a", ".wav", ".mp3", ".flac", ".aac", ".ogg", ".opus")  # of a video that has none itself
 
 PICTURES = "jpg jpeg jpe jfif png webp bmp tif tiff heic heif avif svg ico jxl gif psd"
 OTHER_SUBTITLES = "sub idx sup lrc ttml dfxp sbv smi srv1 srv2 srv3 json3 stl scc"
@@ -41,8 +43,8 @@ def is_sidecar(name: str) -> bool:
 
 
 def is_read(name: str) -> bool:
-    """Whether a file of this name may be one that a video is read with: its subtitles, or its metadata."""
-    return is_sidecar(name) or _suffix(name) == ".json"
+    """Whether a file of this name may be one that a video is read with: subtitles, metadata, caption or sound."""
+    return _suffix(name) in (*SUBTITLES, ".json", CAPTION, *SOUNDS)
 
 
 def is_plain(name: str) -> bool:
@@ -74,13 +76,27 @@ class Videos:
                 owned[owner].append(uri)
         return owned
 
-    def metadata(self, uris: Iterable[str]) -> dict[str, list[str]]:
-        """URIs of the metadata of each video that has any: `talk.info.json`, `talk.json` and `talk.mp4.json`."""
+    def metadata(self, uris: Iterable[str], given: bool = False) -> dict[str, list[str]]:
+        """URIs of the metadata of each video that has any: `talk.info.json`, `talk.json` and `talk.mp4.json`.
+
+        given: also of the caption, `talk.txt`.
+        """
         owned: dict[str, list[str]] = defaultdict(list)
+        endings = (*METADATA, CAPTION) if given else METADATA
         for uri in sorted(uris):
-            suffix = next((suffix for suffix in METADATA if uri.lower().endswith(suffix)), None)
+            suffix = next((suffix for suffix in endings if uri.lower().endswith(suffix)), None)
             for owner in self._of_name(uri[: -len(suffix)]) if suffix else ():
                 owned[owner].append(uri)
+        return owned
+
+    def sounds(self, uris: Iterable[str]) -> dict[str, str]:
+        """URI of the sound beside each video that has one: `talk.m4a` of `talk.mp4`; the first of several."""
+        owned: dict[str, str] = {}
+        for uri in sorted(uris):
+            if _suffix(uri) in SOUNDS:
+                for owner in self.stems.get(os.path.splitext(uri)[0], ()):
+                    if _suffix(owner) not in SOUNDS:
+                        owned.setdefault(owner, uri)
         return owned
 
     def companions(self, uris: Iterable[str]) -> set[str]:

@@ -49,13 +49,14 @@ class Found:
 
 
 def discover(
-    inputs: Sequence[str], root: str, passed_over: Counter[str] | None = None, column: str = ""
+    inputs: Sequence[str], root: str, passed_over: Counter[str] | None = None, column: str = "", given: bool = False
 ) -> list[Source]:
     """Sources of all inputs, sorted by uri, each uri once. passed_over: gets the kinds of files that are no media.
 
     Raises ConfigError for an input that is not there, RunError for a store that does not answer. root: the run's own
     folder, which is never an input, even where it lies inside one. column: of tables, that holds the media; "" where
-    that is to be found out. Containers come as they are.
+    that is to be found out. given: whether captions and questions beside videos are to be read. Containers come as they
+    are.
     """
     found: dict[str, Found] = {}
     beside: dict[str, Entry] = {}
@@ -65,40 +66,54 @@ def discover(
             # the columns of a list count, whoever names the file as well
             if held is None or (held.meta == "{}" and not held.spans):
                 found[one.entry.path] = replace(one, named=one.named or (held is not None and held.named))
-    return _sources(found, beside, Counter() if passed_over is None else passed_over)
+    return _sources(found, beside, Counter() if passed_over is None else passed_over, given)
 
 
-def _sources(found: dict[str, Found], beside: dict[str, Entry], passed_over: Counter[str]) -> list[Source]:
+def _sources(found: dict[str, Found], beside: dict[str, Entry], passed_over: Counter[str], given: bool) -> list[Source]:
     """Sources, with what lies beside them. What belongs to a video is no source, nor what is plainly no video."""
     entries = {uri: entry for uri, entry in beside.items() if uri not in found}
     entries |= {uri: one.entry for uri, one in found.items() if not one.entry.fault}
     videos = Videos(uri for uri in found if not is_container(uri))
-    subtitles, metadata = videos.subtitles(entries), videos.metadata(entries)
+    subtitles, metadata, sounds = videos.subtitles(entries), videos.metadata(entries, given), videos.sounds(entries)
     come_upon = {uri for uri, one in found.items() if not (one.named or one.entry.fault)}
-    taken = {uri for uris in (*subtitles.values(), *metadata.values()) for uri in uris} | videos.companions(come_upon)
+    taken = {uri for uris in (*subtitles.values(), *metadata.values()) for uri in uris}
+    taken |= videos.companions(come_upon) | (come_upon & set(sounds.values()))
     taken |= set(written_beside(found))
     others = not_media(found[uri].entry for uri in come_upon - taken)
     passed_over.update(others.values())
     return [
-        _source(found[uri], tuple(subtitles.get(uri, ())), tuple(metadata.get(uri, ())), entries)
+        _source(found[uri], Beside(subtitles.get(uri, ()), metadata.get(uri, ()), sounds.get(uri, ""), given), entries)
         for uri in sorted(found.keys() - taken - others.keys())
     ]
 
 
-def _source(found: Found, sidecars: tuple[str, ...], metadata: tuple[str, ...], entries: Mapping[str, Entry]) -> Source:
+@dataclass(frozen=True)
+class Beside:
+    """Uris of what lies beside a video: subtitles, metadata and its sound. given: see `Source`."""
+
+    subtitles: Sequence[str]
+    metadata: Sequence[str]
+    sound: str
+    given: bool
+
+
+def _source(found: Found, beside: Beside, entries: Mapping[str, Entry]) -> Source:
     entry = found.entry
+    read = [*beside.subtitles, *([beside.sound] if beside.sound else [])]
     source = Source(
         id="",
         uri=entry.path,
         bytes=entry.size,
-        sidecars=sidecars,
+        sidecars=tuple(beside.subtitles),
         fault=entry.fault or None,
         meta=found.meta,
         spans=found.spans,
         stamp=entry.stamp,
-        companions=companions_digest(entry.path, sidecars, entries),
-        metadata=metadata,
-        described=companions_digest(entry.path, metadata, entries),
+        companions=companions_digest(entry.path, read, entries),
+        metadata=tuple(beside.metadata),
+        described=companions_digest(entry.path, beside.metadata, entries),
+        apart=beside.sound,
+        given=beside.given and bool(beside.metadata),
     )
     return replace(source, id=source_id(source))
 

@@ -10,7 +10,8 @@ from manifests import storage
 from manifests.json_values import json_value
 from manifests.records import Source
 from manifests.retries import StoreAway
-from pipeline.sources.companions import LARGEST_COMPANION
+from pipeline.sources.companions import CAPTION, LARGEST_COMPANION
+from pipeline.sources.given import kept_fields
 
 LONGEST = 2000  # characters of a further text of a data set's file: captions, and no transcripts
 INFO = ".info.json"
@@ -32,24 +33,43 @@ STATE = ("key", "status", "error_message", "exif")  # columns of a data set's fi
 def meta_of(source: Source) -> str:
     """The metadata of a source as JSON: of its files, and over it the columns of its input list.
 
-    Files that are gone, damaged or too large tell nothing. Raises StoreAway where a store does not answer.
+    Captions and questions of any length are read where the source asks for them (`given`). Files that are gone, damaged
+    or too large tell nothing. Raises StoreAway where a store does not answer.
     """
     facts: dict[str, Any] = {}
-    for uri in sorted(source.metadata, key=lambda uri: uri.lower().endswith(INFO)):
-        facts |= _facts(uri)
+    for uri in sorted(source.metadata, key=_rank):
+        facts |= _caption(uri) if uri.lower().endswith(CAPTION) else _facts(uri, source.given)
     if not facts:
         return source.meta
     text = json.dumps(facts | json.loads(source.meta), sort_keys=True, ensure_ascii=False, default=str, allow_nan=False)
     return text.encode(errors="replace").decode()
 
 
-def _facts(uri: str) -> dict[str, Any]:
+def _rank(uri: str) -> tuple[bool, bool]:
+    """What is laid over what, as in tars: `.json`, then `.info.json`, then `.txt`."""
+    return uri.lower().endswith(CAPTION), uri.lower().endswith(INFO)
+
+
+def _read(uri: str) -> bytes | None:
+    """All bytes of a file; None if it is gone, too large, or cannot be read."""
     try:
-        data = storage.read_up_to(uri, LARGEST_COMPANION)
-        told = json_value(json.loads(data)) if data is not None else {}
+        return storage.read_up_to(uri, LARGEST_COMPANION)
     except StoreAway:
         raise
-    except (OSError, ValueError, RecursionError):
+    except OSError:
+        return None
+
+
+def _caption(uri: str) -> dict[str, Any]:
+    data = _read(uri)
+    text = "" if data is None else data.decode("utf-8-sig", errors="replace").strip()
+    return {"caption": text} if text else {}
+
+
+def _facts(uri: str, given: bool) -> dict[str, Any]:
+    try:
+        told = json_value(json.loads(_read(uri) or b""))
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(told, dict):
         return {}
@@ -57,7 +77,8 @@ def _facts(uri: str) -> dict[str, Any]:
         return known_fields(told)
     nested = told.get("yt_meta_dict")
     info = nested.get("info") if isinstance(nested, dict) else None
-    return _columns(told) | (known_fields(info) if isinstance(info, dict) else {}) | known_fields(told)
+    kept = {name: told[name] for name in kept_fields() & told.keys()} if given else {}
+    return _columns(told) | kept | (known_fields(info) if isinstance(info, dict) else {}) | known_fields(told)
 
 
 def known_fields(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,18 +7,20 @@ reads indexes only.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from manifests import storage
 from manifests.ledger import digest, one_line, parquet_bytes, read_parquet
 from manifests.records import Source
 from manifests.retries import StoreAway
-from manifests.schema import record_schema
+from manifests.schema import from_rows, record_schema
 from manifests.sources import source_id
 from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.engine.cluster import say_on_stderr
@@ -37,12 +39,16 @@ Run = Callable[[Sequence[LanePlan], Sequence[int]], object]  # `map` of an engin
 
 @dataclass(frozen=True)
 class Container:
-    """A container as it was found. column: of a table, that holds the media; "" where that is to be found out."""
+    """A container as it was found. column: of a table, that holds the media; "" where that is to be found out.
+
+    removed: names of members of which the index tells nothing but their bytes.
+    """
 
     uri: str
     bytes: int
     stamp: str
     column: str = ""
+    removed: tuple[str, ...] = ()
 
     @property
     def index(self) -> str:
@@ -50,12 +56,18 @@ class Container:
         return f"{digest(self.uri)}-{digest([self.bytes, self.stamp, self.column])}.parquet"
 
 
-def expanded(found: Sequence[Source], folder: str, run: Run, column: str = "") -> list[Source]:
+TODO = record_schema(Container)
+
+
+def expanded(
+    found: Sequence[Source], folder: str, run: Run, column: str = "", removed: Iterable[str] = ()
+) -> list[Source]:
     """The sources, with those that lie in containers in the place of the containers, in their order, each uri once.
 
     folder: uri of the folder of the sources. run: brings lanes to work, for containers that have no index.
+    removed: uris of sources that were removed from the root.
     """
-    containers = _containers(found, column)
+    containers = _containers(found, column, removed)
     if not containers:
         return list(found)
     folder = storage.join(folder, FOLDER)
@@ -78,10 +90,15 @@ def _container(source: Source) -> str | None:
     return member[0] if member else source.uri if is_container(source.uri) else None
 
 
-def _containers(found: Sequence[Source], column: str) -> dict[str, Container]:
+def _containers(found: Sequence[Source], column: str, removed: Iterable[str]) -> dict[str, Container]:
+    gone: dict[str, list[str]] = defaultdict(list)
+    for member in filter(None, map(parted, removed)):
+        gone[member[0]].append(member[1])
     named = ((_container(source), source) for source in found)
     return {
-        uri: Container(uri, source.bytes, source.stamp, column if uri.lower().endswith(TABLES) else "")
+        uri: Container(
+            uri, source.bytes, source.stamp, column if uri.lower().endswith(TABLES) else "", tuple(sorted(gone[uri]))
+        )
         for uri, source in named
         if uri is not None
     }
@@ -97,7 +114,7 @@ def _index(containers: Sequence[Container], folder: str, run: Run) -> None:
         others = f" and {len(streams) - 1} more" if streams[1:] else ""
         say_on_stderr(f"{streams[0]}{others}: read from the beginning by each part; a tar or zip is read in place")
     todo = f"todo-{digest([asdict(each) for each in missing])}.parquet"
-    table = pa.Table.from_pylist([asdict(each) for each in missing])
+    table = pa.Table.from_pylist([asdict(each) for each in missing], schema=TODO)
     storage.write_bytes(storage.join(folder, todo), parquet_bytes(table))
     run([LanePlan(partial(IndexLane, folder, todo))], range(-(-len(missing) // A_TASK)))
     kept, known = {each.index for each in containers}, {each.index.partition("-")[0] for each in containers}
@@ -107,9 +124,10 @@ def _index(containers: Sequence[Container], folder: str, run: Run) -> None:
 
 def _members(source: Source, container: Container, folder: str) -> Iterator[Source]:
     """The sources of one container; of a source that is a member, that one."""
-    uri = storage.join(folder, container.index)
-    columns = read_parquet(uri).to_pydict()
-    columns["meta"] = [short(meta, container.index, row) for row, meta in enumerate(columns["meta"])]
+    index = container.index
+    uri = storage.join(folder, index)
+    columns = pq.ParquetFile(pa.BufferReader(storage.read_bytes(uri))).read(use_threads=False).to_pydict()
+    columns["meta"] = [short(meta, index, row) for row, meta in enumerate(columns["meta"])]
     rows = [MemberSource(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
     member = parted(source.uri)
     if any(row.fault and row.fault.startswith(AGAIN) for row in rows):
@@ -126,20 +144,19 @@ def _source(named: Source, container: Container, row: MemberSource) -> Source:
     def uri(name: str) -> str:
         return f"{container.uri}#{name}" if name else container.uri
 
-    source = Source(
-        id="",
-        uri=uri(row.name),
-        bytes=row.bytes,
-        sidecars=tuple(map(uri, row.sidecars)),
-        fault=row.fault,
-        meta=_joined(row.meta, named.meta),
-        stamp=member_stamp(container.stamp, row.place),
-        companions=row.companions,
-        sha256=row.sha256,
-        spans=named.spans,
-        apart=uri(row.apart) if row.apart else "",
-    )
-    return replace(source, id=source_id(source))
+    facts: dict[str, Any] = {
+        "uri": uri(row.name),
+        "bytes": row.bytes,
+        "sidecars": tuple(map(uri, row.sidecars)),
+        "fault": row.fault,
+        "meta": _joined(row.meta, named.meta),
+        "stamp": member_stamp(container.stamp, row.place),
+        "companions": row.companions,
+        "sha256": row.sha256,
+        "spans": named.spans,
+        "apart": uri(row.apart) if row.apart else "",
+    }
+    return Source(id=source_id(Source(id="", **facts)), **facts)  # `replace` takes six times as long
 
 
 def _joined(member: str, listed: str) -> str:
@@ -159,7 +176,7 @@ class IndexLane(Lane):
     def __call__(self, number: int) -> None:
         """Index one chunk of containers; one that has an index is passed over."""
         table = read_parquet(storage.join(self.folder, self.todo)).slice(number * A_TASK, A_TASK)
-        for container in [Container(**row) for row in table.to_pylist()]:
+        for container in from_rows(Container, table.to_pylist()):
             uri = storage.join(self.folder, container.index)
             if not storage.exists(uri):
                 storage.write_bytes(uri, parquet_bytes(_table(list(_rows(container))), ROW_GROUP))
@@ -175,7 +192,9 @@ def _table(rows: Sequence[MemberSource]) -> pa.Table:
 def _rows(container: Container) -> Iterator[MemberSource]:
     """The index of a container. What cannot be read is a row; what was read before that stays."""
     try:
-        yield from listing.rows(container.uri, container.bytes, container.column)
+        for row in listing.rows(container.uri, container.bytes, container.column):
+            is_removed = row.name in container.removed
+            yield replace(row, meta="{}", sidecars=(), companions="", apart="") if is_removed else row
         now = storage.look(container.uri)
         if now is None or now.stamp != container.stamp:
             yield MemberSource(name="", fault=f"{AGAIN}it was replaced while it was read: run again")

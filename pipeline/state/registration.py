@@ -23,7 +23,7 @@ LARGEST_PART = 32  # videos: a part is what one worker loses when it is killed
 LARGEST_TOGETHER = 128  # videos of one row group or one compressed tar: each part reads it from its beginning
 FEWEST_PARTS = 64  # of a large input, so that a few workers stay busy until the end
 NOTHING_BESIDE: Mapping[str, Any] = {
-    "sidecars": (), "companions": "", "metadata": (), "described": "", "spans": (), "apart": "",
+    "sidecars": (), "companions": "", "metadata": (), "described": "", "spans": (), "apart": "", "given": False,
 }  # fmt: skip
 NEW = -1  # part of a source that has none yet
 
@@ -102,7 +102,7 @@ def has_changed(held: Source, found: Source) -> bool:
     """Whether a source is not what it was. One that cannot be read now is not known to have changed."""
     if found.fault and not held.fault:
         return False
-    names = ["bytes", "sidecars", "fault", "meta", "metadata", "spans", "apart"]
+    names = ["bytes", "sidecars", "fault", "meta", "metadata", "spans", "apart", "given"]
     if held.stamp and found.stamp:  # earlier releases kept none
         names += ["stamp", "companions", "described"]
     return any(getattr(held, name) != getattr(found, name) for name in names)

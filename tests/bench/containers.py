@@ -3,6 +3,10 @@
     python -m tests.bench containers                 200 videos; 100 tars with 1,000 members each
     python -m tests.bench.containers 2000 1000       2,000 videos; 1,000 tars: half an hour on two cores
 
+300 videos and 100 tars take 102 s on two cores with others at work (load 3 to 5): Parquet takes 0.76x the seconds and
+1.02x the memory of files; the listing 10.3 s and 302 MB. 1,000 tars were listed in 61.8 s with 588 MB in the driver,
+under the same load: both are over their bounds.
+
 Short videos, so that what a container costs shows beside what decoding costs. The tars to list are holes but for their
 headers and texts: what video2dataset writes, 333 videos with `.json` and `.txt`.
 """

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import tarfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -186,12 +187,15 @@ FORMS: dict[str, tuple[Record, Record, Sequence[str]]] = {
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two pictures of different sizes, a sound and a video, and a tar of all of them."""
+    """A folder with two pictures of different sizes, a sound and a video, and tars and a zip file of all of them."""
     folder = tmp_path_factory.mktemp("media")
     (folder / "a.png").write_bytes(encoded(noise(64, 64, 1), "PNG"))
     (folder / "b.png").write_bytes(encoded(noise(90, 40, 2), "PNG"))
     (folder / "c.wav").write_bytes(sound(0.5))
     (folder / "v").write_bytes(pattern("v.mp4", 1).read_bytes())
+    with zipfile.ZipFile(folder / "m.zip", "w") as packed:
+        for member in ("a.png", "b.png", "c.wav", "v"):
+            packed.write(folder / member, f"in/{member}")
     for name, mode in (("m.tar", "w"), ("m.tar.gz", "w:gz")):
         with tarfile.open(folder / name, mode) as tar:  # type: ignore[call-overload]
             for member in ("a.png", "b.png", "c.wav", "v"):
@@ -242,6 +246,7 @@ def test_samples_have_the_bytes_of_their_normal_forms(media: Path, tmp_path: Pat
 CARRIED = {
     "a member of a tar": lambda folder, name: f"m.tar#in/{name}",
     "a member of a tar.gz": lambda folder, name: f"m.tar.gz#in/{name}",
+    "a member of a zip": lambda folder, name: f"m.zip#in/{name}",
     "a file": lambda folder, name: f"file://{folder}/{name}",
     "a data URI": lambda folder, name: f"data:x/y;base64,{base64.b64encode((folder / name).read_bytes()).decode()}",
 }
@@ -352,11 +357,11 @@ def test_a_video_may_be_a_list_of_pictures(media: Path, tmp_path: Path) -> None:
 
 TARS = {
     "no such tar": ("x.tar#a.png", "no such file"),
-    "no such member": ("m.tar#b.png", "no such member of the tar"),
-    "a folder": ("m.tar#in", "no such member of the tar"),
-    "no tar": ("bad.tar#a.png", "a tar that cannot be read"),
-    "half a tar": ("half.tar#in/b.png", "a tar that cannot be read"),
-    "half a tar.gz": ("half.tar.gz#in/v", "a tar that cannot be read"),
+    "no such member": ("m.tar#b.png", "no such member of the archive"),
+    "a folder": ("m.tar#in", "no such member of the archive"),
+    "no tar": ("bad.tar#a.png", "an archive that cannot be read"),
+    "half a tar": ("half.tar#in/b.png", "an archive that cannot be read"),
+    "half a tar.gz": ("half.tar.gz#in/v", "an archive that cannot be read"),
 }
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from manifests import storage
+from pipeline.config import of_run
 from pipeline.pack.check import check_run
 from pipeline.plan import plan as planned
+from pipeline.removal.procedure import Request, remove_videos
+from tests.containers import done, tar
 from tests.media import pattern
 from tests.object_store import bucket
-from tests.pipeline.removals import found, made_root, media, readings, rows, take_out
+from tests.pipeline.removals import found, made_root, media, readings, rows, take_out, write
 from tests.pipeline.test_pack import video_id
 from tests.runs import ola, status, talking
 from tests.runs import rows as asked
@@ -109,3 +115,29 @@ def test_a_root_in_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             storage.write_bytes(str(copied / entry.path), storage.read_bytes(f"{root}/{entry.path}"))
     assert found(copied, [video_id(5).encode()]) == []
     assert any(video_id(4).encode() in piece for path in copied.rglob("*.parquet") for piece in readings(path))
+
+
+def test_a_container_tells_nothing_of_a_removed_video_when_it_is_indexed_again(tmp_path: Path) -> None:
+    told = {"a": "told of the first one", "b": "told of the other one"}
+    members = []
+    for name, seconds in (("a", 2), ("b", 3)):
+        members += [(f"{name}.mp4", pattern(f"held-{seconds}.mp4", seconds).read_bytes())]
+        members += [(f"{name}.json", json.dumps({"caption": told[name]}).encode())]
+    held, root = tar(tmp_path / "00000.tar", members), tmp_path / "root"
+    sets = ["steps=[ingest,split]"]
+    done(root, held, sets=sets)
+    assert told["a"] in _indexed(root)
+    config = of_run(str(root))
+    remove_videos(config.plan(str(root)), config.pack, write, Request([f"{held}#a.mp4"]))
+    assert not list((root / "00-source").glob("containers/*"))
+    done(root, held, sets=sets)
+    assert told["a"] not in _indexed(root)
+    assert told["b"] in _indexed(root)
+    assert asked(root, "SELECT status FROM ingest ORDER BY status") == [("dropped",), ("ok",)]
+    os.utime(held)
+    done(root, held, sets=sets)
+    assert told["a"] not in _indexed(root), "nor when the container was touched"
+
+
+def _indexed(root: Path) -> str:
+    return "".join(str(pq.read_table(path).to_pylist()) for path in (root / "00-source").rglob("*.parquet"))

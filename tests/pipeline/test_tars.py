@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from manifests import object_file
 from manifests.records import Source
 from pipeline.checkup.upfront import has_work
 from pipeline.config import load
@@ -252,6 +256,38 @@ def test_an_index_beside_a_tar_is_used_and_no_source(tmp_path: Path, monkeypatch
     assert list(listing.rows(str(path), path.stat().st_size, "")) == [], "an index that does not fit is not used"
 
 
+def test_an_index_of_energon_lets_a_store_be_asked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = [
+        (f"{n:03d}.{ending}", data) for n in range(40) for ending, data in (("mp4", bytes(40_000)), ("json", b"{}"))
+    ]
+    path = tar(tmp_path / "0.tar", members)
+    size, sample = path.stat().st_size, 512 + 40_448 + 1024
+    headers = list(listing.rows(str(path), size, ""))
+    threads = set[int]()
+    read_range = object_file.read_range
+
+    def watched(*of: Any) -> bytes:
+        threads.add(threading.get_ident())
+        return read_range(*of)
+
+    monkeypatch.setattr(object_file, "read_range", watched)
+    right = struct.pack("<41Q", *(n * sample for n in range(41)))
+    wrong = {
+        "of another tar": struct.pack("<41Q", *(n * 512 for n in range(41))),
+        "too long": struct.pack("<2Q", 0, size + 512),
+        "backwards": struct.pack("<3Q", 0, sample, sample),
+        "cut off": right[:-3],
+        "not at headers": struct.pack("<41Q", *(n * (sample - 512) for n in range(41))),
+    }
+    with bucket("energon") as store:
+        client().upload_file(str(path), "energon", "0.tar")
+        for name, index in {"right": right, **wrong}.items():
+            client().put_object(Bucket="energon", Key="0.tar.idx", Body=index)
+            threads.clear()
+            assert list(listing.rows(f"{store}/0.tar", size, "")) == headers, name
+            assert (len(threads) > 1) == (name == "right"), name
+
+
 def test_file_systems_of_fsspec(held: Path, of_tar: Path, tmp_path: Path) -> None:
     import fsspec
 
@@ -275,6 +311,45 @@ def test_sound_that_lies_apart_is_heard(ending: str, tmp_path: Path) -> None:
     assert np.corrcoef(apart, own)[0, 1] > 0.99
     [(reason,)] = rows(root, "SELECT reason FROM ingest WHERE status = 'failed'")
     assert "its sound, which lies apart, cannot be read" in reason
+
+
+@pytest.mark.parametrize("place", ["folder", "store", "list"])
+def test_sound_beside_a_loose_file_is_heard(place: str, tmp_path: Path) -> None:
+    film, mute = pattern("held-3.mp4", 3), pattern("mute.mp4", 3, sound=False)
+    sound = made("apart.wav", "-i", film, "-vn", "-ar", "44100")
+    files = {"a.mp4": mute.read_bytes(), "a.wav": sound.read_bytes(), "alone.wav": sound.read_bytes() + b"0"}
+    folder = loose(tmp_path / "in", files)
+    with bucket("apart") as store:
+        named: Path | str = folder
+        if place == "store":
+            for name in files:
+                client().upload_file(str(folder / name), "apart", f"in/{name}")
+            named = f"{store}/in"
+        elif place == "list":
+            named = tmp_path / "list.csv"
+            named.write_text("path\nin/a.mp4\n")
+        root = done(tmp_path / "root", named, sets=FRAMES)
+        [(_, heard)] = footage(root).values()
+        own = samples(next(data for clip, (_, data) in footage(of_files()).items() if len(data) == len(heard)))
+        assert np.corrcoef(samples(heard).astype(float), own.astype(float))[0, 1] > 0.99
+        said = "SELECT regexp_extract(s.uri, '[^/]*$'), i.status FROM ingest i JOIN source s ON s.id = i.input"
+        assert sorted(rows(root, said)) == [("a.mp4", "ok"), *([("alone.wav", "dropped")] if place != "list" else [])]
+        assert sorted(path.name for path in folder.iterdir()) == sorted(files), "nothing is written beside the videos"
+        louder = made("louder.wav", "-i", film, "-vn", "-ar", "44100", "-af", "volume=0.5")
+        (folder / "a.wav").write_bytes(louder.read_bytes())
+        client().upload_file(str(louder), "apart", "in/a.wav")
+        done(root, named, sets=FRAMES)
+        [(_, changed)] = footage(root).values()
+    ratio = samples(changed).astype(float).std() / samples(heard).astype(float).std()
+    assert ratio == pytest.approx(0.5, abs=0.05), "a sound that was replaced is extracted anew"
+
+
+def test_sound_beside_a_video_that_has_its_own_is_not_used(tmp_path: Path) -> None:
+    film = pattern("held-3.mp4", 3)
+    folder = loose(tmp_path / "in", {"a.mp4": film.read_bytes(), "a.wav": b"no sound at all"})
+    root = done(tmp_path / "root", folder, sets=FRAMES)
+    assert rows(root, "SELECT status, apart FROM ingest") == [("ok", "")]
+    assert set(footage(root).items()) <= set(footage(of_files()).items())
 
 
 def test_a_member_that_left_its_container_is_gone(tmp_path: Path) -> None:

@@ -65,11 +65,15 @@ def sql(
 
 
 @app.command(rich_help_panel=PANEL)
-def whatif(root: Root, where: Annotated[str, typer.Argument(help="A condition to try as pack.where.")]) -> None:
-    """Compare what another pack.where would put into the shards with the present one. Nothing is run or written."""
+def whatif(
+    root: Root,
+    where: Annotated[str | None, typer.Argument(help="A condition to try as pack.where.")] = None,
+    given: Annotated[str | None, typer.Option(help="To try as pack.given: caption, qa or caption,qa.")] = None,
+) -> None:
+    """Compare what another pack.where or pack.given would put into the shards with the present one. Nothing is run."""
     from pipeline.cli.whatif import show_whatif
 
-    show_whatif(root, where)
+    show_whatif(root, where, given)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -102,11 +102,10 @@ def pieces(container: str, place: str, stamp: str) -> Iterator[bytes]:
     if name.endswith(TABLES):
         yield value_at(container, stamp, place)
     elif name.endswith(STREAMS):
-        start, _ = _span(place)
-        yield from _of_tar(container, stream_before(container, stamp, start - BLOCK), place)
+        yield from tar_pieces(container, stream_before(container, stamp, header_start(place)), place)
     else:
         with opened(container, stamp) as file:
-            yield from zip_pieces(file, place) if name.endswith(ZIPS) else _of_tar(container, file, place)
+            yield from zip_pieces(file, place) if name.endswith(ZIPS) else tar_pieces(container, file, place)
 
 
 def _span(place: str) -> tuple[int, int]:
@@ -114,7 +113,13 @@ def _span(place: str) -> tuple[int, int]:
     return start, size
 
 
-def _of_tar(container: str, file: Bytes, place: str) -> Iterator[bytes]:
+def header_start(place: str) -> int:
+    """Where the header right before a member of a tar begins."""
+    return _span(place)[0] - BLOCK
+
+
+def tar_pieces(container: str, file: Bytes, place: str) -> Iterator[bytes]:
+    """The bytes at a place of an open tar, after its header was looked at. Raises OSError as `pieces`."""
     start, size = _span(place)
     position, end = start - BLOCK, start + size
     while position < end:

@@ -6,16 +6,20 @@ and Megatron-Energon `00000.tar.idx`. None of these is a source.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import pairwise
 
 from manifests import storage
 from pipeline.sources.containers import tar_header
-from pipeline.sources.containers.members import TARS, Member
+from pipeline.sources.containers.members import TARS, Member, Unreadable
 from pipeline.sources.containers.tar_header import BLOCK
 from pipeline.sources.containers.tar_index import Bytes, cut_off, is_hidden, name_fault
 
 WRITTEN = (".idx", ".tar.idx", ".parquet", "_stats.json")  # after the stem of a tar
+SMALLEST = 16 << 10  # bytes of a sample: of smaller ones, what lies around the offsets would be half of the tar
+OFFSET = 8  # bytes of an offset in Energon's index
 VERSION = "v1.2"  # of DALI's index: those before it have no names
 
 
@@ -27,20 +31,42 @@ def written_beside(uris: Iterable[str]) -> Iterator[str]:
             yield from there.intersection(uri[: -len(".tar")] + ending for ending in WRITTEN)
 
 
-def dali_members(uri: str, file: Bytes, size: int) -> list[Member] | None:
-    """Members of a tar from DALI's index beside it; None where there is none that fits. size: of the tar, in bytes.
+def indexes_beside(uri: str) -> list[bytes]:
+    """The contents of the indexes beside a tar, of DALI or Energon."""
+    names = (f"{uri[: -len('.tar')]}.idx", f"{uri}.idx")
+    return [data for name in names if (data := storage.read_if_there(name)) is not None]
+
+
+def dali_members(index: bytes, file: Bytes, size: int) -> list[Member] | None:
+    """Members of a tar by DALI's index of it; None where it is none, or does not fit. size: of the tar, in bytes.
 
     A line of the index is a sample: ending, offset, size and, since v1.2, name of each of its members.
     """
-    for name in (f"{uri[: -len('.tar')]}.idx", f"{uri}.idx"):
-        if not storage.exists(name):
-            continue
-        head, *lines = storage.read_bytes(name).decode(errors="replace").split("\n")
-        if head.startswith(VERSION):
-            with suppress(ValueError):  # a name with a space in it, or damage
-                members = [member for line in lines for member in _members(line.split(), size)]
-                return members if members and all(_is_at(file, each) for each in (members[0], members[-1])) else None
+    head, *lines = index.decode(errors="replace").split("\n")
+    if not head.startswith(VERSION):
+        return None
+    with suppress(ValueError):  # a name with a space in it, or damage
+        members = [member for line in lines for member in _members(line.split(), size)]
+        return members if members and all(_is_at(file, each) for each in (members[0], members[-1])) else None
     return None
+
+
+def energon_offsets(index: bytes, file: Bytes, size: int) -> list[int] | None:
+    """Where the samples of a tar begin, by Energon's index; None where it is none, or does not fit the tar.
+
+    The index holds little-endian uint64: the offset of each sample, then the end of the last one.
+    """
+    if len(index) < 2 * OFFSET or len(index) % OFFSET or index.startswith(b"v1"):
+        return None
+    *starts, end = struct.unpack(f"<{len(index) // OFFSET}Q", index)
+    if starts[0] or end > size or any(after <= before for before, after in pairwise([*starts, end])):
+        return None
+    try:
+        for start in (starts[len(starts) // 2], starts[-1]):
+            tar_header.parse(file.read_at(BLOCK, start))
+    except Unreadable:
+        return None
+    return starts if size > len(starts) * SMALLEST else None
 
 
 def _is_at(file: Bytes, member: Member) -> bool:

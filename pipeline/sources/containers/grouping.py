@@ -15,16 +15,19 @@ from typing import Any
 
 from manifests.ledger import digest, one_line
 from pipeline.errors import BadMedia
-from pipeline.sources.companions import LARGEST_COMPANION, SUBTITLES
+from pipeline.sources.companions import LARGEST_COMPANION, SOUNDS, SUBTITLES
 from pipeline.sources.containers.members import Member, Unreadable
 from pipeline.sources.metadata import INFO, known_fields
 
 VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg",
          ".3gp", ".ogv", ".vob", ".mxf")  # fmt: skip
-SOUND = (".m4a", ".wav", ".mp3", ".flac", ".aac", ".ogg", ".opus")
 TEXT = (*SUBTITLES, ".json", ".txt")
 OTHER = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".cls", ".npy", ".npz", ".pt", ".pth", ".pkl", ".pickle", ".csv",
          ".tsv", ".xml", ".html", ".md")  # fmt: skip
+
+# Made once: `json.loads` and `json.dumps` make them for each call, which takes longer than their work.
+DECODER = json.JSONDecoder(parse_constant=lambda name: None)  # NaN and Infinity, which JSON does not have
+ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +140,7 @@ def _orphan(is_apart: bool) -> str:
 
 def _told_apart(group: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
     """What may be a video, and what lies beside it. Endings lie: without a known one, all that may be one counts."""
-    for is_video in (VIDEO.__contains__, _may_be_video, SOUND.__contains__):
+    for is_video in (VIDEO.__contains__, _may_be_video, SOUNDS.__contains__):
         videos = [one for one in group if is_video(one.ending)]
         if videos:
             break
@@ -145,7 +148,7 @@ def _told_apart(group: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
 
 
 def _may_be_video(ending: str) -> bool:
-    return ending not in (*TEXT, *SOUND, *OTHER)
+    return ending not in (*TEXT, *SOUNDS, *OTHER)
 
 
 def _owned(videos: Sequence[_Read], beside: Sequence[_Read]) -> list[list[_Read]]:
@@ -172,7 +175,7 @@ def _source(video: _Read, beside: Sequence[_Read]) -> MemberSource:
     usable = [one for one in beside if not one.fault]
     subtitles = [one for one in usable if one.ending in SUBTITLES]
     key = len(key_of(video.member.name))
-    sounds = [one for one in usable if one.ending in SOUND][:1]
+    sounds = [one for one in usable if one.ending in SOUNDS][:1]
     facts = sorted((one.member.name[key:], hashlib.sha256(one.data).hexdigest()) for one in subtitles)
     facts += [(one.member.name[key:], str(one.member.size)) for one in sounds]
     return MemberSource(
@@ -190,7 +193,7 @@ def _source(video: _Read, beside: Sequence[_Read]) -> MemberSource:
 def _parsed(data: bytes) -> tuple[Any, str]:
     """The value of a json, or why it has none."""
     try:
-        value = json.loads(data, parse_constant=lambda name: None)  # NaN and Infinity, which JSON does not have
+        value = DECODER.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
         if b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:  # also of half a character
@@ -207,7 +210,7 @@ def _meta(beside: Sequence[_Read]) -> str:
         meta |= known_fields(told) if _is_info(one) else told | known_fields(told)
     for one in [one for one in beside if one.ending == ".txt"][:1]:
         meta["caption"] = one.data.decode("utf-8-sig", errors="replace").strip()
-    return json.dumps(meta, sort_keys=True, ensure_ascii=False) if meta else "{}"
+    return ENCODER.encode(meta) if meta else "{}"
 
 
 def _is_info(one: _Read) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from manifests import storage
 from pipeline.sources.containers import tables
-from pipeline.sources.containers.beside import dali_members
+from pipeline.sources.containers.beside import dali_members, energon_offsets, indexes_beside
 from pipeline.sources.containers.grouping import MemberSource, sources
 from pipeline.sources.containers.members import STREAMS, TABLES, ZIPS
-from pipeline.sources.containers.readers import Ahead, opened
+from pipeline.sources.containers.readers import Ahead, AtOffsets, opened
 from pipeline.sources.containers.streams import stream_rows
-from pipeline.sources.containers.tar_index import tar_members
+from pipeline.sources.containers.tar_index import Bytes, tar_members
 from pipeline.sources.containers.zips import zip_members, zip_pieces
 
 
@@ -30,6 +31,12 @@ def _of_zip(uri: str) -> Iterator[MemberSource]:
 
 def _of_tar(uri: str, size: int) -> Iterator[MemberSource]:
     with opened(uri) as file:
-        ahead = Ahead(file)
-        members = dali_members(uri, ahead, size) or tar_members(ahead, size)
-        yield from sources(members, lambda member: ahead.read_at(member.size, member.offset))
+        ahead: Bytes = Ahead(file)
+        members = None
+        for index in indexes_beside(uri):
+            members = members or dali_members(index, ahead, size)
+            if not storage.is_local(uri) and (starts := energon_offsets(index, ahead, size)):
+                ahead = AtOffsets(file, starts, size)
+        yield from sources(
+            members or tar_members(ahead, size), lambda member: ahead.read_at(member.size, member.offset)
+        )

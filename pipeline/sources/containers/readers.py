@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import os
 import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +20,9 @@ from pipeline.sources.containers.members import Unreadable
 # A header of a tar and the small members behind it (json, txt and subtitles with their headers have some 3 kB) come in
 # one request. More would read the beginning of each video as well.
 AHEAD = 4096
+BEFORE = 4096  # likewise of the small members that lie before the next sample, where its offset is known
+QUESTIONS = 32  # to a store at once: each waits some 50 ms
+A_BATCH = 256  # offsets that are asked for together: 2 MB
 SKIP = 1 << 20  # bytes of a stream that are passed over at once
 BUFFER = 8 << 20  # bytes of one request for a stream
 CODECS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd", ".tzst": "zstd", ".bz2": "bz2", ".tbz2": "bz2"}
@@ -38,21 +44,49 @@ class LocalFile(io.FileIO):
 class Ahead:
     """A file by offset; small reads bring some bytes more, for the read that comes next."""
 
-    def __init__(self, file: Any) -> None:
-        """file: with `read_at(size, offset)`."""
-        self.file = file
+    def __init__(self, file: Any, ahead: int = AHEAD) -> None:
+        """file: with `read_at(size, offset)`. ahead: bytes that a read brings at least."""
+        self.file, self.ahead = file, ahead
         self.start, self.data = 0, b""
 
     def read_at(self, size: int, offset: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer only where the file ends."""
         at = offset - self.start
         if not 0 <= at <= len(self.data) - size:
-            self.start, self.data, at = offset, self._read(max(size, AHEAD), offset), 0
+            self.start, self.data, at = offset, self._read(max(size, self.ahead), offset), 0
         return self.data[at : at + size]
 
     def _read(self, size: int, offset: int) -> bytes:
         size = min(size, self.file.size() - offset)  # Arrow's files raise beyond their end
         return bytes(self.file.read_at(size, offset)) if size > 0 else b""
+
+
+class AtOffsets:
+    """A file in a store by offset, of which the bytes around known offsets come in many requests at once.
+
+    The headers are read as ever: an offset that is wrong costs a request, and no more.
+    """
+
+    def __init__(self, file: Any, offsets: Sequence[int], size: int) -> None:
+        """offsets: ascending. size: of the file, in bytes."""
+        self.file, self.offsets, self.size = Ahead(file), offsets, size
+        self.first, self.windows = 0, list[tuple[int, bytes]]()
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Up to `size` bytes from `offset`; fewer only where the file ends."""
+        number = bisect_right(self.offsets, offset + BEFORE) - 1
+        if number < 0 or offset + size > self.offsets[number] + AHEAD:
+            return self.file.read_at(size, offset)
+        if not 0 <= number - self.first < len(self.windows):
+            self.first = number
+            with ThreadPoolExecutor(QUESTIONS) as pool:
+                self.windows = list(pool.map(self._window, self.offsets[number : number + A_BATCH]))
+        start, data = self.windows[number - self.first]
+        return data[offset - start : offset - start + size]
+
+    def _window(self, offset: int) -> tuple[int, bytes]:
+        start = max(0, offset - BEFORE)
+        return start, bytes(self.file.file.read_at(min(offset + AHEAD, self.size) - start, start))
 
 
 class Forward:
