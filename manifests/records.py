@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-TIMINGS = ("seconds", "latency")  # fields that hold what a clock said: equal runs differ in them
+# Fields in which equal runs differ: what a clock said, and what a model had read already for other requests.
+TIMINGS = ("seconds", "latency", "read_tokens")
 REMOVED = "removed"  # reason of a source that `ola remove` took out
 ID_DIGITS = 20  # 80 bits: with a billion videos the chance of one collision is under one in a million
 
@@ -309,6 +310,8 @@ class Asked:
     """What a model was asked and what it said, word for word; `prompt_tokens` count the media too.
 
     finish: why it ended (`stop`, `length`). latency: seconds to its end. notes: what was thinned to fit its context.
+    read_tokens: positions of the prompt that the model read for this answer, without beginnings that it had read for
+    others; 0 where that is not known.
     """
 
     prompt: str
@@ -318,6 +321,7 @@ class Asked:
     answer_tokens: int
     latency: float
     notes: tuple[str, ...] = ()
+    read_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,7 +391,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How a question is answered from frames and sound, from each alone, and from neither."""
+    """How a question is answered from frames and sound, from each alone, and from neither.
+
+    prompt_tokens, answer_tokens, read_tokens: of the answers under all views together, as in `Asked`.
+    """
 
     id: str
     clip: str
@@ -396,6 +403,9 @@ class Verdict:
     video: Attempt
     audio: Attempt
     text: Attempt
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    read_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

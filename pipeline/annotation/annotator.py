@@ -247,6 +247,7 @@ def asked(request: Request, answer: Answer) -> Asked:
         answer_tokens=len(answer.tokens),
         latency=answer.seconds.get("total", 0.0),
         notes=answer.notes,
+        read_tokens=answer.read_tokens,
     )
 
 

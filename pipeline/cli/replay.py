@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from manifests.records import Drop
+from manifests.records import TIMINGS, Drop
 from manifests.schema import from_rows
 from pipeline.cli.open_run import plan_of
 from pipeline.engine.outcomes import run_batch
@@ -76,5 +76,5 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
 
 def _differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
     for key in dict.fromkeys([*before, *after]):
-        if before.get(key) != after.get(key) and not key.endswith("latency"):
+        if before.get(key) != after.get(key) and key.rpartition(".")[2] not in TIMINGS:
             yield f"{key}:\n  - {before.get(key)!r}\n  + {after.get(key)!r}"

@@ -13,13 +13,12 @@ import duckdb
 
 from manifests import storage, views
 from manifests.ledger import Counts, Damaged
-from manifests.schema import hints
 from manifests.snapshot import snapshot
 from pipeline.cli.cell_text import duration
 from pipeline.cli.open_run import has_run, plan_of
 from pipeline.cli.tables import output_width
 from pipeline.engine import lane_states
-from pipeline.monitoring.progress import asked_tokens
+from pipeline.monitoring.progress import COUNTS, asked_tokens, keeps_tokens
 from pipeline.pack.publish import current_manifest, stage_of
 from pipeline.plan import Plan
 from pipeline.run import all_manifests, totals
@@ -56,7 +55,8 @@ def show_status(root: str, as_json: bool) -> bool:
     for lane in working:
         print(lane)
     for name, facts in tokens.items():
-        print(f"{name}: {facts['prompt_tokens']:,} tokens read, {facts['answer_tokens']:,} written")
+        asked, read, written = (f"{facts[count]:,}" for count in COUNTS)
+        print(f"{name}: {asked} tokens asked, {read} read, {written} written")
     for stage, facts in shards.items():
         if facts["files"]:
             sizes = f"{facts['samples']:,} samples, {facts['tasks']:,} tasks, {facts['bytes'] / 1e6:,.1f} MB"
@@ -78,13 +78,12 @@ def looked_at(plan: Plan) -> tuple[list[tuple[str, Counts]], dict[str, dict[str,
 
 
 def token_counts(plan: Plan) -> dict[str, dict[str, int]]:
-    """What the model has read and written for the rows of each step that keeps its answers."""
-    asking = [planned.step.name for planned in plan.steps if "asked" in hints(planned.manifest.record)]
+    """Tokens of the prompts and answers of each step that keeps their counts."""
+    asking = [planned.step.name for planned in plan.steps if keeps_tokens(planned.manifest.record)]
 
     def ask(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
         there = sorted(set(asking) & views.names(connection), key=asking.index)
-        found = {name: asked_tokens(connection, name) for name in there}
-        return {name: {"prompt_tokens": read, "answer_tokens": written} for name, (read, written) in found.items()}
+        return {name: asked_tokens(connection, name) for name in there}
 
     return views.query(lambda: views.connect(plan.root, all_manifests(plan), {}), ask)
 

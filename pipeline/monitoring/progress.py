@@ -35,12 +35,28 @@ PLAIN = 10.0  # seconds between lines elsewhere: a night's log stays readable
 WINDOW = 60.0  # seconds that tokens/s are of: answers come in waves of a batch
 
 
-def asked_tokens(connection: duckdb.DuckDBPyConnection, rows: str) -> tuple[int, int]:
-    """What a model has read and written for the rows of a step, a view of that name. Several may be of one answer."""
-    answers = f"SELECT DISTINCT clip, asked FROM {rows} WHERE status = 'ok'"
-    query = f"SELECT sum(asked.prompt_tokens), sum(asked.answer_tokens) FROM ({answers})"
-    read, written = connection.sql(query).fetchall()[0]
-    return int(read or 0), int(written or 0)
+COUNTS = ("prompt_tokens", "read_tokens", "answer_tokens")
+"""Of a step that asks a model: positions of its prompts, those that the model had to read, and tokens written."""
+
+
+def keeps_tokens(record: type) -> bool:
+    """Whether records of this type tell how many tokens their answers took."""
+    return not {"asked", "prompt_tokens"}.isdisjoint(hints(record))
+
+
+def asked_tokens(connection: duckdb.DuckDBPyConnection, rows: str) -> dict[str, int]:
+    """Sum `COUNTS` over the rows of a step, a view of that name. Several rows may be of one answer.
+
+    Counts that the rows of an older version lack are 0.
+    """
+    columns = dict(connection.sql(f"SELECT column_name, column_type FROM (DESCRIBE {rows})").fetchall())
+    answers, inner = f"SELECT * FROM {rows} WHERE status = 'ok'", ""
+    if "asked" in columns:
+        answers, inner = f"SELECT DISTINCT clip, asked FROM ({answers})", "asked."
+    held = [name for name in COUNTS if name in (columns.get("asked") or columns)]
+    sums = ", ".join(f"sum({inner}{name})" for name in held)
+    found = connection.sql(f"SELECT {sums} FROM ({answers})").fetchall()[0] if held else ()
+    return dict.fromkeys(COUNTS, 0) | {name: int(total or 0) for name, total in zip(held, found, strict=True)}
 
 
 class Flight:
@@ -122,11 +138,11 @@ class Tally:
             self.written += max(flight.tokens.sum if flight else 0, self._stored(part))
 
     def _stored(self, part: int) -> int:
-        if "asked" not in hints(self.manifest.record):
+        if not keeps_tokens(self.manifest.record):
             return 0
         with duckdb.connect() as connection:
             connection.register("part", self.manifest.read(part))
-            return asked_tokens(connection, "part")[1]
+            return asked_tokens(connection, "part")["answer_tokens"]
 
 
 class Progress:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from manifests.records import Attempt, Footage, Question, Verdict
+from manifests.records import Asked, Attempt, Footage, Question, Verdict
 from pipeline import step
 from pipeline.annotation.annotator import Annotating, fenced, filled
 from pipeline.annotation.text_rules import format_question, option_text
@@ -69,7 +69,7 @@ class Verify(Annotating[Doubt, Verdict]):
         said = self.ask({name: request for some in requests for name, request in some.items()})
         answers = {name: asked.answer.strip() for name, asked in said.items()}
         agreement = self._agreement(batch, answers)
-        return [[self._verdict(doubt, answers, agreement)] for doubt in batch]
+        return [[self._verdict(doubt, said, agreement)] for doubt in batch]
 
     def _views(self, footage: Footage) -> dict[str, dict[str, Any]]:
         """The media of each view; made once a clip, since what is the same thing is encoded once."""
@@ -107,15 +107,25 @@ class Verify(Annotating[Doubt, Verdict]):
         }
         return dict.fromkeys(questions, 0.0) | self.yes(requests)
 
-    def _verdict(self, doubt: Doubt, answers: dict[str, str], agreement: dict[str, float]) -> Verdict:
-        question, reference = doubt.question, meant(doubt.question.answer, doubt.question)
+    def _verdict(self, doubt: Doubt, said: dict[str, Asked], agreement: dict[str, float]) -> Verdict:
+        question, reference, names = doubt.question, meant(doubt.question.answer, doubt.question), names_of(doubt)
         attempts = {}
-        for view, name in names_of(doubt).items():
-            said = meant(answers[name], question)
+        for view, name in names.items():
+            answer = said[name].answer.strip()
+            text = meant(answer, question)
             attempts[view] = Attempt(
-                answer=answers[name], agreement=agreement[name], exact=exact(said, reference), f1=f1(said, reference)
+                answer=answer, agreement=agreement[name], exact=exact(text, reference), f1=f1(text, reference)
             )
-        return Verdict(id=question.id, clip=question.clip, question=question.id, **attempts)
+        calls = [said[name] for name in dict.fromkeys(names.values())]
+        return Verdict(
+            id=question.id,
+            clip=question.clip,
+            question=question.id,
+            prompt_tokens=sum(call.prompt_tokens for call in calls),
+            answer_tokens=sum(call.answer_tokens for call in calls),
+            read_tokens=sum(call.read_tokens for call in calls),
+            **attempts,
+        )
 
 
 def names_of(doubt: Doubt) -> dict[str, str]:

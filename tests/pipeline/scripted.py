@@ -58,7 +58,7 @@ class Scripted:
             said = self.reply(request)
             text, finish = (said, "stop") if isinstance(said, str) else said
             made: Any = finish
-            answers.append(Answer(text, tuple(text.encode()), made, len(request.text), {"total": 0.5}))
+            answers.append(Answer(text, tuple(text.encode()), made, len(request.text), {"total": 0.5}, read_tokens=1))
             if on_answer is not None:
                 on_answer(index, answers[-1])
         return answers

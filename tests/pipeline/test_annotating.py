@@ -70,7 +70,8 @@ def test_status_counts_tokens(annotated: Path) -> None:
     clips = told["ask"]["ok"]
     [(once,)] = rows(annotated, "SELECT any_value(asked.answer_tokens) FROM ask")
     assert told["ask"]["answer_tokens"] == clips * once  # three questions are one answer
-    assert f"ask: {told['ask']['prompt_tokens']:,} tokens read" in ola("status", annotated).out
+    assert 0 < told["verify"]["read_tokens"] < told["verify"]["prompt_tokens"]
+    assert f"ask: {told['ask']['prompt_tokens']:,} tokens asked" in ola("status", annotated).out
 
 
 def test_replay_of_an_answer(annotated: Path) -> None:

@@ -73,7 +73,7 @@ def verdict_of(question: Question) -> Verdict:
         agrees = view in AGREES[question.number]
         return Attempt(answer="x", agreement=0.7 if agrees else 0.2, exact=agrees, f1=float(agrees))
 
-    views = {view: attempt(view) for view in ("both", "video", "audio", "text")}
+    views: dict[str, Any] = {view: attempt(view) for view in ("both", "video", "audio", "text")}
     return Verdict(id=question.id, clip=question.clip, question=question.id, **views)
 
 

@@ -138,7 +138,7 @@ def question(name: str, number: int, scene: Scene, posed: Posed, lies: Lies) -> 
 
 def verdict(asked: Question, needs: str) -> Verdict:
     agrees = AGREES.get(needs, VIEWS)
-    attempts = {
+    attempts: dict[str, Any] = {
         view: Attempt(answer="x", agreement=float(view in agrees), exact=view in agrees, f1=0.0) for view in VIEWS
     }
     return Verdict(id=asked.id, clip=asked.clip, question=asked.id, **attempts)
