@@ -13,15 +13,17 @@ cache, N new tokens at most, h key heads, d width of a head, C width of the deco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, DynamicCache, Qwen2ForCausalLM
 
+from ola.batching import free_positions, runs
 from ola.packing import PACKED
 from ola.prefixes import Prefix, PrefixCache, alike_together
 from ola.sampling import TokenChoice
@@ -32,8 +34,10 @@ from ola.static_step import GROUPED, CacheLayer, StaticStep, additive
 PADDING = 128
 # Enough for a pass to keep any device busy, few enough for its activations: 0.6 GB at 7B sizes in bfloat16.
 PASS_TOKENS = 16_384
-TOKEN_BUDGET = 65_536
+TOKEN_BUDGET = 65_536  # positions: 3.8 GB at 7B sizes in bfloat16
 PREFIX_TOKENS = 65_536  # positions of prefixes that are kept from call to call: as much memory as a batch's cache
+# Of a GPU's memory that is free beside the weights. A batch's cache is copied when rows leave; encoders take the rest.
+BATCH_SHARE, PREFIX_SHARE = 0.2, 0.35
 
 
 @dataclass(eq=False)
@@ -73,20 +77,25 @@ class Decoder(Protocol):
 class TorchDecoder:
     """One batch after the other through a Qwen2 of transformers.
 
-    token_budget: rows times columns of a batch, new tokens included, which is what the cache takes: 3.8 GB at 7B sizes
-    in bfloat16. A reply that exceeds it is decoded alone. static: steps in shapes that never change, as CUDA graphs
-    (see `ola.static_step`); None is yes on CUDA. Only for attention by `sdpa`. prefix_tokens: positions of common
-    beginnings that are kept for later replies, as `ola.prefixes` says; 0 reads each prompt whole.
+    token_budget: rows times columns of a batch, new tokens included, which is what the cache takes; by default
+    TOKEN_BUDGET, on a GPU a share of its free memory if that is more. A reply that exceeds it is decoded alone.
+    static: steps in shapes that never change, as CUDA graphs (see `ola.static_step`); None is yes on CUDA. Only for
+    attention by `sdpa`. prefix_tokens: positions of common beginnings that are kept for later replies, as
+    `ola.prefixes` says, by default as above; 0 reads each prompt whole.
     """
 
     def __init__(
         self,
         model: Qwen2ForCausalLM,
-        token_budget: int = TOKEN_BUDGET,
+        token_budget: int | None = None,
         static: bool | None = None,
-        prefix_tokens: int = PREFIX_TOKENS,
+        prefix_tokens: int | None = None,
     ) -> None:
-        self.model, self.token_budget, self.prefixes = model, token_budget, PrefixCache(prefix_tokens)
+        free = free_positions(model)
+        self.model = model
+        self.token_budget = max(TOKEN_BUDGET, int(BATCH_SHARE * free)) if token_budget is None else token_budget
+        prefix_tokens = max(PREFIX_TOKENS, int(PREFIX_SHARE * free)) if prefix_tokens is None else prefix_tokens
+        self.prefixes = PrefixCache(prefix_tokens)
         wanted = model.device.type == "cuda" if static is None else static
         self.static = wanted and model.config._attn_implementation in ("sdpa", GROUPED)
         if self.static:
@@ -101,11 +110,15 @@ class TorchDecoder:
 
     @torch.inference_mode()
     def scores(self, replies: Sequence[Reply], ids: Sequence[int]) -> Tensor:
-        """Logits (replies, ids), from reading the prompts alone."""
+        """Logits (replies, ids) in float32, from reading the prompts alone.
+
+        In bfloat16 logits of 16 to 32 would lie 0.125 apart.
+        """
         found: dict[int, Tensor] = {}
+        weight_iC = self.model.lm_head.weight[list(ids)].float()
         for rows in self._batches(replies):
-            logits_BV = self._batch(replies, rows).read()
-            found.update(zip(rows, logits_BV[:, list(ids)], strict=True))
+            hidden_BC = self._batch(replies, rows).read()
+            found.update(zip(rows, F.linear(hidden_BC.float(), weight_iC), strict=True))
         return torch.stack([found[index] for index in range(len(replies))])
 
     def _batch(self, replies: Sequence[Reply], rows: Sequence[int]) -> _Batch:
@@ -125,15 +138,6 @@ class TorchDecoder:
         return (sorted(order[rows], key=lambda n: -lengths[n]) for rows in runs(len(order), fits))
 
 
-def runs(count: int, fits: Callable[[int, int], bool]) -> Iterator[slice]:
-    """`count` things in a row cut into the longest runs that fit (start, end); one that never fits is a run alone."""
-    start = 0
-    for end in range(1, count + 1):
-        if end == count or not fits(start, end + 1):
-            yield slice(start, end)
-            start = end
-
-
 class _Batch:
     """Rows that are decoded together, longest prompt first."""
 
@@ -147,7 +151,7 @@ class _Batch:
 
     def tokens(self) -> Iterator[tuple[int, int]]:
         """(row, token) until all have finished. Those leave once they are half: copying the cache then pays."""
-        logits_BV = self.read()
+        logits_BV = self.model.lm_head(self.read())
         for step in range(self.steps):
             chosen_B = self.choice(logits_BV, step)
             for (row, reply), token in zip(self.rows, chosen_B.tolist(), strict=True):
@@ -184,17 +188,17 @@ class _Batch:
         return additive(open_BK, self.rows[0][1].embeds.dtype)
 
     def read(self) -> Tensor:
-        """Run the prompts and keep what they leave: the logits (B, V) after each.
+        """Run the prompts and keep what they leave. Returns the last hidden state (B, C) of each.
 
         Of prompts that begin alike one is read whole, then the others go on from its prefix.
         """
-        logits: dict[int, Tensor] = {}
-        while len(logits) < len(self.rows):
-            for rows in self._passes([row for row in range(len(self.rows)) if row not in logits]):
-                logits.update(zip(rows, self._pass(rows), strict=True))
+        found: dict[int, Tensor] = {}
+        while len(found) < len(self.rows):
+            for rows in self._passes([row for row in range(len(self.rows)) if row not in found]):
+                found.update(zip(rows, self._pass(rows), strict=True))
         for room in self.rooms:
             room.show(self.width)
-        return torch.stack([logits[row] for row in range(len(self.rows))])
+        return torch.stack([found[row] for row in range(len(self.rows))])
 
     def _passes(self, rows: Sequence[int]) -> Iterator[list[int]]:
         """Rows that can be read now, by pass: those of like lengths that go on from the same prefix.
@@ -226,7 +230,7 @@ class _Batch:
         return (list(rows[some]) for some in runs(len(rows), fits))
 
     def _pass(self, rows: Sequence[int]) -> Tensor:
-        """Read rows that go on from the same prefix. Returns the logits (b, V) after each."""
+        """Read rows that go on from the same prefix. Returns the last hidden state (b, C) of each."""
         replies = [self._reply(row) for row in rows]
         known = self._known(rows[0])
         begun = known[-1].length if known else 0
@@ -234,15 +238,16 @@ class _Batch:
         embeds_bWC = pad_sequence([reply.embeds[begun:] for reply in replies], batch_first=True)
         hidden_bWC = self.model.model(inputs_embeds=embeds_bWC, past_key_values=cache).last_hidden_state
         rows_b = torch.tensor(rows, device=self.device)
-        hidden_bC = hidden_bWC[torch.arange(len(rows)), self.lengths_B1[rows_b, 0] - 1 - begun]
+        hidden_bC: Tensor = hidden_bWC[torch.arange(len(rows)), self.lengths_B1[rows_b, 0] - 1 - begun]
         self.rooms = self.rooms or [CacheLayer(len(self.rows), self.columns, layer.keys) for layer in cache.layers]
         for room, layer in zip(self.rooms, cache.layers, strict=True):
             room.fill(rows_b, layer.keys, layer.values)
         for row, reply in enumerate(replies):
             reply.read_tokens = len(reply.embeds) - begun
+            self.prefixes.asked += len(reply.embeds)
+            self.prefixes.read += reply.read_tokens
             self.prefixes.keep(reply.prefixes, cache, row)
-        logits_bV: Tensor = self.model.lm_head(hidden_bC)
-        return logits_bV
+        return hidden_bC
 
     def _reply(self, row: int) -> Reply:
         return self.rows[row][1]

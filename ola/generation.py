@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ola.decoding import Decoder, Reply, TorchDecoder, runs
+from ola.batching import runs
+from ola.decoding import Decoder, Reply, TorchDecoder
 from ola.encodings import Encodings
 from ola.model import OlaForConditionalGeneration, placeholders, places
 from ola.prefixes import Prefix, alike_together

@@ -44,11 +44,14 @@ def alike_together(beginnings: Sequence[str], lengths: Sequence[int]) -> list[in
 
 
 class PrefixCache:
-    """Prefixes that were read, the least recently used leave when they exceed `limit` positions."""
+    """Prefixes that were read, the least recently used leave when they exceed `limit` positions.
+
+    positions: of what is kept. asked, read: positions of all prompts, and those of them that had to be read.
+    """
 
     def __init__(self, limit: int) -> None:
         """limit 0: nothing is kept."""
-        self.limit, self.positions = limit, 0
+        self.limit, self.positions, self.asked, self.read = limit, 0, 0, 0
         self._kept: OrderedDict[str, _Stretch] = OrderedDict()
 
     def that_fit(self, prefixes: Sequence[Prefix]) -> Sequence[Prefix]:

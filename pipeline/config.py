@@ -85,7 +85,7 @@ class Config(BaseModel):
             if name not in (None, *STEPS):
                 raise ValueError(f"no step '{name}' (choices: {', '.join(STEPS)})")
             if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-                raise ValueError("expected a number from 0, or one for each step, as in {extract: 64}")
+                raise ValueError(f"expected a number from 0, or one for each step as in {{extract: 64}}, got {count!r}")
         return workers
 
     @property

@@ -47,7 +47,8 @@ def model_sizes(folder: Path, dtype: str) -> ModelSizes:
 
     Raises BadCheckpoint or OSError where the folder holds no whole model.
     """
-    from ola.decoding import TOKEN_BUDGET
+    from ola.batching import position_bytes
+    from ola.decoding import PREFIX_TOKENS, TOKEN_BUDGET
     from ola.export import DECODER
     from ola.generation import CACHE_TOKENS, WINDOW_TOKENS
     from ola.model import OlaForConditionalGeneration
@@ -58,12 +59,11 @@ def model_sizes(folder: Path, dtype: str) -> ModelSizes:
     kinds = dtypes_of(loading, dtype, "cuda")
     sizes = {name: each.numel() * kinds[name].itemsize for name, each in loading.model.named_parameters()}
     item = kinds["model.embed_tokens.weight"].itemsize
-    heads = config.num_key_value_heads or config.num_attention_heads
-    position = 2 * config.num_hidden_layers * heads * (config.hidden_size // config.num_attention_heads) * item
+    position = position_bytes(config, kinds["model.embed_tokens.weight"])
     return ModelSizes(
         weights=sum(sizes.values()),
         decoder=sum(size for name, size in sizes.items() if name.startswith(DECODER)),
-        cache=TOKEN_BUDGET * position,
+        cache=(TOKEN_BUDGET + PREFIX_TOKENS) * position,
         context=config.tokenizer_model_max_length * position,
         embeddings=(CACHE_TOKENS + WINDOW_TOKENS) * config.hidden_size * item,
     )

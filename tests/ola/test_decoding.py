@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from copy import deepcopy
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -11,7 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ola.decoding import Reply, TorchDecoder
+from ola import decoding
+from ola.batching import position_bytes
+from ola.config import OlaConfig
+from ola.decoding import TOKEN_BUDGET, Reply, TorchDecoder
 from ola.model import OlaForConditionalGeneration
 from ola.sampling import draw
 from tests.ola import tiny
@@ -116,3 +120,28 @@ def test_steps_in_shapes_that_stay_give_the_tokens_of_those_that_grow(unequal: b
     assert static == growing
     assert [rows for rows, *_ in shapes] == [4] * 7 + [2] * 5 + [1] * 5  # halves leave
     assert len({columns for rows, _, _, columns in shapes if rows == 4}) == 1
+
+
+def test_on_a_gpu_batches_and_prefixes_take_a_share_of_the_free_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny.model()
+    assert position_bytes(OlaConfig(**tiny.RELEASED_DECODER), torch.bfloat16) == 57_344
+    assert TorchDecoder(model).token_budget == TOKEN_BUDGET
+    monkeypatch.setattr(decoding, "free_positions", lambda _: 1_000_000)
+    decoder = TorchDecoder(model)
+    assert (decoder.token_budget, decoder.prefixes.limit) == (200_000, 350_000)
+    assert TorchDecoder(model, token_budget=100).token_budget == 100
+
+
+def test_scores_in_bfloat16_are_told_apart() -> None:
+    """Logits near 20, that bfloat16 would round to steps of 0.125, are float32."""
+    model = tiny.model()
+    half = deepcopy(model).bfloat16()
+    with torch.no_grad():
+        half.lm_head.weight *= 40
+    replies = [Reply(embedded(model, length).bfloat16(), 1) for length in (12, 30, 45)]
+    scores = TorchDecoder(half).scores(replies, range(40))
+    assert scores.dtype == torch.float32
+    assert scores.abs().max() > 16
+    assert (scores != scores.bfloat16().float()).float().mean() > 0.9

@@ -127,8 +127,15 @@ def ready(step: Annotating[Any, Any], root: Path, notes: str = "", engine: str =
     return made  # type: ignore[no-any-return]
 
 
-def footage(root: Path, clip: str = "clip", frames: int = 3, seconds: float | None = 1.0, seed: int = 0) -> Footage:
-    """Made frames, and a sound unless `seconds` is None, in a tar of their own."""
+def footage(
+    root: Path,
+    clip: str = "clip",
+    frames: int = 3,
+    seconds: float | None = 1.0,
+    seed: int = 0,
+    size: tuple[int, int] = (96, 64),
+) -> Footage:
+    """Made frames of a width and height, and a sound unless `seconds` is None, in a tar of their own."""
     import io
 
     import numpy as np
@@ -140,14 +147,14 @@ def footage(root: Path, clip: str = "clip", frames: int = 3, seconds: float | No
     tar, jpegs = MediaTar(f"{clip}.tar", str(root / f"{clip}.tar")), []
     for _ in range(frames):
         file = io.BytesIO()
-        Image.fromarray(noise.integers(0, 256, (64, 96, 3), dtype=np.uint8)).save(file, "JPEG")
+        Image.fromarray(noise.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(file, "JPEG")
         jpegs.append(file.getvalue())
     pcm = noise.integers(-9000, 9000, int(16_000 * (seconds or 0)), dtype=np.int16)
     made = Footage(
         id=clip,
         clip=clip,
-        width=96,
-        height=64,
+        width=size[0],
+        height=size[1],
         frames=tar.keep(f"{clip}.mjpg", b"".join(jpegs)),
         frame_bytes=tuple(map(len, jpegs)),
         frame_ms=tuple(range(0, 1000 * frames, 1000)),
