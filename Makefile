@@ -1,6 +1,6 @@
 # One way to set up, check, test and run. Each target sets up what it needs by itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-pythons first-run test-vllm demo bench nano figure3 lock clean
+.PHONY: help setup check docs reference format test test-pythons first-run test-vllm demo bench nano figure3 lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -80,6 +80,16 @@ test-vllm: $(VLLM)/.ready ## the engine vllm against torch, in a venv of its own
 
 demo: $(READY) ## the whole loop with ola-nano, from films to training, in a few minutes
 	$(PY) -m pipeline.synthetic.demo
+
+docs: $(READY) ## the documentation, into build/docs; a broken link or page is an error
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
+reference: $(READY) ## the pages of docs/reference/ that follow from the code
+	$(PY) -m tests.reference_pages
+
+format: $(READY) ## let ruff put code into its form
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
 
 bench: $(READY) ## the benchmarks
 	$(PY) -m tests.bench

@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ola.batching import runs
 from ola.decoding import Decoder, Reply, TorchDecoder
-from ola.encodings import Encodings
+from ola.media_embeddings import Encodings
 from ola.model import OlaForConditionalGeneration, placeholders, places
 from ola.prefixes import Prefix, alike_together
 from ola.processor import OlaProcessor

@@ -23,11 +23,16 @@ PACKAGES = ("manifests", "ola", "pipeline", "stages")
 TOP_LEVEL = frozenset(
     {
         *PACKAGES,
+        "docs",
+        "examples",
         "tests",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "LICENSE",
         "Makefile",
         "README.md",
+        "SECURITY.md",
+        "mkdocs.yml",
         "pyproject.toml",
         "requirements.lock",
     }

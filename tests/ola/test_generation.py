@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ola import decoding, generation
 from ola.decoding import Reply, TorchDecoder
-from ola.encodings import Encodings
 from ola.generation import Ola, TextUntil
+from ola.media_embeddings import Encodings
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
 from ola.prompt import IMAGE, Picture, Prompt, Request, Sound, Visual, Wave

@@ -249,8 +249,8 @@ def test_ray_is_not_imported_for_metrics_inline(tmp_path: Path) -> None:
     assert 'ola_parts_committed_total{root="' in (tmp_path / "ola.prom").read_text()
 
 
-def test_the_readme_has_every_metric() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_documentation_has_every_metric() -> None:
+    text = (ROOT / "docs" / "how-to" / "metrics.md").read_text(encoding="utf-8")
     table = dict(re.findall(r"^\| `(ola_\w+)(?:`|\{)[^|]*\| ([^|]*) \|", text, re.MULTILINE))
     assert list(table) == list(METRICS)
     for name, labels in table.items():
