@@ -40,6 +40,7 @@ AT_ONCE = 4  # parts of one upload in flight: SMALL bytes each lie in memory
 CHUNK = 8 << 20  # bytes of a download in memory; larger blocks gain nothing over a network
 # Of a call that makes many requests: one that fails does not begin it anew. All others are `repeated`.
 SECONDS = 60.0
+SILENCE = 60  # seconds without a byte, after which a store that answers no more is asked again
 T = TypeVar("T")
 
 
@@ -72,7 +73,7 @@ def _retries(seconds: float) -> RetryConfig:
 def _store(scheme: str, bucket: str, seconds: float = 0.0) -> ObjectStore:
     """seconds: that the store makes each request again itself."""
     config = _retries(seconds)
-    client: ClientConfig = {"timeout": "1h", "read_timeout": "60s", "connect_timeout": "10s"}
+    client: ClientConfig = {"timeout": "1h", "read_timeout": f"{SILENCE}s", "connect_timeout": "10s"}
     if scheme != "s3":
         return from_url(f"{scheme}://{bucket}", client_options=client, retry_config=config)
     options: dict[str, Any] = {"region": s3_region(bucket), **s3_credentials()}

@@ -1,4 +1,4 @@
-"""A proxy before a store that fails as stores do in bad minutes: by a seed, with 503s, resets and bodies cut short."""
+"""A proxy before a store that fails by a seed as stores do in bad minutes: 503s, resets, silence, bodies cut short."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class Weather:
     reset: float = 0.0
     lost: float = 0.0  # the store does what it was asked, but the answer does not come
     cut: float = 0.0  # of the answers to GET
+    silent: float = 0.0  # no answer comes, and the connection stays open
+    stalled: float = 0.0  # of the answers to GET: half of the body comes, and the connection stays open
     gone: bool = False
     left: int | None = None  # requests until it is gone; None: it stays
     random: random.Random = field(default_factory=lambda: random.Random(7))
@@ -46,7 +48,8 @@ class Weather:
             drawn, self.asked = self.random.random(), self.asked + 1
             self.gone = self.gone or self.asked == self.left
             kinds = {"busy": 1.0 if self.gone else self.busy, "reset": self.reset, "lost": self.lost}
-            kinds |= {"cut": self.cut} if method == "GET" else {}
+            kinds["silent"] = self.silent
+            kinds |= {"cut": self.cut, "stalled": self.stalled} if method == "GET" else {}
             for kind, share in kinds.items():
                 if (drawn := drawn - share) < 0:
                     self.faults[kind] += 1
@@ -55,7 +58,7 @@ class Weather:
 
     def clear(self) -> None:
         """The store answers as it should again."""
-        self.busy = self.reset = self.lost = self.cut = 0.0
+        self.busy = self.reset = self.lost = self.cut = self.silent = self.stalled = 0.0
         self.gone, self.left, self.asked = False, None, 0
         self.faults.clear()
 
@@ -77,15 +80,20 @@ class Proxy(BaseHTTPRequestHandler):
             self.answer(503, [], b"" if self.command == "HEAD" else SLOW_DOWN, len(SLOW_DOWN))
         elif fault == "reset":
             self.reset()
+        elif fault == "silent":
+            self.server.closing.wait()
         else:
             response, data = self.asked(body)
             if fault == "lost":
                 self.reset()
             else:
-                kept = data[: len(data) // 2] if fault == "cut" else data
+                kept = data[: len(data) // 2] if fault in ("cut", "stalled") else data
                 size = int(response.headers.get("Content-Length") or len(data))
                 self.answer(response.status, response.getheaders(), kept, size)
-                self.close_connection = self.close_connection or fault == "cut"
+                if fault == "stalled":
+                    self.wfile.flush()
+                    self.server.closing.wait()
+                self.close_connection = self.close_connection or fault in ("cut", "stalled")
 
     def asked(self, body: bytes) -> tuple[HTTPResponse, bytes]:
         """What the store answers."""
@@ -127,7 +135,7 @@ class ProxyServer(ThreadingHTTPServer):
     def __init__(self, port: int) -> None:
         """Listen at a port of its own."""
         super().__init__(("127.0.0.1", 0), Proxy)
-        self.port, self.weather = port, Weather()
+        self.port, self.weather, self.closing = port, Weather(), threading.Event()
 
     def handle_error(self, *_: Any) -> None:
         """A connection that was cut is no news."""
@@ -146,6 +154,7 @@ def flaky(name: str) -> Iterator[tuple[str, Weather]]:
             yield uri, proxy.weather
         finally:
             forget()
+            proxy.closing.set()
             proxy.shutdown()
             proxy.server_close()
             thread.join()

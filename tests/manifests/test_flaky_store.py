@@ -130,3 +130,25 @@ def test_what_does_not_pass_is_said_at_once(folder: str, weather: Weather, monke
     with pytest.raises(OSError, match="OLA_STORE_PATIENCE: expected minutes, got 'soon'"):
         storage.read_bytes(f"{folder}/nothing")
     assert retries.tally.number == 0
+
+
+def test_a_store_that_falls_silent_is_asked_again(
+    folder: str, weather: Weather, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No answer at all, and a body that stops half way while the connection stays open."""
+    monkeypatch.setattr(object_store, "SILENCE", 1)
+    forget()  # of connections with a longer patience
+    data = bytes(100_000)
+    storage.write_bytes(f"{folder}/a", data)
+    for kind in ("silent", "stalled"):
+        weather.clear()
+        weather.random.seed(1)  # the first of these draws is 0.13, the next ones are above
+        setattr(weather, kind, 0.2)
+        assert storage.read_bytes(f"{folder}/a") == data
+        assert weather.faults[kind] == 1
+    weather.clear()
+    weather.silent = 1.0
+    began = time.monotonic()
+    with retries.patient_for(0.02), pytest.raises(StoreAway):
+        storage.read_bytes(f"{folder}/a")
+    assert time.monotonic() - began < 30
