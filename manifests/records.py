@@ -306,7 +306,7 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ModelCall:
     """What a model was asked and what it said, word for word; `prompt_tokens` count the media too.
 
     finish: why it ended (`stop`, `length`). latency: seconds to its end. notes: what was thinned to fit its context.
@@ -348,7 +348,7 @@ class Caption:
     footage: str
     view: str
     text: str
-    asked: Asked
+    asked: ModelCall
     left_out: tuple[str, ...] = ()
 
 
@@ -371,13 +371,13 @@ class Question:
     question: str
     answer: str
     options: tuple[str, ...]
-    asked: Asked
+    asked: ModelCall
     left_out: tuple[str, ...] = ()
     departures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class ViewAnswer:
     """An answer to a question under one view, beside the reference answer.
 
     agreement: probability that a model says both mean the same; exact: equal after normalisation; f1: of their words.
@@ -390,19 +390,19 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verification:
     """How a question is answered from frames and sound, from each alone, and from neither.
 
-    prompt_tokens, answer_tokens, read_tokens: of the answers under all views together, as in `Asked`.
+    prompt_tokens, answer_tokens, read_tokens: of the answers under all views together, as in `ModelCall`.
     """
 
     id: str
     clip: str
     question: str
-    both: Attempt
-    video: Attempt
-    audio: Attempt
-    text: Attempt
+    both: ViewAnswer
+    video: ViewAnswer
+    audio: ViewAnswer
+    text: ViewAnswer
     prompt_tokens: int = 0
     answer_tokens: int = 0
     read_tokens: int = 0
@@ -466,5 +466,5 @@ PLURALS: Mapping[type, str] = {
     Screening: "screenings",
     Caption: "captions",
     Question: "questions",
-    Verdict: "verdicts",
+    Verification: "verdicts",
 }

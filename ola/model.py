@@ -27,7 +27,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from ola import located
 from ola.beats import CHUNKS_PER_PASS, Beats
 from ola.config import OlaConfig
-from ola.packing import Bunch, bunched, is_packed, row
+from ola.packing import SharedPrefix, bunched, is_packed, row
 from ola.projectors import SpeechProjector, VisualProjector
 from ola.prompt import IGNORE, IMAGE, SPEECH, Prompt, Sound, Visual
 from ola.vision import OryxViT
@@ -40,7 +40,7 @@ Medium = TypeVar("Medium", Visual, Sound)
 
 
 @dataclass
-class Learning(CausalLMOutputWithPast):
+class OlaOutput(CausalLMOutputWithPast):
     """What labelled prompts give: `logits` (N, V) and `losses` (N,) of the supervised tokens, and `loss`, their mean.
 
     In order of the prompts and of their tokens, logits in the model's dtype, losses in float32 (nats). Where gradients
@@ -130,7 +130,7 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         return torch.cat(_between(text_LC, places(ids), spans))
 
     def forward(self, prompts: Sequence[Prompt] | None = None, **decoder: Any) -> CausalLMOutputWithPast:
-        """Of prompts: `Learning` where all have labels, else their logits (B, L, V), padded on the right.
+        """Of prompts: `OlaOutput` where all have labels, else their logits (B, L, V), padded on the right.
 
         They are read padded to the longest, or as one row where `attn_implementation` is "packed" (`ola.packing`).
         Without prompts it is Qwen2's own forward, of `input_ids` (B, L) or `inputs_embeds` (B, L, C).
@@ -166,21 +166,21 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         self, prompts: Sequence[Prompt], media: list[list[Tensor]], absent: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
         """The same of one row, in which what neighbours begin with is read once."""
-        pieces, bunches = list[Tensor](), list[Bunch]()
+        pieces, bunches = list[Tensor](), list[SharedPrefix]()
         lengths = [len(p.input_ids) + sum(len(span) - 1 for span in s) for p, s in zip(prompts, media, strict=True)]
         for alike in bunched(prompts, lengths):
             some, spans = prompts[alike.first : alike.end], media[alike.first : alike.end]
             begin = [self._spliced(some[0].input_ids[: alike.ids], spans[0])] if alike.ids else []
             media_of = [[]] * len(some) if alike.ids else spans
             rests = [self._spliced(p.input_ids[alike.ids :], s) for p, s in zip(some, media_of, strict=True)]
-            bunches.append(Bunch(sum(map(len, begin)), tuple(map(len, rests))))
+            bunches.append(SharedPrefix(sum(map(len, begin)), tuple(map(len, rests))))
             pieces += begin + rests
         pieces[0] = torch.cat([pieces[0], *absent])
         hidden_NC = self.model(**row(pieces, self.config, bunches)).last_hidden_state[0]
         starts = accumulate(map(len, bunches), initial=0)
         return hidden_NC, [at + place for at, bunch in zip(starts, bunches, strict=False) for place in bunch.places()]
 
-    def _learning(self, hidden_NC: Tensor, rows: list[Tensor], labels: list[Tensor]) -> Learning:
+    def _learning(self, hidden_NC: Tensor, rows: list[Tensor], labels: list[Tensor]) -> OlaOutput:
         # What a position says of the next; the last one of a sequence has none to speak of.
         targets = torch.cat([F.pad(labels_L[1:], (0, 1), value=IGNORE) for labels_L in labels])
         learned = torch.nonzero(targets != IGNORE)[:, 0]
@@ -189,10 +189,10 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
         hidden_NC, targets_N = hidden_NC[torch.cat(rows)[learned].to(self.device)], targets[learned].to(self.device)
         if torch.is_grad_enabled() and len(learned) > LOGITS_AT_ONCE:
             losses_N = self._losses_in_chunks(hidden_NC, targets_N)
-            return Learning(loss=losses_N.mean(), losses=losses_N)
+            return OlaOutput(loss=losses_N.mean(), losses=losses_N)
         logits_NV = self.lm_head(hidden_NC)
         losses_N = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
-        return Learning(loss=losses_N.mean(), logits=logits_NV, losses=losses_N)
+        return OlaOutput(loss=losses_N.mean(), logits=logits_NV, losses=losses_N)
 
     def _losses_in_chunks(self, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
         """Losses (N,), whose logits are made a chunk at a time, and again in the backward pass."""

@@ -4,8 +4,8 @@ In: prompts whose media are encoded. Out: what Qwen2's model takes to read them 
 `attn_implementation="packed"`, a name registered with transformers when this module is imported. Attention then runs
 within each sequence: it costs the sum of their squared lengths, and no mask of the row is ever made.
 
-Neighbours that begin alike, as tasks of one video do, are a `Bunch`: what they share lies in the row once. Each still
-reads what it would read alone, so that losses and gradients stay what they were.
+Neighbours that begin alike, as tasks of one video do, are a `SharedPrefix`: what they share lies in the row once. Each
+still reads what it would read alone, so that losses and gradients stay what they were.
 
 Legend: N positions of a row, L of a sequence or a bunch, h heads, d width of a head, C width of the decoder.
 """
@@ -31,7 +31,7 @@ ALIKE = 0.5  # of the longest of a bunch: where less is shared, attention under 
 
 
 @dataclass(frozen=True)
-class Bunch:
+class SharedPrefix:
     """Sequences in a row: first the positions that they share, then those of each alone. One alone shares nothing."""
 
     shared: int
@@ -60,7 +60,7 @@ class Bunch:
 
 
 @dataclass(frozen=True)
-class Alike:
+class PrefixGroup:
     """Prompts `first` to `end` (without it) whose first `ids` tokens are the same, with all of their media."""
 
     first: int
@@ -68,21 +68,21 @@ class Alike:
     ids: int
 
 
-def bunched(prompts: Sequence[Prompt], lengths: Sequence[int]) -> list[Alike]:
+def bunched(prompts: Sequence[Prompt], lengths: Sequence[int]) -> list[PrefixGroup]:
     """Neighbours that begin alike, together. lengths: of the prompts, media and all.
 
     Media are the same whose digests are, unless these are empty.
     """
-    found = [Alike(0, 1, 0)]
+    found = [PrefixGroup(0, 1, 0)]
     for n in range(1, len(prompts)):
         last = found[-1]
         first, ids = prompts[last.first], _begin_alike(prompts[last.first], prompts[n])
         ids = min(ids, last.ids or ids)
         shared = lengths[last.first] - len(first.input_ids) + ids
         if ids and shared >= ALIKE * max(lengths[last.first : n + 1]):
-            found[-1] = Alike(last.first, n + 1, ids)
+            found[-1] = PrefixGroup(last.first, n + 1, ids)
         else:
-            found.append(Alike(n, n + 1, 0))
+            found.append(PrefixGroup(n, n + 1, 0))
     return found
 
 
@@ -110,12 +110,12 @@ def is_packed(config: PretrainedConfig) -> bool:
     return packed
 
 
-def row(pieces: list[Tensor], config: PretrainedConfig, bunches: Sequence[Bunch] = ()) -> dict[str, Any]:
+def row(pieces: list[Tensor], config: PretrainedConfig, bunches: Sequence[SharedPrefix] = ()) -> dict[str, Any]:
     """The arguments with which Qwen2's model reads embeddings (L, C) as one row (1, N, C).
 
     bunches: of these pieces; without, each piece is a sequence. Each sequence is counted from 0.
     """
-    bunches = bunches or [Bunch(0, (len(x_LC),)) for x_LC in pieces]
+    bunches = bunches or [SharedPrefix(0, (len(x_LC),)) for x_LC in pieces]
     positions_N = torch.cat([part for bunch in bunches for part in bunch.positions()])
     return {
         "inputs_embeds": torch.cat(pieces)[None],

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from manifests import storage
 from manifests.retries import StoreAway
-from pipeline.annotation.annotator import Annotating, AnnotatorSettings
+from pipeline.annotation.annotator import AnnotatorSettings, ModelStep
 from pipeline.errors import ConfigError
 from pipeline.pack.settings import PackSettings
-from pipeline.plan import Plan, plan
+from pipeline.plan import Plan, build_plan
 from pipeline.state.keys import load as load_keys
 from pipeline.step import Resources, Step
 from pipeline.steps import STEPS
@@ -111,14 +111,14 @@ class Config(BaseModel):
         facts = {**self._made(name).resources.model_dump(), **self.resources.get(name, {})}
         if self.asks(name):
             facts["gpus"] = facts["gpus"] or self.annotator.gpus
-        return checked(Resources, facts, f"resources.{name}")
+        return validate_settings(Resources, facts, f"resources.{name}")
 
     def plan(self, root: str) -> Plan:
         """The checked plan of this configuration below `root`, with the keys that the root remembers."""
         remembered = load_keys(root).facts
         uri = storage.join(storage.normal(root), RUN)
         stored = _yaml_file(uri) if not remembered and storage.exists(uri) else {}
-        return plan(root, [self._made(name) for name in self.chosen], self.limits(), remembered, stored)
+        return build_plan(root, [self._made(name) for name in self.chosen], self.limits(), remembered, stored)
 
     def with_weights(self) -> Config:
         """This configuration with the digest of the annotator's weights. Raises ConfigError where there are none."""
@@ -126,41 +126,41 @@ class Config(BaseModel):
 
     def _made(self, name: str) -> Step[Any, Any]:
         step = STEPS[name](getattr(self, name))
-        if isinstance(step, Annotating):
+        if isinstance(step, ModelStep):
             step.annotator = self.annotator
         return step
 
     def asks(self, name: str) -> bool:
         """Whether a step asks the annotator with these settings."""
         step = self._made(name)
-        return isinstance(step, Annotating) and step.asks
+        return isinstance(step, ModelStep) and step.asks
 
 
 def load(file: str | None, overrides: Sequence[str], base: Mapping[str, Any] | None = None) -> Config:
     """`base` (the run's own settings), then the YAML file, then `a.b=value` overrides. Raises ConfigError."""
     facts: dict[str, Any] = dict(base or {})
     if file is not None:
-        facts = merged(facts, _yaml_file(file))
+        facts = merge_settings(facts, _yaml_file(file))
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set: expected key=value, as in split.longest=20, got {override!r}")
-        facts = merged(facts, nested(key.split("."), _yaml_value(override, value)))
-    return checked(Config, facts)
+        facts = merge_settings(facts, nest_value(key.split("."), _yaml_value(override, value)))
+    return validate_settings(Config, facts)
 
 
-def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def merge_settings(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `top` laid over it, section by section."""
     both = dict(base)
     for key, value in top.items():
         under = both.get(key)
-        both[key] = merged(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+        both[key] = merge_settings(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
     return both
 
 
-def nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
+def nest_value(keys: Sequence[str], value: Any) -> dict[str, Any]:
     """{'a': {'b': value}} for keys a, b."""
-    return {keys[0]: nested(keys[1:], value) if len(keys) > 1 else value}
+    return {keys[0]: nest_value(keys[1:], value) if len(keys) > 1 else value}
 
 
 def _yaml_file(file: str) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _yaml_value(override: str, text: str) -> Any:
         raise ConfigError(f"--set {override}: {' '.join(str(error).split())}") from error
 
 
-def checked(model: type[M], facts: Mapping[str, Any], prefix: str = "") -> M:
+def validate_settings(model: type[M], facts: Mapping[str, Any], prefix: str = "") -> M:
     """A model of the facts; the first thing wrong becomes one line that names key, value and choices."""
     try:
         return model.model_validate(facts)

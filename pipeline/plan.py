@@ -20,7 +20,7 @@ from manifests.records import PLURALS, Source
 from manifests.schema import from_rows, hints
 from manifests.sources import SourceManifest
 from pipeline.errors import ConfigError
-from pipeline.state.keys import Facts, key_for, recalled
+from pipeline.state.keys import Facts, key_for, recall_facts
 from pipeline.step import Resources, Step, input_record, parts_of
 
 
@@ -104,7 +104,7 @@ class Plan:
         raise ConfigError(f"no step '{name}' in this run (choices: {', '.join(p.step.name for p in self.steps)})")
 
 
-def plan(
+def build_plan(
     root: str,
     steps: Sequence[Step[Any, Any]],
     resources: Mapping[str, Resources] | None = None,
@@ -129,7 +129,7 @@ def plan(
         defaults = _as_json(step.defaults())
         manifest = Manifest(root, number, step.name, key_for(facts, defaults, remembered), step.gives)
         if stored:
-            older = replace(manifest, key=digest(recalled(facts, defaults, step.name, stored)))
+            older = replace(manifest, key=digest(recall_facts(facts, defaults, step.name, stored)))
             manifest = older if older.committed() else manifest
         key = manifest.key
         makers[step.gives] = manifest

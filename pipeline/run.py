@@ -41,10 +41,10 @@ from pipeline.sources import not_media
 from pipeline.sources.containers.members import container_of
 from pipeline.sources.discovery import discover
 from pipeline.state.compaction import compact, compacting
-from pipeline.state.container_index import expanded
-from pipeline.state.content_digests import Contents, live
+from pipeline.state.container_index import expand_containers
+from pipeline.state.content_digests import SourceDigests, live_uris
 from pipeline.state.keys import remember_plan
-from pipeline.state.lease import alone
+from pipeline.state.lease import exclusive_run
 from pipeline.state.ledger_law import PartCounts
 from pipeline.state.registration import register
 from pipeline.state.reopen import reopen_changed, reopen_failed
@@ -77,15 +77,15 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
     if not config.inputs and not plan.sources.committed():
         raise ConfigError("inputs: nothing to do; name files, folders, globs or lists: ola run INPUT… --root ROOT")
     patience = patient_for(config.store_patience)
-    with snapshot(), explain_known_errors(), patience, opened_engine(config) as engine:
+    with snapshot(), explain_known_errors(), patience, open_engine(config) as engine:
         passed_over = Counter[str]()
         found = discover(config.inputs, plan.root, passed_over, config.media_column, bool(config.pack.given))
         _check(config, plan, options, engine, found)  # before anything is written
-        with alone(root), _shows_lanes(engine, root):
+        with exclusive_run(root), _shows_lanes(engine, root):
             renew()  # of what was read before the root was this run's
             check_finished(root)
             removed = removed_videos(root)
-            found = expanded(found, plan.sources.folder_uri, engine.map, config.media_column, removed)
+            found = expand_containers(found, plan.sources.folder_uri, engine.map, config.media_column, removed)
             parts = _register(config, plan, options, engine, found)
             not_media.write(root, passed_over)
             remember_plan(plan, options.only)
@@ -107,7 +107,7 @@ def _check(config: Config, plan: Plan, options: Options, engine: Engine, found: 
 
 
 @contextmanager
-def opened_engine(config: Config) -> Iterator[Engine]:
+def open_engine(config: Config) -> Iterator[Engine]:
     """Open the engine that the settings ask for, in its cluster if one is named, and close it after the block."""
     engine = RayEngine(config.workers, config.ray_address) if config.engine == "ray" else InlineEngine()
     try:
@@ -213,8 +213,8 @@ def _register(config: Config, plan: Plan, options: Options, engine: Engine, foun
         found,
         options.limit,
         config.videos_per_part,
-        digests=Contents(plan, engine.map),
-        live=partial(live, found),
+        digests=SourceDigests(plan, engine.map),
+        live=partial(live_uris, found),
         reopen=partial(reopen_changed, plan),
     )
     if not parts:

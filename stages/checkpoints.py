@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from stages.errors import StagesError
-from stages.parameters import trained
+from stages.parameters import trained_parameters
 
 DONE, STATE, OPTIMIZER, DRAFT = "DONE", "training.json", "optimizer.safetensors", ".draft"
 FAREWELL = 5.0  # seconds for a checkpoint that is being written when Ctrl-C comes
@@ -138,7 +138,7 @@ def gathered(model: nn.Module, optimizer: torch.optim.Optimizer, dtype: torch.dt
         whole = _whole(parameter)
         if mine:
             weights[name] = whole.to("cpu", whole.dtype if "beats" in name else dtype, copy=True)
-    for name, parameter in trained(model):
+    for name, parameter in trained_parameters(model):
         kept = (
             {**optimizer.state[parameter], MASTER: parameter}
             if dtype != parameter.dtype
@@ -156,7 +156,7 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
     try:
         kept = load_file(folder / OPTIMIZER)
         counts_on = None if optimizer.defaults.get("fused") else "cpu"  # where AdamW wants its count of steps
-        for name, parameter in trained(model):
+        for name, parameter in trained_parameters(model):
             found = {key.rpartition("/")[2]: tensor for key, tensor in kept.items() if key.rpartition("/")[0] == name}
             if (master := found.pop(MASTER, None)) is not None:
                 parameter.data.copy_(_placed(master, parameter))

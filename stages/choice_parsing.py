@@ -14,7 +14,7 @@ from importlib import resources
 
 import yaml
 
-from stages.text_metrics import exact, told
+from stages.text_metrics import exact, significant_words
 
 Options = Mapping[str, str]
 
@@ -35,7 +35,7 @@ CLAUSE = re.compile(rf"[.,;:!?\n。、]|\s+(?:because|since|{RIGHT}|is\s+(?:hear
 WRAPPERS = re.compile(r"\\(?:boxed|text)\{|(?<=\w)\}+\$?|</?\w+>|```\w*|\*\*|__|`|\$(?=\\)|^\s*[>#]+\s", re.MULTILINE)
 
 
-def chosen(answer: str, options: Options) -> str | None:
+def chosen_letter(answer: str, options: Options) -> str | None:
     """The letter of the option that an answer chooses, or None where it chooses none, or several.
 
     The first of these that is there decides: a letter alone, in any case; the words of an option; a letter that the
@@ -95,7 +95,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _holds(text: str, words: str) -> bool:
-    return f" {' '.join(told(words))} " in f" {' '.join(told(text))} "
+    return f" {' '.join(significant_words(words))} " in f" {' '.join(significant_words(text))} "
 
 
 def _going_on(rest: str, letters: str) -> set[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import StagesError, Stopped
-from stages.ranks import World, never
+from stages.ranks import World, never_stopped
 from stages.trainer import Training, train
 
 SAID, FAULT, STOP = "train.log", ".fault", ".stop"  # below the folder of the checkpoints, which all ranks reach
@@ -26,7 +26,7 @@ def train_on_ray(
     workers: int,
     say: Callable[[str], object] = print,
     gpus: bool = False,
-    asked: Callable[[], bool] = never,
+    asked: Callable[[], bool] = never_stopped,
 ) -> Path:
     """As `train`, on `workers` ranks with a GPU or a CPU each. asked: see World. Raises StagesError."""
     import ray.train

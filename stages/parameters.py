@@ -75,7 +75,7 @@ def _layers_of_encoders(model: OlaForConditionalGeneration) -> Iterator[nn.Modul
         yield from model.speech_encoder.beats.layers
 
 
-def trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+def trained_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters that are trained, by name."""
     return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
 
@@ -83,7 +83,7 @@ def trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 def optimizer_of(model: nn.Module, phase: Phase) -> torch.optim.AdamW:
     """AdamW with a group for each module, in two: norms, biases and single vectors do not decay."""
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
-    for name, parameter in trained(model):
+    for name, parameter in trained_parameters(model):
         groups.setdefault((part_of(name), parameter.ndim > 1), []).append(parameter)
     rates = {str(part): rate for part, rate in phase.lr.items()}
     facts: list[dict[str, Any]] = [
@@ -103,10 +103,10 @@ def optimizer_of(model: nn.Module, phase: Phase) -> torch.optim.AdamW:
 def set_rates(optimizer: torch.optim.Optimizer, phase: Phase, step: int, steps: int) -> None:
     """The rates of step `step` of `steps`, counted from 0."""
     for group in optimizer.param_groups:
-        group["lr"] = group["rate"] * share(phase, step, steps)
+        group["lr"] = group["rate"] * rate_share(phase, step, steps)
 
 
-def share(phase: Phase, step: int, steps: int) -> float:
+def rate_share(phase: Phase, step: int, steps: int) -> float:
     """Of its rate that a step takes: rising over the warm-up, then by the schedule down to 0 after the last step."""
     warm = math.ceil(phase.warmup * steps)
     if step < warm:

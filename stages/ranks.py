@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def never() -> bool:
+def never_stopped() -> bool:
     """Return False: nobody asks for a stop."""
     return False
 
@@ -24,7 +24,7 @@ class World:
     rank: int = 0
     ranks: int = 1
     device: str = "cpu"
-    asked: Callable[[], bool] = never
+    asked: Callable[[], bool] = never_stopped
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Over all ranks, in place."""

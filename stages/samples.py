@@ -98,7 +98,7 @@ def turn(speaker: str, value: str) -> Turn:
     return Turn.model_validate({"from": speaker, "value": value})
 
 
-class Said(Shape):
+class TimedText(Shape):
     """A word or segment with its times, in seconds on the clip's own clock."""
 
     start: float
@@ -106,7 +106,7 @@ class Said(Shape):
     text: str
 
 
-UNSAID = (Said(start=0, end=0, text=""),)
+UNSAID = (TimedText(start=0, end=0, text=""),)
 """The `times` and `words` of an answer that nobody says: not an empty list, which has no type for a reader."""
 
 
@@ -121,8 +121,8 @@ class Task(Shape):
     id: str
     kind: str
     conversations: tuple[Turn, ...]
-    times: tuple[Said, ...] = UNSAID
-    words: tuple[Said, ...] = UNSAID
+    times: tuple[TimedText, ...] = UNSAID
+    words: tuple[TimedText, ...] = UNSAID
     needs: str = ""
     origin: str = ""
     field: str = ""

@@ -47,7 +47,7 @@ def words(text: str) -> list[str]:
     return _words(_plain(text))
 
 
-def told(text: str) -> list[str]:
+def significant_words(text: str) -> list[str]:
     """The words of a text and its signs that mean something, without articles; of symbols alone, these."""
     plain = _plain(text)
     found = list(_words_and_signs(plain)) or [sign for sign in plain if unicodedata.category(sign)[0] == "S"]
@@ -57,12 +57,12 @@ def told(text: str) -> list[str]:
 
 def exact(answer: str, reference: str) -> bool:
     """Equal but for case, punctuation and articles (as SQuAD counts it); nothing equals nothing at all."""
-    return bool(told(answer)) and told(answer) == told(reference)
+    return bool(significant_words(answer)) and significant_words(answer) == significant_words(reference)
 
 
 def f1(answer: str, reference: str) -> float:
     """Harmonic mean of precision and recall of an answer's words, articles left out (as SQuAD counts it), 0..1."""
-    given, wanted = told(answer), told(reference)
+    given, wanted = significant_words(answer), significant_words(reference)
     shared = (Counter(given) & Counter(wanted)).total()
     return 2 * shared / (len(given) + len(wanted)) if shared else 0.0
 

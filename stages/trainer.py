@@ -173,7 +173,7 @@ class PhaseTraining:
             checkpoints.restore(resumed, self.model, self.optimizer)
 
     def _opening(self, done: int) -> str:
-        many = sum(parameter.numel() for _, parameter in modules.trained(self.model))
+        many = sum(parameter.numel() for _, parameter in modules.trained_parameters(self.model))
         begun = f"goes on after step {done} of {self.steps}" if done else f"{self.steps} steps"
         trains = f"phase {self.phase.name}: {begun} · trains {', '.join(self.phase.lr)} ({many / 1e6:.1f}M) · "
         return f"{trains}mix {_shares(self.order.mix())}"
@@ -239,7 +239,7 @@ class PhaseTraining:
         return table
 
     def _norm(self) -> float:
-        parameters = [parameter for _, parameter in modules.trained(self.model)]
+        parameters = [parameter for _, parameter in modules.trained_parameters(self.model)]
         norm = nn.utils.clip_grad_norm_(parameters, self.phase.clip)
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 

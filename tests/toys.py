@@ -27,7 +27,7 @@ from pipeline import step
 from pipeline.engine.actor_pool import Lane
 from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.errors import BadMedia, SetAside, Unavailable
-from pipeline.plan import Plan, plan
+from pipeline.plan import Plan, build_plan
 from pipeline.run import lanes, pending
 from pipeline.state.registration import register
 
@@ -402,7 +402,7 @@ def planned(
 ) -> tuple[Plan, list[int]]:
     """The plan of `steps` below `root`, its sources registered, and the numbers of its parts."""
     resources = {s.name: s.resources.model_copy(update=wants) for s in steps}
-    made = plan(str(root), steps, resources)
+    made = build_plan(str(root), steps, resources)
     return made, register(made.sources, sources(deeds), None, per_part)
 
 

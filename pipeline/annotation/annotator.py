@@ -1,7 +1,7 @@
 """The model that annotates, as steps see it: requests in, answers and probabilities of words out.
 
 `torch` is Ola's own batched generation; with `vllm` the decoder of the same Ola runs in vLLM. Any other engine is named
-as `module:factory`, a function that takes the settings and gives an `Annotator`. Steps that ask are `Annotating`: they
+as `module:factory`, a function that takes the settings and gives an `Annotator`. Steps that ask are `ModelStep`: they
 hand over all requests of a batch at once, and each answer is written down as it comes, so that a killed worker asks
 nothing twice.
 """
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 from pydantic import Field
 
-from manifests.records import Asked, Footage
+from manifests.records import Footage, ModelCall
 from ola import located
 from pipeline import step
 from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
@@ -84,10 +84,10 @@ class Annotator(Protocol):
 
 
 @lru_cache(maxsize=1)  # the steps of a process share the weights, and the media that are encoded already
-def opened(settings: AnnotatorSettings) -> Annotator:
+def open_annotator(settings: AnnotatorSettings) -> Annotator:
     """The annotator, with its weights loaded. Raises ConfigError, or what the engine raises."""
     if settings.engine not in ("torch", "vllm"):
-        return cast("Annotator", factory(settings.engine)(settings))
+        return cast("Annotator", load_factory(settings.engine)(settings))
     if settings.engine == "vllm" and find_spec("vllm") is None:
         raise ConfigError(
             "annotator.engine: vllm is not installed; run `pip install vllm` in a venv of its own with this project "
@@ -135,7 +135,7 @@ def weight_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
-def factory(name: str) -> Any:
+def load_factory(name: str) -> Any:
     """What `module:name` means. Raises ConfigError."""
     module, _, made = name.partition(":")
     try:
@@ -144,7 +144,7 @@ def factory(name: str) -> Any:
         raise ConfigError(f"annotator.engine: no {name!r} ({error}); torch, vllm, or module:factory") from error
 
 
-class Annotating(step.Step[step.In, step.Out]):
+class ModelStep(step.Step[step.In, step.Out]):
     """A step that asks a model. `annotator` is set by the configuration; `prompts` are files of `pipeline/prompts`."""
 
     prompts: ClassVar[tuple[str, ...]] = ()
@@ -164,7 +164,7 @@ class Annotating(step.Step[step.In, step.Out]):
         if self.asks:
             if self.annotator.digest:
                 check_digest(self.annotator.model, self.annotator.digest)
-            self.model, self.read = opened(self.annotator), Reader(self.root)
+            self.model, self.read = open_annotator(self.annotator), Reader(self.root)
 
     def facts(self) -> dict[str, Any]:
         """With the prompts' texts, and what the answers follow from of the model."""
@@ -197,14 +197,14 @@ class Annotating(step.Step[step.In, step.Out]):
 
         return Wave(samples(self.read(footage.sound)), RATE)
 
-    def ask(self, requests: Mapping[str, Request]) -> dict[str, Asked]:
+    def ask(self, requests: Mapping[str, Request]) -> dict[str, ModelCall]:
         """Answers by the requests' names, which say what is asked of which record; none is asked twice in a part."""
         noted = self._noted(requests, dict)
-        said = {name: Asked(**{**facts, "notes": tuple(facts["notes"])}) for name, facts in noted.items()}
+        said = {name: ModelCall(**{**facts, "notes": tuple(facts["notes"])}) for name, facts in noted.items()}
         names = [name for name in requests if name not in said]
 
         def note(index: int, answer: Answer) -> None:
-            said[names[index]] = asked(requests[names[index]], answer)
+            said[names[index]] = model_call(requests[names[index]], answer)
             self._note({names[index]: asdict(said[names[index]])})
 
         if names:
@@ -237,9 +237,9 @@ class Annotating(step.Step[step.In, step.Out]):
                 file.write("".join(f"{line}\n" for line in lines).encode())
 
 
-def asked(request: Request, answer: Answer) -> Asked:
+def model_call(request: Request, answer: Answer) -> ModelCall:
     """What a row keeps of a request and its answer."""
-    return Asked(
+    return ModelCall(
         prompt=request.text,
         answer=answer.text,
         finish=answer.finish,
@@ -251,7 +251,7 @@ def asked(request: Request, answer: Answer) -> Asked:
     )
 
 
-def filled(name: str, **texts: str) -> str:
+def fill_prompt(name: str, **texts: str) -> str:
     """The prompt `<name>.md` with `$name` replaced by texts, in one pass: what they hold is not replaced in turn.
 
     Raises KeyError where the prompt wants a text that is not given.
@@ -259,7 +259,7 @@ def filled(name: str, **texts: str) -> str:
     return Template(prompt(name)).substitute(texts)
 
 
-def fenced(name: str, text: str) -> str:
+def fence_text(name: str, text: str) -> str:
     """A text as data: between marks that it cannot contain, since they hold its own digest."""
     mark = f"{name} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
     return f"[begin {mark}]\n{text}\n[end {mark}]"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from manifests.records import Asked, Segment, Word
+from manifests.records import ModelCall, Segment, Word
 from pipeline.annotation.asr_whisperx import WINDOW
 from pipeline.annotation.text_rules import answer_fault, without_sound_notes
 from pipeline.media import hallucination
@@ -50,7 +50,7 @@ def _quietest(sound: Sound) -> int:
     return first + at * BLOCK + PAUSE * BLOCK // 2
 
 
-def dictated(asked: Asked, start: float, end: float) -> Segment | None:
+def dictated(asked: ModelCall, start: float, end: float) -> Segment | None:
     """What an answer says between two times in seconds, scored and flagged; None of one without words.
 
     What stands in brackets, as `[music]`, are no words.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from manifests.records import Word
 from pipeline import step
-from pipeline.annotation.annotator import factory
+from pipeline.annotation.annotator import load_factory
 from pipeline.annotation.model_digest import digest_of
 from pipeline.errors import ConfigError
 from pipeline.media.audio import RATE
@@ -73,9 +73,9 @@ class Speech:
 Recogniser: TypeAlias = "Callable[[Sequence[Sound]], list[Speech]]"
 
 
-def opened(settings: RecogniserSettings) -> Recogniser:
+def open_recogniser(settings: RecogniserSettings) -> Recogniser:
     """The recogniser, with its weights loaded. Raises ConfigError, or what the engine raises."""
-    made = WhisperX if settings.engine == "whisperx" else factory(settings.engine)
+    made = WhisperX if settings.engine == "whisperx" else load_factory(settings.engine)
     return cast("Recogniser", made(settings))
 
 

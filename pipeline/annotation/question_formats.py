@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from stages.choice_parsing import chosen
+from stages.choice_parsing import chosen_letter
 
 # What a model calls a question and an answer, where it leaves the prompt's `Q1` and `A1`: the words of the languages
 # that clips are mostly in.
@@ -104,7 +104,7 @@ def _labelled(line: str, kinds: Sequence[str], letters: str, number: int) -> tup
 def _by_letter(line: str, options: dict[str, str]) -> str:
     """The line of an answer with the letter of the option that it chooses."""
     label, _, answer = line.partition(": ")
-    letter = chosen(answer, options)
+    letter = chosen_letter(answer, options)
     return f"{label}: {letter}" if letter else line
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 
 from pipeline.annotation.phrases import names_subtitles, refuses
-from stages.choice_parsing import chosen
+from stages.choice_parsing import chosen_letter
 from stages.languages import language, script
-from stages.text_metrics import exact, f1, told, words
+from stages.text_metrics import exact, f1, significant_words, words
 
 KINDS = ("speech", "source", "order", "count", "reason", "mood")
 """What the prompt of `ask` calls the kinds of questions."""
@@ -66,7 +66,7 @@ def format_question(question: str, options: Sequence[str]) -> str:
 def option_text(answer: str, options: Sequence[str]) -> str:
     """The option that an answer to a multiple choice means, by its letter or its words; else the answer itself."""
     by_letter = dict(zip(LETTERS, options, strict=False))
-    return by_letter.get(chosen(answer, by_letter) or "", answer) if options else answer
+    return by_letter.get(chosen_letter(answer, by_letter) or "", answer) if options else answer
 
 
 def answer_fault(text: str, finish: str) -> str | None:
@@ -109,9 +109,9 @@ def question_flaws(questions: Sequence[QuestionDraft], like: str) -> list[str | 
 
 def _flaw(draft: QuestionDraft, kept: Sequence[QuestionDraft], like: str) -> str | None:
     asked, said = words(draft.question), words(draft.answer)
-    choices = {tuple(told(each)) for each in draft.options}
+    choices = {tuple(significant_words(each)) for each in draft.options}
     rules = {
-        "empty": not asked or not told(draft.answer) or () in choices,
+        "empty": not asked or not significant_words(draft.answer) or () in choices,
         "over-long": len(asked) > LONGEST_QUESTION or len(said) > LONGEST_ANSWER,
         "refused": refuses(draft.question) or refuses(draft.answer),
         "names the subtitles": names_subtitles(draft.question) or names_subtitles(draft.answer),
@@ -127,8 +127,8 @@ def _flaw(draft: QuestionDraft, kept: Sequence[QuestionDraft], like: str) -> str
 
 def leaks_answer(question: str, answer: str) -> bool:
     """Whether the words of the answer stand in the question, in a row."""
-    given = told(answer)
-    return bool(given) and f" {' '.join(given)} " in f" {' '.join(told(question))} "
+    given = significant_words(answer)
+    return bool(given) and f" {' '.join(given)} " in f" {' '.join(significant_words(question))} "
 
 
 def _forms(count: int, choice: bool) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from pipeline import config as configuration
 from pipeline.cli.tables import result_table
 from pipeline.errors import RunError
 from pipeline.removal.leftovers import Leftover, delete, leftovers
-from pipeline.state.lease import alone
+from pipeline.state.lease import exclusive_run
 
 
 def clean_and_report(root: str, yes: bool) -> None:
@@ -21,7 +21,7 @@ def clean_and_report(root: str, yes: bool) -> None:
     show(console, found)
     if not yes:
         return
-    with alone(root):
+    with exclusive_run(root):
         try:
             delete(root, leftovers(config.plan(root), config.pack))
         except OSError as error:

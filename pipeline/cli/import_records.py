@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from manifests import storage
 from pipeline.cli.status import REASONS, shard_facts
-from pipeline.importing.importer import Wanted, bring
+from pipeline.importing.importer import Wanted, import_records
 from pipeline.importing.reindex import index
 
 
@@ -19,7 +19,7 @@ def show_import(wanted: Wanted, root: str, strict: bool, retry: bool) -> bool:
         print(f"{tasks} tasks in the tars of {wanted.file}")
         return tasks > 0
     wanted = replace(wanted, media=storage.normal(wanted.media or os.path.dirname(os.path.abspath(wanted.file))))
-    report = bring(wanted, root, strict, retry)
+    report = import_records(wanted, root, strict, retry)
     left_out = sum(report.reasons.values())
     done = "" if report.fresh else " (done before)"
     print(f"{len(report.fates)} records: {report.packed} packed, {left_out} failed{done}")

@@ -18,8 +18,8 @@ from pipeline.removal import record
 from pipeline.removal.procedure import Request, remove_videos, targets_of
 from pipeline.removal.sets import stale_sets
 from pipeline.removal.targets import Targets, read_list
-from pipeline.run import opened_engine, pack_on
-from pipeline.state.lease import alone
+from pipeline.run import open_engine, pack_on
+from pipeline.state.lease import exclusive_run
 
 
 def remove_and_report(root: str, names: Sequence[str], listed: str, note: str, yes: bool) -> None:
@@ -33,11 +33,11 @@ def remove_and_report(root: str, names: Sequence[str], listed: str, note: str, y
     if packable(plan):
         check_where(plan, config.pack)
     console = Console()
-    with alone(root):
+    with exclusive_run(root):
         targets = targets_of(plan, wanted)
         show(console, targets, stale_sets(root, targets.videos))
         confirm("Remove them for good?", yes)
-        with opened_engine(config) as engine:
+        with open_engine(config) as engine:
             damaged = remove_videos(plan, config.pack, pack_on(engine), Request(wanted, note))
     many = len(targets.registered)
     console.print(f"removed {many} source{'s' * (many != 1)}; {record.RECORD} says who asked", highlight=False)

@@ -27,8 +27,8 @@ from pipeline.plan import Plan
 from pipeline.run import PACK, Options, run, totals
 from pipeline.sources import not_media
 from pipeline.state import keys
-from pipeline.state.ledger_law import books_of
-from pipeline.state.rerun import Again, hours, what_runs_again
+from pipeline.state.ledger_law import read_counts
+from pipeline.state.rerun import RerunStep, hours, steps_to_rerun
 from pipeline.steps.transcribe import LISTENERS, NO_SUBTITLES
 
 
@@ -51,7 +51,7 @@ def run_and_report(
     config = settings(inputs, root, file, sets).with_weights()
     console = Console()
     plan, aside = config.plan(root), None
-    again = what_runs_again(plan, keys.load(root), options.only)
+    again = steps_to_rerun(plan, keys.load(root), options.only)
     for line in again:
         console.print(str(line), markup=False, highlight=False, soft_wrap=True)
     if not yes:
@@ -61,7 +61,7 @@ def run_and_report(
             plan = run(config, root, options)
     except PartsSetAside as error:
         aside = error
-    console.print(funnel(totals(plan, books_of(plan).counts), output_width()), markup=False, highlight=False)
+    console.print(funnel(totals(plan, read_counts(plan).counts), output_width()), markup=False, highlight=False)
     with damage_named() as damaged:
         made, given, what = run_yield(plan, options.only, damaged)
     share = made / given if given else 0.0
@@ -80,7 +80,7 @@ def run_and_report(
     return 0
 
 
-def ask_before(again: Sequence[Again], limit: float) -> None:
+def ask_before(again: Sequence[RerunStep], limit: float) -> None:
     """Ask whether to go on, if the work that is done again took more than `limit` hours.
 
     Raises ConfigError if the answer is no, and where there is no terminal to ask on.

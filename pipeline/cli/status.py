@@ -23,7 +23,7 @@ from pipeline.pack.publish import current_manifest, stage_of
 from pipeline.plan import Plan
 from pipeline.run import all_manifests, totals
 from pipeline.sources import not_media
-from pipeline.state.ledger_law import books_of, broken_laws
+from pipeline.state.ledger_law import law_violations, read_counts
 from stages.catalogue import current
 from stages.samples import FAMILIES
 
@@ -68,12 +68,12 @@ def show_status(root: str, as_json: bool) -> bool:
 
 def looked_at(plan: Plan) -> tuple[list[tuple[str, Counts]], dict[str, dict[str, int]], list[str]]:
     """The funnel's counts, the model's tokens by step, and what is wrong with the manifests."""
-    books = books_of(plan)
+    books = read_counts(plan)
     packed = current_manifest(plan)
     of_pack = packed.part_counts().values() if packed is not None else ()
     all_damage = [*books.damaged.values(), *(each for each in of_pack if isinstance(each, Damaged))]
     damaged = dict.fromkeys(map(str, all_damage))  # a block file is named once, not for each of its parts
-    faults = [*damaged, *map(str, broken_laws(plan, books))]
+    faults = [*damaged, *map(str, law_violations(plan, books))]
     return totals(plan, books.counts), {} if damaged else token_counts(plan), faults
 
 

@@ -15,7 +15,7 @@ from ola import located
 from pipeline.annotation.model_digest import digest_of
 from pipeline.engine.engines import RayEngine
 from pipeline.errors import ConfigError
-from stages.ranks import World, never
+from stages.ranks import World, never_stopped
 from stages.recipe import recipe
 from stages.trainer import Training, train
 
@@ -49,7 +49,7 @@ def train_and_report(
     model: str,
     out: str,
     workers: int,
-    asked: Callable[[], bool] = never,
+    asked: Callable[[], bool] = never_stopped,
     **options: Any,
 ) -> Path:
     """Train a recipe; returns the folder of the last checkpoint. Raises StagesError or ConfigError.

@@ -15,7 +15,7 @@ from rich.table import Table
 from manifests import views
 from manifests.ledger import Damaged
 from pipeline.cli.damaged import damage_named
-from pipeline.config import checked, of_run
+from pipeline.config import of_run, validate_settings
 from pipeline.errors import ConfigError
 from pipeline.pack.candidates import create_candidates, packable
 from pipeline.pack.rules import judge
@@ -98,7 +98,7 @@ def show_whatif(root: str, where: str | None = None, given: str | None = None) -
 
 def given_of(text: str) -> tuple[Given, ...]:
     """Return the sorts that a text names, as `caption,qa`; none for "". Raises ConfigError."""
-    return checked(PackSettings, {"given": [each for each in text.split(",") if each]}, "pack").given
+    return validate_settings(PackSettings, {"given": [each for each in text.split(",") if each]}, "pack").given
 
 
 def compared(now: Harvest, then: Harvest) -> Table:

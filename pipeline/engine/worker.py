@@ -45,7 +45,7 @@ from pipeline.engine.part_journals import JournalFile, draft_base, part_journal
 from pipeline.engine.sandbox import Sandbox
 from pipeline.errors import OpenFailed, ProcessDied, ProcessKilled, SetAside, StepFault, Unavailable
 from pipeline.media.media_draft import follow_places, part_draft
-from pipeline.media.media_store import MediaTar, media_of, relocated
+from pipeline.media.media_store import MediaTar, media_of, relocate_media
 from pipeline.monitoring.metrics import StepMetrics
 from pipeline.plan import Planned
 from pipeline.sources.scratch import forget_copy
@@ -145,7 +145,7 @@ class StepWorker:
         check_law(manifest.name, inputs, outcomes)
         tar = media.placed(manifest.root, partial(context.journal.places_draft, media.uri))
         context.check_current(part)
-        rows = manifest.rows(inputs, [relocated(outcome, media.uri, tar) for outcome in outcomes])
+        rows = manifest.rows(inputs, [relocate_media(outcome, media.uri, tar) for outcome in outcomes])
         is_ours = self._commit_rows(part, rows, held)
         if not is_ours:
             kept = {each.uri for outcome in manifest.outcomes(part) for each in media_of(outcome)}

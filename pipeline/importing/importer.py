@@ -24,12 +24,12 @@ from manifests.schema import from_rows, records_table
 from pipeline.errors import BadMedia, ConfigError, RunError
 from pipeline.importing.entries import Entry, entry_of, name_of
 from pipeline.importing.record_files import records
-from pipeline.importing.samples import make
-from pipeline.importing.shard_stream import Fate, Made, Shelf, failed
+from pipeline.importing.samples import make_sample
+from pipeline.importing.shard_stream import ImportedSample, ImportOutcome, ShardStream, failed
 from pipeline.pack.lanes import rows_uri
 from pipeline.pack.publish import announce, complete
 from pipeline.pack.settings import PackSettings
-from pipeline.state.lease import alone
+from pipeline.state.lease import exclusive_run
 from pipeline.steps.extract import ExtractSettings
 from stages.catalogue import ROWS, current
 from stages.samples import APART, IMPORTED
@@ -58,7 +58,7 @@ class Report:
     """What became of every record, in the order of the file; `fresh`: in this call."""
 
     key: str
-    fates: Sequence[Fate]
+    fates: Sequence[ImportOutcome]
     fresh: bool
 
     @property
@@ -82,7 +82,7 @@ class Report:
         return Counter(kind for fate in self.fates for kind in fate.mended)
 
 
-def bring(wanted: Wanted, root: str, strict: bool = False, retry: bool = False) -> Report:
+def import_records(wanted: Wanted, root: str, strict: bool = False, retry: bool = False) -> Report:
     """Import a JSON, unless that was done. retry: anew if some of its records failed.
 
     Raises ConfigError for a file that is none, RunError where another process works at the root, or, if strict, for
@@ -91,9 +91,9 @@ def bring(wanted: Wanted, root: str, strict: bool = False, retry: bool = False) 
     root = storage.normal(root)
     key = key_of_import(wanted)
     report = storage.join(root, report_name(key))
-    with alone(root):
+    with exclusive_run(root):
         if storage.exists(report):
-            found = Report(key, from_rows(Fate, read_parquet(report).to_pylist()), fresh=False)
+            found = Report(key, from_rows(ImportOutcome, read_parquet(report).to_pylist()), fresh=False)
             if strict:
                 _refuse(found.fates)
             if not (retry and found.reasons):
@@ -104,7 +104,7 @@ def bring(wanted: Wanted, root: str, strict: bool = False, retry: bool = False) 
         _withdraw(root, key)
         fates = _write(wanted, root, key, strict)
         _publish(root, key)
-        storage.write_bytes(report, parquet_bytes(records_table(Fate, fates)))
+        storage.write_bytes(report, parquet_bytes(records_table(ImportOutcome, fates)))
         _tidy(root, key)
     return Report(key, fates, fresh=True)
 
@@ -134,17 +134,17 @@ def _set_name(kind: str, key: str) -> str:
     return f"{IMPORTED[kind].stage}_{key}" + (f"_{kind}" if kind in APART else "")
 
 
-def _write(wanted: Wanted, root: str, key: str, strict: bool) -> list[Fate]:
+def _write(wanted: Wanted, root: str, key: str, strict: bool) -> list[ImportOutcome]:
     """Write all shards that are not there yet; returns the fates of all records."""
-    limit, lost = wanted.shard_mb << 20, list[Fate]()
+    limit, lost = wanted.shard_mb << 20, list[ImportOutcome]()
     with ExitStack() as stack:
         shelves = {
-            (kind, split): stack.enter_context(Shelf(storage.join(root, folder_of(kind, key)), split, limit))
+            (kind, split): stack.enter_context(ShardStream(storage.join(root, folder_of(kind, key)), split, limit))
             for kind in IMPORTED
             for split in ("train", "val")
         }
         groups = _groups(_placed(wanted, shelves, lost))
-        for place, made in ahead(partial(make, wanted.media, wanted.frames, key), groups, wanted.workers):
+        for place, made in ahead(partial(make_sample, wanted.media, wanted.frames, key), groups, wanted.workers):
             if strict:
                 _refuse([*lost, *made.fates])
             shelves[place].take(made)
@@ -156,7 +156,9 @@ def _write(wanted: Wanted, root: str, key: str, strict: bool) -> list[Fate]:
     return fates
 
 
-def _placed(wanted: Wanted, shelves: dict[Place, Shelf], lost: list[Fate]) -> Iterator[tuple[Place, Entry]]:
+def _placed(
+    wanted: Wanted, shelves: dict[Place, ShardStream], lost: list[ImportOutcome]
+) -> Iterator[tuple[Place, Entry]]:
     """The records that no closed shard is about; what cannot be placed is `lost`."""
     for number, record in records(wanted.file):
         try:
@@ -184,8 +186,8 @@ def _groups(placed: Iterable[tuple[Place, Entry]]) -> Iterator[tuple[Place, list
 
 
 def ahead(
-    work: partial[Made], groups: Iterable[tuple[Place, list[Entry]]], workers: int
-) -> Iterator[tuple[Place, Made]]:
+    work: partial[ImportedSample], groups: Iterable[tuple[Place, list[Entry]]], workers: int
+) -> Iterator[tuple[Place, ImportedSample]]:
     """What becomes of the groups, in their order; processes work some groups ahead."""
     if not workers:
         yield from ((place, work(group)) for place, group in groups)
@@ -194,7 +196,7 @@ def ahead(
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
-    waiting: deque[tuple[Place, list[Entry], Future[Made]]] = deque()
+    waiting: deque[tuple[Place, list[Entry], Future[ImportedSample]]] = deque()
     try:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             for place, group in groups:
@@ -212,7 +214,7 @@ def ahead(
         ) from error
 
 
-def _refuse(fates: Iterable[Fate]) -> None:
+def _refuse(fates: Iterable[ImportOutcome]) -> None:
     for fate in fates:
         if fate.status == FAILED:
             why = f"{fate.reason}: {fate.detail}" if fate.detail else fate.reason

@@ -183,18 +183,18 @@ def fitted(data: bytes, fit: Callable[[int, int], Fit], swapped: bool = False) -
 
 
 def _filmed(path: str, frames: int) -> Film:
-    from pipeline.media.audio_extraction import Cut
+    from pipeline.media.audio_extraction import ClipRequest
     from pipeline.media.probe import probe
     from pipeline.media.recordings import whole
-    from pipeline.media.render import Painter
+    from pipeline.media.render import FrameRenderer
     from pipeline.steps.extract import Frames
 
     facts = probe(path)
     if facts is None:
         raise BadMedia("not a video: no moving picture in it")
     length = max(1, round(facts.duration * 1000))
-    painter = Painter.of(facts, ExtractSettings().quality)
-    cut = Cut(0, length, Frames(policy="count", count=frames).times(0, facts.duration))
+    painter = FrameRenderer.of(facts, ExtractSettings().quality)
+    cut = ClipRequest(0, length, Frames(policy="count", count=frames).times(0, facts.duration))
     shot = whole(path, facts, cut, painter, sound=False)
     if not shot.frames:
         raise BadMedia("no frame of it can be decoded")

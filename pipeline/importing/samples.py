@@ -10,13 +10,13 @@ from manifests.retries import StoreAway
 from pipeline.errors import BadMedia
 from pipeline.importing.entries import Entry
 from pipeline.importing.media import Film, Media, pcm_samples
-from pipeline.importing.shard_stream import Fate, Made, failed
+from pipeline.importing.shard_stream import ImportedSample, ImportOutcome, failed
 from pipeline.media.audio import RATE
 from pipeline.pack.build import ORIGINS, SCORES
 from stages.samples import IMPORTED, PICTURES, Pictures, Sample, Sound, Task, key_of, members_of, turn
 
 
-def make(media: str, frames: int, key: str, entries: Sequence[Entry]) -> Made:
+def make_sample(media: str, frames: int, key: str, entries: Sequence[Entry]) -> ImportedSample:
     """The sample of entries with the same media, at most `frames` of a video; `key` names the import."""
     try:
         return _made(_gathered(Media(media), entries[0], frames), key, entries)
@@ -26,16 +26,16 @@ def make(media: str, frames: int, key: str, entries: Sequence[Entry]) -> Made:
         raise
     except Exception as error:  # noqa: BLE001  one file must not end an import of a million; it is named, with its row
         reason, detail = f"raised {type(error).__name__}", " ".join(str(error).split())
-    return Made(tuple(failed(entry.number, entry.name, reason, detail) for entry in entries))
+    return ImportedSample(tuple(failed(entry.number, entry.name, reason, detail) for entry in entries))
 
 
-def _made(gathered: tuple[Film, bytes | None], key: str, entries: Sequence[Entry]) -> Made:
+def _made(gathered: tuple[Film, bytes | None], key: str, entries: Sequence[Entry]) -> ImportedSample:
     film, sound = gathered
     first = entries[0]
     clip = f"{first.identity}-{key}-{first.number:09d}"
     samples = 0 if sound is None else pcm_samples(sound)
     pictures = _pictures(film)
-    fates, kept, tokens = list[Fate](), list[Entry](), list[int]()
+    fates, kept, tokens = list[ImportOutcome](), list[Entry](), list[int]()
     for entry in entries:
         try:
             tokens.append(entry.tokens(pictures, samples / RATE))
@@ -43,14 +43,14 @@ def _made(gathered: tuple[Film, bytes | None], key: str, entries: Sequence[Entry
             fates.append(failed(entry.number, entry.name, str(error), error.detail))
             continue
         task = _task_id(clip, entry, len(kept))
-        fates.append(Fate(number=entry.number, id=entry.name, status=OK, task=task, mended=entry.mends))
+        fates.append(ImportOutcome(number=entry.number, id=entry.name, status=OK, task=task, mended=entry.mends))
         kept.append(entry)
     if not kept:
-        return Made(tuple(fates))
+        return ImportedSample(tuple(fates))
     sample = _sample(film, samples if sound is not None else None, clip, key, kept)
     text = sample.model_dump_json(by_alias=True, exclude_none=False).encode()
     contents = {"json": text, **dict.fromkeys(PICTURES, b"".join(film.jpegs)), "wav": sound or b""}
-    return Made(tuple(fates), sample, {name: contents[name] for name in members_of(first.kind)}, tokens)
+    return ImportedSample(tuple(fates), sample, {name: contents[name] for name in members_of(first.kind)}, tokens)
 
 
 def _sample(film: Film, samples: int | None, clip: str, key: str, entries: Sequence[Entry]) -> Sample:

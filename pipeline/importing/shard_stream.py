@@ -22,7 +22,7 @@ from stages.samples import Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
+class ImportOutcome:
     """What became of record `number` of a file: `ok` with its task, or `failed` with its reason.
 
     mended: kinds of what had to be mended in a record that is `ok`.
@@ -37,35 +37,35 @@ class Fate:
     mended: tuple[str, ...] = ()
 
 
-def failed(number: int, name: str, reason: str, detail: str | None = None) -> Fate:
+def failed(number: int, name: str, reason: str, detail: str | None = None) -> ImportOutcome:
     """The row of a record that cannot be used."""
     plain = None if detail is None else detail.encode("utf-8", "replace").decode()
-    return Fate(number=number, id=name, status=FAILED, reason=reason, detail=plain)
+    return ImportOutcome(number=number, id=name, status=FAILED, reason=reason, detail=plain)
 
 
 @dataclass(frozen=True)
-class Made:
+class ImportedSample:
     """A sample with its members and the tokens of its tasks, and the fates of the records it was made of.
 
     sample: None where none of them can be used.
     """
 
-    fates: tuple[Fate, ...]
+    fates: tuple[ImportOutcome, ...]
     sample: Sample | None = None
     members: Mapping[str, bytes] | None = None
     tokens: Sequence[int] = ()
 
 
-class Shelf:
+class ShardStream:
     """Closed shards and at most one open one; `done` is the number of the last record that a closed shard is about."""
 
     def __init__(self, folder: str, split: str, limit: int) -> None:
         """Takes up what an earlier attempt closed. limit: a shard is closed when it has so many bytes."""
         self.folder, self.split, self.limit = folder, split, limit
         self.shards: list[str] = []
-        self.fates: list[Fate] = []
+        self.fates: list[ImportOutcome] = []
         while storage.exists(rows_uri(folder, self.next)):
-            self.fates += from_rows(Fate, read_parquet(_fates_uri(folder, self.next)).to_pylist())
+            self.fates += from_rows(ImportOutcome, read_parquet(_fates_uri(folder, self.next)).to_pylist())
             self.shards.append(self.next)
         self.done = max((fate.number for fate in self.fates), default=-1)
         self.stack = ExitStack()
@@ -78,7 +78,7 @@ class Shelf:
         """Name of the shard that is open, or will be."""
         return f"{self.split}-{len(self.shards):06d}"
 
-    def take(self, made: Made) -> None:
+    def take(self, made: ImportedSample) -> None:
         """Add a sample; a shard that is full is closed."""
         self.fates += made.fates
         if made.sample is None or made.members is None:
@@ -97,13 +97,13 @@ class Shelf:
         self.stack.close()
         uri = storage.join(self.folder, f"{self.next}.tar")
         storage.write_bytes(uri + ".idx", index_bytes(self.writer.offsets))
-        fates = records_table(Fate, self.fates[self.begun :])
+        fates = records_table(ImportOutcome, self.fates[self.begun :])
         storage.write_bytes(_fates_uri(self.folder, self.next), parquet_bytes(fates))
         storage.write_bytes(rows_uri(self.folder, self.next), parquet_bytes(records_table(PackedTask, self.rows)))
         self.shards.append(self.next)
         self.writer, self.rows, self.begun = None, [], len(self.fates)
 
-    def __enter__(self) -> Shelf:
+    def __enter__(self) -> ShardStream:
         return self
 
     def __exit__(

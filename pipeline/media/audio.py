@@ -15,7 +15,7 @@ RATE = 16000
 GAP = RATE // 20  # samples; a stamp that is off by less than 50 ms is jitter of the muxer, not a hole
 
 
-class Tape:
+class AudioTimeline:
     """A growing stretch of sound from which the front is cut off as clips are done.
 
     Sample 0 is time 0 of the video's clock. Holes between packets are silence, and take no memory however long a

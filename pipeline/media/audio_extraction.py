@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pipeline.media.audio import RATE, Tape
+from pipeline.media.audio import RATE, AudioTimeline
 from pipeline.media.demux import decode, start_of
-from pipeline.media.downmix import Mix, mixed, weights_of
+from pipeline.media.downmix import Mix, downmix, weights_of
 
 
 class Streams(Protocol):
@@ -22,7 +22,7 @@ class Streams(Protocol):
 
 
 @dataclass(frozen=True)
-class Cut:
+class ClipRequest:
     """What is wanted of one clip: its span in ms, and the times (s, on the video's clock) to take frames at."""
 
     start_ms: int
@@ -31,7 +31,7 @@ class Cut:
 
 
 @dataclass
-class Shot:
+class ExtractedClip:
     """One clip's JPEGs, each with its time in ms on the clip's own clock, and its PCM16 at 16 kHz (None: no sound).
 
     cancelled, channel: as in `Footage`.
@@ -43,16 +43,16 @@ class Shot:
     channel: int | None = None
 
 
-class Ear:
+class AudioExtractor:
     """The sound of cuts: packets in, the PCM of each cut out as soon as it is whole."""
 
-    def __init__(self, container: Any, video: Streams, cuts: Sequence[Cut], count: int) -> None:
+    def __init__(self, container: Any, video: Streams, cuts: Sequence[ClipRequest], count: int) -> None:
         """count: how many packets there are, since a sound that ends before the picture says so by nothing else."""
         self.stream = None if video.sound is None else container.streams[video.sound]
         self.cuts, self.start, self.left = cuts, start_of(container), count
         self.ends = (_sample(cuts[0].start_ms), _sample(max(cut.end_ms for cut in cuts)))
-        self.tape = Tape(*self.ends)
-        self.apart: Tape | None = None  # the channels, where there are several
+        self.tape = AudioTimeline(*self.ends)
+        self.apart: AudioTimeline | None = None  # the channels, where there are several
         self.weights: tuple[float, ...] = ()
 
     def hear(self, packet: Any) -> None:
@@ -77,7 +77,7 @@ class Ear:
             channels = frame.layout.nb_channels
             if channels > 1 and self.apart is None and not self.tape.heard:
                 self.weights = weights_of(frame.layout.name, channels)
-                self.apart = Tape(*self.ends, frame.layout, channels) if self.weights else None
+                self.apart = AudioTimeline(*self.ends, frame.layout, channels) if self.weights else None
             self.tape.add(frame, self.start)
             if self.apart is not None:
                 self.apart.add(frame, self.start)
@@ -86,12 +86,12 @@ class Ear:
         """Whether the sound of cut `n` is there."""
         return self.stream is None or self.left <= 0 or self.tape.end >= _sample(self.cuts[n].end_ms)
 
-    def put(self, n: int, shot: Shot) -> Shot:
+    def put(self, n: int, shot: ExtractedClip) -> ExtractedClip:
         """Put the sound of cut `n` into its shot, and forget what no later cut needs; none if nothing was heard."""
         following = [_sample(cut.start_ms) for cut in self.cuts[n + 1 : n + 2]]
         span = [_sample(self.cuts[n].start_ms), _sample(self.cuts[n].end_ms), *following]
         mono = self.tape.cut(*span)
-        mix = Mix(mono) if self.apart is None else mixed(mono, self.apart.cut(*span), self.weights)
+        mix = Mix(mono) if self.apart is None else downmix(mono, self.apart.cut(*span), self.weights)
         if self.tape.heard:
             shot.pcm, shot.cancelled, shot.channel = mix
         return shot

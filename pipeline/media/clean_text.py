@@ -33,7 +33,7 @@ FLAG, TONES = "\U0001f3f4", ("\U0001f3fb", "\U0001f3ff")
 IDEOGRAPH = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\u1800-\u18af\u1000-\u109f\uaa60-\uaa7f\U00020000-\U0003ffff]")
 
 
-def cleaned(text: str) -> str:
+def clean_text(text: str) -> str:
     """The text in NFC, without what cannot be seen or said; spaces and line ends stay as they are."""
     if text.isascii() and text.isprintable():
         return text

@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 
 from manifests.records import Video
 from pipeline.errors import BadMedia
-from pipeline.media.audio_extraction import Cut, Shot
+from pipeline.media.audio_extraction import ClipRequest, ExtractedClip
 from pipeline.media.byte_range import Local
 from pipeline.media.demux import start_of
 from pipeline.media.extraction import clip_ms, index_of, shots_of, sounds, stamps_of
 from pipeline.media.packet_index import PictureIndex
-from pipeline.media.render import Painter
+from pipeline.media.render import FrameRenderer
 from pipeline.media.safety import open_container
 
 GROUP = 8  # frames decoded at once: 8K ones are 100 MB each
 MATROSKA = b"\x1aE\xdf\xa3"
 
 
-def shots(path: Local, video: Video, cuts: Sequence[Cut], painter: Painter) -> Iterator[Shot]:
+def shots(path: Local, video: Video, cuts: Sequence[ClipRequest], painter: FrameRenderer) -> Iterator[ExtractedClip]:
     """Frames and sound of every cut of a local file, as `pipeline.media.extraction.shots`. Raises BadMedia likewise."""
     from decord._ffi.base import DECORDError
 
@@ -42,7 +42,7 @@ def shots(path: Local, video: Video, cuts: Sequence[Cut], painter: Painter) -> I
     with open_container(path) as container:
         start = start_of(container)
         delayed = container.streams[video.picture].codec_context.has_b_frames
-    upright = Painter(video.width, video.height, 0, painter.quality)  # decord has turned the frames already
+    upright = FrameRenderer(video.width, video.height, 0, painter.quality)  # decord has turned the frames already
     for n, (cut, shot) in enumerate(zip(cuts, sounds(path, video, cuts, index.sound.packets), strict=True)):
         stamps = stamps_of(index, cut, start)
         numbers = np.searchsorted(index.shown, stamps)

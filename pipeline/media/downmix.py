@@ -21,7 +21,7 @@ class Mix(NamedTuple):
     channel: int | None = None
 
 
-def mixed(mono: bytes, apart: bytes, weights: tuple[float, ...]) -> Mix:
+def downmix(mono: bytes, apart: bytes, weights: tuple[float, ...]) -> Mix:
     """The mix, or the strongest channel where the mix is far weaker than sounds that have nothing in common would be.
 
     mono: PCM16 of the mix; apart: of the channels it is made of, interleaved; weights: of each in the mix.

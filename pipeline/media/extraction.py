@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pipeline.errors import BadMedia
-from pipeline.media.audio_extraction import Cut, Ear, Shot, Streams
+from pipeline.media.audio_extraction import AudioExtractor, ClipRequest, ExtractedClip, Streams
 from pipeline.media.byte_range import Local
 from pipeline.media.demux import decode, packets, stamp_of, start_of
 from pipeline.media.libav_errors import is_damage
 from pipeline.media.packet_index import PictureIndex, decoded_index, read_index
-from pipeline.media.render import Painter
+from pipeline.media.render import FrameRenderer
 from pipeline.media.safety import open_container
 
 # Codecs in which a frame marked as not referred to is really never referred to. In HEVC a higher temporal layer may.
@@ -49,13 +49,13 @@ def index_of_frames(path: Local, picture: int, index: PictureIndex) -> PictureIn
         return decoded_index(index, frames, float(stream.average_rate or stream.guessed_rate or 25))
 
 
-def stamps_of(index: PictureIndex, cut: Cut, start: float) -> list[int]:
+def stamps_of(index: PictureIndex, cut: ClipRequest, start: float) -> list[int]:
     """The frames of a cut; `start` is the container's start time in seconds."""
     span = (cut.start_ms / 1000 + start, cut.end_ms / 1000 + start)
     return index.choose([time + start for time in cut.times], *span)
 
 
-def clip_ms(stamp: int, index: PictureIndex, cut: Cut, start: float) -> int:
+def clip_ms(stamp: int, index: PictureIndex, cut: ClipRequest, start: float) -> int:
     """A frame's time on the clip's own clock, in ms."""
     return max(0, round((stamp * index.tick - start) * 1000) - cut.start_ms)
 
@@ -128,14 +128,16 @@ def read_frames(path: Local, picture: int, index: PictureIndex, wanted: Sequence
             yield from decoder.frames(packet)
 
 
-class Pass:
+class ExtractionPass:
     """One pass over a file: packets in, whole shots out."""
 
-    def __init__(self, container: Any, video: Streams, cuts: Sequence[Cut], painter: Painter, index: PictureIndex):
+    def __init__(
+        self, container: Any, video: Streams, cuts: Sequence[ClipRequest], painter: FrameRenderer, index: PictureIndex
+    ):
         """cuts: in the order of their starts."""
         self.container, self.painter, self.index = container, painter, index
         self.start = start_of(container)
-        self.cuts, self.shots, self.done = cuts, [Shot() for _ in cuts], 0
+        self.cuts, self.shots, self.done = cuts, [ExtractedClip() for _ in cuts], 0
         self.owners: dict[int, list[int]] = {}
         self.last_stamp = [0] * len(cuts)
         for n, cut in enumerate(cuts):
@@ -144,10 +146,10 @@ class Pass:
                 self.last_stamp[n] = stamp
         self.picture = container.streams[video.picture]
         self.decoder = PictureDecoder(self.picture, index, self.owners)
-        self.ear = Ear(container, video, cuts, index.sound.packets)
+        self.ear = AudioExtractor(container, video, cuts, index.sound.packets)
         self.seen = -1
 
-    def shots_in_order(self) -> Iterator[Shot]:
+    def shots_in_order(self) -> Iterator[ExtractedClip]:
         """Every shot once its frames and its sound are there."""
         streams = [stream for stream in (self.picture, self.ear.stream) if stream is not None]
         for packet in packets(self.container, *streams):
@@ -167,14 +169,14 @@ class Pass:
             for n in self.owners[stamp]:
                 self.shots[n].frames.append((clip_ms(stamp, self.index, self.cuts[n], self.start), jpeg))
 
-    def _finish(self) -> Shot:
+    def _finish(self) -> ExtractedClip:
         n, shot = self.done, self.shots[self.done]
-        self.shots[n] = Shot()  # what is handed over is not held
+        self.shots[n] = ExtractedClip()  # what is handed over is not held
         self.done += 1
         return self.ear.put(n, shot)
 
 
-def shots(path: Local, video: Streams, cuts: Sequence[Cut], painter: Painter) -> Iterator[Shot]:
+def shots(path: Local, video: Streams, cuts: Sequence[ClipRequest], painter: FrameRenderer) -> Iterator[ExtractedClip]:
     """Frames and sound of every cut of a local file. Raises BadMedia where the picture has no packet."""
     index = index_of(path, video.picture, video.sound)
     if not len(index.shown):
@@ -182,19 +184,21 @@ def shots(path: Local, video: Streams, cuts: Sequence[Cut], painter: Painter) ->
     return shots_of(path, video, cuts, painter, index)
 
 
-def shots_of(path: Local, video: Streams, cuts: Sequence[Cut], painter: Painter, index: PictureIndex) -> Iterator[Shot]:
+def shots_of(
+    path: Local, video: Streams, cuts: Sequence[ClipRequest], painter: FrameRenderer, index: PictureIndex
+) -> Iterator[ExtractedClip]:
     """The same, of a file whose index is known."""
     with open_container(path) as container:
-        yield from Pass(container, video, cuts, painter, index).shots_in_order()
+        yield from ExtractionPass(container, video, cuts, painter, index).shots_in_order()
 
 
-def sounds(path: Local, video: Streams, cuts: Sequence[Cut], count: int) -> Iterator[Shot]:
+def sounds(path: Local, video: Streams, cuts: Sequence[ClipRequest], count: int) -> Iterator[ExtractedClip]:
     """The sound alone of every cut, in order, for readers that bring only pictures."""
     with open_container(path) as container:
-        ear, done = Ear(container, video, cuts, count), 0
+        ear, done = AudioExtractor(container, video, cuts, count), 0
         for packet in packets(container, ear.stream) if ear.stream is not None else ():
             ear.hear(packet)
             while done < len(cuts) and ear.has(done):
-                yield ear.put(done, Shot())
+                yield ear.put(done, ExtractedClip())
                 done += 1
-        yield from (ear.put(n, Shot()) for n in range(done, len(cuts)))
+        yield from (ear.put(n, ExtractedClip()) for n in range(done, len(cuts)))

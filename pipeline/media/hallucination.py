@@ -106,7 +106,7 @@ def segments(stretch: Stretch, voiced: Sequence[Span] | None) -> list[Segment]:
         )
         for group in sentences(stretch.words)
     ]
-    return judged(found, alone=len(found) == 1, compression=stretch.compression_ratio, voiced=voiced)
+    return judge_segments(found, alone=len(found) == 1, compression=stretch.compression_ratio, voiced=voiced)
 
 
 def of_subtitles(found: Sequence[Segment], *, alone: bool, paced: bool) -> list[Segment]:
@@ -123,11 +123,11 @@ def of_subtitles(found: Sequence[Segment], *, alone: bool, paced: bool) -> list[
     return [
         segment
         for window, ratio in zip(windows, ratios, strict=True)
-        for segment in judged(window, alone=alone, compression=ratio, paced=paced)
+        for segment in judge_segments(window, alone=alone, compression=ratio, paced=paced)
     ]
 
 
-def judged(
+def judge_segments(
     found: Sequence[Segment],
     *,
     alone: bool,

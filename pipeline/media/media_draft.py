@@ -29,7 +29,7 @@ from pathlib import Path
 
 from manifests import storage
 from manifests.records import Outcome
-from pipeline.media.media_store import MediaTar, media_of, relocated
+from pipeline.media.media_store import MediaTar, media_of, relocate_media
 from stages.tar_format import BLOCK, padded
 
 MARK = ".draft."  # before the names; `storage.remove_drafts` looks for `.draft-`
@@ -60,7 +60,7 @@ def follow_places(root: str, places: Mapping[str, str], outcomes: dict[str, Outc
     """Let outcomes refer to the tar that a killed attempt put in place. places: its name by that of its draft."""
     for draft, place in places.items():
         if storage.exists(storage.join(root, place)):
-            outcomes.update({name: relocated(outcome, draft, place) for name, outcome in outcomes.items()})
+            outcomes.update({name: relocate_media(outcome, draft, place) for name, outcome in outcomes.items()})
 
 
 def is_draft(outcome: Outcome, uri: str) -> bool:

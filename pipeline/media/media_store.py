@@ -100,15 +100,15 @@ def _digest(path: str) -> str:
     return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()[:KEY_DIGITS]
 
 
-def relocated(value: R, old: str, new: str) -> R:
+def relocate_media(value: R, old: str, new: str) -> R:
     """A record, or an outcome, whose references to media in the file `old` name the file `new`."""
     if isinstance(value, Media):
         return replace(value, uri=new) if value.uri == old else value
     if isinstance(value, tuple):
-        return cast(R, tuple(relocated(each, old, new) for each in value))
+        return cast(R, tuple(relocate_media(each, old, new) for each in value))
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    return replace(value, **{name: relocated(getattr(value, name), old, new) for name in _names(type(value))})
+    return replace(value, **{name: relocate_media(getattr(value, name), old, new) for name in _names(type(value))})
 
 
 def media_of(value: object) -> Iterator[Media]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from manifests.records import Gap, Piece, Video
 from pipeline.media.audio import RATE
-from pipeline.media.audio_extraction import Cut, Shot
+from pipeline.media.audio_extraction import ClipRequest, ExtractedClip
 from pipeline.media.byte_range import Local, Span
 from pipeline.media.extraction import shots
-from pipeline.media.render import Painter
+from pipeline.media.render import FrameRenderer
 
 if TYPE_CHECKING:
     from pipeline.media.probe import Facts
@@ -76,24 +76,24 @@ def in_a_row(found: Sequence[tuple[Span, Facts]]) -> Facts:
     )
 
 
-def in_parts(found: Sequence[Part], cuts: Sequence[Cut]) -> Iterator[tuple[Part, list[Cut]]]:
+def in_parts(found: Sequence[Part], cuts: Sequence[ClipRequest]) -> Iterator[tuple[Part, list[ClipRequest]]]:
     """Cuts, in order of time, by the recording in which each begins, and on its clock."""
     starts = [part.start_ms for part in found]
     for n, group in groupby(cuts, key=lambda cut: max(0, bisect_right(starts, cut.start_ms) - 1)):
         yield found[n], [_earlier(cut, starts[n]) for cut in group]
 
 
-def _earlier(cut: Cut, ms: int) -> Cut:
-    return Cut(cut.start_ms - ms, cut.end_ms - ms, tuple(time - ms / 1000 for time in cut.times))
+def _earlier(cut: ClipRequest, ms: int) -> ClipRequest:
+    return ClipRequest(cut.start_ms - ms, cut.end_ms - ms, tuple(time - ms / 1000 for time in cut.times))
 
 
-def whole(path: str, facts: Facts, cut: Cut, painter: Painter, sound: bool = True) -> Shot:
+def whole(path: str, facts: Facts, cut: ClipRequest, painter: FrameRenderer, sound: bool = True) -> ExtractedClip:
     """Frames, all at one size, and sound of a cut that may lie in several recordings. sound: whether it is wanted."""
     found = parts(path, facts)
     if len(found) == 1:
         return _shot(found[0], cut, painter, sound)
     ends = [*(part.start_ms for part in found[1:]), cut.end_ms]
-    shot, heard = Shot(), bytearray()
+    shot, heard = ExtractedClip(), bytearray()
     for part, end in zip(found, ends, strict=True):
         inner = _inside(cut, part.start_ms, end)
         if inner.times:
@@ -106,12 +106,12 @@ def whole(path: str, facts: Facts, cut: Cut, painter: Painter, sound: bool = Tru
     return shot
 
 
-def _inside(cut: Cut, start_ms: int, end_ms: int) -> Cut:
+def _inside(cut: ClipRequest, start_ms: int, end_ms: int) -> ClipRequest:
     times = tuple(time for time in cut.times if start_ms <= time * 1000 < end_ms)
-    return Cut(max(cut.start_ms, start_ms), min(cut.end_ms, end_ms), times)
+    return ClipRequest(max(cut.start_ms, start_ms), min(cut.end_ms, end_ms), times)
 
 
-def _shot(part: Part, cut: Cut, painter: Painter, sound: bool) -> Shot:
+def _shot(part: Part, cut: ClipRequest, painter: FrameRenderer, sound: bool) -> ExtractedClip:
     streams = part.video if sound else replace(part.video, sound=None)
     [shot] = shots(part.local, streams, [cut], painter)
     return shot

@@ -16,7 +16,7 @@ from pipeline.media.orientation import Orientation, turning_filters
 GREY = 127  # Ola pads with it (upstream's fill value)
 
 
-class Shown(Protocol):
+class RenderedFrame(Protocol):
     """What a painter must know of a video: a `Video`, or what `probe` found."""
 
     @property
@@ -35,7 +35,7 @@ class Shown(Protocol):
     def interlaced(self) -> bool: ...
 
 
-class Painter:
+class FrameRenderer:
     """Makes JPEGs of one video's frames: `jpeg(frame) -> bytes`, all of `size` (width, height)."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Painter:
         self.graphs: dict[tuple[Any, ...], Any] = {}
 
     @classmethod
-    def of(cls, video: Shown, quality: int) -> Painter:
+    def of(cls, video: RenderedFrame, quality: int) -> FrameRenderer:
         """The painter of a video's frames as libav decodes them."""
         return cls(video.width, video.height, video.rotation, quality, video.mirrored, video.interlaced)
 

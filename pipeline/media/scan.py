@@ -111,7 +111,7 @@ class Scan:
         return len(self.loudness.times) > 0
 
 
-def scan(path: Local, *, duration: float, sound: int | None, picture: int | None = None) -> Scan:
+def scan_video(path: Local, *, duration: float, sound: int | None, picture: int | None = None) -> Scan:
     """Scan streams `sound` and `picture` (numbers in the file; None: no sound, first picture) of `duration` seconds.
 
     What cannot be decoded is passed over; sound that cannot be decoded at all costs the sound alone, and is

@@ -14,7 +14,7 @@ NO_ROOM = b"No space left on device"
 FORMS = ("mov", "nut")  # the second holds whatever codec the first does not
 
 
-def joined(video: str, sound: str, path: str) -> str:
+def join_audio(video: str, sound: str, path: str) -> str:
     """`path`, a local file with the picture of one and the sound of the other, made once.
 
     Raises BadMedia where the sound cannot be read; or Unavailable, where ffmpeg was killed or the disk is full.

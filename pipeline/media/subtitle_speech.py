@@ -49,7 +49,7 @@ class Rule:
     sure: Callable[[re.Match[str], Labels], bool] = lambda match, labels: True
 
 
-def cuts(text: str, labels: Labels = frozenset()) -> list[Cut]:
+def unspoken_cuts(text: str, labels: Labels = frozenset()) -> list[Cut]:
     """All parts of a text that are not spoken, in order of their places. Lines of the text end with a line feed.
 
     labels: what names speakers in the file, from `labels_of`.
@@ -77,7 +77,7 @@ def _cut(text: str, start: int, kind: str) -> Cut:
     return Cut(start, start + len(text), kind, what)
 
 
-def without(text: str, found: Iterable[Cut]) -> str:
+def remove_cuts(text: str, found: Iterable[Cut]) -> str:
     """The text with `GAP` in the place of each character that is cut."""
     for cut in found:
         text = text[: cut.start] + GAP * (cut.end - cut.start) + text[cut.end :]

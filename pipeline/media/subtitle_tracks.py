@@ -12,7 +12,7 @@ from pipeline.media import subtitles
 from pipeline.media.hallucination import stock
 from pipeline.media.recordings import parts
 from pipeline.media.subtitles import Cue
-from pipeline.media.text_encoding import decoded
+from pipeline.media.text_encoding import decode_text
 from pipeline.sources.companions import SUBTITLES
 
 # Files bear either form: ISO 639-1, then those of ISO 639-2; the languages that subtitles mostly are in.
@@ -80,7 +80,7 @@ def _sidecar(video: Video, language: str | None) -> Track | None:
         return _rank(sidecar_language(uri), language), len(uri), form, uri
 
     uri = min(video.sidecars, key=rank)
-    cues = subtitles.parse(decoded(subtitles.read(uri)))
+    cues = subtitles.parse(decode_text(subtitles.read(uri)))
     if not cues:
         raise BadMedia(f"no subtitle can be read in {uri}")
     return Track("sidecar", uri, sidecar_language(uri), tuple(cues))

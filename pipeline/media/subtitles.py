@@ -18,10 +18,10 @@ from manifests.records import Segment, Unspoken, Word
 from pipeline.errors import BadMedia
 from pipeline.media import ass
 from pipeline.media.byte_range import Local
-from pipeline.media.clean_text import cleaned, without_controls
+from pipeline.media.clean_text import clean_text, without_controls
 from pipeline.media.recordings import Part
 from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitelists
-from pipeline.media.subtitle_speech import SPEAKER, Labels, closed, cuts, labels_of, without
+from pipeline.media.subtitle_speech import SPEAKER, Labels, closed, labels_of, remove_cuts, unspoken_cuts
 from pipeline.sources.companions import LARGEST_COMPANION
 from pipeline.sources.containers.access import read_companion
 from pipeline.sources.containers.members import parted
@@ -126,7 +126,7 @@ def _unrolled(blocks: Sequence[Block]) -> Iterator[Block]:
 
 
 def _plain(raw: str) -> str:
-    return " ".join(cleaned(html.unescape(TAG.sub("", MARK.sub("", raw)))).split())
+    return " ".join(clean_text(html.unescape(TAG.sub("", MARK.sub("", raw)))).split())
 
 
 def _seconds(groups: Sequence[str | None]) -> float:
@@ -139,16 +139,16 @@ def _cue(start: float, end: float, raw: str, labels: Labels) -> Cue | None:
     pieces = MARK.split(DRAWING.sub("", raw))
     marks = [_seconds(pieces[n : n + 4]) for n in range(1, len(pieces), 5)]
     times = [start, *(min(max(mark, start), end) for mark in marks), end]
-    texts = [cleaned(html.unescape(TAG.sub("", piece or ""))) for piece in pieces[::5]]
+    texts = [clean_text(html.unescape(TAG.sub("", piece or ""))) for piece in pieces[::5]]
     whole = "".join(texts)
-    found = cuts(whole, labels)
-    left = without(whole, found)
+    found = unspoken_cuts(whole, labels)
+    left = remove_cuts(whole, found)
     if found and not any(map(str.isalnum, left)):
         left = " " * len(whole)
     ends = list(accumulate(map(len, texts), initial=0))
     spoken = [closed(left[first:last]) for first, last in pairwise(ends)]
     words = [word for n, text in enumerate(spoken) for word in _spread(text, times[n], times[n + 1])]
-    named = [(SPEAKER, cleaned(name).strip()) for name in VOICE.findall(raw)]
+    named = [(SPEAKER, clean_text(name).strip()) for name in VOICE.findall(raw)]
     apart = (*named, *((cut.kind, cut.text) for cut in found if cut.kind))
     if not words and not apart:
         return None

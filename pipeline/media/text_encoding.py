@@ -14,7 +14,7 @@ HEAD = 2000  # bytes that tell UTF-16 without its mark
 GOOD = 4  # characters of UTF-8 for each damaged one, from which on a text is UTF-8 that was damaged
 
 
-def decoded(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     """The text of a file, by its mark, as UTF-8, or by its likelihood. Bytes that fit nothing are left out."""
     for mark, encoding in MARKS:
         if data.startswith(mark):

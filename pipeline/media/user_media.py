@@ -15,10 +15,10 @@ from PIL import Image, UnidentifiedImageError
 from ola.prompt import Wave
 from pipeline.errors import BadMedia
 from pipeline.media.audio import RATE
-from pipeline.media.audio_extraction import Cut
+from pipeline.media.audio_extraction import ClipRequest
 from pipeline.media.probe import Facts, probe
 from pipeline.media.recordings import whole
-from pipeline.media.render import Painter
+from pipeline.media.render import FrameRenderer
 from pipeline.media.safety import open_container
 from pipeline.sources.file_signature import guess
 
@@ -39,8 +39,8 @@ def watch(path: str, frames: int) -> tuple[Sequence[Image.Image], Wave | None]:
     """At most `frames` pictures spread evenly over a video, and its sound if it has one."""
     facts = _facts(path)
     stretch = facts.duration / frames
-    cut = Cut(0, max(1, round(facts.duration * 1000)), tuple((n + 0.5) * stretch for n in range(frames)))
-    painter = Painter.of(facts, QUALITY)
+    cut = ClipRequest(0, max(1, round(facts.duration * 1000)), tuple((n + 0.5) * stretch for n in range(frames)))
+    painter = FrameRenderer.of(facts, QUALITY)
     shot = whole(path, facts, cut, painter)
     if not shot.frames:
         raise BadMedia(f"{path}: no frame of it can be decoded")

@@ -12,7 +12,7 @@ from manifests import storage
 from manifests.records import ID_DIGITS, Video
 from manifests.retries import StoreAway
 from pipeline.errors import BadMedia, Unavailable
-from pipeline.media.separate_audio import joined
+from pipeline.media.separate_audio import join_audio
 from pipeline.sources.containers import access
 from pipeline.sources.containers.members import container_of
 from pipeline.sources.scratch import JOINED, local_copy
@@ -23,9 +23,9 @@ def original(video: Video, scratch: str) -> str:
 
     Raises Unavailable if the file at the video's uri is another one now, or cannot be reached; BadMedia if it is gone.
     """
-    path = fetched(video.uri, scratch, video.bytes, video.stamp)
+    path = fetch_video(video.uri, scratch, video.bytes, video.stamp)
     if os.path.getsize(path) != video.bytes or not _is_as_it_was(video, path, scratch):
-        raise changed(video.uri)
+        raise changed_fault(video.uri)
     return with_sound(path, video.apart, scratch)
 
 
@@ -38,10 +38,10 @@ def with_sound(path: str, apart: str, scratch: str) -> str:
         return path
     # never beside the user's own file
     copy = path if os.path.dirname(path) == scratch else storage.copy_path(path, scratch)
-    return joined(path, fetched(apart, scratch, 0), copy + JOINED)
+    return join_audio(path, fetch_video(apart, scratch, 0), copy + JOINED)
 
 
-def fetched(uri: str, scratch: str, size: int, stamp: str = "") -> str:
+def fetch_video(uri: str, scratch: str, size: int, stamp: str = "") -> str:
     """A local path with the bytes of a source, `size` of them. stamp: of the source.
 
     Raises Unavailable if they cannot be reached or there is no room for them, BadMedia if they are gone.
@@ -61,7 +61,7 @@ def fetched(uri: str, scratch: str, size: int, stamp: str = "") -> str:
         raise Unavailable(f"{uri} cannot be read now: {' '.join(str(error).split())}") from error
 
 
-def changed(uri: str) -> Unavailable:
+def changed_fault(uri: str) -> Unavailable:
     """The error for a file that is not the one that was registered."""
     return Unavailable(f"{uri} was replaced while the run was at work: run again")
 

@@ -17,7 +17,7 @@ from functools import wraps
 from typing import Any, Literal, ParamSpec
 
 from manifests.counts import DROPPED, FAILED, OK
-from manifests.records import Asked, Outcome
+from manifests.records import ModelCall, Outcome
 
 P = ParamSpec("P")
 Labels = tuple[str, ...]
@@ -205,10 +205,10 @@ class StepMetrics:
         VALUES.add(ASIDE, 1, *self.labels)
 
 
-def answers_in(outcome: Outcome) -> set[Asked]:
+def answers_in(outcome: Outcome) -> set[ModelCall]:
     """Return the model's answers that the records of an outcome hold. Several records may be made of one answer."""
     found = (getattr(record, "asked", None) for record in outcome.records)
-    return {asked for asked in found if isinstance(asked, Asked)}
+    return {asked for asked in found if isinstance(asked, ModelCall)}
 
 
 def publish_on_ray() -> None:

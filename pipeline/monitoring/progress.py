@@ -25,7 +25,7 @@ from manifests import retries, storage
 from manifests.journal import Growing, finished, journal_path, notes_path
 from manifests.ledger import Counts, Manifest, one_line
 from manifests.schema import hints
-from pipeline.annotation.annotator import Annotating
+from pipeline.annotation.annotator import ModelStep
 from pipeline.engine import lane_states
 from pipeline.plan import Plan
 
@@ -150,7 +150,7 @@ class Progress:
 
     def __init__(self, plan: Plan, console: Console, has_lanes: bool = False) -> None:
         """console: where to; whether it is a terminal decides the form. has_lanes: whether the run is on a cluster."""
-        self.tallies = [Tally(planned.manifest, isinstance(planned.step, Annotating)) for planned in plan.steps]
+        self.tallies = [Tally(planned.manifest, isinstance(planned.step, ModelStep)) for planned in plan.steps]
         self.asks = any(tally.asks for tally in self.tallies)
         self.sources, self.console = Tally(plan.sources), console
         self.root, self.has_lanes = plan.root, has_lanes

@@ -14,7 +14,7 @@ from pipeline.media.audio import RATE
 from pipeline.media.media_store import Reader
 from pipeline.pack.writer import Placed, ShardWriter, index_bytes
 from pipeline.prompts import prompt
-from stages.samples import FAMILIES, KINDS, PICTURES, UNSAID, Pictures, Said, Sample, Sound, Task, turn
+from stages.samples import FAMILIES, KINDS, PICTURES, UNSAID, Pictures, Sample, Sound, Task, TimedText, turn
 
 WAV_HEAD = 44
 # score -> what stands for it where it could not be measured: silence, at the gate of ITU-R BS.1770
@@ -125,8 +125,8 @@ def _question(row: Mapping[str, Any]) -> str:
     return format_question(row["question"], row["options"] or ())
 
 
-def _said(what: Mapping[str, Any]) -> Said:
-    return Said(start=what["start"], end=what["end"], text=what["text"])
+def _said(what: Mapping[str, Any]) -> TimedText:
+    return TimedText(start=what["start"], end=what["end"], text=what["text"])
 
 
 def packed_rows(sample: Sample, rows: Iterable[Mapping[str, Any]], shard: str, placed: Placed) -> Iterator[PackedTask]:

@@ -24,7 +24,7 @@ from functools import partial
 import duckdb
 
 from manifests import views
-from manifests.records import Caption, Question, Screening, Verdict
+from manifests.records import Caption, Question, Screening, Verification
 from manifests.schema import manifest_schema
 from ola.geometry import CELL, RELEASED, SOUND_CHUNK_S, SOUND_CHUNK_TOKENS
 from pipeline.pack.settings import PackSettings
@@ -34,7 +34,7 @@ from pipeline.steps.verify import NEEDS
 from stages.samples import BYTES_A_TOKEN, GIVEN, IMAGE, MADE, SPEECH
 
 # What a run may go without.
-OPTIONAL: Mapping[str, type] = {"screen": Screening, "caption": Caption, "ask": Question, "verify": Verdict}
+OPTIONAL: Mapping[str, type] = {"screen": Screening, "caption": Caption, "ask": Question, "verify": Verification}
 SPOKEN = ("subtitle", "speech_recognition")  # the answer is the transcript
 
 # `stages.samples.media_tokens` and `text_tokens` once more: Python functions would take longer than all the rest.

@@ -59,7 +59,7 @@ class Container:
 TODO = record_schema(Container)
 
 
-def expanded(
+def expand_containers(
     found: Sequence[Source], folder: str, run: Run, column: str = "", removed: Iterable[str] = ()
 ) -> list[Source]:
     """The sources, with those that lie in containers in the place of the containers, in their order, each uri once.

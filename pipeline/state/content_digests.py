@@ -40,7 +40,7 @@ class Unread:
     stamp: str
 
 
-def live(found: Sequence[Source], sources: Sequence[Source]) -> set[str]:
+def live_uris(found: Sequence[Source], sources: Sequence[Source]) -> set[str]:
     """Uris of these sources whose files are there: found just now, or still in their place, or not known to be gone."""
     there = {source.uri for source in found if source.fault is None}
     absent = [source for source in sources if source.uri not in there]
@@ -63,7 +63,7 @@ def _is_there(uri: str) -> bool:
         return True
 
 
-class Contents:
+class SourceDigests:
     """Digests of sources by uri. Called once for all that registration wants to compare."""
 
     def __init__(self, plan: Plan, run: Run) -> None:

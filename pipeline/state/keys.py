@@ -88,7 +88,7 @@ def key_for(facts: Facts, defaults: Facts, remembered: Mapping[str, Facts]) -> s
     return best.rpartition("-")[2]
 
 
-def recalled(facts: Facts, defaults: Facts, step: str, settings: Facts) -> Facts:
+def recall_facts(facts: Facts, defaults: Facts, step: str, settings: Facts) -> Facts:
     """Return the facts as the version that wrote a `run.yaml` would have told them.
 
     settings: that file's, which names every setting of its version: the facts are without others at their defaults.

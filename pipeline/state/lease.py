@@ -37,7 +37,7 @@ GLANCE = 3.0  # seconds between two looks at the object of another
 
 
 @contextmanager
-def alone(root: str) -> Iterator[None]:
+def exclusive_run(root: str) -> Iterator[None]:
     """Hold the root for this process until the block or the process ends. Raises RunError where another run holds it.
 
     In a store: if another run has taken the root meanwhile (this process stood still for longer than PATIENCE), the
@@ -79,7 +79,7 @@ def _kernel_lock(root: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Holder:
+class LeaseHolder:
     """Who holds a root. space: where its process id means something, see `drafts.process_space`."""
 
     host: str = field(default_factory=socket.gethostname)
@@ -94,9 +94,9 @@ class Holder:
         return json.dumps(asdict(self)).encode()
 
     @staticmethod
-    def of(data: bytes) -> Holder:
+    def of(data: bytes) -> LeaseHolder:
         """The holder that an object names. Raises ValueError, KeyError or TypeError where it names none."""
-        return Holder(**json.loads(data))
+        return LeaseHolder(**json.loads(data))
 
     def is_dead(self) -> bool:
         """Whether its process is known to be gone; False where that cannot be known."""
@@ -145,7 +145,7 @@ class Lease:
 
     def __init__(self, root: str) -> None:
         """Nothing is asked or written yet."""
-        self.root, self.uri, self.holder = root, storage.join(root, LOCK), Holder()
+        self.root, self.uri, self.holder = root, storage.join(root, LOCK), LeaseHolder()
         self.version: UpdateVersion = {}
         self.lost = False
         self.on_loss: Any = lambda: None
@@ -223,18 +223,18 @@ class Lease:
 
 def _is_dead(data: bytes) -> bool:
     with suppress(ValueError, TypeError):
-        return Holder.of(data).is_dead()
+        return LeaseHolder.of(data).is_dead()
     return False
 
 
 def _id_of(data: bytes) -> str | None:
     with suppress(ValueError, TypeError):
-        return Holder.of(data).id
+        return LeaseHolder.of(data).id
     return None
 
 
 def _named(data: bytes) -> str:
     with suppress(ValueError, TypeError):
-        holder = Holder.of(data)
+        holder = LeaseHolder.of(data)
         return f"process {holder.process} on {holder.host}, since {holder.since}"
     return "its lock names nobody"

@@ -12,7 +12,7 @@ PartCounts = Mapping[str, Mapping[int, Counts]]  # by the name of the manifest, 
 
 
 @dataclass(frozen=True)
-class Books:
+class CommittedCounts:
     """What the footers of all committed parts say, and which of the files cannot be read."""
 
     counts: PartCounts
@@ -20,7 +20,7 @@ class Books:
 
 
 @dataclass(frozen=True)
-class BrokenLaw:
+class LawViolation:
     """A committed part of a step whose inputs are not the outputs of the step before."""
 
     step: str
@@ -36,17 +36,17 @@ class BrokenLaw:
         )
 
 
-def books_of(plan: Plan) -> Books:
+def read_counts(plan: Plan) -> CommittedCounts:
     """Read the footers of all committed parts of the plan."""
     found = {manifest.name: manifest.part_counts() for manifest in plan.manifests}
     counts = {
         name: {part: counts for part, counts in of.items() if isinstance(counts, Counts)} for name, of in found.items()
     }
     pairs = [((name, part), damage) for name, of in found.items() for part, damage in of.items()]
-    return Books(counts, {place: damage for place, damage in pairs if isinstance(damage, Damaged)})
+    return CommittedCounts(counts, {place: damage for place, damage in pairs if isinstance(damage, Damaged)})
 
 
-def broken_laws(plan: Plan, books: Books) -> Iterator[BrokenLaw]:
+def law_violations(plan: Plan, books: CommittedCounts) -> Iterator[LawViolation]:
     """Every committed part whose inputs are not what the step before it has committed as outputs.
 
     Parts whose inputs cannot be read are left out: they are damaged, and not known to be wrong.
@@ -56,4 +56,4 @@ def broken_laws(plan: Plan, books: Books) -> Iterator[BrokenLaw]:
         for part, counts in books.counts[planned.step.name].items():
             before = books.counts[name].get(part, Counts())
             if counts.inputs != before.outputs and (name, part) not in books.damaged:
-                yield BrokenLaw(planned.step.name, part, counts.inputs, name, before.outputs)
+                yield LawViolation(planned.step.name, part, counts.inputs, name, before.outputs)

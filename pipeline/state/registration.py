@@ -49,12 +49,12 @@ def register(
     """
     number = manifest.next
     before = manifest.registered()
-    after = merged(before, found, limit)
+    after = merge_sources(before, found, limit)
     if digests is not None and live is not None:
         contents = digests(_to_compare(before, after))
         fixed, rest = with_removed(after, contents)
-        after = [*fixed, *settled(before, followed(rest, contents, live), contents, live)]
-    after = placed(after, {source.uri: n for n, source in enumerate(found)}, per_part)
+        after = [*fixed, *assign_owners(before, reuse_places(rest, contents, live), contents, live)]
+    after = assign_parts(after, {source.uri: n for n, source in enumerate(found)}, per_part)
     if after != before:
         reopen(_changes(before, after))
         if not manifest.write(number, after):
@@ -62,7 +62,7 @@ def register(
     return sorted({each.part for each in after})
 
 
-def merged(before: Sequence[Registered], found: Iterable[Source], limit: int | None) -> list[Registered]:
+def merge_sources(before: Sequence[Registered], found: Iterable[Source], limit: int | None) -> list[Registered]:
     """Registered sources as they were found now, then the new ones; those that were not found stay as they are."""
     rows = {each.source.uri: each for each in before}
     new = []
@@ -129,7 +129,7 @@ def _to_compare(before: Sequence[Registered], after: Sequence[Registered]) -> li
     ]
 
 
-def followed(rows: Sequence[Registered], digests: Mapping[str, str], live: Live) -> list[Registered]:
+def reuse_places(rows: Sequence[Registered], digests: Mapping[str, str], live: Live) -> list[Registered]:
     """The sources, where a new one takes the place of one that is gone before anybody read it.
 
     Nothing is known of its content, and nothing was made of it: size and stamp tell that it is the same file.
@@ -145,7 +145,7 @@ def followed(rows: Sequence[Registered], digests: Mapping[str, str], live: Live)
     return [come.get(each, each) for each in rows if each not in gone]
 
 
-def settled(
+def assign_owners(
     before: Sequence[Registered], rows: Sequence[Registered], digests: Mapping[str, str], live: Live
 ) -> list[Registered]:
     """The sources with one owner for each content, all others of it being its twins."""
@@ -212,7 +212,7 @@ def _copy(each: Registered, content: str, twin: str | None) -> Registered:
     return replace(each, source=replace(source, id=source_id(source)))
 
 
-def placed(rows: Iterable[Registered], order: Mapping[str, int], per_part: int | None) -> list[Registered]:
+def assign_parts(rows: Iterable[Registered], order: Mapping[str, int], per_part: int | None) -> list[Registered]:
     """All sources in the order of their places; new ones in parts of their own. order: of the new ones, by uri."""
     held = [each for each in rows if each.part != NEW]
     new = sorted((each.source for each in rows if each.part == NEW), key=lambda source: order[source.uri])

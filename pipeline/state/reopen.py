@@ -18,7 +18,7 @@ from manifests.records import Outcome, Source, Video
 from manifests.sources import Registered
 from pipeline.engine.part_journals import journal_outcomes, rewrite_journal
 from pipeline.plan import Plan, Planned
-from pipeline.state.ledger_law import books_of, broken_laws
+from pipeline.state.ledger_law import law_violations, read_counts
 
 STEP_FOLDER = re.compile(r"\d\d-\w+-[0-9a-f]+")
 
@@ -35,9 +35,9 @@ def reopen_failed(plan: Plan, only: str | None) -> None:
 
     only: a step; failed records of all others stay as they are.
     """
-    books = books_of(plan)
+    books = read_counts(plan)
     counts = books.counts
-    wrong = {(fault.step, fault.part) for fault in broken_laws(plan, books)}
+    wrong = {(fault.step, fault.part) for fault in law_violations(plan, books)}
     for part in counts[plan.sources.name]:
         for planned in plan.steps:
             name = planned.step.name

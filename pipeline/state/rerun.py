@@ -23,7 +23,7 @@ MISSING = object()
 
 
 @dataclass(frozen=True)
-class Again:
+class RerunStep:
     """A step that will run again. parts: that it had done; seconds: what they took, all workers together."""
 
     step: str
@@ -42,12 +42,12 @@ def hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds >= 360 else f"{seconds:.0f} s"
 
 
-def what_runs_again(plan: Plan, remembered: Remembered, only: str | None = None) -> list[Again]:
+def steps_to_rerun(plan: Plan, remembered: Remembered, only: str | None = None) -> list[RerunStep]:
     """The steps whose key changed since their last run, and that have parts to do which they had done.
 
     only: the one step that will run, if not all do. Footers are read of no other steps.
     """
-    found: list[Again] = []
+    found: list[RerunStep] = []
     for planned in plan.steps:
         if only not in (None, planned.step.name):
             continue
@@ -57,7 +57,7 @@ def what_runs_again(plan: Plan, remembered: Remembered, only: str | None = None)
         counts = _lost_parts(planned, _manifest_of(planned, last))
         if counts:
             why = _reason(planned, remembered.facts.get(last), [again.step for again in found])
-            found.append(Again(planned.step.name, why, len(counts), Counts.sum(counts.values()).seconds))
+            found.append(RerunStep(planned.step.name, why, len(counts), Counts.sum(counts.values()).seconds))
     return found
 
 

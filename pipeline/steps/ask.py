@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from manifests.records import Asked, Drop, Footage, Question, Screening, Transcript
+from manifests.records import Drop, Footage, ModelCall, Question, Screening, Transcript
 from pipeline import step
-from pipeline.annotation.annotator import Annotating, fenced, filled
+from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
 from pipeline.annotation.question_formats import NormalizedQuestions, normalize_questions
 from pipeline.annotation.text_rules import KINDS, LETTERS, QuestionDraft, answer_fault, parse_questions, question_flaws
 from pipeline.errors import BadMedia
@@ -28,7 +28,7 @@ AGAIN = "again"
 
 
 @dataclass(frozen=True)
-class Asking:
+class AskInput:
     """A clip that was screened, with what is seen and what is said in it."""
 
     screening: Screening
@@ -51,23 +51,26 @@ class AskSettings(step.Settings):
     strict: bool = False
 
 
-class Ask(Annotating[Asking, Question]):
+class Ask(ModelStep[AskInput, Question]):
     """Write questions about a clip."""
 
-    name, takes, gives = "ask", Asking, Question
+    name, takes, gives = "ask", AskInput, Question
     version = 2  # 1 read only the prompt's own form, and refusals in two languages
     settings_type = AskSettings
     settings: AskSettings
     prompts = ("ask", "ask_open", "ask_choice", "ask_again")
 
-    def run(self, batch: Sequence[Asking]) -> list[list[Question] | Drop | BadMedia]:
+    def run(self, batch: Sequence[AskInput]) -> list[list[Question] | Drop | BadMedia]:
         """The questions of each clip; a drop by a score or where no question passes the rules."""
         drops = {asking.screening.id: self._drop(asking.screening) for asking in batch}
         requests = {each.screening.id: self._request(each) for each in batch if drops[each.screening.id] is None}
         first = self.ask(requests)
         unread = {name: wrong for name, asked in first.items() if isinstance(wrong := self._read(asked), str)}
         second = self.ask(
-            {f"{name}-{AGAIN}": again(requests[name], wrong, first[name].answer) for name, wrong in unread.items()}
+            {
+                f"{name}-{AGAIN}": retry_request(requests[name], wrong, first[name].answer)
+                for name, wrong in unread.items()
+            }
         )
         said = {name: (asked, second.get(f"{name}-{AGAIN}")) for name, asked in first.items()}
         return [drops[each.screening.id] or self._answer(each, *said[each.screening.id]) for each in batch]
@@ -79,16 +82,16 @@ class Ask(Annotating[Asking, Question]):
                 return Drop(f"not {score} enough", f"{value:.3f}; ask.least_{score} is {least}")
         return None
 
-    def _request(self, asking: Asking) -> Request:
+    def _request(self, asking: AskInput) -> Request:
         from ola.prompt import Request
 
         count, sound = str(self.settings.questions), self.sound(asking.footage)
-        form = filled("ask_choice" if self.settings.multiple_choice else "ask_open", count=count)
-        text = filled("ask", count=count, form=form, subtitles=fenced("subtitles", asking.transcript.text))
+        form = fill_prompt("ask_choice" if self.settings.multiple_choice else "ask_open", count=count)
+        text = fill_prompt("ask", count=count, form=form, subtitles=fence_text("subtitles", asking.transcript.text))
         sounds = () if sound is None else (sound,)
         return Request(text, video=self.pictures(asking.footage), sounds=sounds, max_new_tokens=self.settings.longest)
 
-    def _read(self, asked: Asked) -> list[QuestionDraft] | str:
+    def _read(self, asked: ModelCall) -> list[QuestionDraft] | str:
         """What was written, or what is wrong with it."""
         if wrong := answer_fault(asked.answer, asked.finish):
             return wrong
@@ -97,12 +100,12 @@ class Ask(Annotating[Asking, Question]):
         except ValueError as error:
             return f"not in the form: {error}"
 
-    def _form(self, asked: Asked) -> NormalizedQuestions:
+    def _form(self, asked: ModelCall) -> NormalizedQuestions:
         if self.settings.strict:
             return NormalizedQuestions([asked.answer])
         return normalize_questions(asked.answer, KINDS, LETTERS if self.settings.multiple_choice else "")
 
-    def _answer(self, asking: Asking, first: Asked, second: Asked | None) -> list[Question] | Drop | BadMedia:
+    def _answer(self, asking: AskInput, first: ModelCall, second: ModelCall | None) -> list[Question] | Drop | BadMedia:
         asked = second or first
         found = self._read(asked)
         if isinstance(found, str):
@@ -111,7 +114,7 @@ class Ask(Annotating[Asking, Question]):
         wrong = question_flaws(found, asking.transcript.text)
         left_out = tuple(f"Q{number}: {flaw}" for number, flaw in enumerate(wrong, start=1) if flaw)
         if len(left_out) == len(found):
-            return Drop(f"no question kept: {counted([flaw for flaw in wrong if flaw])}", asked.answer)
+            return Drop(f"no question kept: {reason_counts([flaw for flaw in wrong if flaw])}", asked.answer)
         return [
             question_of(asking, number, draft, asked, left_out, self._form(asked).departures)
             for number, (draft, flaw) in enumerate(zip(found, wrong, strict=True))
@@ -119,14 +122,14 @@ class Ask(Annotating[Asking, Question]):
         ]
 
 
-def again(request: Request, wrong: str, answer: str) -> Request:
+def retry_request(request: Request, wrong: str, answer: str) -> Request:
     """The same request, with what was wrong with its answer."""
     return replace(
-        request, text=f"{request.text}\n\n{filled('ask_again', wrong=wrong, answer=fenced('answer', answer))}"
+        request, text=f"{request.text}\n\n{fill_prompt('ask_again', wrong=wrong, answer=fence_text('answer', answer))}"
     )
 
 
-def counted(reasons: Sequence[str]) -> str:
+def reason_counts(reasons: Sequence[str]) -> str:
     """`2 x empty, 1 x refused`: the same reasons give the same text in whatever order they came."""
     counts: Mapping[str, int] = Counter(reasons)
     return ", ".join(
@@ -135,10 +138,10 @@ def counted(reasons: Sequence[str]) -> str:
 
 
 def question_of(
-    asking: Asking,
+    asking: AskInput,
     number: int,
     draft: QuestionDraft,
-    asked: Asked,
+    asked: ModelCall,
     left_out: tuple[str, ...],
     departures: tuple[str, ...],
 ) -> Question:

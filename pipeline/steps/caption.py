@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from manifests.records import Asked, Caption, Drop, Footage
+from manifests.records import Caption, Drop, Footage, ModelCall
 from pipeline import step
-from pipeline.annotation.annotator import Annotating
+from pipeline.annotation.annotator import ModelStep
 from pipeline.annotation.text_rules import answer_fault, is_other_language
 from pipeline.errors import BadMedia
 from pipeline.prompts import prompt
@@ -31,7 +31,7 @@ class CaptionSettings(step.Settings):
     longest: int = Field(default=512, gt=0)
 
 
-class Captioning(Annotating[Footage, Caption]):
+class Captioning(ModelStep[Footage, Caption]):
     """Describe a clip."""
 
     name, takes, gives = "caption", Footage, Caption
@@ -45,7 +45,7 @@ class Captioning(Annotating[Footage, Caption]):
         requests = [self._requests(footage) for footage in batch]
         said = self.ask({name: request for clip in requests for name, request in clip.items()})
         return [
-            self._captions(footage, {view: said[name_of(footage, view)] for view in self._views(footage)})
+            self._captions(footage, {view: said[caption_id(footage, view)] for view in self._views(footage)})
             for footage in batch
         ]
 
@@ -65,20 +65,20 @@ class Captioning(Annotating[Footage, Caption]):
         }
         longest = self.settings.longest
         return {
-            name_of(footage, view): Request(prompt(f"caption_{view}"), max_new_tokens=longest, **media[view])
+            caption_id(footage, view): Request(prompt(f"caption_{view}"), max_new_tokens=longest, **media[view])
             for view in self._views(footage)
         }
 
-    def _captions(self, footage: Footage, said: dict[Kind, Asked]) -> list[Caption] | Drop | BadMedia:
+    def _captions(self, footage: Footage, said: dict[Kind, ModelCall]) -> list[Caption] | Drop | BadMedia:
         if not said:
             return Drop("no sound", f"for the captions in caption.kinds: {', '.join(self.settings.kinds)}")
-        wrong = {view: flaw for view, asked in said.items() if (flaw := flaw_of(asked))}
+        wrong = {view: flaw for view, asked in said.items() if (flaw := caption_fault(asked))}
         left_out = tuple(f"{view}: {flaw}: {said[view].answer}" for view, flaw in wrong.items())
         if len(wrong) == len(said):
             return BadMedia(f"no caption: {', '.join(dict.fromkeys(wrong.values()))}", "\n".join(left_out))
         return [
             Caption(
-                id=name_of(footage, view),
+                id=caption_id(footage, view),
                 clip=footage.clip,
                 footage=footage.id,
                 view=view,
@@ -91,12 +91,12 @@ class Captioning(Annotating[Footage, Caption]):
         ]
 
 
-def name_of(footage: Footage, view: str) -> str:
+def caption_id(footage: Footage, view: str) -> str:
     """Id of a caption."""
     return f"{footage.clip}-caption-{view}"
 
 
-def flaw_of(asked: Asked) -> str | None:
+def caption_fault(asked: ModelCall) -> str | None:
     """Why an answer is no caption: a caption is whole, and in the language of its prompt."""
     wrong = answer_fault(asked.answer, asked.finish)
     return wrong or ("in another language than its prompt" if is_other_language(asked.answer, asked.prompt) else None)

@@ -15,17 +15,17 @@ from manifests.records import Clip, Drop, Footage, Video
 from pipeline import step
 from pipeline.errors import BadMedia
 from pipeline.media.audio import wav
-from pipeline.media.audio_extraction import Cut, Shot
+from pipeline.media.audio_extraction import ClipRequest, ExtractedClip
 from pipeline.media.byte_range import Local
 from pipeline.media.extraction import shots
 from pipeline.media.libav_errors import damage_named
 from pipeline.media.recordings import in_parts, parts
-from pipeline.media.render import Painter
+from pipeline.media.render import FrameRenderer
 from pipeline.media.video_file import original
 
 
 @dataclass(frozen=True)
-class Cutting:
+class ExtractInput:
     """A clip and the video it lies in."""
 
     clip: Clip
@@ -56,24 +56,24 @@ class ExtractSettings(step.Settings):
     reader: Literal["libav", "decord"] = "libav"
 
 
-class Extract(step.Step[Cutting, Footage]):
+class Extract(step.Step[ExtractInput, Footage]):
     """Frames and sound of all clips of a video."""
 
-    name, takes, gives = "extract", Cutting, Footage
+    name, takes, gives = "extract", ExtractInput, Footage
     version = 2  # 1 mixed channels that cancel each other, and stored HDR and fields as they are coded
     settings_type = ExtractSettings
     settings: ExtractSettings
     together, keeps_media, signs = "video", True, True
 
-    def allowance(self, record: Cutting) -> float:
+    def allowance(self, record: ExtractInput) -> float:
         """Decoding 4K on a slow core runs at a quarter of play; a clip that runs alone takes the index on top."""
         return 4 * (record.clip.end_ms - record.clip.start_ms) / 1000 + record.video.duration / 100
 
-    def originals(self, record: Cutting) -> str:
+    def originals(self, record: ExtractInput) -> str:
         """The video that the clip lies in."""
         return record.video.uri
 
-    def run(self, batch: Sequence[Cutting]) -> list[list[Footage] | Drop | BadMedia]:
+    def run(self, batch: Sequence[ExtractInput]) -> list[list[Footage] | Drop | BadMedia]:
         """One Footage per clip; `batch` holds clips of one video. Raises BadMedia where it has no frame at all."""
         video = batch[0].video
         if video.sound is None and self.settings.sound == "required":
@@ -88,27 +88,27 @@ class Extract(step.Step[Cutting, Footage]):
                 self.hand_over(answers[-1])
         return answers
 
-    def _shots(self, batch: Sequence[Cutting]) -> Iterator[tuple[Shot, tuple[int, int]]]:
+    def _shots(self, batch: Sequence[ExtractInput]) -> Iterator[tuple[ExtractedClip, tuple[int, int]]]:
         """Shots and the size of their frames, recording after recording: the next may have another size."""
         found = parts(original(batch[0].video, self.scratch), batch[0].video)
         for part, cuts in in_parts(found, [self._cut(cutting.clip) for cutting in batch]):
             video: Video = part.video
-            painter = Painter.of(video, self.settings.quality)
+            painter = FrameRenderer.of(video, self.settings.quality)
             for shot in self._reader()(part.local, video, cuts, painter):
                 yield shot, painter.size
 
-    def _reader(self) -> Callable[[Local, Video, Sequence[Cut], Painter], Iterator[Shot]]:
+    def _reader(self) -> Callable[[Local, Video, Sequence[ClipRequest], FrameRenderer], Iterator[ExtractedClip]]:
         if self.settings.reader == "libav":
             return shots
         from pipeline.media.decord_reader import shots as decord_shots
 
         return decord_shots
 
-    def _cut(self, clip: Clip) -> Cut:
+    def _cut(self, clip: Clip) -> ClipRequest:
         times = self.settings.frames.times(clip.start_ms / 1000, clip.end_ms / 1000)
-        return Cut(clip.start_ms, clip.end_ms, times)
+        return ClipRequest(clip.start_ms, clip.end_ms, times)
 
-    def _kept(self, clip: Clip, shot: Shot, size: tuple[int, int]) -> list[Footage] | Drop | BadMedia:
+    def _kept(self, clip: Clip, shot: ExtractedClip, size: tuple[int, int]) -> list[Footage] | Drop | BadMedia:
         if not shot.frames:
             return BadMedia("no frame of this clip can be decoded")
         if shot.pcm is None and self.settings.sound == "required":

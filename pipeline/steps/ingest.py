@@ -15,7 +15,7 @@ from manifests.records import REMOVED, Drop, Source, Video
 from pipeline import step
 from pipeline.errors import BadMedia
 from pipeline.media.probe import Facts, probe
-from pipeline.media.video_file import changed, fetched, sha256_of, video_id, with_sound
+from pipeline.media.video_file import changed_fault, fetch_video, sha256_of, video_id, with_sound
 from pipeline.sources.containers import access
 from pipeline.sources.containers.long_meta import KEY, whole
 from pipeline.sources.metadata import meta_of
@@ -58,12 +58,12 @@ class Ingest(step.Step[Source, Video]):
             raise BadMedia(source.fault)
         if source.twin is not None and source.sha256 is not None:
             return Drop(f"duplicate of {video_id(source.sha256)}", f"the same bytes as {source.twin}")
-        path = fetched(source.uri, self.scratch, source.bytes, source.stamp)
+        path = fetch_video(source.uri, self.scratch, source.bytes, source.stamp)
         sha256 = sha256_of(path)
         if not source.bytes:
             raise BadMedia("empty file")
         if source.stamp not in ("", access.stamp_of(source.uri, self.scratch)):
-            raise changed(source.uri)
+            raise changed_fault(source.uri)
         facts = probe(path)
         if facts is None:
             return Drop("no moving picture", "the file has sound, text or a cover, but no moving picture")
@@ -81,7 +81,7 @@ class Ingest(step.Step[Source, Video]):
                 stamp=source.stamp,
                 spans=source.spans,
                 apart=apart,
-                **fields(facts),
+                **video_fields(facts),
             )
         ]
 
@@ -99,7 +99,7 @@ class Ingest(step.Step[Source, Video]):
         return None
 
 
-def fields(facts: Facts) -> dict[str, Any]:
+def video_fields(facts: Facts) -> dict[str, Any]:
     """The facts as fields of a Video."""
     nested = ("sounds", "subtitles", "pieces", "gaps")
     return {**asdict(facts), **{name: getattr(facts, name) for name in nested}}

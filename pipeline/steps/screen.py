@@ -12,7 +12,7 @@ from pydantic import Field
 
 from manifests.records import Drop, Screening, Transcript
 from pipeline import step
-from pipeline.annotation.annotator import Annotating, fenced, filled
+from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
 from pipeline.annotation.text_rules import repetition, without_sound_notes
 from pipeline.errors import BadMedia
 from stages.text_metrics import words
@@ -29,7 +29,7 @@ class ScreenSettings(step.Settings):
     most_repeated: float = Field(default=0.5, ge=0, le=1)
 
 
-class Screen(Annotating[Transcript, Screening]):
+class Screen(ModelStep[Transcript, Screening]):
     """Judge what is said in a clip."""
 
     name, takes, gives = "screen", Transcript, Screening
@@ -44,10 +44,10 @@ class Screen(Annotating[Transcript, Screening]):
         from ola.prompt import Request
 
         drops = {transcript.id: self._drop(transcript.text) for transcript in batch}
-        texts = {each.id: fenced("subtitles", each.text) for each in batch if drops[each.id] is None}
+        texts = {each.id: fence_text("subtitles", each.text) for each in batch if drops[each.id] is None}
         said = self.yes(
             {
-                f"{name}-{judged}": Request(filled(f"screen_{judged}", subtitles=text))
+                f"{name}-{judged}": Request(fill_prompt(f"screen_{judged}", subtitles=text))
                 for name, text in texts.items()
                 for judged in JUDGED
             }

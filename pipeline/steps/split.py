@@ -24,7 +24,7 @@ from pipeline.media.extraction import index_of, packets_of
 from pipeline.media.libav_errors import damage_named
 from pipeline.media.recordings import Part, parts, stretches
 from pipeline.media.safety import open_container
-from pipeline.media.scan import Scan, scan, scores
+from pipeline.media.scan import Scan, scan_video, scores
 from pipeline.media.video_file import original
 
 HALF_MS = 0.0005  # seconds; a clip's times are whole milliseconds
@@ -87,7 +87,7 @@ class Split(step.Step[Video, Clip]):
 
     def _clips_of(self, part: Part, named: Sequence[Span]) -> list[Clip]:
         video: Video = part.video
-        seen = scan(part.local, duration=video.duration, sound=video.sound, picture=video.picture)
+        seen = scan_video(part.local, duration=video.duration, sound=video.sound, picture=video.picture)
         shown = times_of(part.local, video.picture)
         return [
             Clip(
@@ -96,7 +96,7 @@ class Split(step.Step[Video, Clip]):
                 start_ms=part.start_ms + start,
                 end_ms=part.start_ms + end,
                 meta=meta,
-                **measured(seen, shown, start, end),
+                **clip_scores(seen, shown, start, end),
             )
             for start, end, meta in named_spans(part, named) or self._spans(seen, stretches(video))
         ]
@@ -128,7 +128,7 @@ def times_of(local: Local, picture: int) -> NDArray[np.float64]:
         return np.asarray(index.shown * index.tick - start_of(container), dtype=np.float64)
 
 
-def measured(seen: Scan, shown: NDArray[np.float64], start: int, end: int) -> dict[str, Any]:
+def clip_scores(seen: Scan, shown: NDArray[np.float64], start: int, end: int) -> dict[str, Any]:
     """The scores of a span in ms, as fields of a Clip. shown: when each picture begins, in seconds."""
     first, last = np.searchsorted(shown, (start / 1000 - HALF_MS, end / 1000 - HALF_MS))
     new = [start / 1000, *shown[first:last], end / 1000]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from manifests.records import Asked, Clip, Drop, Footage, Segment, Transcript, Video
+from manifests.records import Clip, Drop, Footage, ModelCall, Segment, Transcript, Video
 from pipeline import step
-from pipeline.annotation.annotator import Annotating
+from pipeline.annotation.annotator import ModelStep
 from pipeline.annotation.asr_ola import dictated, windows
-from pipeline.annotation.asr_whisperx import RecogniserSettings, Speech, opened
+from pipeline.annotation.asr_whisperx import RecogniserSettings, Speech, open_recogniser
 from pipeline.errors import BadMedia
 from pipeline.media import hallucination, subtitles
 from pipeline.media.audio import RATE, samples
@@ -39,7 +39,7 @@ MISMATCH, NO_SUBTITLES = "language mismatch", "no subtitles"
 
 
 @dataclass(frozen=True)
-class Heard:
+class TranscribeInput:
     """A clip's footage, its span, and the video it lies in."""
 
     footage: Footage
@@ -68,10 +68,10 @@ class TranscribeSettings(step.Settings):
     ola: DictationSettings = DictationSettings()
 
 
-class Transcribe(Annotating[Heard, Transcript]):
+class Transcribe(ModelStep[TranscribeInput, Transcript]):
     """Find what is said in a clip. It asks a model where `ola` is a source, and is a step without one else."""
 
-    name, takes, gives = "transcribe", Heard, Transcript
+    name, takes, gives = "transcribe", TranscribeInput, Transcript
     version = 3  # 1 knew no flags, 2 took all that subtitles show for speech
     settings_type = TranscribeSettings
     settings: TranscribeSettings
@@ -81,8 +81,8 @@ class Transcribe(Annotating[Heard, Transcript]):
     def __init__(self, settings: step.Settings | None = None) -> None:
         """The cues of the last video are kept: its clips come one after the other."""
         super().__init__(settings)
-        self.shares = Annotating.shares if self.asks else ""
-        self.resources = Annotating.resources if self.asks else Transcribe.resources
+        self.shares = ModelStep.shares if self.asks else ""
+        self.resources = ModelStep.resources if self.asks else Transcribe.resources
         self.last: tuple[str, Track | BadMedia | None] = ("", None)
 
     @property
@@ -98,7 +98,7 @@ class Transcribe(Annotating[Heard, Transcript]):
     def open(self) -> None:
         """Load the models of the sources that listen."""
         if self.recognises:  # first: it takes as many threads as torch has, which the annotator may leave with one
-            self.recogniser, self.read = opened(self.settings.whisperx), Reader(self.root)
+            self.recogniser, self.read = open_recogniser(self.settings.whisperx), Reader(self.root)
         super().open()
 
     def facts(self) -> dict[str, Any]:
@@ -115,17 +115,17 @@ class Transcribe(Annotating[Heard, Transcript]):
         listeners = {name: step.default_values(type(getattr(self.settings, name))) for name in LISTENERS}
         return {**super().defaults(), **listeners}
 
-    def allowance(self, record: Heard) -> float:
+    def allowance(self, record: TranscribeInput) -> float:
         """A text stream is spread over the whole file, which must be read once; large models are slow on a CPU."""
         listens = self.recognises or self.asks
         listened = 20 * (record.clip.end_ms - record.clip.start_ms) / 1000 if listens else 0.0
         return record.video.bytes / 5e6 + listened
 
-    def originals(self, record: Heard) -> str:
+    def originals(self, record: TranscribeInput) -> str:
         """The video, where it has subtitles within."""
         return record.video.uri if record.video.subtitles and "embedded" in self.settings.sources else ""
 
-    def run(self, batch: Sequence[Heard]) -> list[Answer]:
+    def run(self, batch: Sequence[TranscribeInput]) -> list[Answer]:
         """One Transcript per clip; a drop where nothing is said; BadMedia where the subtitles are unreadable."""
         answers: dict[int, Answer] = {}
         listen = {"whisperx": self._recognised, "ola": self._dictated}
@@ -135,10 +135,10 @@ class Transcribe(Annotating[Heard, Transcript]):
             answers |= {n: _joined(answers.get(n), answer) for n, answer in found.items()}
         return [answers[n] for n in range(len(batch))]
 
-    def _looked_up(self, batch: Mapping[int, Heard], sources: tuple[str, ...]) -> dict[int, Answer]:
+    def _looked_up(self, batch: Mapping[int, TranscribeInput], sources: tuple[str, ...]) -> dict[int, Answer]:
         return {n: self._subtitled(heard, sources) for n, heard in batch.items()}
 
-    def _subtitled(self, heard: Heard, sources: tuple[str, ...]) -> Answer:
+    def _subtitled(self, heard: TranscribeInput, sources: tuple[str, ...]) -> Answer:
         try:
             track = self._track(heard.video, sources)
         except BadMedia as error:  # of this clip alone, not of the batch
@@ -159,7 +159,7 @@ class Transcribe(Annotating[Heard, Transcript]):
         times = "given" if timed else "interpolated"
         return [_transcript(heard.clip, segments, around=track.sample, word_times=times, **facts)]
 
-    def _recognised(self, batch: Mapping[int, Heard]) -> dict[int, Answer]:
+    def _recognised(self, batch: Mapping[int, TranscribeInput]) -> dict[int, Answer]:
         """All clips that have a sound are recognised together."""
         sounds = {n: samples(self.read(h.footage.sound)) for n, h in batch.items() if h.footage.sound is not None}
         answers: dict[int, Answer] = dict.fromkeys(batch, NO_SOUND)
@@ -184,7 +184,7 @@ class Transcribe(Annotating[Heard, Transcript]):
             )
         ]
 
-    def _dictated(self, batch: Mapping[int, Heard]) -> dict[int, Answer]:
+    def _dictated(self, batch: Mapping[int, TranscribeInput]) -> dict[int, Answer]:
         """Ola is asked about all windows of all clips together."""
         waves = {n: wave for n, heard in batch.items() if (wave := self.sound(heard.footage)) is not None}
         asking = {n: self._windows(batch[n].clip, wave) for n, wave in waves.items()}
@@ -205,7 +205,7 @@ class Transcribe(Annotating[Heard, Transcript]):
         cuts = windows(wave.samples)
         return {f"{clip.id}-{first}": (request(first, last), (first / RATE, last / RATE)) for first, last in cuts}
 
-    def _written(self, clip: Clip, said: Mapping[Span, Asked]) -> Answer:
+    def _written(self, clip: Clip, said: Mapping[Span, ModelCall]) -> Answer:
         found = (dictated(asked, start, end) for (start, end), asked in said.items())
         segments = [segment for segment in found if segment is not None]
         if not segments:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from manifests.records import Asked, Attempt, Footage, Question, Verdict
+from manifests.records import Footage, ModelCall, Question, Verification, ViewAnswer
 from pipeline import step
-from pipeline.annotation.annotator import Annotating, fenced, filled
+from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
 from pipeline.annotation.text_rules import format_question, option_text
-from stages.text_metrics import exact, f1, told
+from stages.text_metrics import exact, f1, significant_words
 
 if TYPE_CHECKING:
     from ola.prompt import Request
@@ -37,7 +37,7 @@ where no other table has such columns. NULL where the question could not be veri
 
 
 @dataclass(frozen=True)
-class Doubt:
+class VerifyInput:
     """A question and the footage of its clip."""
 
     question: Question
@@ -50,10 +50,10 @@ class VerifySettings(step.Settings):
     longest: int = Field(default=64, gt=0)
 
 
-class Verify(Annotating[Doubt, Verdict]):
+class Verify(ModelStep[VerifyInput, Verification]):
     """Answer a question under four views, and compare the answers with its own."""
 
-    name, takes, gives = "verify", Doubt, Verdict
+    name, takes, gives = "verify", VerifyInput, Verification
     version = 2  # 1 took `A` at the beginning of an answer for a letter, and -5 for 5
     settings_type = VerifySettings
     settings: VerifySettings
@@ -61,7 +61,7 @@ class Verify(Annotating[Doubt, Verdict]):
     # Ten clips of three questions: the embeddings of their media fit into the 200,000 tokens that Ola keeps.
     resources = step.Resources(batch=30, seconds=1800, memory_gb=64)
 
-    def run(self, batch: Sequence[Doubt]) -> list[list[Verdict]]:
+    def run(self, batch: Sequence[VerifyInput]) -> list[list[Verification]]:
         """One Verdict per question."""
         media = {doubt.footage.id: doubt.footage for doubt in batch}
         views = {name: self._views(footage) for name, footage in media.items()}
@@ -82,42 +82,46 @@ class Verify(Annotating[Doubt, Verdict]):
     def _requests(self, question: Question, views: dict[str, dict[str, Any]]) -> dict[str, Request]:
         from ola.prompt import Request
 
-        text = filled("verify_answer", question=format_question(question.question, question.options))
+        text = fill_prompt("verify_answer", question=format_question(question.question, question.options))
         return {
             f"{question.id}-{view}": Request(text, max_new_tokens=self.settings.longest, **media)
             for view, media in views.items()
         }
 
-    def _agreement(self, batch: Sequence[Doubt], answers: dict[str, str]) -> dict[str, float]:
+    def _agreement(self, batch: Sequence[VerifyInput], answers: dict[str, str]) -> dict[str, float]:
         """By the answers' names: how probable it is that they mean the same as the reference. Silence means nothing."""
         from ola.prompt import Request
 
-        questions = {name: doubt.question for doubt in batch for name in names_of(doubt).values()}
+        questions = {name: doubt.question for doubt in batch for name in answer_names(doubt).values()}
         requests = {
             name: Request(
-                filled(
+                fill_prompt(
                     "verify_agree",
-                    question=fenced("question", format_question(questions[name].question, questions[name].options)),
-                    reference=fenced("right answer", meant(questions[name].answer, questions[name])),
-                    answer=fenced("given answer", meant(answers[name], questions[name])),
+                    question=fence_text("question", format_question(questions[name].question, questions[name].options)),
+                    reference=fence_text("right answer", answer_text(questions[name].answer, questions[name])),
+                    answer=fence_text("given answer", answer_text(answers[name], questions[name])),
                 )
             )
             for name in questions
-            if told(answers[name])
+            if significant_words(answers[name])
         }
         return dict.fromkeys(questions, 0.0) | self.yes(requests)
 
-    def _verdict(self, doubt: Doubt, said: dict[str, Asked], agreement: dict[str, float]) -> Verdict:
-        question, reference, names = doubt.question, meant(doubt.question.answer, doubt.question), names_of(doubt)
+    def _verdict(self, doubt: VerifyInput, said: dict[str, ModelCall], agreement: dict[str, float]) -> Verification:
+        question, reference, names = (
+            doubt.question,
+            answer_text(doubt.question.answer, doubt.question),
+            answer_names(doubt),
+        )
         attempts = {}
         for view, name in names.items():
             answer = said[name].answer.strip()
-            text = meant(answer, question)
-            attempts[view] = Attempt(
+            text = answer_text(answer, question)
+            attempts[view] = ViewAnswer(
                 answer=answer, agreement=agreement[name], exact=exact(text, reference), f1=f1(text, reference)
             )
         calls = [said[name] for name in dict.fromkeys(names.values())]
-        return Verdict(
+        return Verification(
             id=question.id,
             clip=question.clip,
             question=question.id,
@@ -128,12 +132,12 @@ class Verify(Annotating[Doubt, Verdict]):
         )
 
 
-def names_of(doubt: Doubt) -> dict[str, str]:
+def answer_names(doubt: VerifyInput) -> dict[str, str]:
     """The name of the answer that each view takes."""
     silent = {"both": "video", "audio": "text"} if doubt.footage.sound is None else {}
     return {view: f"{doubt.question.id}-{silent.get(view, view)}" for view in VIEWS}
 
 
-def meant(answer: str, question: Question) -> str:
+def answer_text(answer: str, question: Question) -> str:
     """An answer in words: of a multiple choice, what the letter stands for."""
     return option_text(answer, question.options) if question.options else answer

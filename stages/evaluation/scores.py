@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
-from stages.choice_parsing import Options, chosen
+from stages.choice_parsing import Options, chosen_letter
 from stages.languages import is_english, language
 from stages.text_metrics import exact, f1, words
 
@@ -125,11 +125,11 @@ def word_error_metric(references: Sequence[str] = ()) -> Metric:
 
 def _said(answer: str, options: Options) -> str | None:
     if options:
-        return options.get(chosen(answer, options) or "")
+        return options.get(chosen_letter(answer, options) or "")
     return answer.strip() if words(answer) else None
 
 
-ACCURACY = Metric("accuracy", chosen, lambda parsed, reference: float(parsed == reference), _all_right)
+ACCURACY = Metric("accuracy", chosen_letter, lambda parsed, reference: float(parsed == reference), _all_right)
 F1 = Metric(
     "F1",
     _said,

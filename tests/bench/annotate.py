@@ -19,17 +19,17 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 import pipeline.prompts
-from manifests.records import Asked, Question, Screening
+from manifests.records import ModelCall, Question, Screening
 from ola.generation import Ola
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
 from ola.prompt import Answer, Prompt, Request
-from pipeline.annotation.annotator import Annotating
+from pipeline.annotation.annotator import ModelStep
 from pipeline.media.media_store import Reader
 from pipeline.prompts import prompt
-from pipeline.steps.ask import Ask, Asking, AskSettings
+from pipeline.steps.ask import Ask, AskInput, AskSettings
 from pipeline.steps.caption import Captioning, CaptionSettings
-from pipeline.steps.verify import Doubt, Verify, VerifySettings
+from pipeline.steps.verify import Verify, VerifyInput, VerifySettings
 from tests.bench.generation import SMALL
 from tests.bench.measure import Figure, Target
 from tests.bench.videos import Videos
@@ -43,7 +43,7 @@ ASKED = ("What does the cook put on the stove?", "Who speaks of the whistle?", "
 SCORES_APART = 2e-3  # what float32 in another order makes of a probability
 ROUNDS = 3
 
-Work = tuple[Annotating[Any, Any], Sequence[Any]]
+Work = tuple[ModelStep[Any, Any], Sequence[Any]]
 
 
 class Noted(Ola):
@@ -105,7 +105,7 @@ class World:
     def work(self) -> list[Work]:
         """The steps, with all that they do."""
         askings = [
-            Asking(
+            AskInput(
                 Screening(id=c.clip, clip=c.clip, footage=c.id, transcript=c.clip, complete=1.0, informative=1.0),
                 c,
                 transcript(clip=c.clip),
@@ -120,9 +120,9 @@ class World:
 
     def verifying(self, questions: int, longest: int) -> Work:
         """`verify`, with that many questions a clip; longest: answer, in tokens."""
-        asked = Asked(prompt="", answer="", finish="stop", prompt_tokens=0, answer_tokens=0, latency=0.0)
+        asked = ModelCall(prompt="", answer="", finish="stop", prompt_tokens=0, answer_tokens=0, latency=0.0)
         doubts = [
-            Doubt(
+            VerifyInput(
                 Question(id=f"{c.clip}-{n}", clip=c.clip, footage=c.id, transcript=c.clip, number=n, kind="speech",
                          question=ASKED[n], answer="a red kettle", options=(), asked=asked),
                 c,
@@ -156,7 +156,7 @@ class World:
                 self._run(step, [record], singly)
         return singly.used
 
-    def _run(self, step: Annotating[Any, Any], records: Sequence[Any], model: Any) -> None:
+    def _run(self, step: ModelStep[Any, Any], records: Sequence[Any], model: Any) -> None:
         step.root, step.notes, step.model, step.read = str(self.root), "", model, Reader(str(self.root))
         answers = step.run(records)
         assert len(answers) == len(records)

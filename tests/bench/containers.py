@@ -39,15 +39,15 @@ REGISTER = """
 import sys
 from functools import partial
 from pipeline.config import Config
-from pipeline.state.container_index import expanded
-from pipeline.state.content_digests import Contents, live
+from pipeline.state.container_index import expand_containers
+from pipeline.state.content_digests import SourceDigests, live_uris
 from pipeline.sources.discovery import discover
 from pipeline.engine.engines import RayEngine
 from pipeline.state.registration import register
 config = Config(inputs=(sys.argv[1],))
 plan, engine = config.plan(sys.argv[2]), RayEngine(2)
-found = expanded(discover(config.inputs, plan.root), plan.sources.folder_uri, engine.map)
-register(plan.sources, found, None, None, digests=Contents(plan, engine.map), live=partial(live, found))
+found = expand_containers(discover(config.inputs, plan.root), plan.sources.folder_uri, engine.map)
+register(plan.sources, found, None, None, digests=SourceDigests(plan, engine.map), live=partial(live_uris, found))
 engine.close()
 """
 

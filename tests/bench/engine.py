@@ -14,7 +14,7 @@ from pathlib import Path
 from manifests.records import Source
 from manifests.schema import from_rows
 from pipeline.engine.engines import RayEngine
-from pipeline.plan import plan
+from pipeline.plan import build_plan
 from pipeline.run import lanes
 from pipeline.state.registration import register
 from tests.bench.measure import Figure, Target
@@ -47,7 +47,7 @@ def measure(videos: Videos) -> Iterator[Figure]:
 
 def run(root: Path) -> Times:
     """Register made-up sources, bring them through the toy step on Ray, and read off the times."""
-    planned = plan(str(root), [Nap()])
+    planned = build_plan(str(root), [Nap()])
     sources = [Source(id=f"{n:020d}", uri=f"nap-{n}", bytes=n) for n in range(PARTS * A_PART)]
     parts = register(planned.sources, sources, None, A_PART)
     manifest = planned.steps[0].manifest

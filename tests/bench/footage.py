@@ -21,8 +21,8 @@ from pipeline.engine.sandbox import Sandbox
 from pipeline.media.extraction import index_of, read_frames
 from pipeline.media.media_store import MediaTar
 from pipeline.media.packet_index import PictureIndex
-from pipeline.media.render import Painter
-from pipeline.steps.extract import Cutting, Extract, ExtractSettings, Frames
+from pipeline.media.render import FrameRenderer
+from pipeline.steps.extract import Extract, ExtractInput, ExtractSettings, Frames
 from tests.bench.measure import Figure, Target, interleaved
 from tests.bench.videos import SCENE_S, Videos, ffmpeg
 
@@ -47,7 +47,7 @@ class Sandboxes:
         for sandbox in self.sandboxes:
             self.free.put(sandbox)
 
-    def run(self, cuttings: Sequence[Cutting]) -> list[Footage]:
+    def run(self, cuttings: Sequence[ExtractInput]) -> list[Footage]:
         """Footage of all clips; its bytes lie in a tar each."""
         with ThreadPoolExecutor(CORES) as pool:
             return list(pool.map(self._one, cuttings))
@@ -57,7 +57,7 @@ class Sandboxes:
         for sandbox in self.sandboxes:
             sandbox.close()
 
-    def _one(self, cutting: Cutting) -> Footage:
+    def _one(self, cutting: ExtractInput) -> Footage:
         sandbox, name = self.free.get(), f"{cutting.clip.id}.tar"
         try:
             media = MediaTar(name, str(self.folder / name))
@@ -68,7 +68,7 @@ class Sandboxes:
         return footage
 
 
-def cutting_of(videos: Videos, file: Path) -> Cutting:
+def cutting_of(videos: Videos, file: Path) -> ExtractInput:
     """The whole video as one clip."""
     video = videos.record(file)
     end = round(video.duration * 1000)
@@ -76,7 +76,7 @@ def cutting_of(videos: Videos, file: Path) -> Cutting:
         id=f"{file.stem}-{video.id}", video=video.id, start_ms=0, end_ms=end,
         motion=1.0, frozen=0.0, black=0.0, silence=0.0, loudness=-20.0,
     )  # fmt: skip
-    return Cutting(clip, video)
+    return ExtractInput(clip, video)
 
 
 def by_ffmpeg(file: Path) -> None:
@@ -160,7 +160,7 @@ def _against_reencoding(videos: Videos) -> Figure:
 def ours_alone(file: Path, video: Video, count: int) -> list[NDArray[np.uint8]]:
     """Frames at the middles of `count` stretches, in this process: index, decode, scale."""
     index = index_of(str(file), video.picture)
-    painter = Painter.of(video, 90)
+    painter = FrameRenderer.of(video, 90)
     wanted = chosen(index, video, count)
     return [painter.pixels(frame) for _, frame in read_frames(str(file), video.picture, index, wanted)]
 

@@ -75,7 +75,7 @@ def trained(model: OlaForConditionalGeneration, device: str, frames: int) -> tup
     for _ in range(STEPS if device == "cuda" else 2):
         began = time.perf_counter()
         model(prompts).losses.mean().backward()
-        torch.nn.utils.clip_grad_norm_([p for _, p in parameters.trained(model)], 1.0)
+        torch.nn.utils.clip_grad_norm_([p for _, p in parameters.trained_parameters(model)], 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if device == "cuda":

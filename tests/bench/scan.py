@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.media.safety import ffmpeg_exe
-from pipeline.media.scan import PICTURE_CHAIN, SOUND_CHAIN, scan
+from pipeline.media.scan import PICTURE_CHAIN, SOUND_CHAIN, scan_video
 from tests.bench.measure import Figure, interleaved
 from tests.bench.videos import RATE, SCENE_S, Videos
 
@@ -44,7 +44,7 @@ def measure(videos: Videos) -> Iterator[Figure]:
     video = videos.record(file)
 
     def ours() -> list[float]:
-        return [cut.t for cut in scan(str(file), duration=video.duration, sound=video.sound).cuts]
+        return [cut.t for cut in scan_video(str(file), duration=video.duration, sound=video.sound).cuts]
 
     true = [float(SCENE_S * n) for n in range(1, len(ORDER))]
     note = f"cuts: ours {landed(ours(), true)}; full decode {landed(full_decode(file), true)}"

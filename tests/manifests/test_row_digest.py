@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.ledger import parquet_bytes, read_parquet
-from manifests.records import Asked, Outcome
+from manifests.records import ModelCall, Outcome
 from manifests.row_digest import digest_rows
 from manifests.schema import to_table
 
@@ -36,10 +36,12 @@ class Tree:
     names: tuple[str, ...]
     top: Leaf | None
     leaves: tuple[Leaf, ...]
-    asked: Asked | None
+    asked: ModelCall | None
 
 
-ASKED = Asked(prompt="p", answer="a", finish="stop", prompt_tokens=1, answer_tokens=2, latency=0.5, notes=("thinned",))
+ASKED = ModelCall(
+    prompt="p", answer="a", finish="stop", prompt_tokens=1, answer_tokens=2, latency=0.5, notes=("thinned",)
+)
 TREE = Tree(
     id="é",
     count=3,

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ola.decoding import Reply, TorchDecoder
-from ola.model import Learning, OlaForConditionalGeneration
-from ola.packing import PACKED, Alike, Bunch, bunched, pieces, row
+from ola.model import OlaForConditionalGeneration, OlaOutput
+from ola.packing import PACKED, PrefixGroup, SharedPrefix, bunched, pieces, row
 from ola.prompt import IGNORE, IMAGE, SPEECH, Prompt, Sound
 from tests.ola import tiny
 from tests.ola.test_decoding import embedded
@@ -35,7 +35,7 @@ def learned() -> list[Prompt]:
     ]
 
 
-def gradients(model: OlaForConditionalGeneration, prompts: Sequence[Prompt]) -> tuple[Learning, Gradients]:
+def gradients(model: OlaForConditionalGeneration, prompts: Sequence[Prompt]) -> tuple[OlaOutput, Gradients]:
     model.zero_grad()
     out = model(prompts)
     out.loss.backward()
@@ -267,16 +267,16 @@ def test_what_neighbours_begin_with_is_read_once_and_teaches_the_same() -> None:
 
 def test_only_neighbours_that_share_most_are_a_bunch() -> None:
     texts = [prompt([1, 2, 3, 4, 5, 6]), prompt([1, 2, 3, 7]), prompt([1, 2, 9, 9, 9, 9])]
-    assert bunched(texts, [6, 4, 6]) == [Alike(0, 2, 3), Alike(2, 3, 0)]
-    assert bunched([texts[0]] * 2, [6, 6]) == [Alike(0, 2, 5)]  # each keeps a token of its own
+    assert bunched(texts, [6, 4, 6]) == [PrefixGroup(0, 2, 3), PrefixGroup(2, 3, 0)]
+    assert bunched([texts[0]] * 2, [6, 6]) == [PrefixGroup(0, 2, 5)]  # each keeps a token of its own
     pictures = [prompt([1, IMAGE, 2], image(seed)) for seed in (0, 0, 1)]
-    assert bunched(pictures, [42] * 3) == [Alike(0, 2, 2), Alike(2, 3, 0)]
+    assert bunched(pictures, [42] * 3) == [PrefixGroup(0, 2, 2), PrefixGroup(2, 3, 0)]
     unnamed = prompt([1, SPEECH, 2], sound())
-    assert bunched([unnamed, unnamed], [22] * 2) == [Alike(0, 1, 0), Alike(1, 2, 0)]
+    assert bunched([unnamed, unnamed], [22] * 2) == [PrefixGroup(0, 1, 0), PrefixGroup(1, 2, 0)]
 
 
 def test_a_bunch_looks_at_what_is_shared_and_at_its_own() -> None:
-    bunch = Bunch(2, (1, 2))
+    bunch = SharedPrefix(2, (1, 2))
     assert bunch.mask().int().tolist() == [
         [1, 0, 0, 0, 0],
         [1, 1, 0, 0, 0],

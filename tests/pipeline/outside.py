@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.importing.importer import Report, Wanted, bring
-from pipeline.importing.shard_stream import Made
+from pipeline.importing.importer import Report, Wanted, import_records
+from pipeline.importing.shard_stream import ImportedSample
 from stages.catalogue import current
 from stages.samples import Sample
 from stages.shards import RawSample, ShardReader
@@ -99,7 +99,7 @@ def listed(folder: Path, records: Sequence[Any], name: str = "train.json") -> st
 
 def imported(folder: Path, records: Sequence[Any], root: Path, **settings: Any) -> Report:
     """What becomes of the records, whose media are in `folder`; none of them for validation."""
-    return bring(Wanted(listed(folder, records), str(folder), **{"val": 0.0, **settings}), str(root))
+    return import_records(Wanted(listed(folder, records), str(folder), **{"val": 0.0, **settings}), str(root))
 
 
 def samples(root: Path) -> Iterator[tuple[Sample, RawSample]]:
@@ -115,7 +115,7 @@ def by_kind(root: Path) -> dict[str, tuple[Sample, RawSample]]:
     return {sample.tasks[0].kind: (sample, raw) for sample, raw in samples(root)}
 
 
-def dies(_: object) -> Made:
+def dies(_: object) -> ImportedSample:
     """Stands for a decoder that takes its process with it."""
     os._exit(1)
 

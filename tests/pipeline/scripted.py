@@ -15,7 +15,7 @@ from typing import Any
 
 from manifests.records import Footage, Transcript
 from ola.prompt import Answer, Request
-from pipeline.annotation.annotator import Annotating, AnnotatorSettings
+from pipeline.annotation.annotator import AnnotatorSettings, ModelStep
 from pipeline.media.media_store import MediaTar
 from pipeline.prompts import prompt
 from stages.text_metrics import exact
@@ -116,7 +116,7 @@ def sensible_yes(request: Request) -> float:
     return 0.9 if exact(data["given answer"], data["right answer"]) else 0.1
 
 
-def ready(step: Annotating[Any, Any], root: Path, notes: str = "", engine: str = ENGINE, model: str = "") -> Scripted:
+def ready(step: ModelStep[Any, Any], root: Path, notes: str = "", engine: str = ENGINE, model: str = "") -> Scripted:
     """Open a step below `root`; its model."""
     step.root, step.notes = str(root), notes
     step.annotator = AnnotatorSettings(engine=engine, model=model)

@@ -11,11 +11,11 @@ import pytest
 from manifests.ledger import FAILED
 from manifests.records import Drop, Footage, Screening
 from ola.prompt import Request
-from pipeline.annotation.annotator import Annotating
+from pipeline.annotation.annotator import ModelStep
 from pipeline.engine.outcomes import outcome_of
 from pipeline.errors import BadMedia
 from pipeline.prompts import prompt
-from pipeline.steps.ask import Ask, Asking, AskSettings
+from pipeline.steps.ask import Ask, AskInput, AskSettings
 from pipeline.steps.caption import Captioning
 from pipeline.steps.screen import Screen
 from pipeline.steps.verify import Verify
@@ -24,10 +24,10 @@ from tests.pipeline.test_parsing import CHOICE
 from tests.pipeline.test_screen import ATTACKS
 
 
-def asking(seen: Footage, text: str = SAID, complete: float = 0.9, informative: float = 0.9) -> Asking:
+def asking(seen: Footage, text: str = SAID, complete: float = 0.9, informative: float = 0.9) -> AskInput:
     scores = {"complete": complete, "informative": informative}
     screening = Screening(id=seen.clip, clip=seen.clip, footage=seen.id, transcript=seen.clip, **scores)
-    return Asking(screening, seen, transcript(text, seen.clip))
+    return AskInput(screening, seen, transcript(text, seen.clip))
 
 
 def questions(root: Path, *replies: Any, text: str = SAID, **settings: Any) -> tuple[Any, Scripted]:
@@ -204,7 +204,7 @@ def test_neither_subtitles_nor_an_echo_of_them_are_instructions(tmp_path: Path, 
         (Verify, {"verify_answer", "verify_agree"}),
     ],
 )
-def test_prompts_are_part_of_what_a_step_follows_from(made: type[Annotating[Any, Any]], prompts: set[str]) -> None:
+def test_prompts_are_part_of_what_a_step_follows_from(made: type[ModelStep[Any, Any]], prompts: set[str]) -> None:
     assert made().facts()["prompts"] == {name: prompt(name) for name in prompts}
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.media.audio_extraction import Cut, Shot
-from pipeline.media.downmix import mixed, weights_of
+from pipeline.media.audio_extraction import ClipRequest, ExtractedClip
+from pipeline.media.downmix import downmix, weights_of
 from pipeline.media.extraction import shots
-from pipeline.media.render import Painter
+from pipeline.media.render import FrameRenderer
 from tests.media import AAC, LOUD, X264, made, onset, video_of
 
 CASES = Path(os.environ.get("OLA_TEST_CASES") or Path(__file__).resolve().parents[2].parent / "shared" / "cases")
@@ -20,10 +20,10 @@ TONE = "0.5*sin(2*PI*440*t)*between(t,1,1.2)"
 OTHER = "0.3*sin(2*PI*700*t)*between(t,1,1.2)"
 
 
-def heard(path: Path, seconds: int = 2) -> Shot:
+def heard(path: Path, seconds: int = 2) -> ExtractedClip:
     video = video_of(path)
-    painter = Painter(video.width, video.height, video.rotation, 80)
-    [shot] = shots(str(path), video, [Cut(0, 1000 * seconds, (0.5,))], painter)
+    painter = FrameRenderer(video.width, video.height, video.rotation, 80)
+    [shot] = shots(str(path), video, [ClipRequest(0, 1000 * seconds, (0.5,))], painter)
     return shot
 
 
@@ -34,7 +34,7 @@ def channels(name: str, *tones: str, layout: str = "stereo") -> Path:
     return made(name, *film, "-t", "2", *X264, *AAC)
 
 
-def pcm(shot: Shot) -> NDArray[np.int16]:
+def pcm(shot: ExtractedClip) -> NDArray[np.int16]:
     assert shot.pcm is not None
     return np.frombuffer(shot.pcm, "<i2")
 
@@ -81,7 +81,7 @@ def test_a_single_channel_has_no_score() -> None:
 def test_the_noise_of_a_codec_does_not_cancel() -> None:
     noise = np.random.default_rng(0).integers(-5, 6, 16000).astype("<i2")
     apart = np.stack([noise, -noise], axis=1).tobytes()
-    assert mixed(bytes(32000), apart, weights_of("stereo", 2)).channel is None
+    assert downmix(bytes(32000), apart, weights_of("stereo", 2)).channel is None
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is not there: set OLA_TEST_CASES")

@@ -14,7 +14,7 @@ from pipeline.pack import groups
 from pipeline.pack.check import check_run
 from pipeline.pack.publish import pack
 from pipeline.plan import Plan
-from pipeline.plan import plan as planned
+from pipeline.plan import build_plan as planned
 from pipeline.removal.leftovers import delete, leftovers
 from stages.catalogue import current
 from tests.object_store import bucket

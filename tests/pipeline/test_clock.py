@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from manifests.records import Clip, Footage, Video
 from pipeline.media.media_store import MediaTar, Reader
 from pipeline.media.timestamps import Track, gaps, joins
-from pipeline.steps.extract import Cutting, Extract, ExtractSettings, Frames
+from pipeline.steps.extract import Extract, ExtractInput, ExtractSettings, Frames
 from pipeline.steps.split import Split, SplitSettings
 from tests.media import AAC, STRIPES, X264, beeps, made, number_of, numbered, onset, pixels, samples, video_of, written
 
@@ -56,7 +56,7 @@ def seen(path: Path, root: Path, shortest: float = 2.0) -> Seen:
     [clips] = split.run([video])
     assert isinstance(clips, list), clips
     extract.media = MediaTar("media.tar", str(root / "media.tar"))
-    answers = extract.run([Cutting(clip, video) for clip in clips])
+    answers = extract.run([ExtractInput(clip, video) for clip in clips])
     assert all(isinstance(answer, list) for answer in answers), answers
     for clip in clips:
         bounds = [round(1000 * piece.start) for piece in video.pieces]

@@ -21,7 +21,7 @@ from pipeline.plan import Plan
 from pipeline.sources.discovery import discover
 from pipeline.state import compaction, lease
 from pipeline.state.compaction import compact, compacting
-from pipeline.state.ledger_law import books_of, broken_laws
+from pipeline.state.ledger_law import law_violations, read_counts
 from pipeline.state.registration import register
 from pipeline.state.reopen import reopen_changed, reopen_failed
 from tests import toys
@@ -68,7 +68,7 @@ def parquet_files(plan: Plan) -> set[str]:
 def told(plan: Plan) -> dict[str, Any]:
     """Rows without timings, counts, and what the law says."""
     manifests = [planned.manifest for planned in plan.steps]
-    books = books_of(plan)
+    books = read_counts(plan)
     with views.connect(plan.root, manifests, {}) as connection:
         answers = {
             m.name: connection.sql(f"SELECT * EXCLUDE (seconds) FROM {m.name} ORDER BY ALL").fetchall()
@@ -79,7 +79,7 @@ def told(plan: Plan) -> dict[str, Any]:
         "rows": [m.read(p).drop_columns("seconds").to_pylist() for m in manifests for p in m.committed()],
         "digests": [m.rows_digest(part) for m in manifests for part in m.committed()],
         "counts": {step: {p: [c.inputs, c.ok, c.failed] for p, c in of.items()} for step, of in books.counts.items()},
-        "broken": list(broken_laws(plan, books)),
+        "broken": list(law_violations(plan, books)),
         "damaged": dict(books.damaged),
     }
 

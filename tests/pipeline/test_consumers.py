@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.media.demux import start_of
 from pipeline.media.extraction import index_of, read_frames
-from pipeline.media.render import Painter
+from pipeline.media.render import FrameRenderer
 from pipeline.media.safety import open_container
 from stages.samples import Sample
 from stages.shards import ShardReader, split_frames
@@ -134,7 +134,7 @@ def test_frames_are_those_of_the_video() -> None:
     with open_container(str(path)) as container:
         start = start_of(container)
     stamps = [round(((sample.start_ms + ms) / 1000 + start) / index.tick) for ms in sample.pictures.ms]
-    painter = Painter.of(video, 90)
+    painter = FrameRenderer.of(video, 90)
     drawn = [painter.jpeg(frame) for _, frame in read_frames(str(path), video.picture, index, stamps)]
     assert drawn == [bytes(view) for view in split_frames(members["mjpg"], sample.pictures.bytes)]
 

@@ -12,7 +12,7 @@ import pytest
 from manifests.records import Drop, Source
 from pipeline.errors import BadMedia
 from pipeline.media.media_store import MediaTar
-from pipeline.steps.extract import Cutting, Extract, ExtractSettings, Frames
+from pipeline.steps.extract import Extract, ExtractInput, ExtractSettings, Frames
 from pipeline.steps.ingest import Ingest
 from pipeline.steps.split import Split
 from tests.media import AAC, X264, made
@@ -65,7 +65,7 @@ class Line:
             [clips] = self.split.run(videos)
             if isinstance(clips, Drop):
                 return [clips.reason]
-            answers = self.extract.run([Cutting(clip, videos[0]) for clip in clips])
+            answers = self.extract.run([ExtractInput(clip, videos[0]) for clip in clips])
             return [said(answer) for answer in answers if not isinstance(answer, list)]
         except BadMedia as error:
             return [str(error)]

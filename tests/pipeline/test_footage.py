@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from manifests.records import Video
 from pipeline.media import decord_reader
-from pipeline.media.audio import RATE, Tape
-from pipeline.media.audio_extraction import Cut, Shot
+from pipeline.media.audio import RATE, AudioTimeline
+from pipeline.media.audio_extraction import ClipRequest, ExtractedClip
 from pipeline.media.demux import start_of
 from pipeline.media.extraction import index_of, read_frames, shots, stamps_of
 from pipeline.media.packet_index import PictureIndex
-from pipeline.media.render import Painter
+from pipeline.media.render import FrameRenderer
 from pipeline.media.safety import ffmpeg_exe, open_container
 from tests.media import AAC, X264, beeps, made, number_of, numbered, onset, pixels, video_of
 
@@ -75,21 +75,21 @@ def rgb(frame: Any) -> NDArray[Any]:
     return np.asarray(frame.to_ndarray(format="rgb24"))
 
 
-def cuts_of(video: Video) -> list[Cut]:
+def cuts_of(video: Video) -> list[ClipRequest]:
     """Three cuts over the whole video; times that fall on frames, between them, and near the ends."""
     end = round(video.duration * 1000)
     return [
-        Cut(0, 1000, (0.1, 0.35, 0.5, 0.77)),
-        Cut(1000, 2000, (1.0, 1.11, 1.9)),
-        Cut(2000, end, (2.02, 2.5, end / 1000 - 0.1)),
+        ClipRequest(0, 1000, (0.1, 0.35, 0.5, 0.77)),
+        ClipRequest(1000, 2000, (1.0, 1.11, 1.9)),
+        ClipRequest(2000, end, (2.02, 2.5, end / 1000 - 0.1)),
     ]
 
 
-def painter_of(video: Video) -> Painter:
-    return Painter.of(video, 90)
+def painter_of(video: Video) -> FrameRenderer:
+    return FrameRenderer.of(video, 90)
 
 
-def wanted(index: PictureIndex, cuts: Sequence[Cut], start: float) -> list[int]:
+def wanted(index: PictureIndex, cuts: Sequence[ClipRequest], start: float) -> list[int]:
     return [stamp for cut in cuts for stamp in stamps_of(index, cut, start)]
 
 
@@ -139,7 +139,7 @@ def test_selective_decoding_gives_the_pixels_of_full_decoding(kind: str) -> None
 def test_decord_gives_the_same_frames_and_sound(kind: str) -> None:
     path = turned("-90") if kind == "rotated" else KINDS[kind]()
     video = video_of(path)
-    cuts = [Cut(0, 900, (0.2, 0.5))] if kind == "rotated" else cuts_of(video)
+    cuts = [ClipRequest(0, 900, (0.2, 0.5))] if kind == "rotated" else cuts_of(video)
     index = index_of(str(path), video.picture)
     assert (decord_reader.open_reader(str(path), video, index) is not None) == (kind in DECORDS | {"rotated"})
     ours = list(shots(str(path), video, cuts, painter_of(video)))
@@ -153,11 +153,11 @@ def test_decord_gives_the_same_frames_and_sound(kind: str) -> None:
 def test_decord_is_not_asked_for_the_last_frames_of_a_file_with_b_frames() -> None:
     path = KINDS["h264 with open groups"]()
     video = video_of(path)
-    (shot,) = decord_reader.shots(str(path), video, [Cut(3000, 4000, (3.01, 3.97))], painter_of(video))
+    (shot,) = decord_reader.shots(str(path), video, [ClipRequest(3000, 4000, (3.01, 3.97))], painter_of(video))
     assert [number_of(pixels(jpeg)) for _, jpeg in shot.frames] == [75, 99]
 
 
-def jpegs_of(made_of: Sequence[Shot]) -> list[NDArray[Any]]:
+def jpegs_of(made_of: Sequence[ExtractedClip]) -> list[NDArray[Any]]:
     return [pixels(jpeg) for shot in made_of for _, jpeg in shot.frames]
 
 
@@ -187,7 +187,7 @@ def quarters(picture: NDArray[Any]) -> list[tuple[int, ...]]:
 
 def one_picture(path: Path) -> tuple[Video, NDArray[Any]]:
     video = video_of(path)
-    (shot,) = shots(str(path), video, [Cut(0, 900, (0.5,))], painter_of(video))
+    (shot,) = shots(str(path), video, [ClipRequest(0, 900, (0.5,))], painter_of(video))
     return video, pixels(shot.frames[0][1])
 
 
@@ -253,7 +253,11 @@ def test_a_size_that_changes_midway_is_brought_to_one() -> None:
     path = first.with_name("joined.ts")
     path.write_bytes(first.read_bytes() + then.read_bytes())
     video = video_of(path)
-    taken = list(shots(str(path), video, [Cut(0, 2000, (0.5, 1.5)), Cut(2000, 4000, (2.5, 3.5))], painter_of(video)))
+    taken = list(
+        shots(
+            str(path), video, [ClipRequest(0, 2000, (0.5, 1.5)), ClipRequest(2000, 4000, (2.5, 3.5))], painter_of(video)
+        )
+    )
     assert {picture.shape for picture in jpegs_of(taken)} == {(224, 320, 3)}
     assert [number_of(picture) for picture in jpegs_of(taken)] == pytest.approx([12, 37, 12, 37], abs=1)
 
@@ -299,7 +303,12 @@ def test_a_beep_stands_at_its_time_in_the_sound_of_its_clip(kind: str) -> None:
     path = SOUNDS[kind]()
     video = video_of(path)
     end = round(video.duration * 1000)
-    cuts = [Cut(0, 3000, (1.0,)), Cut(3000, 3950, (3.5,)), Cut(3950, 6000, (5.0,)), Cut(6000, end, (7.0,))]
+    cuts = [
+        ClipRequest(0, 3000, (1.0,)),
+        ClipRequest(3000, 3950, (3.5,)),
+        ClipRequest(3950, 6000, (5.0,)),
+        ClipRequest(6000, end, (7.0,)),
+    ]
     found = []
     for cut, shot in zip(cuts, shots(str(path), video, cuts, painter_of(video)), strict=True):
         assert shot.pcm is not None
@@ -313,7 +322,7 @@ def test_a_beep_stands_at_its_time_in_the_sound_of_its_clip(kind: str) -> None:
 def test_a_sound_that_ends_early_is_silence_from_there_and_holds_no_clip_back() -> None:
     path = heard("early.mp4", f"{beeps(1.0)}:d=2")
     video = video_of(path)
-    cuts = [Cut(n * 1000, n * 1000 + 1000, (n + 0.5,)) for n in range(9)]
+    cuts = [ClipRequest(n * 1000, n * 1000 + 1000, (n + 0.5,)) for n in range(9)]
     sounds = [np.frombuffer(shot.pcm or b"", dtype="<i2") for shot in shots(str(path), video, cuts, painter_of(video))]
     assert [onset(sound) for sound in sounds] == [None, pytest.approx(0, abs=0.005), *[None] * 7]
     assert all(len(sound) == 16000 for sound in sounds)
@@ -322,7 +331,7 @@ def test_a_sound_that_ends_early_is_silence_from_there_and_holds_no_clip_back() 
 def test_a_video_without_sound_has_none() -> None:
     path = numbered("mute.mp4", 50, sound=False)
     video = video_of(path)
-    (shot,) = shots(str(path), video, [Cut(0, 2000, (1.0,))], painter_of(video))
+    (shot,) = shots(str(path), video, [ClipRequest(0, 2000, (1.0,))], painter_of(video))
     assert (video.sound, shot.pcm) == (None, None)
 
 
@@ -351,11 +360,11 @@ def damaged() -> Path:
 
 @pytest.mark.parametrize("reader", [shots, decord_reader.shots])
 def test_damage_costs_the_frames_up_to_the_next_key_frame_and_lets_no_wrong_one_through(
-    reader: Callable[..., Iterator[Shot]],
+    reader: Callable[..., Iterator[ExtractedClip]],
 ) -> None:
     path = damaged()
     video = video_of(path)
-    every = Cut(0, 4000, tuple(n / 25 + 0.01 for n in range(FRAMES)))
+    every = ClipRequest(0, 4000, tuple(n / 25 + 0.01 for n in range(FRAMES)))
     (shot,) = reader(str(path), video, [every], painter_of(video))
     assert 60 < len(shot.frames) < FRAMES
     assert [number_of(pixels(jpeg)) for _, jpeg in shot.frames] == [round(ms / 40) for ms, _ in shot.frames]
@@ -370,8 +379,8 @@ def tone(second: float) -> Any:
     return frame
 
 
-def heard_at(*seconds: float, first: int, last: int) -> Tape:
-    tape = Tape(first, last)
+def heard_at(*seconds: float, first: int, last: int) -> AudioTimeline:
+    tape = AudioTimeline(first, last)
     for second in seconds:
         tape.add(tone(second), 0.0)
     tape.flush()

@@ -19,7 +19,7 @@ from ola.processor import OlaProcessor
 from ola.prompt import Wave
 from pipeline.errors import RunError
 from pipeline.importing.entries import entry_of
-from pipeline.importing.importer import Wanted, ahead, bring
+from pipeline.importing.importer import Wanted, ahead, import_records
 from pipeline.media.audio import samples as samples_of
 from pipeline.pack.check import check_run
 from stages.catalogue import Place, catalogue, current
@@ -193,7 +193,7 @@ def test_a_killed_import_goes_on_at_its_open_shards(tmp_path: Path) -> None:
     imported(tmp_path, records, tmp_path / "whole", shard_mb=1)
     root = tmp_path / "out"
     script = "import sys; from tests.pipeline.outside import *; "
-    script += "bring(Wanted(*sys.argv[1:3], val=0.0, shard_mb=1), sys.argv[3])"
+    script += "import_records(Wanted(*sys.argv[1:3], val=0.0, shard_mb=1), sys.argv[3])"
     driver = subprocess.Popen([sys.executable, "-c", script, listed(tmp_path, records), tmp_path, root], cwd=ROOT)
     while driver.poll() is None and len(list(root.glob("shards/*/*/rows/*[0-9].parquet"))) < 2:
         time.sleep(0.005)
@@ -218,7 +218,7 @@ def test_a_set_that_is_made_anew_is_not_read_meanwhile(tmp_path: Path) -> None:
     assert imported(tmp_path, records, out).reasons == {"not a picture": 1}
     (tmp_path / "later.png").write_bytes(encoded(noise(64, 64), "PNG"))
     assert imported(tmp_path, records, out).packed == 1
-    again = bring(Wanted(str(tmp_path / "train.json"), str(tmp_path), val=0.0), str(out), retry=True)
+    again = import_records(Wanted(str(tmp_path / "train.json"), str(tmp_path), val=0.0), str(out), retry=True)
     assert (again.fresh, again.packed, again.reasons) == (True, 2, {})
     assert list(check_run(str(out))) == []
 
@@ -234,7 +234,7 @@ def test_strict_is_an_error_that_names_the_record(tmp_path: Path) -> None:
     assert lenient.code == 0
     assert lenient.out.splitlines()[:2] == ["7 records: 6 packed, 1 failed", "    1 x no such file"]
     with pytest.raises(RunError, match=r"record 6 \(lost\)"):
-        bring(Wanted(file, str(tmp_path)), str(out), strict=True)
+        import_records(Wanted(file, str(tmp_path)), str(out), strict=True)
 
 
 def test_a_run_keeps_what_was_imported_into_its_root(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from manifests import storage
 from pipeline.errors import RunError
 from pipeline.importing.entries import entry_of
-from pipeline.importing.importer import Report, Wanted, bring
+from pipeline.importing.importer import Report, Wanted, import_records
 from pipeline.pack.check import check_run
 from tests.media import pattern
 from tests.object_store import watched
@@ -211,7 +211,7 @@ def contents(root: Path, key: str) -> list[dict[str, bytes]]:
 
 def brought(folder: Path, records: Sequence[Any], root: Path) -> tuple[Report, list[dict[str, bytes]]]:
     """What becomes of the records, and their samples."""
-    report = bring(Wanted(listed(root, records), str(folder), frames=2, val=0.0), str(root))
+    report = import_records(Wanted(listed(root, records), str(folder), frames=2, val=0.0), str(root))
     assert list(check_run(str(root))) == []
     return report, contents(root, report.key)
 
@@ -283,7 +283,7 @@ def test_a_tar_in_a_store_is_not_read_header_by_header(tmp_path: Path) -> None:
         storage.write_bytes(f"{store}/m.tar", (tmp_path / "m.tar").read_bytes())
         seen.requests.clear()
         records = [{"image": f"m.tar#{number}.jpg", "conversations": RED} for number in (3, 17, 39)]
-        report = bring(Wanted(listed(tmp_path, records), store, val=0.0), str(tmp_path / "out"))
+        report = import_records(Wanted(listed(tmp_path, records), store, val=0.0), str(tmp_path / "out"))
         assert sum(request.startswith("GET") for request in seen.requests) < 3, seen.requests
     assert [fate.status for fate in report.fates] == ["ok"] * 3, report.reasons
     assert sorted(bytes(raw.members["jpg"]) for _, raw in samples(tmp_path / "out")) == sorted(
@@ -310,7 +310,7 @@ def test_a_parquet_with_media_in_its_columns(media: Path, tmp_path: Path) -> Non
     ]
     table = pa.Table.from_pylist([{"thumbnail": b"abc", "audio": None, **row} for row in rows])
     pq.write_table(table, tmp_path / "train.parquet")
-    report = bring(Wanted(str(tmp_path / "train.parquet"), str(media), val=0.0), str(tmp_path / "out"))
+    report = import_records(Wanted(str(tmp_path / "train.parquet"), str(media), val=0.0), str(tmp_path / "out"))
     assert [fate.reason for fate in report.fates] == [None, None, None, "not a picture"]
     assert list(check_run(str(tmp_path / "out"))) == []
     (tmp_path / "plain").mkdir()
@@ -406,7 +406,7 @@ def test_mends_are_counted_and_written_beside_the_records(media: Path, tmp_path:
 
 def test_a_strict_import_ends_at_the_first_record_to_mend(media: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"record 1 \(x\): needs mending: role user, role assistant"):
-        bring(
+        import_records(
             Wanted(listed(tmp_path, [FORMS["a number"][1], {"id": "x", **FORMS["sharegpt"][0]}]), str(media)),
             str(tmp_path / "out"),
             strict=True,

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from manifests.ledger import Manifest
-from pipeline.plan import plan
+from pipeline.plan import build_plan
 from tests import toy_driver, toys
 from tests.test_project import ROOT
 
@@ -74,7 +74,10 @@ def survivors(root: Path, within: float = 10.0) -> list[Sequence[str]]:
 
 def manifests(root: Path, names: Sequence[str] = toy_driver.CHAIN) -> list[Manifest]:
     settings = toys.Traced(trace=f"{root}/trace", pause=0.01)
-    return [planned.manifest for planned in plan(str(root), [toy_driver.STEPS[name](settings) for name in names]).steps]
+    return [
+        planned.manifest
+        for planned in build_plan(str(root), [toy_driver.STEPS[name](settings) for name in names]).steps
+    ]
 
 
 def check_chain(root: Path, kills: int) -> None:

@@ -17,14 +17,14 @@ import pytest
 from manifests import object_store, storage
 from pipeline.errors import ConfigError, RunError
 from pipeline.state import lease
-from pipeline.state.lease import Holder, Lease, alone
+from pipeline.state.lease import Lease, LeaseHolder, exclusive_run
 from tests.object_store import bucket
 
 HOLD = """
 import sys, time
 from pipeline.state import lease
 lease.BEAT = float(sys.argv[2])
-with lease.alone(sys.argv[1]):
+with lease.exclusive_run(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -74,17 +74,17 @@ def test_a_second_run_is_refused_by_one_line_that_names_the_first(root: str) -> 
     holder = held_elsewhere(root)
     try:
         expected = rf"^another run is at work at \S+ \(process {holder.pid}.*\)[^\n]*$"
-        with pytest.raises(RunError, match=expected), alone(root):
+        with pytest.raises(RunError, match=expected), exclusive_run(root):
             raise AssertionError("two at once")
     finally:
         end(holder)
-    with alone(root):  # the process is gone, so nobody waits
+    with exclusive_run(root):  # the process is gone, so nobody waits
         pass
 
 
 def test_a_root_that_is_left_is_free(root: str) -> None:
     for _ in range(2):
-        with alone(root):
+        with exclusive_run(root):
             assert storage.exists(storage.join(root, ".lock"))
     if not storage.is_local(root):
         assert storage.listing(root) == []
@@ -92,15 +92,15 @@ def test_a_root_that_is_left_is_free(root: str) -> None:
 
 def test_an_error_in_the_block_comes_out_and_frees_the_root(root: str) -> None:
     for error in (ValueError, KeyboardInterrupt):
-        with pytest.raises(error), alone(root):
+        with pytest.raises(error), exclusive_run(root):
             raise error
-    with alone(root):
+    with exclusive_run(root):
         pass
 
 
-def of_another_machine(root: str) -> Holder:
+def of_another_machine(root: str) -> LeaseHolder:
     """The lock of a run that was killed on another machine."""
-    holder = replace(Holder(), space="elsewhere", host="node7", process=4711)
+    holder = replace(LeaseHolder(), space="elsewhere", host="node7", process=4711)
     storage.write_bytes(storage.join(root, ".lock"), holder.stored())
     return holder
 
@@ -108,9 +108,9 @@ def of_another_machine(root: str) -> Holder:
 def test_the_lock_of_a_killed_run_elsewhere_is_taken_after_some_patience(stored_root: str) -> None:
     of_another_machine(stored_root)
     began = time.monotonic()
-    with alone(stored_root):
+    with exclusive_run(stored_root):
         assert time.monotonic() - began >= lease.PATIENCE
-        assert Holder.of(storage.read_bytes(storage.join(stored_root, ".lock"))).process == os.getpid()
+        assert LeaseHolder.of(storage.read_bytes(storage.join(stored_root, ".lock"))).process == os.getpid()
 
 
 def test_of_many_that_wait_for_a_dead_one_only_one_goes_on(stored_root: str) -> None:
@@ -133,23 +133,23 @@ def test_of_many_that_wait_for_a_dead_one_only_one_goes_on(stored_root: str) -> 
 
 def test_a_lock_that_is_no_json_is_the_lock_of_a_dead_run(stored_root: str) -> None:
     storage.write_bytes(storage.join(stored_root, ".lock"), b"what?")
-    with alone(stored_root):
+    with exclusive_run(stored_root):
         pass
 
 
 def test_the_lock_is_renewed(stored_root: str) -> None:
-    with alone(stored_root):
+    with exclusive_run(stored_root):
         seen: set[int] = set()
         end = time.monotonic() + 20
         while len(seen) < 3 and time.monotonic() < end:
-            seen.add(Holder.of(storage.read_bytes(storage.join(stored_root, ".lock"))).beat)
+            seen.add(LeaseHolder.of(storage.read_bytes(storage.join(stored_root, ".lock"))).beat)
             time.sleep(0.05)
     assert len(seen) == 3
 
 
-def lose(root: str) -> Holder:
+def lose(root: str) -> LeaseHolder:
     """Hold the root until another machine takes it; returns only if nobody interrupts."""
-    with alone(root):
+    with exclusive_run(root):
         taker = of_another_machine(root)
         for _ in range(200):  # not one long sleep: the interrupt may come before it
             time.sleep(0.1)
@@ -167,14 +167,14 @@ def test_a_run_that_has_lost_its_root_is_stopped_and_leaves_the_lock(
     finally:
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < 15
-    assert Holder.of(storage.read_bytes(storage.join(stored_root, ".lock"))).host == "node7"
+    assert LeaseHolder.of(storage.read_bytes(storage.join(stored_root, ".lock"))).host == "node7"
 
 
 def test_a_frozen_run_that_wakes_up_has_lost(stored_root: str) -> None:
     holder = held_elsewhere(stored_root)
     try:
         holder.send_signal(signal.SIGSTOP)
-        with alone(stored_root):
+        with exclusive_run(stored_root):
             holder.send_signal(signal.SIGCONT)
             assert holder.wait(timeout=30) != 0
             assert object_store.look(storage.join(stored_root, ".lock")) is not None
@@ -183,5 +183,8 @@ def test_a_frozen_run_that_wakes_up_has_lost(stored_root: str) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_a_wrong_setting(store_at: str) -> None:
-    with pytest.raises(ConfigError, match=r"^--root s3://nobody/out: .*no such bucket"), alone("s3://nobody/out"):
+    with (
+        pytest.raises(ConfigError, match=r"^--root s3://nobody/out: .*no such bucket"),
+        exclusive_run("s3://nobody/out"),
+    ):
         pass

@@ -24,7 +24,7 @@ from pipeline.config import load
 from pipeline.engine.engines import InlineEngine
 from pipeline.engine.part_context import PartContext
 from pipeline.media import extraction
-from pipeline.media.audio_extraction import Cut, Shot
+from pipeline.media.audio_extraction import ClipRequest, ExtractedClip
 from pipeline.media.media_draft import MARK
 from pipeline.media.media_store import Reader, media_of
 from pipeline.run import Options, lanes, run
@@ -279,12 +279,12 @@ def test_extract_goes_on_with_the_clip_in_hand(films: Path, moment: int, tmp_pat
     assert drafts(root) == []
 
 
-def decoded(films: Path, root: Path, sets: list[str]) -> list[Cut]:
+def decoded(films: Path, root: Path, sets: list[str]) -> list[ClipRequest]:
     """Run to the end in this process. Returns the clips that were decoded."""
-    cuts: list[Cut] = []
+    cuts: list[ClipRequest] = []
     shots = extraction.shots
 
-    def noting(path: str, video: Any, wanted: Any, painter: Any) -> Iterator[Shot]:
+    def noting(path: str, video: Any, wanted: Any, painter: Any) -> Iterator[ExtractedClip]:
         cuts.extend(wanted)
         return shots(path, video, wanted, painter)
 

@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from manifests.ledger import FAILED, OK
-from manifests.records import Asked, Caption, Outcome
+from manifests.records import Caption, ModelCall, Outcome
 from pipeline.engine import scheduler
 from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.monitoring import metrics, metrics_file
@@ -192,7 +192,9 @@ def test_records_in_flight_and_media(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_records_of_one_answer_count_its_tokens_once() -> None:
-    said = [Asked(prompt="p", answer=a, finish="stop", prompt_tokens=9, answer_tokens=2, latency=1.0) for a in "xyy"]
+    said = [
+        ModelCall(prompt="p", answer=a, finish="stop", prompt_tokens=9, answer_tokens=2, latency=1.0) for a in "xyy"
+    ]
     made = [Caption(id=f"{n}", clip="c", footage="f", view="video", text="t", asked=a) for n, a in enumerate(said)]
     metrics.StepMetrics("root", "caption").done(Outcome("c", OK, 1.0, tuple(made)), 0)
     assert (counted("root")[TOKENS.name, ("caption", "read")]) == 18

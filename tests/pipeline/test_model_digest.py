@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.annotation import model_digest
-from pipeline.annotation.annotator import Annotating, AnnotatorSettings
+from pipeline.annotation.annotator import AnnotatorSettings, ModelStep
 from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
 from pipeline.errors import ConfigError
 
@@ -105,7 +105,7 @@ def test_other_weights_on_a_node_are_one_line(weights: Path) -> None:
     settings = AnnotatorSettings(model=str(weights)).resolved()
     check_digest(str(weights), settings.digest)
     (weights / "config.json").write_text("{ }")
-    step: Annotating[object, object] = Annotating()
+    step: ModelStep[object, object] = ModelStep()
     step.annotator = settings
     with pytest.raises(ConfigError, match="on this node are not those that the run began with"):
         step.open()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manifests.records import Asked, Drop, Segment, Transcript
+from manifests.records import Drop, ModelCall, Segment, Transcript
 from pipeline.annotation.annotator import AnnotatorSettings
 from pipeline.annotation.asr_ola import dictated, windows
 from pipeline.config import load
@@ -20,8 +20,8 @@ from pipeline.errors import ConfigError
 from pipeline.media.audio import RATE
 from pipeline.prompts import prompt
 from pipeline.steps.screen import Screen
-from pipeline.steps.transcribe import Heard, Transcribe, TranscribeSettings
-from pipeline.steps.verify import Doubt, Verify
+from pipeline.steps.transcribe import Transcribe, TranscribeInput, TranscribeSettings
+from pipeline.steps.verify import Verify, VerifyInput
 from tests.media import numbered
 from tests.pipeline.random_model import make_model
 from tests.pipeline.scripted import ENGINE, SAID, Scripted, footage, ready, sensible_reply, transcript
@@ -45,7 +45,7 @@ def listening(root: Path, *sources: str, notes: str = "", **settings: Any) -> tu
     return step, model
 
 
-def clips(root: Path, *seconds: float | None, sidecar: str = "") -> list[Heard]:
+def clips(root: Path, *seconds: float | None, sidecar: str = "") -> list[TranscribeInput]:
     """Clips of 4 s, whose sounds of noise are as long as is said here, of a video with this file beside it."""
     video = with_sidecars(root, *([("talk.srt", sidecar)] if sidecar else []))
     made = []
@@ -75,7 +75,7 @@ def spans(sound: np.ndarray) -> list[tuple[float, float]]:
 
 def written(text: str, finish: str = "stop", notes: tuple[str, ...] = (), end: float = 20.0) -> Segment | None:
     counts: dict[str, Any] = {"prompt_tokens": 0, "answer_tokens": 0, "latency": 0.0}
-    return dictated(Asked(prompt="", answer=text, finish=finish, notes=notes, **counts), 10.0, end)
+    return dictated(ModelCall(prompt="", answer=text, finish=finish, notes=notes, **counts), 10.0, end)
 
 
 def test_a_remark_in_brackets_is_nothing_said() -> None:
@@ -230,7 +230,7 @@ def test_no_probability_is_asked_for_twice(tmp_path: Path) -> None:
     """Verify gives its answers and what they agree with the same names."""
     notes = str(tmp_path / "notes")
     seen = footage(tmp_path)
-    doubts = [Doubt(question(0), seen), Doubt(question(1), seen)]
+    doubts = [VerifyInput(question(0), seen), VerifyInput(question(1), seen)]
     step = Verify()
     first = ready(step, tmp_path, notes)
     verdicts = step.run(doubts[:1])

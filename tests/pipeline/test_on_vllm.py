@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ola.processor import OlaProcessor
-from pipeline.annotation.annotator import AnnotatorSettings, opened
+from pipeline.annotation.annotator import AnnotatorSettings, open_annotator
 from pipeline.errors import ConfigError
 from tests.media import numbered, pattern
 from tests.ola import tiny
@@ -22,7 +22,7 @@ SMALL = ("extract.frames.cap=3", "split.longest=4", "pack.val=0", "caption.longe
 def test_without_vllm_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.annotation.annotator.find_spec", lambda _name: None)
     with pytest.raises(ConfigError, match=r"vllm is not installed; run `pip install vllm` in a venv of its own"):
-        opened(AnnotatorSettings(engine="vllm"))
+        open_annotator(AnnotatorSettings(engine="vllm"))
 
 
 @pytest.mark.skipif(find_spec("vllm") is None, reason="`make test-vllm` gives vLLM a venv of its own")

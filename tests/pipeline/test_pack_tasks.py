@@ -20,7 +20,17 @@ from PIL import Image
 from pydantic import ValidationError
 
 from manifests import views
-from manifests.records import Asked, Attempt, Caption, Media, Outcome, PackedTask, Question, Screening, Verdict
+from manifests.records import (
+    Caption,
+    Media,
+    ModelCall,
+    Outcome,
+    PackedTask,
+    Question,
+    Screening,
+    Verification,
+    ViewAnswer,
+)
 from manifests.schema import from_rows
 from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine
@@ -34,7 +44,7 @@ from pipeline.pack.publish import pack
 from pipeline.pack.rules import judge
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
-from pipeline.plan import plan as planned
+from pipeline.plan import build_plan as planned
 from pipeline.steps import ask, caption, extract, ingest, screen, split, transcribe, verify
 from stages.catalogue import current
 from stages.samples import KINDS, media_tokens, text_tokens
@@ -42,7 +52,7 @@ from stages.shards import ShardReader
 from tests.pipeline.test_pack import clip, footage, ok, reasons_of, transcript, video, video_id
 
 VIDEOS = 8  # of three clips; the first says nothing, the second is silent, the third has captions alone
-ASKED = Asked(prompt="p", answer="a", finish="stop", prompt_tokens=1, answer_tokens=1, latency=0.0)
+ASKED = ModelCall(prompt="p", answer="a", finish="stop", prompt_tokens=1, answer_tokens=1, latency=0.0)
 # of each of a clip's questions: what agrees with the reference
 AGREES = {0: ("both",), 1: ("both", "video"), 2: ("both", "video", "audio", "text"), 3: ("both", "audio"), 4: ()}
 NEEDS = {0: "both", 1: "video", 2: "text", 3: "audio", 4: "none-agrees"}
@@ -68,13 +78,13 @@ def question_of(name: str, number: int) -> Question:
     )
 
 
-def verdict_of(question: Question) -> Verdict:
-    def attempt(view: str) -> Attempt:
+def verdict_of(question: Question) -> Verification:
+    def attempt(view: str) -> ViewAnswer:
         agrees = view in AGREES[question.number]
-        return Attempt(answer="x", agreement=0.7 if agrees else 0.2, exact=agrees, f1=float(agrees))
+        return ViewAnswer(answer="x", agreement=0.7 if agrees else 0.2, exact=agrees, f1=float(agrees))
 
     views: dict[str, Any] = {view: attempt(view) for view in ("both", "video", "audio", "text")}
-    return Verdict(id=question.id, clip=question.clip, question=question.id, **views)
+    return Verification(id=question.id, clip=question.clip, question=question.id, **views)
 
 
 def annotated(root: Path, parts: Sequence[Sequence[int]]) -> Plan:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from manifests.records import Video
 from pipeline.media import decord_reader
-from pipeline.media.audio_extraction import Cut
+from pipeline.media.audio_extraction import ClipRequest
 from pipeline.media.extraction import shots
 from pipeline.media.interlace import combed
-from pipeline.media.render import Painter
+from pipeline.media.render import FrameRenderer
 from pipeline.media.safety import ffmpeg_exe, open_container
-from pipeline.media.scan import scan
+from pipeline.media.scan import scan_video
 from pipeline.media.user_media import watch
 from tests.media import X264, made, pixels, store, video_of
 
@@ -38,8 +38,8 @@ SIDE = 64  # pixels of a patch
 def stored(path: Path, times: Sequence[float] = (0.1,), reader: Any = shots) -> tuple[Video, list[Picture]]:
     """What extract makes of a file: its frames at these times."""
     video = video_of(path)
-    cut = Cut(0, round(video.duration * 1000), tuple(times))
-    (shot,) = reader(str(path), video, [cut], Painter.of(video, 95))
+    cut = ClipRequest(0, round(video.duration * 1000), tuple(times))
+    (shot,) = reader(str(path), video, [cut], FrameRenderer.of(video, 95))
     return video, [pixels(jpeg) for _, jpeg in shot.frames]
 
 
@@ -102,7 +102,7 @@ def test_ordinary_colours_stay_as_they_are(kind: str) -> None:
     path = ordinary(f"{kind}.mp4", *options, scale=scale)
     video = video_of(path)
     with open_container(str(path)) as container:
-        picture = Painter.of(video, 95).pixels(next(container.decode(container.streams.video[0])))
+        picture = FrameRenderer.of(video, 95).pixels(next(container.decode(container.streams.video[0])))
     np.testing.assert_allclose(patches_of(picture), PATCHES, atol=3)
     assert (video.matrix, video.range, video.mapped) == (matrix, levels, False)
 
@@ -329,7 +329,7 @@ def test_the_picture_is_the_one_that_a_player_takes(name: str) -> None:
         video, (picture,) = stored(path, (0.5,), reader)
         assert f"{video.width}x{video.height}" == sizes[order]
         np.testing.assert_allclose(picture[-8:, -8:].reshape(-1, 3).mean(axis=0), COLOURS[colour], atol=12)
-    seen = scan(str(path), duration=video.duration, sound=video.sound, picture=video.picture)
+    seen = scan_video(str(path), duration=video.duration, sound=video.sound, picture=video.picture)
     assert [cut.t for cut in seen.cuts] == pytest.approx([1 + order / 2], abs=0.11)
 
 

@@ -12,7 +12,7 @@ from manifests.ledger import KEY_DIGITS, digest
 from manifests.records import Clip
 from pipeline.engine.engines import InlineEngine
 from pipeline.errors import ConfigError
-from pipeline.plan import Plan, plan
+from pipeline.plan import Plan, build_plan
 from pipeline.run import lanes
 from pipeline.step import Resources, Step
 from pipeline.steps.ingest import Ingest
@@ -47,41 +47,41 @@ def keys(made: Plan) -> list[str]:
 
 def test_a_missing_maker_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        plan(str(tmp_path), [Ingest(), Tally()])
+        build_plan(str(tmp_path), [Ingest(), Tally()])
     assert str(caught.value) == "step 'tally' needs clips; no step before it makes them (add 'split')"
-    plan(str(tmp_path), [Ingest(), Split(), Tally()])
+    build_plan(str(tmp_path), [Ingest(), Split(), Tally()])
     with pytest.raises(ConfigError, match=r"step 'polish' needs Grain; no step before it makes them$"):
-        plan(str(tmp_path), [Take(), Polish()])
+        build_plan(str(tmp_path), [Take(), Polish()])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_step_twice_and_strangers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="step 'take' is there twice"):
-        plan(str(tmp_path), [Take(), Film(), Take()])
+        build_plan(str(tmp_path), [Take(), Film(), Take()])
     with pytest.raises(ConfigError, match="step 'odd' takes a Pebble that no record before it names: Reel"):
-        plan(str(tmp_path), [Take(), Film(), Odd()])
+        build_plan(str(tmp_path), [Take(), Film(), Odd()])
 
 
 def test_keys_follow_what_decides_the_result(tmp_path: Path) -> None:
-    made = plan(str(tmp_path), [Take(), Crack(), Polish()])
-    assert keys(made) == keys(plan(str(tmp_path / "elsewhere"), [Take(), Crack(), Polish()]))
+    made = build_plan(str(tmp_path), [Take(), Crack(), Polish()])
+    assert keys(made) == keys(build_plan(str(tmp_path / "elsewhere"), [Take(), Crack(), Polish()]))
     few = {"take": Resources(cpus=7, batch=3, seconds=1)}
-    assert keys(made) == keys(plan(str(tmp_path), [Take(), Crack(), Polish()], few))
-    changed = keys(plan(str(tmp_path), [Take(), Crack(Traced(pause=1.0)), Polish()]))
+    assert keys(made) == keys(build_plan(str(tmp_path), [Take(), Crack(), Polish()], few))
+    changed = keys(build_plan(str(tmp_path), [Take(), Crack(Traced(pause=1.0)), Polish()]))
     assert [a == b for a, b in zip(keys(made), changed, strict=True)] == [True, False, False]
-    assert keys(plan(str(tmp_path), [Newer(), Crack(), Polish()]))[0] != keys(made)[0]
-    late = plan(str(tmp_path), [Film(), Take(), Crack()])
+    assert keys(build_plan(str(tmp_path), [Newer(), Crack(), Polish()]))[0] != keys(made)[0]
+    late = build_plan(str(tmp_path), [Film(), Take(), Crack()])
     assert set(keys(late)).isdisjoint(keys(made))
     assert made.key == keys(made)[-1]
 
 
 def test_folders_tell_number_step_and_key(tmp_path: Path) -> None:
-    made = plan(str(tmp_path), [Take(), Crack()])
+    made = build_plan(str(tmp_path), [Take(), Crack()])
     assert [m.folder for m in made.manifests] == ["00-source", f"01-take-{keys(made)[0]}", f"02-crack-{made.key}"]
     assert made.named("crack") is made.steps[1]
     with pytest.raises(ConfigError, match=r"no step 'polish' in this run \(choices: take, crack\)"):
         made.named("polish")
-    assert plan(str(tmp_path), []).key == ""
+    assert build_plan(str(tmp_path), []).key == ""
 
 
 def test_a_bundle_is_looked_up_by_the_ids_its_records_name(tmp_path: Path) -> None:

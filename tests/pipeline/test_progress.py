@@ -23,11 +23,11 @@ from rich.console import Console
 
 from manifests.journal import Journal, journal_path
 from manifests.ledger import Counts, Damaged, Manifest
-from manifests.records import Asked, Caption, Outcome, Source
+from manifests.records import Caption, ModelCall, Outcome, Source
 from pipeline.annotation.annotator import AnnotatorSettings
 from pipeline.monitoring import progress
 from pipeline.monitoring.progress import Progress, Tally
-from pipeline.plan import Plan, plan
+from pipeline.plan import Plan, build_plan
 from pipeline.steps.caption import Captioning
 from pipeline.steps.extract import Extract
 from pipeline.steps.ingest import Ingest
@@ -43,18 +43,18 @@ def made(tmp_path: Path) -> Plan:
     """A run of two parts in which nothing is done yet."""
     captioning = Captioning()
     captioning.annotator = ENGINE
-    found = plan(str(tmp_path), [Ingest(), Split(), Extract(), captioning])
+    found = build_plan(str(tmp_path), [Ingest(), Split(), Extract(), captioning])
     for part in range(2):
         sources = [Outcome(f"s{part}", "ok", 0.0, (Source(id=f"s{part}", uri="a.mp4", bytes=1),))]
         found.sources.commit(part, [f"s{part}"], sources)
     return found
 
 
-def asked(tokens: int, answer: str = "a dog") -> Asked:
-    return Asked(prompt="p", answer=answer, finish="stop", prompt_tokens=900, answer_tokens=tokens, latency=1.0)
+def asked(tokens: int, answer: str = "a dog") -> ModelCall:
+    return ModelCall(prompt="p", answer=answer, finish="stop", prompt_tokens=900, answer_tokens=tokens, latency=1.0)
 
 
-def caption(clip: str, view: str, said: Asked) -> Caption:
+def caption(clip: str, view: str, said: ModelCall) -> Caption:
     return Caption(id=f"{clip}-{view}", clip=clip, footage=clip, view=view, text=said.answer, asked=said)
 
 
@@ -68,7 +68,7 @@ def journal(made: Plan) -> Iterator[Journal]:
     one.close(delete=True)
 
 
-def note(journal: Journal, name: str, said: Asked, end: str = "\n") -> None:
+def note(journal: Journal, name: str, said: ModelCall, end: str = "\n") -> None:
     with open(journal.notes, "a", encoding="utf-8") as file:
         file.write(json.dumps([name, asdict(said)]) + end)
 

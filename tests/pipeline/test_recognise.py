@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from manifests.records import Segment, Word
-from pipeline.annotation.asr_whisperx import Recogniser, RecogniserSettings, Speech, located, opened
+from pipeline.annotation.asr_whisperx import Recogniser, RecogniserSettings, Speech, located, open_recogniser
 from pipeline.errors import ConfigError
 from pipeline.media import hallucination
 from pipeline.media.audio import RATE, samples, wav
@@ -137,7 +137,7 @@ def tiny() -> Iterator[Recogniser]:
             pytest.importorskip(name, reason=f"{name} is not installed: it has a venv of its own")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield opened(RecogniserSettings(model=TINY, compute_type="int8", device="cpu"))
+        yield open_recogniser(RecogniserSettings(model=TINY, compute_type="int8", device="cpu"))
 
 
 def sound_of(path: Path) -> Sound:
@@ -252,13 +252,13 @@ def test_an_alignment_model_times_the_words(tiny: Recogniser, tmp_path: Path, mo
 
     monkeypatch.setattr(nltk.data, "path", [])
     with pytest.raises(ConfigError, match=r"nltk\.downloader punkt_tab"):
-        opened(settings)
+        open_recogniser(settings)
     english = tmp_path / "tokenizers" / "punkt_tab" / "english"
     english.mkdir(parents=True)
     for table in ("collocations.tab", "sent_starters.txt", "abbrev_types.txt", "ortho_context.tab"):
         (english / table).touch()
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
-    recogniser = opened(settings)
+    recogniser = open_recogniser(settings)
     sound = sound_of(MEDIA / "librivox" / name)
     aligned, silent, own = *recogniser([sound, np.zeros(RATE, np.float32)]), *tiny([sound])
     assert (aligned.aligned, silent.aligned, own.aligned) == (True, False, False)
@@ -294,9 +294,9 @@ def random_aligner(folder: Path) -> str:
 def test_a_model_of_one_language_is_asked_for_no_other(tiny: Recogniser) -> None:
     assert callable(tiny)
     with pytest.raises(ConfigError, match="knows English alone, not 'de'"):
-        opened(RecogniserSettings(model=TINY, compute_type="int8", device="cpu", language="de"))
+        open_recogniser(RecogniserSettings(model=TINY, compute_type="int8", device="cpu", language="de"))
 
 
 def test_a_recogniser_that_cannot_be_loaded_is_named() -> None:
     with pytest.raises(ConfigError, match=r"no 'nowhere:made'"):
-        opened(RecogniserSettings(engine="nowhere:made"))
+        open_recogniser(RecogniserSettings(engine="nowhere:made"))

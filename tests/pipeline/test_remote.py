@@ -110,7 +110,7 @@ def test_frames_and_sound_are_those_of_a_run_on_disk(done: Said, store_at: str, 
 
 def test_a_second_run_at_the_same_time_is_refused(done: Said, store_at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT", 0.1)
-    with lease.alone(f"{store_at}/out"):
+    with lease.exclusive_run(f"{store_at}/out"):
         said = ola("run", "--root", f"{store_at}/out")
         assert ola("check", f"{store_at}/out") == Said(0, "no fault\n", "")
         found = [

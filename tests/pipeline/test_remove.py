@@ -17,7 +17,7 @@ from pipeline.pack.check import check_run
 from pipeline.pack.publish import pack
 from pipeline.plan import Plan
 from pipeline.removal.record import check_finished, read_record, unfinished_sources
-from pipeline.state.ledger_law import books_of, broken_laws
+from pipeline.state.ledger_law import law_violations, read_counts
 from pipeline.state.registration import register
 from pipeline.state.reopen import known_outcomes, reopen_part
 from stages.catalogue import current
@@ -47,7 +47,7 @@ def needles(gone: int = GONE) -> list[bytes]:
 
 
 def check_whole(plan: Plan) -> None:
-    wrong = {law.step for law in broken_laws(plan, books_of(plan))}
+    wrong = {law.step for law in law_violations(plan, read_counts(plan))}
     assert wrong <= {"ask", "verify"}, "made up without regard to the screening and to video 7"
     assert list(check_run(plan.root)) == []
 

@@ -13,7 +13,7 @@ import pytest
 from manifests import storage
 from pipeline.config import of_run
 from pipeline.pack.check import check_run
-from pipeline.plan import plan as planned
+from pipeline.plan import build_plan as planned
 from pipeline.removal.procedure import Request, remove_videos
 from tests.containers import done, tar
 from tests.media import pattern

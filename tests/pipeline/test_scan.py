@@ -14,7 +14,7 @@ from pipeline.errors import Unavailable
 from pipeline.media import scan as scanning
 from pipeline.media import subtitles
 from pipeline.media.safety import ffmpeg_exe
-from pipeline.media.scan import Scan, ScanError, Series, scan, scores
+from pipeline.media.scan import Scan, ScanError, Series, scan_video, scores
 from tests.media import numbered
 
 MOVING = "testsrc2=s=160x90:r=25"
@@ -64,7 +64,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Scan:
     file = tmp_path_factory.mktemp("film") / "film.mkv"
     picture = scenes(("moving", 2), ("red", 3), ("black", 1), ("moving", 4))
     make(file, picture, tones((0, 3), (-100, 1), (0, 4)))
-    return scan(str(file), duration=10.0, sound=1)
+    return scan_video(str(file), duration=10.0, sound=1)
 
 
 def test_cuts_are_found_where_they_are(film: Scan) -> None:
@@ -113,13 +113,13 @@ def test_loudness_is_that_of_ebur128_over_the_whole(tmp_path: Path) -> None:
     summary = ffmpeg("-i", file, "-vn", "-af", "ebur128=framelog=quiet", "-f", "null", "-")
     expected = re.search(r"I:\s+(-[\d.]+) LUFS", summary)
     assert expected
-    found = scores(scan(file, duration=6.0, sound=1), 0.0, 6.0)["loudness"]
+    found = scores(scan_video(file, duration=6.0, sound=1), 0.0, 6.0)["loudness"]
     assert found == pytest.approx(float(expected[1]), abs=0.1)
 
 
 def test_a_video_without_sound(tmp_path: Path) -> None:
     file = make(tmp_path / "a.mkv", scenes(("red", 1), ("blue", 1)))
-    found = scan(file, duration=2.0, sound=None)
+    found = scan_video(file, duration=2.0, sound=None)
     assert [cut.t for cut in found.cuts] == pytest.approx([1.0], abs=NEAR)
     assert not found.has_sound
     assert found.silences == ()
@@ -132,7 +132,7 @@ def test_times_count_from_the_start_of_the_container(tmp_path: Path) -> None:
     file = tmp_path / "a.ts"
     picture, sound = scenes(("red", 1), ("blue", 1)), tones((0, 0.5), (-100, 0.5), (0, 1))
     make(file, picture, sound, "-c:a", "mp2", "-output_ts_offset", "5000")
-    found = scan(str(file), duration=2.0, sound=1)
+    found = scan_video(str(file), duration=2.0, sound=1)
     assert [cut.t for cut in found.cuts] == pytest.approx([1.0], abs=NEAR)
     assert_near(found.silences, [(0.5, 1)])
 
@@ -142,7 +142,7 @@ def test_times_are_exact_late_in_a_long_video(tmp_path: Path) -> None:
     picture = scenes(("red", 1), ("blue", 1)).replace("concat=n=2", "concat=n=2,setpts=PTS+29000.04/TB")
     head = f"color=green:s=160x90:r=25:d=1[h];{picture}[late];[h][late]interleave"
     file = make(tmp_path / "a.mkv", head, None, "-fps_mode", "passthrough")
-    found = scan(file, duration=29002.0, sound=None)
+    found = scan_video(file, duration=29002.0, sound=None)
     assert found.cuts[-1].t == pytest.approx(29001.04, abs=0.002)
 
 
@@ -150,7 +150,7 @@ def test_holes_count_as_still_and_silent(tmp_path: Path) -> None:
     sound = "aevalsrc=0.1*sin(2000*t):d=1,asetpts=PTS+1.5/TB"
     picture = f"{MOVING}:d=8,select='lt(t,2)+gt(t,6)'"
     file = make(tmp_path / "a.mkv", picture, sound, "-fps_mode", "passthrough")
-    found = scan(file, duration=8.0, sound=1)
+    found = scan_video(file, duration=8.0, sound=1)
     assert_near(found.silences, [(0, 1.5), (2.5, 8)])
     assert_near(found.frozen, [(2, 6)])
 
@@ -160,7 +160,7 @@ def test_a_change_of_size_is_a_cut(tmp_path: Path) -> None:
     second = Path(make(tmp_path / "2.ts", "testsrc2=s=320x180:r=25:d=1", None, "-output_ts_offset", "1"))
     both = tmp_path / "both.ts"
     both.write_bytes(first.read_bytes() + second.read_bytes())
-    found = scan(str(both), duration=2.0, sound=None)
+    found = scan_video(str(both), duration=2.0, sound=None)
     assert [cut.t for cut in found.cuts] == pytest.approx([1.0], abs=NEAR)
     assert_near(found.black, [(0, 1)])
 
@@ -170,7 +170,7 @@ def test_cover_art_is_not_the_picture(tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "color=white:s=64x64", "-frames:v", "1", str(tmp_path / "art.png"))
     maps = ["-map", "1", "-map", "0", "-c", "copy", "-disposition:v:0", "attached_pic"]
     ffmpeg("-i", film, "-i", str(tmp_path / "art.png"), *maps, str(tmp_path / "b.mp4"))
-    assert len(scan(str(tmp_path / "b.mp4"), duration=2.0, sound=None).cuts) == 1
+    assert len(scan_video(str(tmp_path / "b.mp4"), duration=2.0, sound=None).cuts) == 1
 
 
 def test_a_damaged_middle_is_passed_over(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_damaged_middle_is_passed_over(tmp_path: Path) -> None:
     middle = slice(len(content) * 2 // 5, len(content) * 3 // 5)
     content[middle] = random.Random(0).randbytes(middle.stop - middle.start)
     file.write_bytes(content)
-    found = scan(str(file), duration=4.0, sound=1)
+    found = scan_video(str(file), duration=4.0, sound=1)
     assert found.motion.times[0] < 1
     assert found.motion.times[-1] > 3
 
@@ -189,7 +189,7 @@ def test_sound_that_cannot_be_decoded_does_not_lose_the_picture(tmp_path: Path) 
     file = tmp_path / "a.mkv"
     make(file, scenes(("red", 1), ("blue", 1)), tones((0, 2)))
     file.write_bytes(file.read_bytes().replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT"))
-    found = scan(str(file), duration=2.0, sound=1)
+    found = scan_video(str(file), duration=2.0, sound=1)
     assert len(found.cuts) == 1
     assert found.sound_error
     assert "decoder" in found.sound_error
@@ -200,18 +200,18 @@ def test_a_file_that_is_no_video_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "notes.mp4"
     file.write_text("not a video\n" * 100)
     with pytest.raises(ScanError, match=r"notes\.mp4 cannot be scanned: .*Invalid data"):
-        scan(str(file), duration=1.0, sound=None)
+        scan_video(str(file), duration=1.0, sound=None)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ScanError, match="No such file"):
-        scan(str(tmp_path / "none.mp4"), duration=1.0, sound=1)
+        scan_video(str(tmp_path / "none.mp4"), duration=1.0, sound=1)
 
 
 def test_a_file_with_an_odd_name(tmp_path: Path) -> None:
     file = make(tmp_path / "a.mkv", f"{MOVING}:d=0.2")
     odd = Path(file).rename(tmp_path / "-i concat:%d 'x'.mkv")
-    assert len(scan(str(odd), duration=0.2, sound=None).motion.times)
+    assert len(scan_video(str(odd), duration=0.2, sound=None).motion.times)
 
 
 def test_gates_of_bs1770() -> None:
@@ -234,6 +234,6 @@ def test_an_ffmpeg_that_the_machine_kills_is_not_the_files_fault(
     for module in (scanning, subtitles):
         monkeypatch.setattr(module, "ffmpeg_exe", lambda: str(killed))
     with pytest.raises(Unavailable, match="ffmpeg was killed"):
-        scan(str(path), duration=0.2, sound=None)
+        scan_video(str(path), duration=0.2, sound=None)
     with pytest.raises(Unavailable, match="ffmpeg was killed"):
         subtitles.embedded(str(path), 0)

@@ -15,7 +15,7 @@ from manifests import storage
 from manifests.records import Drop, Source
 from pipeline.engine.engines import InlineEngine
 from pipeline.errors import Unavailable
-from pipeline.plan import plan
+from pipeline.plan import build_plan
 from pipeline.run import lanes
 from pipeline.sources.scratch import RESERVE, local_copy
 from pipeline.state.registration import register
@@ -114,7 +114,7 @@ def test_a_copy_goes_after_the_last_step_that_reads_it(store_at: str, tmp_path: 
     URIS.update({f"{n}": f"{store_at}/{n}.mp4" for n in range(4)})
     steps = [Reading(settings), ReadingAgain(settings)]
     wants = {step.name: step.resources.model_copy(update={"cpus": 1.0}) for step in steps}
-    made = plan(str(tmp_path / "root"), steps, wants)
+    made = build_plan(str(tmp_path / "root"), steps, wants)
     sources = [Source(id=name, uri=uri, bytes=SIZE) for name, uri in URIS.items()]
     parts = register(made.sources, sources, None, 4)
     InlineEngine().map(lanes(made.steps, isolate=False), parts)

@@ -9,7 +9,7 @@ import pytest
 
 from manifests.records import Drop, Screening
 from ola.prompt import Request
-from pipeline.annotation.annotator import filled
+from pipeline.annotation.annotator import fill_prompt
 from pipeline.steps.screen import Screen, ScreenSettings
 from tests.pipeline.scripted import SAID, obeys, prompt_of, ready, transcript
 
@@ -66,4 +66,4 @@ def test_a_transcript_is_no_instruction(tmp_path: Path, attack: str) -> None:
     (plain, attacked), _ = screened(tmp_path, SAID, attack)
     assert (attacked[0].complete, attacked[0].informative) == (plain[0].complete, plain[0].informative)
     # the scripted model would have obeyed, had it not been fenced
-    assert obeys(Request(filled("screen_complete", subtitles=attack)).text)
+    assert obeys(Request(fill_prompt("screen_complete", subtitles=attack)).text)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.media.audio_extraction import Cut
+from pipeline.media.audio_extraction import ClipRequest
 from pipeline.media.extraction import shots
-from pipeline.media.render import Painter
+from pipeline.media.render import FrameRenderer
 from pipeline.sources.clip_spans import Unusable, times_of
 from pipeline.sources.input_lists import read_list
 from tests.containers import done, tar
@@ -88,8 +88,8 @@ def test_spans_are_the_clips_of_a_run(tmp_path: Path) -> None:
 def test_clips_that_overlap_come_from_one_pass() -> None:
     film = pattern("spans.mp4", 6)
     video = video_of(film)
-    cuts = [Cut(a, b, ((a + b) / 2000,)) for a, b in ((0, 5000), (1000, 2000), (1500, 4000), (3000, 6000))]
-    painter = Painter(video.width, video.height, video.rotation, 90)
+    cuts = [ClipRequest(a, b, ((a + b) / 2000,)) for a, b in ((0, 5000), (1000, 2000), (1500, 4000), (3000, 6000))]
+    painter = FrameRenderer(video.width, video.height, video.rotation, 90)
     together = list(shots(str(film), video, cuts, painter))
     alone = [shot for cut in cuts for shot in shots(str(film), video, [cut], painter)]
     assert [shot.frames for shot in together] == [shot.frames for shot in alone]

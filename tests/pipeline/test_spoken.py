@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.media.clean_text import cleaned
+from pipeline.media.clean_text import clean_text
 from pipeline.media.subtitle_credits import is_credit
-from pipeline.media.subtitle_speech import closed, cuts, labels_of, without
+from pipeline.media.subtitle_speech import closed, labels_of, remove_cuts, unspoken_cuts
 from pipeline.media.subtitles import parse
-from pipeline.media.text_encoding import decoded
+from pipeline.media.text_encoding import decode_text
 from tests.runs import srt
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"
@@ -18,8 +18,8 @@ CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"
 
 def told(text: str) -> tuple[str, list[tuple[str, str]]]:
     """What is spoken, and what else there is."""
-    found = cuts(text)
-    return closed(without(text, found)), [(cut.kind, cut.text) for cut in found if cut.kind]
+    found = unspoken_cuts(text)
+    return closed(remove_cuts(text, found)), [(cut.kind, cut.text) for cut in found if cut.kind]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_credits_are_known_in_many_languages_and_speech_is_none() -> None:
     ],
 )
 def test_marks_that_nobody_sees_go(text: str, seen: str) -> None:
-    assert cleaned(text) == seen
+    assert clean_text(text) == seen
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_marks_that_nobody_sees_go(text: str, seen: str) -> None:
     ],
 )
 def test_marks_that_writing_needs_stay(text: str) -> None:
-    assert cleaned(text) == text
+    assert clean_text(text) == text
 
 
 def test_an_escaped_line_end_is_one_and_drawings_are_no_text() -> None:
@@ -227,13 +227,13 @@ def test_words_with_times_keep_them_where_something_between_them_goes() -> None:
     ],
 )
 def test_a_stray_byte_costs_itself(data: bytes, text: str) -> None:
-    assert [cue.text for cue in parse(decoded(data))] == [text]
+    assert [cue.text for cue in parse(decode_text(data))] == [text]
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no files in {CASES}")
 def test_files_as_they_were_found() -> None:
     spoken = {
-        path.name: [cue.text for cue in parse(decoded(path.read_bytes())) if cue.words]
+        path.name: [cue.text for cue in parse(decode_text(path.read_bytes())) if cue.words]
         for path in CASES.iterdir()
         if path.suffix in (".srt", ".ass")
     }

@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import BadMedia
 from pipeline.media import subtitles
 from pipeline.media.subtitles import Cue, embedded, parse, segment
-from pipeline.media.text_encoding import decoded
+from pipeline.media.text_encoding import decode_text
 from tests.media import X264, made, written
 from tests.runs import srt
 
@@ -112,7 +112,7 @@ def test_nothing_to_say(text: str) -> None:
     ],
 )
 def test_encodings(encoding: str, text: str) -> None:
-    assert [cue.text for cue in parse(decoded(srt((1, 2, text)).encode(encoding)))] == [text]
+    assert [cue.text for cue in parse(decode_text(srt((1, 2, text)).encode(encoding)))] == [text]
 
 
 def cue(text: str, start: float = 0.0, end: float = 4.0) -> Cue:

@@ -19,7 +19,7 @@ from pipeline.sources.containers import columns, listing
 from pipeline.sources.containers.long_meta import whole
 from pipeline.sources.containers.members import Unreadable
 from pipeline.sources.discovery import discover
-from pipeline.state.registration import NEW, placed
+from pipeline.state.registration import NEW, assign_parts
 from tests.containers import done, footage, loose, of_files, range_sizes, videos
 from tests.object_store import bucket, client
 from tests.runs import rows
@@ -150,5 +150,7 @@ def test_damaged_tables_are_rows(tmp_path: Path) -> None:
 
 def test_a_part_holds_whole_row_groups() -> None:
     sources = [Source(id=f"{n}", uri=f"/a.parquet#{n}", bytes=1, stamp=f"1@mp4/{n // 50}/{n % 50}") for n in range(150)]
-    made = placed([Registered(each, NEW, 0) for each in sources], {each.uri: n for n, each in enumerate(sources)}, 8)
+    made = assign_parts(
+        [Registered(each, NEW, 0) for each in sources], {each.uri: n for n, each in enumerate(sources)}, 8
+    )
     assert [sum(each.part == part for each in made) for part in range(3)] == [50, 50, 50]

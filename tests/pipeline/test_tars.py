@@ -26,7 +26,7 @@ from pipeline.errors import ConfigError
 from pipeline.sources.containers import listing
 from pipeline.sources.containers.members import parted
 from pipeline.sources.discovery import discover
-from pipeline.state.content_digests import live
+from pipeline.state.content_digests import live_uris
 from tests.containers import done, footage, loose, of_files, range_sizes, tar, videos
 from tests.media import made, pattern, samples
 from tests.object_store import bucket, client
@@ -355,11 +355,11 @@ def test_sound_beside_a_video_that_has_its_own_is_not_used(tmp_path: Path) -> No
 def test_a_member_that_left_its_container_is_gone(tmp_path: Path) -> None:
     path = tar(tmp_path / "a.tar", [("a.mp4", MP4), ("b.mp4", MP4 + b"b")])
     before = [Source(id=n, uri=f"{path}#{n}", bytes=1, stamp="1@512+21") for n in ("a.mp4", "b.mp4")]
-    assert live(before[:1], before) == {each.uri for each in before}, "an input may name one member alone"
+    assert live_uris(before[:1], before) == {each.uri for each in before}, "an input may name one member alone"
     after = [Source(id="a", uri=f"{path}#a.mp4", bytes=1, stamp="2@512+21")]
-    assert live(after, before) == {f"{path}#a.mp4"}
+    assert live_uris(after, before) == {f"{path}#a.mp4"}
     path.unlink()
-    assert live([], before) == set()
+    assert live_uris([], before) == set()
 
 
 def test_a_tar_that_is_registered_is_no_new_work(held: Path, of_tar: Path) -> None:

@@ -19,7 +19,7 @@ from pipeline.media.hallucination import Stretch
 from pipeline.media.media_store import MediaTar
 from pipeline.media.subtitle_tracks import sidecar_language
 from pipeline.steps.ingest import Ingest
-from pipeline.steps.transcribe import Heard, Transcribe, TranscribeSettings
+from pipeline.steps.transcribe import Transcribe, TranscribeInput, TranscribeSettings
 from tests.media import X264, made, numbered, written
 from tests.runs import srt
 
@@ -52,7 +52,7 @@ def listener(root: Path, *sources: str, **settings: Any) -> Transcribe:
     return step
 
 
-def sounding(root: Path, video: Video, *seconds: float | None) -> list[Heard]:
+def sounding(root: Path, video: Video, *seconds: float | None) -> list[TranscribeInput]:
     """A clip of 4 s with a sound of so many seconds each, or none."""
     tar = MediaTar("clips.tar", str(root / "clips.tar"))
     clips = []
@@ -72,13 +72,13 @@ def transcribed(video: Video, end_ms: int = 4000, **settings: Any) -> Transcript
     return answer if isinstance(answer, Drop) else answer[0]
 
 
-def heard(video: Video, start_ms: int, end_ms: int) -> Heard:
+def heard(video: Video, start_ms: int, end_ms: int) -> TranscribeInput:
     name = f"{video.id}-{start_ms}"
     silent: dict[str, Any] = {"motion": 0.0, "frozen": 0.0, "black": 0.0, "silence": None, "loudness": None}
     clip = Clip(id=name, video=video.id, start_ms=start_ms, end_ms=end_ms, **silent)
     nothing = Media(uri="", offset=0, size=0)
     footage = Footage(id=name, clip=name, width=32, height=32, frames=nothing, frame_bytes=(), frame_ms=(), sound=None)
-    return Heard(footage, clip, video)
+    return TranscribeInput(footage, clip, video)
 
 
 def with_sidecars(folder: Path, *sidecars: tuple[str, str | bytes], film: Path | None = None) -> Video:

@@ -31,7 +31,7 @@ from pipeline.errors import ConfigError
 from pipeline.pack.settings import PackSettings
 from pipeline.state import keys, rerun
 from pipeline.state.keys import key_for
-from pipeline.state.rerun import Again, what_runs_again
+from pipeline.state.rerun import RerunStep, steps_to_rerun
 from pipeline.step import Settings
 from pipeline.steps import STEPS
 from pipeline.steps.extract import ExtractSettings, Frames
@@ -250,7 +250,7 @@ def test_a_terminal_is_asked(answer: str, code: int, tmp_path: Path, monkeypatch
     terminal = io.StringIO(answer)
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdin", terminal)
-    asked = [Again("caption", "prompts.caption changed", 3, 4000.0)]
+    asked = [RerunStep("caption", "prompts.caption changed", 3, 4000.0)]
     ask_before([], 0.0)
     ask_before(asked, 1.2)
     assert terminal.tell() == 0, "what took no longer than the limit is not asked about"
@@ -298,9 +298,9 @@ def test_reasons_name_the_setting_as_a_user_knows_it(tmp_path: Path) -> None:
         "annotator.dtype float16 -> auto",
         "split.gone changed",
     ]
-    assert what_runs_again(plan, remembered) == []
+    assert steps_to_rerun(plan, remembered) == []
     (root / folder).rename(root / "02-split-0123456789ab")
-    unknown = what_runs_again(plan, keys.Remembered())
+    unknown = steps_to_rerun(plan, keys.Remembered())
     assert [(each.step, each.why) for each in unknown] == [
         ("split", "the root does not tell what it was done with (no keys.json)")
     ]

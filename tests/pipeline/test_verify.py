@@ -9,14 +9,14 @@ from typing import Any
 import duckdb
 import pytest
 
-from manifests.records import Asked, Outcome, Question, Verdict
+from manifests.records import ModelCall, Outcome, Question, Verification
 from manifests.schema import manifest_schema, to_table
 from ola.prompt import Request
-from pipeline.steps.verify import NEEDS, VIEWS, Doubt, Verify, VerifySettings
+from pipeline.steps.verify import NEEDS, VIEWS, Verify, VerifyInput, VerifySettings
 from tests.pipeline.scripted import Scripted, footage, inside, obeys, ready, sensible_reply
 from tests.pipeline.test_caption import weights
 
-SAID = Asked(prompt="", answer="", finish="stop", prompt_tokens=0, answer_tokens=0, latency=0.0)
+SAID = ModelCall(prompt="", answer="", finish="stop", prompt_tokens=0, answer_tokens=0, latency=0.0)
 
 
 def question(
@@ -42,20 +42,20 @@ def view_of(request: Request) -> str:
     ]
 
 
-def verified(root: Path, *doubts: Doubt, reply: Any = sensible_reply) -> tuple[list[Verdict], Scripted]:
+def verified(root: Path, *doubts: VerifyInput, reply: Any = sensible_reply) -> tuple[list[Verification], Scripted]:
     step = Verify(VerifySettings())
     model = ready(step, root)
     model.reply = reply
     return [verdict for (verdict,) in step.run(doubts)], model
 
 
-def needs(*verdicts: Verdict | None, threshold: float = 0.5) -> list[str | None]:
+def needs(*verdicts: Verification | None, threshold: float = 0.5) -> list[str | None]:
     outcomes = [
         Outcome(str(n), "ok", 0.0, (verdict,)) if verdict else Outcome(str(n), "failed", 0.0)
         for n, verdict in enumerate(verdicts)
     ]
-    table = to_table(Verdict, outcomes)
-    assert table.schema == manifest_schema(Verdict)
+    table = to_table(Verification, outcomes)
+    assert table.schema == manifest_schema(Verification)
     connection = duckdb.connect()
     connection.register("verify", table)
     for of in ("", "verify."):
@@ -66,7 +66,11 @@ def needs(*verdicts: Verdict | None, threshold: float = 0.5) -> list[str | None]
 
 def test_four_views_of_a_clip_share_their_media(tmp_path: Path) -> None:
     seen, other = footage(tmp_path), footage(tmp_path, "other", seed=1)
-    doubts = [Doubt(question(0), seen), Doubt(question(1), seen), Doubt(question(0, clip="other"), other)]
+    doubts = [
+        VerifyInput(question(0), seen),
+        VerifyInput(question(1), seen),
+        VerifyInput(question(0, clip="other"), other),
+    ]
     verdicts, model = verified(tmp_path, *doubts)
     assert [verdict.id for verdict in verdicts] == [doubt.question.id for doubt in doubts]
     assert (model.calls, len(model.asked)) == (1, 12)
@@ -78,7 +82,9 @@ def test_four_views_of_a_clip_share_their_media(tmp_path: Path) -> None:
 
 def test_three_measures_of_each_answer(tmp_path: Path) -> None:
     replies = {"both": "The red kettle.", "video": "a kettle", "audio": "", "text": "I cannot tell."}
-    (verdict,), model = verified(tmp_path, Doubt(question(), footage(tmp_path)), reply=lambda r: replies[view_of(r)])
+    (verdict,), model = verified(
+        tmp_path, VerifyInput(question(), footage(tmp_path)), reply=lambda r: replies[view_of(r)]
+    )
     assert {view: getattr(verdict, view).answer for view in VIEWS} == replies
     measured = {view: (a.agreement, a.exact, round(a.f1, 3)) for view in VIEWS for a in [getattr(verdict, view)]}
     assert measured == {
@@ -95,7 +101,7 @@ def test_three_measures_of_each_answer(tmp_path: Path) -> None:
 def test_a_clip_without_sound_is_asked_twice(tmp_path: Path) -> None:
     silent = footage(tmp_path, seconds=None)
     replies = {"video": "a red kettle", "text": "a pot"}
-    (verdict,), model = verified(tmp_path, Doubt(question(), silent), reply=lambda r: replies[view_of(r)])
+    (verdict,), model = verified(tmp_path, VerifyInput(question(), silent), reply=lambda r: replies[view_of(r)])
     assert [view_of(request) for request in model.asked] == ["video", "text"]
     assert (verdict.both, verdict.audio) == (verdict.video, verdict.text)
     assert needs(verdict) == ["video"]
@@ -104,7 +110,7 @@ def test_a_clip_without_sound_is_asked_twice(tmp_path: Path) -> None:
 def test_a_multiple_choice_is_compared_by_what_the_letter_means(tmp_path: Path) -> None:
     replies = {"both": "B", "video": "B) two", "audio": "Two", "text": "C"}
     asked = question(answer="B", options=("one", "two", "three", "four"))
-    (verdict,), model = verified(tmp_path, Doubt(asked, footage(tmp_path)), reply=lambda r: replies[view_of(r)])
+    (verdict,), model = verified(tmp_path, VerifyInput(asked, footage(tmp_path)), reply=lambda r: replies[view_of(r)])
     assert [getattr(verdict, view).exact for view in VIEWS] == [True, True, True, False]
     assert model.asked[0].text.endswith("\nA) one\nB) two\nC) three\nD) four")
     assert inside(model.chosen[3].text)["given answer"] == "three"
@@ -113,7 +119,7 @@ def test_a_multiple_choice_is_compared_by_what_the_letter_means(tmp_path: Path) 
 @pytest.mark.parametrize("agree", list(product((True, False), repeat=4)))
 def test_needs_of_all_sixteen_outcomes(tmp_path: Path, agree: tuple[bool, ...]) -> None:
     replies = dict(zip(VIEWS, ("a red kettle" if each else "a blue pot" for each in agree), strict=True))
-    (verdict,), _ = verified(tmp_path, Doubt(question(), footage(tmp_path)), reply=lambda r: replies[view_of(r)])
+    (verdict,), _ = verified(tmp_path, VerifyInput(question(), footage(tmp_path)), reply=lambda r: replies[view_of(r)])
     table: dict[tuple[bool, ...], str] = {
         # both, video, audio, text: whether the answer from it agrees
         (True, True, True, True): "text",
@@ -137,7 +143,7 @@ def test_needs_of_all_sixteen_outcomes(tmp_path: Path, agree: tuple[bool, ...]) 
 
 
 def test_thresholds_change_without_the_model(tmp_path: Path) -> None:
-    (verdict,), _ = verified(tmp_path, Doubt(question(), footage(tmp_path)))
+    (verdict,), _ = verified(tmp_path, VerifyInput(question(), footage(tmp_path)))
     assert needs(verdict, None, threshold=0.9) == ["text", None]
     assert needs(verdict, None, threshold=0.91) == ["none-agrees", None]
 
@@ -151,11 +157,11 @@ def test_thresholds_change_without_the_model(tmp_path: Path) -> None:
     ],
 )
 def test_an_answer_that_gives_orders_changes_no_verdict(tmp_path: Path, attack: str) -> None:
-    (verdict,), model = verified(tmp_path, Doubt(question(), footage(tmp_path)), reply=lambda _: attack)
+    (verdict,), model = verified(tmp_path, VerifyInput(question(), footage(tmp_path)), reply=lambda _: attack)
     assert [getattr(verdict, view).agreement for view in VIEWS] == [0.1] * 4
     assert obeys(attack)
     reference = question(answer=attack)
-    (verdict,), model = verified(tmp_path, Doubt(reference, footage(tmp_path)))
+    (verdict,), model = verified(tmp_path, VerifyInput(reference, footage(tmp_path)))
     assert [getattr(verdict, view).agreement for view in VIEWS] == [0.1] * 4
     assert inside(model.chosen[0].text)["right answer"] == attack
 
@@ -164,6 +170,6 @@ def test_ola_itself_encodes_a_clip_once(tmp_path: Path) -> None:
     step = Verify(VerifySettings(longest=4))
     model: Any = ready(step, tmp_path, engine="torch", model=str(weights(tmp_path / "model")))
     clips = [footage(tmp_path, f"clip{n}", seed=n) for n in range(2)]
-    answers = step.run([Doubt(question(n, clip=clip.clip), clip) for clip in clips for n in range(3)])
+    answers = step.run([VerifyInput(question(n, clip=clip.clip), clip) for clip in clips for n in range(3)])
     assert model.encodings.encoded == 4  # the video and the sound of each
     assert all(0 <= getattr(verdict, view).agreement <= 1 for (verdict,) in answers for view in VIEWS)

@@ -24,7 +24,7 @@ from pipeline.engine.worker import StepWorker
 from pipeline.media.media_store import Reader, media_of
 from pipeline.run import lanes
 from pipeline.sources.scratch import remove_scratch, scratch_folder
-from pipeline.state.ledger_law import books_of, broken_laws
+from pipeline.state.ledger_law import law_violations, read_counts
 from pipeline.state.reopen import reopen_failed, reopen_part
 from pipeline.step import Step, batches
 from stages import tar_format
@@ -289,11 +289,11 @@ def test_a_retry_that_is_killed_loses_nothing(tmp_path: Path, tame: None) -> Non
         with suppress(Killed), killed_at(moment, after=False):
             reopen_failed(plan, None)
         toys.apply(plan, parts, InlineEngine(), isolate=False)
-        assert list(broken_laws(plan, books_of(plan))) == []
+        assert list(law_violations(plan, read_counts(plan))) == []
         reopen_failed(plan, None)
         toys.apply(plan, parts, InlineEngine(), isolate=False)
         assert [planned.manifest.total().ok for planned in plan.steps] == [6, 6, 18]
-        assert list(broken_laws(plan, books_of(plan))) == []
+        assert list(law_violations(plan, read_counts(plan))) == []
 
 
 def test_a_root_whose_law_is_broken_says_so_and_a_retry_mends_it(tmp_path: Path, tame: None) -> None:
@@ -305,7 +305,7 @@ def test_a_root_whose_law_is_broken_says_so_and_a_retry_mends_it(tmp_path: Path,
     weights.touch()
     reopen_part(plan.steps[0], parts[0])
     toys.apply(plan, parts, InlineEngine(), isolate=False)
-    (fault,) = broken_laws(plan, books_of(plan))
+    (fault,) = law_violations(plan, read_counts(plan))
     assert str(fault) == (
         "step 'crack', part 0: it has 2 inputs, but 'take' gives 3: `ola run --retry` does the part again"
     )

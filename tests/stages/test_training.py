@@ -18,7 +18,7 @@ from ola.generation import Ola
 from ola.prompt import Request, Wave
 from stages.checkpoints import alone
 from stages.errors import StagesError
-from stages.parameters import part_of, share
+from stages.parameters import part_of, rate_share
 from stages.samples import KINDS, PICTURES, Sample
 from stages.shards import split_frames
 from stages.trainer import Training, train
@@ -214,7 +214,7 @@ def test_a_part_that_the_model_lacks_is_named(shards: tuple[str, ...], tmp_path:
 @pytest.mark.parametrize(("schedule", "middle"), [("cosine", 0.5), ("linear", 0.5), ("constant", 1.0)])
 def test_rates_rise_and_fall(schedule: str, middle: float) -> None:
     plan = short(schedule=schedule, warmup=0.1)
-    assert share(plan, 0, 100) == pytest.approx(0.1)
-    assert share(plan, 9, 100) == 1
-    assert share(plan, 10, 100) == 1
-    assert share(plan, 55, 100) == pytest.approx(middle)
+    assert rate_share(plan, 0, 100) == pytest.approx(0.1)
+    assert rate_share(plan, 9, 100) == 1
+    assert rate_share(plan, 10, 100) == 1
+    assert rate_share(plan, 55, 100) == pytest.approx(middle)

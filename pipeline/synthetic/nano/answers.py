@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
-from pipeline.annotation.annotator import filled
+from pipeline.annotation.annotator import fill_prompt
 from pipeline.annotation.text_rules import format_question
 from pipeline.steps.verify import VIEWS
 from pipeline.synthetic.nano.motion_examples import motions, noted
@@ -99,7 +99,7 @@ def bare(posed: Posed) -> Exchange:
 
 def asked_by_verify(question: str) -> str:
     """The text of the request."""
-    return filled("verify_answer", question=format_question(question, ()))
+    return fill_prompt("verify_answer", question=format_question(question, ()))
 
 
 def strangers(scene: Scene, own: Sequence[Posed], count: int, chance: Random) -> list[Posed]:

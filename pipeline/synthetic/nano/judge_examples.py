@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from pipeline.annotation.annotator import fenced, filled
+from pipeline.annotation.annotator import fence_text, fill_prompt
 from pipeline.annotation.text_rules import format_question
 from pipeline.synthetic.nano.answers import UNKNOWN, Exchange, told
 from pipeline.synthetic.world.questions import Posed
@@ -29,11 +29,11 @@ def agreeing(scene: Scene, own: Sequence[Posed], count: int, chance: Random) -> 
 
 def _compared(scene: Scene, posed: Posed, own: Sequence[Posed], right: bool, chance: Random) -> Exchange:
     given = _right(scene, posed, chance) if right else _wrong(scene, posed, own, chance)
-    text = filled(
+    text = fill_prompt(
         "verify_agree",
-        question=fenced("question", format_question(posed.question, ())),
-        reference=fenced("right answer", posed.answer),
-        answer=fenced("given answer", given),
+        question=fence_text("question", format_question(posed.question, ())),
+        reference=fence_text("right answer", posed.answer),
+        answer=fence_text("given answer", given),
     )
     return Exchange(text, YES if right else NO)
 
@@ -67,7 +67,7 @@ def screened(split: Split, chance: Random) -> list[Exchange]:
     found = [(name, YES, _phrases(split, chance)) for name in judged]
     found += [(name, NO, spoil(_phrases(split, chance), chance)) for name, spoil in judged.items()]
     return [
-        Exchange(filled(f"screen_{name}", subtitles=fenced("subtitles", " ".join(said))), verdict)
+        Exchange(fill_prompt(f"screen_{name}", subtitles=fence_text("subtitles", " ".join(said))), verdict)
         for name, verdict, said in found
     ]
 

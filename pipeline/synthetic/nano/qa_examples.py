@@ -12,7 +12,7 @@ from functools import cache
 from itertools import combinations, groupby, islice
 from random import Random
 
-from pipeline.annotation.annotator import fenced, filled
+from pipeline.annotation.annotator import fence_text, fill_prompt
 from pipeline.annotation.text_rules import QuestionDraft, question_flaws
 from pipeline.synthetic.world.questions import ALWAYS, ORDINALS, Posed
 from pipeline.synthetic.world.vocabulary import MEETS, MOTIONS
@@ -24,8 +24,8 @@ PLACES = {part: place for place, part in enumerate((*ORDINALS, ALWAYS, ""))}
 
 def request(transcript: str) -> str:
     """The text that `ask` asks with."""
-    form = filled("ask_open", count=str(COUNT))
-    return filled("ask", count=str(COUNT), form=form, subtitles=fenced("subtitles", transcript))
+    form = fill_prompt("ask_open", count=str(COUNT))
+    return fill_prompt("ask", count=str(COUNT), form=form, subtitles=fence_text("subtitles", transcript))
 
 
 def threes(posed: Sequence[Posed], transcript: str, targets: int, chance: Random) -> list[str]:

@@ -14,7 +14,7 @@ from ola.generation import _beginnings
 from ola.processor import OlaProcessor
 from ola.prompt import IMAGE, Request
 from ola.speech.detokenise import Detokeniser
-from pipeline.annotation.annotator import fenced, filled
+from pipeline.annotation.annotator import fence_text, fill_prompt
 from pipeline.prompts import prompt
 from pipeline.synthetic.nano.blank import config
 from pipeline.synthetic.nano.tokenizer import passages, pieces, tokenizer, vocabulary
@@ -94,7 +94,9 @@ def test_a_space_that_begins_a_text_or_a_line_is_lost(words: PreTrainedTokenizer
 
 def test_the_passages_of_a_prompt_are_a_token_each(words: PreTrainedTokenizerFast) -> None:
     assert all(len(ids(words, passage)) == 1 for passage in passages())
-    asked = filled("ask", count="3", form=filled("ask_open", count="3"), subtitles=fenced("subtitles", "two dogs"))
+    asked = fill_prompt(
+        "ask", count="3", form=fill_prompt("ask_open", count="3"), subtitles=fence_text("subtitles", "two dogs")
+    )
     # Three passages, three blank lines, two marks with their line ends, two words.
     assert len(ids(words, asked)) == 3 + 3 + 4 + 2
     assert len(ids(words, prompt("joint_caption"))) == 1
@@ -102,7 +104,7 @@ def test_the_passages_of_a_prompt_are_a_token_each(words: PreTrainedTokenizerFas
 
 def test_the_digits_of_a_fence_are_left_out(words: PreTrainedTokenizerFast) -> None:
     for name in ("subtitles", "question", "right answer", "given answer", "answer"):
-        marked = fenced(name, "blue")
+        marked = fence_text(name, "blue")
         assert len(ids(words, marked)) == 5
         assert words.decode(ids(words, marked)) == f"[begin {name}]\nblue\n[end {name}]"
 
@@ -116,7 +118,7 @@ def test_a_saved_tokenizer_is_the_same(words: PreTrainedTokenizerFast, tmp_path:
     OlaProcessor(words, config()).save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert again.get_vocab() == words.get_vocab()
-    for text in (*ODD, ASKED, fenced("answer", "two dogs"), *passages()):
+    for text in (*ODD, ASKED, fence_text("answer", "two dogs"), *passages()):
         assert ids(again, text) == ids(words, text)
         assert again.decode(ids(again, text)) == words.decode(ids(words, text))
     assert (again.eos_token, again.pad_token, again.model_max_length) == ("<|im_end|>", "<|endoftext|>", 2048)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from manifests.records import Asked, Attempt, Caption, Clip, Outcome, Question, Screening, Verdict, Video
+from manifests.records import Caption, Clip, ModelCall, Outcome, Question, Screening, Verification, Video, ViewAnswer
 from pipeline.config import RUN, Config, dump
 from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine
@@ -32,7 +32,7 @@ from tests.pipeline.test_pack import ok
 from tests.runs import ola
 
 SEED, CLIPS, MS = 7, 10, 4000
-ASKED = Asked(prompt="p", answer="a", finish="stop", prompt_tokens=1, answer_tokens=1, latency=0.0)
+ASKED = ModelCall(prompt="p", answer="a", finish="stop", prompt_tokens=1, answer_tokens=1, latency=0.0)
 AGREES = {"both": ("both",), "video": ("both", "video"), "audio": ("both", "audio"), "none-agrees": ()}
 VIEWS = ("both", "video", "audio", "text")
 Change = Callable[[Scene, Posed], str]
@@ -136,12 +136,12 @@ def question(name: str, number: int, scene: Scene, posed: Posed, lies: Lies) -> 
     )
 
 
-def verdict(asked: Question, needs: str) -> Verdict:
+def verdict(asked: Question, needs: str) -> Verification:
     agrees = AGREES.get(needs, VIEWS)
     attempts: dict[str, Any] = {
-        view: Attempt(answer="x", agreement=float(view in agrees), exact=view in agrees, f1=0.0) for view in VIEWS
+        view: ViewAnswer(answer="x", agreement=float(view in agrees), exact=view in agrees, f1=0.0) for view in VIEWS
     }
-    return Verdict(id=asked.id, clip=asked.clip, question=asked.id, **attempts)
+    return Verification(id=asked.id, clip=asked.clip, question=asked.id, **attempts)
 
 
 def true_needs() -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.choice_parsing import chosen
+from stages.choice_parsing import chosen_letter
 from stages.evaluation.scores import ACCURACY, F1, exact_match, spoken, word_error_metric
 
 WORD_ERROR = word_error_metric()
@@ -45,7 +45,7 @@ class Row:
     ],
 )
 def test_a_letter_that_is_said(answer: str, expected: str) -> None:
-    assert chosen(answer, OPTIONS) == expected
+    assert chosen_letter(answer, OPTIONS) == expected
 
 
 @pytest.mark.parametrize(
@@ -71,19 +71,19 @@ def test_a_letter_that_is_said(answer: str, expected: str) -> None:
 )
 def test_no_letter(answer: str) -> None:
     expected = "A" if answer == "a" else None  # nothing but the letter
-    assert chosen(answer, OPTIONS) == expected
+    assert chosen_letter(answer, OPTIONS) == expected
 
 
 def test_options_that_are_the_same_choose_nothing() -> None:
-    assert chosen("a dog", {"A": "a dog", "B": "the dog"}) is None
-    assert chosen("C", {"A": "x", "B": "y"}) is None
-    assert chosen("A", {}) is None
+    assert chosen_letter("a dog", {"A": "a dog", "B": "the dog"}) is None
+    assert chosen_letter("C", {"A": "x", "B": "y"}) is None
+    assert chosen_letter("A", {}) is None
 
 
 @given(st.text(max_size=40))
 @settings(max_examples=200)
 def test_any_answer_can_be_read(answer: str) -> None:
-    assert chosen(answer, OPTIONS) in {*OPTIONS, None}
+    assert chosen_letter(answer, OPTIONS) in {*OPTIONS, None}
     parsed = WORD_ERROR.parse(answer, {})
     assert WORD_ERROR.score(parsed, "some words") >= 0
 
@@ -184,4 +184,4 @@ CHOSEN = {
 def test_which_option_an_answer_chooses(named: str) -> None:
     for case in CHOSEN[named].split("|"):
         answer, _, expected = case.strip().rpartition("=")
-        assert (answer, chosen(answer, CHOICES[named])) == (answer, expected or None)
+        assert (answer, chosen_letter(answer, CHOICES[named])) == (answer, expected or None)
