@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import typing
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -36,7 +35,7 @@ from manifests.parquet_files import (
 )
 from manifests.records import Outcome
 from manifests.row_digest import digest_rows
-from manifests.schema import SCALARS, from_rows, hints, manifest_schema, to_table
+from manifests.schema import from_rows, manifest_schema, to_table
 
 # also what is made in `counts`, `blocks` and `parquet_files`: readers of manifests find it here
 __all__ = [
@@ -52,7 +51,6 @@ __all__ = [
     "Manifest",
     "check_law",
     "digest",
-    "misfit",
     "one_line",
     "parquet_bytes",
     "read_parquet",
@@ -82,36 +80,6 @@ def check_law(name: str, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> 
     for outcome in outcomes:
         if (outcome.status == OK) != bool(outcome.records):
             raise LawBroken(f"step '{name}': input {outcome.input} is {outcome.status} with {outcome.records!r}")
-
-
-def misfit(hint: Any, value: Any, name: str = "") -> str | None:
-    """What keeps `value` from being stored as `hint` says and read back the same; None where nothing does.
-
-    Arrow alone would cut 3.5 to 3, and store a record of another type as a row of nulls.
-    """
-    if is_dataclass(hint):
-        if type(value) is not hint:
-            return f"{name or 'it'} is a {type(value).__name__}"
-        inner = hints(typing.cast(type, hint)).items()
-        return next(filter(None, (misfit(of, getattr(value, field), field) for field, of in inner)), None)
-    if hint in SCALARS:
-        return None if _fits(hint, value) else f"{name} is {value!r:.80}, not {hint.__name__}"
-    (of,) = (argument for argument in typing.get_args(hint) if argument not in (type(None), Ellipsis))
-    if typing.get_origin(hint) is not tuple:
-        return None if value is None else misfit(of, value, name)
-    if not isinstance(value, tuple):
-        return f"{name} is a {type(value).__name__}, not a tuple"
-    return next(filter(None, (misfit(of, one, f"{name}[{n}]") for n, one in enumerate(value))), None)
-
-
-def _fits(scalar: type, value: Any) -> bool:
-    if scalar is str and isinstance(value, str):
-        return not any("\ud800" <= letter <= "\udfff" for letter in value) if not value.isascii() else True
-    if scalar is int:
-        return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
-    if scalar is float and isinstance(value, int) and not isinstance(value, bool):
-        return abs(value) <= 2**53
-    return isinstance(value, scalar)
 
 
 BlockFacts = dict[int, PartFacts] | Damaged | None  # how a block file is damaged; None where there is none

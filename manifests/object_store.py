@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
@@ -30,14 +30,13 @@ from manifests.retries import PassingFault, patience, repeated
 from manifests.store_errors import errors
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta, PutResult, UpdateVersion
+    from obstore import ObjectMeta, PutResult, UpdateVersion
     from obstore.store import BackoffConfig, ClientConfig, ObjectStore, RetryConfig
 
 SCHEMES = ("s3", "gs", "abfs", "abfss")
 SMALL = 8 << 20  # bytes: up to here an object is one PUT
 PARTS = 9000  # of a multipart upload; stores allow 10,000
 AT_ONCE = 4  # parts of one upload in flight: SMALL bytes each lie in memory
-CHUNK = 8 << 20  # bytes of a download in memory; larger blocks gain nothing over a network
 # Of a call that makes many requests: one that fails does not begin it anew. All others are `repeated`.
 SECONDS = 60.0
 SILENCE = 60  # seconds without a byte, after which a store that answers no more is asked again
@@ -191,48 +190,6 @@ def check_length(uri: str, got: int, size: int) -> None:
     """Raise PassingFault where fewer or more bytes came than there are."""
     if got != size:
         raise PassingFault(f"{uri}: {got} bytes came of {size}")
-
-
-def download(uri: str, path: str) -> str:
-    """Copy an object to a local file and return its ETag. A copy that is cut goes on where it was."""
-    with open(path, "wb") as sink:
-        copied = Download(uri, sink)
-        return ask(uri, copied)
-
-
-class Download:
-    """A copy of an object into a file; each call makes one request for what is missing."""
-
-    def __init__(self, uri: str, sink: BinaryIO) -> None:
-        """Nothing is asked yet."""
-        self.uri, self.sink, self.stamp = uri, sink, ""
-
-    def __call__(self, store: ObjectStore, key: str) -> str:
-        """Copy what is missing and return the ETag. Raises PassingFault where bytes are missing after it."""
-        start = self.sink.tell()
-        try:
-            with errors(self.uri):
-                result = obstore.get(store, key, options=self._rest(start))
-                self.stamp = result.meta["e_tag"] or ""
-                for chunk in result.stream(min_chunk_size=CHUNK):
-                    self.sink.write(chunk)
-            check_length(self.uri, self.sink.tell(), result.meta["size"])
-            return self.stamp
-        except PreconditionError as error:
-            self._begin_anew()
-            raise PassingFault(f"{self.uri}: replaced while it was copied") from error
-        except PassingFault as fault:
-            if not self.stamp:  # nothing tells whether what is missing belongs to the same object
-                self._begin_anew()
-            fault.has_moved = self.sink.tell() > start
-            raise
-
-    def _rest(self, start: int) -> GetOptions | None:
-        return {"range": {"offset": start}, "if_match": self.stamp} if start else None
-
-    def _begin_anew(self) -> None:
-        self.sink.seek(0)
-        self.sink.truncate()
 
 
 def write(uri: str, data: bytes) -> None:

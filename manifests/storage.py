@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from manifests import drafts, object_listing, object_store, remote_files, snapshot
+from manifests import drafts, object_download, object_listing, object_store, remote_files, snapshot
 from manifests.drafts import DRAFT
 from manifests.filesystems import is_local, join, normal, resolve
 from manifests.full_disk import file_named
@@ -41,18 +41,13 @@ def look(uri: str) -> Entry | None:
     if object_store.holds(uri):
         return snapshot.kept("look", uri, lambda: object_store.look(uri))
     info = remote_files.look(uri)
-    return Entry(info.path, info.size, _stamp(info)) if info.type == pafs.FileType.File else None
-
-
-def _stamp(info: pafs.FileInfo) -> str:
-    return str(info.mtime_ns or "")
+    return Entry(info.path, info.size, str(info.mtime_ns or "")) if info.type == pafs.FileType.File else None
 
 
 def listing(uri: str, recursive: bool = False) -> list[Entry]:
     """Files below a folder, sorted by path; [] where there is no such folder. Drafts are not shown.
 
-    Objects that cannot be read under their names are shown with their `fault`.
-    """
+    Objects that cannot be read under their names are shown with their `fault`."""
     found = _listing(uri, recursive)
     return sorted((e for e in found if not drafts.NAME.search(e.path)), key=lambda entry: entry.path)
 
@@ -68,7 +63,7 @@ def _listing(uri: str, recursive: bool) -> list[Entry]:
         return snapshot.kept(f"listing {recursive}", uri, lambda: object_listing.listing(uri, recursive))
     start = len(resolve(uri)[1].strip("/")) + 1  # some file systems of fsspec begin all paths with a slash
     found = remote_files.below(uri, recursive)
-    return [Entry(info.path.lstrip("/")[start:], info.size, _stamp(info)) for info in found]
+    return [Entry(info.path.lstrip("/")[start:], info.size, str(info.mtime_ns or "")) for info in found]
 
 
 def folders(uri: str) -> list[str]:
@@ -296,9 +291,8 @@ def copy_path(uri: str, folder: str) -> str:
 
 
 def _download(uri: str, path: str) -> str:
-    """Copy a remote file and return its stamp."""
     if object_store.holds(uri):
-        return object_store.download(uri, path)
+        return object_download.download(uri, path)
     entry = look(uri)
     if entry is None:
         raise FileNotFoundError(2, "no such file", uri)

@@ -23,11 +23,12 @@ from transformers import PreTrainedTokenizerBase
 from ola.batching import runs
 from ola.decoding import Decoder, Reply, TorchDecoder
 from ola.media_embeddings import Encodings
-from ola.model import OlaForConditionalGeneration, placeholders, places
+from ola.model import OlaForConditionalGeneration
 from ola.prefixes import Prefix, alike_together
 from ola.processor import OlaProcessor
 from ola.prompt import Answer, Picture, Prompt, Request, Sound, Visual, Wave
 from ola.speech.detokenise import Detokeniser
+from ola.splicing import placeholders, places
 
 # Twice a decoder's batch, so that few batches are filled in part; 0.9 GB of embeddings at 7B sizes in bfloat16.
 WINDOW_TOKENS = 131_072

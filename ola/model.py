@@ -29,7 +29,8 @@ from ola.beats import CHUNKS_PER_PASS, Beats
 from ola.config import OlaConfig
 from ola.packing import SharedPrefix, bunched, is_packed, row
 from ola.projectors import SpeechProjector, VisualProjector
-from ola.prompt import IGNORE, IMAGE, SPEECH, Prompt, Sound, Visual
+from ola.prompt import IGNORE, Prompt, Sound, Visual
+from ola.splicing import between, placeholders, places, spliced_labels
 from ola.vision import OryxViT
 
 # Supervised tokens whose logits are held at once in training: 0.9 GB in float32 with the released vocabulary, where
@@ -127,7 +128,7 @@ class OlaForConditionalGeneration(Qwen2ForCausalLM):
 
     def _spliced(self, ids: Tensor, spans: Sequence[Tensor]) -> Tensor:
         text_LC = self.get_input_embeddings()(ids.clamp(min=0).to(self.device))
-        return torch.cat(_between(text_LC, places(ids), spans))
+        return torch.cat(between(text_LC, places(ids), spans))
 
     def forward(self, prompts: Sequence[Prompt] | None = None, **decoder: Any) -> CausalLMOutputWithPast:
         """Of prompts: `OlaOutput` where all have labels, else their logits (B, L, V), padded on the right.
@@ -260,28 +261,6 @@ def _trained(*modules: nn.Module) -> bool:
     return any(parameter.requires_grad for module in modules for parameter in module.parameters())
 
 
-def spliced_labels(prompt: Prompt, spans: Sequence[Tensor]) -> Tensor:
-    """Labels (L,) of a prompt once its media are spliced in; those are not learned. ValueError without labels."""
-    if prompt.labels is None:
-        raise ValueError("a prompt without labels cannot be learned from: make it with `OlaProcessor.sample`")
-    nothing = [torch.full((len(span),), IGNORE) for span in spans]
-    return torch.cat(_between(prompt.labels, places(prompt.input_ids), nothing))
-
-
-def placeholders(prompt: Prompt) -> list[int]:
-    """Where the placeholders are. ValueError where they are not as many as the media."""
-    ids = prompt.input_ids
-    for tag, kind, media in ((IMAGE, "image or video", prompt.visuals), (SPEECH, "sound", prompt.sounds)):
-        if (count := int((ids == tag).sum())) != len(media):
-            raise ValueError(f"the text has {count} {kind} placeholders but there are {len(media)} of these media")
-    return places(ids)
-
-
-def places(ids: Tensor) -> list[int]:
-    """Where placeholders are among tokens (n,)."""
-    return torch.nonzero((ids == IMAGE) | (ids == SPEECH))[:, 0].tolist()
-
-
 def _once(media: Sequence[Medium]) -> dict[str | int, Medium]:
     return {_name(medium): medium for medium in media}
 
@@ -289,15 +268,6 @@ def _once(media: Sequence[Medium]) -> dict[str | int, Medium]:
 def _name(medium: Visual | Sound) -> str | int:
     """What media of the same content have in common."""
     return medium.digest or id(medium)
-
-
-def _between(text: Tensor, places: Sequence[int], spans: Sequence[Tensor]) -> list[Tensor]:
-    """`text` cut at its placeholders, with the spans in their stead."""
-    parts, start = [], 0
-    for place, span in zip(places, spans, strict=True):
-        parts += [text[start:place], span.to(text)]
-        start = place + 1
-    return [*parts, text[start:]]
 
 
 AutoModelForCausalLM.register(OlaConfig, OlaForConditionalGeneration)

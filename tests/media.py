@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.ledger import misfit
+from manifests.field_types import misfit
 from manifests.records import Source, Video
 from pipeline.media.safety import ffmpeg_exe
 from pipeline.steps.ingest import Ingest

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -82,8 +82,7 @@ def _option(parameter: Any) -> str:
 def records_page() -> str:
     """Return the page of the records, which are the columns of the views."""
     intro = "Columns of the views (`ola sql`). Each row also has `input`, `status`, `seconds`, `reason` and `detail`."
-    types = [each for each in vars(records).values() if inspect.isclass(each) and is_dataclass(each)]
-    return _page("Records", intro, (part for each in types for part in _record(each)))
+    return _page("Records", intro, (part for name in records.__all__ for part in _record(getattr(records, name))))
 
 
 def _record(record: type) -> Iterator[str]:

@@ -8,7 +8,8 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from manifests.ledger import DROPPED, FAILED, OK, misfit
+from manifests.field_types import misfit
+from manifests.ledger import DROPPED, FAILED, OK
 from manifests.records import Drop, Outcome
 from pipeline.errors import BadMedia, OlaError, StepFault
 from pipeline.step import Step

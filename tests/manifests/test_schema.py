@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests import records
-from manifests.ledger import misfit, parquet_bytes
+from manifests.field_types import misfit
+from manifests.ledger import parquet_bytes
 from manifests.records import Clip, Footage, Media, Outcome, Source
 from manifests.schema import arrow_type, from_rows, hints, manifest_schema, records_table, to_table
 

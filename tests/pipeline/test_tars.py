@@ -115,7 +115,7 @@ def test_a_store_is_asked_for_members_alone(held: Path, of_tar: Path, tmp_path: 
     with bucket("tars") as store, pytest.MonkeyPatch.context() as patch:
         client().upload_file(str(held), "tars", "in/00000.tar")
         sizes = range_sizes(patch)
-        patch.setattr("manifests.object_store.download", None)
+        patch.setattr("manifests.object_download.download", None)
         root = done(tmp_path / "root", f"{store}/in")
     assert footage(root) == footage(of_tar)
     assert rows(root, "SELECT count(*) FROM transcribe WHERE status = 'ok'") == [(3,)]
