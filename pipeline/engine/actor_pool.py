@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,8 +12,8 @@ from typing import Any
 from manifests import retries
 from pipeline.engine.lane_sizes import Node, reserved_memory
 from pipeline.engine.lane_states import LaneState
-from pipeline.error_causes import known_cause
-from pipeline.errors import OlaError, RunError, SetAside
+from pipeline.engine.ray_errors import TransportedError, WorkerDied, as_ola_error, unwrap_ray_error
+from pipeline.errors import RunError, SetAside
 from pipeline.monitoring.metrics import VALUES, Values, publish_on_ray
 
 INIT_DEATHS = 8  # actors in a row that die before they are ready: a node may be lost while one starts on it
@@ -87,23 +86,6 @@ class LaneActor:
     def close(self) -> None:
         """Close the lane."""
         self.lane.close()
-
-
-class WorkerDied(Exception):
-    """An actor is gone, or its node. `str()` is what Ray says of it."""
-
-
-class TransportedError(Exception):
-    """Brings an error through Ray unchanged, which writes into the words of what it carries itself."""
-
-    def __init__(self, error: OlaError) -> None:
-        """The error to bring."""
-        super().__init__(str(error))
-        self.error = error
-
-    def __reduce__(self) -> tuple[type[TransportedError], tuple[OlaError]]:
-        """Made again from the error alone."""
-        return TransportedError, (self.error,)
 
 
 @dataclass(eq=False)
@@ -285,23 +267,3 @@ class ActorPool:
         for worker in [*killed, *self.farewells.values()]:
             ray.kill(worker.handle)
         self.farewells = {}
-
-
-def unwrap_ray_error(error: BaseException) -> OlaError:
-    """The error that a lane raised, out of Ray's wrapping."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, TransportedError):
-            return seen.error
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    return as_ola_error(error)
-
-
-def as_ola_error(error: BaseException) -> OlaError:
-    """An error as one of ours: itself, or a RunError with its last line and, as a note, where it was raised."""
-    if (cause := known_cause(error)) is not None:
-        return cause
-    lines = str(error).strip().splitlines() or [""]
-    made = RunError(f"a worker failed: {type(error).__name__}: {lines[-1].strip()}")
-    made.add_note("".join(traceback.format_exception(error)))
-    return made

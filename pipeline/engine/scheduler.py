@@ -12,9 +12,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline.engine.actor_pool import ActorPool, LanePlan, WorkerDied
+from pipeline.engine.actor_pool import ActorPool, LanePlan
 from pipeline.engine.lane_sizes import Demand, Node, fits_some_node, pool_sizes
 from pipeline.engine.lane_states import LaneState
+from pipeline.engine.ray_errors import WorkerDied
 from pipeline.errors import RunError, SetAside
 
 REPORT = 10.0  # seconds between reports of what the lanes do

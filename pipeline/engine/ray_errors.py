@@ -1,0 +1,45 @@
+"""Errors of lanes on their way through Ray, which wraps what an actor raises."""
+
+from __future__ import annotations
+
+import traceback
+
+from pipeline.error_causes import known_cause
+from pipeline.errors import OlaError, RunError
+
+
+class WorkerDied(Exception):
+    """An actor is gone, or its node. `str()` is what Ray says of it."""
+
+
+class TransportedError(Exception):
+    """Brings an error through Ray unchanged, which writes into the words of what it carries itself."""
+
+    def __init__(self, error: OlaError) -> None:
+        """The error to bring."""
+        super().__init__(str(error))
+        self.error = error
+
+    def __reduce__(self) -> tuple[type[TransportedError], tuple[OlaError]]:
+        """Made again from the error alone."""
+        return TransportedError, (self.error,)
+
+
+def unwrap_ray_error(error: BaseException) -> OlaError:
+    """The error that a lane raised, out of Ray's wrapping."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TransportedError):
+            return seen.error
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    return as_ola_error(error)
+
+
+def as_ola_error(error: BaseException) -> OlaError:
+    """An error as one of ours: itself, or a RunError with its last line and, as a note, where it was raised."""
+    if (cause := known_cause(error)) is not None:
+        return cause
+    lines = str(error).strip().splitlines() or [""]
+    made = RunError(f"a worker failed: {type(error).__name__}: {lines[-1].strip()}")
+    made.add_note("".join(traceback.format_exception(error)))
+    return made
