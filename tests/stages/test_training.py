@@ -19,7 +19,7 @@ from ola.prompt import Request, Wave
 from stages.checkpoints import alone
 from stages.errors import StagesError
 from stages.parameters import part_of, rate_share
-from stages.samples import KINDS, PICTURES, Sample
+from stages.samples import GIVEN, KINDS, PICTURES, Sample
 from stages.shards import split_frames
 from stages.trainer import Training, train
 from tests.stages.lessons import lesson, lessons, logged, read, short, tensors, training, write_model
@@ -109,13 +109,14 @@ def test_phases_hand_over_and_the_last_model_answers(shards: tuple[str, ...], mo
 
 @pytest.mark.slow
 def test_every_kind_of_task_is_learned_by_heart(model: str, tmp_path: Path) -> None:
-    folders = lessons(tmp_path, KINDS, 4)
+    kinds = [kind for kind in KINDS if kind not in GIVEN]  # those have the media and the form of video_caption
+    folders = lessons(tmp_path, kinds, 4)
     rates = dict.fromkeys(("vision_tower", "visual_projector", "speech_encoder", "speech_projector", "decoder"), 4e-3)
     plan = short(lr=rates, batch=1, sequence_tokens=3000, steps=220, betas=(0.9, 0.98))
     train(training(folders, model, tmp_path / "out", plan, decoders=1), say=len)
     assert all(pair["value"] < 0.1 for pair in logged(tmp_path / "out")[-1]["by_kind"])
     ola = Ola.from_pretrained(tmp_path / "out" / "model")
-    learned = [lesson(n, kind) for kind in KINDS for n in range(4)]
+    learned = [lesson(n, kind) for kind in kinds for n in range(4)]
     answers = ola.generate([asked(ola, *one) for one in learned])
     wrong = [
         (answer.text, truth)
