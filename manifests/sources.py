@@ -80,7 +80,7 @@ class SourceManifest(Manifest):
         return part in self.committed()
 
     def part_counts(self) -> dict[int, Counts | Damaged]:
-        """Counts of every part: every source goes on."""
+        """Return the counts of every part: all sources are `ok`."""
         return {part: Counts(inputs=many, ok=many, outputs=many) for part, many in self.committed().items()}
 
     def more_counts(self, seen: Collection[int], limit: int | None = None) -> dict[int, Counts | Damaged]:

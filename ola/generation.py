@@ -1,4 +1,4 @@
-"""Requests in, answers out, many at a time.
+"""Answer many requests at once.
 
     requests ─ processor ─► prompts ─ longest first, in windows ─► encoders, once a medium ─► decoder ─► text
 

@@ -1,4 +1,4 @@
-"""An answer to a multiple choice in, the letter of the option that it chooses out: by its letter or by its words.
+"""Parse the chosen option of a multiple-choice answer, by its letter or its words.
 
 The pipeline's verification and the evaluation of models read answers by these rules. `choices.yaml` holds the phrases
 that name an answer in each language; a new language needs a line there.

@@ -1,4 +1,4 @@
-"""A text in; the script that it is written in, and its language where that is plain, out."""
+"""Detect the script of a text, and its language where that is plain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two texts in, how far their words agree out: exact match and F1 as SQuAD counts them, with signs that mean something.
+"""Compare two texts by words: exact match and F1 as SQuAD counts them, with signs that carry meaning.
 
 Verification in the pipeline and evaluation count alike, so that a question's score means the same in both.
 """
@@ -56,7 +56,7 @@ def significant_words(text: str) -> list[str]:
 
 
 def exact(answer: str, reference: str) -> bool:
-    """Equal but for case, punctuation and articles (as SQuAD counts it); nothing equals nothing at all."""
+    """Return whether two answers are equal but for case, punctuation and articles (SQuAD). Empty ones never are."""
     return bool(significant_words(answer)) and significant_words(answer) == significant_words(reference)
 
 

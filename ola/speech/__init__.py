@@ -1,1 +1,1 @@
-"""Speech out, sentence by sentence while the model still writes (paper: streaming decoding with CosyVoice)."""
+"""Streamed speech: sentences are spoken while the model still writes (paper: streaming decoding with CosyVoice)."""

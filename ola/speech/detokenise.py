@@ -1,4 +1,4 @@
-"""Token ids in, one at a time; text out as soon as it is final.
+"""Turn token ids into text, one at a time, as soon as the text is final.
 
 A token of a byte-level BPE may end inside a character, so text cannot be had by decoding tokens singly, and decoding
 all of them anew for each one takes quadratic time.

@@ -1,4 +1,4 @@
-"""Growing text in, sentences out, and of each the words to be said: so the model is heard while it still writes.
+"""Split growing text into sentences, and find the words of each that are to be spoken.
 
 The rules look at characters only, one after the other, so the sentences are the same however the text was cut into
 pieces; joined, they are the text.

@@ -1,4 +1,4 @@
-"""A sentence in, its sound out: mono int16 PCM in chunks, so that it is heard before it is complete.
+"""Speakers: they turn a sentence into mono int16 PCM, in chunks, so that playback starts early.
 
 `Espeak` works offline and needs no weights: a robot's voice, to hear that everything works. `CosyVoice` is the voice
 of the paper. Whatever else has `rate` and `speak` is a `Speaker` too.

@@ -1,4 +1,4 @@
-"""Growing text and a speaker in; text, sentences and their sound out, while the text still grows.
+"""Speak text while it grows: text, sentences and sound as events.
 
     pieces ─ a thread ─► sentences, at most `ahead` waiting ─ a thread ─► sound, at most 10 s waiting ─► the caller
 

@@ -1,4 +1,4 @@
-"""The model that annotates, as steps see it: requests in, answers and probabilities of words out.
+"""The model that annotates, as steps see it: it answers requests and gives probabilities of words.
 
 `torch` is Ola's own batched generation; with `vllm` the decoder of the same Ola runs in vLLM. Any other engine is named
 as `module:factory`, a function that takes the settings and gives an `Annotator`. Steps that ask are `ModelStep`: they

@@ -1,4 +1,4 @@
-"""A clip's sound in, windows of it out; what Ola writes down of a window in, a segment of a transcript out.
+"""Speech recognition by Ola: cut a clip's sound into windows, and make transcript segments of its answers.
 
 Ola tells no times: its words are placed no better than their window, of at most the 30 s that its encoders take at
 once. Sound is cut where it is quietest, so that no word is cut through, and none of it lies beyond what Ola hears.

@@ -1,4 +1,4 @@
-"""The sound of clips in, what is said in them out: speech recognition as the step sees it, and WhisperX behind it.
+"""Speech recognition as the step `transcribe` sees it, and WhisperX behind it.
 
 WhisperX finds where voices are and cuts at most 30 s between pauses; all such windows of a batch are decoded together,
 whichever clips they are from. Decoding is faster-whisper's own, beneath WhisperX: of what it knows WhisperX passes on

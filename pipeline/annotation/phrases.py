@@ -1,4 +1,4 @@
-"""What a model wrote in; whether it refuses, or names the clip's subtitles, out: by the tables of `phrases.yaml`.
+"""Tell refusals, and texts that name the clip's subtitles, by the tables of `phrases.yaml`.
 
 A phrase counts where the text begins with it; what a model says of itself, where a sentence does. So who reports that
 somebody said "I cannot help you" does not refuse.

@@ -1,4 +1,4 @@
-"""Questions as a model wrote them in; the same in the form that the prompt asked for, and how they depart from it, out.
+"""Bring a model's questions into the form that the prompt asked for, and name how they depart from it.
 
 Read is what can be meant in one way only: a code fence, bold type, bullets, other labels (`Question 1 [speech] -`,
 `答案1：`), a text on the line after its label, and words before the first question or after the last answer.

@@ -1,4 +1,4 @@
-"""Text that people or a model wrote in, plain facts about it out: its words, its language, its questions, their flaws.
+"""Rules about text of people and models: its words, its language, its questions, and their flaws.
 
 Pure functions: the steps that ask use them to tell a usable answer from one that is refused, cut off, in another
 language or not in the form that was asked for. They know no step and no model.

@@ -76,7 +76,7 @@ def with_media(processor: OlaProcessor, shown: Shown, asked: Request) -> Request
 
 
 def converse(ola: Ola, request: Request, speak_to: Path | None) -> None:
-    """Line after line, each with all that was said before; Ctrl-C ends an answer, Ctrl-D the conversation."""
+    """Answer line after line, with the conversation so far; Ctrl-C ends an answer, Ctrl-D the conversation."""
     turn = 0
     while (text := _line()) is not None:
         if text.strip():

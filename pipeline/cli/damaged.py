@@ -1,4 +1,4 @@
-"""Files that a command had to leave out of its answer: one line after the answer, and the exit code of an error."""
+"""Name the files that a command had to leave out of its answer, and end it with the exit code of an error."""
 
 from __future__ import annotations
 

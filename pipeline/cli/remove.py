@@ -1,4 +1,4 @@
-"""`ola remove`: taking videos out of a root, after a table of what goes."""
+"""`ola remove`: take videos out of a root, after a table of what will be deleted."""
 
 from __future__ import annotations
 

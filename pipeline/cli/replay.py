@@ -1,4 +1,4 @@
-"""`ola replay`: run one record again, now, and show where it comes out differently from what is committed."""
+"""`ola replay`: run one record again and show how the outcome differs from the committed one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Media that lie in tars and zip files of others: `archive.tar#folder/picture.jpg` in, the bytes of that member out."""
+"""Read media that lie in tars and zip files: `archive.tar#folder/picture.jpg` names a member."""
 
 from __future__ import annotations
 

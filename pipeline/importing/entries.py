@@ -1,4 +1,4 @@
-"""Records of others, in whatever form: one in, one checked `Entry` out, without a medium being read.
+"""Check one record of an external data set and describe it as an `Entry`, without reading a medium.
 
     for number, record in records("train.json"): entry = entry_of(number, record)
 

@@ -1,4 +1,4 @@
-"""The forms that records of others have: any of them in, a `Conversation` of texts and media in their order out.
+"""Formats of external records (LLaVA, ShareGPT, OpenAI, …), each read into a `Conversation`.
 
 FORMS says in which field of a record its turns stand. A turn says who speaks (`from` or `role`) and what (`value` or
 `content`), as a text or as a list of parts. Media stand in parts, or in fields of the record in the order of the tags.

@@ -1,4 +1,4 @@
-"""External data becomes shard sets like those that pack writes, once: JSON and media in, shards and a report out.
+"""Import external data once: read JSON and media, write shard sets as pack does, and report each record.
 
 <root>/shards/<stage>/<key>/                  the sets, named in `shards/current.json` beside the run's own
 <root>/import-<key>.parquet                   a row a record: `ok` with its task and what was mended in it, or

@@ -1,4 +1,4 @@
-"""Files of records: a JSON list, JSONL or Parquet in, one record after the other out.
+"""Read the records of a file: a JSON list, JSONL or Parquet.
 
 Files of hundreds of megabytes are read a piece at a time.
 """

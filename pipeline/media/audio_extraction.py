@@ -1,4 +1,4 @@
-"""What is wanted of a clip, and its sound: packets in, the PCM of each clip out as soon as it is whole."""
+"""Extract the sound of each clip from packets, as soon as it is complete."""
 
 from __future__ import annotations
 

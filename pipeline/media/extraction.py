@@ -1,6 +1,6 @@
 """Frames and sound of all clips of a video in one pass over its packets.
 
-    for shot in shots(path, video, cuts, painter): ...       # one Shot per cut, in order, as soon as it is whole
+    for clip in shots(path, video, requests, renderer): ...    # an ExtractedClip per request, as soon as it is whole
 
 Only what must be decoded is decoded: packets from the key frame before a wanted frame up to it, and of those, frames
 that no other refers to only when they are wanted. Measured on 30 s of 720p H.264, 48 frames and the sound, one core:
@@ -129,7 +129,7 @@ def read_frames(path: Local, picture: int, index: PictureIndex, wanted: Sequence
 
 
 class ExtractionPass:
-    """One pass over a file: packets in, whole shots out."""
+    """One pass over a file that yields each clip as soon as its frames and sound are complete."""
 
     def __init__(
         self, container: Any, video: Streams, cuts: Sequence[ClipRequest], painter: FrameRenderer, index: PictureIndex

@@ -1,4 +1,4 @@
-"""What was decoded or read in, segments with scores and flags out: rules against speech that was never there.
+"""Score and flag transcript segments that were probably never spoken.
 
 Recognisers fill silence, noise and music with text: stock phrases of their training data, loops, words without a
 voice. Very many subtitles are what a recogniser wrote, so the rules judge every source of words. Nothing is deleted

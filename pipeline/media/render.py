@@ -16,8 +16,8 @@ from pipeline.media.orientation import Orientation, turning_filters
 GREY = 127  # Ola pads with it (upstream's fill value)
 
 
-class RenderedFrame(Protocol):
-    """What a painter must know of a video: a `Video`, or what `probe` found."""
+class FrameSource(Protocol):
+    """What a FrameRenderer must know of a video: a `Video`, or the facts of `probe`."""
 
     @property
     def width(self) -> int: ...
@@ -53,7 +53,7 @@ class FrameRenderer:
         self.graphs: dict[tuple[Any, ...], Any] = {}
 
     @classmethod
-    def of(cls, video: RenderedFrame, quality: int) -> FrameRenderer:
+    def of(cls, video: FrameSource, quality: int) -> FrameRenderer:
         """The painter of a video's frames as libav decodes them."""
         return cls(video.width, video.height, video.rotation, quality, video.mirrored, video.interlaced)
 

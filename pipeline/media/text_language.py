@@ -1,4 +1,4 @@
-"""The language that a text is written in, and whether that is plainly another than the one it is said to be in."""
+"""Detect the language of a text, and whether it differs from the language that the file claims."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""Pack: clips in, shards out.
+"""Pack: write the shards of the clips.
 
 `choose` decides what goes where, `build` writes one shard, `publish` completes the set."""

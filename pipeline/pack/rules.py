@@ -1,4 +1,4 @@
-"""The rules of pack: which candidates are kept out, and why; and what must hold before any is packed."""
+"""Rules of pack: which candidates are kept out and why, and conditions that hold before anything is packed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Screening with its clip's footage and transcript in, Questions out: the paper's cross-modal questions and answers.
+"""Step `ask`: write cross-modal questions and answers about a clip from its media and transcript.
 
 The model sees the frames, hears the sound and reads the subtitles, fenced. What it writes is read where its meaning is
 plain, and how it leaves the form is noted; what cannot be read is asked for once more, with what was wrong. Rules then

@@ -1,4 +1,4 @@
-"""Footage in, Captions out: what is seen and heard in a clip, from its middle frame, all frames, its sound, or both.
+"""Step `caption`: describe a clip from its middle frame, all frames, its sound, or frames and sound.
 
 All views of a clip share the same frames and the same sound, so that they are encoded once.
 """

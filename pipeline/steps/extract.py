@@ -1,4 +1,4 @@
-"""Clip in, Footage out: the frames and the sound that Ola trains on, for all clips of a video in one decode.
+"""Step `extract`: store frames and sound of all clips of a video, in one decode.
 
 Frames are JPEGs at the trainer's pixel size with their times; sound is 16 kHz mono. Both go into the part's tar.
 """

@@ -1,4 +1,4 @@
-"""Source in, Video out: is it a video, which one, and what is in it?
+"""Step `ingest`: tell whether a source is a video, which one, and what its streams are.
 
 Reads every byte once for the digest that is the video's id, and probes what is no exact copy of another source.
 """
@@ -44,7 +44,7 @@ class Ingest(step.Step[Source, Video]):
         return record.bytes / READ_RATE
 
     def originals(self, record: Source) -> str:
-        """The file itself."""
+        """Return the URI of the source: ingest reads all of it."""
         return record.uri
 
     def run(self, batch: Sequence[Source]) -> list[list[Video] | Drop]:

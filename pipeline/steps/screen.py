@@ -1,4 +1,4 @@
-"""Transcript in, Screening out: whether what is said is worth asking about.
+"""Step `screen`: judge whether a transcript is complete and informative.
 
 Cheap rules drop what is plain. The rest is judged by the model as a language model, on two questions; its
 probabilities of `yes` are scores: nothing is dropped by them here.

@@ -1,4 +1,4 @@
-"""Video in, Clips out: where to cut, and what each clip is like.
+"""Step `split`: cut a video into clips, and score each clip.
 
 One cheap ffmpeg pass finds scene changes, frozen, black and silent spans and the loudness; clips end at scene changes,
 preferably in a pause of the sound, and are never longer than one chunk of Ola's hearing.
@@ -56,7 +56,7 @@ class Split(step.Step[Video, Clip]):
         return 4 * record.duration
 
     def originals(self, record: Video) -> str:
-        """The video."""
+        """Return the URI of the video: split reads all of it."""
         return record.uri
 
     def run(self, batch: Sequence[Video]) -> list[list[Clip] | Drop]:

@@ -1,4 +1,4 @@
-"""Footage in, Transcript out: what is said in the clip, and when, on the clip's own clock.
+"""Step `transcribe`: find what is said in a clip, with times on the clip's own clock.
 
 Sources are asked in order: `sidecar` files beside the video, text streams `embedded` in it, and those that listen,
 `whisperx` and `ola`. Of the first two the first that has something for the video is taken; a clip in which it says

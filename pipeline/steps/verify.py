@@ -1,4 +1,4 @@
-"""Question in, Verdict out: how well it is answered from frames and sound, from each alone, and from neither.
+"""Step `verify`: measure how well a question is answered from frames and sound, from each alone, and from neither.
 
 What a question needs follows in SQL from the scores (`NEEDS`), so that thresholds change without the model. A clip
 without sound is answered twice, with and without its frames: `both` is then `video`, and `audio` is `text`.

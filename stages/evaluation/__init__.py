@@ -1,1 +1,1 @@
-"""Models measured: suites of questions in, answers as Parquet and scores out; then models side by side."""
+"""Evaluation of models: suites of questions, answers as Parquet, scores, and comparisons."""

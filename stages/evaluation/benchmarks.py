@@ -1,4 +1,4 @@
-"""Published benchmarks as their authors lay them out on disk, turned into suites.
+"""Read published benchmarks from the files of their authors, as suites.
 
 MMBench is one TSV, Video-MME a Parquet file and a folder of videos, LibriSpeech folders of speakers and chapters. The
 wording of each question is the benchmark's own. Raises StagesError where a file is not of its layout.

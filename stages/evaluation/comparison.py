@@ -1,4 +1,4 @@
-"""Results of several models in, one table and one picture out, relative to the first: Figure 3 of the paper.
+"""Compare results of several models relative to the first, as a table and a plot: Figure 3 of the paper.
 
 A score relative to the first model's is their quotient, inverted where less is better (word error), so that above 1 is
 better than the first in every suite.

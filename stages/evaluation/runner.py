@@ -1,4 +1,4 @@
-"""Suites and a model in, answers and scores out: `evaluate`.
+"""Ask a model the questions of suites, and score its answers: `evaluate`.
 
     questions ─ chunks ─► requests with their media ─ Ola.generate ─► answers (Parquet) ─► results.json
 

@@ -1,4 +1,4 @@
-"""Questions of a scene in, what is answered to them under each view of its clip out. Pure: no medium is read.
+"""Answers to a scene's questions under each view of its clip. No medium is read.
 
 An answer says how it is come by: what the question names, the part of the clip in which that is, and what is asked of
 it, before the value (`two dogs second colour: blue`). Each word then follows from those right before it, which a small

@@ -1,4 +1,4 @@
-"""Chance in, clips of sound as the world makes them out, with what is heard when: what audio encoders learn from.
+"""Random clips of the world's sounds with their event times, to train the audio encoders.
 
 What is said is synthesised once (`utterances`); clips are then mixed of it, each at other times and with other noise.
 

@@ -1,4 +1,4 @@
-"""No weights in, ola-nano as it is before it has learned anything out: its sizes, and weights to start from.
+"""Sizes and initial weights of ola-nano before any training.
 
 Hugging Face's deviation of 0.02 is made for widths of thousands: at a width of 192 nothing would pass through. Here
 each layer keeps the height of what it is given, what adds to a residual stream begins low, and attention begins as

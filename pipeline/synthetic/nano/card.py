@@ -1,4 +1,4 @@
-"""What nano's training and its examination left in, the model card and its curves out."""
+"""Write nano's model card and curves from the results of its training and evaluation."""
 
 from __future__ import annotations
 

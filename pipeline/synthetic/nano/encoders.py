@@ -1,4 +1,4 @@
-"""A blank ola-nano in, the same with encoders that see and hear the world out: pre-training before any language.
+"""Pre-train nano's vision and audio encoders on the world, before any language.
 
 Each encoder learns with a linear head of its own, thrown away afterwards, from endless clips of the split `train`:
 what each patch of a picture shows, which word or signal each frame of sound belongs to. Heads read what Ola's

@@ -1,4 +1,4 @@
-"""A model and a run over held-out films in, how often it is right out, by what it was asked.
+"""Evaluate a model and a run over held-out films: share of right answers by kind of question.
 
 What is asked are the lessons of these films, word for word as the pipeline's steps ask; answers are generated. An
 answer to a question is right by its value, whichever part of the clip it names.

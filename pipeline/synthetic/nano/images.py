@@ -1,4 +1,4 @@
-"""Chance in, pictures as the world draws them out, with what each patch of them shows: what a vision tower learns from.
+"""Random pictures of the world with a label for each patch, to train the vision tower.
 
 Figures stand anywhere, in any size. In some of the pictures they have a colour without a name, which teaches shapes
 apart from colours; the others have only pairs of the split. No picture of a split shows a pair that it holds out.

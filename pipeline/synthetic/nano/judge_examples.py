@@ -1,4 +1,4 @@
-"""Texts to judge in, yes or no out: what `verify` and `screen` ask without a medium, half of it either way."""
+"""Training examples for yes-or-no judgements of texts, as `verify` and `screen` ask them; half are yes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _wrong(scene: Scene, posed: Posed, own: Sequence[Posed], chance: Random) -> 
 
 
 def another(value: str, chance: Random) -> str:
-    """A value like it, in which one word (or motion) is another. ValueError for one of no word of the world."""
+    """Return the value with one word (or motion) replaced. Raises ValueError if no word of it is the world's."""
     # Whole words: `ten` is no part of `kitten`, nor `star` of `start`.
     places = [(name, family) for family in FAMILIES for name in family if f" {name} " in f" {value} "]
     if not places:

@@ -1,4 +1,4 @@
-"""A run over films of the world in, conversations that teach the pipeline's own tasks out, as JSONL for `ola import`.
+"""Write training conversations for the pipeline's own tasks from a run over films, as JSONL for `ola import`.
 
 The run's `ingest`, `split`, `extract` and `transcribe` are done. Frames and sound are named where they lie in its tars;
 what is asked is word for word what the steps ask, what is answered is the truth. Records of the same media follow each

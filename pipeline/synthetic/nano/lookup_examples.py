@@ -1,4 +1,4 @@
-"""A scene in, look-ups out: the shortest questions there are, of which all others are made.
+"""Look-up questions about a scene: one fact each, from which other questions are composed.
 
     part of: circle      circle second              which part of the clip a word belongs to
     second colour        second colour blue         what a part has

@@ -1,4 +1,4 @@
-"""A scene in, what is read off its pictures to tell a motion out: where a figure is in each.
+"""Motion questions about a scene: where a figure is in each picture, and how it moves.
 
 What moves is learned from places: of the motions alone, the same decoder had learned next to nothing in 300 steps. Once
 it knew paths, it told the motion of a named part in 86 of 100 cases, and in 94 where it wrote the path down before.

@@ -1,4 +1,4 @@
-"""All questions of a clip in, threes of them out, as `ask` is to write them: they pass its rules.
+"""Sets of three questions of a clip that pass the rules of `ask`, as training examples.
 
 First come those that need picture and sound, then those that need less, each by the part that they are about: an order
 that can be learned. A three has two of the first and one of the others, a shortcut for `verify` to find, where it can.

@@ -1,4 +1,4 @@
-"""A model in, how often it reads scenes right that are told in words out: the gate before any medium is shown to it.
+"""Evaluate a model on scenes described in text, before any medium is shown to it.
 
 Asked is only where the parts of a scene differ. A question of one step is about what is seen or about what is heard;
 one of two goes from one to the other (`while`). Each is right as a whole, with how it is come by, or by its value.

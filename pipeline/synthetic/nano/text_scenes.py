@@ -1,4 +1,4 @@
-"""Scenes in, conversations about their captions out: the questions of the pipeline to learn from text alone.
+"""Training conversations about scenes that are described in text alone.
 
 Of each scene there is one sample in which it is told, and one in which it is not: there a question is without its
 clip, an answer is to be compared, a transcript to be judged.
@@ -68,7 +68,7 @@ def drawn(chance: Random) -> Scene:
 
 
 def in_text(scene: Scene, own: list[Posed], chance: Random) -> list[Named]:
-    """Tasks that all begin with the same written scene, half of them look-ups."""
+    """Return tasks about one scene described in text; half of them are look-ups."""
     asked = [
         *(Named("text verify", checked(scene, posed, "both")) for posed in own),
         *(Named("text bare", bare(posed)) for posed in own),

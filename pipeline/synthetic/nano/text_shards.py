@@ -1,4 +1,4 @@
-"""Conversations without media in, a shard set of samples with many of them each out.
+"""Write conversations without media as a shard set, many to a sample.
 
 `ola import` groups records by their media: of those that have none, each would be a sample of its own.
 """

@@ -1,4 +1,4 @@
-"""The world's vocabulary and the pipeline's prompts in, a tokenizer out. Nothing is trained: its tokens are listed.
+"""Build nano's tokenizer from the world's vocabulary and the prompts. Its tokens are listed, not trained.
 
 A word is one token, wherever it stands; so is each fixed passage of a prompt, however long. All else is spelled in
 bytes (byte-level BPE as Qwen2's, without merges), so that every text has tokens and comes back as it was, but for two

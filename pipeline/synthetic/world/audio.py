@@ -1,4 +1,4 @@
-"""A scene in, its sound out, with the times of all that is heard: espeak-ng's words and a few plain signals.
+"""Render a scene's sound and its event times: words by espeak-ng, and plain signals.
 
 Word times are the synthesiser's own events, so they are exact; the last word ends where the voice falls silent.
 """

@@ -1,4 +1,4 @@
-"""A scene in, captions out: what is seen, heard, or both, in whole sentences, in the order of the clip."""
+"""Captions of a scene: what is seen, heard, or both, in whole sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scene and a time in, the picture out: flat shapes on a grey ground with grain, the same pixels every time."""
+"""Draw the frames of a scene: flat shapes on a grainy grey ground, the same pixels every time."""
 
 from __future__ import annotations
 

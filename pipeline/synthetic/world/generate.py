@@ -1,4 +1,4 @@
-"""A seed in, a folder of films out, each with its truth beside it, and with subtitles where they are wanted.
+"""Generate a folder of films from a seed, each with its truth beside it, and subtitles if asked for.
 
 The same seed and number always give the same files, alone or among others, so that a folder can be continued.
 """

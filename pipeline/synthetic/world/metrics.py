@@ -1,4 +1,4 @@
-"""What a run said beside the truth in, shares and counts out. Pure: it knows no manifest.
+"""Shares and counts of a run's outputs against the truth. No manifest is read.
 
 A question is judged by its words: it has one answer in this clip (then that and its needs are known, also where it is
 plainer than those that the world asks), could have one in another clip, or could not have been asked at all. One that

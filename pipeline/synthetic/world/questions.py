@@ -1,4 +1,4 @@
-"""A scene in, every question out that the world knows of it, each with its answer and with what it needs.
+"""All questions about a scene, each with its answer and the senses that it needs.
 
 What a question needs is reckoned, not declared: who sees the picture but hears nothing knows which answers there could
 be; where that is one, the picture suffices, however much the question speaks of the sound. Such shortcuts are asked,

@@ -1,4 +1,4 @@
-"""A seed and a number in, a Scene out: what is to be seen and heard when, before anything is drawn or said.
+"""Compose a scene from a seed and a number: what is seen and heard when.
 
 A scene is two timelines. Its clip shows a sight at a time and plays at most one sound at a time; which of them belong
 together follows from their times alone (`Scene.seen_with`, `Scene.heard_with`). Times are seconds, places are shares

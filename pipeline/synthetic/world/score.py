@@ -1,4 +1,4 @@
-"""A run over films of the world in, how much of their truth it found out: the gauge for prompts, verify and pack.
+"""Score a run over films of the world against their truth.
 
 The truth lies beside each film (`ingest.uri`). Clips that are not whole films are counted and left out, since the
 truth is that of the whole. Captions and questions of steps that did not run are simply none.

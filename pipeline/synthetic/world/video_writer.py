@@ -1,4 +1,4 @@
-"""Pictures and sound in, an ordinary .mp4 out: H.264 and AAC, the same bytes for the same input on one machine."""
+"""Write frames and sound as an .mp4 (H.264, AAC), with the same bytes for the same input on one machine."""
 
 from __future__ import annotations
 
