@@ -116,9 +116,11 @@ def test_a_training_in_bad_minutes(store: tuple[str, Weather], weather: Weather,
     weights = []
     for share, decoders in ((0.0, "0"), (0.4, "0"), (0.41, "1")):
         weather.busy, weather.cut = share, share / 8
+        weather.random.seed(7)
         out = tmp_path / str(share)
         said = ola(*given, "--shards", f"{store[0]}/lessons", "--out", out, "--decoders", decoders)
         assert said.code == 0, said
-        assert ("tried again" in said.err) == (share > 0)
+        if decoders == "0":  # with a process of its own, which of the few requests fail depends on who is faster
+            assert ("tried again" in said.err) == (share > 0)
         weights.append((out / "model" / "model.safetensors").read_bytes())
     assert weights[0] == weights[1] == weights[2]
