@@ -30,7 +30,7 @@ from manifests.retries import PassingFault, patience, repeated
 from manifests.store_errors import errors
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta, PutResult, UpdateVersion
+    from obstore import GetResult, ObjectMeta, PutResult, UpdateVersion
     from obstore.store import BackoffConfig, ClientConfig, ObjectStore, RetryConfig
 
 SCHEMES = ("s3", "gs", "abfs", "abfss")
@@ -158,11 +158,15 @@ def read(uri: str) -> bytes:
 def _read(uri: str) -> tuple[bytes, ObjectMeta]:
     def whole(store: ObjectStore, key: str) -> tuple[bytes, ObjectMeta]:
         result = obstore.get(store, key)
-        data = bytes(result.bytes())
-        check_length(uri, len(data), result.meta["size"])
-        return data, result.meta
+        return _whole(uri, result), result.meta
 
     return ask(uri, whole)
+
+
+def _whole(uri: str, result: GetResult) -> bytes:
+    data = bytes(result.bytes())
+    check_length(uri, len(data), result.meta["size"])
+    return data
 
 
 def read_if_there(uri: str) -> bytes | None:
@@ -177,11 +181,7 @@ def read_up_to(uri: str, limit: int) -> bytes | None:
 
     def whole(store: ObjectStore, key: str) -> bytes | None:
         result = obstore.get(store, key)
-        if result.meta["size"] > limit:
-            return None
-        data = bytes(result.bytes())
-        check_length(uri, len(data), result.meta["size"])
-        return data
+        return None if result.meta["size"] > limit else _whole(uri, result)
 
     return ask(uri, whole)
 

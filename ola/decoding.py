@@ -15,17 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Cache, DynamicCache, Qwen2ForCausalLM
+from transformers import Cache, Qwen2ForCausalLM
 
 from ola.batching import free_positions, runs
 from ola.packing import PACKED
-from ola.prefixes import Prefix, PrefixCache, alike_together
+from ola.prefixes import Prefix, PrefixCache, alike_together, length_of
 from ola.sampling import TokenChoice
 from ola.static_step import GROUPED, CacheLayer, StaticStep, additive
 
@@ -208,19 +208,17 @@ class _Batch:
         claimed: set[str] = set()
         groups: dict[str, list[int]] = {}
         for row in sorted(rows, key=lambda row: -len(self._reply(row).prefixes)):
-            prefixes = self.prefixes.that_fit(self._reply(row).prefixes)
-            known = self.prefixes.known(prefixes)
-            new = {prefix.digest for prefix in prefixes[known:]}
+            new = self.prefixes.to_read(self._reply(row).prefixes)
             if not new & claimed:
                 claimed |= new
-                groups.setdefault(prefixes[known - 1].digest if known else "", []).append(row)
+                known = self._known(row)
+                groups.setdefault(known[-1].digest if known else "", []).append(row)
         for group in groups.values():
             yield from self._alike(sorted(group))
 
     def _alike(self, rows: Sequence[int]) -> Iterator[list[int]]:
         """Cut rows that go on from one prefix, longest first, into those that waste little in one pass."""
-        known = self._known(rows[0])
-        begun = known[-1].length if known else 0
+        begun = length_of(self._known(rows[0]))
 
         def fits(start: int, end: int) -> bool:
             lengths = [self.lengths[row] - begun for row in rows[start:end]]
@@ -233,8 +231,7 @@ class _Batch:
         """Read rows that go on from the same prefix. Returns the last hidden state (b, C) of each."""
         replies = [self._reply(row) for row in rows]
         known = self._known(rows[0])
-        begun = known[-1].length if known else 0
-        cache: Any = self.prefixes.open(known, len(rows)) if known else DynamicCache()
+        begun, cache = length_of(known), self.prefixes.open(known, len(rows))
         embeds_bWC = pad_sequence([reply.embeds[begun:] for reply in replies], batch_first=True)
         hidden_bWC = self.model.model(inputs_embeds=embeds_bWC, past_key_values=cache).last_hidden_state
         rows_b = torch.tensor(rows, device=self.device)
@@ -253,8 +250,7 @@ class _Batch:
         return self.rows[row][1]
 
     def _known(self, row: int) -> Sequence[Prefix]:
-        prefixes = self._reply(row).prefixes
-        return prefixes[: self.prefixes.known(prefixes)]
+        return self.prefixes.known(self._reply(row).prefixes)
 
     def _step(self, chosen_B: Tensor, step: int) -> Tensor:
         """Logits after one more token in each row; valid until the next step."""

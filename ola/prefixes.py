@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from torch import Tensor
@@ -35,6 +36,11 @@ class _Stretch:
     layers: Layers
 
 
+def length_of(prefixes: Sequence[Prefix]) -> int:
+    """Return the positions that these prefixes of one prompt take together."""
+    return prefixes[-1].length if prefixes else 0
+
+
 def alike_together(beginnings: Sequence[str], lengths: Sequence[int]) -> list[int]:
     """Numbers of prompts in an order in which those that begin alike are neighbours, longest first."""
     longest = dict.fromkeys(beginnings, 0)
@@ -54,30 +60,24 @@ class PrefixCache:
         self.limit, self.positions, self.asked, self.read = limit, 0, 0, 0
         self._kept: OrderedDict[str, _Stretch] = OrderedDict()
 
-    def that_fit(self, prefixes: Sequence[Prefix]) -> Sequence[Prefix]:
-        """Those of a prompt's prefixes that are short enough to be kept."""
-        return [prefix for prefix in prefixes if prefix.length <= self.limit]
+    def known(self, prefixes: Sequence[Prefix]) -> list[Prefix]:
+        """Return those of a prompt's prefixes that are kept, up to the first that is not."""
+        return list(takewhile(lambda prefix: prefix.digest in self._kept, prefixes))
 
-    def known(self, prefixes: Sequence[Prefix]) -> int:
-        """How many of a prompt's prefixes, in their order, are kept."""
-        count = 0
-        for prefix in prefixes:
-            if prefix.digest not in self._kept:
-                break
-            count += 1
-        return count
+    def to_read(self, prefixes: Sequence[Prefix]) -> set[str]:
+        """Return the digests of a prompt's prefixes that will be kept once the prompt is read."""
+        new = prefixes[len(self.known(prefixes)) :]
+        return {prefix.digest for prefix in new if prefix.length <= self.limit}
 
-    def open(self, prefixes: Sequence[Prefix], rows: int) -> DynamicCache:
-        """A cache whose n rows have all read these prefixes, which are kept."""
+    def open(self, prefixes: Sequence[Prefix], rows: int) -> Any:
+        """Return a `DynamicCache` whose n rows have all read these prefixes, which are kept; empty without any."""
         stretches = [self._kept[prefix.digest] for prefix in prefixes]
-        for prefix in prefixes:
-            self._kept.move_to_end(prefix.digest)
+        self._use(prefixes)
         cache: Any = DynamicCache()
         for stretch in stretches:
             for number, parts in enumerate(stretch.layers):
                 cache.update(*(part.expand(rows, -1, -1, -1) for part in parts), number)
-        opened: DynamicCache = cache
-        return opened
+        return cache
 
     def keep(self, prefixes: Sequence[Prefix], cache: Any, row: int) -> None:
         """Keep the prefixes that a row of a cache has read."""
@@ -91,7 +91,14 @@ class PrefixCache:
                 self._kept[prefix.digest] = _Stretch(start, prefix.length, layers)
                 self.positions += prefix.length - start
             start = prefix.length
+        self._use(prefixes)
         self._let_go({prefix.digest for prefix in prefixes})
+
+    def _use(self, prefixes: Sequence[Prefix]) -> None:
+        """Note that these were used last, the shortest at the very last: without it the longer ones are of no use."""
+        for prefix in reversed(prefixes):
+            if prefix.digest in self._kept:
+                self._kept.move_to_end(prefix.digest)
 
     def _let_go(self, wanted: set[str]) -> None:
         while self.positions > self.limit:

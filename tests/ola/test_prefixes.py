@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from transformers import DynamicCache
 
 from ola.decoding import TorchDecoder
 from ola.generation import Ola
 from ola.model import OlaForConditionalGeneration
-from ola.prefixes import Prefix, alike_together
+from ola.prefixes import Prefix, PrefixCache, alike_together
 from ola.processor import OlaProcessor
 from ola.prompt import Request, Wave
 from tests.ola import tiny
@@ -116,4 +117,16 @@ def test_prefixes_are_let_go(model: OlaForConditionalGeneration, processor: OlaP
     for clip in range(4):
         few.generate(views(processor, clip, ["What?"]))
         assert decoder.prefixes.positions <= 200
-    assert decoder.prefixes.known([Prefix("never read", 3)]) == 0
+    assert len(decoder.prefixes.known([Prefix("never read", 3)])) == 0
+
+
+def test_a_longer_prefix_is_let_go_before_the_one_that_it_goes_on_from() -> None:
+    cache = PrefixCache(limit=8)
+    read = DynamicCache()
+    read.update(torch.ones(1, 2, 8, 4), torch.ones(1, 2, 8, 4), 0)
+    frames, both, other = Prefix("frames", 4), Prefix("frames and sound", 6), Prefix("other", 4)
+    cache.keep([frames, both], read, 0)
+    cache.keep([other], read, 0)
+    assert cache.known([frames, both]) == [frames]
+    assert cache.known([other]) == [other]
+    assert cache.positions == 8
