@@ -42,7 +42,7 @@ class PartFiles:
     blocks: Mapping[int, int]
     parts: Mapping[int, int]
     stamps: Mapping[str, str] = field(default_factory=dict)  # of the part files, by name
-    journals: Set[int] = frozenset()  # parts with a journal, in an object store
+    journals: Set[int] = frozenset()  # parts with a journal
 
     def committed(self) -> dict[int, int]:
         """Return sizes by committed part; for a part in a block file its share of that file."""

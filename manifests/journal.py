@@ -24,6 +24,7 @@ from manifests import storage
 from manifests.records import Outcome
 from manifests.schema import from_rows
 
+NOTES = "-notes"  # after a journal's name: the file of the step's own notes
 DONE = b'{"done": '  # how a line begins that holds an outcome
 
 
@@ -142,7 +143,7 @@ def write_journal(path: Path, record: type, outcomes: Sequence[Outcome]) -> None
 
 def notes_path(journal: Path) -> Path:
     """Where a step's notes lie: beside the journal."""
-    return journal.with_name(f"{journal.name}-notes")
+    return journal.with_name(f"{journal.name}{NOTES}")
 
 
 def _lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:

@@ -30,6 +30,7 @@ from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.cluster import say_on_stderr
 from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.engine.lane import StepLane
+from pipeline.engine.part_journals import remove_left_journals
 from pipeline.error_causes import explain_known_errors
 from pipeline.errors import ConfigError, NeedsUnmet, PartsSetAside, SetAside, set_aside_lines
 from pipeline.pack.candidates import packable
@@ -141,6 +142,7 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
     try:
         if only != PACK:
             steps = [planned for planned in plan.steps if only in (None, planned.step.name)]
+            _tidy(steps)
             numbers = pending(steps, parts)
             if len(numbers) == len(parts) and (warning := conditions_warning(plan.root)):  # all is new
                 say_on_stderr(f"warning: {warning}")
@@ -157,6 +159,12 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
         views.write(plan.root, all_manifests(plan), current(plan.root))
     if aside or damaged:
         raise PartsSetAside([*set_aside_lines(aside), *damaged])
+
+
+def _tidy(steps: Sequence[Planned]) -> None:
+    for planned in steps:
+        with suppress(OSError):  # files that nobody reads may wait for the next run
+            remove_left_journals(planned.manifest)
 
 
 def _keep_facts(steps: Sequence[Planned]) -> None:

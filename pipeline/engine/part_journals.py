@@ -17,11 +17,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from manifests import storage
-from manifests.journal import Journal, journal_path, notes_path, write_journal
+from manifests.journal import NOTES, Journal, journal_path, notes_path, write_journal
 from manifests.ledger import Manifest
 from manifests.records import Outcome
 from manifests.shared_journal import HEAD, SharedJournal
-from pipeline.media.media_draft import MARK, remove_stale_drafts
+from pipeline.media.media_draft import MARK, remove_stale_drafts, remove_unheld
 
 STALE = 7 * 86400.0  # seconds: a file that nobody has written for so long is of a run that was killed
 
@@ -101,6 +101,19 @@ def remove_stale_journals() -> None:
         with suppress(OSError):  # somebody was faster
             if MARK not in path.name and time.time() - path.stat().st_mtime > STALE:
                 path.unlink()
+
+
+def remove_left_journals(manifest: Manifest) -> None:
+    """Delete the journals, and the drafts of tars, that workers left which were killed right after their commit.
+
+    Only for the process that holds the root, while none of its workers is at work.
+    """
+    files = manifest.listed()
+    for part in sorted(files.journals & files.committed().keys()):
+        uri, drafts = manifest.uri(part, "journal"), draft_base(manifest, part)
+        remove_unheld(drafts.parent.glob(f"{drafts.name}{MARK}*"))
+        storage.remove(f"{uri}{NOTES}")
+        storage.remove(uri)  # last: a draft beside a journal is kept
 
 
 def journal_outcomes(manifest: Manifest, part: int) -> list[Outcome]:

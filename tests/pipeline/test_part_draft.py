@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from manifests.journal import Journal
 from manifests.records import Media, Outcome
+from pipeline.engine.engines import InlineEngine
+from pipeline.engine.part_journals import remove_left_journals, rewrite_journal
 from pipeline.errors import Unavailable
 from pipeline.media.media_draft import MARK, STALE, part_draft, remove_left_drafts, remove_stale_drafts
 from pipeline.media.media_store import MediaTar
+from tests import toys
 from tests.killing import Killed
+from tests.object_store import bucket
+from tests.runs import copy_of, finished, ola
+from tests.toys import Take
 
 URI = "01-film-key/part-000000.tar"
 
@@ -79,3 +86,35 @@ def test_drafts_go_with_their_journal_and_stale_ones_after_a_day(tmp_path: Path)
     os.utime(left, (0, left.stat().st_mtime - 2 * STALE))
     remove_stale_drafts(folder)
     assert drafts(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["disk", "store"])
+def test_what_workers_left_that_were_killed_right_after_their_commit_goes(place: str, tmp_path: Path) -> None:
+    with bucket("committed") if place == "store" else nullcontext(str(tmp_path)) as root:
+        plan, parts = toys.planned(root, [Take()], ["ok"] * 3, per_part=1)
+        manifest = plan.steps[0].manifest
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Journal, "close", killed)
+            for _ in parts[:2]:
+                with suppress(Killed):
+                    toys.apply(plan, parts, InlineEngine(), isolate=False)
+        rewrite_journal(manifest, parts[2], [])
+        assert manifest.listed().journals == set(parts)
+        remove_left_journals(manifest)
+        assert manifest.listed().journals == {parts[2]}
+        assert set(manifest.committed()) == set(parts[:2])
+
+
+def killed(journal: Journal, delete: bool) -> None:
+    """The moment between the commit of a part and the end of its journal."""
+    journal.file.close()
+    raise Killed
+
+
+def test_a_run_deletes_them(tmp_path: Path) -> None:
+    root = copy_of(finished(), tmp_path)
+    (part,) = root.glob("01-ingest-*/part-000000.parquet")
+    for name in ("part-000000.journal", "part-000000.journal-notes"):
+        (part.parent / name).touch()
+    assert ola("run", finished().parent / "list.jsonl", "--root", root, "--config", root / "run.yaml").code == 0
+    assert not list(root.rglob("*journal*"))
