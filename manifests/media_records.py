@@ -21,8 +21,9 @@ class Source:
     stamp: what the store tells of the file for nothing beside its size (modification time in ns, or ETag); empty where
     it tells nothing. companions: digest of the sidecars' suffixes, sizes and stamps; empty without sidecars. metadata:
     uris of the files beside it that tell its title and the like; described: their digest, likewise.
-    sha256: of its bytes, where it was read because another source has the same size. twin: uri of the source of which
-    this one is an exact copy. removed: whether it was removed (`ola remove`); it then stays out of the run.
+    sha256: of its bytes, where they were read for a comparison; empty where they cannot be read. read_bytes: their
+    number, where it was not known before (`bytes` is 0 then): of rows of tables in stores. twin: uri of the source of
+    which this one is an exact copy. removed: whether it was removed (`ola remove`); it then stays out of the run.
     `meta` is a JSON object: the further columns of an input list (licence, url, title, ...). spans: those that a list
     names as the clips, by their starts. apart: uri of a file with the sound, for a video that has none.
     given: whether the files of `metadata` also tell captions and questions, for `pack.given`.
@@ -44,6 +45,7 @@ class Source:
     spans: tuple[Span, ...] = ()
     apart: str = ""
     given: bool = False
+    read_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

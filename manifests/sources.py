@@ -107,6 +107,16 @@ class SourceManifest(Manifest):
             raise KeyError(part)
         return table
 
+    def has_unread(self) -> bool:
+        """Whether there may be a source of which neither size nor digest is known."""
+        newest = self._newest()
+        if newest is None:
+            return False
+        with self._damage_named(newest):
+            table = self._file(newest).read(columns=["bytes", "sha256", "fault"])
+        unknown = pc.and_(pc.is_null(table["sha256"]), pc.is_null(table["fault"]))
+        return bool(pc.any(pc.and_(unknown, pc.equal(table["bytes"], 0))).as_py())
+
     def registered(self) -> list[Registered]:
         """All sources, in the order of parts and places."""
         newest = self._newest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from manifests.ledger import Counts, Manifest
 from manifests.records import Source
 from manifests.retries import patient_for
 from manifests.snapshot import renew, snapshot
+from manifests.sources import Registered
 from pipeline import config as configuration
 from pipeline.checkup.needs import needs_of
 from pipeline.checkup.store import conditions_warning
@@ -37,6 +38,7 @@ from pipeline.pack.candidates import packable
 from pipeline.pack.publish import Write, current_manifest, pack
 from pipeline.pack.rules import check_where
 from pipeline.plan import Plan, Planned
+from pipeline.removal.media import PartMedia, part_tars
 from pipeline.removal.record import check_finished, removed_videos
 from pipeline.sources import not_media
 from pipeline.sources.containers.members import container_of
@@ -47,7 +49,7 @@ from pipeline.state.content_digests import SourceDigests, live_uris
 from pipeline.state.keys import remember_plan
 from pipeline.state.lease import exclusive_run
 from pipeline.state.ledger_law import PartCounts
-from pipeline.state.registration import register
+from pipeline.state.registration import Changes, register
 from pipeline.state.reopen import reopen_changed, reopen_failed
 from stages.catalogue import current
 
@@ -87,7 +89,7 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
             check_finished(root)
             removed = removed_videos(root)
             found = expand_containers(found, plan.sources.folder_uri, engine.map, config.media_column, removed)
-            parts = _register(config, plan, options, engine, found)
+            parts = _register(config, plan, engine, found, options.limit, [])
             not_media.write(root, passed_over)
             remember_plan(plan, options.only)
             storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())
@@ -150,6 +152,7 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
                 views.write(plan.root, plan.manifests, current(plan.root))  # to look at while it works
                 with compacting(plan, parts):
                     aside = engine.map(lanes(steps, config.isolate), numbers)
+                    aside += _compare_what_was_read(config, plan, steps, parts, engine, {each.part for each in aside})
         compact(plan, parts, engine.map)
         if numbers:
             _keep_facts(steps)
@@ -159,6 +162,25 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
         views.write(plan.root, all_manifests(plan), current(plan.root))
     if aside or damaged:
         raise PartsSetAside([*set_aside_lines(aside), *damaged])
+
+
+def _compare_what_was_read(
+    config: Config, plan: Plan, steps: Sequence[Planned], parts: Sequence[int], engine: Engine, aside: Collection[int]
+) -> list[SetAside]:
+    """Find exact copies among the sources whose bytes no index had read, and bring their parts through the steps again.
+
+    aside: parts that could not go on. Returns the parts that cannot now.
+    """
+    if not plan.sources.has_unread():
+        return []
+    changes = list[tuple[Registered, Registered]]()
+    _register(config, plan, engine, (), None, changes)
+    again = [part for part in pending(steps, parts) if part not in aside]
+    failed = engine.map(lanes(steps, config.isolate), again) if again else []
+    for part in {new.part for _, new in changes if new.source.removed}:
+        for manifest in {planned.manifest for planned in plan.steps if planned.step.keeps_media}:
+            PartMedia(manifest, part, part_tars(manifest)[part]).remove_unreferenced()
+    return failed
 
 
 def _tidy(steps: Sequence[Planned]) -> None:
@@ -215,15 +237,30 @@ def pending(steps: Sequence[Planned], parts: Sequence[int]) -> list[int]:
     return [part for part in parts if part in ready and not all(part in committed for committed in done)]
 
 
-def _register(config: Config, plan: Plan, options: Options, engine: Engine, found: Sequence[Source]) -> list[int]:
+def _register(
+    config: Config,
+    plan: Plan,
+    engine: Engine,
+    found: Sequence[Source],
+    limit: int | None,
+    changed: list[tuple[Registered, Registered]],
+) -> list[int]:
+    """Register what was found; the sources that change are added to `changed`. Returns the numbers of all parts."""
+
+    def reopen(changes: Changes) -> None:
+        reopen_changed(plan, changes)
+        changed.extend(changes)
+
+    digests = SourceDigests(plan, engine.map)
     parts = register(
         plan.sources,
         found,
-        options.limit,
+        limit,
         config.videos_per_part,
-        digests=SourceDigests(plan, engine.map),
+        digests=digests,
         live=partial(live_uris, found),
-        reopen=partial(reopen_changed, plan),
+        reopen=reopen,
+        measure=digests.measured,
     )
     if not parts:
         raise ConfigError(f"inputs: no file in {', '.join(config.inputs)}")

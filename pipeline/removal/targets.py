@@ -14,6 +14,7 @@ from manifests.sources import Registered, SourceManifest
 from pipeline.errors import ConfigError
 from pipeline.media.video_file import video_id
 from pipeline.removal.rows import step_manifests
+from pipeline.sources.containers.members import is_unmeasured
 from pipeline.state.content_digests import INGEST, Unread, content
 from pipeline.state.registration import removed_source
 
@@ -144,8 +145,9 @@ class KnownSources:
         """Mark a source as removed, with its content: what `ingest` found, or else what its file has now."""
         rows = self.ingested.get(each.source.id, ())
         found = each.source.sha256 or next((row.sha256 for row in rows if row.sha256), None)
-        if found is None and not each.source.removed and each.source.fault is None and each.source.bytes:
-            found = content(Unread(each.source.uri, each.source.stamp))
+        is_readable = not each.source.removed and each.source.fault is None
+        if found is None and is_readable and (each.source.bytes or is_unmeasured(each.source)):
+            found = content(Unread(each.source.uri, each.source.stamp)).sha256 or None
         return replace(each, source=removed_source(each.source, found))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,15 +21,24 @@ from manifests.records import Source
 from manifests.retries import StoreAway
 from manifests.sources import Registered
 from pipeline.engine.actor_pool import Lane, LanePlan
+from pipeline.errors import BadMedia
 from pipeline.plan import Plan
 from pipeline.sources.containers.access import look, source_pieces
-from pipeline.sources.containers.members import container_of, parted
+from pipeline.sources.containers.members import container_of, is_unmeasured, parted
 
 A_TASK = 32  # sources that a worker reads before it writes down what it found
 QUESTIONS = 32  # to a store at once: each waits some 50 ms
 INGEST = "ingest"
 
 Run = Callable[[Sequence[LanePlan], Sequence[int]], object]  # `map` of an engine
+
+
+@dataclass(frozen=True)
+class Content:
+    """The size of a source in bytes, and its sha256; "" for a source that cannot be read."""
+
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -73,21 +82,40 @@ class SourceDigests:
     def __call__(self, wanted: Sequence[Registered]) -> dict[str, str]:
         """sha256 by uri; without those that cannot be read."""
         known = {each.source.uri: each.source.sha256 for each in wanted if each.source.sha256}
-        known |= self._ingested([each for each in wanted if each.source.uri not in known])
+        ingested = self._ingested([each for each in wanted if each.source.uri not in known])
+        known |= {uri: read.sha256 for uri, read in ingested.items()}
         unread = [Unread(each.source.uri, each.source.stamp) for each in wanted if each.source.uri not in known]
-        return known | (self._read(unread) if unread else {})
+        return known | {uri: read.sha256 for uri, read in self._read(unread).items() if read.sha256}
 
-    def _ingested(self, wanted: Sequence[Registered]) -> dict[str, str]:
+    def measured(self, rows: Sequence[Registered]) -> dict[str, Content]:
+        """Size and sha256 by uri of the rows of tables that a step has read and no index has measured.
+
+        Rows that did not become a video are read once more, by workers: they may be copies as well.
+        """
+        wanted = [each for each in rows if is_unmeasured(each.source)]
+        wanted = wanted and [each for each in wanted if each.part in self._committed()]
+        known = self._ingested(wanted)
+        unread = [Unread(each.source.uri, each.source.stamp) for each in wanted if each.source.uri not in known]
+        return known | self._read(unread)
+
+    @property
+    def _ingest(self) -> Manifest | None:
+        return next((planned.manifest for planned in self.plan.steps if planned.step.name == INGEST), None)
+
+    def _committed(self) -> Collection[int]:
+        return self._ingest.committed() if self._ingest else ()
+
+    def _ingested(self, wanted: Sequence[Registered]) -> dict[str, Content]:
         """Of sources that were ingested, from the rows of their parts."""
-        ingest = next((planned.manifest for planned in self.plan.steps if planned.step.name == INGEST), None)
+        ingest = self._ingest
         uris: dict[int, dict[str, str]] = defaultdict(dict)
         for each in wanted:
             uris[each.part][each.source.id] = each.source.uri
-        if ingest is None:
+        if ingest is None or not wanted:
             return {}
         parts = sorted(uris.keys() & ingest.committed().keys())
         with ThreadPoolExecutor(QUESTIONS) as pool:
-            found = pool.map(partial(digests_of, ingest), parts)
+            found = pool.map(partial(contents_of, ingest), parts)
         return {
             uris[part][name]: content
             for part, contents in zip(parts, found, strict=True)
@@ -95,24 +123,26 @@ class SourceDigests:
             if name in uris[part]
         }
 
-    def _read(self, unread: Sequence[Unread]) -> dict[str, str]:
+    def _read(self, unread: Sequence[Unread]) -> dict[str, Content]:
         """By workers, each of which writes down what it found: what was read before a kill is not read again."""
+        if not unread:
+            return {}
         folder = f"{self.plan.sources.folder}/contents-{digest([asdict(each) for each in unread])}"
         table = pa.Table.from_pylist([asdict(each) for each in unread])
         uri = storage.join(self.plan.root, folder)
         storage.write_bytes(storage.join(uri, "unread.parquet"), parquet_bytes(table))
         numbers = range(-(-len(unread) // A_TASK))
         self.run([LanePlan(partial(ContentLane, uri))], numbers)
-        found = {row["uri"]: row["sha256"] for n in numbers for row in read_parquet(_read_uri(uri, n)).to_pylist()}
+        rows = [row for n in numbers for row in read_parquet(_read_uri(uri, n)).to_pylist()]
         storage.remove_folder(uri)
-        return {uri: content for uri, content in found.items() if content}
+        return {row["uri"]: Content(row["bytes"], row["sha256"]) for row in rows}
 
 
-def digests_of(ingest: Manifest, part: int) -> dict[str, str]:
-    """sha256 of the videos of a committed part of `ingest`, by the ids of their sources."""
-    table = ingest.read(part).select(["input", "status", "sha256"])
-    good = table.filter(pc.equal(table["status"], "ok"))
-    return dict(zip(good["input"].to_pylist(), good["sha256"].to_pylist(), strict=True))
+def contents_of(ingest: Manifest, part: int) -> dict[str, Content]:
+    """What the videos of a committed part of `ingest` hold, by the ids of their sources."""
+    table = ingest.read(part).select(["input", "status", "bytes", "sha256"])
+    good = table.filter(pc.equal(table["status"], "ok")).to_pylist()
+    return {row["input"]: Content(row["bytes"], row["sha256"]) for row in good}
 
 
 class ContentLane(Lane):
@@ -128,8 +158,8 @@ class ContentLane(Lane):
         if storage.exists(uri):
             return
         table = read_parquet(storage.join(self.folder, "unread.parquet")).slice(number * A_TASK, A_TASK)
-        found = [{"uri": row["uri"], "sha256": content(Unread(**row))} for row in table.to_pylist()]
-        schema = pa.schema([("uri", pa.string()), ("sha256", pa.string())])
+        found = [{"uri": row["uri"], **asdict(content(Unread(**row)))} for row in table.to_pylist()]
+        schema = pa.schema([("uri", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string())])
         storage.write_bytes(uri, parquet_bytes(pa.Table.from_pylist(found, schema=schema)))
 
 
@@ -137,21 +167,22 @@ def _read_uri(folder: str, number: int) -> str:
     return storage.join(folder, f"read-{number:06d}.parquet")
 
 
-def content(unread: Unread) -> str | None:
-    """sha256 of a file; None if it cannot be read, or is not the one that was found."""
+def content(unread: Unread) -> Content:
+    """What a file holds; nothing if it cannot be read, or is not the one that was found."""
     try:
-        found = sha256_of(unread)
+        found = _read_content(unread)
         now = look(unread.uri, unread.stamp)
     except StoreAway:
         raise
-    except OSError:
-        return None
-    return found if now is not None and unread.stamp in ("", now.stamp) else None
+    except (OSError, BadMedia):
+        return Content(0, "")
+    return found if now is not None and unread.stamp in ("", now.stamp) else Content(0, "")
 
 
-def sha256_of(unread: Unread) -> str:
-    """sha256 of a source's bytes, in hex, read piece by piece. Raises OSError."""
-    found = hashlib.sha256()
+def _read_content(unread: Unread) -> Content:
+    """Read a source piece by piece. Raises OSError, and BadMedia for a row of a damaged row group."""
+    found, size = hashlib.sha256(), 0
     for piece in source_pieces(unread.uri, unread.stamp):
         found.update(piece)
-    return found.hexdigest()
+        size += len(piece)
+    return Content(size, found.hexdigest())

@@ -17,7 +17,8 @@ import numpy as np
 from manifests.records import Source
 from manifests.sources import Registered, SourceManifest, source_id
 from pipeline.errors import RunError
-from pipeline.sources.containers.members import read_unit
+from pipeline.sources.containers.members import is_unmeasured, read_unit
+from pipeline.state.content_digests import Content
 
 LARGEST_PART = 32  # videos: a part is what one worker loses when it is killed
 LARGEST_TOGETHER = 128  # videos of one row group or one compressed tar: each part reads it from its beginning
@@ -28,6 +29,7 @@ NOTHING_BESIDE: Mapping[str, Any] = {
 NEW = -1  # part of a source that has none yet
 
 Digests = Callable[[Sequence[Registered]], Mapping[str, str]]  # sha256 by uri, where it can be told
+Measure = Callable[[Sequence[Registered]], Mapping[str, Content]]  # by uri, of sources that no index has measured
 Live = Callable[[Sequence[Source]], set[str]]  # uris, of these sources, whose files are there
 Changes = Sequence[tuple[Registered, Registered]]  # what stood at a place, and what will stand there
 
@@ -40,16 +42,19 @@ def register(
     digests: Digests | None = None,
     live: Live | None = None,
     reopen: Callable[[Changes], None] = lambda changes: None,
+    measure: Measure = lambda rows: {},
 ) -> list[int]:
     """Bring the manifest up to date with what was found; returns the numbers of all parts.
 
     limit: of sources in the whole run; per_part: videos of a part (default: 1 to 32, by how many are new). digests,
     live: without them no copies are looked for. reopen: is told which places change, before the change is written.
+    measure: tells what rows of tables hold that were read since they were registered.
     Raises RunError if another process registered sources meanwhile.
     """
     number = manifest.next
     before = manifest.registered()
     after = merge_sources(before, found, limit)
+    after = _with_measures(after, measure(after))
     if digests is not None and live is not None:
         contents = digests(_to_compare(before, after))
         fixed, rest = with_removed(after, contents)
@@ -73,6 +78,17 @@ def merge_sources(before: Sequence[Registered], found: Iterable[Source], limit: 
         elif not held.source.removed and has_changed(held.source, source):
             rows[source.uri] = replace(held, source=replace(source, twin=held.source.twin))
     return [*rows.values(), *(new if limit is None else new[: max(0, limit - len(before))])]
+
+
+def _with_measures(rows: Sequence[Registered], found: Mapping[str, Content]) -> list[Registered]:
+    if not found:
+        return list(rows)
+
+    def measured(source: Source) -> Source:
+        read = found.get(source.uri)
+        return replace(source, read_bytes=read.bytes, sha256=read.sha256) if read else source
+
+    return [replace(each, source=measured(each.source)) for each in rows]
 
 
 def with_removed(rows: Sequence[Registered], contents: Mapping[str, str]) -> tuple[list[Registered], list[Registered]]:
@@ -113,36 +129,48 @@ def _to_compare(before: Sequence[Registered], after: Sequence[Registered]) -> li
 
     One without a stamp may be of an earlier release, which left two owners where a file had moved.
     """
-    known = {(each.source.id, each.part) for each in before if each.source.stamp}
-    comparable = [each for each in after if each.source.fault is None and each.source.bytes]
-    values, counts = np.unique(np.fromiter((each.source.bytes for each in comparable), np.int64), return_counts=True)
+    known = {(each.source.id, each.part, _size(each)) for each in before if each.source.stamp}
+    comparable = [each for each in after if each.source.fault is None and _size(each)]
+    values, counts = np.unique(np.fromiter(map(_size, comparable), np.int64), return_counts=True)
     shared = set(values[counts > 1].tolist())  # most sizes are one file's alone: no list is made for each of them
     sizes: dict[int, list[Registered]] = defaultdict(list)
     for each in comparable:
-        if each.source.bytes in shared:
-            sizes[each.source.bytes].append(each)
+        if _size(each) in shared:
+            sizes[_size(each)].append(each)
     return [
         each
         for group in sizes.values()
-        if any((one.source.id, one.part) not in known for one in group)
+        if any((one.source.id, one.part, _size(one)) not in known for one in group)
         for each in group
     ]
 
 
-def reuse_places(rows: Sequence[Registered], digests: Mapping[str, str], live: Live) -> list[Registered]:
-    """The sources, where a new one takes the place of one that is gone before anybody read it.
+def _size(each: Registered) -> int:
+    return each.source.bytes or each.source.read_bytes
 
-    Nothing is known of its content, and nothing was made of it: size and stamp tell that it is the same file.
+
+def reuse_places(rows: Sequence[Registered], digests: Mapping[str, str], live: Live) -> list[Registered]:
+    """The sources, where a new one takes the place of one that is gone and whose content, or its own, nobody has read.
+
+    Size and stamp tell that it is the same file.
     """
-    unread = [each for each in rows if each.part != NEW and not (each.source.sha256 or each.source.uri in digests)]
-    if not unread:
-        return list(rows)
-    new = {(each.source.bytes, each.source.stamp): each for each in rows if each.part == NEW and each.source.stamp}
-    moved = {each: new[key] for each in unread if (key := (each.source.bytes, each.source.stamp)) in new}
+    new = {_file(each): each for each in rows if each.part == NEW and each.source.stamp}
+    held = [(each, new[_file(each)]) for each in rows if each.part != NEW and _file(each) in new] if new else []
+    unread = {each for each, _ in held if not (each.source.sha256 or each.source.uri in digests)}
+    moved = {each: come for each, come in held if each in unread or is_unmeasured(come.source)}
     there = live([each.source for each in moved])
-    gone = {old: come for old, come in moved.items() if old.source.uri not in there}
-    come = {new: replace(new, part=old.part, place=old.place) for old, new in gone.items()}
-    return [come.get(each, each) for each in rows if each not in gone]
+    gone = {each: come for each, come in moved.items() if each.source.uri not in there}
+    placed = {come: _in_place_of(each, come) for each, come in gone.items()}
+    return [placed.get(each, each) for each in rows if each not in gone] if gone else list(rows)
+
+
+def _file(each: Registered) -> tuple[int, str]:
+    return each.source.bytes, each.source.stamp
+
+
+def _in_place_of(old: Registered, new: Registered) -> Registered:
+    source = replace(new.source, sha256=new.source.sha256 or old.source.sha256, read_bytes=old.source.read_bytes)
+    return replace(new, source=source, part=old.part, place=old.place)
 
 
 def assign_owners(
@@ -244,4 +272,8 @@ def _read_together(one: Source, other: Source) -> bool:
 def _changes(before: Sequence[Registered], after: Sequence[Registered]) -> Changes:
     there = {(each.part, each.place): each for each in after} if before else {}
     pairs = [(each, there[each.part, each.place]) for each in before]
-    return [(old, new) for old, new in pairs if old.source.id != new.source.id]
+    return [(old, new) for old, new in pairs if _what_runs(old) != _what_runs(new)]
+
+
+def _what_runs(each: Registered) -> tuple[str, bool]:
+    return each.source.id, each.source.removed

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from manifests import blocks, storage
@@ -93,7 +94,11 @@ class PartChange:
         tracks = {getattr(record, "track", None) for record in outcome.records}
         names_old_place = old.sidecars != new.sidecars and not tracks.isdisjoint(old.sidecars)
         return not (
-            _has_other_companions(old, new) or old.spans != new.spans or outcome.status == FAILED or names_old_place
+            new.removed
+            or _has_other_companions(old, new)
+            or old.spans != new.spans
+            or outcome.status == FAILED
+            or names_old_place
         )
 
 
@@ -113,7 +118,12 @@ def reopen_changed(plan: Plan, changes: Sequence[tuple[Registered, Registered]])
             blocks.remove_part(storage.join(plan.root, folder), part)
         for planned in reversed(plan.steps[1:]):
             reopen_part(planned, part, change.spares)
-        reopen_part(plan.steps[0], part, lambda outcome: True)
+        reopen_part(plan.steps[0], part, partial(_is_ingested, change))
+
+
+def _is_ingested(change: PartChange, outcome: Outcome) -> bool:
+    """Whether an outcome of `ingest` holds: a changed source has another id, but one that was removed."""
+    return outcome.input not in change.changes or not change.changes[outcome.input][1].removed
 
 
 def _videos(ingest: Planned, part: int) -> dict[str, str]:

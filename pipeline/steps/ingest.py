@@ -5,6 +5,7 @@ Reads every byte once for the digest that is the video's id, and probes what is 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -18,8 +19,10 @@ from pipeline.media.probe import Facts, probe
 from pipeline.media.video_file import changed_fault, fetch_video, sha256_of, video_id, with_sound
 from pipeline.sources.containers import access
 from pipeline.sources.containers.long_meta import KEY, whole
+from pipeline.sources.containers.members import is_unmeasured
 from pipeline.sources.metadata import meta_of
 
+LARGEST_ROW = 1 << 31  # bytes of a value in a row of a table, whose size nobody knows before it is read
 READ_RATE = 5e6  # bytes a second: a slow network disk; what is slower counts as hanging
 
 
@@ -41,7 +44,7 @@ class Ingest(step.Step[Source, Video]):
 
     def allowance(self, record: Source) -> float:
         """Time to read the file."""
-        return record.bytes / READ_RATE
+        return (LARGEST_ROW if is_unmeasured(record) else record.bytes or record.read_bytes) / READ_RATE
 
     def originals(self, record: Source) -> str:
         """Return the URI of the source: ingest reads all of it."""
@@ -59,8 +62,8 @@ class Ingest(step.Step[Source, Video]):
         if source.twin is not None and source.sha256 is not None:
             return Drop(f"duplicate of {video_id(source.sha256)}", f"the same bytes as {source.twin}")
         path = fetch_video(source.uri, self.scratch, source.bytes, source.stamp)
-        sha256 = sha256_of(path)
-        if not source.bytes:
+        sha256, size = sha256_of(path), os.path.getsize(path)
+        if not size:
             raise BadMedia("empty file")
         if source.stamp not in ("", access.stamp_of(source.uri, self.scratch)):
             raise changed_fault(source.uri)
@@ -74,7 +77,7 @@ class Ingest(step.Step[Source, Video]):
                 id=video_id(sha256),
                 source=source.id,
                 uri=source.uri,
-                bytes=source.bytes,
+                bytes=size,
                 sha256=sha256,
                 sidecars=source.sidecars,
                 meta=meta_of(replace(source, meta=self._listed(source))),

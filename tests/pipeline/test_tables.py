@@ -21,8 +21,9 @@ from pipeline.sources.containers.members import Unreadable
 from pipeline.sources.discovery import discover
 from pipeline.state.registration import NEW, assign_parts
 from tests.containers import done, footage, loose, of_files, range_sizes, videos
+from tests.killing import Killed
 from tests.object_store import bucket, client
-from tests.runs import rows
+from tests.runs import files_of, ola, rows
 
 SCENES = {"title": "One", "scenes": [{"name": "a", "at": {"start": "00:00:00"}}], "speech": "long " * 5000}
 
@@ -93,9 +94,105 @@ def test_a_store_reads_each_row_group_once_a_pass(finevideo: Path, tmp_path: Pat
         sizes = range_sizes(patch)
         done(tmp_path / "root", f"{store}/in", sets=["steps=[ingest]"])
         whole = finevideo.stat().st_size
-        indexed = sum(sizes)
-        assert indexed < 2.1 * whole + 6 * 65536, "once for the index, once for the run, and footers"
+        assert sum(sizes) < 1.1 * whole + 6 * 65536, "each value once, and footers"
     assert rows(tmp_path / "root", "SELECT count(*) FROM ingest WHERE status = 'ok'") == [(3,)]
+    assert rows(tmp_path / "root", "SELECT count(*) FROM source WHERE bytes = 0 AND read_bytes > 0") == [(3,)]
+
+
+def uploaded(path: Path, table: pa.Table, key: str) -> str:
+    """The table in the bucket of this module's tests."""
+    pq.write_table(table, path, row_group_size=2)
+    client().upload_file(str(path), "tables", key)
+    return f"s3://tables/{key}"
+
+
+def told(root: Path) -> list[tuple[str, str]]:
+    """Name of each source, and its video or why it has none."""
+    found = rows(root, "SELECT s.uri, coalesce(i.id, i.reason) FROM source s JOIN ingest i ON input = s.id ORDER BY 1")
+    return [(str(uri).rpartition("/")[2], str(what)) for uri, what in found]
+
+
+@pytest.mark.parametrize("per_part", [2, 100])
+def test_copies_among_rows_in_a_store_are_those_of_local_rows(per_part: int, tmp_path: Path) -> None:
+    """Nobody has read the rows when they are registered: copies are found once `ingest` has read all of them."""
+    one, other, third = films()
+    table = pa.table({"mp4": [other, one, b"no video", third, one, b"no video", b"", other]})
+    folder = loose(tmp_path / "in", {"loose.mp4": third})
+    pq.write_table(table, folder / "a.parquet", row_group_size=2)
+    sets = ["steps=[ingest,split,extract]", f"videos_per_part={per_part}"]
+    expected = done(tmp_path / "expected", folder, sets=sets)
+    with bucket("tables") as store:
+        uploaded(tmp_path / "a.parquet", table, f"{per_part}/a.parquet")
+        client().upload_file(str(folder / "loose.mp4"), "tables", f"{per_part}/loose.mp4")
+        root = done(tmp_path / "root", f"{store}/{per_part}", sets=sets)
+        assert told(root) == told(expected)
+        assert footage(root) == footage(expected)
+        before = files_of(root / "00-source")
+        done(root, f"{store}/{per_part}", sets=sets)
+        assert files_of(root / "00-source") == before, "an idle run reads nothing again"
+        late = loose(tmp_path / "late", {"late.mp4": other})
+        done(root, f"{store}/{per_part}", late, sets=sets)
+        assert ("late.mp4", f"duplicate of {dict(told(root))['a.parquet#0']}") in told(root)
+
+
+def test_copies_are_found_by_the_next_run_of_one_that_was_killed_before_it_compared(tmp_path: Path) -> None:
+    film = films()[0]
+    with bucket("tables") as store, pytest.MonkeyPatch.context() as patch:
+        uploaded(tmp_path / "a.parquet", pa.table({"mp4": [film, films()[1], film]}), "killed/a.parquet")
+        patch.setattr("pipeline.run._compare_what_was_read", dies)
+        with pytest.raises(Killed):
+            done(tmp_path / "root", f"{store}/killed", sets=["steps=[ingest,split]", "videos_per_part=1"])
+        patch.undo()
+        root = done(tmp_path / "root", f"{store}/killed", sets=["steps=[ingest,split]", "videos_per_part=1"])
+    (first, _), *_, (last, reason) = told(root)
+    assert (first, last, reason) == ("a.parquet#0", "a.parquet#2", f"duplicate of {told(root)[0][1]}")
+
+
+def dies(*arguments: Any) -> Any:
+    """Stand for a kill."""
+    raise Killed
+
+
+def test_a_row_with_a_video_that_was_removed_goes_as_soon_as_it_was_read(tmp_path: Path) -> None:
+    gone, kept = films()[:2]
+    folder = loose(tmp_path / "in", {"gone.mp4": gone})
+    sets = ["steps=[ingest,split,extract]"]
+    root = done(tmp_path / "root", folder, sets=sets)
+    (video,) = (what for _, what in told(root))
+    assert ola("remove", root, video, "--yes").code == 0
+    with bucket("tables") as store:
+        uploaded(tmp_path / "a.parquet", pa.table({"mp4": [gone, kept]}), "removed/a.parquet")
+        done(root, f"{store}/removed", sets=sets)
+    assert [what for name, what in told(root) if name.startswith("a.")][:1] == ["removed"]
+    assert rows(root, "SELECT count(DISTINCT split_part(clip, '_', 1)) FROM extract WHERE status = 'ok'") == [(1,)]
+    referred = {uri for (uri,) in rows(root, "SELECT frames.uri FROM extract WHERE status = 'ok'")}
+    assert {str(path.relative_to(root)) for path in root.rglob("03-extract-*/*.tar")} == referred
+
+
+def test_a_table_in_a_store_that_moved_keeps_its_rows(tmp_path: Path) -> None:
+    with bucket("tables") as store:
+        uploaded(tmp_path / "a.parquet", pa.table({"mp4": films()}), "moved/a.parquet")
+        root = done(tmp_path / "root", f"{store}/moved", sets=["steps=[ingest,split]"])
+        clips = rows(root, "SELECT id, seconds FROM split ORDER BY 1")
+        client().delete_object(Bucket="tables", Key="moved/a.parquet")
+        client().upload_file(str(tmp_path / "a.parquet"), "tables", "moved/b.parquet")
+        done(root, f"{store}/moved", sets=["steps=[ingest,split]"])
+    assert rows(root, "SELECT id, seconds FROM split ORDER BY 1") == clips, "nothing ran again"
+    assert rows(root, "SELECT DISTINCT parse_filename(uri) LIKE 'b.parquet#%' FROM source") == [(True,)]
+
+
+def test_a_damaged_row_group_in_a_store_is_a_reason_for_each_of_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    with bucket("tables") as store:
+        uploaded(path, pa.table({"mp4": [films()[0], b"b" * 9000, b"c" * 9000, b"d" * 9000]}), "damaged/a.parquet")
+        whole = path.read_bytes()
+        at = pq.ParquetFile(path).metadata.row_group(1).column(0).dictionary_page_offset
+        damaged = whole[: at + 4] + bytes(40) + whole[at + 44 :]
+        client().put_object(Bucket="tables", Key="damaged/a.parquet", Body=damaged)
+        root = done(tmp_path / "root", f"{store}/damaged", sets=["steps=[ingest]"])
+    reasons = rows(root, "SELECT status, split_part(reason, ':', 1) FROM ingest ORDER BY 1, 2")
+    assert reasons[1:3] == [("failed", "row group 1 is damaged")] * 2
+    assert [status for status, _ in reasons] == ["failed"] * 3 + ["ok"]
 
 
 def test_the_column_is_found_by_type_and_name() -> None:

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from manifests import storage
+from manifests.records import Source
 
 TARS = (".tar",)
 STREAMS = (".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.bz2", ".tbz2")  # to be read from their beginning
@@ -57,6 +58,12 @@ def container_of(uri: str) -> str:
     """The file that holds the bytes of a source: its container, or itself."""
     found = parted(uri)
     return found[0] if found else uri
+
+
+def is_unmeasured(source: Source) -> bool:
+    """Whether nobody has read a row of a table whose index tells neither its size nor its digest."""
+    is_told = source.bytes or source.sha256 is not None or source.fault or source.removed
+    return not is_told and container_of(source.uri).lower().endswith(TABLES)
 
 
 def member_stamp(container: str, place: str) -> str:

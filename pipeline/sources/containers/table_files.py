@@ -23,6 +23,9 @@ class TableFile(Protocol):
     def group_rows(self) -> list[int]:
         """Rows of each group."""
 
+    def is_full(self, group: int, column: str) -> bool:
+        """Whether every row of a group is known to have a value, without reading the values."""
+
     def batches(self, group: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """These columns of one group, up to `rows` rows at once. `video.bytes` is a field of a struct."""
 
@@ -49,6 +52,13 @@ class ParquetTable:
         metadata = self.file.metadata
         return [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
 
+    def is_full(self, group: int, column: str) -> bool:
+        """See TableFile."""
+        held = self.file.metadata.row_group(group)
+        chunks = [held.column(n) for n in range(held.num_columns)]
+        (statistics,) = (chunk.statistics for chunk in chunks if chunk.path_in_schema == column)
+        return statistics is not None and statistics.has_null_count and not statistics.null_count
+
     def batches(self, group: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """See TableFile."""
         yield from self.file.iter_batches(rows, row_groups=[group], columns=list(columns), use_threads=False)
@@ -73,6 +83,10 @@ class ArrowTable:
     def group_rows(self) -> list[int]:
         """Rows of each batch."""
         return [self.read(n).num_rows for n in range(self.count)]
+
+    def is_full(self, group: int, column: str) -> bool:
+        """See TableFile."""
+        return False
 
     def batches(self, group: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """See TableFile."""

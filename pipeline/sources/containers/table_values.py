@@ -15,17 +15,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests.ledger import one_line
-from pipeline.sources.containers.columns import has_bytes_below
+from pipeline.errors import BadMedia
+from pipeline.sources.containers.columns import BYTES, has_bytes_below
 from pipeline.sources.containers.table_files import TableFile, open_table
+
+
+def bytes_column(schema: pa.Schema, column: str) -> str:
+    """Return the path of the column with the bytes: the media column itself, or its field."""
+    return f"{column}.{BYTES}" if has_bytes_below(schema.field(column).type) else column
 
 
 def media_values(table: TableFile, column: str, group: int) -> Iterator[pa.Buffer | None]:
     """The bytes of the media of each row, one after the other."""
-    is_struct = has_bytes_below(table.schema.field(column).type)
-    for batch in table.batches(group, [f"{column}.bytes" if is_struct else column], 1):
+    path = bytes_column(table.schema, column)
+    is_struct = path != column
+    for batch in table.batches(group, [path], 1):
         values = batch.column(0)
-        values = pc.struct_field(values, "bytes") if is_struct else values
+        values = pc.struct_field(values, BYTES) if is_struct else values
         yield from (value.as_buffer() for value in values)
+
+
+def is_damage(error: OSError) -> bool:
+    """Whether Arrow says so, and not a store or the file system: their errors have a number or a class of their own."""
+    return type(error) is OSError and error.errno is None and "://" not in str(error)
+
+
+def damage(group: int, error: Exception) -> str:
+    """Return the reason of each row of a row group that cannot be read."""
+    return f"row group {group} is damaged: {one_line(error)}"
 
 
 @dataclass
@@ -41,7 +58,10 @@ _last: list[_Cursor] = []  # of this process
 
 
 def value_at(uri: str, stamp: str, place: str) -> pa.Buffer:
-    """The bytes of one row. stamp: of the file. Raises OSError where they are not there."""
+    """The bytes of one row. stamp: of the file.
+
+    Raises BadMedia where its row group is damaged, and OSError where the row is gone or the store does not answer.
+    """
     quoted, group, row = place.split("/")
     key = (uri, stamp, unquote(quoted), int(group))
     if not (_last and _last[0].key == key and _last[0].next <= int(row)):
@@ -49,8 +69,11 @@ def value_at(uri: str, stamp: str, place: str) -> pa.Buffer:
     cursor = _last[0]
     try:
         value = next(islice(cursor.values, int(row) - cursor.next, None), None)
-    except pa.ArrowException as error:
-        raise OSError(f"{uri}: row {row} of group {group} cannot be read: {one_line(error)}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and not is_damage(error):
+            raise
+        _last.clear()  # a reading that failed has ended
+        raise BadMedia(damage(int(group), error)) from error
     cursor.next = int(row) + 1
     if value is None:
         raise OSError(f"{uri}: row {row} of group {group} is not there any more: it was replaced")

@@ -4,62 +4,60 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
 
+from manifests import storage
 from manifests.ledger import one_line
 from pipeline.sources.clip_spans import as_json
 from pipeline.sources.containers.columns import PATH, find_column, metadata_columns
 from pipeline.sources.containers.grouping import MemberSource
 from pipeline.sources.containers.members import Unreadable
 from pipeline.sources.containers.table_files import TableFile, open_table
-from pipeline.sources.containers.table_values import media_values
+from pipeline.sources.containers.table_values import bytes_column, damage, is_damage, media_values
 
 META_ROWS = 64  # of which the metadata is read at once
+UNREAD = pa.py_buffer(b"")  # stands for media that are there, and that the index does not read
 
 
 def rows(uri: str, column: str) -> Iterator[MemberSource]:
     """A source for each row, named by its number from 0. column: that holds the media; "" to find it by type and name.
 
-    A row without bytes, or that cannot be read, has its fault.
+    A row without bytes, or that cannot be read, has its fault. The media of a Parquet file in a store are not read, so
+    their sizes and digests are not known: whoever fetches a row learns them.
     """
     try:
         table = open_table(uri)
         column = find_column(table.schema, column)
     except (Unreadable, pa.ArrowException) as error:
-        yield MemberSource(name="", fault=str(error) if isinstance(error, Unreadable) else _damage(error))
+        reason = str(error) if isinstance(error, Unreadable) else f"the table cannot be read: {one_line(error)}"
+        yield MemberSource(name="", fault=reason)
         return
     first = 0
     for group, many in enumerate(table.group_rows()):
-        yield from _group(table, column, group, range(first, first + many))
+        yield from _group(table, column, group, range(first, first + many), is_local=storage.is_local(uri))
         first += many
     if not first:
         yield MemberSource(name="", fault="a table without rows")
 
 
-def _group(table: TableFile, column: str, group: int, numbers: range) -> Iterator[MemberSource]:
+def _group(table: TableFile, column: str, group: int, numbers: range, is_local: bool) -> Iterator[MemberSource]:
     done = 0
     try:
-        for meta, value in zip(_metadata(table, column, group), media_values(table, column, group), strict=True):
+        is_unread = not is_local and table.is_full(group, bytes_column(table.schema, column))
+        values = repeat(UNREAD, len(numbers)) if is_unread else media_values(table, column, group)
+        for meta, value in zip(_metadata(table, column, group), values, strict=True):
             place = f"{quote(column, safe='')}/{group}/{done}"
             yield _source(str(numbers[done]), place, meta, value)
             done += 1
     except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, OSError) and not _is_damage(error):
+        if isinstance(error, OSError) and not is_damage(error):
             raise
         for number in numbers[done:]:
-            yield MemberSource(name=str(number), fault=f"row group {group} is damaged: {one_line(error)}")
-
-
-def _is_damage(error: OSError) -> bool:
-    """Whether Arrow says so, and not a store or the file system: their errors have a number or a class of their own."""
-    return type(error) is OSError and error.errno is None and "://" not in str(error)
-
-
-def _damage(error: Exception) -> str:
-    return f"the table cannot be read: {one_line(error)}"
+            yield MemberSource(name=str(number), fault=damage(group, error))
 
 
 def _source(name: str, place: str, meta: dict[str, Any], value: pa.Buffer | None) -> MemberSource:
@@ -67,13 +65,10 @@ def _source(name: str, place: str, meta: dict[str, Any], value: pa.Buffer | None
         paths = [each[PATH] for each in meta.values() if isinstance(each, dict) and set(each) == {PATH}]
         where = f", only the path {paths[0]!r}" if paths and paths[0] else ""
         return MemberSource(name=name, meta=as_json(meta), fault=f"the row holds no bytes{where}")
-    return MemberSource(
-        name=name,
-        bytes=value.size,
-        place=place,
-        meta=as_json(meta),
-        sha256=hashlib.sha256(value).hexdigest(),
-    )
+    if value is UNREAD:
+        return MemberSource(name=name, place=place, meta=as_json(meta))
+    digest = hashlib.sha256(value).hexdigest()
+    return MemberSource(name=name, bytes=value.size, place=place, meta=as_json(meta), sha256=digest)
 
 
 def _metadata(table: TableFile, column: str, group: int) -> Iterator[dict[str, Any]]:
