@@ -6,6 +6,7 @@ file with the highest number. Roots of earlier releases have a file for each par
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -26,6 +27,7 @@ FILE_NAME = "sources-{:06d}.parquet"
 FILE = re.compile(r"sources-(\d{6,})\.parquet")
 KEPT = 2  # files: who reads the last one but one while a new one is written can finish
 ROW_GROUP = 8192  # rows: a worker that wants one part reads one or two groups of some 100 kB
+AT_ONCE = 1024  # sources that are Python objects and Arrow rows at the same time
 SCHEMA = pa.schema([pa.field("part", pa.int64()), pa.field("place", pa.int64()), *record_schema(Source)])
 
 
@@ -140,11 +142,11 @@ class SourceManifest(Manifest):
         False, and nothing is written, if another process wrote that file meanwhile.
         """
         ordered = sorted(registered, key=lambda each: (each.part, each.place))
-        sink = pa.BufferOutputStream()
+        sink = io.BytesIO()  # grows by less than a buffer of Arrow's
         with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
             for start in range(0, len(ordered), ROW_GROUP):
-                writer.write_batch(_batch(ordered[start : start + ROW_GROUP]))
-        if not storage.create(self._uri(FILE_NAME.format(number)), sink.getvalue().to_pybytes()):
+                writer.write_table(_table(ordered[start : start + ROW_GROUP]), ROW_GROUP)
+        if not storage.create(self._uri(FILE_NAME.format(number)), sink.getvalue()):
             return False
         for old in list(self.files())[:-KEPT]:
             storage.remove(self._uri(FILE_NAME.format(old)))
@@ -177,6 +179,11 @@ class SourceManifest(Manifest):
 
     def _legacy(self, part: int) -> pa.Table:
         return read_undamaged(self.uri(part))
+
+
+def _table(registered: Sequence[Registered]) -> pa.Table:
+    starts = range(0, len(registered), AT_ONCE)
+    return pa.Table.from_batches([_batch(registered[start : start + AT_ONCE]) for start in starts], SCHEMA)
 
 
 def _batch(registered: Sequence[Registered]) -> pa.RecordBatch:

@@ -51,6 +51,8 @@ class Unread:
 
 def live_uris(found: Sequence[Source], sources: Sequence[Source]) -> set[str]:
     """Uris of these sources whose files are there: found just now, or still in their place, or not known to be gone."""
+    if not sources:
+        return set()
     there = {source.uri for source in found if source.fault is None}
     absent = [source for source in sources if source.uri not in there]
     # what a container does not have any more that was written again since, and was found just now, is gone

@@ -59,7 +59,7 @@ def register(
         contents = digests(_to_compare(before, after))
         fixed, rest = with_removed(after, contents)
         after = [*fixed, *assign_owners(before, reuse_places(rest, contents, live), contents, live)]
-    after = assign_parts(after, {source.uri: n for n, source in enumerate(found)}, per_part)
+    after = assign_parts(after, found, per_part)
     if after != before:
         reopen(_changes(before, after))
         if not manifest.write(number, after):
@@ -154,10 +154,10 @@ def reuse_places(rows: Sequence[Registered], digests: Mapping[str, str], live: L
 
     Size and stamp tell that it is the same file.
     """
-    new = {_file(each): each for each in rows if each.part == NEW and each.source.stamp}
-    held = [(each, new[_file(each)]) for each in rows if each.part != NEW and _file(each) in new] if new else []
-    unread = {each for each, _ in held if not (each.source.sha256 or each.source.uri in digests)}
-    moved = {each: come for each, come in held if each in unread or is_unmeasured(come.source)}
+    files = {_file(each): each for each in rows if each.part != NEW}
+    new = [(files[_file(each)], each) for each in rows if each.part == NEW and _file(each) in files]
+    unread = {each for each, _ in new if not (each.source.sha256 or each.source.uri in digests)}
+    moved = {each: come for each, come in new if come.source.stamp and (each in unread or is_unmeasured(come.source))}
     there = live([each.source for each in moved])
     gone = {each: come for each, come in moved.items() if each.source.uri not in there}
     placed = {come: _in_place_of(each, come) for each, come in gone.items()}
@@ -240,15 +240,20 @@ def _copy(each: Registered, content: str, twin: str | None) -> Registered:
     return replace(each, source=replace(source, id=source_id(source)))
 
 
-def assign_parts(rows: Iterable[Registered], order: Mapping[str, int], per_part: int | None) -> list[Registered]:
-    """All sources in the order of their places; new ones in parts of their own. order: of the new ones, by uri."""
+def assign_parts(rows: Iterable[Registered], found: Iterable[Source], per_part: int | None) -> list[Registered]:
+    """All sources in the order of their places; new ones in parts of their own, in the order they were found in."""
     held = [each for each in rows if each.part != NEW]
-    new = sorted((each.source for each in rows if each.part == NEW), key=lambda source: order[source.uri])
+    new = _in_order([each.source for each in rows if each.part == NEW], found)
     size = per_part or min(LARGEST_PART, -(-len(new) // FEWEST_PARTS) or 1)
     first = max((each.part for each in held), default=-1) + 1
     parts = enumerate(_parts(new, size), start=first)
     made = [Registered(source, part, place) for part, sources in parts for place, source in enumerate(sources)]
     return sorted([*held, *made], key=lambda each: (each.part, each.place))
+
+
+def _in_order(sources: Iterable[Source], found: Iterable[Source]) -> list[Source]:
+    left = {source.uri: source for source in sources}
+    return [left.pop(source.uri) for source in found if source.uri in left]
 
 
 def _parts(sources: Iterable[Source], size: int) -> Iterator[list[Source]]:

@@ -247,7 +247,5 @@ def test_damaged_tables_are_rows(tmp_path: Path) -> None:
 
 def test_a_part_holds_whole_row_groups() -> None:
     sources = [Source(id=f"{n}", uri=f"/a.parquet#{n}", bytes=1, stamp=f"1@mp4/{n // 50}/{n % 50}") for n in range(150)]
-    made = assign_parts(
-        [Registered(each, NEW, 0) for each in sources], {each.uri: n for n, each in enumerate(sources)}, 8
-    )
+    made = assign_parts([Registered(each, NEW, 0) for each in sources], sources, 8)
     assert [sum(each.part == part for each in made) for part in range(3)] == [50, 50, 50]
