@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from manifests import storage
 from manifests.retries import StoreAway
-from pipeline.annotation.annotator import AnnotatorSettings, ModelStep
+from pipeline.annotation.annotator import ModelStep
+from pipeline.annotation.annotator_settings import CUDA, AnnotatorSettings
 from pipeline.errors import ConfigError
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan, build_plan
@@ -109,9 +110,22 @@ class Config(BaseModel):
 
     def _resources(self, name: str) -> Resources:
         facts = {**self._made(name).resources.model_dump(), **self.resources.get(name, {})}
-        if self.asks(name):
-            facts["gpus"] = facts["gpus"] or self.annotator.gpus
+        asks, device = self.asks(name), self._cuda_setting(name)
+        if asks:
+            facts["gpus"] = facts["gpus"] or self.annotator.share
+        elif device and "gpus" not in self.resources.get(name, {}):
+            facts["gpus"] = 1.0
+        if self.engine == "ray" and device and not facts["gpus"]:
+            share = "annotator.gpus" if asks else f"resources.{name}.gpus"
+            raise ConfigError(f"{share}: expected more than 0 with {device} and engine=ray, got 0; set {share}=1")
         return validate_settings(Resources, facts, f"resources.{name}")
+
+    def _cuda_setting(self, name: str) -> str:
+        """The setting by which a step computes on CUDA; "" for none. On Ray such a worker needs a share of a GPU."""
+        devices = {"annotator.device": self.annotator.device if self.asks(name) else ""}
+        if name == "transcribe" and "whisperx" in self.transcribe.sources:
+            devices["transcribe.whisperx.device"] = self.transcribe.whisperx.device
+        return next((f"{key}={device}" for key, device in devices.items() if device.startswith(CUDA)), "")
 
     def plan(self, root: str) -> Plan:
         """The checked plan of this configuration below `root`, with the keys that the root remembers."""
@@ -122,7 +136,7 @@ class Config(BaseModel):
 
     def with_weights(self) -> Config:
         """This configuration with the digest of the annotator's weights. Raises ConfigError where there are none."""
-        return self.model_copy(update={"annotator": self.annotator.resolved()})
+        return self.model_copy(update={"annotator": self.annotator.resolved(self.engine)})
 
     def _made(self, name: str) -> Step[Any, Any]:
         step = STEPS[name](getattr(self, name))

@@ -20,11 +20,10 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
-from pydantic import Field
-
 from manifests.records import Footage, ModelCall
 from ola import located
 from pipeline import step
+from pipeline.annotation.annotator_settings import CPU, OURS, VLLM_SHARE, AnnotatorSettings, device_for
 from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
 from pipeline.errors import ConfigError
 from pipeline.media.audio import RATE, samples
@@ -39,34 +38,6 @@ if TYPE_CHECKING:
 Noted = TypeVar("Noted", dict[str, Any], float)
 
 DIGITS = 4  # of a probability: what lies behind them is rounding of the hardware's
-LARGE = 4e9  # bytes of weights: what a CPU takes minutes a clip for is hardly meant
-# Of a worker's part of a GPU's memory, for weights and cache; the encoders, what they compute and what they made of
-# recent media take some 8 GB of the released sizes in bfloat16.
-VLLM_SHARE = 0.8
-
-
-class AnnotatorSettings(step.Settings):
-    """model: folder of the weights, or `nano`; without one no step that asks can run.
-
-    engine: `torch`, `vllm`, or `module:factory`. dtype: of the weights, `auto` as stored (float32 for float16 on a
-    CPU). device: `cuda`, `cpu`; empty: the GPU if there is one. gpus: that the steps that ask take together, since they
-    share the weights; 0.5 puts two workers on a GPU. digest: of the weights; a run fills it in, so that its results are
-    found where they are not.
-
-    `vllm` takes `VLLM_SHARE` of that part of a GPU's memory; the encoders need the rest. At its first start it writes
-    the decoder below $XDG_CACHE_HOME/ola (else ~/.cache/ola), once for each model: 15 GB of the released one.
-    """
-
-    model: str = ""
-    engine: str = "torch"
-    dtype: str = "auto"
-    device: str = ""
-    gpus: float = Field(default=0.0, ge=0)
-    digest: str = ""
-
-    def resolved(self) -> AnnotatorSettings:
-        """With the digest of the weights as they are now. Raises ConfigError where there are none."""
-        return self.model_copy(update={"digest": digest_of(self.model) if self.model else ""})
 
 
 class Annotator(Protocol):
@@ -86,7 +57,7 @@ class Annotator(Protocol):
 @lru_cache(maxsize=1)  # the steps of a process share the weights, and the media that are encoded already
 def open_annotator(settings: AnnotatorSettings) -> Annotator:
     """The annotator, with its weights loaded. Raises ConfigError, or what the engine raises."""
-    if settings.engine not in ("torch", "vllm"):
+    if settings.engine not in OURS:
         return cast("Annotator", load_factory(settings.engine)(settings))
     if settings.engine == "vllm" and find_spec("vllm") is None:
         raise ConfigError(
@@ -115,24 +86,8 @@ def _on_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
     decoder = cache_folder() / f"decoder-{digest_of(settings.model)}"
     export_decoder(folder, decoder)
     model = without_decoder(folder, settings.dtype, device)
-    share = VLLM_SHARE * (min(settings.gpus, 1.0) or 1.0)
+    share = VLLM_SHARE * (min(settings.share, 1.0) or 1.0)
     return Ola(model, OlaProcessor.from_pretrained(folder), VllmDecoder(decoder, model.dtype, share))
-
-
-def device_for(settings: AnnotatorSettings, has_gpu: bool) -> str:
-    """Where the weights go. Raises ConfigError where large ones would be left to a CPU by chance."""
-    weights = weight_bytes(located(settings.model))
-    if not settings.device and not has_gpu and weights > LARGE:
-        raise ConfigError(
-            f"annotator.model: {weights / 1e9:.0f} GB of weights and no GPU for them; set annotator.gpus=1 where there "
-            "is one, or annotator.device=cpu to wait for a CPU"
-        )
-    return settings.device or ("cuda" if has_gpu else "cpu")
-
-
-def weight_bytes(folder: Path) -> int:
-    """Return the size of all safetensors in a folder."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
 def load_factory(name: str) -> Any:
@@ -173,11 +128,12 @@ class ModelStep(step.Step[step.In, step.Out]):
         weights = self.annotator.digest or self.annotator.resolved().digest
         engine = "" if self.annotator.engine == "torch" else self.annotator.engine
         texts = {name: prompt(name) for name in self.prompts}
-        return {**super().facts(), "prompts": texts, "model": weights, "dtype": self.annotator.dtype, "engine": engine}
+        answers = {"dtype": self.annotator.dtype, "engine": engine, "device": self.annotator.runs_on or CPU}
+        return {**super().facts(), "prompts": texts, "model": weights, **answers}
 
     def defaults(self) -> dict[str, Any]:
-        """With the annotator's own."""
-        return {**super().defaults(), "dtype": AnnotatorSettings().dtype, "engine": ""}
+        """With the annotator's own. Earlier releases did not tell devices apart, and had never run on a GPU."""
+        return {**super().defaults(), "dtype": AnnotatorSettings().dtype, "engine": "", "device": CPU}
 
     def pictures(self, footage: Footage) -> list[Image]:
         """The frames of a clip, in order."""

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pipeline.annotation.annotator import AnnotatorSettings
+from pipeline.annotation.annotator_settings import AnnotatorSettings
 from pipeline.checkup.finding import Finding, good, low, missing, unneeded
 from pipeline.checkup.model_sizes import ModelSizes
 from pipeline.checkup.needs import Needs
@@ -203,7 +203,7 @@ def names(cards: Sequence[Card]) -> str:
 def memory_finding(sizes: ModelSizes, annotator: AnnotatorSettings, cards: Sequence[Card]) -> Finding:
     """Return whether a worker's share of the smallest GPU holds the weights and the cache of one batch."""
     card = min(cards, key=lambda each: each.memory)
-    share = min(annotator.gpus, 1.0) or 1.0
+    share = min(annotator.share, 1.0) or 1.0
     total = sizes.total_on_vllm if annotator.engine == "vllm" else sizes.total
     told = f"{total / 1e9:.1f} GB for {annotator.model} ({sizes}), {share * card.memory / 1e9:.1f} GB for a worker"
     if total > share * card.memory:

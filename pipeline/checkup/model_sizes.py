@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.annotation.annotator import VLLM_SHARE
+from pipeline.annotation.annotator_settings import VLLM_SHARE
 
 OVERHEAD = 2 * 10**9  # bytes: CUDA's context and the activations of a pass over 16,384 tokens at 7B sizes
 

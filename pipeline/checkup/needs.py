@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ola import located
-from pipeline.annotation.annotator import LARGE, AnnotatorSettings, weight_bytes
+from pipeline.annotation.annotator_settings import LARGE, OURS, AnnotatorSettings, weight_bytes
 
 if TYPE_CHECKING:
     from pipeline.annotation.asr_whisperx import RecogniserSettings
     from pipeline.config import Config
-
-OURS = ("torch", "vllm")  # engines whose weights torch holds; what a `module:factory` needs is not known
 
 
 @dataclass(frozen=True)
@@ -69,10 +67,10 @@ def _annotator_gpu(annotator: AnnotatorSettings, gpus: float) -> str:
         return ""
     if annotator.device.startswith("cuda"):
         return f"annotator.device={annotator.device}"
-    if gpus:
-        return f"annotator.gpus={gpus:g}"
     size = weight_bytes(located(annotator.model)) if annotator.model else 0
-    return f"annotator.model of {size / 1e9:.0f} GB" if size > LARGE and not annotator.device else ""
+    if size > LARGE and not annotator.gpus and not annotator.device:
+        return f"annotator.model of {size / 1e9:.0f} GB"
+    return f"annotator.gpus={gpus:g}" if gpus else ""
 
 
 def _recogniser_gpu(recogniser: RecogniserSettings, gpus: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -58,11 +59,20 @@ class LanePlan:
         return ", ".join(self.steps) or "a lane"
 
 
+def hide_gpus() -> None:
+    """Let an actor without a share of a GPU, and its processes, see none: Ray would show all GPUs of the node."""
+    import ray
+
+    if not ray.get_gpu_ids():
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 class LaneActor:
     """A lane inside a Ray actor."""
 
     def __init__(self, make: Callable[[], Lane], patience: float | None = None) -> None:
         """Make the lane in the actor's own process. patience: with stores, in minutes."""
+        hide_gpus()
         publish_on_ray()
         retries.be_patient_for(patience)
         self.lane = make()

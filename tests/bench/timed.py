@@ -17,7 +17,7 @@ import torch
 
 from ola.generation import Ola
 from ola.prompt import Answer, Prompt, Request
-from pipeline.annotation.annotator import AnnotatorSettings
+from pipeline.annotation.annotator_settings import AnnotatorSettings
 from tests.pipeline.scripted import sensible_reply
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from manifests.records import Footage, Transcript
 from ola.prompt import Answer, Request
-from pipeline.annotation.annotator import AnnotatorSettings, ModelStep
+from pipeline.annotation.annotator import ModelStep
+from pipeline.annotation.annotator_settings import AnnotatorSettings
 from pipeline.media.media_store import MediaTar
 from pipeline.prompts import prompt
 from stages.text_metrics import exact

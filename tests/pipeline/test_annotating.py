@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ola.prompt import Answer, Request
-from pipeline.annotation.annotator import AnnotatorSettings, device_for
+from pipeline.annotation.annotator_settings import AnnotatorSettings, device_for
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from tests.media import numbered, pattern
@@ -117,6 +117,51 @@ def test_large_weights_are_not_left_to_a_cpu_by_chance(tmp_path: Path) -> None:
     assert device_for(AnnotatorSettings(model=str(tmp_path)), has_gpu=True) == "cuda"
     assert device_for(AnnotatorSettings(model=str(tmp_path), device="cpu"), has_gpu=False) == "cpu"
     assert device_for(AnnotatorSettings(model=str(tmp_path / "small")), has_gpu=False) == "cpu"
+
+
+def test_large_weights_and_cuda_take_a_gpu_on_ray(tmp_path: Path) -> None:
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(18 * 10**9)
+
+    def gpus(step: str, *sets: str) -> float:
+        return load(None, ["engine=ray", *sets]).limits()[step].gpus
+
+    large, listening = f"annotator.model={tmp_path}", "transcribe.sources=[whisperx]"
+    assert gpus("caption", large) == gpus("caption", "annotator.model=nano", "annotator.device=cuda") == 1
+    assert gpus("caption", "annotator.model=nano") == gpus("caption", large, "annotator.device=cpu") == 0
+    assert gpus("caption", large, "annotator.gpus=0.5") == 0.5
+    assert gpus("transcribe", listening, "transcribe.whisperx.device=cuda") == 1
+    assert gpus("transcribe", listening) == gpus("extract", large) == 0
+    with pytest.raises(ConfigError, match=r"^annotator\.gpus: expected more than 0 with annotator\.device=cuda"):
+        gpus("caption", large, "annotator.device=cuda", "annotator.gpus=0")
+    with pytest.raises(ConfigError, match=r"^resources\.transcribe\.gpus: expected more than 0 with transcribe\.whisp"):
+        gpus("transcribe", listening, "transcribe.whisperx.device=cuda", "resources.transcribe.gpus=0")
+
+
+def test_what_a_gpu_answers_stands_under_a_key_of_its_own(tmp_path: Path) -> None:
+    make_model(tmp_path / "model")
+
+    def keys(*sets: str, **update: str) -> list[str]:
+        config = load(None, [f"annotator.model={tmp_path / 'model'}", *sets]).with_weights()
+        annotator = config.annotator.model_copy(update=update)
+        plan = config.model_copy(update={"annotator": annotator}).plan(str(tmp_path / "root"))
+        return [planned.manifest.key for planned in plan.steps if planned.step.name in ASKING]
+
+    on_cpu = keys("annotator.device=cpu")
+    assert keys() == on_cpu == keys(runs_on=""), "as rows of earlier releases, and here"
+    assert not set(on_cpu) & set(keys("annotator.device=cuda:1"))
+    assert keys("annotator.device=cuda") == keys("annotator.device=cuda:1")
+    assert keys("engine=ray") == on_cpu
+    assert keys("engine=ray", "annotator.gpus=1") == keys("annotator.device=cuda")
+
+
+def test_a_node_with_another_kind_of_device_does_not_answer() -> None:
+    began = AnnotatorSettings(model="nano", runs_on="cuda")
+    assert device_for(began, has_gpu=True) == "cuda"
+    with pytest.raises(ConfigError, match=r"^annotator\.device: expected cuda on this node .*, got cpu"):
+        device_for(began, has_gpu=False)
+    with pytest.raises(ConfigError, match=r"expected cpu on this node"):
+        device_for(AnnotatorSettings(model="nano", runs_on="cpu"), has_gpu=True)
 
 
 def test_without_a_model_nothing_is_asked(tmp_path: Path) -> None:

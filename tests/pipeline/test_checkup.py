@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ola import located
-from pipeline.annotation.annotator import AnnotatorSettings
+from pipeline.annotation.annotator_settings import AnnotatorSettings
 from pipeline.checkup import gpu, machine, tools
 from pipeline.checkup.finding import Finding, State
 from pipeline.checkup.gpu import Card, CudaView, TorchView, cuda_fault, cuda_view, gpu_findings, memory_finding, view_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from pipeline.config import load
 from pipeline.engine import actor_pool, lane_states, scheduler
-from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.engine.lane_sizes import Demand, Node, pool_sizes, reserved_memory
 from pipeline.engine.lane_states import LaneState
@@ -63,6 +64,21 @@ def test_what_no_node_has_is_said_after_a_while(ray_here: None, monkeypatch: pyt
     monkeypatch.setattr(scheduler, "REPLAN", 0.2)
     with pytest.raises(RunError, match=r"^caption: expected a node with 1 CPUs and 8 GPUs for a worker, got for"):
         RayEngine().map([LanePlan(partial(BadLane), gpus=8.0, steps=("caption",))], [0])
+
+
+class WhatIsSeen(Lane):
+    """Writes which GPUs its process may see."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, number: int) -> None:
+        (self.folder / f"{number}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+
+
+def test_a_worker_without_a_share_sees_no_gpu(ray_here: None, tmp_path: Path) -> None:
+    RayEngine().map([LanePlan(partial(WhatIsSeen, tmp_path))], [0])
+    assert (tmp_path / "0").read_text() == ""
 
 
 def test_sizes_follow_from_costs() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.annotation import model_digest
-from pipeline.annotation.annotator import AnnotatorSettings, ModelStep
+from pipeline.annotation.annotator import ModelStep
+from pipeline.annotation.annotator_settings import AnnotatorSettings
 from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
 from pipeline.errors import ConfigError
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from manifests.records import Drop, ModelCall, Segment, Transcript
-from pipeline.annotation.annotator import AnnotatorSettings
+from pipeline.annotation.annotator_settings import AnnotatorSettings
 from pipeline.annotation.asr_ola import dictated, windows
 from pipeline.config import load
 from pipeline.engine.lane import group_by_process

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ola.processor import OlaProcessor
-from pipeline.annotation.annotator import AnnotatorSettings, open_annotator
+from pipeline.annotation.annotator import open_annotator
+from pipeline.annotation.annotator_settings import AnnotatorSettings
 from pipeline.errors import ConfigError
 from tests.media import numbered, pattern
 from tests.ola import tiny

@@ -24,7 +24,7 @@ from rich.console import Console
 from manifests.journal import Journal, journal_path
 from manifests.ledger import Counts, Damaged, Manifest
 from manifests.records import Caption, ModelCall, Outcome, Source
-from pipeline.annotation.annotator import AnnotatorSettings
+from pipeline.annotation.annotator_settings import AnnotatorSettings
 from pipeline.monitoring import progress
 from pipeline.monitoring.progress import Progress, Tally
 from pipeline.plan import Plan, build_plan
