@@ -1,6 +1,7 @@
 """What a worker writes before and after each record of a part, so that nothing finished is done twice.
 
-Lines of JSON, appended: `{"session", "life", "node", "start": [ids]}`, then `{"done": outcome}`. Before the media of
+Lines of JSON, appended: `{"session", "life", "node", "start": [ids]}`, then `{"done": outcome}`. `{"left": life}` says
+that a worker turns to the journal of another step, until it starts something here again. Before the media of
 the part are put in place, `{"draft", "place"}` says what references to their draft are called from then on. A session
 is one life of the driver, a life one of a worker on a node. A life begins with a `start` of nothing. What a life has
 in flight is its last `start` without what is `done`; with `"in_order": true`, which says that the step answers for one
@@ -74,6 +75,8 @@ class Journal:
                 flight.pop(outcome.input, None)
         elif "draft" in line:
             self.places[line["draft"]] = line["place"]
+        elif "left" in line:
+            self.flights.pop(line["left"], None)
         elif line["session"] == self.session:
             self.busy |= {life for life, flight in self.flights.items() if flight and life != line["life"]}
             self.flights[line["life"]] = dict.fromkeys(line["start"])
@@ -104,6 +107,10 @@ class Journal:
         """Write that these inputs are in flight. in_order: the step answers for one after the other."""
         line = {"session": self.session, "life": self.life, "node": self.node, "start": list(inputs)}
         self._write({**line, "in_order": True} if in_order else line)
+
+    def leave(self) -> None:
+        """Write that this worker turns to another journal: until its next `start` it can die of nothing here."""
+        self._write({"left": self.life})
 
     def done(self, outcome: Outcome) -> None:
         """This input has its outcome."""

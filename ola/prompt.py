@@ -69,7 +69,8 @@ class Request:
     (0 is the first) in which each medium is shown, of the images in order, then of the video, then of the sounds; these
     numbers must not fall. Empty: all in the first turn. Media may be given ready (`OlaProcessor.image`, `.video`,
     `.sound`), which saves doing that again when several requests share them.
-    temperature 0 decodes greedily; above it `seed` fixes the answer, whatever batch the request falls in.
+    temperature 0 decodes greedily; above it `seed` fixes the answer. In float32 on a CPU the answer does not depend on
+    the batch that the request falls in; elsewhere it may, where two tokens are about as probable.
     stop: strings that end the answer and are not part of it.
     """
 

@@ -65,6 +65,7 @@ class Step(Generic[In, Out]):
     together: ClassVar[str | None] = None  # a field of the input: neighbours that agree in it share a batch
     keeps_media: ClassVar[bool] = False
     shares: str = ""  # steps of a lane with the same word here live in one process, and share what it holds
+    clips_at_once: int = 0  # steps of one process take a part in slices of so many clips; 0: one step after the other
     signs: ClassVar[bool] = False  # calls `hand_over` after each record: its limits are for one record, not the batch
 
     media: MediaTar  # where a step with `keeps_media` puts bytes; there while `run` runs

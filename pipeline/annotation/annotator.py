@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 from manifests.records import Footage, ModelCall
 from ola import located
 from pipeline import step
-from pipeline.annotation.annotator_settings import CPU, OURS, VLLM_SHARE, AnnotatorSettings, device_for
+from pipeline.annotation.annotator_settings import CPU, CUDA, OURS, VLLM_SHARE, AnnotatorSettings, device_for
 from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
 from pipeline.errors import ConfigError
 from pipeline.media.audio import RATE, samples
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 Noted = TypeVar("Noted", dict[str, Any], float)
 
+CLIPS, CLIPS_ON_GPU = 8, 32  # of 30 frames, which are 6,000 positions: what `ola.prefixes` keeps holds as many
 DIGITS = 4  # of a probability: what lies behind them is rounding of the hardware's
 
 
@@ -108,6 +109,11 @@ class ModelStep(step.Step[step.In, step.Out]):
     resources = step.Resources(batch=32, seconds=1800, memory_gb=64)
 
     annotator: AnnotatorSettings = AnnotatorSettings()
+
+    @property
+    def clips_at_once(self) -> int:  # type: ignore[override]
+        """As many clips as the model keeps in mind: 65,536 positions on a CPU, more on a GPU."""
+        return CLIPS_ON_GPU if self.annotator.runs_on == CUDA else CLIPS
 
     @property
     def asks(self) -> bool:

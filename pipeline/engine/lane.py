@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
 
 from manifests.full_disk import is_full
 from manifests.ledger import Damaged
@@ -15,8 +16,10 @@ from manifests.retries import StoreAway
 from pipeline.engine.actor_pool import Lane
 from pipeline.engine.batch_call import InProcess
 from pipeline.engine.outcomes import error_line
+from pipeline.engine.part_context import PartContext
 from pipeline.engine.part_journals import remove_stale_journals
 from pipeline.engine.sandbox import Sandbox
+from pipeline.engine.slices import slices_of
 from pipeline.engine.worker import Rows, StepWorker
 from pipeline.errors import ConfigError, RunError, SetAside, Unavailable
 from pipeline.plan import Planned
@@ -45,13 +48,32 @@ class StepLane(Lane):
         """Commit one part of every step of the lane. Raises SetAside, or RunError where no part can go on."""
         held: Rows = {}
         with scratch_folder() as scratch:
-            for worker in self.workers:
-                try:
-                    with self._set_aside(part, worker.planned.step.name):
+            for is_sliced, group in groupby(self.workers, key=lambda worker: worker.planned.step.clips_at_once > 0):
+                if is_sliced:
+                    self._in_slices(list(group), part, scratch, held)
+                    continue
+                for worker in group:
+                    with self._set_aside(part, worker):
                         worker(part, scratch, held)
-                except SetAside:
-                    worker.metrics.set_aside()
-                    raise
+
+    def _in_slices(self, workers: Sequence[StepWorker], part: int, scratch: str, held: Rows) -> None:
+        """Take a part through steps that share a model, some clips at once: what it has read of them is used again.
+
+        The rows of all steps are committed in the end, one step after the other.
+        """
+        contexts: dict[StepWorker, PartContext] = {}
+        with ExitStack() as stack:
+            for worker in workers:
+                with self._set_aside(part, worker):
+                    if not worker.has(part):
+                        contexts[worker] = stack.enter_context(worker.opened(part, scratch))
+            for rows in slices_of([worker.planned for worker in contexts], part, held):
+                for worker, context in contexts.items():
+                    with self._set_aside(part, worker):
+                        worker.take(part, context, rows)
+            for worker, context in contexts.items():
+                with self._set_aside(part, worker):
+                    worker.finish(part, context, held)
 
     def refresh(self) -> None:
         """Have each step list its folder again before its next part."""
@@ -59,8 +81,17 @@ class StepLane(Lane):
             worker.forget_listing()
 
     @contextmanager
-    def _set_aside(self, part: int, step: str) -> Iterator[None]:
+    def _set_aside(self, part: int, worker: StepWorker) -> Iterator[None]:
         """What goes wrong with one part is that part's alone, but for a full disk."""
+        try:
+            with self._as_set_aside(part, worker.planned.step.name):
+                yield
+        except SetAside:
+            worker.metrics.set_aside()
+            raise
+
+    @contextmanager
+    def _as_set_aside(self, part: int, step: str) -> Iterator[None]:
         try:
             yield
         except (SetAside, RunError, ConfigError):

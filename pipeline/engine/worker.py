@@ -78,34 +78,57 @@ class StepWorker:
 
         scratch: for copies of remote files. held: rows of the part by manifest, which steps of the lane share.
         """
-        held = {} if held is None else held
-        if self._has(part):
+        if self.has(part):
             return
+        with self.opened(part, scratch) as context:
+            self.finish(part, context, {} if held is None else held)
+
+    @contextmanager
+    def opened(self, part: int, scratch: str) -> Iterator[PartContext]:
+        """Open the journal of a part. Raises SetAside for a part on which workers die with nothing in flight."""
         with self._journal(part) as (file, journal):
             if journal.idle_deaths() >= IDLE_DEATHS:
                 reason = f"{IDLE_DEATHS} workers died on it with no record in flight"
                 raise SetAside(part, self.planned.step.name, reason)
-            journal.start([])
-            inputs = {self.planned.name_of(value): value for value in self.planned.inputs(part, held)}
-            with self._media(part, list(inputs), journal) as media:
-                self.metrics.opened(media.size if media is not None else 0)
-                if self._do(part, inputs, PartContext(journal, media, scratch, file, self.metrics), held):
-                    self.metrics.committed()
-            journal.committed = True
+            yield PartContext(journal, None, scratch, file, self.metrics)
 
-    def _do(self, part: int, inputs: Mapping[str, Any], context: PartContext, held: Rows) -> bool:
-        """Run what the journal does not have, and commit. Return whether the rows are those of this worker."""
+    def take(self, part: int, context: PartContext, rows: Rows) -> None:
+        """Run the inputs that `rows` of the part make, and add the rows that they give; nothing is committed.
+
+        Between two calls other steps are at work: who dies then has died of none of these inputs.
+        """
+        journal, inputs = context.journal, self._inputs(part, rows)
+        journal.start([])
+        self._run_rest(inputs, context)
+        done = [name for name in inputs if name in journal.outcomes]
+        rows[self.planned.manifest] = self.planned.manifest.rows(done, [journal.outcomes[name] for name in done])
+        journal.leave()
+
+    def finish(self, part: int, context: PartContext, held: Rows) -> None:
+        """Run what the journal does not have, and commit the part."""
+        context.journal.start([])
+        inputs = self._inputs(part, held)
+        with self._media(part, list(inputs), context.journal) as context.media:
+            self.metrics.opened(context.media.size if context.media is not None else 0)
+            self._run_rest(inputs, context)
+            context.confirm()
+            outcomes = [context.journal.outcomes[name] for name in inputs if name in context.journal.outcomes]
+            if self._commit(part, list(inputs), outcomes, context, held):
+                self.metrics.committed()
+        context.journal.committed = True
+
+    def _inputs(self, part: int, held: Rows) -> dict[str, Any]:
+        return {self.planned.name_of(value): value for value in self.planned.inputs(part, held)}
+
+    def _run_rest(self, inputs: Mapping[str, Any], context: PartContext) -> None:
         journal = context.journal
         for name in inputs.keys() & journal.outcomes.keys():  # others may be of inputs before a redone step
             context.made.update(dict.fromkeys(record_ids(journal.outcomes[name]), name))
         for batch in self._letting_go(list(self._batches(inputs, journal)), context.scratch):
             for outcome in self._attempt(batch, context):
                 context.done(outcome)
-        context.confirm()
-        outcomes = [journal.outcomes[name] for name in inputs if name in journal.outcomes]
-        return self._commit(part, list(inputs), outcomes, context, held)
 
-    def _has(self, part: int) -> bool:
+    def has(self, part: int) -> bool:
         """Whether the part is committed. In an object store: by a listing that is at most FRESH seconds old.
 
         Who misses a commit of the last seconds does the part again, and its rows are refused.

@@ -76,6 +76,7 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
     settings_type = TranscribeSettings
     settings: TranscribeSettings
     prompts = ("transcribe",)
+    clips_at_once = 0  # it goes through whole videos
     resources = step.Resources(batch=16, memory_gb=8.0)  # WhisperX with large-v3 in float32; subtitles need 1 GB
 
     def __init__(self, settings: step.Settings | None = None) -> None:

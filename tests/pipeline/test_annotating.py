@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ola.prompt import Answer, Request
+from ola.prompt import Answer, Request, Wave
+from pipeline.annotation import annotator
 from pipeline.annotation.annotator_settings import AnnotatorSettings, device_for
 from pipeline.config import load
 from pipeline.errors import ConfigError
+from tests.killing import Killed
 from tests.media import numbered, pattern
 from tests.pipeline.random_model import make_model
 from tests.pipeline.scripted import ENGINE, Scripted, prompt_of
@@ -239,3 +245,66 @@ def test_what_was_answered_before_a_kill_is_not_asked_again(videos: Path, tmp_pa
     assert answered(trace, "ask").keys() > before.keys()
     assert set(answered(trace, "ask").values()) == {1}
     assert not list(root.rglob("*-notes"))
+
+
+class Dying(Scripted):
+    """Writes down what it has answered, and dies right after so many answers of this process."""
+
+    left, trace = 0, list[str]()
+
+    def generate(
+        self, requests: Sequence[Request], *, on_answer: Callable[[int, Answer], object] | None = None
+    ) -> list[Answer]:
+        def told(index: int, answer: Answer) -> None:
+            assert on_answer is not None
+            on_answer(index, answer)
+            Dying.trace.append(f"{prompt_of(requests[index]).partition('_')[0]} {digest_of(requests[index])}")
+            Dying.left -= 1
+            if not Dying.left:
+                raise Killed
+
+        return super().generate(requests, on_answer=told)
+
+
+def digest_of(request: Request) -> str:
+    """Of all that is asked and shown; of requests without media many are the same."""
+    shown = [*request.images, *(request.video or ()), *request.sounds]  # type: ignore[misc]
+    found = hashlib.sha256(request.text.encode())
+    for medium in shown:
+        found.update((medium.samples if isinstance(medium, Wave) else medium).tobytes())
+    return f"{'shown' if shown else 'blind'} {found.hexdigest()}"
+
+
+def dying(settings: AnnotatorSettings) -> Dying:
+    """The factory."""
+    return Dying()
+
+
+@pytest.mark.parametrize("lives", [0, 7])
+def test_clips_go_through_all_steps_that_ask_in_slices_and_a_kill_within_one_costs_nothing(
+    lives: int, annotated: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(annotator, "CLIPS", 1)
+    monkeypatch.setattr(Dying, "trace", [])
+    engine = ("--set", "annotator.engine=tests.pipeline.test_annotating:dying", "--set", "isolate=false")
+    command = ("run", videos, "--root", tmp_path / "out", *FEW, *engine, "--set", "videos_per_part=3")
+    done = False
+    while not done:
+        monkeypatch.setattr(Dying, "left", lives)
+        with suppress(Killed):
+            assert ola(*command).code == 0
+            done = True
+    assert max(many for asked, many in Counter(Dying.trace).items() if " shown" in asked) == 1, "nothing is asked twice"
+    steps = [asked.split()[0] for asked in Dying.trace]
+    turns = [name for name, _ in groupby(steps)]
+    clips = status(tmp_path / "out")["ask"]["ok"]
+    assert turns.count("caption") >= turns.count("ask") == turns.count("verify") == clips > 2
+    assert turns[:4] == ["caption", "ask", "verify", "caption"]
+    for step in ASKING:
+        query = f"SELECT * EXCLUDE (seconds) FROM {step} ORDER BY input, id"
+        assert untimed(rows(tmp_path / "out", query)) == untimed(rows(annotated, query))
+
+
+def untimed(found: list[Any]) -> str:
+    """Rows as text, without what no two runs have in common."""
+    return re.sub(r"'latency': [^,}]+", "", str(found))

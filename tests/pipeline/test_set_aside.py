@@ -128,6 +128,19 @@ def test_a_worker_that_died_over_a_record_is_not_counted_once_more(tmp_path: Pat
     now.close(delete=False)
 
 
+def test_a_worker_that_dies_at_another_step_of_its_slice_is_not_counted(tmp_path: Path) -> None:
+    for life in "123":
+        journal = Journal(tmp_path / "j", Grain, "s", life)
+        journal.start([])
+        journal.start([life])
+        journal.done(Outcome(life, "ok", 0.0, ()))
+        journal.leave()
+        journal.close(delete=False)
+    now = Journal(tmp_path / "j", Grain, "s", "4")
+    assert (now.deaths("3"), now.idle_deaths()) == (0, 0)
+    now.close(delete=False)
+
+
 def test_a_lane_without_a_journal_is_not_tried_without_end(tmp_path: Path, ray_here: None) -> None:
     trace = tmp_path / "trace"
     with pytest.raises(RunError, match="a worker failed: it died 2 times over number 7"):

@@ -1,0 +1,44 @@
+"""A part in slices of clips, for steps that share a model: a slice goes through all of them before the next one.
+
+What the model has read of a clip for its caption is then still there for the questions. A slice is composed by its part
+alone, never by timing: so the company in which a clip is asked about is the same in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from manifests.ledger import Manifest
+from pipeline.plan import Planned
+
+Rows = dict[Manifest, pa.Table]  # of one part
+CLIP = "clip"  # column that names the clip which a row is about
+
+
+def slices_of(steps: Sequence[Planned], part: int, held: Rows) -> Iterator[Rows]:
+    """Yield, slice by slice, the rows that steps read of earlier ones, with the clips of the slice alone.
+
+    held: rows of the part that are here already; what is read is added.
+    """
+    made = {planned.manifest for planned in steps}
+    read = dict.fromkeys(manifest for planned in steps for manifest in planned.reads.values() if manifest not in made)
+    for manifest in read:
+        if manifest not in held:
+            held[manifest] = manifest.read(part)
+    clips = list(dict.fromkeys(clip for manifest in read for clip in _clips(held[manifest])))
+    size = min(planned.step.clips_at_once for planned in steps) if len(steps) > 1 else max(1, len(clips))
+    for start in range(0, len(clips), size):
+        chosen = pa.array(clips[start : start + size])
+        yield {manifest: _of_clips(held[manifest], chosen) for manifest in read}
+
+
+def _clips(rows: pa.Table) -> list[str]:
+    """The clips that rows are about, in order."""
+    return pc.drop_null(rows[CLIP]).to_pylist() if CLIP in rows.column_names else []
+
+
+def _of_clips(rows: pa.Table, clips: pa.Array) -> pa.Table:
+    return rows.filter(pc.is_in(rows[CLIP], clips)) if CLIP in rows.column_names else rows
