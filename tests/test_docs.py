@@ -20,12 +20,14 @@ import pytest
 import typer
 import yaml
 
-from pipeline.cli import app
+from pipeline.cli import app, exit_codes
 from pipeline.config import load
 from pipeline.errors import ConfigError
+from pipeline.monitoring.metrics import METRICS
+from pipeline.steps.ingest import IngestSettings
 from tests.bench.__main__ import BENCHES
 from tests.media import ffmpeg
-from tests.reference_pages import FOLDER, PAGES
+from tests.reference_pages import FOLDER, PAGES, meanings
 from tests.test_project import ROOT
 
 PLACES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -132,6 +134,19 @@ def has_anchor(page: Path, anchor: str) -> bool:
 @pytest.mark.parametrize("page", PAGES)
 def test_a_generated_page_is_what_the_code_says(page: str) -> None:
     assert (FOLDER / page).read_text(encoding="utf-8") == PAGES[page](), "run `make reference`"
+
+
+@pytest.mark.parametrize("page", ["settings.md", "recipes.md", "commands.md", "metrics.md", "exit-codes.md"])
+def test_a_generated_page_gives_a_meaning_to_each_row(page: str) -> None:
+    rows = [line for line in PAGES[page]().splitlines() if line.startswith("| ")]
+    assert len(rows) > len(METRICS)
+    assert [row for row in rows if re.search(r"\|\s*\|$", row)] == []
+
+
+def test_a_field_has_the_text_below_it_as_its_meaning() -> None:
+    found = meanings(IngestSettings)
+    assert set(found) == set(IngestSettings.model_fields)
+    assert meanings(exit_codes)["GOOD"] == "Done."
 
 
 def test_every_page_is_in_the_navigation() -> None:
