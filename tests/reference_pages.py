@@ -20,7 +20,7 @@ from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Any, TypeGuard, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -49,16 +49,16 @@ def settings_page() -> str:
 
 
 def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    inner = [(name, field.annotation) for name, field in model.model_fields.items() if _is_section(field.annotation)]
     if rows := list(_settings(model, prefix)):
         yield f"## {prefix.rstrip('.') or 'The run'}"
         yield _cell(inspect.getdoc(model) or "").replace("\\|", "|")
         yield "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
-    for name, annotation in inner:
-        yield from _sections(annotation, f"{prefix}{name}.")
+    for name, field in model.model_fields.items():
+        if _is_section(field.annotation):
+            yield from _sections(field.annotation, f"{prefix}{name}.")
 
 
-def _is_section(annotation: Any) -> bool:
+def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
     return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
 
 

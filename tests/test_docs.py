@@ -203,6 +203,23 @@ def test_an_example_runs(quickstart: Path, example: str, argument: str, said: st
     assert (done.returncode, said in done.stdout) == (0, True), done.stdout + done.stderr
 
 
+def python_blocks() -> dict[str, str]:
+    """The Python blocks of the page on reading shards, by their headings; Energon is not installed."""
+    sections = (ROOT / "docs" / "how-to" / "read-shards.md").read_text(encoding="utf-8").split("\n## ")[1:]
+    found = {text.partition("\n")[0]: re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) for text in sections}
+    return {name: blocks[0] for name, blocks in found.items() if blocks and name != "Megatron-Energon"}
+
+
+@pytest.mark.parametrize("reader", python_blocks())
+def test_a_block_reads_the_shards(quickstart: Path, reader: str) -> None:
+    command = [sys.executable, "-c", python_blocks()[reader]]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(quickstart / "hub")}
+    done = subprocess.run(
+        command, cwd=quickstart, env=environment() | offline, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "-omni" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "fault"),
     [
