@@ -227,8 +227,10 @@ def python_blocks() -> dict[str, str]:
 def test_a_block_reads_the_shards(quickstart: Path, reader: str) -> None:
     command = [sys.executable, "-c", python_blocks()[reader]]
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(quickstart / "hub")}
+    own_ray = {"RAY_ADDRESS": "local"}  # a cluster of other tests on this machine would be joined
+    environ = environment() | offline | own_ray
     done = subprocess.run(
-        command, cwd=quickstart, env=environment() | offline, capture_output=True, text=True, check=False
+        command, cwd=quickstart, env=environ, capture_output=True, text=True, check=False, timeout=240
     )
     assert (done.returncode, "-omni" in done.stdout) == (0, True), done.stdout + done.stderr
 
