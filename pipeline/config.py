@@ -43,22 +43,27 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     inputs: tuple[str, ...] = ()
-    media_column: str = Field(
-        default="", description="of Parquet and Arrow files, that holds the videos; empty: found by type and name"
-    )
-    steps: tuple[str, ...] = Field(default=(), description="empty: all, those that ask a model only if there is one")
+    """Files, folders, globs, URIs, or lists of them."""
+    media_column: str = ""
+    """Column of Parquet and Arrow files that holds the videos; empty: found by type and name."""
+    steps: tuple[str, ...] = ()
+    """Steps of the run; empty: all, those that ask a model only if there is a model."""
     engine: Literal["inline", "ray"] = "inline"
-    workers: int | dict[str, int] = Field(
-        default=0, description="under ray: of each lane, or of the lanes of the steps named; 0: as many as are useful"
-    )
-    ray_address: str = Field(default="", description="of a cluster; empty: RAY_ADDRESS if set, else this machine")
-    isolate: bool = Field(default=True, description="false: steps run in the engine's own process, for a debugger")
+    """`inline`: in the process of the command; `ray`: on a Ray cluster."""
+    workers: int | dict[str, int] = 0
+    """Workers of each lane under `ray`, or of the lanes of the named steps, as `{extract: 64}`; 0: by measured cost."""
+    ray_address: str = ""
+    """Address of a Ray cluster; empty: `RAY_ADDRESS` if set, else a Ray of this machine that the run starts."""
+    isolate: bool = True
+    """Run steps in processes of their own; false: in the engine's process, for a debugger."""
     videos_per_part: int | None = Field(default=None, gt=0)
+    """Videos of a part; null: 1 to 32, by the number of new videos."""
     resources: dict[str, dict[str, float]] = {}
-    store_patience: float | None = Field(
-        default=None, ge=0, description="minutes that a store that fails is asked again; null: OLA_STORE_PATIENCE, or 5"
-    )
-    ask_above_hours: float = Field(default=1.0, ge=0, description="of work that would be done again")
+    """Limits of each step, as `{caption: {gpus: 1}}`: see `resources.<step>`."""
+    store_patience: float | None = Field(default=None, ge=0)
+    """Minutes for which failed requests to a store are tried again; null: `OLA_STORE_PATIENCE`, or 5."""
+    ask_above_hours: float = Field(default=1.0, ge=0)
+    """Hours of finished work that `ola run` does again without asking."""
 
     annotator: AnnotatorSettings = AnnotatorSettings()
     ingest: IngestSettings = IngestSettings()

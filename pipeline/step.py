@@ -38,19 +38,20 @@ class Settings(BaseModel):
 
 
 class Resources(BaseModel):
-    """What a step may use: decides how fast and how safely it runs, never what comes out.
-
-    seconds: wall-clock limit of a batch, to which the step's `allowance` for the size of its records is added.
-    memory_gb: limit on the resident memory of the step's process and its children.
-    """
+    """What a step may use: decides how fast and how safely it runs, never what comes out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cpus: float = 1.0
+    """CPUs of a worker."""
     gpus: float = 0.0
+    """GPUs of a worker."""
     batch: int = 1
+    """Records that the step gets at once."""
     seconds: float = 120.0  # what takes longer than this beyond its allowance does not come back
+    """Limit on the wall-clock time of a batch, to which an allowance for the size of its records is added."""
     memory_gb: float = 4.0  # a 4K decoder with its reference frames stays under 1 GB
+    """Limit on the resident memory of the step's process and its children, in GB."""
 
 
 class Step(Generic[In, Out]):

@@ -29,43 +29,52 @@ class Shape(BaseModel):
 
 
 class Phase(Shape):
-    """One training run within a recipe.
-
-    stages: whose tasks are its own. tasks: the kinds of them; as a mapping, with the share of each, which add up to 1;
-    else every task comes once an epoch. balance: exponent of a kind's size in the mix, where no shares are given: 1 as
-    they are, 0 all kinds alike, between them the small ones come oftener. replay: share of all tasks drawn, by earlier
-    stage. cap: of a kind's tasks, a fixed choice of so many.
-    lr: the modules that are trained, each with its rate; all others are frozen. warmup: share of the steps.
-    frames: of a video at most; 0: all that are stored. sequence_tokens: that the tasks packed into one sequence take
-    together. together: tasks of a sample that come one after the other, so that their media are decoded, encoded and
-    read once for all of them. batch: sequences a step, of all ranks together. epochs, tokens or steps: how long.
-    tolerance: share of samples that may be unreadable; each is counted and named. spike: how many times the usual loss
-    of its kinds of task a step's loss must be to end the training; 0: it never does.
-    """
+    """One training run within a recipe."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Name of the phase and of its folder: lower-case letters, digits and hyphens."""
     stages: tuple[str, ...] = Field(min_length=1)
+    """Alignment stages whose tasks are trained on."""
     tasks: Literal["all"] | tuple[str, ...] | Mapping[str, float] = "all"
+    """Kinds of task; a mapping gives their shares, which add up to 1; else every task comes once an epoch."""
     balance: float = Field(default=1.0, ge=0, le=1)
+    """Without shares, exponent of a kind's size in the mix: 1 as they are, 0 all kinds alike."""
     replay: Mapping[str, float] = {}
+    """Share of all tasks that is drawn from each earlier stage, as `{image: 0.3}`."""
     cap: Mapping[str, int] = {}
+    """Most tasks of a kind, always the same ones."""
 
     lr: Mapping[Module, float] = Field(min_length=1)
+    """Learning rate of each module that is trained; all others are frozen."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rates after the warm-up."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps in which the learning rates rise from 0."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay of AdamW."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """Betas of AdamW."""
     clip: float = Field(default=1.0, gt=0)
+    """Gradients with a larger norm are scaled down to this norm."""
 
     frames: int = Field(default=0, ge=0)
+    """Most frames of a video; 0: all that are stored."""
     sequence_tokens: int = Field(default=16_384, gt=0)
+    """Most tokens of the tasks that are packed into one sequence."""
     together: int = Field(default=1, gt=0)
+    """Tasks of a sample that come one after the other, so that their media are read once for all of them."""
     batch: int = Field(default=128, gt=0)
+    """Sequences in a step, of all ranks together."""
     epochs: float = Field(default=1.0, gt=0)
+    """Length of the phase in epochs, unless `tokens` or `steps` is given."""
     tokens: int | None = Field(default=None, gt=0)
+    """Length of the phase in tokens."""
     steps: int | None = Field(default=None, gt=0)
+    """Length of the phase in steps."""
     tolerance: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the samples that may be unreadable; each is counted and named."""
     spike: float = Field(default=4.0, ge=0)
+    """End the training at a loss so many times the usual loss of the step's kinds of task; 0: never."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -86,10 +95,12 @@ class Phase(Shape):
 
 
 class Recipe(Shape):
-    """Phases, one after the other."""
+    """Phases, trained one after the other."""
 
     name: str
+    """Name of the recipe; default: the name of the file."""
     phases: tuple[Phase, ...] = Field(min_length=1)
+    """The phases; each starts from the weights that the one before it left."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

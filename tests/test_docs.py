@@ -20,12 +20,15 @@ import pytest
 import typer
 import yaml
 
-from pipeline.cli import app
+from pipeline.cli import app, exit_codes
 from pipeline.config import load
 from pipeline.errors import ConfigError
+from pipeline.monitoring.metrics import METRICS
+from pipeline.steps.ingest import IngestSettings
+from stages.recipe import recipe
 from tests.bench.__main__ import BENCHES
 from tests.media import ffmpeg
-from tests.reference_pages import FOLDER, PAGES
+from tests.reference_pages import FOLDER, PAGES, meanings
 from tests.test_project import ROOT
 
 PLACES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -134,6 +137,31 @@ def test_a_generated_page_is_what_the_code_says(page: str) -> None:
     assert (FOLDER / page).read_text(encoding="utf-8") == PAGES[page](), "run `make reference`"
 
 
+@pytest.mark.parametrize("page", ["settings.md", "recipes.md", "commands.md", "metrics.md", "exit-codes.md"])
+def test_a_generated_page_gives_a_meaning_to_each_row(page: str) -> None:
+    rows = [line for line in PAGES[page]().splitlines() if line.startswith("| ")]
+    assert len(rows) > len(METRICS)
+    assert [row for row in rows if re.search(r"\|\s*\|$", row)] == []
+
+
+def test_a_field_has_the_text_below_it_as_its_meaning() -> None:
+    found = meanings(IngestSettings)
+    assert set(found) == set(IngestSettings.model_fields)
+    assert meanings(exit_codes)["GOOD"] == "Done."
+
+
+def yaml_block(page: str) -> str:
+    [block] = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "how-to" / page).read_text("utf-8"), re.M | re.S)
+    return str(block)
+
+
+def test_the_settings_and_the_recipe_on_the_pages_are_valid(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(yaml_block("settings.md"), encoding="utf-8")
+    assert load(str(tmp_path / "run.yaml"), []).limits()["ingest"].memory_gb == 4.0
+    (tmp_path / "own.yaml").write_text(yaml_block("train.md"), encoding="utf-8")
+    assert [phase.name for phase in recipe(str(tmp_path / "own.yaml")).phases] == ["video"]
+
+
 def test_every_page_is_in_the_navigation() -> None:
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     listed = set(re.findall(r"[\w/-]+\.md", yaml.safe_dump(yaml.safe_load(nav)["nav"])))
@@ -186,6 +214,25 @@ def test_an_example_runs(quickstart: Path, example: str, argument: str, said: st
     command = [sys.executable, str(path), *filter(None, [argument])]
     done = subprocess.run(command, cwd=quickstart, env=environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, said in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+def python_blocks() -> dict[str, str]:
+    """The Python blocks of the page on reading shards, by their headings; Energon is not installed."""
+    sections = (ROOT / "docs" / "how-to" / "read-shards.md").read_text(encoding="utf-8").split("\n## ")[1:]
+    found = {text.partition("\n")[0]: re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) for text in sections}
+    return {name: blocks[0] for name, blocks in found.items() if blocks and name != "Megatron-Energon"}
+
+
+@pytest.mark.parametrize("reader", python_blocks())
+def test_a_block_reads_the_shards(quickstart: Path, reader: str) -> None:
+    command = [sys.executable, "-c", python_blocks()[reader]]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(quickstart / "hub")}
+    own_ray = {"RAY_ADDRESS": "local"}  # a cluster of other tests on this machine would be joined
+    environ = environment() | offline | own_ray
+    done = subprocess.run(
+        command, cwd=quickstart, env=environ, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert (done.returncode, "-omni" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -22,25 +22,26 @@ VLLM_SHARE = 0.8
 
 
 class AnnotatorSettings(step.Settings):
-    """model: folder of the weights, or `nano`; without one no step that asks can run.
+    """Settings of the model that annotates.
 
-    engine: `torch`, `vllm`, or `module:factory`. dtype: of the weights, `auto` as stored (float32 for float16 on a
-    CPU). device: `cuda`, `cpu`; empty: the GPU if there is one. gpus: that the steps that ask take together on Ray,
-    since they share the weights; 0.5 puts two workers on a GPU, and a worker without a share sees none; null: 1 for
-    `device: cuda` and for weights of more than 4 GB, else 0. digest: of the weights, and runs_on: the kind of device
-    that answers. A run fills both in, so that its results are found where the weights are not.
-
-    `vllm` takes `VLLM_SHARE` of that part of a GPU's memory; the encoders need the rest. At its first start it writes
+    `vllm` takes `VLLM_SHARE` of its part of a GPU's memory; the encoders need the rest. At its first start it writes
     the decoder below $XDG_CACHE_HOME/ola (else ~/.cache/ola), once for each model: 15 GB of the released one.
     """
 
     model: str = ""
+    """Folder of the weights, or `nano`; empty: no step that asks a model can run."""
     engine: str = "torch"
+    """`torch`, `vllm`, or `module:factory`."""
     dtype: str = "auto"
+    """Dtype of the weights; `auto` is the stored one (float32 for float16 weights on a CPU)."""
     device: str = ""
+    """`cuda` or `cpu`; empty: the GPU if there is one."""
     gpus: float | None = Field(default=None, ge=0)
+    """GPUs of a worker on Ray; 0.5: two workers on a GPU; null: 1 for `device: cuda` and weights over 4 GB, else 0."""
     digest: str = ""
+    """Digest of the weights; `ola run` computes it."""
     runs_on: str = ""
+    """Kind of device that answers; `ola run` sets it."""
 
     def resolved(self, engine: str = "inline") -> AnnotatorSettings:
         """With the digest of the weights as they are now, and where they answer. engine: of the run.

@@ -37,20 +37,22 @@ PACKAGED = "package:"
 
 
 class RecogniserSettings(step.Settings):
-    """model: a folder, a name WhisperX knows (it is downloaded), or `package:NAME`, for one that a package brings.
-
-    engine: `whisperx`, or `module:factory`. compute_type: as ctranslate2 names them; `default` is float16 on a GPU and
-    float32 else. batch_size: windows of 30 s decoded together. device: empty for the GPU if there is one. language:
-    None to detect it. align: models that time words, by language: a folder or a name that WhisperX knows.
-    """
+    """Settings of WhisperX as a source of `transcribe`."""
 
     model: str = "large-v3"
+    """Folder, name that WhisperX knows (it is downloaded), or `package:NAME` for a model in a Python package."""
     engine: str = "whisperx"
+    """`whisperx`, or `module:factory` for another recogniser."""
     compute_type: str = "default"
+    """Precision, as ctranslate2 names it; `default` is float16 on a GPU and float32 on a CPU."""
     batch_size: int = 8
+    """Windows of 30 s that are decoded together."""
     device: str = ""
+    """`cuda` or `cpu`; empty: the GPU if there is one."""
     language: str | None = None
+    """Language of the speech, as `en`; null: detected in each clip."""
     align: Mapping[str, str] = {}
+    """Models that time words, by language: a folder, or a name that WhisperX knows."""
 
     def facts(self) -> dict[str, Any]:
         """What decides the text: the settings but how fast it comes, and the models' files."""

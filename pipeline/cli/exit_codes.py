@@ -16,8 +16,17 @@ from pipeline.error_causes import explain_known_errors
 from pipeline.errors import ConfigError, OlaError, PartsSetAside, StaysOpen
 from stages.errors import StagesError
 
-# done; too little came out or faults found; bad settings; cannot go on; done but for parts that were set aside
-GOOD, POOR, WRONG, BROKEN, PARTLY = 0, 1, 2, 3, 4
+GOOD = 0
+"""Done."""
+POOR = 1
+"""Too little came out (of `ola run`: nothing, or less than `--min-yield`), or faults were found."""
+WRONG = 2
+"""Wrong options, settings, plan or input list, or the machine lacks what the run needs: nothing has run."""
+BROKEN = 3
+"""The command cannot go on, or had to leave damaged files out of its answer; what is committed stays."""
+PARTLY = 4
+"""Done but for some parts, which the last lines name, or a store does not answer: the next run goes on."""
+
 CODES = {ConfigError: WRONG, PartsSetAside: PARTLY, StaysOpen: PARTLY}
 
 

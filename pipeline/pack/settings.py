@@ -14,25 +14,24 @@ Given = Literal["caption", "qa"]
 
 
 class PackSettings(step.Settings):
-    """What goes into the shards, and how they are cut.
-
-    where: a DuckDB expression over the columns of `candidates` (see `pipeline.pack.candidates`); tasks for which it is
-    not true are left out. val: share of videos kept for validation. shard_mb: a shard is closed when it is this large.
-    context: tokens of Ola's context; samples beyond it are left out, since a trainer would cut off the answer.
-    caps: of a kind of task, how many a clip has at most. cross_modal_needs: what a question must need to be a
-    `cross_modal_qa`; one that needs the video alone is a `video_qa`. agreement: probability from which on an answer
-    of `verify` counts as the same. given: what came with the data set and becomes tasks of its own kinds,
-    `given_caption` and `given_qa` (see `pipeline/sources/given.yaml`).
-    """
+    """What goes into the shards, and how they are cut."""
 
     where: str = "true"
+    """DuckDB expression over the columns of `candidates`; tasks for which it is not true are left out."""
     val: float = Field(default=0.02, ge=0, lt=1)
+    """Share of the videos that is kept for validation."""
     shard_mb: int = Field(default=256, gt=0)
+    """A shard is closed when it has this size."""
     context: int = Field(default=16384, gt=0)
+    """Tokens of Ola's context; larger samples are left out, as a trainer would cut off the answer."""
     caps: dict[str, NonNegativeInt] = Field(default={})
+    """Most tasks of a kind that a clip may have, as `{subtitle: 1}`."""
     cross_modal_needs: tuple[Needs, ...] = ("both", "audio")
+    """What a question must need to be packed as `cross_modal_qa`; those that need `video` are `video_qa`."""
     agreement: float = Field(default=0.5, gt=0, le=1)
+    """Probability from which on an answer of `verify` counts as equal to the reference."""
     given: tuple[Given, ...] = ()
+    """Texts of the data set that are packed, as `given_caption` and `given_qa`: see `pipeline/sources/given.yaml`."""
 
     @field_validator("given")
     @classmethod

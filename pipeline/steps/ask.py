@@ -37,18 +37,20 @@ class AskInput:
 
 
 class AskSettings(step.Settings):
-    """questions: a clip. multiple_choice: four options, and a letter for an answer. longest: in tokens.
-
-    least_complete, least_informative: probabilities of `screen`; clips below them are not asked about. strict: what is
-    not in exactly the prompt's form is asked for again, though its meaning is plain.
-    """
+    """Which questions are written, and about which clips."""
 
     questions: int = Field(default=3, ge=1, le=9)
+    """Questions for each clip."""
     multiple_choice: bool = False
+    """Ask for four options, and a letter as the answer."""
     least_complete: float = Field(default=0.0, ge=0, le=1)
+    """Lowest probability of `screen` that the transcript is complete; clips below it are dropped."""
     least_informative: float = Field(default=0.5, ge=0, le=1)
+    """Lowest probability of `screen` that the transcript is informative; clips below it are dropped."""
     longest: int = Field(default=768, gt=0)
+    """Most tokens of the model's answer, which holds all questions."""
     strict: bool = False
+    """Ask again for questions that depart from the prompt's form, even if they can be read."""
 
 
 class Ask(ModelStep[AskInput, Question]):

@@ -25,10 +25,12 @@ HEARD = ("sound", "joint")  # kinds that a clip without sound cannot have
 
 
 class CaptionSettings(step.Settings):
-    """kinds: of captions, of the middle frame, of all frames, of the sound, of both. longest: in tokens."""
+    """Which captions are written."""
 
     kinds: tuple[Kind, ...] = Field(default=("image", "video", "sound", "joint"), min_length=1)
+    """What is described: the middle frame, all frames, the sound, or frames and sound together."""
     longest: int = Field(default=512, gt=0)
+    """Most tokens of a caption."""
 
 
 class Captioning(ModelStep[Footage, Caption]):

@@ -33,12 +33,16 @@ class ExtractInput:
 
 
 class Frames(step.Settings):
-    """Which frames: `count` evenly over the clip, or `fps` a second but at most `cap`. Ola trains on up to 48."""
+    """Which frames of a clip are stored."""
 
     policy: Literal["fps", "count"] = "fps"
+    """`fps`: so many frames a second, up to `cap`; `count`: a fixed number, evenly over the clip."""
     fps: float = Field(default=1.0, gt=0)
+    """Frames a second, for the policy `fps`."""
     cap: int = Field(default=48, gt=0)
+    """Most frames of a clip, for the policy `fps`; Ola trains on up to 48."""
     count: int = Field(default=48, gt=0)
+    """Frames of a clip, for the policy `count`."""
 
     def times(self, start: float, end: float) -> tuple[float, ...]:
         """When to look, in seconds: the middles of equal stretches between `start` and `end`."""
@@ -48,12 +52,15 @@ class Frames(step.Settings):
 
 
 class ExtractSettings(step.Settings):
-    """quality: of the JPEGs, 1..95; sound: whether clips without sound are kept; reader: what decodes the frames."""
+    """How frames and sound are stored."""
 
     frames: Frames = Frames()
     quality: int = Field(default=90, ge=1, le=95)
+    """JPEG quality of the frames, 1..95."""
     sound: Literal["optional", "required"] = "optional"
+    """`required` drops clips of videos without a sound track."""
     reader: Literal["libav", "decord"] = "libav"
+    """Library that decodes the frames; `decord` is used where it can read the file."""
 
 
 class Extract(step.Step[ExtractInput, Footage]):

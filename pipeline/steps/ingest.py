@@ -27,10 +27,12 @@ READ_RATE = 5e6  # bytes a second: a slow network disk; what is slower counts as
 
 
 class IngestSettings(step.Settings):
-    """max_pixels: pictures with more are dropped (the default admits 8K); min_side: pixels of the shorter side."""
+    """Which videos are accepted."""
 
     max_pixels: int = Field(default=8192 * 4320, gt=0)
+    """Videos with more pixels in a frame are dropped; the default admits 8K."""
     min_side: int = Field(default=32, gt=0)
+    """Videos whose shorter side has fewer pixels are dropped."""
 
 
 class Ingest(step.Step[Source, Video]):

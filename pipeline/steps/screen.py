@@ -21,12 +21,12 @@ JUDGED = ("complete", "informative")
 
 
 class ScreenSettings(step.Settings):
-    """least_words: fewer say too little to be asked about. most_repeated: share of the pairs of neighbouring words that
-    may have come before; at a half, the recogniser or a song goes round in circles.
-    """
+    """Which transcripts are dropped before the model is asked."""
 
     least_words: int = Field(default=5, ge=0)
+    """Transcripts with fewer words are dropped."""
     most_repeated: float = Field(default=0.5, ge=0, le=1)
+    """Transcripts with a larger share of repeated pairs of neighbouring words are dropped; at a half, they loop."""
 
 
 class Screen(ModelStep[Transcript, Screening]):

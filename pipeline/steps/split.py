@@ -31,10 +31,12 @@ HALF_MS = 0.0005  # seconds; a clip's times are whole milliseconds
 
 
 class SplitSettings(step.Settings):
-    """shortest, longest: seconds of a clip. 30 s is one audio chunk of Ola; under 2 s there is little to say."""
+    """How long clips are."""
 
     shortest: float = Field(default=2.0, gt=0)
+    """Fewest seconds of a clip; under 2 s there is little to say."""
     longest: float = Field(default=30.0, gt=0)
+    """Most seconds of a clip, at least twice `shortest`; 30 s is one audio chunk of Ola."""
 
     @model_validator(mode="after")
     def _room_to_cut(self) -> SplitSettings:

@@ -52,18 +52,21 @@ NO_SOUND = Drop("no sound", "the clip has none to recognise")
 
 
 class DictationSettings(step.Settings):
-    """longest: what is said in a window of 30 s, in tokens; the fastest speakers need half of these."""
+    """Settings of Ola as a source of `transcribe`."""
 
     longest: int = Field(default=512, gt=0)
+    """Most tokens of the speech in a window of 30 s; the fastest speakers need half of the default."""
 
 
 class TranscribeSettings(step.Settings):
-    """sources: in the order they are asked; language: preferred where a video has several (as `en`)."""
+    """Where transcripts come from."""
 
     sources: tuple[Literal["sidecar", "embedded", "whisperx", "ola"], ...] = Field(
         default=("sidecar", "embedded"), min_length=1
     )
+    """Sources in the order in which they are tried."""
     language: str | None = None
+    """Preferred language where a video has several subtitles, as `en`."""
     whisperx: RecogniserSettings = RecogniserSettings()
     ola: DictationSettings = DictationSettings()
 

@@ -45,9 +45,10 @@ class VerifyInput:
 
 
 class VerifySettings(step.Settings):
-    """longest: of an answer, in tokens."""
+    """How questions are answered for verification."""
 
     longest: int = Field(default=64, gt=0)
+    """Most tokens of an answer."""
 
 
 class Verify(ModelStep[VerifyInput, Verification]):

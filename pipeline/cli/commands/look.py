@@ -43,7 +43,7 @@ def why(
     name: Annotated[str, typer.Argument(metavar="ID", help="Id, key, path or file name, or how an id begins.")],
     as_json: Json = False,
 ) -> None:
-    """Show what every step did with a video, a clip or a task, how long it took, and why it stopped."""
+    """Show what each step did with a video, clip or task, how long it took, why it stopped. Exit 1 if none is found."""
     from pipeline.cli.why import show_life
 
     raise typer.Exit(show_life(root, name, as_json))
