@@ -57,12 +57,15 @@ class StaysOpen(RunError):
 
 
 class SetAside(OlaError):
-    """A part cannot go on in this run: it stays open, and the others go on. `detail` is a traceback, or empty."""
+    """A part cannot go on in this run: it stays open, and the others go on. `detail` is a traceback, or empty.
 
-    def __init__(self, part: int, step: str, reason: str, detail: str = "") -> None:
+    by_gpu: whether the worker's GPU is to blame.
+    """
+
+    def __init__(self, part: int, step: str, reason: str, detail: str = "", by_gpu: bool = False) -> None:
         """Keep all in `args`, so that it survives being pickled."""
-        super().__init__(part, step, reason, detail)
-        self.part, self.step, self.reason, self.detail = part, step, reason, detail
+        super().__init__(part, step, reason, detail, by_gpu)
+        self.part, self.step, self.reason, self.detail, self.by_gpu = part, step, reason, detail, by_gpu
 
     def __str__(self) -> str:
         """The one line."""
@@ -99,6 +102,10 @@ class PartsSetAside(RunError):
 
 class Unavailable(OlaError):
     """A file or store cannot be used now, and may be usable later: no row is written, and the part stays open."""
+
+
+class GpuBroken(Unavailable):
+    """A GPU failed for one record after the other: the part stays open, and the worker may be of no use."""
 
 
 class BadMedia(OlaError):

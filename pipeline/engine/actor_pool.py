@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from manifests import retries
+from pipeline.engine.cluster import say_on_stderr
 from pipeline.engine.lane_sizes import Node, reserved_memory
 from pipeline.engine.lane_states import LaneState
 from pipeline.engine.ray_errors import TransportedError, WorkerDied, as_ola_error, unwrap_ray_error
 from pipeline.errors import RunError, SetAside
 from pipeline.monitoring.metrics import VALUES, Values, publish_on_ray
 
+GPU_FAULTS = 2  # parts in a row that a worker's GPU fails in, before the worker is taken out of the run
 INIT_DEATHS = 8  # actors in a row that die before they are ready: a node may be lost while one starts on it
 MEASURED = 16  # numbers that the cost of a lane is the mean of
 LOOKS = 10  # that the share of busy actors is the mean of
@@ -100,12 +102,16 @@ class LaneActor:
 
 @dataclass(eq=False)
 class PoolWorker:
-    """One actor. number: what it works on; leaving: whether it ends after that."""
+    """One actor. number: what it works on; leaving: whether it ends after that.
+
+    gpu_faults: numbers, one after the other, that were set aside for its GPU's sake.
+    """
 
     handle: Any
     is_ready: bool = False
     number: int | None = None
     leaving: bool = False
+    gpu_faults: int = 0
 
 
 @dataclass(eq=False)
@@ -115,6 +121,7 @@ class ActorPool:
     lane: LanePlan
     workers: dict[Any, PoolWorker] = field(default_factory=dict)  # by their call under way
     resting: list[PoolWorker] = field(default_factory=list)
+    broken: list[PoolWorker] = field(default_factory=list)  # actors that get no number: each holds a GPU that fails
     farewells: dict[Any, PoolWorker] = field(
         default_factory=dict
     )  # actors that end, by the call that closes their lane
@@ -125,8 +132,8 @@ class ActorPool:
     made: Any = None
 
     def __len__(self) -> int:
-        """Actors, but those that leave."""
-        return sum(not worker.leaving for worker in self._all())
+        """Actors, but those that leave. Those whose GPU is broken count: another actor would get the same GPU."""
+        return sum(not worker.leaving for worker in self._all()) + len(self.broken)
 
     def _all(self) -> list[PoolWorker]:
         return [*self.workers.values(), *self.resting]
@@ -192,17 +199,30 @@ class ActorPool:
             raise unwrap_ray_error(error) from error
         self.init_deaths, worker.is_ready = 0, True
         number, worker.number = worker.number, None
+        aside: SetAside | None = answer[1] if number is not None else None
+        self._release(worker, aside)
+        if number is not None:
+            self.taken.append(answer[0])
+            VALUES.merge(answer[2])
+            retries.tally.add(answer[3])
+        return aside
+
+    def _release(self, worker: PoolWorker, aside: SetAside | None) -> None:
+        """Let a worker rest, end it if it is to leave, or take it out of the run if its GPU fails again and again.
+
+        Raises RunError if no other worker of the lane is left.
+        """
+        worker.gpu_faults = worker.gpu_faults + 1 if aside is not None and aside.by_gpu else 0
         if worker.leaving:
             self._end(worker)
-        else:
+        elif aside is None or worker.gpu_faults < GPU_FAULTS:
             self.resting.append(worker)
-        if number is None:
-            return None
-        self.taken.append(answer[0])
-        VALUES.merge(answer[2])
-        retries.tally.add(answer[3])
-        aside: SetAside | None = answer[1]
-        return aside
+        else:
+            self.broken.append(worker)
+            words = f"the GPU of a worker failed in {GPU_FAULTS} parts one after the other ({aside.reason})"
+            if not any(not other.leaving for other in self._all()):
+                raise RunError(f"{self.lane.name}: {words}, and no other worker is left")
+            say_on_stderr(f"{self.lane.name}: {words}; it takes no more parts in this run")
 
     def _count_death(self, worker: PoolWorker, death: BaseException) -> None:
         if not worker.is_ready:
@@ -267,7 +287,7 @@ class ActorPool:
         """End all actors: those that are idle close their lanes, those that work are killed, or all if `hurried`."""
         import ray
 
-        killed, self.workers = list(self.workers.values()), {}
+        killed, self.workers = [*self.workers.values(), *self.broken], {}
         if hurried:
             killed, self.resting = killed + self.resting, []
         while self.resting:

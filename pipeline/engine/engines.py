@@ -22,7 +22,7 @@ from manifests.snapshot import suspended
 from pipeline.checkup.needs import NOTHING, Needs
 from pipeline.checkup.nodes import check_nodes
 from pipeline.checkup.upfront import check_here
-from pipeline.engine.actor_pool import LanePlan
+from pipeline.engine.actor_pool import GPU_FAULTS, Lane, LanePlan
 from pipeline.engine.cluster import Say, join_cluster, say_on_stderr, silence_stderr
 from pipeline.engine.lane_states import LaneState
 from pipeline.engine.ray_errors import unwrap_ray_error
@@ -47,14 +47,15 @@ class InlineEngine:
 
     def _map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
         made = [lane.make() for lane in lanes]
-        aside = []
+        aside: list[SetAside] = []
+        gpu_faults = 0
         try:
             for number in numbers:
-                try:
-                    for lane in made:
-                        lane(number)
-                except SetAside as fault:
-                    aside.append(fault)
+                fault = _set_aside(made, number)
+                aside += [fault] if fault is not None else []
+                gpu_faults = gpu_faults + 1 if fault is not None and fault.by_gpu else 0
+                if fault is not None and gpu_faults == GPU_FAULTS:
+                    raise RunError(f"the GPU failed in {GPU_FAULTS} parts one after the other: {fault}")
         finally:
             for lane in made:
                 lane.close()
@@ -69,6 +70,16 @@ class InlineEngine:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _set_aside(lanes: Sequence[Lane], number: int) -> SetAside | None:
+    """Take a number through lanes; return why it was set aside, if it was."""
+    try:
+        for lane in lanes:
+            lane(number)
+    except SetAside as fault:
+        return fault
+    return None
 
 
 class RayEngine:

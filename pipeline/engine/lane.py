@@ -21,7 +21,7 @@ from pipeline.engine.part_journals import remove_stale_journals
 from pipeline.engine.sandbox import Sandbox
 from pipeline.engine.slices import slices_of
 from pipeline.engine.worker import Rows, StepWorker
-from pipeline.errors import ConfigError, RunError, SetAside, Unavailable
+from pipeline.errors import ConfigError, GpuBroken, RunError, SetAside, Unavailable
 from pipeline.plan import Planned
 from pipeline.sources.scratch import remove_scratch, scratch_folder
 from pipeline.step import Step
@@ -97,7 +97,7 @@ class StepLane(Lane):
         except (SetAside, RunError, ConfigError):
             raise
         except (Unavailable, Damaged, StoreAway) as error:
-            raise SetAside(part, step, str(error)) from error
+            raise SetAside(part, step, str(error), by_gpu=isinstance(error, GpuBroken)) from error
         except Exception as error:
             if is_full(error):
                 where = f"part {part} of step '{step}'"

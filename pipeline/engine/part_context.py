@@ -12,7 +12,7 @@ from manifests.ledger import OK
 from manifests.records import Outcome
 from pipeline.engine.outcomes import failed_outcome, record_ids
 from pipeline.engine.part_journals import JournalFile
-from pipeline.errors import DeviceLost, StepFault, Unavailable
+from pipeline.errors import DeviceLost, GpuBroken, StepFault, Unavailable
 from pipeline.media.media_store import MediaTar
 from pipeline.monitoring.metrics import StepMetrics
 
@@ -40,13 +40,13 @@ class PartContext:
     def blame(self, outcome: Outcome, fault: StepFault) -> Outcome:
         """Return the outcome of a record that killed its process twice; where it lost the GPU, it is kept back.
 
-        Raises Unavailable if too many records lost the GPU, one after the other.
+        Raises GpuBroken if too many records lost the GPU, one after the other.
         """
         if isinstance(fault, DeviceLost):
             self.blamed.append(outcome)
             if len(self.blamed) >= LOST:
                 words = f"the GPU failed for {LOST} records in a row, for each of them twice"
-                raise Unavailable(f"{words} ({fault.reason})")
+                raise GpuBroken(f"{words} ({fault.reason})")
         return outcome
 
     def confirm(self) -> None:

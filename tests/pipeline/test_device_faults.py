@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from manifests.records import Source
+from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.engine.device_faults import is_device_lost
-from pipeline.engine.engines import InlineEngine
+from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.engine.worker import TWICE
+from pipeline.errors import RunError, SetAside
 from tests import toys
 from tests.toys import Pebble, Toy, Traced, deed, good
 
@@ -110,3 +114,39 @@ def raised(outer: Exception, inner: Exception) -> Exception:
 )
 def test_what_means_that_the_gpu_is_lost(error: Exception, lost: bool) -> None:
     assert is_device_lost(error) == lost
+
+
+class OnBrokenCard(Lane):
+    """A lane whose GPU is broken where it was the first to say so, or everywhere."""
+
+    def __init__(self, folder: Path, everywhere: bool = False) -> None:
+        self.folder = folder
+        try:
+            (folder / "broken").mkdir()
+            self.is_broken = True
+        except FileExistsError:
+            self.is_broken = everywhere
+
+    def __call__(self, number: int) -> None:
+        if self.is_broken:
+            raise SetAside(number, "caption", LOST, by_gpu=True)
+        time.sleep(0.1)
+        (self.folder / str(number)).touch()
+
+
+def test_a_worker_whose_gpu_fails_again_and_again_is_taken_out(
+    ray_here: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lane = LanePlan(partial(OnBrokenCard, tmp_path), cpus=0.5, steps=("caption",))
+    aside = RayEngine(workers=2).map([lane], range(20))
+    assert len(aside) == 2
+    assert len([path for path in tmp_path.iterdir() if path.name != "broken"]) == 18
+    assert f"caption: the GPU of a worker failed in 2 parts one after the other ({LOST}); it" in capsys.readouterr().err
+
+
+def test_where_no_gpu_is_left_the_run_ends(ray_here: None, tmp_path: Path) -> None:
+    everywhere = LanePlan(partial(OnBrokenCard, tmp_path, everywhere=True), cpus=0.5, steps=("caption",))
+    with pytest.raises(RunError, match=r"^caption: the GPU .* and no other worker is left"):
+        RayEngine(workers=2).map([everywhere], range(20))
+    with pytest.raises(RunError, match=r"^the GPU failed in 2 parts one after the other: part 1 at step 'caption'"):
+        InlineEngine().map([everywhere], range(20))
