@@ -96,7 +96,8 @@ class ModelCall:
 
     finish: why it ended (`stop`, `length`). latency: seconds to its end. notes: what was thinned to fit its context.
     read_tokens: positions of the prompt that the model read for this answer, without beginnings that it had read for
-    others; 0 where that is not known.
+    others; 0 where that is not known. margin: logit of the likeliest token less that of the next, at the token of the
+    answer where that is least: what is near 0 may come out otherwise on other hardware; null where that is not known.
     """
 
     prompt: str
@@ -107,6 +108,7 @@ class ModelCall:
     latency: float
     notes: tuple[str, ...] = ()
     read_tokens: int = 0
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

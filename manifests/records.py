@@ -51,8 +51,9 @@ __all__ = [
 ]
 
 
-# Fields in which equal runs differ: what a clock said, and what a model had read already for other requests.
-TIMINGS = ("seconds", "latency", "read_tokens")
+# Fields in which equal runs differ: what a clock said, what a model had read already for other requests, and a number
+# whose last digits follow from the batch.
+TIMINGS = ("seconds", "latency", "read_tokens", "margin")
 REMOVED = "removed"  # reason of a source that `ola remove` took out
 ID_DIGITS = 20  # 80 bits: with a billion videos the chance of one collision is under one in a million
 

@@ -13,6 +13,7 @@ cache, N new tokens at most, h key heads, d width of a head, C width of the deco
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,7 +27,7 @@ from transformers import Cache, Qwen2ForCausalLM
 from ola.batching import free_positions, runs
 from ola.packing import PACKED
 from ola.prefixes import Prefix, PrefixCache, alike_together, length_of
-from ola.sampling import TokenChoice
+from ola.sampling import TokenChoice, margins, precise_logits
 from ola.static_step import GROUPED, CacheLayer, StaticStep, additive
 
 # A pass over a hundred tokens takes as long as one over a single token, on a GPU (the weights must be read) as on a CPU
@@ -47,8 +48,9 @@ class Reply:
     temperature 0 takes the likeliest token; above it `seed` fixes the choices, whatever is decoded beside. top_p: the
     likeliest tokens that hold this share of the probability are chosen from. finished: set by the decoder before it
     gives out the last token (one of `end_ids`, or number `max_new_tokens`), and by its reader to end it earlier.
-    prefixes: beginnings that other prompts may share, the shortest first. read_tokens: positions that the decoder had
-    to read, without those that were kept; set by the decoder.
+    prefixes: beginnings that other prompts may share, the shortest first. Set by the decoder: read_tokens, positions
+    that it had to read, without those that were kept; margin, by how much the likeliest token's logit exceeded the
+    next one's where that was least.
     """
 
     embeds: Tensor
@@ -60,6 +62,7 @@ class Reply:
     finished: bool = False
     prefixes: tuple[Prefix, ...] = ()
     read_tokens: int = 0
+    margin: float = math.inf
 
 
 class Decoder(Protocol):
@@ -151,11 +154,14 @@ class _Batch:
 
     def tokens(self) -> Iterator[tuple[int, int]]:
         """(row, token) until all have finished. Those leave once they are half: copying the cache then pays."""
-        logits_BV = self.model.lm_head(self.read())
+        logits_BV = precise_logits(self.model.lm_head, self.read())
         for step in range(self.steps):
             chosen_B = self.choice(logits_BV, step)
-            for (row, reply), token in zip(self.rows, chosen_B.tolist(), strict=True):
+            read = torch.stack([chosen_B.double(), margins(logits_BV).double()], dim=1).tolist()  # one wait for both
+            for (row, reply), (number, margin) in zip(self.rows, read, strict=True):
+                token = int(number)
                 if not reply.finished:
+                    reply.margin = min(reply.margin, margin)
                     reply.finished = step + 1 == reply.max_new_tokens or token in reply.end_ids
                     yield row, token
             alive = [place for place, (_row, reply) in enumerate(self.rows) if not reply.finished]
@@ -266,8 +272,7 @@ class _Batch:
             position_ids=self.lengths_B1 + step,
             past_key_values=Cache(layers=[*self.rooms]),
         ).last_hidden_state
-        logits_BV: Tensor = self.model.lm_head(hidden_B1C[:, 0])
-        return logits_BV
+        return precise_logits(self.model.lm_head, hidden_B1C[:, 0])
 
     def _keep(self, alive: Sequence[int]) -> Tensor:
         rows_B, old_width = torch.tensor(alive, device=self.device), self.width

@@ -9,6 +9,7 @@ windows of `WINDOW_TOKENS`: however many there are, no more embeddings than that
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -194,6 +195,7 @@ class _Asked:
         self.tokens: list[int] = []
         self.seconds: dict[str, float] = {}
         self.prompt_tokens = self.read_tokens = 0
+        self.margin: float | None = None
         self.cancelled = self.ended = False
         self.finish: Literal["stop", "length", "cancel"] = "cancel"
 
@@ -206,6 +208,7 @@ class _Asked:
         """One more token; the text it makes final. A stop string ends the reply."""
         self.tokens.append(token)
         self.read_tokens = reply.read_tokens
+        self.margin = reply.margin if math.isfinite(reply.margin) else None
         self.seconds["total"] = time.perf_counter() - self.began
         self.seconds.setdefault("first_token", self.seconds["total"])
         at_end = token in reply.end_ids
@@ -220,7 +223,9 @@ class _Asked:
 
     def answer(self) -> Answer:
         text, tokens = "".join(self.text), tuple(self.tokens)
-        return Answer(text, tokens, self.finish, self.prompt_tokens, self.seconds, self.prompt.notes, self.read_tokens)
+        counts = {"prompt_tokens": self.prompt_tokens, "read_tokens": self.read_tokens}
+        facts = {"seconds": self.seconds, "notes": self.prompt.notes, "margin": self.margin}
+        return Answer(text, tokens, self.finish, **counts, **facts)  # type: ignore[arg-type]
 
 
 class _Once(OlaProcessor):

@@ -119,7 +119,9 @@ class Answer:
     finish: `stop` (an end token or a stop string), `length` (max_new_tokens reached) or `cancel`. tokens: the ids
     generated, with the end token. seconds: wall clock by phase, `encode` (this request's share), `first_token` and
     `total` since the call began. prompt_tokens: positions of the prompt; read_tokens: those of them that the decoder
-    read for this request, without the beginnings that it had read for others (0: the decoder does not tell).
+    read for this request, without the beginnings that it had read for others (0: the decoder does not tell). margin: by
+    how much the logit of the likeliest token exceeded that of the next, at the token where that was least; None where
+    the decoder does not tell.
     """
 
     text: str
@@ -129,3 +131,4 @@ class Answer:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     read_tokens: int = 0
+    margin: float | None = None

@@ -1,6 +1,6 @@
 """The choice of the next token in each row of a batch: the likeliest, or one drawn by the seed of its reply.
 
-Legend: B rows, N new tokens at most, V vocabulary.
+Legend: B rows, N new tokens at most, V vocabulary, K tokens of it, C width of the decoder.
 """
 
 from __future__ import annotations
@@ -10,10 +10,33 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from ola.decoding import Reply
+
+
+CLOSE = 8  # likeliest tokens whose logits are made in float32
+
+
+def precise_logits(lm_head: nn.Linear, hidden_BC: Tensor) -> Tensor:
+    """Logits (B, V) in float32. Of a head in another dtype, those of the CLOSE likeliest tokens are made in float32.
+
+    In bfloat16 logits of 16 to 32 lie 0.125 apart: the likeliest tokens are often as likely as each other.
+    """
+    logits_BV: Tensor = lm_head(hidden_BC)
+    if logits_BV.dtype == torch.float32:
+        return logits_BV
+    logits_BV = logits_BV.float()
+    likeliest_BK = logits_BV.topk(min(CLOSE, logits_BV.shape[1])).indices
+    weight_BKC = lm_head.weight[likeliest_BK].float()
+    return logits_BV.scatter(1, likeliest_BK, torch.einsum("bkc,bc->bk", weight_BKC, hidden_BC.float()))
+
+
+def margins(logits_BV: Tensor) -> Tensor:
+    """By how much (B,) the likeliest token's logit exceeds that of the next."""
+    best_B2 = logits_BV.topk(2).values
+    return best_B2[:, 0] - best_B2[:, 1]
 
 
 class TokenChoice:

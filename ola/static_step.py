@@ -19,6 +19,8 @@ from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
+from ola.sampling import precise_logits
+
 GROUPED = "grouped"
 """The attention's name: `config._attn_implementation`."""
 WORTH = 4  # steps from which on a graph pays: making one takes about as long as two steps without
@@ -110,8 +112,7 @@ class StaticStep:
             position_ids=self.positions_B1,
             past_key_values=Cache(layers=[*self.layers]),
         ).last_hidden_state
-        logits_BV: Tensor = self.model.lm_head(hidden_B1C[:, 0])
-        return logits_BV
+        return precise_logits(self.model.lm_head, hidden_B1C[:, 0])
 
 
 def additive(open_BK: Tensor, dtype: torch.dtype) -> Tensor:

@@ -210,6 +210,7 @@ def model_call(request: Request, answer: Answer) -> ModelCall:
         latency=answer.seconds.get("total", 0.0),
         notes=answer.notes,
         read_tokens=answer.read_tokens,
+        margin=None if answer.margin is None else round(answer.margin, DIGITS),
     )
 
 

@@ -17,7 +17,7 @@ from ola.batching import position_bytes
 from ola.config import OlaConfig
 from ola.decoding import TOKEN_BUDGET, Reply, TorchDecoder
 from ola.model import OlaForConditionalGeneration
-from ola.sampling import draw
+from ola.sampling import draw, margins, precise_logits
 from tests.ola import tiny
 
 CHOICES = [(0.0, 1.0), (0.7, 1.0), (1.0, 0.9), (1.5, 0.5)]
@@ -145,3 +145,26 @@ def test_scores_in_bfloat16_are_told_apart() -> None:
     assert scores.dtype == torch.float32
     assert scores.abs().max() > 16
     assert (scores != scores.bfloat16().float()).float().mean() > 0.9
+
+
+def test_in_bfloat16_the_likeliest_token_is_that_of_float32_and_its_margin_is_told() -> None:
+    generator = torch.Generator().manual_seed(3)
+    head = nn.Linear(64, 500, bias=False).to(torch.bfloat16)
+    with torch.inference_mode():
+        head.weight.copy_(torch.randn(500, 64, generator=generator))
+        hidden_BC = torch.randn(400, 64, generator=generator).to(torch.bfloat16) * 8
+        wanted_BV = hidden_BC.float() @ head.weight.float().T
+        rounded_BV, precise_BV = head(hidden_BC), precise_logits(head, hidden_BC)
+        assert (rounded_BV.argmax(dim=1) != wanted_BV.argmax(dim=1)).sum() >= 3, "rounding ties them"
+        assert torch.equal(precise_BV.argmax(dim=1), wanted_BV.argmax(dim=1))
+        torch.testing.assert_close(margins(precise_BV), margins(wanted_BV), rtol=0, atol=1e-3)
+
+
+def test_a_reply_tells_by_how_much_its_least_sure_token_won() -> None:
+    model = tiny.model()
+    reply = Reply(embedded(model, 7), 5)
+    tokens = [token for _, token in TorchDecoder(model).decode([reply])]
+    with torch.inference_mode():
+        made_LC = model.get_input_embeddings()(torch.tensor(tokens[:-1]))
+        hidden_LC = model.model(inputs_embeds=torch.cat([reply.embeds, made_LC])[None]).last_hidden_state[0, 6:]
+        assert reply.margin == pytest.approx(float(margins(model.lm_head(hidden_LC)).min()), abs=1e-4)
