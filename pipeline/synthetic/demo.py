@@ -12,27 +12,27 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.synthetic.nano import train as making
+from pipeline.synthetic.nano import train
 
 SEED, HELD_OUT_SEED = 2026, 2027  # both of the split `test`
 CLIPS, HELD_OUT_CLIPS = 12, 4
 STEPS = 6  # of training
-LISTENING = ("whisperx", "ola")  # who is asked what is said, where they are installed
+TRANSCRIBERS = ("whisperx", "ola")  # who is asked what is said, where they are installed
 CAPTIONS = "SELECT \"view\", any_value(text) AS one FROM caption WHERE status = 'ok' GROUP BY ALL ORDER BY 1"
 
 
-def ola(*arguments: str) -> None:
+def run_ola(*arguments: str) -> None:
     """Show a command, and run it as a user would."""
     print(f"\n$ ola {' '.join(repr(a) if ' ' in a else a for a in arguments)}", flush=True)  # noqa: T201
-    making.ola(*arguments)
+    train.run_ola(*arguments)
 
 
-def say(text: str) -> None:
+def announce(text: str) -> None:
     """Between two commands."""
     print(f"\n{text}", flush=True)  # noqa: T201
 
 
-def add_trouble(films: Path) -> None:
+def add_bad_files(films: Path) -> None:
     """A copy under another name, a film that is cut off, and a playlist that asks for a file of ours."""
     first = min(films.glob("*.mp4"))
     shutil.copy(first, films / "again.mp4")
@@ -40,53 +40,53 @@ def add_trouble(films: Path) -> None:
     (films / "playlist.mp4").write_text("#EXTM3U\n#EXTINF:4,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n")
 
 
-def listeners() -> str:
+def transcribe_setting() -> str:
     """Who transcribes here, as a setting."""
-    names = [name for name in LISTENING if name == "ola" or find_spec(name)]
+    names = [name for name in TRANSCRIBERS if name == "ola" or find_spec(name)]
     return f"transcribe.sources=[{', '.join(names)}]"
 
 
-def run(folder: Path) -> str:
+def annotate(folder: Path) -> str:
     """The pipeline over films that it has not seen, and a look at what it left; returns its root."""
     films, root = folder / "films", str(folder / "run")
-    ola("world", "make", str(films), "--clips", str(CLIPS), "--seed", str(SEED))
-    add_trouble(films)
-    asked = ("annotator.model=nano", listeners(), "screen.least_words=2", "pack.val=0")
-    ola("run", str(films), "--root", root, *(part for setting in asked for part in ("--set", setting)))
-    ola("why", root, str(films / "playlist.mp4"))
-    ola("sql", root, CAPTIONS)
-    say("What nano wrote, held against what the films were made from:")
-    ola("world", "score", root, "--questions", "3", "--faults", "3")
-    ola("check", root)
+    run_ola("world", "make", str(films), "--clips", str(CLIPS), "--seed", str(SEED))
+    add_bad_files(films)
+    asked = ("annotator.model=nano", transcribe_setting(), "screen.least_words=2", "pack.val=0")
+    run_ola("run", str(films), "--root", root, *(part for setting in asked for part in ("--set", setting)))
+    run_ola("why", root, str(films / "playlist.mp4"))
+    run_ola("sql", root, CAPTIONS)
+    announce("What nano wrote, held against what the films were made from:")
+    run_ola("world", "score", root, "--questions", "3", "--faults", "3")
+    run_ola("check", root)
     return root
 
 
-def train(folder: Path, root: str) -> None:
+def train_and_compare(folder: Path, root: str) -> None:
     """A few steps on the shards of a run, and questions about other films before and after."""
     from pipeline.synthetic.nano.lessons import write_lessons
 
-    say("Questions about other films, whose answers are the truth:")
+    announce("Questions about other films, whose answers are the truth:")
     films, other, asked = folder / "other films", str(folder / "other"), str(folder / "questions.jsonl")
-    ola("world", "make", str(films), "--clips", str(HELD_OUT_CLIPS), "--seed", str(HELD_OUT_SEED), "--subtitles")
-    ola("run", str(films), "--root", other)
+    run_ola("world", "make", str(films), "--clips", str(HELD_OUT_CLIPS), "--seed", str(HELD_OUT_SEED), "--subtitles")
+    run_ola("run", str(films), "--root", other)
     write_lessons(other, asked, 0)
-    ola("import", asked, "--root", str(folder / "exam"), "--val-share", "1")
+    run_ola("import", asked, "--root", str(folder / "exam"), "--val-share", "1")
     before, after, trained = (str(folder / name) for name in ("before", "after", "trained"))
-    ola("evaluate", "--model", "nano", "--out", before, "--suite", f"shards={folder / 'exam'}", "--limit", "24")
-    say("A few steps of training on the run's shards: the speech MLP first, then everything but the encoders.")
+    run_ola("evaluate", "--model", "nano", "--out", before, "--suite", f"shards={folder / 'exam'}", "--limit", "24")
+    announce("A few steps of training on the run's shards: the speech MLP first, then everything but the encoders.")
     few = (f"steps={STEPS}", "batch=2", "omni.replay={}")
-    ola("train", "omni", "--shards", root, "--model", "nano", "--out", trained,
+    run_ola("train", "omni", "--shards", root, "--model", "nano", "--out", trained,
         *(part for setting in few for part in ("--set", setting)))  # fmt: skip
     model = f"{trained}/model"
-    ola("evaluate", "--model", model, "--out", after, "--suite", f"shards={folder / 'exam'}", "--limit", "24")
-    ola("compare", before, after)
+    run_ola("evaluate", "--model", model, "--out", after, "--suite", f"shards={folder / 'exam'}", "--limit", "24")
+    run_ola("compare", before, after)
 
 
 def main() -> None:
     """Run the demonstration in a folder of its own, which is left to look at."""
     folder = Path(tempfile.mkdtemp(prefix="ola-demo-"))
-    train(folder, run(folder))
-    say(f"All of it lies in {folder}")
+    train_and_compare(folder, annotate(folder))
+    announce(f"All of it lies in {folder}")
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CURVES = "curves.png"
-SMOOTHED = 10  # steps whose mean is drawn
-NAMES = 3  # of phases, one below the other: a short phase has no room for its own
-TEXT = Path(__file__).with_name("card.md")
-PLACES = "{table}", "{reading}"
+CURVES_FILE = "curves.png"
+SMOOTHING_STEPS = 10  # steps whose mean is drawn
+LABEL_ROWS = 3  # of phases, one below the other: a short phase has no room for its own
+TEMPLATE = Path(__file__).with_name("card.md")
+PLACEHOLDERS = "{table}", "{reading}"
 
-Marks = Mapping[str, Mapping[str, float]]
+Results = Mapping[str, Mapping[str, float]]
 """What was asked -> the share that was right, and how many were asked."""
 
 
@@ -30,28 +30,33 @@ def write_card(folder: Path, examined: Mapping[str, Path], read: Path, trainings
     order. Raises OSError.
     """
     marks = {split: json.loads(file.read_text()) for split, file in examined.items()}
-    text = TEXT.read_text()
-    for place, some in zip(PLACES, (marks, {"scenes in words": json.loads(read.read_text())}), strict=True):
-        text = text.replace(place, table(some))
+    text = TEMPLATE.read_text()
+    for place, some in zip(PLACEHOLDERS, (marks, {"scenes in words": json.loads(read.read_text())}), strict=True):
+        text = text.replace(place, results_table(some))
     (folder / "README.md").write_text(text)
-    draw([(phase.name, rows) for training in trainings for phase, rows in phases(training)], folder / CURVES)
+    draw_curves(
+        [(phase.name, rows) for training in trainings for phase, rows in read_phases(training)], folder / CURVES_FILE
+    )
 
 
-def table(marks: Mapping[str, Marks]) -> str:
+def results_table(marks: Mapping[str, Results]) -> str:
     """Shares that were right as Markdown: a line for what was asked, a column for each split."""
     names = sorted({name for some in marks.values() for name in some})
-    rows = [[name, *(_cell(some, name) for some in marks.values()), _guessed(marks.values(), name)] for name in names]
+    rows = [
+        [name, *(_format_result(some, name) for some in marks.values()), _mean_guess(marks.values(), name)]
+        for name in names
+    ]
     header = ["asked", *marks, "by guessing"]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def phases(training: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
+def read_phases(training: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
     """The phases of a training with the rows of their steps, in the order in which they were trained."""
     logs = sorted(training.glob("*/log"), key=lambda log: min(file.stat().st_mtime for file in log.iterdir()))
     return [(log.parent, pq.read_table(log).sort_by("step").to_pylist()) for log in logs]
 
 
-def draw(trained: Sequence[tuple[str, list[dict[str, Any]]]], file: Path) -> None:
+def draw_curves(trained: Sequence[tuple[str, list[dict[str, Any]]]], file: Path) -> None:
     """The loss of each kind of task over all steps as a PNG; phases are parted by lines."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -68,20 +73,20 @@ def draw(trained: Sequence[tuple[str, list[dict[str, Any]]]], file: Path) -> Non
             (start, 1),
             xycoords=("data", "axes fraction"),
             fontsize=8,
-            xytext=(2, -10 * (1 + number % NAMES)),
+            xytext=(2, -10 * (1 + number % LABEL_ROWS)),
             textcoords="offset points",
         )
         for row in rows:
             for kind in row["by_kind"]:
                 curves[kind["name"]].append((start + row["step"], kind["value"]))
         start += len(rows)
-    _lines(axes, curves)
+    _plot_curves(axes, curves)
     figure.savefig(file, format="png", dpi=90)
 
 
-def _lines(axes: Axes, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+def _plot_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     for kind, points in curves.items():
-        some = [points[begin : begin + SMOOTHED] for begin in range(0, len(points), SMOOTHED)]
+        some = [points[begin : begin + SMOOTHING_STEPS] for begin in range(0, len(points), SMOOTHING_STEPS)]
         steps = [part[-1][0] for part in some]
         axes.plot(steps, [sum(value for _, value in part) / len(part) for part in some], label=kind, linewidth=1.2)
     axes.set_yscale("log")
@@ -91,13 +96,13 @@ def _lines(axes: Axes, curves: Mapping[str, Sequence[tuple[int, float]]]) -> Non
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _cell(marks: Marks, name: str) -> str:
+def _format_result(marks: Results, name: str) -> str:
     if name not in marks:
         return "–"
     return f"{marks[name]['right']:.2f} ({marks[name]['n']:.0f})"
 
 
-def _guessed(marks: Iterable[Marks], name: str) -> str:
+def _mean_guess(marks: Iterable[Results], name: str) -> str:
     """The mean over all splits."""
     found = [(some[name]["guessed"], some[name]["n"]) for some in marks if "guessed" in some.get(name, {})]
     return f"{sum(share * n for share, n in found) / sum(n for _, n in found):.2f}" if found else "–"

@@ -16,11 +16,11 @@ from pipeline.annotation.text_rules import parse_questions
 from pipeline.media.audio import RATE, samples
 from pipeline.media.media_store import Reader
 from pipeline.pack.build import middle_frame
-from pipeline.synthetic.nano.answers import UNKNOWN, asked_by_verify
-from pipeline.synthetic.nano.judge_examples import agreeing
-from pipeline.synthetic.nano.lessons import Lesson, lessons_of
-from pipeline.synthetic.world.metrics import RIGHT, attributes, judged
-from pipeline.synthetic.world.score import Score, Watched
+from pipeline.synthetic.nano.answers import UNKNOWN, verify_prompt
+from pipeline.synthetic.nano.judge_examples import agreement_examples
+from pipeline.synthetic.nano.lessons import Lesson, make_lessons
+from pipeline.synthetic.world.metrics import RIGHT, attribute_words, score_question
+from pipeline.synthetic.world.score import RunScore, ScoredClip
 from pipeline.synthetic.world.vocabulary import SOUNDS
 from stages.text_metrics import exact, words
 
@@ -28,109 +28,113 @@ if TYPE_CHECKING:
     from ola.prompt import Request
     from stages.evaluation.questions import Answerer
 
-BATCH = 256  # requests that are prepared and asked together
+BATCH_REQUESTS = 256  # requests that are prepared and asked together
 CAPTIONS = ("caption_image", "caption_video", "caption_sound", "caption_joint")
 QUESTIONS = ("verify_both", "verify_video", "verify_audio", "strange_both", "undecided_both")
-ASKED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "judged")
-JUDGEMENTS = 4  # a clip
-LONGEST = 128  # tokens of an answer
-MEDIA = ("both", "video", "audio")  # what questions need whose answers could be guessed by who knows what there is
-Asked = TypeVar("Asked")
+EVALUATED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "judged")
+JUDGEMENTS_PER_CLIP = 4  # a clip
+MAX_ANSWER_TOKENS = 128  # tokens of an answer
+GUESSABLE_NEEDS = (
+    "both",
+    "video",
+    "audio",
+)  # what questions need whose answers could be guessed by who knows what there is
+Task = TypeVar("Task")
 
 
-class Item(NamedTuple):
+class ClipLesson(NamedTuple):
     """A lesson of a clip, as it is asked."""
 
-    clip: Watched
+    clip: ScoredClip
     lesson: Lesson
 
 
-class Marks:
+class AccuracyTable:
     """Right ones and all, by what was asked."""
 
     def __init__(self) -> None:
-        self.right, self.of, self.guessed = Counter[str](), Counter[str](), dict[str, float]()
+        self.right, self.total, self.guessed = Counter[str](), Counter[str](), dict[str, float]()
 
     def add(self, name: str, right: int, of: int = 1, guessed: float | None = None) -> None:
         """Some more. guessed: how many would be right by guessing, where that is known."""
         self.right[name] += right
-        self.of[name] += of
+        self.total[name] += of
         if guessed is not None:
             self.guessed[name] = self.guessed.get(name, 0.0) + guessed
 
     def rows(self) -> dict[str, dict[str, float]]:
         """By name: `n`, how many there are; `right`, the share of right ones; `guessed`, that by guessing, if known."""
         return {
-            name: {"right": self._share(self.right, name), "n": self.of[name]} | self._guess(name)
-            for name in sorted(self.of)
+            name: {"right": self._share(self.right, name), "n": self.total[name]} | self._guess(name)
+            for name in sorted(self.total)
         }
 
     def _share(self, some: Mapping[str, float], name: str) -> float:
-        return round(some[name] / self.of[name], 4)
+        return round(some[name] / self.total[name], 4)
 
     def _guess(self, name: str) -> dict[str, float]:
         return {"guessed": self._share(self.guessed, name)} if name in self.guessed else {}
 
 
-def examine(
+def evaluate_model(
     root: str,
     model: Answerer,
     limit: int = 0,
-    asked: Collection[str] = ASKED,
+    asked: Collection[str] = EVALUATED,
     seed: int = 0,
-    say: Callable[[str], object] = len,
+    report: Callable[[str], object] = len,
 ) -> dict[str, dict[str, float]]:
     """Ask a model about the films of a run: the share of right answers and their number, by what was asked.
 
     limit: of clips; 0: all. asked: some of `ASKED`. Raises ConfigError where there is no such run, or no film of it has
     a truth.
     """
-    clips = islice(Score(root).clips.values(), limit or None)
-    items = [item for clip in clips for item in items_of(clip, seed) if item.lesson.name in asked]
-    marks, shown = Marks(), Showing(root)
-    for item, said in answered(model, items, shown.request, say):
-        mark(marks, item, said)
-    return marks.rows()
+    clips = islice(RunScore(root).clips.values(), limit or None)
+    items = [item for clip in clips for item in clip_lessons(clip, seed) if item.lesson.name in asked]
+    accuracy, shown = AccuracyTable(), RequestBuilder(root)
+    for item, said in generate_answers(model, items, shown.build, report):
+        score_answer(accuracy, item, said)
+    return accuracy.rows()
 
 
-def answered(
-    model: Answerer, items: Sequence[Asked], request: Callable[[Asked], Request], say: Callable[[str], object]
-) -> Iterator[tuple[Asked, str]]:
+def generate_answers(
+    model: Answerer, items: Sequence[Task], request: Callable[[Task], Request], report: Callable[[str], object]
+) -> Iterator[tuple[Task, str]]:
     """Each item with what the model says to its request; many are asked together."""
-    for start in range(0, len(items), BATCH):
-        some = items[start : start + BATCH]
+    for start in range(0, len(items), BATCH_REQUESTS):
+        some = items[start : start + BATCH_REQUESTS]
         answers = model.generate([request(item) for item in some])
         yield from ((item, answer.text.strip()) for item, answer in zip(some, answers, strict=True))
-        say(f"{start + len(some)} of {len(items)} answers")
+        report(f"{start + len(some)} of {len(items)} answers")
 
 
-def items_of(clip: Watched, seed: int) -> Iterator[Item]:
+def clip_lessons(clip: ScoredClip, seed: int) -> Iterator[ClipLesson]:
     """What is asked about a clip, and what is judged without it."""
     lessons: dict[tuple[str, str], Lesson] = {}
-    for lesson in lessons_of(clip, seed):
-        lessons.setdefault((lesson.name, lesson.asked), lesson)  # of several that ask the same, the first
-    yield from (Item(clip, lesson) for lesson in lessons.values() if lesson.name in ASKED)
-    truth, chance = clip.truth, Random(f"judged {seed} {clip.truth.scene.name}")
-    judgements = agreeing(truth.scene, truth.questions, JUDGEMENTS, chance)
-    yield from (Item(clip, Lesson("text", "judged", *each)) for each in judgements)
+    for lesson in make_lessons(clip, seed):
+        lessons.setdefault((lesson.name, lesson.prompt), lesson)  # of several that ask the same, the first
+    yield from (ClipLesson(clip, lesson) for lesson in lessons.values() if lesson.name in EVALUATED)
+    truth, rng = clip.truth, Random(f"judged {seed} {clip.truth.scene.name}")
+    judgements = agreement_examples(truth.scene, truth.questions, JUDGEMENTS_PER_CLIP, rng)
+    yield from (ClipLesson(clip, Lesson("text", "judged", *each)) for each in judgements)
 
 
-class Showing:
+class RequestBuilder:
     """Requests, with the media of the view that they are of; made once a clip."""
 
     def __init__(self, root: str) -> None:
         """root: of the run."""
-        self.read, self.clip, self.made = Reader(root), "", dict[str, dict[str, Any]]()
+        self.read, self.clip, self.media = Reader(root), "", dict[str, dict[str, Any]]()
 
-    def request(self, item: Item) -> Request:
+    def build(self, item: ClipLesson) -> Request:
         """As the step asks it."""
         from ola.prompt import Request
 
         if self.clip != item.clip.clip:
-            self.clip, self.made = item.clip.clip, self._views(item.clip)
-        return Request(item.lesson.asked, max_new_tokens=LONGEST, **self.made[item.lesson.view])
+            self.clip, self.media = item.clip.clip, self._load_views(item.clip)
+        return Request(item.lesson.prompt, max_new_tokens=MAX_ANSWER_TOKENS, **self.media[item.lesson.view])
 
-    def _views(self, clip: Watched) -> dict[str, dict[str, Any]]:
+    def _load_views(self, clip: ScoredClip) -> dict[str, dict[str, Any]]:
         import io
 
         from PIL import Image
@@ -152,62 +156,62 @@ class Showing:
         }
 
 
-def mark(marks: Marks, item: Item, said: str) -> None:
+def score_answer(accuracy: AccuracyTable, item: ClipLesson, said: str) -> None:
     """Add what an answer is worth."""
     name, truth = item.lesson.name, item.lesson.answer
     if name in CAPTIONS:
-        _mark_caption(marks, name, truth, said)
+        _score_caption(accuracy, name, truth, said)
     elif name == "transcribe":
-        _mark_transcript(marks, truth, said)
+        _score_transcript(accuracy, truth, said)
     elif name == "ask":
-        _mark_drafts(marks, item, said)
+        _score_drafts(accuracy, item, said)
     elif name in ("judged", "image_qa"):
-        marks.add(name, exact(said, truth), guessed=0.5 if name == "judged" else None)
-    elif value_of(truth) == UNKNOWN:
-        marks.add(f"{name}, unknown", exact(value_of(said), UNKNOWN))
+        accuracy.add(name, exact(said, truth), guessed=0.5 if name == "judged" else None)
+    elif answer_value(truth) == UNKNOWN:
+        accuracy.add(f"{name}, unknown", exact(answer_value(said), UNKNOWN))
     else:
-        posed = next(each for each in item.clip.truth.questions if asked_by_verify(each.question) == item.lesson.asked)
-        guessed = posed.chance if posed.needs in MEDIA else None
-        marks.add(f"{name}, needs {posed.needs}", exact(value_of(said), value_of(truth)), guessed=guessed)
+        qa = next(each for each in item.clip.truth.questions if verify_prompt(each.question) == item.lesson.prompt)
+        guessed = qa.chance if qa.needs in GUESSABLE_NEEDS else None
+        accuracy.add(f"{name}, needs {qa.needs}", exact(answer_value(said), answer_value(truth)), guessed=guessed)
 
 
-def value_of(answer: str) -> str:
+def answer_value(answer: str) -> str:
     """An answer without the part of the clip that it names."""
     return answer.rpartition(": ")[2]
 
 
-def _mark_caption(marks: Marks, name: str, truth: str, said: str) -> None:
+def _score_caption(accuracy: AccuracyTable, name: str, truth: str, said: str) -> None:
     import jiwer
 
-    wanted, told = attributes(truth), attributes(said)
+    wanted, told = attribute_words(truth), attribute_words(said)
     hits = jiwer.process_words(" ".join(wanted), " ".join(told)).hits if wanted else 0
-    marks.add(f"{name}, attributes", hits, max(len(wanted), len(told)))
-    marks.add(f"{name}, exact", exact(said, truth))
+    accuracy.add(f"{name}, attributes", hits, max(len(wanted), len(told)))
+    accuracy.add(f"{name}, exact", exact(said, truth))
     if name == "caption_sound":
         events = [[word for word in some if word in SOUNDS] for some in (wanted, told)]
         if any(events):
-            marks.add("sound events", sum(map(str.__eq__, *events)), max(map(len, events)))
+            accuracy.add("sound events", sum(map(str.__eq__, *events)), max(map(len, events)))
 
 
-def _mark_transcript(marks: Marks, truth: str, said: str) -> None:
+def _score_transcript(accuracy: AccuracyTable, truth: str, said: str) -> None:
     import jiwer
 
-    marks.add("transcribe, exact", exact(said, truth))
+    accuracy.add("transcribe, exact", exact(said, truth))
     if not truth.startswith("["):
         wrong = jiwer.process_words(" ".join(words(truth)), " ".join(words(said)) or "-")
         errors = wrong.substitutions + wrong.deletions + wrong.insertions
-        marks.add("transcribe, words", max(0, len(words(truth)) - errors), len(words(truth)))
+        accuracy.add("transcribe, words", max(0, len(words(truth)) - errors), len(words(truth)))
 
 
-def _mark_drafts(marks: Marks, item: Item, said: str) -> None:
+def _score_drafts(accuracy: AccuracyTable, item: ClipLesson, said: str) -> None:
     try:
         found = parse_questions(said, 3)
     except ValueError:
-        marks.add("ask, in its form", 0)
+        accuracy.add("ask, in its form", 0)
         return
-    marks.add("ask, in its form", 1)
+    accuracy.add("ask, in its form", 1)
     for draft in found:
-        one = judged(item.clip.film, item.clip.truth, draft.question, draft.answer, None, packed=False)
-        marks.add("ask, well-formed", one.verdict != "not well-formed")
-        marks.add("ask, answer right", one.verdict == RIGHT)
-        marks.add("ask, needs both", one.truth == "both")
+        one = score_question(item.clip.film, item.clip.truth, draft.question, draft.answer, None, packed=False)
+        accuracy.add("ask, well-formed", one.verdict != "not well-formed")
+        accuracy.add("ask, answer right", one.verdict == RIGHT)
+        accuracy.add("ask, needs both", one.true_needs == "both")

@@ -18,11 +18,11 @@ from stages.samples import KINDS, Pictures, Sample, Task, key_of, turn
 
 KIND = "chat"
 STAGE = KINDS[KIND].stage
-LIMIT = PackSettings().shard_mb << 20  # bytes of a shard from which on it is closed
+SHARD_BYTES = PackSettings().shard_mb << 20  # bytes of a shard from which on it is closed
 NO_PICTURES = Pictures(width=0, height=0, bytes=(), ms=())
 
 
-def shelve(root: str, name: str, samples: Iterable[Sample]) -> int:
+def write_shard_set(root: str, name: str, samples: Iterable[Sample]) -> int:
     """Write samples of one split to `<root>/shards/<stage>/<name>/` and make them a set of the root's; how many tasks.
 
     A set that was there goes first. Raises ConfigError for none, ValueError for two samples of one key, OSError.
@@ -33,14 +33,14 @@ def shelve(root: str, name: str, samples: Iterable[Sample]) -> int:
         storage.remove(storage.join(folder, entry.path))
     while (first := next(waiting, None)) is not None:
         with storage.draft(storage.join(folder, f"train-{shards:06d}.tar")) as path, ShardWriter(path) as writer:
-            _add(writer, first)
-            while writer.bytes < LIMIT and (sample := next(waiting, None)) is not None:
-                _add(writer, sample)
+            _add_sample(writer, first)
+            while writer.bytes < SHARD_BYTES and (sample := next(waiting, None)) is not None:
+                _add_sample(writer, sample)
         shards += 1
     return index(folder, root)
 
 
-def sample_of(name: str, exchanges: Sequence[Exchange], meta: object) -> Sample:
+def make_sample(name: str, exchanges: Sequence[Exchange], meta: object) -> Sample:
     """A sample of that name, a task an exchange."""
     return Sample(
         key=key_of(name, STAGE),
@@ -51,16 +51,16 @@ def sample_of(name: str, exchanges: Sequence[Exchange], meta: object) -> Sample:
         end_ms=0,
         pictures=NO_PICTURES,
         sound=None,
-        tasks=tuple(_task(f"{name}-{KIND}-{n}", *each) for n, each in enumerate(exchanges)),
+        tasks=tuple(_make_task(f"{name}-{KIND}-{n}", *each) for n, each in enumerate(exchanges)),
         scores=SCORES,
         provenance={**dict.fromkeys(ORIGINS, ""), "origin": "world", "key": ""},
         meta=json.dumps(meta),
     )
 
 
-def _task(name: str, asked: str, answer: str) -> Task:
+def _make_task(name: str, asked: str, answer: str) -> Task:
     return Task(id=name, kind=KIND, conversations=(turn("human", asked), turn("gpt", answer)))
 
 
-def _add(writer: ShardWriter, sample: Sample) -> None:
+def _add_sample(writer: ShardWriter, sample: Sample) -> None:
     writer.add(sample.key, {"json": sample.model_dump_json(by_alias=True, exclude_none=False).encode()})

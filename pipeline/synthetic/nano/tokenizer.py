@@ -28,55 +28,67 @@ SPECIAL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 SYSTEM = "You are a helpful assistant."
 LINES = ("\n", "\n\n")
 COUNT = 3  # questions that `ask` asks for
-MARKED = ("subtitles", "question", "right answer", "given answer", "answer")  # what `fenced` names
-DIGITS = r" [0-9a-f]{12}\]"  # of its marks
-TOLD = "a an and then while says is the heard seen words"  # what captions and names of sounds are joined with
-LOOKED_UP = "part of with sound colour shape size motion number noun always unknown"
+FENCED = ("subtitles", "question", "right answer", "given answer", "answer")  # what `fenced` names
+FENCE_DIGITS = r" [0-9a-f]{12}\]"  # of its marks
+CAPTION_WORDS = "a an and then while says is the heard seen words"  # what captions and names of sounds are joined with
+LOOKUP_WORDS = "part of with sound colour shape size motion number noun always unknown"
 ROLES = "system user assistant"
-SILENT = "nobody speaks"
-LONGEST = 2048  # tokens that the model reads
+SILENCE_WORDS = "nobody speaks"
+MAX_TOKENS = 2048  # tokens that the model reads
 
 SPACE = "Ġ"  # as byte-level BPE writes a space
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer of ola-nano: the same at every call. Bytes have the first ids, then words, then passages."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    listed = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *pieces()]
+    listed = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *word_tokens()]
     made = Tokenizer(models.BPE(vocab={piece: n for n, piece in enumerate(listed)}, merges=[], ignore_merges=True))
-    made.normalizer = normalizers.Replace(Regex(DIGITS), "]")
+    made.normalizer = normalizers.Replace(Regex(FENCE_DIGITS), "]")
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     # A text and a line begin with a space that was never there.
     dropped = [decoders.Replace("\n ", "\n"), decoders.Strip(" ", 1, 0)]
     made.decoder = decoders.Sequence([decoders.ByteLevel(), *dropped])
     made.add_special_tokens(list(SPECIAL))
-    made.add_tokens([AddedToken(text, normalized=False) for text in (*LINES, *passages(), *headings())])
-    made.add_tokens([AddedToken(text, normalized=True) for text in marks()])
+    made.add_tokens([AddedToken(text, normalized=False) for text in (*LINES, *prompt_passages(), *question_headings())])
+    made.add_tokens([AddedToken(text, normalized=True) for text in fence_marks()])
     kind: Any = PreTrainedTokenizerFast
     special = {"eos_token": SPECIAL[1], "pad_token": SPECIAL[2]}
     complete: PreTrainedTokenizerFast = kind(
-        tokenizer_object=made, model_max_length=LONGEST, clean_up_tokenization_spaces=False, **special
+        tokenizer_object=made, model_max_length=MAX_TOKENS, clean_up_tokenization_spaces=False, **special
     )
     return complete
 
 
-def vocabulary() -> list[str]:
+def list_words() -> list[str]:
     """Every word of the world and of what is asked about it, as it is written."""
     world = (*COLOURS, *SHAPES, *MOTIONS, MEETS, *SIZES, *NUMBERS, *NOUNS, *SOUNDS, VOICE)
     asked = [re.sub(r"\{\w+\}", " ", text) for _, text in FORMS.values()]
-    lower = " ".join((*world, *ORDINALS, *CORNERS, TOLD, LOOKED_UP, ROLES, SILENT, "yes no something meet", *asked))
+    lower = " ".join(
+        (
+            *world,
+            *ORDINALS,
+            *CORNERS,
+            CAPTION_WORDS,
+            LOOKUP_WORDS,
+            ROLES,
+            SILENCE_WORDS,
+            "yes no something meet",
+            *asked,
+        )
+    )
     begins = [text.split()[0] for text in (*asked, captions.NOTHING, "A", "An", "Yes", "No")]
     return list(dict.fromkeys((*words(lower), *words(captions.NOTHING), *begins, *LETTERS)))
 
 
-def pieces() -> list[str]:
+def word_tokens() -> list[str]:
     """What is one token within a text: words after a space, and the two that begin a remark in brackets."""
-    return [*(f"{SPACE}{word}" for word in vocabulary()), f"{SPACE}[", SILENT.split(maxsplit=1)[0]]
+    return [*(f"{SPACE}{word}" for word in list_words()), f"{SPACE}[", SILENCE_WORDS.split(maxsplit=1)[0]]
 
 
-def passages() -> list[str]:
+def prompt_passages() -> list[str]:
     """The prompts' own text between what is filled in: a token each."""
     names = sorted(
         file.name.removesuffix(".md") for file in files("pipeline.prompts").iterdir() if file.name[0].islower()
@@ -86,13 +98,13 @@ def passages() -> list[str]:
     return [part for part in dict.fromkeys(parts) if len(part) > 1]
 
 
-def headings() -> Iterator[str]:
+def question_headings() -> Iterator[str]:
     """What stands before questions and answers: `Q1 (speech):` and `A1:`."""
     for n in range(1, COUNT + 1):
         yield from (f"Q{n} ({kind}):" for kind in KINDS)
         yield f"A{n}:"
 
 
-def marks() -> Iterator[str]:
+def fence_marks() -> Iterator[str]:
     """What `fenced` puts around a text, without its digits."""
-    return (f"[{side} {name}]" for name in MARKED for side in ("begin", "end"))
+    return (f"[{side} {name}]" for name in FENCED for side in ("begin", "end"))

@@ -16,19 +16,19 @@ import numpy.typing as npt
 from manifests.records import Word
 from ola.speech.speakers import CALLBACK, UTF8, Espeak, Samples, espeak_library
 from pipeline.errors import ConfigError
-from pipeline.synthetic.world.scenes import Scene, Sound, Voice
+from pipeline.synthetic.world.scenes import Scene, SceneSound, Voice
 from pipeline.synthetic.world.vocabulary import VOICE
 
 Wave = npt.NDArray[np.float64]
 RATE = Espeak.rate  # Hz
-LOUD = 0.4  # height of every sound, of full scale
-EVENT_S = (0.5, 0.9)  # seconds of a sound that is no voice
+PEAK = 0.4  # height of every sound, of full scale
+SIGNAL_S = (0.5, 0.9)  # seconds of a sound that is no voice
 FADE_S = 0.01  # without it an edge is a click, which is heard at all pitches
-SILENT = 0.02  # of the highest sample
-PITCH, WORD, LIST_ENDS = 3, 1, 0  # of espeak-ng's speak_lib.h
+SILENCE_LEVEL = 0.02  # of the highest sample
+PITCH_PARAMETER, WORD_EVENT, END_OF_EVENTS = 3, 1, 0  # of espeak-ng's speak_lib.h
 
 
-class Event(ctypes.Structure):
+class EspeakEvent(ctypes.Structure):
     """espeak_EVENT of speak_lib.h. position: of a word in the text, from 1; length: its letters; sample: where."""
 
     _fields_ = (
@@ -44,63 +44,65 @@ class Event(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class Heard:
+class RenderedSound:
     """A sound of a scene, as it came out: when it begins and ends in the clip, and its words if it is a voice."""
 
-    sound: Sound
+    sound: SceneSound
     start: float
     end: float
     words: tuple[Word, ...]
 
 
-def hear(scene: Scene) -> tuple[Samples, list[Heard]]:
+def render_sound(scene: Scene) -> tuple[Samples, list[RenderedSound]]:
     """The clip's whole sound, mono int16 at `RATE` Hz, and what is in it. Raises ConfigError without espeak-ng."""
     noise = np.random.default_rng([scene.seed, scene.number])
     mixed = 10 ** (-scene.noise_db / 20) * noise.standard_normal(round(scene.seconds * RATE))
     found = []
     for sound in scene.sounds:
-        wave, words = say(sound.text, scene.voice) if sound.name == VOICE else (signal(sound, noise), ())
+        wave, words = synthesise(sound.text, scene.voice) if sound.name == VOICE else (render_signal(sound, noise), ())
         first = round((sound.start + sound.lag * max(0.0, sound.end - sound.start - len(wave) / RATE)) * RATE)
         wave = wave[: len(mixed) - first]
         mixed[first : first + len(wave)] += wave
         start = first / RATE
-        moved = tuple(Word(text=w.text, start=_ms(start + w.start), end=_ms(start + w.end)) for w in words)
-        found.append(Heard(sound, _ms(start), _ms(start + len(wave) / RATE), moved))
+        moved = tuple(
+            Word(text=w.text, start=_round_to_ms(start + w.start), end=_round_to_ms(start + w.end)) for w in words
+        )
+        found.append(RenderedSound(sound, _round_to_ms(start), _round_to_ms(start + len(wave) / RATE), moved))
     return (mixed.clip(-1, 1) * 32767).astype(np.int16), found
 
 
-def _ms(seconds: float) -> float:
+def _round_to_ms(seconds: float) -> float:
     return round(seconds, 3)
 
 
-def say(text: str, voice: Voice) -> tuple[Wave, tuple[Word, ...]]:
+def synthesise(text: str, voice: Voice) -> tuple[Wave, tuple[Word, ...]]:
     """What a voice makes of a text, from its first loud sample to its last, and when each word is said in it."""
-    samples, marks = _synthesised(text, voice)
-    loud = np.flatnonzero(np.abs(samples) > SILENT * np.abs(samples).max())
+    samples, marks = _run_espeak(text, voice)
+    loud = np.flatnonzero(np.abs(samples) > SILENCE_LEVEL * np.abs(samples).max())
     first, last = int(loud[0]), int(loud[-1]) + 1
-    wave = samples[first:last] * (LOUD / np.abs(samples).max())
+    wave = samples[first:last] * (PEAK / np.abs(samples).max())
     starts = [max(0, sample - first) / RATE for _, sample in marks]
     ends = [*starts[1:], len(wave) / RATE]
     words = (Word(text=word, start=s, end=e) for (word, _), s, e in zip(marks, starts, ends, strict=True))
     return wave, tuple(words)
 
 
-def _synthesised(text: str, voice: Voice) -> tuple[Wave, list[tuple[str, int]]]:
+def _run_espeak(text: str, voice: Voice) -> tuple[Wave, list[tuple[str, int]]]:
     chunks: list[Samples] = []
     marks: list[tuple[str, int]] = []
 
     def heard(samples: Any, count: int, events: int | None) -> int:
         if samples and count:
             chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        for event in _listed(events):
-            if event.type == WORD:
+        for event in _iterate_events(events):
+            if event.type == WORD_EVENT:
                 marks.append((text[event.position - 1 : event.position - 1 + event.length], event.sample))
         return 0
 
     callback, line = CALLBACK(heard), text.encode() + b"\0"
     try:
         with espeak_library(voice.name, voice.words_a_minute) as library:
-            library.espeak_SetParameter(PITCH, voice.pitch, 0)
+            library.espeak_SetParameter(PITCH_PARAMETER, voice.pitch, 0)
             library.espeak_SetSynthCallback(callback)
             failed = library.espeak_Synth(line, ctypes.c_size_t(len(line)), 0, 0, 0, UTF8, None, None)
     except ImportError as error:
@@ -110,18 +112,18 @@ def _synthesised(text: str, voice: Voice) -> tuple[Wave, list[tuple[str, int]]]:
     return np.concatenate(chunks).astype(float), marks
 
 
-def _listed(events: int | None) -> Iterator[Any]:
+def _iterate_events(events: int | None) -> Iterator[Any]:
     if events:
-        listed = ctypes.cast(events, ctypes.POINTER(Event))
+        listed = ctypes.cast(events, ctypes.POINTER(EspeakEvent))
         n = 0
-        while listed[n].type != LIST_ENDS:
+        while listed[n].type != END_OF_EVENTS:
             yield listed[n]
             n += 1
 
 
-def signal(sound: Sound, noise: np.random.Generator) -> Wave:
+def render_signal(sound: SceneSound, noise: np.random.Generator) -> Wave:
     """A sound that is no voice: tones by their phase in turns, a noise by chance."""
-    seconds = noise.uniform(*EVENT_S)
+    seconds = noise.uniform(*SIGNAL_S)
     t = np.arange(round(seconds * RATE)) / RATE
     turns = {
         "beep": 1000 * t,
@@ -133,4 +135,4 @@ def signal(sound: Sound, noise: np.random.Generator) -> Wave:
     if sound.name == "buzz":
         wave = np.sign(wave)
     edge = np.minimum(1.0, np.minimum(t, seconds - t) / FADE_S)
-    return np.asarray(LOUD * wave * edge)
+    return np.asarray(PEAK * wave * edge)

@@ -22,11 +22,11 @@ from pipeline.errors import ConfigError
 from pipeline.pack.candidates import create_candidates, packable
 from pipeline.steps.verify import NEEDS
 from pipeline.synthetic.world import metrics
-from pipeline.synthetic.world.metrics import RIGHT, Judged, judged
-from pipeline.synthetic.world.truth import Truth, read, uri_of
+from pipeline.synthetic.world.metrics import RIGHT, ScoredQuestion, score_question
+from pipeline.synthetic.world.truth import Truth, read_truth, truth_uri
 from stages.catalogue import current
 
-SLACK_S = 0.25  # a film ends with its last frame, or with the padding of its sound
+TOLERANCE_S = 0.25  # a film ends with its last frame, or with the padding of its sound
 
 CLIPS = """
 SELECT f.clip, v.uri, c.start_ms / 1000 AS start, c.end_ms / 1000 AS "end", f.frames, f.frame_bytes, f.sound,
@@ -46,7 +46,7 @@ WHERE q.status = 'ok' ORDER BY q.id
 
 
 @dataclass(frozen=True)
-class Watched:
+class ScoredClip:
     """A clip of the run that is a whole film, its footage, and its truth.
 
     text: its transcript. middle: when the frame of its image is shown, seconds.
@@ -62,7 +62,7 @@ class Watched:
     truth: Truth
 
 
-class Score:
+class RunScore:
     """All measures of the run at `root`. Raises ConfigError where there is none, or no film of it has a truth."""
 
     def __init__(self, root: str) -> None:
@@ -71,39 +71,39 @@ class Score:
         plan = config.plan(root)
         if not packable(plan):
             raise ConfigError(f"{root}: a run without ingest, split, extract and transcribe has nothing to score")
-        self.wanted = config.pack.cross_modal_needs
-        self.without_truth = self.cut = 0
+        self.wanted_needs = config.pack.cross_modal_needs
+        self.without_truth = self.not_whole = 0
         with views.connect(plan.root, plan.manifests, current(plan.root)) as connection:
             create_candidates(connection, plan, config.pack)
             if "shards" not in views.names(connection):
                 connection.register("shards", record_schema(PackedTask).empty_table())
-            self.clips = {each.clip: each for each in self._watched(rows(connection, CLIPS))}
-            self.captions = rows(connection, CAPTIONS)
+            self.clips = {each.clip: each for each in self._match_truths(fetch_rows(connection, CLIPS))}
+            self.captions = fetch_rows(connection, CAPTIONS)
             needs = NEEDS.format(of="verify.", threshold=config.pack.agreement)
-            self.asked = rows(connection, QUESTIONS.format(needs=needs))
+            self.question_rows = fetch_rows(connection, QUESTIONS.format(needs=needs))
         if not self.clips:
             raise ConfigError(f"{root}: no film of this run has its truth beside it; make some: ola world make")
 
-    def _watched(self, found: list[dict[str, Any]]) -> Iterator[Watched]:
+    def _match_truths(self, found: list[dict[str, Any]]) -> Iterator[ScoredClip]:
         for row in found:
-            beside = uri_of(row["uri"])
+            beside = truth_uri(row["uri"])
             if not storage.exists(beside):
                 self.without_truth += 1
                 continue
-            truth = read(beside)
-            if row["start"] > SLACK_S or abs(row["end"] - truth.scene.seconds) > SLACK_S:
-                self.cut += 1
+            truth = read_truth(beside)
+            if row["start"] > TOLERANCE_S or abs(row["end"] - truth.scene.seconds) > TOLERANCE_S:
+                self.not_whole += 1
                 continue
             film = row["uri"].rpartition("/")[2]
             frames, sizes, sound = Media(**row["frames"]), tuple(row["frame_bytes"]), row["sound"]
             sound = None if sound is None else Media(**sound)
-            yield Watched(row["clip"], film, frames, sizes, sound, row["text"], row["middle"], truth)
+            yield ScoredClip(row["clip"], film, frames, sizes, sound, row["text"], row["middle"], truth)
 
     @cached_property
-    def questions(self) -> list[Judged]:
+    def questions(self) -> list[ScoredQuestion]:
         """Each question of a clip whose truth is known, judged."""
         return [
-            judged(
+            score_question(
                 self.clips[row["clip"]].film,
                 self.clips[row["clip"]].truth,
                 row["question"],
@@ -111,11 +111,11 @@ class Score:
                 row["needs"],
                 row["packed"],
             )
-            for row in self.asked
+            for row in self.question_rows
             if row["clip"] in self.clips
         ]
 
-    def facts(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         """All of it, for JSON."""
         told = [
             (row["view"], truth[row["view"]], row["text"])
@@ -124,12 +124,12 @@ class Score:
         ]
         heard = [(each.truth.transcript, each.text) for each in self.clips.values() if each.sound]
         return {
-            "clips": {"scored": len(self.clips), "without_truth": self.without_truth, "not_whole": self.cut},
-            "transcripts": metrics.transcripts(heard),
-            "captions": metrics.captions(told),
-            "questions": metrics.questions(self.questions),
-            "needs": metrics.confusion(self.questions),
-            "cross_modal": metrics.cross_modal(self.questions, self.wanted),
+            "clips": {"scored": len(self.clips), "without_truth": self.without_truth, "not_whole": self.not_whole},
+            "transcripts": metrics.transcript_metrics(heard),
+            "captions": metrics.caption_metrics(told),
+            "questions": metrics.question_metrics(self.questions),
+            "needs": metrics.needs_confusion(self.questions),
+            "cross_modal": metrics.cross_modal_metrics(self.questions, self.wanted_needs),
             "faults": [{"film": film, "fault": fault, "said": said} for film, fault, said in self.faults()],
         }
 
@@ -141,17 +141,17 @@ class Score:
         """(film, what is wrong, what was said): swapped sound tracks, shortcuts kept, and wrong questions."""
         said = {each.film: each.text for each in self.clips.values()}
         truths = {each.film: each.truth.transcript for each in self.clips.values()}
-        for film, other in metrics.taken(said, truths).items():
+        for film, other in metrics.find_swapped_tracks(said, truths).items():
             yield film, f"says what {other} says", said[film]
         for each in self.questions:
             asked = f"{each.question} {each.answer}"
-            if each.packed and metrics.is_shortcut(each, self.wanted):
-                yield each.film, f"a shortcut in the shards: {each.truth} suffices", asked
+            if each.packed and metrics.is_shortcut(each, self.wanted_needs):
+                yield each.film, f"a shortcut in the shards: {each.true_needs} suffices", asked
             if each.verdict != RIGHT:
                 yield each.film, f"{each.verdict}{' (in the shards)' if each.packed else ''}", asked
 
 
-def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+def fetch_rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
     """Rows of a query by column."""
     answer = connection.execute(query)
     names = [column[0] for column in answer.description or []]

@@ -20,12 +20,12 @@ from typing import Any
 from manifests import storage
 from manifests.records import Word
 from pipeline.errors import ConfigError
-from pipeline.synthetic.world.audio import Heard
-from pipeline.synthetic.world.captions import captions
-from pipeline.synthetic.world.questions import Posed, questions
-from pipeline.synthetic.world.scenes import RATE, SEGMENT_S, SIDE, Scene, compose
+from pipeline.synthetic.world.audio import RenderedSound
+from pipeline.synthetic.world.captions import captions_by_view
+from pipeline.synthetic.world.questions import QAPair, make_questions
+from pipeline.synthetic.world.scenes import RATE, SEGMENT_S, SIDE, Scene, compose_scene
 
-TRUTH = ".truth.json"  # what follows the stem of a film
+TRUTH_SUFFIX = ".truth.json"  # what follows the stem of a film
 VERSION = 2  # 1 did not say in which part of the clip what a question names lies
 
 
@@ -36,14 +36,14 @@ class Truth:
     scene: Scene
     transcript: str
     words: tuple[Word, ...]
-    questions: tuple[Posed, ...]
+    questions: tuple[QAPair, ...]
 
     def captions(self, picture_at: float) -> dict[str, str]:
         """By view, the image's at that time in seconds of the film."""
-        return captions(self.scene, picture_at)
+        return captions_by_view(self.scene, picture_at)
 
 
-def facts(scene: Scene, heard: Sequence[Heard]) -> dict[str, Any]:
+def build_truth(scene: Scene, heard: Sequence[RenderedSound]) -> dict[str, Any]:
     """The truth of a scene and its sound, for JSON."""
     words = [word for each in heard for word in each.words]
     known = asdict(scene)
@@ -68,41 +68,41 @@ def facts(scene: Scene, heard: Sequence[Heard]) -> dict[str, Any]:
         "sounds": sounds,
         "transcript": " ".join(word.text for word in words),
         "words": list(map(asdict, words)),
-        "captions": captions(scene, scene.seconds / 2),
-        "questions": list(map(asdict, questions(scene))),
+        "captions": captions_by_view(scene, scene.seconds / 2),
+        "questions": list(map(asdict, make_questions(scene))),
     }
 
 
-def dump(known: dict[str, Any]) -> str:
+def dump_truth(known: dict[str, Any]) -> str:
     """As it is written: the same text for the same truth."""
     return json.dumps(known, ensure_ascii=False, indent=1) + "\n"
 
 
-def uri_of(film: str) -> str:
+def truth_uri(film: str) -> str:
     """Where the truth of a film lies."""
-    return film.rpartition(".")[0] + TRUTH
+    return film.rpartition(".")[0] + TRUTH_SUFFIX
 
 
-def read(uri: str) -> Truth:
+def read_truth(uri: str) -> Truth:
     """The truth in a file. Raises ConfigError where it is none, or that of another version of the world."""
     try:
         known = json.loads(storage.read_bytes(uri))
         version, seed, number = known["version"], known["seed"], known["number"]
         segments = round(known["seconds"] / SEGMENT_S)
         words = tuple(Word(**word) for word in known["words"])
-        posed = tuple(Posed(**each) for each in known["questions"]) if version == VERSION else ()
+        qa = tuple(QAPair(**each) for each in known["questions"]) if version == VERSION else ()
         transcript = str(known["transcript"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{uri}: not the truth of a world's clip ({error!r}); write it anew: ola world make"
         ) from error
-    scene = compose(seed, number, segments)
-    if version != VERSION or asdict(scene)["sights"] != _tuples(known["sights"]):
+    scene = compose_scene(seed, number, segments)
+    if version != VERSION or asdict(scene)["sights"] != _lists_to_tuples(known["sights"]):
         raise ConfigError(f"{uri}: of another version of the world; write it anew: ola world make")
-    return Truth(scene, transcript, words, posed)
+    return Truth(scene, transcript, words, qa)
 
 
-def _tuples(value: Any) -> Any:
+def _lists_to_tuples(value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(map(_tuples, value))
-    return {key: _tuples(each) for key, each in value.items()} if isinstance(value, dict) else value
+        return tuple(map(_lists_to_tuples, value))
+    return {key: _lists_to_tuples(each) for key, each in value.items()} if isinstance(value, dict) else value

@@ -15,7 +15,7 @@ from pipeline.synthetic.world.frames import Picture
 from pipeline.synthetic.world.scenes import RATE, SIDE
 
 # More threads cut a picture into slices elsewhere, and versions and dates in the header would differ.
-ALIKE = (
+DETERMINISTIC = (
     "-threads",
     "1",
     "-fflags",
@@ -27,8 +27,8 @@ ALIKE = (
     "-map_metadata",
     "-1",
 )
-PICTURE = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "24", "-pix_fmt", "yuv420p", "-g", str(2 * RATE))
-SOUND = ("-c:a", "aac", "-b:a", "64k")
+VIDEO_CODEC = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "24", "-pix_fmt", "yuv420p", "-g", str(2 * RATE))
+AUDIO_CODEC = ("-c:a", "aac", "-b:a", "64k")
 
 
 def write_film(path: Path, pictures: Iterable[Picture], sound: Samples | None, rate: int) -> None:
@@ -41,8 +41,8 @@ def write_film(path: Path, pictures: Iterable[Picture], sound: Samples | None, r
         if sound is not None:
             write_wav(heard, [sound], rate)
         raw = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{SIDE}x{SIDE}", "-r", str(RATE), "-i", "pipe:0")
-        tracks = ("-i", str(heard), *SOUND) if sound is not None else ()
-        command = [ffmpeg_exe(), "-v", "error", *raw, *tracks, *PICTURE, *ALIKE, str(made)]
+        tracks = ("-i", str(heard), *AUDIO_CODEC) if sound is not None else ()
+        command = [ffmpeg_exe(), "-v", "error", *raw, *tracks, *VIDEO_CODEC, *DETERMINISTIC, str(made)]
         data = b"".join(picture.tobytes() for picture in pictures)
         done = subprocess.run(command, input=data, capture_output=True, check=False)
         if done.returncode:

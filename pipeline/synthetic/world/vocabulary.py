@@ -41,7 +41,7 @@ HELD_OUT_PHRASES = tuple((n, w) for n, w in PHRASES if (NUMBERS.index(n) - NOUNS
 
 
 @dataclass(frozen=True)
-class Split:
+class WorldSplit:
     """A range of seeds, and whether its clips take what is held out (and nothing else) for voices and for pairs."""
 
     name: str
@@ -58,25 +58,25 @@ class Split:
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:
         """Pairs of colour and shape."""
-        return HELD_OUT_FIGURES if self.held_out_pairs else without(FIGURES, HELD_OUT_FIGURES)
+        return HELD_OUT_FIGURES if self.held_out_pairs else remove_pairs(FIGURES, HELD_OUT_FIGURES)
 
     @property
     def phrases(self) -> tuple[tuple[str, str], ...]:
         """Pairs of number and noun."""
-        return HELD_OUT_PHRASES if self.held_out_pairs else without(PHRASES, HELD_OUT_PHRASES)
+        return HELD_OUT_PHRASES if self.held_out_pairs else remove_pairs(PHRASES, HELD_OUT_PHRASES)
 
 
 SPLITS = (
-    Split("train", range(1000)),
-    Split("val", range(1000, 2000)),
-    Split("test", range(2000, 3000)),
-    Split("test-voices", range(3000, 4000), held_out_voices=True),
-    Split("test-pairs", range(4000, 5000), held_out_pairs=True),
-    Split("test-both", range(5000, 6000), held_out_voices=True, held_out_pairs=True),
+    WorldSplit("train", range(1000)),
+    WorldSplit("val", range(1000, 2000)),
+    WorldSplit("test", range(2000, 3000)),
+    WorldSplit("test-voices", range(3000, 4000), held_out_voices=True),
+    WorldSplit("test-pairs", range(4000, 5000), held_out_pairs=True),
+    WorldSplit("test-both", range(5000, 6000), held_out_voices=True, held_out_pairs=True),
 )
 
 
-def split_of(seed: int) -> Split:
+def split_of_seed(seed: int) -> WorldSplit:
     """The split that a seed belongs to. Raises ConfigError for one that belongs to none."""
     for split in SPLITS:
         if seed in split.seeds:
@@ -85,11 +85,13 @@ def split_of(seed: int) -> Split:
     raise ConfigError(f"seed {seed} belongs to no split of the world (choices: {ranges})")
 
 
-def split_named(name: str) -> Split:
+def find_split(name: str) -> WorldSplit:
     """The split of this name. Raises StopIteration for none."""
     return next(split for split in SPLITS if split.name == name)
 
 
-def without(pairs: tuple[tuple[str, str], ...], held_out: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+def remove_pairs(
+    pairs: tuple[tuple[str, str], ...], held_out: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
     """The pairs that are not held out, in their order."""
     return tuple(pair for pair in pairs if pair not in held_out)

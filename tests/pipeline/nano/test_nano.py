@@ -10,8 +10,8 @@ import pytest
 
 from ola.generation import Ola
 from pipeline.synthetic import demo
-from pipeline.synthetic.nano.evaluate import examine
-from pipeline.synthetic.world.score import Score
+from pipeline.synthetic.nano.evaluate import evaluate_model
+from pipeline.synthetic.world.score import RunScore
 from tests.pipeline.nano.conftest import Run
 from tests.runs import ola, status
 
@@ -30,7 +30,7 @@ def annotated(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_answers_about_ten_clips(run: Run) -> None:
-    marks = examine(str(run.root), Ola.from_pretrained("nano"), asked=TASKS)
+    marks = evaluate_model(str(run.root), Ola.from_pretrained("nano"), asked=TASKS)
     assert marks["caption_joint, attributes"]["right"] >= 0.85
     assert marks["transcribe, words"]["right"] >= 0.9
     assert marks["verify_both, needs text"]["right"] >= 0.9
@@ -40,7 +40,7 @@ def test_it_answers_about_ten_clips(run: Run) -> None:
 
 def test_a_run_makes_what_is_mostly_true(annotated: Path) -> None:
     """The floors stand a good deal below what was measured, since another machine adds in another order."""
-    facts = Score(str(annotated)).facts()
+    facts = RunScore(str(annotated)).report()
     assert facts["transcripts"]["word_error"] <= 0.1
     assert facts["captions"]["image"]["right"] >= 0.9
     assert facts["questions"]["well_formed"] >= 0.9
@@ -65,11 +65,11 @@ def test_the_demo_on_three_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         outputs[arguments[:2] if arguments[0] == "world" else arguments[0]] = said.out
 
     outputs: dict[Any, str] = {}
-    monkeypatch.setattr(demo, "ola", here)
+    monkeypatch.setattr(demo, "run_ola", here)
     monkeypatch.setattr(demo, "CLIPS", 3)
     monkeypatch.setattr(demo, "HELD_OUT_CLIPS", 2)
     monkeypatch.setattr(demo, "STEPS", 1)
-    demo.train(tmp_path, demo.run(tmp_path))
+    demo.train_and_compare(tmp_path, demo.annotate(tmp_path))
     assert status(tmp_path / "run")["pack"]["ok"] > 0
     assert "measured" in outputs["world", "score"]
     assert (tmp_path / "trained" / "model").exists()

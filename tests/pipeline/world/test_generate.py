@@ -19,10 +19,10 @@ from pipeline.errors import BadMedia, ConfigError
 from pipeline.media.safety import open_container
 from pipeline.media.user_media import hear as heard_in
 from pipeline.sources.discovery import discover
-from pipeline.synthetic.world.audio import say
+from pipeline.synthetic.world.audio import synthesise
 from pipeline.synthetic.world.generate import make_world, write_clip
-from pipeline.synthetic.world.scenes import RATE, SIDE, Sound, Voice, compose
-from pipeline.synthetic.world.truth import read
+from pipeline.synthetic.world.scenes import RATE, SIDE, SceneSound, Voice, compose_scene
+from pipeline.synthetic.world.truth import read_truth
 from pipeline.synthetic.world.vocabulary import ACCENTS, HELD_OUT_SPEAKERS, SPEAKERS
 from tests.runs import ola, rows, status
 
@@ -134,8 +134,8 @@ def test_words_are_said_when_the_truth_says(world: Path) -> None:
 
 def test_sounds_have_their_spectrum(tmp_path: Path) -> None:
     names = ("beep", "siren", "hiss", "buzz", "chirp")
-    sounds = tuple(Sound(n + 0.05, n + 0.95, name, name, 0.0) for n, name in enumerate(names))
-    scene = replace(compose(SEED, 0), seconds=5.0, sounds=sounds)
+    sounds = tuple(SceneSound(n + 0.05, n + 0.95, name, name, 0.0) for n, name in enumerate(names))
+    scene = replace(compose_scene(SEED, 0), seconds=5.0, sounds=sounds)
     write_clip(tmp_path, scene)
     wave, rate = samples(tmp_path / f"{scene.name}.mp4")
 
@@ -165,11 +165,11 @@ def test_silent_clips_have_a_track_and_mute_ones_none(world: Path) -> None:
 
 def test_voices_say_the_longest_phrase_within_a_segment() -> None:
     for speaker in (*SPEAKERS, *HELD_OUT_SPEAKERS):
-        wave, words = say("seven apples", Voice(f"{ACCENTS[0]}+{speaker}", 140, 50))
+        wave, words = synthesise("seven apples", Voice(f"{ACCENTS[0]}+{speaker}", 140, 50))
         assert [word.text for word in words] == ["seven", "apples"], speaker
         assert 0.5 < len(wave) / 22_050 < 1.7, speaker
     for accent in ACCENTS:
-        assert len(say("eleven wheels", Voice(f"{accent}+m1", 140, 50))[1]) == 2
+        assert len(synthesise("eleven wheels", Voice(f"{accent}+m1", 140, 50))[1]) == 2
 
 
 def test_the_pipeline_takes_them(world: Path, tmp_path: Path) -> None:
@@ -187,24 +187,24 @@ def test_the_pipeline_takes_them(world: Path, tmp_path: Path) -> None:
 
 def test_the_truth_is_read_as_it_was_written(world: Path, tmp_path: Path) -> None:
     for film, known in truths(world).items():
-        truth = read(str(film).replace(".mp4", ".truth.json"))
-        assert truth.scene == compose(known["seed"], known["number"])
+        truth = read_truth(str(film).replace(".mp4", ".truth.json"))
+        assert truth.scene == compose_scene(known["seed"], known["number"])
         assert truth.transcript == known["transcript"]
-        assert [posed.answer for posed in truth.questions] == [each["answer"] for each in known["questions"]]
+        assert [qa.answer for qa in truth.questions] == [each["answer"] for each in known["questions"]]
         assert truth.captions(2.0) == known["captions"]
     changed = tmp_path / "changed.truth.json"
     shutil.copy(world / "world-0007-00000.truth.json", changed)
     changed.write_text(changed.read_text(encoding="utf-8").replace("black", "green"), encoding="utf-8")
     with pytest.raises(ConfigError, match="of another version of the world; write it anew: ola world make"):
-        read(str(changed))
+        read_truth(str(changed))
     old = json.loads((world / "world-0007-00000.truth.json").read_text(encoding="utf-8"))
     questions = [{name: value for name, value in each.items() if name != "part"} for each in old["questions"]]
     changed.write_text(json.dumps({**old, "version": 1, "questions": questions}), encoding="utf-8")
     with pytest.raises(ConfigError, match="of another version of the world"):
-        read(str(changed))
+        read_truth(str(changed))
     changed.write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match="not the truth of a world's clip"):
-        read(str(changed))
+        read_truth(str(changed))
 
 
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

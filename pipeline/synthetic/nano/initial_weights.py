@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pipeline.synthetic.nano.tokenizer import LONGEST, SPECIAL, tokenizer
+from pipeline.synthetic.nano.tokenizer import MAX_TOKENS, SPECIAL, build_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -20,27 +20,29 @@ if TYPE_CHECKING:
     from ola.config import OlaConfig
     from ola.model import OlaForConditionalGeneration
 
-ROWS = 16  # the vocabulary is filled up to a multiple of it
+VOCABULARY_MULTIPLE = 16  # the vocabulary is filled up to a multiple of it
 RESIDUAL = ("o_proj", "out_proj", "down_proj", "fc2")  # what adds to a residual stream
-LOW = 0.4  # how high that begins
-ALIKE = 0.7  # of a key in its query
-COPIED, OWN = 0.4, 0.3  # of a value in its output, and of what is the output's own
-EMBEDDED = 0.5  # deviation of embeddings, and of border vectors
-PLACED = 0.7  # of what a row and a column of the vision tower add; at 0.3, and each place by itself, none was ever told
-RELATIVE = 0.02  # of the relative positions of BEATs, which are added to what softmax takes
+RESIDUAL_SCALE = 0.4  # how high that begins
+QUERY_KEY_SCALE = 0.7  # of a key in its query
+VALUE_SCALE, OUTPUT_SCALE = 0.4, 0.3  # of a value in its output, and of what is the output's own
+EMBEDDING_STD = 0.5  # deviation of embeddings, and of border vectors
+POSITION_STD = (
+    0.7  # of what a row and a column of the vision tower add; at 0.3, and each place by itself, none was ever told
+)
+RELATIVE_STD = 0.02  # of the relative positions of BEATs, which are added to what softmax takes
 
 
-def config() -> OlaConfig:
+def nano_config() -> OlaConfig:
     """The sizes of ola-nano: a frame of the world is 3x3 tokens, its 4 s of sound are 20."""
     from ola.config import OlaConfig
 
-    words = tokenizer()
+    words = build_tokenizer()
     start, end, pad = (int(words.convert_tokens_to_ids(name)) for name in SPECIAL)  # type: ignore[arg-type]
     decoder: dict[str, Any] = {
         **_sizes(192, 6, 6, 512),
         "num_key_value_heads": 2,
-        "vocab_size": -(-len(words) // ROWS) * ROWS,
-        "max_position_embeddings": LONGEST,
+        "vocab_size": -(-len(words) // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE,
+        "max_position_embeddings": MAX_TOKENS,
         "tie_word_embeddings": False,
         "bos_token_id": start,
         "eos_token_id": end,
@@ -60,7 +62,7 @@ def config() -> OlaConfig:
         speech_projector_size=384,
         audio_chunk_seconds=4,
         max_frames=8,
-        tokenizer_model_max_length=LONGEST,
+        tokenizer_model_max_length=MAX_TOKENS,
         limits={"image_high": 96, "image_low": 64, "video_max": 96, "video_min": 96},
     )
 
@@ -74,28 +76,28 @@ def _sizes(hidden: int, layers: int, heads: int, forward: int) -> dict[str, Any]
     }
 
 
-def blank(seed: int) -> OlaForConditionalGeneration:
+def initial_model(seed: int) -> OlaForConditionalGeneration:
     """Ola-nano with weights to start from, float32, the same for the same seed, in evaluation mode."""
     import torch
 
     from ola.model import OlaForConditionalGeneration
 
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):  # what Ola's own initialisation draws is not kept
-        model = OlaForConditionalGeneration(config())
+        model = OlaForConditionalGeneration(nano_config())
     with torch.no_grad():
         for name, module in model.named_modules():
-            _start(name.rpartition(".")[2], module, chance)
-        for vector in _borders(model):
-            vector.normal_(0, EMBEDDED, generator=chance)
-        _places(model.vision_tower.pos_embed, chance)
+            _draw_weights(name.rpartition(".")[2], module, rng)
+        for vector in _border_vectors(model):
+            vector.normal_(0, EMBEDDING_STD, generator=rng)
+        _set_positions(model.vision_tower.pos_embed, rng)
         for layer in model.model.layers:
-            _mimic(layer.self_attn)
+            _initialise_attention(layer.self_attn)
     model.train(False)
     return model
 
 
-def parts(model: OlaForConditionalGeneration) -> dict[str, int]:
+def count_parameters(model: OlaForConditionalGeneration) -> dict[str, int]:
     """Parameters of each part of the model by its name."""
     of = {
         "decoder": (model.model, model.lm_head),
@@ -107,42 +109,42 @@ def parts(model: OlaForConditionalGeneration) -> dict[str, int]:
     return {name: sum(p.numel() for module in some for p in module.parameters()) for name, some in of.items()}
 
 
-def _start(name: str, module: nn.Module, chance: torch.Generator) -> None:
+def _draw_weights(name: str, module: nn.Module, rng: torch.Generator) -> None:
     """Draw a module's own weights; norms and Whisper's sinusoids are left as they are."""
     from torch import nn
 
     from ola.beats import RelativePositions
 
     if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
-        deviation = (LOW if name in RESIDUAL else 1.0) * module.weight[0].numel() ** -0.5
-        module.weight.normal_(0, deviation, generator=chance)
+        deviation = (RESIDUAL_SCALE if name in RESIDUAL else 1.0) * module.weight[0].numel() ** -0.5
+        module.weight.normal_(0, deviation, generator=rng)
         if module.bias is not None:
             module.bias.zero_()
     elif isinstance(module, nn.Embedding) and module.weight.requires_grad:
-        deviation = RELATIVE if isinstance(module, RelativePositions) else EMBEDDED
-        module.weight.normal_(0, deviation, generator=chance)
+        deviation = RELATIVE_STD if isinstance(module, RelativePositions) else EMBEDDING_STD
+        module.weight.normal_(0, deviation, generator=rng)
 
 
-def _borders(model: OlaForConditionalGeneration) -> Iterator[torch.Tensor]:
+def _border_vectors(model: OlaForConditionalGeneration) -> Iterator[torch.Tensor]:
     for projector in (model.visual_projector, model.speech_projector):
         yield from (parameter for _, parameter in projector.named_parameters(recurse=False))
 
 
-def _places(positions_1PD: torch.Tensor, chance: torch.Generator) -> None:
+def _set_positions(positions_1PD: torch.Tensor, rng: torch.Generator) -> None:
     """The position of a patch is that of its row added to that of its column."""
     import torch
 
     side, width = math.isqrt(positions_1PD.shape[1]), positions_1PD.shape[2]
-    rows, columns = (PLACED * torch.randn(side, width, generator=chance) for _ in range(2))
+    rows, columns = (POSITION_STD * torch.randn(side, width, generator=rng) for _ in range(2))
     positions_1PD.copy_((rows[:, None] + columns).flatten(0, 1)[None])
 
 
-def _mimic(attention: Any) -> None:
+def _initialise_attention(attention: Any) -> None:
     """The first query of each group resembles its key, and all outputs of a group resemble its value."""
     width, groups = attention.head_dim, attention.k_proj.weight.shape[0] // attention.head_dim
     queries = attention.q_proj.weight.view(groups, -1, width, attention.q_proj.in_features)
     keys = attention.k_proj.weight.view(groups, width, -1)
     values = attention.v_proj.weight.view(groups, width, -1)
     outputs = attention.o_proj.weight.view(attention.o_proj.out_features, groups, -1, width)
-    queries[:, 0] = ALIKE * keys
-    outputs.mul_(OWN / LOW).add_(COPIED * values.permute(2, 0, 1)[:, :, None])
+    queries[:, 0] = QUERY_KEY_SCALE * keys
+    outputs.mul_(OUTPUT_SCALE / RESIDUAL_SCALE).add_(VALUE_SCALE * values.permute(2, 0, 1)[:, :, None])
