@@ -1,8 +1,8 @@
-"""`make demo`: the whole loop on films whose truth is known, annotated by ola-nano, in a few minutes on two cores.
+"""Run `make demo`: annotate films of known content with ola-nano, score the result, and train on it.
 
-films -> clips -> captions, transcripts, questions -> shards -> a look at each, beside the truth -> a few steps of
-training on what came out, and what it changed. The films are of a split that nano has not learned from; three more are
-trouble.
+    films ─ clips ─ captions, transcripts, questions ─ shards ─ scores against the truth ─ training ─ comparison
+
+Takes a few minutes on two cores. The films are of a split that nano was not trained on; three more files are bad.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from pathlib import Path
 
 from pipeline.synthetic.nano import train
 
-SEED, HELD_OUT_SEED = 2026, 2027  # both of the split `test`
+SEED, HELD_OUT_SEED = 2026, 2027  # seeds of the split `test`
 CLIPS, HELD_OUT_CLIPS = 12, 4
-STEPS = 6  # of training
-TRANSCRIBERS = ("whisperx", "ola")  # who is asked what is said, where they are installed
+STEPS = 6  # training steps
+TRANSCRIBERS = ("whisperx", "ola")  # sources of transcripts that are used if installed
 CAPTIONS = "SELECT \"view\", any_value(text) AS one FROM caption WHERE status = 'ok' GROUP BY ALL ORDER BY 1"
 
 
 def run_ola(*arguments: str) -> None:
-    """Show a command, and run it as a user would."""
+    """Print a command and run it."""
     print(f"\n$ ola {' '.join(repr(a) if ' ' in a else a for a in arguments)}", flush=True)  # noqa: T201
     train.run_ola(*arguments)
 
 
 def announce(text: str) -> None:
-    """Between two commands."""
+    """Print a line between two commands."""
     print(f"\n{text}", flush=True)  # noqa: T201
 
 
 def add_bad_files(films: Path) -> None:
-    """A copy under another name, a film that is cut off, and a playlist that asks for a file of ours."""
+    """Add a copy of a film, a truncated film, and a playlist that refers to a local file."""
     first = min(films.glob("*.mp4"))
     shutil.copy(first, films / "again.mp4")
     (films / "cut off.mp4").write_bytes(first.read_bytes()[:20000])
@@ -41,13 +41,13 @@ def add_bad_files(films: Path) -> None:
 
 
 def transcribe_setting() -> str:
-    """Who transcribes here, as a setting."""
+    """Return the setting `transcribe.sources` with the installed sources."""
     names = [name for name in TRANSCRIBERS if name == "ola" or find_spec(name)]
     return f"transcribe.sources=[{', '.join(names)}]"
 
 
 def annotate(folder: Path) -> str:
-    """The pipeline over films that it has not seen, and a look at what it left; returns its root."""
+    """Run the pipeline over new films and show its results; returns the root of the run."""
     films, root = folder / "films", str(folder / "run")
     run_ola("world", "make", str(films), "--clips", str(CLIPS), "--seed", str(SEED))
     add_bad_files(films)
@@ -55,17 +55,17 @@ def annotate(folder: Path) -> str:
     run_ola("run", str(films), "--root", root, *(part for setting in asked for part in ("--set", setting)))
     run_ola("why", root, str(films / "playlist.mp4"))
     run_ola("sql", root, CAPTIONS)
-    announce("What nano wrote, held against what the films were made from:")
+    announce("Score of nano's annotations against the content of the films:")
     run_ola("world", "score", root, "--questions", "3", "--faults", "3")
     run_ola("check", root)
     return root
 
 
 def train_and_compare(folder: Path, root: str) -> None:
-    """A few steps on the shards of a run, and questions about other films before and after."""
+    """Train a few steps on the shards of a run; evaluate on other films before and after."""
     from pipeline.synthetic.nano.lessons import write_lessons
 
-    announce("Questions about other films, whose answers are the truth:")
+    announce("Evaluation on questions about other films, with true answers:")
     films, other, asked = folder / "other films", str(folder / "other"), str(folder / "questions.jsonl")
     run_ola("world", "make", str(films), "--clips", str(HELD_OUT_CLIPS), "--seed", str(HELD_OUT_SEED), "--subtitles")
     run_ola("run", str(films), "--root", other)
@@ -83,10 +83,10 @@ def train_and_compare(folder: Path, root: str) -> None:
 
 
 def main() -> None:
-    """Run the demonstration in a folder of its own, which is left to look at."""
+    """Run the demo in a new temporary folder, which is kept."""
     folder = Path(tempfile.mkdtemp(prefix="ola-demo-"))
     train_and_compare(folder, annotate(folder))
-    announce(f"All of it lies in {folder}")
+    announce(f"All results are in {folder}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Answers to a scene's questions under each view of its clip. No medium is read.
+"""Write the answers to a scene's questions under each view of its clip. No media are read.
 
-An answer says how it is come by: what the question names, the part of the clip in which that is, and what is asked of
-it, before the value (`two dogs second colour: blue`). Each word then follows from those right before it, which a small
-decoder learns where it does not learn the value alone; of what moves it notes first where that is in each picture (`red
-circle first 275 255 motion: rises`). Where a view does not suffice, the answer is `unknown`.
+Before its value an answer states intermediate steps: the name in the question, the part of the clip where it occurs,
+and the requested attribute (`two dogs second colour: blue`). Each word then follows from the words right before it. A
+small decoder learns such answers, but not values alone. For motions the steps also state the position in each picture
+(`red circle first 275 255 motion: rises`). If the view does not suffice, the answer is `unknown`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.synthetic.world.vocabulary import COLOURS, MOTIONS, NOUNS, NUMBERS
 
 UNKNOWN = "unknown"
 SUFFICIENT_VIEWS = {"both": ("both",), "video": ("both", "video"), "audio": ("both", "audio"), "text": VIEWS}
-"""What a question needs -> the views that answer it."""
+"""Needs of a question -> views that suffice for an answer."""
 REQUESTED_ATTRIBUTE = {
     **{f"{kind} while": kind for kind in ("seen", "colour", "shape", "motion", "size", "heard")},
     **{f"{kind} of": kind for kind in ("colour", "shape", "motion")},
@@ -33,24 +33,24 @@ REQUESTED_ATTRIBUTE = {
     "colour named": "colour",
     "meets": "meet",
 }
-"""Form of a question -> what is asked of the part that it is about."""
-SCENES_PER_SEED = 100_000  # a split's seeds have so many scenes each to choose from
+"""Form of a question -> attribute that is requested of its part."""
+SCENES_PER_SEED = 100_000  # scenes of a seed that are chosen from
 
-_HIDDEN_SLOTS = {"video": "{sound}", "audio": "{sight}"}  # view -> what a question names that cannot be told in it
+_HIDDEN_SLOTS = {"video": "{sound}", "audio": "{sight}"}  # view -> slot whose content it cannot show
 _WORD_PAIRS = ((COLOURS, SHAPES), (NUMBERS, NOUNS))
 _PAIR_PATTERNS = (f"(?:{'|'.join(firsts)}) (?:{'|'.join(lasts)})" for firsts, lasts in _WORD_PAIRS)
 _NAMES = re.compile("|".join((*_PAIR_PATTERNS, *MOTIONS, *NOUNS, *(f"the {sound}" for sound in SOUNDS))))
 
 
 class Exchange(NamedTuple):
-    """What is asked, and what is answered to it."""
+    """A prompt and its answer."""
 
     prompt: str
     answer: str
 
 
 def answer_with_steps(scene: Scene, qa: QAPair, value: str) -> str:
-    """A value as the answer to a question of a scene, with how it is come by; alone where it is of no part."""
+    """Return an answer with intermediate steps before its value; only the value if the question is about no part."""
     if not qa.part:
         return value
     about, kind = [] if qa.part == ALWAYS else _named_things(qa.question)[:1], REQUESTED_ATTRIBUTE[qa.form]
@@ -60,32 +60,32 @@ def answer_with_steps(scene: Scene, qa: QAPair, value: str) -> str:
 
 
 def _motion_preamble(scene: Scene, question: str) -> str:
-    """All motions, where a question speaks of something by its motion."""
+    """Return the motions of all parts if the question refers to a motion, else an empty text."""
     return f"{describe_motions(scene)}, " if "while something " in question else ""
 
 
 def _named_things(question: str) -> list[str]:
-    """What a question names, without its article."""
+    """Return the names in a question, without articles."""
     return [name.removeprefix("the ") for name in _NAMES.findall(question)]
 
 
 def answer_under_view(scene: Scene, qa: QAPair, view: str) -> str:
-    """With how it is come by, or `UNKNOWN` where the view does not suffice."""
+    """Return the answer with intermediate steps, or `UNKNOWN` if the view does not suffice."""
     return answer_with_steps(scene, qa, qa.answer) if view in SUFFICIENT_VIEWS[qa.needs] else UNKNOWN
 
 
 def verify_exchange(scene: Scene, qa: QAPair, view: str) -> Exchange:
-    """A question of a scene as `verify` asks it under a view."""
+    """Return the prompt of `verify` for a question, with its answer under a view."""
     return Exchange(verify_prompt(qa.question), answer_under_view(scene, qa, view))
 
 
 def unknown_exchange(qa: QAPair) -> Exchange:
-    """A question as `verify` asks it where there is no answer to it."""
+    """Return the prompt of `verify` for a question that has no answer."""
     return Exchange(verify_prompt(qa.question), UNKNOWN)
 
 
 def ambiguous_exchanges(scene: Scene) -> list[Exchange]:
-    """Questions of a scene that have more than one answer, as `verify` asks them: in which parts is told before."""
+    """Return the prompts of `verify` for questions with several answers. The answers state the parts, then `unknown`."""
     return [
         Exchange(
             verify_prompt(question),
@@ -96,17 +96,17 @@ def ambiguous_exchanges(scene: Scene) -> list[Exchange]:
 
 
 def packed_exchange(qa: QAPair) -> Exchange:
-    """A question and its answer, as they are packed."""
+    """Return a question and its answer as in packed tasks, without intermediate steps."""
     return Exchange(qa.question, qa.answer)
 
 
 def verify_prompt(question: str) -> str:
-    """The text of the request."""
+    """Return the prompt of `verify` for a question."""
     return fill_prompt("verify_answer", question=format_question(question, ()))
 
 
 def foreign_questions(scene: Scene, own: Sequence[QAPair], count: int, rng: Random) -> list[QAPair]:
-    """At most `count` questions of another scene of its split's seed, about what this one does not have."""
+    """Choose at most `count` questions of another scene of the same seed that name nothing of this scene."""
     has, known = names_in_scene(scene), {qa.question for qa in own}
     other = compose_scene(scene.seed, rng.randrange(SCENES_PER_SEED))
     found = [qa for qa in make_questions(other) if qa.question not in known]
@@ -115,9 +115,9 @@ def foreign_questions(scene: Scene, own: Sequence[QAPair], count: int, rng: Rand
 
 
 def is_unanswerable(stranger: QAPair, own: Sequence[QAPair], view: str) -> bool:
-    """Whether a view shows that there is no answer to a question of another scene.
+    """Return whether a view shows that a question of another scene has no answer.
 
-    Who only sees cannot tell that a sound is missing: where all that is seen gives one answer, they would give it.
+    The picture cannot show that a sound is missing. If all sights have the same answer, it seems to be the right one.
     """
     hidden = _HIDDEN_SLOTS.get(view, "")
     if not hidden or hidden not in FORMS[stranger.form][1]:
@@ -126,12 +126,12 @@ def is_unanswerable(stranger: QAPair, own: Sequence[QAPair], view: str) -> bool:
 
 
 def names_in_question(qa: QAPair) -> set[str]:
-    """The figures, phrases, motions, nouns and signals that a question names; none of one that needs no clip."""
+    """Return figures, phrases, motions, nouns and signals named in a question; nothing if it needs no clip."""
     return set() if qa.needs == "text" else set(_NAMES.findall(qa.question))
 
 
 def names_in_scene(scene: Scene) -> set[str]:
-    """All that a question could name of a scene."""
+    """Return all names of a scene that a question could contain."""
     return set(_iterate_names(scene))
 
 

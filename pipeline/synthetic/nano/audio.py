@@ -1,6 +1,6 @@
-"""Random clips of the world's sounds with their event times, to train the audio encoders.
+"""Mix random labelled clips of the world's sounds, to train the audio encoders.
 
-What is said is synthesised once (`utterances`); clips are then mixed of it, each at other times and with other noise.
+Utterances are synthesised once (`make_utterances`). Clips are mixed from them at random times with random noise.
 
 Legend: n clips, S samples at 16 kHz, T frames of Whisper (50 a second), P steps of BEATs (16 frames of 10 ms each).
 """
@@ -25,33 +25,33 @@ from pipeline.synthetic.world.vocabulary import COLOURS, NOUNS, NUMBERS, SHAPES,
 
 SILENCE, SPEECH = "silence", "voice"
 WORDS = (*NUMBERS, *NOUNS, *COLOURS, *SHAPES)
-WORD_CLASSES = (SILENCE, *WORDS, *SOUNDS)  # of a frame of Whisper
-SOUND_CLASSES = (SILENCE, SPEECH, *SOUNDS)  # of a step of BEATs
+WORD_CLASSES = (SILENCE, *WORDS, *SOUNDS)  # classes of a frame of Whisper
+SOUND_CLASSES = (SILENCE, SPEECH, *SOUNDS)  # classes of a step of BEATs
 CLIP_S = 2 * SEGMENT_S
 MARGINS_S = 0.2, 0.1  # silence at the beginning and the end of a segment, as in `scenes`
 FRAME_S, STEP_S = 0.02, 0.16
-SPEED_RANGE = 0.85, 1.18  # how much faster and higher an utterance may be played: a throat of another length
-SIGNALS_PER_KIND = 40  # of each kind of signal
+SPEED_RANGE = 0.85, 1.18  # playback speed, which also changes the pitch
+SIGNALS_PER_KIND = 40
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """Something that is heard, int16 (S,): its words with start and end in seconds, or the one name of a signal."""
+    """Speech or a signal, int16 (S,). events: name, start and end (seconds) of each word, or of the signal."""
 
     samples: np.ndarray
     events: tuple[tuple[str, float, float], ...]
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Duration in seconds."""
         return len(self.samples) / RATE
 
 
 @dataclass(frozen=True)
 class LabelledClips:
-    """Features of clips as Ola makes them, and the classes of their frames (n, T) and steps (n, P).
+    """Audio features of clips, with classes of Whisper's frames (n, T) and of BEATs' steps (n, P).
 
-    fbank, sounds: perhaps of the first clips alone.
+    fbank, sounds: may hold only the first clips.
     """
 
     mel: Tensor
@@ -61,9 +61,9 @@ class LabelledClips:
 
 
 def make_utterances(split: WorldSplit, count: int, seed: int, stretched: bool) -> list[Utterance]:
-    """So many phrases and names of figures, said by voices of the split. stretched: a half of them faster or slower.
+    """Synthesise `count` phrases and figure names with voices of a split. Raises ConfigError without espeak-ng.
 
-    Raises ConfigError without espeak-ng.
+    stretched: change the speed of half of them.
     """
     rng = Random(f"utterances {split.name} {seed}")
     phrases, names = ([" ".join(pair) for pair in pairs] for pairs in (split.phrases, split.figures))
@@ -76,14 +76,14 @@ def make_utterances(split: WorldSplit, count: int, seed: int, stretched: bool) -
 
 
 def speak(text: str, voice: Voice, faster: float = 1.0) -> Utterance:
-    """What a voice makes of a text, played that much faster and so higher."""
+    """Synthesise a text; `faster` is a factor of the playback speed and so of the pitch."""
     wave, words = synthesise(text, voice)
     heard = tuple((word.text, word.start / faster, word.end / faster) for word in words)
     return Utterance(_to_pcm(wave, round(ESPEAK_RATE * faster)), heard)
 
 
 def make_signals(seed: int) -> list[Utterance]:
-    """Signals of all kinds, of several lengths."""
+    """Render `SIGNALS_PER_KIND` signals of each kind, of random lengths."""
     rng, made = np.random.default_rng(seed), []
     for name, _ in product(SOUNDS, range(SIGNALS_PER_KIND)):
         samples = _to_pcm(render_signal(SceneSound(0.0, SEGMENT_S, name, name, 0.0), rng), ESPEAK_RATE)
@@ -96,9 +96,9 @@ def _to_pcm(wave: np.ndarray, rate: int) -> np.ndarray:
 
 
 class ClipMixer:
-    """Clips of what is given, others at every call.
+    """Mix random clips of utterances and signals, different ones at every call.
 
-    crowded: share of the clips with as much in them as fits, which the world does not make: there is more to learn.
+    crowded: share of the clips that are filled with sounds. The world has no such clips, but they train faster.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class ClipMixer:
         self.noise = np.random.default_rng(self.rng.randrange(1 << 32))
 
     def mix(self, count: int, few: int | None = None) -> LabelledClips:
-        """So many clips of `CLIP_S`; what BEATs takes and learns only of the first `few`, or of all."""
+        """Mix `count` clips of `CLIP_S`. few: number of clips that get BEATs' features and classes; None: all."""
         made = [self._mix_clip() for _ in range(count)]
         waves_NS = torch.from_numpy(np.stack([wave for wave, *_ in made]))
         words, sounds = (torch.from_numpy(np.stack(each)) for each in list(zip(*made, strict=True))[1:])
@@ -131,7 +131,7 @@ class ClipMixer:
         return wave.clip(-1, 1), words, sounds
 
     def _place_sounds(self) -> Iterator[tuple[float, Utterance]]:
-        """One in the middle of the clip, one in each segment or in some, none, or as many as fit."""
+        """Yield sounds with their start: one in the middle, at most one in each segment, none, or a filled clip."""
         kind = self.rng.random()
         if kind > 1 - self.crowded:
             yield from self._fill_clip()
@@ -159,6 +159,6 @@ class ClipMixer:
 
 
 def _label_steps(classes: np.ndarray, kind: int, start: float, end: float, step: float) -> None:
-    """Give a class to those steps whose middle lies between two times, in seconds."""
+    """Assign a class to the steps whose middle lies between start and end, seconds."""
     first, last = (max(0, int(np.ceil(seconds / step - 0.5))) for seconds in (start, end))
     classes[first:last] = kind

@@ -1,4 +1,4 @@
-"""Write nano's model card and curves from the results of its training and evaluation."""
+"""Write nano's model card and loss curves from the results of its training and evaluation."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CURVES_FILE = "curves.png"
-SMOOTHING_STEPS = 10  # steps whose mean is drawn
-LABEL_ROWS = 3  # of phases, one below the other: a short phase has no room for its own
+SMOOTHING_STEPS = 10  # steps averaged to a point
+LABEL_ROWS = 3  # rows of phase names, so that names of short phases do not overlap
 TEMPLATE = Path(__file__).with_name("card.md")
 PLACEHOLDERS = "{table}", "{reading}"
 
 Results = Mapping[str, Mapping[str, float]]
-"""What was asked -> the share that was right, and how many were asked."""
+"""Name of a result -> `right` (share of right answers), `n` (number of prompts), perhaps `guessed`."""
 
 
 def write_card(folder: Path, examined: Mapping[str, Path], read: Path, trainings: Sequence[Path]) -> None:
-    """The card and its curves into the folder of the weights.
+    """Write the card and its curves into the folder of the weights. Raises OSError.
 
-    examined: split -> JSON of `examine`. read: that of `reading.read`. trainings: folders of `ola train`, in their
-    order. Raises OSError.
+    examined: split -> JSON of `evaluate_model`. read: JSON of `evaluate_on_text`. trainings: folders of `ola train`,
+    in order.
     """
     marks = {split: json.loads(file.read_text()) for split, file in examined.items()}
     text = TEMPLATE.read_text()
@@ -40,7 +40,7 @@ def write_card(folder: Path, examined: Mapping[str, Path], read: Path, trainings
 
 
 def results_table(marks: Mapping[str, Results]) -> str:
-    """Shares that were right as Markdown: a line for what was asked, a column for each split."""
+    """Format results as a Markdown table: a line for each name, a column for each split."""
     names = sorted({name for some in marks.values() for name in some})
     rows = [
         [name, *(_format_result(some, name) for some in marks.values()), _mean_guess(marks.values(), name)]
@@ -51,13 +51,13 @@ def results_table(marks: Mapping[str, Results]) -> str:
 
 
 def read_phases(training: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
-    """The phases of a training with the rows of their steps, in the order in which they were trained."""
+    """Read the logs of a training: (folder of a phase, rows of its steps), in order of training."""
     logs = sorted(training.glob("*/log"), key=lambda log: min(file.stat().st_mtime for file in log.iterdir()))
     return [(log.parent, pq.read_table(log).sort_by("step").to_pylist()) for log in logs]
 
 
 def draw_curves(trained: Sequence[tuple[str, list[dict[str, Any]]]], file: Path) -> None:
-    """The loss of each kind of task over all steps as a PNG; phases are parted by lines."""
+    """Draw the loss of each kind of task over all steps as a PNG, with lines between phases."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -103,6 +103,6 @@ def _format_result(marks: Results, name: str) -> str:
 
 
 def _mean_guess(marks: Iterable[Results], name: str) -> str:
-    """The mean over all splits."""
+    """Format the mean share of right guesses over all splits."""
     found = [(some[name]["guessed"], some[name]["n"]) for some in marks if "guessed" in some.get(name, {})]
     return f"{sum(share * n for share, n in found) / sum(n for _, n in found):.2f}" if found else "–"

@@ -1,8 +1,8 @@
-"""Pre-train nano's vision and audio encoders on the world, before any language.
+"""Pre-train nano's vision and audio encoders as classifiers, before any language.
 
-Each encoder learns with a linear head of its own, thrown away afterwards, from endless clips of the split `train`:
-what each patch of a picture shows, which word or signal each frame of sound belongs to. Heads read what Ola's
-projectors read. What is measured is held out: voices that were never heard, pairs that were never seen.
+Each encoder is trained with temporary linear heads on random data of the split `train`: they predict the content of
+each patch, and the word or signal of each frame of sound. The heads read the same outputs as Ola's projectors.
+Accuracy is measured on held-out voices and pairs.
 
 Legend: n pictures or clips, gh x gw patches, T frames, P steps, K classes.
 """
@@ -35,29 +35,29 @@ if TYPE_CHECKING:
     from ola.model import OlaForConditionalGeneration
 
 LEARNING_RATE, BETAS, WEIGHT_DECAY, GRADIENT_CLIP = 1.5e-3, (0.9, 0.98), 0.01, 1.0
-WARMUP_STEPS = 60  # steps
-COOLDOWN_SHARE = 0.4  # share of the steps in which the rate falls to nothing
+WARMUP_STEPS = 60
+COOLDOWN_SHARE = 0.4  # last share of the steps, in which the learning rate falls to 0
 BATCH_PICTURES, BATCH_CLIPS = 64, 32  # a batch
-BEATS_CLIPS = 8  # clips of a batch that BEATs hears, which has less to learn
-# Shares of the steps until which all pictures are bright, and from which on none is. An edge is the same whichever side
-# of it is darker; where both come at once, neither is found, and shapes are still unknown after 500 steps.
+BEATS_CLIPS = 8  # clips of a batch for BEATs, which learns faster
+# Until the first share of the steps all figures are brighter than the ground, from the second on none are chosen so.
+# With bright and dark figures from the start, shapes are still not learned after 500 steps.
 BRIGHT_UNTIL, NOT_BRIGHT_FROM = 0.15, 0.4
-NAMED_SHARE = 0.25  # of the other pictures: colours are learned soon
-CROWDED_SHARE = 0.6  # of the pictures and the clips
-HELD_OUT_PICTURES, HELD_OUT_CLIPS = 256, 128  # that are measured
-REPORT_EVERY = 100  # steps from one report to the next
-SMALL_SIDE = 64  # pixels a side of an image's low view; a third of the batches
-GROUND_WEIGHT = 0.2  # of six patches five are ground
-PLACE_WEIGHT = 0.3  # of column, row and width, each
-INSIDE_COVER = 0.5  # cover of a patch that is well inside of a figure
-UTTERANCES, HELD_OUT_UTTERANCES = 9000, 300  # utterances
-BANDS = 8  # of BEATs, in a row at each step
+NAMED_SHARE = 0.25  # share of the other pictures with named colours, which are learned fast
+CROWDED_SHARE = 0.6  # share of the pictures and of the clips
+HELD_OUT_PICTURES, HELD_OUT_CLIPS = 256, 128
+REPORT_EVERY = 100  # steps
+SMALL_SIDE = 64  # pixels a side, as an image's low view; used for a third of the batches
+GROUND_WEIGHT = 0.2  # five of six patches are ground
+PLACE_WEIGHT = 0.3  # weight of column, row and width each
+INSIDE_COVER = 0.5  # patches with more cover count as inside of a figure
+UTTERANCES, HELD_OUT_UTTERANCES = 9000, 300
+BANDS = 8  # frequency bands of BEATs at each step
 
 Report = Callable[[str], object]
 
 
 class VisionHeads(nn.Module):
-    """What a patch shows: scores of its `CLASSES`, and of its cells that figures cover them (mask)."""
+    """Predict the `CLASSES` of a patch, and which of its cells are covered by figures (mask)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -65,25 +65,25 @@ class VisionHeads(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(width, count) for name, count in outputs.items()})
 
     def forward(self, x_nggD: Tensor) -> dict[str, Tensor]:
-        """(n, gh, gw, D) to (n, K, gh, gw) each."""
+        """Map features (n, gh, gw, D) to scores (n, K, gh, gw) by name."""
         return {name: head(x_nggD).permute(0, 3, 1, 2) for name, head in self.heads.items()}
 
 
 class HearingHeads(nn.Module):
-    """What is heard: scores of the word or signal of a frame of Whisper, and of the kind of a step of BEATs."""
+    """Predict the word or signal of each frame of Whisper, and the kind of sound of each step of BEATs."""
 
     def __init__(self, whisper: int, beats: int) -> None:
         super().__init__()
         self.words, self.sounds = nn.Linear(whisper, len(WORD_CLASSES)), nn.Linear(beats, len(SOUND_CLASSES))
 
     def forward(self, speech_nTD: Tensor, sound_nLD: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, T, D) and (n, P * BANDS, D) to (n, K, T) and (n, K, P)."""
+        """Map features (n, T, D) and (n, P * BANDS, D) to scores (n, K, T) and (n, K, P)."""
         steps_nPD = sound_nLD.unflatten(1, (-1, BANDS)).mean(2)  # type: ignore[no-untyped-call]
         return self.words(speech_nTD).transpose(1, 2), self.sounds(steps_nPD).transpose(1, 2)
 
 
 def pretrain_vision(model: OlaForConditionalGeneration, steps: int, seed: int, report: Report) -> dict[str, float]:
-    """Train the vision tower in place; what it can at the end, as `seen`. say: told of loss and that, now and then."""
+    """Train the vision tower in place; returns its final `vision_accuracy`. report: gets loss and accuracy as text."""
     heads = _initialise_heads(VisionHeads(model.config.vision.hidden_size), seed)
     sampler = PictureSampler(find_split("train"), seed, CROWDED_SHARE)
     fresh = {
@@ -110,9 +110,9 @@ def pretrain_vision(model: OlaForConditionalGeneration, steps: int, seed: int, r
 def pretrain_hearing(
     model: OlaForConditionalGeneration, steps: int, seed: int, report: Report, spoken: int = UTTERANCES
 ) -> dict[str, float]:
-    """Train Whisper and BEATs in place; what they can at the end, as `heard`.
+    """Train Whisper and BEATs in place; returns their final `audio_accuracy`. Raises ConfigError without espeak-ng.
 
-    spoken: utterances that clips are mixed of; 9000 take two minutes to make. Raises ConfigError without espeak-ng.
+    spoken: number of utterances that clips are mixed from; 9000 take two minutes to synthesise.
     """
     heads = _initialise_heads(HearingHeads(model.config.whisper.d_model, model.config.beats.hidden_size), seed)
     mixer = ClipMixer(
@@ -142,32 +142,32 @@ def pretrain_hearing(
 
 
 def vision_loss(scores: dict[str, Tensor], pictures: LabelledPictures) -> Tensor:
-    """Cross-entropy of all classes, in which ground and places weigh less, and of the mask, added.
+    """Return the sum of the cross-entropies of all classes and of the mask. Ground and position weigh less.
 
-    Shapes are learned from colours without a name alone: with a name, the colour would tell which shape it cannot be.
-    Where a figure is, is asked because an encoder that need not tell forgets it, and then nothing is seen to move.
+    Shapes are learned only from figures without a named colour, since held-out pairs would make a named colour tell
+    about the shape. Positions are trained because an encoder that need not predict them loses them, and so motions.
     """
     targets = {name: getattr(pictures, name) for name in CLASSES}
     targets["shape"] = pictures.shape.masked_fill(pictures.colour > 0, IGNORED)
-    # A mask says what edges there are in whatever colours, which classes of shapes alone are slow to teach.
+    # The mask teaches edges in all colours; the classes of shapes alone teach them slowly.
     losses = [F.binary_cross_entropy_with_logits(scores["mask"], pictures.mask)]
     for name, target in targets.items():
         weight = torch.ones(scores[name].shape[1])
         weight[0] = GROUND_WEIGHT if name in ("colour", "shape") else 1.0
-        if (target != IGNORED).any():  # the mean of nothing is no number
+        if (target != IGNORED).any():  # the mean of an empty tensor is NaN
             loss = F.cross_entropy(scores[name].float(), target, weight, ignore_index=IGNORED)
             losses.append(loss * (PLACE_WEIGHT if name in ("column", "row", "width") else 1.0))
     return torch.stack(losses).sum()
 
 
 def hearing_loss(scores: tuple[Tensor, Tensor], clips: LabelledClips) -> Tensor:
-    """Cross-entropy of words and of sounds, added."""
+    """Return the sum of the cross-entropies of words and sounds."""
     words, sounds = (each.float() for each in scores)
     return F.cross_entropy(words, clips.words) + F.cross_entropy(sounds, clips.sounds)
 
 
 def vision_accuracy(scores: dict[str, Tensor], pictures: LabelledPictures) -> dict[str, float]:
-    """Share of right patches: of all classes `INSIDE` figures, and of shape on all that is of a figure."""
+    """Return shares of right patches: of each class inside of figures, of shapes on whole figures, and of ground."""
     inside, figures = pictures.cover > INSIDE_COVER, pictures.shape > 0
     targets = {name: getattr(pictures, name) for name in CLASSES}
     right = {name: scores[name].argmax(1) == target for name, target in targets.items()}
@@ -179,7 +179,7 @@ def vision_accuracy(scores: dict[str, Tensor], pictures: LabelledPictures) -> di
 
 
 def audio_accuracy(scores: tuple[Tensor, Tensor], clips: LabelledClips) -> dict[str, float]:
-    """Share of words and of signals most of whose frames are right, of steps right for BEATs, and of silence."""
+    """Return shares of words and signals with most frames right, and of right steps of BEATs and silent frames."""
     frames, steps = (each.argmax(1) for each in scores)
     runs = [run for row in zip(frames, clips.words, strict=True) for run in _score_runs(*row)]
     words = [right for kind, right in runs if WORD_CLASSES[kind] in WORDS]
@@ -193,7 +193,7 @@ def audio_accuracy(scores: tuple[Tensor, Tensor], clips: LabelledClips) -> dict[
 
 
 def _score_runs(frames_T: Tensor, classes_T: Tensor) -> Iterator[tuple[int, bool]]:
-    """The class of each run of frames, and whether it is what most of them were taken for."""
+    """Yield the class of each run of frames with the same class, and whether most of its predictions are right."""
     pairs = zip(classes_T.tolist(), frames_T.tolist(), strict=True)
     for kind, run in groupby(pairs, key=lambda pair: pair[0]):
         taken = torch.tensor([frame for _, frame in run])
@@ -218,7 +218,7 @@ def _audio_scores(model: OlaForConditionalGeneration, heads: nn.Module, clips: L
 
 
 def _initialise_heads(heads: nn.Module, seed: int) -> nn.Module:
-    """Drawn from the seed, low."""
+    """Draw small initial weights of a seed."""
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in heads.parameters():
@@ -233,7 +233,7 @@ def _train_encoders(
     able: Callable[[], dict[str, float]],
     report: Report,
 ) -> dict[str, float]:
-    """Take the steps, and tell now and then the mean loss since and what the modules are able to; that at the end."""
+    """Train modules; reports the mean loss and the accuracy every `REPORT_EVERY` steps, returns the last accuracy."""
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, LEARNING_RATE, BETAS, weight_decay=WEIGHT_DECAY)
     losses, found = [], {}
@@ -256,11 +256,11 @@ def _train_encoders(
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
-    """Share of the highest rate: it rises in `WARM` steps, stays, and falls by a cosine in the last `COOL` of them."""
+    """Return a factor of the learning rate: warm-up, constant, then cosine decay."""
     falling = max(0.0, (step + 1 - (1 - COOLDOWN_SHARE) * steps) / (COOLDOWN_SHARE * steps))
     return min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * min(1.0, falling)))
 
 
 def bright_share(step: int, steps: int) -> float:
-    """Share of the pictures whose figures are brighter than the ground: all, then fewer and fewer, then none."""
+    """Return the share of pictures whose figures are brighter than the ground; it falls from 1 to 0."""
     return min(1.0, max(0.0, (NOT_BRIGHT_FROM * steps - step) / ((NOT_BRIGHT_FROM - BRIGHT_UNTIL) * steps)))

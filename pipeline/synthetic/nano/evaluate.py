@@ -1,7 +1,7 @@
-"""Evaluate a model and a run over held-out films: share of right answers by kind of question.
+"""Evaluate a model on held-out films: share of right answers by kind of prompt.
 
-What is asked are the lessons of these films, word for word as the pipeline's steps ask; answers are generated. An
-answer to a question is right by its value, whichever part of the clip it names.
+The prompts are the lessons of these films, word for word those of the pipeline's steps. Answers are generated. An
+answer is right if its value is right; intermediate steps are not compared.
 """
 
 from __future__ import annotations
@@ -28,42 +28,42 @@ if TYPE_CHECKING:
     from ola.prompt import Request
     from stages.evaluation.questions import Answerer
 
-BATCH_REQUESTS = 256  # requests that are prepared and asked together
+BATCH_REQUESTS = 256  # requests that are prepared and sent together
 CAPTIONS = ("caption_image", "caption_video", "caption_sound", "caption_joint")
 QUESTIONS = ("verify_both", "verify_video", "verify_audio", "strange_both", "undecided_both")
 EVALUATED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "judged")
-JUDGEMENTS_PER_CLIP = 4  # a clip
-MAX_ANSWER_TOKENS = 128  # tokens of an answer
+JUDGEMENTS_PER_CLIP = 4
+MAX_ANSWER_TOKENS = 128
 GUESSABLE_NEEDS = (
     "both",
     "video",
     "audio",
-)  # what questions need whose answers could be guessed by who knows what there is
+)  # needs of questions whose share of right guesses is reported
 Task = TypeVar("Task")
 
 
 class ClipLesson(NamedTuple):
-    """A lesson of a clip, as it is asked."""
+    """A clip with one of its lessons."""
 
     clip: ScoredClip
     lesson: Lesson
 
 
 class AccuracyTable:
-    """Right ones and all, by what was asked."""
+    """Counts of right answers and of all answers by name."""
 
     def __init__(self) -> None:
         self.right, self.total, self.guessed = Counter[str](), Counter[str](), dict[str, float]()
 
     def add(self, name: str, right: int, of: int = 1, guessed: float | None = None) -> None:
-        """Some more. guessed: how many would be right by guessing, where that is known."""
+        """Add counts. guessed: expected number of right guesses, if known."""
         self.right[name] += right
         self.total[name] += of
         if guessed is not None:
             self.guessed[name] = self.guessed.get(name, 0.0) + guessed
 
     def rows(self) -> dict[str, dict[str, float]]:
-        """By name: `n`, how many there are; `right`, the share of right ones; `guessed`, that by guessing, if known."""
+        """Return by name: `n` (number), `right` (share of right answers), perhaps `guessed` (share of right guesses)."""
         return {
             name: {"right": self._share(self.right, name), "n": self.total[name]} | self._guess(name)
             for name in sorted(self.total)
@@ -84,10 +84,10 @@ def evaluate_model(
     seed: int = 0,
     report: Callable[[str], object] = len,
 ) -> dict[str, dict[str, float]]:
-    """Ask a model about the films of a run: the share of right answers and their number, by what was asked.
+    """Evaluate a model on the films of a run; returns `AccuracyTable.rows`.
 
-    limit: of clips; 0: all. asked: some of `ASKED`. Raises ConfigError where there is no such run, or no film of it has
-    a truth.
+    limit: number of clips; 0: all. asked: names of lessons, of `EVALUATED`. Raises ConfigError without a run, or if no
+    film of it has a truth file.
     """
     clips = islice(RunScore(root).clips.values(), limit or None)
     items = [item for clip in clips for item in clip_lessons(clip, seed) if item.lesson.name in asked]
@@ -100,7 +100,7 @@ def evaluate_model(
 def generate_answers(
     model: Answerer, items: Sequence[Task], request: Callable[[Task], Request], report: Callable[[str], object]
 ) -> Iterator[tuple[Task, str]]:
-    """Each item with what the model says to its request; many are asked together."""
+    """Yield each task with the model's answer; requests are generated in batches."""
     for start in range(0, len(items), BATCH_REQUESTS):
         some = items[start : start + BATCH_REQUESTS]
         answers = model.generate([request(item) for item in some])
@@ -109,10 +109,10 @@ def generate_answers(
 
 
 def clip_lessons(clip: ScoredClip, seed: int) -> Iterator[ClipLesson]:
-    """What is asked about a clip, and what is judged without it."""
+    """Yield the evaluated lessons of a clip, and answers about it to be judged without media."""
     lessons: dict[tuple[str, str], Lesson] = {}
     for lesson in make_lessons(clip, seed):
-        lessons.setdefault((lesson.name, lesson.prompt), lesson)  # of several that ask the same, the first
+        lessons.setdefault((lesson.name, lesson.prompt), lesson)  # keep the first of several with the same prompt
     yield from (ClipLesson(clip, lesson) for lesson in lessons.values() if lesson.name in EVALUATED)
     truth, rng = clip.truth, Random(f"judged {seed} {clip.truth.scene.name}")
     judgements = agreement_examples(truth.scene, truth.questions, JUDGEMENTS_PER_CLIP, rng)
@@ -120,14 +120,14 @@ def clip_lessons(clip: ScoredClip, seed: int) -> Iterator[ClipLesson]:
 
 
 class RequestBuilder:
-    """Requests, with the media of the view that they are of; made once a clip."""
+    """Build requests with the media of a view. Media are read once for each clip."""
 
     def __init__(self, root: str) -> None:
-        """root: of the run."""
+        """Open the media of the run at `root`."""
         self.read, self.clip, self.media = Reader(root), "", dict[str, dict[str, Any]]()
 
     def build(self, item: ClipLesson) -> Request:
-        """As the step asks it."""
+        """Return the request of a lesson with the media of its view."""
         from ola.prompt import Request
 
         if self.clip != item.clip.clip:
@@ -157,7 +157,7 @@ class RequestBuilder:
 
 
 def score_answer(accuracy: AccuracyTable, item: ClipLesson, said: str) -> None:
-    """Add what an answer is worth."""
+    """Compare an answer with the truth and add the result."""
     name, truth = item.lesson.name, item.lesson.answer
     if name in CAPTIONS:
         _score_caption(accuracy, name, truth, said)
@@ -176,7 +176,7 @@ def score_answer(accuracy: AccuracyTable, item: ClipLesson, said: str) -> None:
 
 
 def answer_value(answer: str) -> str:
-    """An answer without the part of the clip that it names."""
+    """Return the value of an answer, without intermediate steps."""
     return answer.rpartition(": ")[2]
 
 

@@ -1,12 +1,12 @@
-"""`make figure3`: Figure 3 of the paper on nano: the same data in three orders, at equal steps, each with three seeds.
+"""Run `make figure3`: Figure 3 of the paper on nano: three orders of the same data, equal steps, three seeds each.
 
     films ─ lessons ─┬─ progressive ─┐
     start ─ text ────┼─ direct ──────┼─ examine ─► figure3.json, figure3.md, figure3.png
                      └─ balanced ────┘
 
-All begin with the encoders and the decoder that nano has before it is shown a medium, and read as many sequences of the
-same length: those of nano's lessons that are scored, or lead to what is scored, each of one medium. It works in the
-folder of `make nano`; kill it and give it again: what is whole is passed over.
+All orders start from nano's weights before it is trained on media, and see equally many sequences of the same length.
+They train on the scored lessons and on lessons that lead to these, each with a single modality. The work folder is that
+of `make nano`. Completed stages are skipped, so an interrupted run can be started again.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ SUITES = {
     "video QA": ("verify_video", "verify_video, needs video"),
     "speech recognition": ("transcribe", "transcribe, words"),
 }
-"""What is scored -> the lessons that ask, and the mark that is taken of them."""
+"""Name of a suite -> its lessons, and the result that is its score."""
 SCORED_LESSONS = [lesson for lesson, _ in SUITES.values()]
 TRAINED_LESSONS = (
     *("image_qa", "caption_image", "image_caption"),
     *("verify_video", "lookup_video", "caption_video", "video_caption"),
     *("transcribe", "speech_recognition", "verify_audio", "lookup_audio", "caption_sound", "sound_caption"),
 )
-T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # of Student's distribution, two-sided, by the number of seeds
+T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # two-sided quantiles of Student's t by the number of seeds
 
 Results = Mapping[str, Mapping[str, float]]
 
 
 def reproduce_figure3(work: WorkFolder) -> Path:
-    """Train and examine all; returns the folder of the table, the figure and the JSON."""
+    """Train and evaluate all orders and seeds; returns the folder of the table, the figure and the JSON."""
     base, _ = train.make_text_model(work)
     films = train.make_training_films(work)
     lessons = work.run_stage("figure3/lessons", lambda folder: train.import_lessons(films, folder, TRAINED_LESSONS))
@@ -64,7 +64,7 @@ def _train_and_score(work: WorkFolder, order: str, seed: int, base: Path, lesson
 
 
 def publish(scores: Mapping[str, Sequence[Mapping[str, float]]], folder: Path) -> None:
-    """The scores of every seed as JSON, their means with intervals as a table and as a picture. Raises OSError."""
+    """Write the scores of all seeds as JSON, and their means with intervals as a table and a figure. Raises OSError."""
     first = {suite: statistics.fmean(seed[suite] for seed in scores[ORDERS[0]]) for suite in SUITES}
     lines = [_comparison_line(suite, scores, first[suite]) for suite in SUITES]
     facts = {"commit": _commit(), "seeds": SEEDS, "scores": {order: list(scores[order]) for order in ORDERS}}
@@ -82,12 +82,12 @@ def _comparison_line(suite: str, scores: Mapping[str, Sequence[Mapping[str, floa
 
 
 def half_interval(values: Sequence[float]) -> float:
-    """Half of the 95 % interval of their mean, after Student. KeyError for one value, or more than five."""
+    """Return half of the 95 % confidence interval of the mean (Student). Raises KeyError unless 2 to 5 values."""
     return T_95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def scores_table(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Means with their intervals as Markdown, a line for each order."""
+    """Format means with intervals as a Markdown table, a line for each order."""
     lines = [f"| order | {' | '.join(SUITES)} |", "|---|" + "---|" * len(SUITES)]
     for order in ORDERS:
         found = [[seed[suite] for seed in scores[order]] for suite in SUITES]

@@ -1,9 +1,9 @@
-"""Random pictures of the world with a label for each patch, to train the vision tower.
+"""Draw random pictures with a label for each patch, to train the vision tower.
 
-Figures stand anywhere, in any size. In some of the pictures they have a colour without a name, which teaches shapes
-apart from colours; the others have only pairs of the split. No picture of a split shows a pair that it holds out.
+Figures have random positions and sizes. In some pictures their colours are none of the named ones, which teaches shapes
+independently of colours; other pictures have only pairs of the split. No picture shows a pair that the split holds out.
 
-Legend: n pictures, h x w pixels, gh x gw their patches, M = `FINE`^2 cells of a patch.
+Legend: n pictures, h x w pixels, gh x gw their patches, M = `CELLS`^2 cells of a patch.
 """
 
 from __future__ import annotations
@@ -24,36 +24,34 @@ from pipeline.synthetic.world.vocabulary import COLOURS, SHAPES, SIZES, WorldSpl
 
 GROUND = "ground"
 COLOUR_CLASSES, SHAPE_CLASSES, SIZE_CLASSES = (GROUND, *COLOURS), (GROUND, *SHAPES), tuple(SIZES)
-LEVELS = 10  # of the columns and rows that a figure's middle is in, and of its width
+LEVELS = 10  # bins of a figure's column, row and width
 CLASSES = {
     "colour": len(COLOUR_CLASSES),
     "shape": len(SHAPE_CLASSES),
     "size": len(SIZE_CLASSES),
     **dict.fromkeys(("column", "row", "width"), LEVELS),
 }
-"""What is told of each patch, in the order of the fields of `Pictures`, and how many classes it has."""
-IGNORED = -100  # the class of what has none
-PATCH, CELLS = 16, 8  # pixels and cells of a patch, a side
+"""Labels of each patch, in the order of the fields of `LabelledPictures`, with their numbers of classes."""
+IGNORED = -100  # class of patches without a label
+PATCH, CELLS = 16, 8  # pixels and cells along a side of a patch
 MIN_OWN_COVER = (
-    0.15  # of a patch that a figure covers whose patch it is; a small one has at least the patch it covers most
+    0.15  # cover from which a patch gets a figure's labels; a small figure gets at least its most covered patch
 )
-STORED_SIDE = 3 * SIDE  # pixels a side of what `extract` stores
-MIN_GROUND_DISTANCE = 40  # of 255, of a colour without a name from the ground
-MIN_BARRED_DISTANCE = (
-    28  # of it from the colours that a shape must not have, which themselves are up to 12 from their mean
-)
-COMPRESSED_SHARE = 0.4  # share of the pictures that have been through a film and its storing
-NAMED, ANY, BRIGHT = "named", "any", "bright"  # what colours a picture has
-MEETING_SCALE = 0.75  # radius of figures that meet, of those alone
-MAX_CROWD = 6  # figures that a crowded picture has at most
-MIN_SPACING = 1.15  # distance of two of them, of the sum of their radii
+STORED_SIDE = 3 * SIDE  # pixels a side of frames that `extract` stores
+MIN_GROUND_DISTANCE = 40  # distance of an unnamed colour from the ground; white is 255
+MIN_BARRED_DISTANCE = 28  # its distance from colours held out for its shape, which vary by up to 12
+COMPRESSED_SHARE = 0.4  # share of the pictures that are compressed as in a stored film
+NAMED, ANY, BRIGHT = "named", "any", "bright"  # kinds of colours in a picture
+MEETING_SCALE = 0.75  # radius of figures that meet, relative to single ones
+MAX_CROWD = 6  # figures of a crowded picture
+MIN_SPACING = 1.15  # distance of two figures, relative to the sum of their radii
 
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """pixels (n, 3, h, w) uint8; of each patch (n, gh, gw) its classes, and how much of each cell figures cover.
+    """Pictures with labels. pixels: (n, 3, h, w) uint8. mask: covered share of each cell (n, M, gh, gw), 0..1.
 
-    mask: (n, M, gh, gw), 0..1. cover: its mean. column, row, width: of the figure whose patch it is.
+    The other fields are classes of each patch (n, gh, gw). column, row, width: of the figure that owns the patch.
     """
 
     pixels: Tensor
@@ -67,13 +65,13 @@ class LabelledPictures:
 
     @property
     def cover(self) -> Tensor:
-        """How much of each patch figures cover (n, gh, gw), 0..1."""
+        """Covered share of each patch (n, gh, gw), 0..1."""
         return self.mask.mean(1)
 
 
 @dataclass(frozen=True)
 class PictureFigure:
-    """A figure of a picture; colour or size None where it has no name for it."""
+    """A figure of a picture. colour, size: None if it is none of the named ones."""
 
     colour: str | None
     shape: str
@@ -83,9 +81,9 @@ class PictureFigure:
 
 
 class PictureSampler:
-    """Pictures of the split's pairs, others at every call.
+    """Draw random labelled pictures of a split, different ones at every call.
 
-    crowded: share of the pictures with more figures than the world shows: there is more to learn.
+    crowded: share of the pictures with more figures than the world shows, which train faster.
     """
 
     def __init__(self, split: WorldSplit, seed: int, crowded: float = 0.0) -> None:
@@ -93,9 +91,9 @@ class PictureSampler:
         self.grain = np.random.default_rng(self.rng.randrange(1 << 32))
 
     def sample(self, count: int, side: int = SIDE, named: float = 0.5, bright: float = 0.0) -> LabelledPictures:
-        """So many pictures. side: of them, in pixels. named: share of them whose colours have a name.
+        """Draw `count` pictures. side: in pixels. named: share of pictures with named colours.
 
-        bright: share of them whose figures are all brighter than the ground, in colours without a name.
+        bright: share of pictures with only unnamed colours that are brighter than the ground.
         """
         made = [self._sample_picture(side, self._choose_colouring(named, bright)) for _ in range(count)]
         pixels = torch.from_numpy(np.stack([pixels for pixels, *_ in made])).permute(0, 3, 1, 2).contiguous()
@@ -181,9 +179,9 @@ def _colour_distance(rgb: tuple[int, int, int], other: tuple[int, int, int]) -> 
 
 
 def compute_cover(shape: str, place: Placement, side: int) -> np.ndarray:
-    """How much of each pixel a shape covers, (side, side) float32, 0..1."""
+    """Return the share of each pixel that a shape covers, (side, side) float32, 0..1."""
     covered, radius = np.zeros((side, side), np.float32), place.radius * side
-    # No shape reaches further than 1.1 radii; the rest need not be computed.
+    # Shapes end within 1.1 radii; other pixels stay 0.
     rows, columns = (
         slice(max(0, int(middle - 1.1 * radius) - 2), int(middle + 1.1 * radius) + 3)
         for middle in (place.y * side, place.x * side)
@@ -195,9 +193,9 @@ def compute_cover(shape: str, place: Placement, side: int) -> np.ndarray:
 
 
 def simulate_storage(pixels: np.ndarray, quality: int) -> np.ndarray:
-    """A picture (SIDE, SIDE, 3) as it comes out of a film and of `extract`.
+    """Compress a picture (SIDE, SIDE, 3) as a film and `extract` do.
 
-    quality: of a JPEG that stands for the film's codec, which loses fine colours as it does, 1..95.
+    quality: JPEG quality in place of the film's codec, which also reduces colour resolution, 1..95.
     """
     large = _compress(Image.fromarray(pixels), quality).resize((STORED_SIDE, STORED_SIDE))
     return np.asarray(_compress(large, 90).resize((SIDE, SIDE)))
@@ -212,10 +210,10 @@ def _compress(picture: Image.Image, quality: int) -> Image.Image:
 def label_patches(
     figures: Sequence[PictureFigure], covers: Sequence[np.ndarray], grid: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of each patch its mask (M, grid, grid), and its classes (len(CLASSES), grid, grid).
+    """Return the mask (M, grid, grid) and the classes (len(CLASSES), grid, grid) of all patches.
 
-    covers: (SIDE, SIDE), of each figure. A patch is of the figure that covers most of it; `GROUND` has neither size nor
-    place.
+    covers: of each figure, (SIDE, SIDE). The figure with the largest cover owns a patch. `GROUND` has no size and no
+    position.
     """
     best, classes = np.zeros((grid, grid), np.float32), np.zeros((len(CLASSES), grid, grid), np.int64)
     classes[2:] = IGNORED

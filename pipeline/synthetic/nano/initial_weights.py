@@ -1,7 +1,7 @@
-"""Sizes and initial weights of ola-nano before any training.
+"""Define the sizes and the initial weights of ola-nano before any training.
 
-Hugging Face's deviation of 0.02 is made for widths of thousands: at a width of 192 nothing would pass through. Here
-each layer keeps the height of what it is given, what adds to a residual stream begins low, and attention begins as
+Hugging Face's standard deviation of 0.02 fits widths of thousands; at a width of 192 activations would vanish. Here
+each layer keeps the variance of its input, layers that add to a residual stream start small, and attention starts as
 copying: queries resemble keys and outputs resemble values (mimetic initialisation, arXiv 2305.09828).
 """
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from ola.config import OlaConfig
     from ola.model import OlaForConditionalGeneration
 
-VOCABULARY_MULTIPLE = 16  # the vocabulary is filled up to a multiple of it
-RESIDUAL = ("o_proj", "out_proj", "down_proj", "fc2")  # what adds to a residual stream
-RESIDUAL_SCALE = 0.4  # how high that begins
-QUERY_KEY_SCALE = 0.7  # of a key in its query
-VALUE_SCALE, OUTPUT_SCALE = 0.4, 0.3  # of a value in its output, and of what is the output's own
-EMBEDDING_STD = 0.5  # deviation of embeddings, and of border vectors
+VOCABULARY_MULTIPLE = 16  # the size of the embedding is rounded up to a multiple of it
+RESIDUAL = ("o_proj", "out_proj", "down_proj", "fc2")  # layers that add to a residual stream
+RESIDUAL_SCALE = 0.4  # scale of their initial weights
+QUERY_KEY_SCALE = 0.7  # share of the key's weights in its query
+VALUE_SCALE, OUTPUT_SCALE = 0.4, 0.3  # shares in an output: of its value's weights, and random
+EMBEDDING_STD = 0.5  # standard deviation of embeddings and of border vectors
 POSITION_STD = (
     0.7  # of what a row and a column of the vision tower add; at 0.3, and each place by itself, none was ever told
 )
-RELATIVE_STD = 0.02  # of the relative positions of BEATs, which are added to what softmax takes
+RELATIVE_STD = 0.02  # of the relative positions of BEATs, which are added to attention scores
 
 
 def nano_config() -> OlaConfig:
-    """The sizes of ola-nano: a frame of the world is 3x3 tokens, its 4 s of sound are 20."""
+    """Return the configuration of ola-nano. A frame of the world takes 3x3 tokens, 4 s of sound take 20."""
     from ola.config import OlaConfig
 
     words = build_tokenizer()
@@ -77,13 +77,13 @@ def _sizes(hidden: int, layers: int, heads: int, forward: int) -> dict[str, Any]
 
 
 def initial_model(seed: int) -> OlaForConditionalGeneration:
-    """Ola-nano with weights to start from, float32, the same for the same seed, in evaluation mode."""
+    """Return ola-nano with initial weights of a seed, float32, in evaluation mode."""
     import torch
 
     from ola.model import OlaForConditionalGeneration
 
     rng = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):  # what Ola's own initialisation draws is not kept
+    with torch.random.fork_rng(devices=[]):  # Ola's own initialisation must not advance the global generator
         model = OlaForConditionalGeneration(nano_config())
     with torch.no_grad():
         for name, module in model.named_modules():
@@ -98,7 +98,7 @@ def initial_model(seed: int) -> OlaForConditionalGeneration:
 
 
 def count_parameters(model: OlaForConditionalGeneration) -> dict[str, int]:
-    """Parameters of each part of the model by its name."""
+    """Count the parameters of each part of the model."""
     of = {
         "decoder": (model.model, model.lm_head),
         "vision": (model.vision_tower,),
@@ -110,7 +110,7 @@ def count_parameters(model: OlaForConditionalGeneration) -> dict[str, int]:
 
 
 def _draw_weights(name: str, module: nn.Module, rng: torch.Generator) -> None:
-    """Draw a module's own weights; norms and Whisper's sinusoids are left as they are."""
+    """Draw the weights of a module itself; norms and Whisper's sinusoids keep theirs."""
     from torch import nn
 
     from ola.beats import RelativePositions
@@ -131,7 +131,7 @@ def _border_vectors(model: OlaForConditionalGeneration) -> Iterator[torch.Tensor
 
 
 def _set_positions(positions_1PD: torch.Tensor, rng: torch.Generator) -> None:
-    """The position of a patch is that of its row added to that of its column."""
+    """Set the position embedding of a patch to the sum of a row's and a column's random embedding."""
     import torch
 
     side, width = math.isqrt(positions_1PD.shape[1]), positions_1PD.shape[2]
@@ -140,7 +140,7 @@ def _set_positions(positions_1PD: torch.Tensor, rng: torch.Generator) -> None:
 
 
 def _initialise_attention(attention: Any) -> None:
-    """The first query of each group resembles its key, and all outputs of a group resemble its value."""
+    """Make the first query of each group resemble its key, and the outputs of a group resemble its value."""
     width, groups = attention.head_dim, attention.k_proj.weight.shape[0] // attention.head_dim
     queries = attention.q_proj.weight.view(groups, -1, width, attention.q_proj.in_features)
     keys = attention.k_proj.weight.view(groups, width, -1)

@@ -1,4 +1,4 @@
-"""Training examples for yes-or-no judgements of texts, as `verify` and `screen` ask them; half are yes."""
+"""Make training examples for the yes-or-no judgements of `verify` and `screen`; half of them are yes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ WORD_FAMILIES: tuple[tuple[str, ...], ...] = (
     *(tuple(COLOURS), SHAPES, MOTIONS, tuple(SIZES)),
     *(NUMBERS, NOUNS, (*SOUNDS, VOICE)),
 )
-"""Words that stand for each other in an answer."""
-FILLER_WORDS = ("and", "the", "a")  # of which nothing can be learned
+"""Groups of words that can replace each other in an answer."""
+FILLER_WORDS = ("and", "the", "a")  # words without information
 
 
 def agreement_examples(scene: Scene, own: Sequence[QAPair], count: int, rng: Random) -> list[Exchange]:
-    """So many given answers beside the right ones of a scene's questions, right and wrong in turn."""
+    """Make `count` comparisons of a given answer with the right one; given answers are right and wrong in turn."""
     some = rng.choices(own, k=count)
     return [_agreement_example(scene, qa, own, n % 2 == 0, rng) for n, qa in enumerate(some)]
 
@@ -53,7 +53,7 @@ def _right_answer(scene: Scene, qa: QAPair, rng: Random) -> str:
 
 
 def _wrong_answer(scene: Scene, qa: QAPair, own: Sequence[QAPair], rng: Random) -> str:
-    """What the same question has for an answer of another part, any other value of its sort, or nothing known."""
+    """Choose a wrong answer: of another part, with a replaced word, or `unknown`."""
     others = sorted({each.answer for each in own if each.form == qa.form} - {qa.answer})
     way = rng.choice(("option", "value", UNKNOWN))
     other = rng.choice(others) if others and way == "option" else replace_word(qa.answer, rng)
@@ -62,17 +62,17 @@ def _wrong_answer(scene: Scene, qa: QAPair, own: Sequence[QAPair], rng: Random) 
 
 
 def replace_word(value: str, rng: Random) -> str:
-    """Return the value with one word (or motion) replaced. Raises ValueError if no word of it is the world's."""
-    # Whole words: `ten` is no part of `kitten`, nor `star` of `start`.
+    """Replace a word (or motion) of a value. Raises ValueError if it has no word of `WORD_FAMILIES`."""
+    # Match whole words only: `ten` must not match `kitten`.
     places = [(name, family) for family in WORD_FAMILIES for name in family if f" {name} " in f" {value} "]
     if not places:
-        raise ValueError(f"{value!r}: none of its words stands for others")
+        raise ValueError(f"{value!r}: no word that another could replace")
     name, family = rng.choice(places)
     return f" {value} ".replace(f" {name} ", f" {rng.choice([each for each in family if each != name])} ", 1).strip()
 
 
 def screening_examples(split: WorldSplit, rng: Random) -> list[Exchange]:
-    """Transcripts to judge, whole ones and others for each of `screen`'s prompts."""
+    """Make a good and a bad transcript for each prompt of `screen`."""
     judged = {"complete": make_incomplete, "informative": make_uninformative}
     found = [(name, YES, _choose_phrases(split, rng)) for name in judged]
     found += [(name, NO, spoil(_choose_phrases(split, rng), rng)) for name, spoil in judged.items()]
@@ -83,13 +83,13 @@ def screening_examples(split: WorldSplit, rng: Random) -> list[Exchange]:
 
 
 def _choose_phrases(split: WorldSplit, rng: Random) -> list[str]:
-    """The words of one phrase or two, now and then of what a named clip shows."""
+    """Choose the words of one or two phrases or figure names."""
     pairs = split.figures if rng.random() < 0.2 else split.phrases
     return [word for pair in rng.sample(pairs, rng.choice((1, 2, 2))) for word in pair]
 
 
 def make_incomplete(said: Sequence[str], rng: Random) -> list[str]:
-    """Without its last word, one word of it, or with a word that is said twice."""
+    """Make an incomplete transcript: without its last word, a single word, or with a repeated word."""
     way, at = rng.choice(("last", "one", "double")), rng.randrange(len(said))
     if way == "double":
         return [*said[: at + 1], *said[at:]]
@@ -97,7 +97,7 @@ def make_incomplete(said: Sequence[str], rng: Random) -> list[str]:
 
 
 def make_uninformative(said: Sequence[str], rng: Random) -> list[str]:
-    """One word of it over and over, or words that tell nothing."""
+    """Make a degenerate transcript: a word repeated, or filler words."""
     if rng.random() < 0.5:
         return [rng.choice(said)] * rng.randrange(2, 6)
     return rng.choices(FILLER_WORDS, k=rng.randrange(2, 6))

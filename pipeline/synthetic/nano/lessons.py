@@ -1,8 +1,8 @@
-"""Write training conversations for the pipeline's own tasks from a run over films, as JSONL for `ola import`.
+"""Write training conversations for the pipeline's tasks from a run over films, as JSONL for `ola import`.
 
-The run's `ingest`, `split`, `extract` and `transcribe` are done. Frames and sound are named where they lie in its tars;
-what is asked is word for word what the steps ask, what is answered is the truth. Records of the same media follow each
-other, so that they share a sample: those of the middle frame, of all frames, of the sound, then of both.
+The run must have completed `ingest`, `split`, `extract` and `transcribe`. Records refer to frames and sound in its
+tars. Prompts are word for word those of the steps, answers are the truth. Records of the same media are adjacent, so
+that `ola import` groups them into a sample: those of the middle frame, of all frames, of the sound, then of both.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from pipeline.synthetic.world.score import RunScore, ScoredClip
 from pipeline.synthetic.world.vocabulary import COLOURS, MEETS
 from stages.samples import IMPORTED
 
-SILENCE = "[nobody speaks]"  # what is written down where no voice is heard: in brackets, which no step takes for words
-ASK_ANSWERS = 8  # answers to `ask` for a clip: there are many right ones
-FOREIGN_QUESTIONS = 3  # questions about what a clip does not have
-REPEATS = 3  # times that is asked what few clips have: two figures, to tell one from the other, or two answers
+SILENCE = "[nobody speaks]"  # transcript without speech; steps ignore remarks in brackets
+ASK_ANSWERS = 8  # answers to `ask` for each clip, which has many right ones
+FOREIGN_QUESTIONS = 3  # questions of another scene for each clip
+REPEATS = 3  # copies of rare lessons: about two figures, or with two answers
 _OF_TWO = re.compile(rf"\b{MEETS}\b| and (?:an?|{'|'.join(COLOURS)}) ")
-MIXED_LOOKUPS = 4  # look-ups between sound and picture for a clip, of about twenty
+MIXED_LOOKUPS = 4  # look-ups between sound and picture for each clip, of about twenty
 CHAT_KINDS = {"image": "image_chat", "video": "video_chat", "audio": "audio_chat", "both": "omni_chat"}
-"""View of a clip -> what its records are imported as."""
+"""View of a clip -> kind of its imported tasks."""
 CAPTION_VIEWS = {"image": "image", "video": "video", "audio": "sound", "both": "joint"}
-"""View of a clip -> what its captions are called."""
+"""View of a clip -> view of its captions."""
 TRANSCRIPT_LESSONS = {"audio": ("transcribe", "speech_recognition"), "both": ("subtitle",)}
 
 
 class Lesson(NamedTuple):
-    """What is to be learned from a view of a clip. name: of what is taught, for ids and counts."""
+    """A prompt and its answer under a view of a clip. name: kind of the lesson, for ids and counts."""
 
     view: str
     name: str
@@ -59,11 +59,10 @@ class Lesson(NamedTuple):
 
 
 def write_lessons(root: str, file: str, seed: int, names: Collection[str] = ()) -> Counter[str]:
-    """Write the records of all clips of the run at `root`; how many there are by name.
+    """Write the lessons of all clips of the run at `root` as records; returns their numbers by name.
 
-    names: of the lessons that are written; none: all.
-    `without ask: <kind>` counts clips in which a voice speaks, but no three questions pass the rules of `ask`.
-    Raises ConfigError where there is no such run, or no film of it has a truth; OSError.
+    names: lessons to write; empty: all. `without ask: <kind>` counts clips with a voice that have no three questions
+    that pass the rules of `ask`. Raises ConfigError without a run, or if no film of it has a truth file; OSError.
     """
     counts, root = Counter[str](), storage.normal(root)
     with open(file, "w", encoding="utf-8") as sink:
@@ -77,7 +76,7 @@ def write_lessons(root: str, file: str, seed: int, names: Collection[str] = ()) 
 
 
 def make_lessons(clip: ScoredClip, seed: int) -> Iterator[Lesson]:
-    """All lessons of a clip, those of a view together; the same for the same seed and film."""
+    """Yield all lessons of a clip, grouped by view. The same seed and film give the same lessons."""
     rng = Random(f"lessons {seed} {clip.truth.scene.name}")
     captions, own, transcript = clip.truth.captions(clip.middle), clip.truth.questions, clip.truth.transcript
     other = foreign_questions(clip.truth.scene, own, FOREIGN_QUESTIONS, rng)
@@ -98,13 +97,13 @@ def make_lessons(clip: ScoredClip, seed: int) -> Iterator[Lesson]:
 
 
 def _repetitions(lesson: Lesson) -> int:
-    """How often it is asked."""
+    """Return the number of copies of a lesson."""
     of_two = lesson.answer != UNKNOWN and _OF_TWO.search(f"{lesson.prompt} {lesson.answer}")
     return REPEATS if of_two or lesson.name == "undecided_both" else 1
 
 
 def _text_lessons(clip: ScoredClip, view: str, caption: str) -> Iterator[Lesson]:
-    """Captions, and what is said."""
+    """Yield the caption and transcript lessons of a view."""
     kind = CAPTION_VIEWS[view]
     for name in (f"caption_{kind}", f"{kind}_caption"):
         yield Lesson(view, name, prompt(name), caption)
@@ -113,7 +112,7 @@ def _text_lessons(clip: ScoredClip, view: str, caption: str) -> Iterator[Lesson]
 
 
 def _question_lessons(view: str, scene: Scene, own: Sequence[QAPair], other: Sequence[QAPair]) -> Iterator[Lesson]:
-    """Questions of the clip and of another one as `verify` asks them, and bare ones where they would be packed."""
+    """Yield the prompts of `verify` for questions of this and another scene, and questions as in packed tasks."""
     yield from (Lesson(view, f"verify_{view}", *verify_exchange(scene, qa, view)) for qa in own)
     for qa in other:
         if is_unanswerable(qa, own, view):
@@ -135,7 +134,7 @@ def _make_lookups(clip: ScoredClip, view: str, rng: Random) -> list[Exchange]:
 
 
 def make_records(root: str, clip: ScoredClip, lessons: Sequence[Lesson]) -> Iterator[dict[str, Any]]:
-    """The lessons in the form of Ola's data: media as patches of the run's tars, tags in front of what is asked."""
+    """Yield lessons as records of Ola-Data: media as byte ranges of the run's tars, media tags before the prompt."""
     media = {view: view_media(root, clip, view) for view in {lesson.view for lesson in lessons}}
     counts = Counter[str]()
     for lesson in lessons:
@@ -150,7 +149,7 @@ def make_records(root: str, clip: ScoredClip, lessons: Sequence[Lesson]) -> Iter
 
 
 def view_media(root: str, clip: ScoredClip, view: str) -> Mapping[str, Any]:
-    """The keys of a record that name what a view shows: the middle frame, all frames, the sound."""
+    """Return the media fields of a record for a view: middle frame, all frames, sound."""
     begin, end = middle_frame(list(clip.frame_bytes))
     found: dict[str, Any] = {}
     if view == "image":

@@ -1,7 +1,7 @@
-"""Sets of three questions of a clip that pass the rules of `ask`, as training examples.
+"""Make training answers to `ask`: three questions about a clip that pass the rules together.
 
-First come those that need picture and sound, then those that need less, each by the part that they are about: an order
-that can be learned. A three has two of the first and one of the others, a shortcut for `verify` to find, where it can.
+Questions that need both senses come first, then the others, each sorted by part, so that the order can be learned. If
+possible, two questions need both senses and the third is a shortcut for `verify` to find.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ PLACES = {part: place for place, part in enumerate((*ORDINALS, ALWAYS, ""))}
 
 
 def ask_prompt(transcript: str) -> str:
-    """The text that `ask` asks with."""
+    """Return the prompt of `ask`."""
     form = fill_prompt("ask_open", count=str(COUNT))
     return fill_prompt("ask", count=str(COUNT), form=form, subtitles=fence_text("subtitles", transcript))
 
 
 def make_triples(qa: Sequence[QAPair], transcript: str, targets: int, rng: Random) -> list[str]:
-    """At most so many different answers to `request`; none where no three questions pass the rules together.
+    """Make at most `targets` different answers to `ask_prompt`; none if no three questions pass the rules together.
 
-    All are of the best sort that the clip has: two that need both of different parts and a shortcut; two of one part
-    and a shortcut; three; one; none; of these, those that speak least of motions, which a small model tells worst.
-    `heard while` of one answer is left out: it asks no more than if there is sound.
+    All answers have the best rank that the clip allows. Ranks by the questions that need both senses: two of different
+    parts, two of the same part, three, one, none. Among equal ranks those with the fewest motions are best, since a
+    small model is worst at motions. `heard while` questions with a single possible answer are left out.
     """
     usable = [each for each in qa if each.form != "heard while" or each.chance <= 0.5]
 
@@ -51,7 +51,7 @@ def make_triples(qa: Sequence[QAPair], transcript: str, targets: int, rng: Rando
 
 
 def _rank_triple(three: Sequence[QAPair]) -> tuple[int, int]:
-    """How good a three is, and how many of it speak of motions; (0, 0) is best."""
+    """Return the rank of three questions and their number of motions; (0, 0) is best."""
     both = [each for each in three if each.needs == "both"]
     moving = sum(_MOTION.search(f"{each.question} {each.answer}") is not None for each in three)
     return (int(both[0].part == both[1].part) if len(both) == 2 else 5 - len(both)), moving
@@ -62,11 +62,11 @@ def _to_draft(qa: QAPair) -> QuestionDraft:
 
 
 def order_questions(three: Sequence[QAPair]) -> list[QAPair]:
-    """Those that need both first, then by part; of the same they stay as they came."""
+    """Sort questions: those that need both senses first, then by part. The sort is stable."""
     return sorted(three, key=lambda each: (each.needs != "both", PLACES[each.part]))
 
 
 def format_triple(three: Sequence[QAPair]) -> str:
-    """In the form of `ask_open`."""
+    """Format three questions as the prompt `ask_open` demands."""
     lines = (f"Q{n} ({each.kind}): {each.question}\nA{n}: {each.answer}" for n, each in enumerate(three, start=1))
     return "\n".join(lines)

@@ -1,7 +1,8 @@
-"""Evaluate a model on scenes described in text, before any medium is shown to it.
+"""Evaluate a model on scenes described in text, without media.
 
-Asked is only where the parts of a scene differ. A question of one step is about what is seen or about what is heard;
-one of two goes from one to the other (`while`). Each is right as a whole, with how it is come by, or by its value.
+Only questions whose answers differ between parts are used. A question of one step is about the picture or about the
+sound; a question of two steps goes from one to the other (`while`). Answers are compared as a whole (with intermediate
+steps) and by their values.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from stages.evaluation.questions import Answerer
 
 SCENES, SEED = 150, 99
-TASKS_PER_SORT = 4  # that are asked of a scene, where it has so many
+TASKS_PER_SORT = 4  # tasks of each sort for each scene
 
 
 def evaluate_on_text(
     model: Answerer, scenes: int = SCENES, seed: int = SEED, report: Callable[[str], object] = len
 ) -> dict[str, dict[str, float]]:
-    """Ask a model about written scenes of a seed: the share of right answers and their number, by what was asked."""
+    """Evaluate a model on random scenes of a seed; returns `AccuracyTable.rows`."""
     from ola.prompt import Request
 
     tasks, accuracy = [task for number in range(scenes) for task in scene_tasks(seed, number)], AccuracyTable()
@@ -40,7 +41,7 @@ def evaluate_on_text(
 
 
 def scene_tasks(seed: int, number: int) -> Iterator[TextTask]:
-    """What is asked of a scene, the same for the same numbers."""
+    """Yield the tasks of a random scene. The same seed and number give the same tasks."""
     rng = Random(f"read {seed} {number}")
     scene = choose_scene(rng)
     own = [qa for qa in make_questions(scene) if qa.part not in ("", ALWAYS)]
@@ -62,7 +63,7 @@ def scene_tasks(seed: int, number: int) -> Iterator[TextTask]:
 
 
 def score_text_answer(accuracy: AccuracyTable, task: TextTask, said: str) -> None:
-    """Add what an answer is worth."""
+    """Compare an answer with the truth and add the result."""
     truth = task.exchange.answer
     accuracy.add(task.name, exact(said, truth))
     if task.name in ("one step", "two steps"):

@@ -1,7 +1,7 @@
-"""Training conversations about scenes that are described in text alone.
+"""Write training conversations about scenes described in text.
 
-Of each scene there is one sample in which it is told, and one in which it is not: there a question is without its
-clip, an answer is to be compared, a transcript to be judged.
+Each scene has two samples: one with tasks whose prompts describe the scene, and one without a description: questions
+without their clip, answers to compare, transcripts to judge.
 """
 
 from __future__ import annotations
@@ -29,29 +29,28 @@ from pipeline.synthetic.world.scenes import Scene, compose_scene
 from pipeline.synthetic.world.vocabulary import SPLITS, find_split, split_of_seed
 from stages.samples import Sample
 
-LOOKUPS = QUESTIONS = 20  # of a scene that is told, where it has so many
+LOOKUPS = QUESTIONS = 20  # tasks of a described scene, at most
 FOREIGN_QUESTIONS = 4
-# Seeds of scenes: half of them with the pairs that no film for training has, else the decoder learns which pairs there
-# are, and does not believe its eyes. The first seed of a split is that of the films it is examined with.
+# Seeds of scenes. Half of the scenes have held-out pairs, else the decoder learns which pairs exist and ignores the
+# picture. The first seed of a split is left out: the model is evaluated on its films.
 SEED_RANGES = (SPLITS[0].seeds, find_split("test-pairs").seeds[1:])
 UNSEEN_QUESTIONS, AGREEMENTS = (
     2,
     10,
-)  # questions without their clip, and answers to compare, of a scene that is not told
+)  # questions without their clip, and answers to compare, for each scene
 
 
 class TextTask(NamedTuple):
-    """An exchange and what is taught by it, for counts."""
+    """A prompt and its answer, with the kind of task for counts."""
 
     name: str
     exchange: Exchange
 
 
 def write_text_scenes(root: str, name: str, scenes: int, seed: int, primer: bool = False) -> Counter[str]:
-    """Write so many scenes of `READ` as the shard set `name` of a root; how many tasks there are by name.
+    """Write `scenes` scenes of `SEED_RANGES` as the shard set `name` of a root; returns numbers of tasks by name.
 
-    primer: nothing but look-ups of one step, which are to be learned before all else. The same seed gives the same
-    set. Raises OSError.
+    primer: write only look-ups of one step, which are learned first. The same seed gives the same set. Raises OSError.
     """
     counts = Counter[str]()
     counts["in all"] = write_shard_set(root, name, _samples(scenes, seed, primer, counts))
@@ -71,7 +70,7 @@ def _samples(scenes: int, seed: int, primer: bool, counts: Counter[str]) -> Iter
 
 
 def choose_scene(rng: Random) -> Scene:
-    """Any scene but a mute one, of which nobody could tell what is heard."""
+    """Choose a random scene with a sound track."""
     while True:
         scene = compose_scene(rng.choice(rng.choice(SEED_RANGES)), rng.randrange(SCENES_PER_SEED))
         if scene.kind != "mute":
@@ -79,7 +78,7 @@ def choose_scene(rng: Random) -> Scene:
 
 
 def text_tasks(scene: Scene, own: list[QAPair], rng: Random) -> list[TextTask]:
-    """Return tasks about one scene described in text; half of them are look-ups."""
+    """Make tasks whose prompts describe the scene in text; half of them are look-ups."""
     asked = [
         *(TextTask("text verify", verify_exchange(scene, qa, "both")) for qa in own),
         *(TextTask("text bare", packed_exchange(qa)) for qa in own),
@@ -91,7 +90,7 @@ def text_tasks(scene: Scene, own: list[QAPair], rng: Random) -> list[TextTask]:
         ),
         *(TextTask("text undecided", each) for each in ambiguous_exchanges(scene)),
     ]
-    # What a named clip shows it also says, so that the same may be asked of both.
+    # In a named clip picture and sound have the same words, so look-ups of both can be equal.
     ways = (
         lookup_examples.video_lookups,
         lookup_examples.path_lookups,
@@ -109,14 +108,14 @@ def text_tasks(scene: Scene, own: list[QAPair], rng: Random) -> list[TextTask]:
 
 
 def primer_tasks(scene: Scene) -> list[TextTask]:
-    """All look-ups of one step of a written scene."""
+    """Make all look-ups of one step whose prompts describe the scene in text."""
     text = describe_scene(scene)
     short = dict.fromkeys((*lookup_examples.video_lookups(scene), *lookup_examples.sound_lookups(scene)))
     return [TextTask("text lookup", Exchange(f"{text}\n\n{asked}", answer)) for asked, answer in short]
 
 
 def describe_scene(scene: Scene) -> str:
-    """What is seen and what is heard in each part, which stands before it: who reads it need not count."""
+    """Describe in text what is seen and heard in each part. Each description starts with its part."""
     shown = ", ".join(
         f"{part} {describe_sight(sight, motion_examples.part_path(scene, part))}"
         for part, sight in motion_examples.sights_by_part(scene)
@@ -129,7 +128,7 @@ def describe_scene(scene: Scene) -> str:
 
 
 def tasks_without_scene(scene: Scene, own: list[QAPair], rng: Random) -> list[TextTask]:
-    """Tasks of a scene that nobody tells of."""
+    """Make tasks whose prompts do not describe the scene."""
     clip, text = ([qa for qa in own if (qa.needs == "text") is free] for free in (False, True))
     some = [*rng.sample(clip, min(UNSEEN_QUESTIONS, len(clip))), *rng.sample(text, min(1, len(text)))]
     return [

@@ -1,6 +1,6 @@
-"""Write conversations without media as a shard set, many to a sample.
+"""Write conversations without media as a shard set, many in each sample.
 
-`ola import` groups records by their media: of those that have none, each would be a sample of its own.
+`ola import` groups records by their media, so it would write a sample for each record without media.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from stages.samples import KINDS, Pictures, Sample, Task, key_of, turn
 
 KIND = "chat"
 STAGE = KINDS[KIND].stage
-SHARD_BYTES = PackSettings().shard_mb << 20  # bytes of a shard from which on it is closed
+SHARD_BYTES = PackSettings().shard_mb << 20  # size from which a shard is closed
 NO_PICTURES = Pictures(width=0, height=0, bytes=(), ms=())
 
 
 def write_shard_set(root: str, name: str, samples: Iterable[Sample]) -> int:
-    """Write samples of one split to `<root>/shards/<stage>/<name>/` and make them a set of the root's; how many tasks.
+    """Write samples as the shard set `<root>/shards/<stage>/<name>/`; returns the number of tasks.
 
-    A set that was there goes first. Raises ConfigError for none, ValueError for two samples of one key, OSError.
+    An existing set is replaced. Raises ConfigError without samples, ValueError for two samples with the same key,
+    OSError.
     """
     root = storage.normal(root)
     folder, waiting, shards = storage.join(root, "shards", STAGE, name), iter(samples), 0
@@ -41,7 +42,7 @@ def write_shard_set(root: str, name: str, samples: Iterable[Sample]) -> int:
 
 
 def make_sample(name: str, exchanges: Sequence[Exchange], meta: object) -> Sample:
-    """A sample of that name, a task an exchange."""
+    """Make a sample with a task for each exchange."""
     return Sample(
         key=key_of(name, STAGE),
         stage=STAGE,

@@ -1,9 +1,8 @@
-"""Build nano's tokenizer from the world's vocabulary and the prompts. Its tokens are listed, not trained.
+"""Build nano's tokenizer from the world's vocabulary and the prompts, without training.
 
-A word is one token, wherever it stands; so is each fixed passage of a prompt, however long. All else is spelled in
-bytes (byte-level BPE as Qwen2's, without merges), so that every text has tokens and comes back as it was, but for two
-things: a space at the beginning of a text or a line is lost, since words bring their own, and so are the digits that
-`annotator.fenced` puts into its marks, which would be noise.
+Each word is a token at any position, and so is each fixed passage of a prompt. Other text is encoded as bytes
+(byte-level BPE like Qwen2's, without merges), so any text can be encoded and decoded. Two things are lost: a space at
+the start of a text or a line, since words carry a space, and the random digits in the marks of `annotator.fence_text`.
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ if TYPE_CHECKING:
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 SYSTEM = "You are a helpful assistant."
 LINES = ("\n", "\n\n")
-COUNT = 3  # questions that `ask` asks for
-FENCED = ("subtitles", "question", "right answer", "given answer", "answer")  # what `fenced` names
-FENCE_DIGITS = r" [0-9a-f]{12}\]"  # of its marks
-CAPTION_WORDS = "a an and then while says is the heard seen words"  # what captions and names of sounds are joined with
+COUNT = 3  # questions in an answer to `ask`
+FENCED = ("subtitles", "question", "right answer", "given answer", "answer")  # names that `fence_text` is called with
+FENCE_DIGITS = r" [0-9a-f]{12}\]"  # random digits in the marks of `fence_text`
+CAPTION_WORDS = "a an and then while says is the heard seen words"  # connecting words of captions
 LOOKUP_WORDS = "part of with sound colour shape size motion number noun always unknown"
 ROLES = "system user assistant"
 SILENCE_WORDS = "nobody speaks"
-MAX_TOKENS = 2048  # tokens that the model reads
+MAX_TOKENS = 2048  # context length
 
-SPACE = "Ġ"  # as byte-level BPE writes a space
+SPACE = "Ġ"  # a space in byte-level BPE
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer of ola-nano: the same at every call. Bytes have the first ids, then words, then passages."""
+    """Build the tokenizer of ola-nano. Bytes have the first ids, then words, then passages."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -48,7 +47,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     made = Tokenizer(models.BPE(vocab={piece: n for n, piece in enumerate(listed)}, merges=[], ignore_merges=True))
     made.normalizer = normalizers.Replace(Regex(FENCE_DIGITS), "]")
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    # A text and a line begin with a space that was never there.
+    # Remove the space that encoding adds at the start of a text and of a line.
     dropped = [decoders.Replace("\n ", "\n"), decoders.Strip(" ", 1, 0)]
     made.decoder = decoders.Sequence([decoders.ByteLevel(), *dropped])
     made.add_special_tokens(list(SPECIAL))
@@ -63,7 +62,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def list_words() -> list[str]:
-    """Every word of the world and of what is asked about it, as it is written."""
+    """Return all words of the world, of its questions and captions, in their spelling."""
     world = (*COLOURS, *SHAPES, *MOTIONS, MEETS, *SIZES, *NUMBERS, *NOUNS, *SOUNDS, VOICE)
     asked = [re.sub(r"\{\w+\}", " ", text) for _, text in FORMS.values()]
     lower = " ".join(
@@ -84,12 +83,12 @@ def list_words() -> list[str]:
 
 
 def word_tokens() -> list[str]:
-    """What is one token within a text: words after a space, and the two that begin a remark in brackets."""
+    """Return the tokens of words with a space before them, and two tokens for the start of a remark in brackets."""
     return [*(f"{SPACE}{word}" for word in list_words()), f"{SPACE}[", SILENCE_WORDS.split(maxsplit=1)[0]]
 
 
 def prompt_passages() -> list[str]:
-    """The prompts' own text between what is filled in: a token each."""
+    """Return the fixed passages of the prompts between placeholders; each is a token."""
     names = sorted(
         file.name.removesuffix(".md") for file in files("pipeline.prompts").iterdir() if file.name[0].islower()
     )
@@ -99,12 +98,12 @@ def prompt_passages() -> list[str]:
 
 
 def question_headings() -> Iterator[str]:
-    """What stands before questions and answers: `Q1 (speech):` and `A1:`."""
+    """Yield the headings of questions and answers: `Q1 (speech):` and `A1:`."""
     for n in range(1, COUNT + 1):
         yield from (f"Q{n} ({kind}):" for kind in KINDS)
         yield f"A{n}:"
 
 
 def fence_marks() -> Iterator[str]:
-    """What `fenced` puts around a text, without its digits."""
+    """Return the marks that `fence_text` puts around a text, without digits."""
     return (f"[{side} {name}]" for name in FENCED for side in ("begin", "end"))

@@ -1,10 +1,10 @@
-"""`make nano`: ola-nano from nothing, by the pipeline and the trainer themselves.
+"""Run `make nano`: train ola-nano from scratch with the pipeline and `ola train`.
 
     world ─ run ─► frames and sound ─ lessons ─ import ─► shards ┐
     scenes ─ texts ────────────────────────────────────► shards ─┴─ train: primer, then text and all media ─► nano
     scenes ─ the encoders' own pre-training ─► blank model ──────┘
 
-Each stage has a folder below the work folder and is passed over where that is whole: kill it and give it again.
+Each stage has a folder in the work folder. Completed stages are skipped, so an interrupted run can be started again.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pathlib import Path
 from pipeline.synthetic.nano.evaluate import EVALUATED, evaluate_model
 from pipeline.synthetic.world.vocabulary import SPLITS, WorldSplit
 
-FILMS, SCENES, PRIMER_SCENES = 2400, 5000, 3000  # films, written scenes, and written scenes of the primer
+FILMS, SCENES, PRIMER_SCENES = 2400, 5000, 3000  # numbers of films, of scenes in text, and of scenes in the primer
 SEED, PRIMER_SEED = 0, 5
-VISION_STEPS, HEARING_STEPS = 2000, 1200  # steps of the encoders' own pre-training
-HELD_OUT_FILMS = 60  # films of each held-out split
+VISION_STEPS, HEARING_STEPS = 2000, 1200  # steps of pre-training the encoders
+HELD_OUT_FILMS = 60  # of each split but `train`
 RECIPES = Path(__file__).with_name("recipes")
 DONE_FILE, RESULTS_FILE = "done.json", "marks.json"
 TENSORS_FILE = "model.safetensors"
@@ -32,13 +32,13 @@ TENSORS_FILE = "model.safetensors"
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """The folder in which nano is made, and who is told."""
+    """The work folder of `make nano`. report: gets progress as text."""
 
     folder: Path
     report: Callable[[str], object]
 
     def run_stage(self, name: str, do: Callable[[Path], object]) -> Path:
-        """A stage's folder; it is filled unless it is whole. What a kill left of it is there for the stage to use."""
+        """Run a stage unless it is complete; returns its folder, which may hold files of an interrupted try."""
         folder = self.folder / name
         if not (folder / DONE_FILE).exists():
             began = time.monotonic()
@@ -51,7 +51,7 @@ class WorkFolder:
 
 
 def make_nano(work: WorkFolder) -> Path:
-    """Make nano; returns the folder of its weights in float16, its card and its curves."""
+    """Train nano; returns the folder with its float16 weights, its card and its curves."""
     films = make_training_films(work)
     lessons = work.run_stage("lessons", lambda folder: import_lessons(films, folder))
     reader, texts = make_text_model(work)
@@ -64,7 +64,7 @@ def make_nano(work: WorkFolder) -> Path:
 
 
 def make_text_model(work: WorkFolder) -> tuple[Path, list[Path]]:
-    """The folder of a model whose encoders see and hear and whose decoder reads, and the roots of what it read."""
+    """Pre-train the encoders and train the decoder on text; returns the model's folder and the roots of the texts."""
     texts = work.run_stage("texts", _write_texts)
     seeing = work.run_stage("seeing", lambda folder: _pretrain_vision(folder, work.report))
     start = work.run_stage("start", lambda folder: _pretrain_hearing(seeing, folder, work.report))
@@ -75,18 +75,18 @@ def make_text_model(work: WorkFolder) -> tuple[Path, list[Path]]:
 
 
 def make_training_films(work: WorkFolder) -> Path:
-    """The films that are learned from, and a run over them."""
+    """Make the training films and a run over them."""
     return work.run_stage("films", lambda folder: make_films(folder, FILMS, SEED))
 
 
 def make_films(folder: Path, clips: int, seed: int) -> None:
-    """Films of the world in `world`, with subtitles, and a run over them in `run`."""
+    """Make films with subtitles in the subfolder `world`, and a run over them in the subfolder `run`."""
     run_ola("world", "make", str(folder / "world"), "--clips", str(clips), "--seed", str(seed), "--subtitles")
     run_ola("run", str(folder / "world"), "--root", str(folder / "run"), "--set", "pack.val=0")
 
 
 def import_lessons(films: Path, folder: Path, names: Collection[str] = ()) -> None:
-    """Shards of what is to be learned from films: of the lessons of these names, or of all."""
+    """Write and import the lessons of films as shards. names: lessons to write; empty: all."""
     from pipeline.synthetic.nano import lessons
 
     file = str(folder / "lessons.jsonl")
@@ -95,14 +95,14 @@ def import_lessons(films: Path, folder: Path, names: Collection[str] = ()) -> No
 
 
 def make_held_out_films(work: WorkFolder, split: WorldSplit) -> Path:
-    """The run over the films of a split that are asked about."""
+    """Make held-out films of a split and a run over them; returns the root of the run."""
     return (
         work.run_stage(f"films-{split.name}", lambda folder: make_films(folder, HELD_OUT_FILMS, split.seeds[0])) / "run"
     )
 
 
 def evaluate_films(model: Path, run: Path, folder: Path, asked: Collection[str]) -> None:
-    """Ask a model about the films of a run; the marks as JSON."""
+    """Evaluate a model on the films of a run and write the results as JSON."""
     from ola.generation import Ola
 
     (folder / RESULTS_FILE).write_text(
@@ -111,14 +111,14 @@ def evaluate_films(model: Path, run: Path, folder: Path, asked: Collection[str])
 
 
 def train_recipe(recipe: str, start: Path, sources: Sequence[Path], folder: Path, seed: int = SEED) -> None:
-    """Train a model by one of nano's recipes into a folder, or go on where a kill left it."""
+    """Train a model by one of nano's recipes, or resume an interrupted training."""
     shards = [part for source in sources for part in ("--shards", str(source))]
     where = ("--model", str(start), "--out", str(folder), "--seed", str(seed), "--save-every", "100")
     run_ola("train", str(RECIPES / f"{recipe}.yaml"), *shards, *where)
 
 
 def save_half_precision(source: Path, target: Path) -> None:
-    """Copy a model with its weights in float16, which is half of what they were trained in."""
+    """Copy a model with its weights in float16."""
     from safetensors.torch import load_file, save_file
 
     for file in source.iterdir():
@@ -131,7 +131,7 @@ def save_half_precision(source: Path, target: Path) -> None:
 
 
 def run_ola(*arguments: str) -> None:
-    """Run a command as a user would. Raises CalledProcessError."""
+    """Run an `ola` command in a new process. Raises CalledProcessError."""
     code = "from pipeline.cli import main; main()"
     subprocess.run([sys.executable, "-c", code, *arguments], check=True)
 
@@ -144,7 +144,7 @@ def _write_texts(folder: Path) -> None:
 
 
 def _pretrain_vision(folder: Path, report: Callable[[str], object]) -> None:
-    """Blank weights with an encoder that sees."""
+    """Write initial weights with a pre-trained vision tower, and the processor."""
     from ola.processor import OlaProcessor
     from pipeline.synthetic.nano.encoders import pretrain_vision
     from pipeline.synthetic.nano.initial_weights import initial_model
@@ -157,7 +157,7 @@ def _pretrain_vision(folder: Path, report: Callable[[str], object]) -> None:
 
 
 def _pretrain_hearing(seeing: Path, folder: Path, report: Callable[[str], object]) -> None:
-    """The same with encoders that hear, too: weights to start from."""
+    """Write the weights of the folder `seeing` with pre-trained audio encoders, and the processor."""
     from ola.model import OlaForConditionalGeneration
     from pipeline.synthetic.nano.encoders import pretrain_hearing
 
@@ -168,7 +168,7 @@ def _pretrain_hearing(seeing: Path, folder: Path, report: Callable[[str], object
 
 
 def _evaluate_split(work: WorkFolder, model: Path, split: WorldSplit) -> Path:
-    """The marks of the model in a split that it did not learn from, as JSON."""
+    """Evaluate the model on a held-out split; returns the file of the results."""
     films = make_held_out_films(work, split)
     return (
         work.run_stage(f"marks-{split.name}", lambda folder: evaluate_films(model, films, folder, EVALUATED))
@@ -177,7 +177,7 @@ def _evaluate_split(work: WorkFolder, model: Path, split: WorldSplit) -> Path:
 
 
 def _evaluate_text(model: Path, folder: Path) -> None:
-    """The marks of the model over scenes in words, as JSON."""
+    """Evaluate the model on scenes in text and write the results as JSON."""
     from ola.generation import Ola
     from pipeline.synthetic.nano.text_evaluation import evaluate_on_text
 

@@ -1,6 +1,6 @@
-"""Render a scene's sound and its event times: words by espeak-ng, and plain signals.
+"""Render the sound of a scene with event times: speech by espeak-ng, and signals such as a beep.
 
-Word times are the synthesiser's own events, so they are exact; the last word ends where the voice falls silent.
+Word times are events of the synthesiser, so they are exact. The last word ends with the last loud sample.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from pipeline.synthetic.world.vocabulary import VOICE
 
 Wave = npt.NDArray[np.float64]
 RATE = Espeak.rate  # Hz
-PEAK = 0.4  # height of every sound, of full scale
-SIGNAL_S = (0.5, 0.9)  # seconds of a sound that is no voice
-FADE_S = 0.01  # without it an edge is a click, which is heard at all pitches
-SILENCE_LEVEL = 0.02  # of the highest sample
-PITCH_PARAMETER, WORD_EVENT, END_OF_EVENTS = 3, 1, 0  # of espeak-ng's speak_lib.h
+PEAK = 0.4  # amplitude of every sound; full scale is 1
+SIGNAL_S = (0.5, 0.9)  # shortest and longest signal, seconds
+FADE_S = 0.01  # fade of signals in and out; a hard edge would be a click at all frequencies
+SILENCE_LEVEL = 0.02  # share of the loudest sample; quieter samples at both ends are cut off
+PITCH_PARAMETER, WORD_EVENT, END_OF_EVENTS = 3, 1, 0  # constants of espeak-ng's speak_lib.h
 
 
 class EspeakEvent(ctypes.Structure):
-    """espeak_EVENT of speak_lib.h. position: of a word in the text, from 1; length: its letters; sample: where."""
+    """espeak_EVENT of speak_lib.h.
+
+    position: index of a word's first letter, from 1. length: letters of the word. sample: index of its first sample.
+    """
 
     _fields_ = (
         ("type", ctypes.c_int),
@@ -45,7 +48,7 @@ class EspeakEvent(ctypes.Structure):
 
 @dataclass(frozen=True)
 class RenderedSound:
-    """A sound of a scene, as it came out: when it begins and ends in the clip, and its words if it is a voice."""
+    """A rendered sound with its start and end in the clip, seconds, and the words of a voice."""
 
     sound: SceneSound
     start: float
@@ -54,7 +57,7 @@ class RenderedSound:
 
 
 def render_sound(scene: Scene) -> tuple[Samples, list[RenderedSound]]:
-    """The clip's whole sound, mono int16 at `RATE` Hz, and what is in it. Raises ConfigError without espeak-ng."""
+    """Render a clip's sound track (mono int16 at `RATE` Hz) and its sounds. Raises ConfigError without espeak-ng."""
     noise = np.random.default_rng([scene.seed, scene.number])
     mixed = 10 ** (-scene.noise_db / 20) * noise.standard_normal(round(scene.seconds * RATE))
     found = []
@@ -76,7 +79,7 @@ def _round_to_ms(seconds: float) -> float:
 
 
 def synthesise(text: str, voice: Voice) -> tuple[Wave, tuple[Word, ...]]:
-    """What a voice makes of a text, from its first loud sample to its last, and when each word is said in it."""
+    """Synthesise a text without silence at its ends; returns samples and words with times. Raises ConfigError."""
     samples, marks = _run_espeak(text, voice)
     loud = np.flatnonzero(np.abs(samples) > SILENCE_LEVEL * np.abs(samples).max())
     first, last = int(loud[0]), int(loud[-1]) + 1
@@ -91,7 +94,7 @@ def _run_espeak(text: str, voice: Voice) -> tuple[Wave, list[tuple[str, int]]]:
     chunks: list[Samples] = []
     marks: list[tuple[str, int]] = []
 
-    def heard(samples: Any, count: int, events: int | None) -> int:
+    def receive(samples: Any, count: int, events: int | None) -> int:
         if samples and count:
             chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         for event in _iterate_events(events):
@@ -99,14 +102,14 @@ def _run_espeak(text: str, voice: Voice) -> tuple[Wave, list[tuple[str, int]]]:
                 marks.append((text[event.position - 1 : event.position - 1 + event.length], event.sample))
         return 0
 
-    callback, line = CALLBACK(heard), text.encode() + b"\0"
+    callback, line = CALLBACK(receive), text.encode() + b"\0"
     try:
         with espeak_library(voice.name, voice.words_a_minute) as library:
             library.espeak_SetParameter(PITCH_PARAMETER, voice.pitch, 0)
             library.espeak_SetSynthCallback(callback)
             failed = library.espeak_Synth(line, ctypes.c_size_t(len(line)), 0, 0, 0, UTF8, None, None)
     except ImportError as error:
-        raise ConfigError(f"the world has no voice: {error}") from error
+        raise ConfigError(f"the synthetic world cannot synthesise speech: {error}") from error
     if failed:
         raise RuntimeError(f"espeak-ng failed with status {failed} on {text!r} by {voice.name}")
     return np.concatenate(chunks).astype(float), marks
@@ -122,16 +125,16 @@ def _iterate_events(events: int | None) -> Iterator[Any]:
 
 
 def render_signal(sound: SceneSound, noise: np.random.Generator) -> Wave:
-    """A sound that is no voice: tones by their phase in turns, a noise by chance."""
+    """Render a signal: a tone from its phase (in cycles), `hiss` from random samples."""
     seconds = noise.uniform(*SIGNAL_S)
     t = np.arange(round(seconds * RATE)) / RATE
-    turns = {
+    cycles = {
         "beep": 1000 * t,
         "siren": 700 * t - 200 / (2 * np.pi * 3) * np.cos(2 * np.pi * 3 * t),  # 500 to 900 Hz, three times a second
         "buzz": 120 * t,
         "chirp": 600 * t + (3600 - 600) * t**2 / (2 * seconds),  # rises from 600 to 3600 Hz
     }
-    wave = noise.uniform(-1, 1, len(t)) if sound.name == "hiss" else np.sin(2 * np.pi * turns[sound.name])
+    wave = noise.uniform(-1, 1, len(t)) if sound.name == "hiss" else np.sin(2 * np.pi * cycles[sound.name])
     if sound.name == "buzz":
         wave = np.sign(wave)
     edge = np.minimum(1.0, np.minimum(t, seconds - t) / FADE_S)

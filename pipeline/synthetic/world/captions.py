@@ -1,4 +1,4 @@
-"""Captions of a scene: what is seen, heard, or both, in whole sentences."""
+"""Write the captions of a scene: of its pictures, its sound, or both, in whole sentences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ NOTHING = "Nothing is heard."
 
 
 def captions_by_view(scene: Scene, picture_at: float) -> dict[str, str]:
-    """By view, as `caption` names them; none of the sound without a track. picture_at: when the image is shown."""
+    """Return captions by the views of the step `caption`; views with sound are left out for clips without a track.
+
+    picture_at: time of the captioned image, seconds.
+    """
     told = {
         "image": describe_image(scene, picture_at),
         "video": join_sentence([describe_sight(sight) for sight in scene.sights]),
@@ -25,7 +28,7 @@ def captions_by_view(scene: Scene, picture_at: float) -> dict[str, str]:
 
 
 def describe_image(scene: Scene, seconds: float) -> str:
-    """What the picture at that time shows; what moves cannot be seen in it."""
+    """Describe the frame at a time, seconds; motions are left out, since one frame cannot show them."""
     shown = [sight for sight in scene.sights if sight.start <= seconds < sight.end]
     figures = [
         [add_visible_size(figure, interpolate_placement(sight, figure, seconds)) for figure in sight.figures]
@@ -37,13 +40,13 @@ def describe_image(scene: Scene, seconds: float) -> str:
 
 
 def add_visible_size(figure: SceneFigure, place: Placement) -> SceneFigure:
-    """With a size, where its own changes: the one that is nearest to what is seen of it at a place."""
+    """Return a figure with a size: if its own changes, the named size nearest to its radius at a placement."""
     nearest = min(SIZES, key=lambda size: abs(SIZES[size] / SIDE - place.radius))
     return figure if figure.size else replace(figure, size=nearest)
 
 
 def describe_jointly(scene: Scene) -> str:
-    """Each sight with the sounds that begin with it."""
+    """Describe each sight together with the sounds that are first heard during it."""
     told: set[SceneSound] = set()
     parts = []
     for sight in scene.sights:
@@ -58,34 +61,34 @@ def describe_jointly(scene: Scene) -> str:
 
 
 def describe_figure(figure: SceneFigure) -> str:
-    """As `a large red circle`, or `an orange star`."""
+    """Return a figure with its article: `a large red circle`, `an orange star`."""
     words = " ".join(word for word in (figure.size, figure.name) if word)
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def describe_sight(sight: Sight, way: str = "") -> str:
-    """As `a large red circle moves left`; with words for its way in front of what it does, if any."""
+    """Describe a sight: `a large red circle moves left`. way: words that are put before the motion."""
     shown = " and ".join(map(describe_figure, sight.figures))
     return " ".join(filter(None, (shown, way, sight.motion)))
 
 
 def describe_sound(sound: SceneSound) -> str:
-    """As `a voice says two dogs`, or `a beep is heard`."""
+    """Describe a sound: `a voice says two dogs`, `a beep is heard`."""
     return f"a voice says {sound.text}" if sound.name == VOICE else f"a {sound.name} is heard"
 
 
 def sight_clause(sight: Sight) -> str:
-    """A sight as what something else happens during: `the red circle is seen`."""
+    """Return a sight as a clause after `while`: `the red circle is seen`."""
     names = " and ".join(f"the {figure.name}" for figure in sight.figures)
     return f"{names} {MEETS if sight.motion == MEETS else 'is seen'}"
 
 
 def sound_clause(sound: SceneSound) -> str:
-    """A sound as what something else happens during: `the voice says two dogs`."""
+    """Return a sound as a clause after `while`: `the voice says two dogs`."""
     return f"the voice says {sound.text}" if sound.name == VOICE else f"the {sound.name} is heard"
 
 
 def join_sentence(parts: Sequence[str]) -> str:
-    """Parts in a row, as one sentence."""
+    """Join clauses with `then` to one sentence."""
     text = ", then ".join(parts)
     return f"{text[0].upper()}{text[1:]}."

@@ -1,6 +1,6 @@
-"""Generate a folder of films from a seed, each with its truth beside it, and subtitles if asked for.
+"""Generate a folder of films, each with a truth file and, if wanted, with subtitles.
 
-The same seed and number always give the same files, alone or among others, so that a folder can be continued.
+The same seed and number always give the same files, so a folder can be extended by more films.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from pipeline.synthetic.world.vocabulary import split_of_seed
 
 
 def make_world(folder: Path, clips: int, seed: int = 0, subtitles: bool = False) -> Iterator[Scene]:
-    """Write the first `clips` clips of a world into a folder, and give each scene once its files are there.
+    """Write the clips 0 to `clips` - 1 of a seed into a folder; yields each scene once its files are written.
 
-    Raises ConfigError for a seed of no split, a folder that cannot be written, and without espeak-ng.
+    Raises ConfigError for a seed outside of all splits, for a folder that cannot be made, and without espeak-ng.
     """
     split_of_seed(seed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{folder}: no folder for the world ({error.strerror})") from error
+        raise ConfigError(f"{folder}: cannot make the folder for films ({error.strerror})") from error
     scenes = [compose_scene(seed, number) for number in range(clips)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time ffmpeg works, each on one thread
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time goes to ffmpeg, which runs on one thread a film
         yield from pool.map(partial(write_clip, folder, subtitles=subtitles), scenes)
 
 
 def write_clip(folder: Path, scene: Scene, subtitles: bool = False) -> Scene:
-    """Write the files of one clip; the film comes last, so that one that is there has its truth."""
+    """Write the files of a clip. The film is written last, so every film has a truth file."""
     sound, heard = render_sound(scene)
     (folder / f"{scene.name}{TRUTH_SUFFIX}").write_text(dump_truth(build_truth(scene, heard)), encoding="utf-8")
     cues = format_srt(heard)
-    if subtitles and cues:  # a file without a cue would be subtitles that cannot be read
+    if subtitles and cues:  # an .srt file without cues could not be parsed
         (folder / f"{scene.name}.srt").write_text(cues, encoding="utf-8")
     write_film(folder / f"{scene.name}.mp4", draw_frames(scene), None if scene.kind == "mute" else sound, RATE)
     return scene
 
 
 def format_srt(heard: list[RenderedSound]) -> str:
-    """What is said as subtitles, a cue a phrase."""
+    """Format the spoken phrases as SRT, a cue for each phrase."""
     spoken = [each for each in heard if each.words]
     cues = (
         f"{n}\n{_format_timestamp(each.start)} --> {_format_timestamp(each.end)}\n{each.sound.text}\n"

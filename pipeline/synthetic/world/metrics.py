@@ -1,8 +1,7 @@
-"""Shares and counts of a run's outputs against the truth. No manifest is read.
+"""Compute the metrics of a run's outputs against the truth. No manifest is read.
 
-A question is judged by its words: it has one answer in this clip (then that and its needs are known, also where it is
-plainer than those that the world asks), could have one in another clip, or could not have been asked at all. One that
-has several answers is `not of its clip`.
+A question is matched by its words. If it has exactly one answer in its clip, its answer and its needs are checked. If
+it has none or several, it is `not of its clip`. If no clip of the world could give it, it is `not well-formed`.
 """
 
 from __future__ import annotations
@@ -28,9 +27,10 @@ ATTRIBUTE_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class ScoredQuestion:
-    """A question of a run. truth: what it needs, or `wrong`; measured: what `verify` found.
+    """A question of a run, checked against the truth of its clip.
 
-    verdict: `right`, or what is wrong with it. packed: whether it is a cross-modal task of the shards.
+    verdict: `right`, or the reason why the question is wrong. true_needs: the senses that it needs, or `wrong`.
+    measured_needs: the needs that `verify` found. packed: whether it is a cross-modal task of the shards.
     """
 
     film: str
@@ -45,7 +45,7 @@ class ScoredQuestion:
 def score_question(
     film: str, truth: Truth, question: str, answer: str, measured: str | None, packed: bool
 ) -> ScoredQuestion:
-    """A question beside the truth of its clip: right is what has one answer in it, too plain for the world or not."""
+    """Check a question and its answer against the truth of a clip."""
     known = {" ".join(words(qa.question)): qa for qa in (*answerable_questions(truth.scene), *truth.questions)}
     qa = known.get(" ".join(words(question)))
     if qa is None:
@@ -57,14 +57,15 @@ def score_question(
 
 
 def ratio(part: int, whole: int) -> float | None:
-    """None of nothing."""
+    """Return the rounded ratio, or None if `whole` is 0."""
     return round(part / whole, 4) if whole else None
 
 
 def transcript_metrics(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """(truth, said) of each clip with sound. word_error over the clips in which a voice speaks; both normalised.
+    """Return the metrics of transcripts. pairs: (true text, transcript) of each clip with sound.
 
-    missing: clips with a voice and no transcript; invented: clips with a transcript and no voice.
+    word_error: word error rate over the clips with a voice, of normalised texts. missing: clips with a voice and
+    without a transcript. invented: clips with a transcript and without a voice.
     """
     from stages.evaluation.scores import spoken, word_error
 
@@ -79,9 +80,10 @@ def transcript_metrics(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def caption_metrics(pairs: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
-    """(view, truth, said) of each caption. right: the words of the world that stand where they belong, by all of them.
+    """Return the metrics of captions by view. pairs: (view, true caption, caption).
 
-    exact: captions without a wrong, missing or needless one.
+    right: share of attribute words (`ATTRIBUTE_WORDS`) that align with the truth. exact: share of captions in which
+    all attribute words are those of the truth.
     """
     import jiwer
 
@@ -98,12 +100,15 @@ def caption_metrics(pairs: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
 
 
 def attribute_words(text: str) -> list[str]:
-    """The words of the world in a text, in their order."""
+    """Return the words of a text that are in `ATTRIBUTE_WORDS`, in order."""
     return [word for word in words(text) if word in ATTRIBUTE_WORDS]
 
 
 def question_metrics(asked: Sequence[ScoredQuestion]) -> dict[str, Any]:
-    """Of all questions, which are well-formed, have an answer in their clip, and the right one. clips: with any."""
+    """Return the shares of questions that are well-formed, that belong to their clip, and whose answer is right.
+
+    clips: clips with at least one question.
+    """
     formed = [each for each in asked if each.verdict != "not well-formed"]
     known = [each for each in formed if each.verdict != "not of its clip"]
     return {
@@ -116,7 +121,7 @@ def question_metrics(asked: Sequence[ScoredQuestion]) -> dict[str, Any]:
 
 
 def needs_confusion(asked: Iterable[ScoredQuestion]) -> dict[str, dict[str, int]]:
-    """Counts by what a question truly needs (or that it is wrong), and by what `verify` found."""
+    """Count questions by true needs (or `wrong`) and by the needs that `verify` found."""
     counts = Counter((each.true_needs, each.measured_needs) for each in asked)
     return {
         truth: {measured: counts[truth, measured] for measured in (*NEEDS, NONE_AGREES, UNVERIFIED)}
@@ -125,10 +130,10 @@ def needs_confusion(asked: Iterable[ScoredQuestion]) -> dict[str, dict[str, int]
 
 
 def cross_modal_metrics(asked: Sequence[ScoredQuestion], wanted: Sequence[str]) -> dict[str, Any]:
-    """What `pack` let through as cross-modal. wanted: pack.cross_modal_needs.
+    """Return the precision and recall of `pack` for cross-modal questions. wanted: the setting pack.cross_modal_needs.
 
-    precision, recall: of the questions that truly need one of these and are right. both_*: the same of those that were
-    packed as needing both. shortcuts: packed, right, and less suffices than what they were packed for.
+    precision, recall: for right questions whose true needs are wanted. both_*: the same for those packed as `both`.
+    shortcuts: packed questions with a right answer that need less than `verify` found.
     """
     packed = [each for each in asked if each.packed]
     joint = [each for each in packed if each.measured_needs == "both"]
@@ -146,14 +151,14 @@ def cross_modal_metrics(asked: Sequence[ScoredQuestion], wanted: Sequence[str]) 
 
 
 def is_shortcut(each: ScoredQuestion, wanted: Sequence[str]) -> bool:
-    """Whether a packed question can be answered with less than it was packed for."""
+    """Return whether a packed question can be answered with less than it was packed for."""
     return each.true_needs != WRONG and (
         each.true_needs not in wanted or each.measured_needs == "both" != each.true_needs
     )
 
 
 def find_swapped_tracks(said: Mapping[str, str], truths: Mapping[str, str]) -> dict[str, str]:
-    """Films in which what another film says is heard, and whose it is: a sound track that was swapped."""
+    """Return films whose transcript is the true text of another film, with this other film."""
     whose = {" ".join(words(text)): film for film, text in truths.items() if text}
     heard = {film: " ".join(words(text)) for film, text in said.items()}
     return {

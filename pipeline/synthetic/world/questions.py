@@ -1,8 +1,8 @@
-"""All questions about a scene, each with its answer and the senses that it needs.
+"""Make all questions about a scene, each with its answer and its needs (the senses that an answer takes).
 
-What a question needs is reckoned, not declared: who sees the picture but hears nothing knows which answers there could
-be; where that is one, the picture suffices, however much the question speaks of the sound. Such shortcuts are asked,
-too, under their true name: they are what verification must find. All else is asked only where the answers differ.
+Needs are computed from the scene. A question may mention a sound although all sights give the same answer: then the
+picture alone suffices, and its needs are `video`. Questions of this kind are shortcuts, which verification must find.
+Other questions are made only where their answers differ between parts of the clip.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth")
 ALWAYS = "always"
 CORNERS = {"square": "four", "triangle": "three", "diamond": "four"}
 
-# Name: what `ask` calls its kind, and its words.
+# Name of a form: the question's kind as in `ask`, and its text with slots.
 FORMS: dict[str, tuple[str, str]] = {
     "seen while": ("source", "What is seen while {sound}?"),
     "colour while": ("source", "What colour is the shape while {sound}?"),
@@ -67,11 +67,11 @@ SLOT_PATTERNS = {
 
 @dataclass(frozen=True)
 class QAPair:
-    """A question of the world. needs: `both`, `video`, `audio` or `text`, as `verify` has them.
+    """A question about a scene with its answer. needs: `both`, `video`, `audio` or `text`, as in `verify`.
 
-    form: its name in `FORMS`. chance: that it is answered right by who knows what there is, but not which is meant.
-    part: of the clip, where what the question names lies, one of `ORDINALS`; `ALWAYS` where that does not matter, since
-    there is but one answer; empty where it is about none.
+    form: key of `FORMS`. chance: probability of a right guess among the answers that occur in the clip.
+    part: the part of the clip that the question is about, one of `ORDINALS`; `ALWAYS` if all parts have the same
+    answer; empty if the question is not about a part.
     """
 
     form: str
@@ -84,12 +84,14 @@ class QAPair:
 
 
 def make_questions(scene: Scene) -> list[QAPair]:
-    """All questions, the same for the same scene; none gives its answer away, and none has two."""
+    """Make all questions of a scene. No question contains its answer or has two answers."""
     return _make_all(scene, plain=False)
 
 
 def answerable_questions(scene: Scene) -> list[QAPair]:
-    """The same and plainer ones, which a model may ask: the answer is the same in all parts, or needs no clip."""
+    """Make the same questions and those that a model may ask besides: with the same answer in all parts, or without
+    need of a clip.
+    """
     return _make_all(scene, plain=True)
 
 
@@ -100,13 +102,13 @@ def _make_all(scene: Scene, plain: bool) -> list[QAPair]:
 
 
 def ambiguous_questions(scene: Scene) -> dict[str, str]:
-    """Questions that have an answer in each of several parts, and which parts these are: `first and second`."""
+    """Return questions with different answers in several parts, and these parts: `first and second`."""
     found = (*_ambiguous_sights(scene), *_ambiguous_sounds(scene), *_ambiguous_counts(scene))
     return {question: " and ".join(parts) for question, parts in found}
 
 
 def _ambiguous_sights(scene: Scene) -> Iterator[tuple[str, list[str]]]:
-    """What is seen while something is heard that lies across a cut."""
+    """Yield questions about what is seen during a sound that spans a cut."""
     for sound in scene.sounds:
         first, *others = [_sight_answers(sight) for sight in scene.sights_during(sound)] or [{}]
         for form, answer in first.items():
@@ -115,7 +117,7 @@ def _ambiguous_sights(scene: Scene) -> Iterator[tuple[str, list[str]]]:
 
 
 def _ambiguous_sounds(scene: Scene) -> Iterator[tuple[str, list[str]]]:
-    """What is heard while something is seen that stays while one sound follows the other."""
+    """Yield questions about what is heard during a sight with several sounds."""
     for sight in scene.sights if scene.kind != "named" else ():
         heard = scene.sounds_during(sight)
         said = [sound.text for sound in heard if sound.name == VOICE]
@@ -143,13 +145,13 @@ def _ambiguous_counts(scene: Scene) -> Iterator[tuple[str, list[str]]]:
 
 
 def is_well_formed(question: str) -> bool:
-    """Whether it is a question that the world could ask, of whatever clip; case and punctuation do not matter."""
+    """Return whether `make_questions` could make a question for some clip. Case and punctuation are ignored."""
     return _grammar().fullmatch(" ".join(words(question))) is not None
 
 
 @cache
 def _grammar() -> re.Pattern[str]:
-    parts = [re.split(r"\{(\w+)\}", form) for _, form in FORMS.values()]  # words and names of slots in turn
+    parts = [re.split(r"\{(\w+)\}", form) for _, form in FORMS.values()]  # texts and slot names alternate
     return re.compile("|".join(" ".join(_fill_slots(split)) for split in parts))
 
 
@@ -159,12 +161,12 @@ def _fill_slots(parts: Sequence[str]) -> Iterator[str]:
 
 
 def first_part(sound: SceneSound) -> str:
-    """The part of the clip in which a sound begins, one of `ORDINALS`."""
+    """Return the part of the clip in which a sound begins, one of `ORDINALS`."""
     return sound_parts(sound)[0]
 
 
 def sound_parts(sound: SceneSound) -> list[str]:
-    """The parts of the clip in which a sound is heard: of one that lies across a cut, two."""
+    """Return the parts of the clip in which a sound is heard: two if the sound spans a cut."""
     return list(ORDINALS[int(sound.start // SEGMENT_S) : math.ceil(sound.end / SEGMENT_S)])
 
 
@@ -174,7 +176,7 @@ def _make_pair(form: str, answer: str, needs: str, options: Sequence[str], part:
 
 
 def _sight_answers(sight: Sight) -> dict[str, str]:
-    """What a sight answers to each form. Two figures have no one colour, and one that grows no size."""
+    """Return the answer of a sight to each `while` form that fits it (two figures have no single colour or shape)."""
     names = " and ".join(f"a {figure.name}" for figure in sight.figures)
     figure = sight.figures[0]
     if len(sight.figures) > 1:
@@ -185,21 +187,21 @@ def _sight_answers(sight: Sight) -> dict[str, str]:
 
 
 def _questions_by_sound(scene: Scene) -> Iterator[QAPair]:
-    """What is seen while something is heard: both, unless all that is seen gives one answer."""
+    """Yield questions about what is seen during a sound. They need both senses unless all sights give one answer."""
     facts = {sight: _sight_answers(sight) for sight in scene.sights}
     for sound in scene.sounds:
         seen = scene.sights_during(sound)
         for form, answer in facts[seen[0]].items() if len(seen) == 1 else ():
             options = [told.get(form, "") for told in facts.values()]
-            # A voice that names what is seen says which sight is meant to those who only see.
+            # In a named clip the question itself says which sight is meant, so the picture suffices.
             alone = len(set(options)) == 1 or scene.kind == "named"
             needs = "video" if alone else "both"
             yield _make_pair(form, answer, needs, options, first_part(sound), sound=sound_clause(sound))
 
 
 def _questions_by_sight(scene: Scene) -> Iterator[QAPair]:
-    """What is heard while something is seen: both, unless all that is heard gives one answer."""
-    if scene.kind == "named":  # who sees it could say it
+    """Yield questions about what is heard during a sight. They need both senses unless all sounds give one answer."""
+    if scene.kind == "named":  # the picture alone tells what the voice says
         return
     voices = [sound for sound in scene.sounds if sound.name == VOICE]
     for part, sight in zip(ORDINALS, scene.sights, strict=False):
@@ -216,7 +218,7 @@ def _questions_by_sight(scene: Scene) -> Iterator[QAPair]:
 
 
 def _sight_phrases(scene: Scene, sight: Sight) -> list[str]:
-    """How a sight is spoken of; by its motion only where no other moves so."""
+    """Return clauses that name a sight: its figures, and its motion if no other sight has the same."""
     alike = [other for other in scene.sights if other.motion == sight.motion]
     by_motion = [f"something {sight.motion}"] if len(alike) == 1 and sight.motion != MEETS else []
     return [sight_clause(sight), *by_motion]
@@ -227,7 +229,7 @@ def _sound_name(sound: SceneSound) -> str:
 
 
 def _picture_questions(scene: Scene, plain: bool) -> Iterator[QAPair]:
-    """What the picture alone tells, where its sights differ or `plain`; and what a figure meets."""
+    """Yield questions that the picture answers: where sights differ, or all with `plain`; and what a figure meets."""
     facts, single = [_sight_answers(sight) for sight in scene.sights], all(len(s.figures) == 1 for s in scene.sights)
     for n, (sight, told) in enumerate(zip(scene.sights, facts, strict=True)):
         part = ORDINALS[n]
@@ -249,13 +251,13 @@ def _picture_questions(scene: Scene, plain: bool) -> Iterator[QAPair]:
 
 
 def _sound_questions(scene: Scene, plain: bool) -> Iterator[QAPair]:
-    """What the sound alone tells, where there is more than one, and they differ or `plain`."""
+    """Yield questions that the sound answers, for several sounds that differ, or for all sounds with `plain`."""
     spoken = [sound for sound in scene.sounds if sound.name == VOICE]
     voices = [sound.text for sound in spoken]
     for ordinal, sound in zip(ORDINALS, spoken if len(spoken) > 1 else (), strict=False):
         first, second = sound.text.split()
         if scene.kind == "named":
-            # What is named is also seen, in the same order: the picture suffices.
+            # The voice names the figures that are shown, in the same order: the picture suffices.
             options = [each.split()[0] for each in voices]
             if plain or len(set(options)) > 1:
                 yield _make_pair("colour named", first, "video", options, ordinal, ordinal=ordinal)
@@ -272,7 +274,7 @@ def _sound_questions(scene: Scene, plain: bool) -> Iterator[QAPair]:
 
 
 def _text_questions(scene: Scene, plain: bool) -> Iterator[QAPair]:
-    """What needs no clip at all; about this one's shapes and numbers, so that it does not look so, unless `plain`."""
+    """Yield questions that need no clip: about shapes and numbers of this clip, or about all with `plain`."""
     shapes = SHAPES if plain else dict.fromkeys(figure.shape for sight in scene.sights for figure in sight.figures)
     for shape in shapes:
         if shape in CORNERS:

@@ -1,8 +1,8 @@
-"""Compose a scene from a seed and a number: what is seen and heard when.
+"""Compose a scene from a seed and a number: the content of a clip over time.
 
-A scene is two timelines. Its clip shows a sight at a time and plays at most one sound at a time; which of them belong
-together follows from their times alone (`Scene.seen_with`, `Scene.heard_with`). Times are seconds, places are shares
-of the side of the frame.
+A scene has a timeline of sights and a timeline of sounds. At any time there is at most one of each. A sight and a sound
+belong together if their times overlap (`Scene.sights_during`, `Scene.sounds_during`). Times are seconds, coordinates
+are shares of the frame's side.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from random import Random
 
 from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, SIZES, SOUNDS, VOICE, WorldSplit, split_of_seed
 
-SIDE = 96  # pixels of a frame, square; `SIZES` are radii in it
+SIDE = 96  # pixels of a frame's side; the radii in `SIZES` refer to it
 RATE = 12  # frames a second
 SEGMENT_S = 2.0  # a phrase of two words at 140 words a minute takes up to 1.5 s
 KINDS = ("linked", "loose", "linked", "silent", "linked", "named", "linked", "still", "linked", "mute")
-"""What sort of clip each number is, in turn. linked: each sight has its own sound. named: the voice names what is seen.
-loose: picture and sound go their own ways. still: nothing moves. silent: only background noise. mute: no sound track.
+"""Kinds of clips by number, repeating. linked: each sight has its own sound. named: the voice names the figure shown.
+loose: picture and sound are independent. still: nothing moves. silent: only background noise. mute: no sound track.
 """
 
 
@@ -32,7 +32,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class SceneFigure:
-    """One shape, on a straight way between two places. size is None where it changes; rgb is its very colour."""
+    """A coloured shape that moves on a straight line from `first` to `last`.
+
+    size: None if it changes. rgb: the drawn colour, a random variation of `colour`.
+    """
 
     colour: str
     shape: str
@@ -43,13 +46,13 @@ class SceneFigure:
 
     @property
     def name(self) -> str:
-        """As `red circle`."""
+        """Colour and shape: `red circle`."""
         return f"{self.colour} {self.shape}"
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What is seen from start to end: one figure and what it does, or two that meet."""
+    """One figure with its motion, or two figures that meet, shown from start to end."""
 
     start: float
     end: float
@@ -58,15 +61,15 @@ class Sight:
 
     @property
     def name(self) -> str:
-        """As `red circle and blue square`."""
+        """Names of all figures: `red circle and blue square`."""
         return " and ".join(figure.name for figure in self.figures)
 
 
 @dataclass(frozen=True)
 class SceneSound:
-    """Something heard between start and end: a voice that says `text`, or one of `SOUNDS`.
+    """A voice that says `text`, or one of `SOUNDS`, placed between start and end.
 
-    lag: where in that span it lies, 0 (as early as it can) to 1.
+    lag: position within this span, from 0 (as early as possible) to 1 (as late as possible).
     """
 
     start: float
@@ -78,7 +81,7 @@ class SceneSound:
 
 @dataclass(frozen=True)
 class Voice:
-    """Who speaks: espeak-ng's name, its words a minute, and its pitch, 0..99."""
+    """A voice of espeak-ng: its name, words a minute, and pitch from 0 to 99."""
 
     name: str
     words_a_minute: int
@@ -87,7 +90,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip as it is meant. noise_db: of the background, below full scale; grey: of it, 0..255."""
+    """The content of a clip. noise_db: background noise below full scale. grey: background of the frames, 0..255."""
 
     seed: int
     number: int
@@ -102,22 +105,22 @@ class Scene:
 
     @property
     def name(self) -> str:
-        """Of its files: the same scene always has the same."""
+        """Stem of the clip's files, made of seed and number."""
         return f"world-{self.seed:04d}-{self.number:05d}"
 
     def sights_during(self, sound: SceneSound) -> list[Sight]:
-        """The sights that it is heard with."""
+        """Return the sights that overlap a sound in time."""
         return [sight for sight in self.sights if sight.start < sound.end and sound.start < sight.end]
 
     def sounds_during(self, sight: Sight) -> list[SceneSound]:
-        """The sounds that it is seen with."""
+        """Return the sounds that overlap a sight in time."""
         return [sound for sound in self.sounds if sight in self.sights_during(sound)]
 
 
 def compose_scene(seed: int, number: int, segments: int = 2) -> Scene:
-    """The scene of that number in the world of that seed. Raises ConfigError for a seed of no split.
+    """Compose the scene of a seed and a number. Raises ConfigError for a seed outside of all splits.
 
-    segments: of `SEGMENT_S` each, up to five (`asking.ORDINALS`); other counts give other scenes.
+    segments: number of segments of `SEGMENT_S` each, at most five (`questions.ORDINALS`).
     """
     split, rng = split_of_seed(seed), Random(f"world {seed} {number}")
     kind = KINDS[number % len(KINDS)]
@@ -138,14 +141,14 @@ def compose_scene(seed: int, number: int, segments: int = 2) -> Scene:
 
 
 def _choose_sights(rng: Random, split: WorldSplit, count: int, seconds: float, kind: str) -> tuple[Sight, ...]:
-    """Sights one after the other, each under another name; the last figures of one are gone when the next appear."""
+    """Choose `count` sights that follow each other and share no figure name."""
     found: list[Sight] = []
     names: set[str] = set()
     length = seconds / count
     while len(found) < count:
         pair = rng.sample(split.figures, 2)
         meets = kind not in ("still", "named") and rng.random() < 0.15
-        # No earlier than the picture's cut, and before the first frame that a sampler with six frames takes.
+        # Starts with the cut or shortly after, but before the first of six sampled frames.
         start = len(found) * length + rng.choice((0.0, 0.1, 0.2))
         made = (
             _choose_meeting(rng, pair)
@@ -177,7 +180,7 @@ def _choose_single(rng: Random, pair: tuple[str, str], motion: str | None) -> tu
 
 
 def _choose_meeting(rng: Random, pairs: list[tuple[str, str]]) -> tuple[tuple[SceneFigure, SceneFigure], str]:
-    """Two figures come from left and right until they touch; smaller than alone, so that they have a way to go."""
+    """Choose two figures that move from left and right until they touch. They are smaller, to have room to move."""
     y = rng.uniform(0.35, 0.65)
     sizes = [rng.choice(list(SIZES)) for _ in pairs]
     radii = [0.75 * SIZES[size] / SIDE for size in sizes]
@@ -197,13 +200,13 @@ def _vary_colour(rng: Random, colour: str) -> tuple[int, int, int]:
 def _choose_sounds(
     rng: Random, split: WorldSplit, kind: str, sights: tuple[Sight, ...], segments: int
 ) -> tuple[SceneSound, ...]:
-    """A sound a segment, no two alike; where a loose clip has several sights, one that spans a cut."""
+    """Choose a different sound for each segment; for a loose clip with several sights, one sound across a cut."""
     if kind in ("silent", "mute"):
         return ()
     if kind == "named":
         return tuple(_make_voice_sound(rng, n, sight.figures[0].name) for n, sight in enumerate(sights))
     if kind == "loose" and len(sights) > 1:
-        return (replace(_choose_sound(rng, split, 0.5), lag=0.5),)  # in its middle, and so across the cut
+        return (replace(_choose_sound(rng, split, 0.5), lag=0.5),)  # centred on the cut between two sights
     found: list[SceneSound] = []
     for n in range(segments):
         sound = _choose_sound(rng, split, n)

@@ -1,7 +1,7 @@
-"""Score a run over films of the world against their truth.
+"""Score a run over films of the synthetic world against their truth files.
 
-The truth lies beside each film (`ingest.uri`). Clips that are not whole films are counted and left out, since the
-truth is that of the whole. Captions and questions of steps that did not run are simply none.
+The truth file lies beside each film (`ingest.uri`). It describes the whole film, so clips of a part of it are counted
+and left out. Steps that did not run have no captions or questions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.synthetic.world.metrics import RIGHT, ScoredQuestion, score_questi
 from pipeline.synthetic.world.truth import Truth, read_truth, truth_uri
 from stages.catalogue import current
 
-TOLERANCE_S = 0.25  # a film ends with its last frame, or with the padding of its sound
+TOLERANCE_S = 0.25  # a film may end with its last frame, or later with the padding of its sound
 
 CLIPS = """
 SELECT f.clip, v.uri, c.start_ms / 1000 AS start, c.end_ms / 1000 AS "end", f.frames, f.frame_bytes, f.sound,
@@ -47,9 +47,9 @@ WHERE q.status = 'ok' ORDER BY q.id
 
 @dataclass(frozen=True)
 class ScoredClip:
-    """A clip of the run that is a whole film, its footage, and its truth.
+    """A clip of the run that is a whole film, with its media and its truth.
 
-    text: its transcript. middle: when the frame of its image is shown, seconds.
+    text: transcript. middle: time of the clip's middle frame, seconds.
     """
 
     clip: str
@@ -63,14 +63,16 @@ class ScoredClip:
 
 
 class RunScore:
-    """All measures of the run at `root`. Raises ConfigError where there is none, or no film of it has a truth."""
+    """Metrics of the run at `root`. Raises ConfigError without a run, or if no film of it has a truth file."""
 
     def __init__(self, root: str) -> None:
-        """Reads the manifests and the truths, and nothing else of the run."""
+        """Read the run's manifests and the truth files."""
         config = of_run(root)
         plan = config.plan(root)
         if not packable(plan):
-            raise ConfigError(f"{root}: a run without ingest, split, extract and transcribe has nothing to score")
+            raise ConfigError(
+                f"{root}: expected a run with ingest, split, extract and transcribe; other runs cannot be scored"
+            )
         self.wanted_needs = config.pack.cross_modal_needs
         self.without_truth = self.not_whole = 0
         with views.connect(plan.root, plan.manifests, current(plan.root)) as connection:
@@ -82,7 +84,7 @@ class RunScore:
             needs = NEEDS.format(of="verify.", threshold=config.pack.agreement)
             self.question_rows = fetch_rows(connection, QUESTIONS.format(needs=needs))
         if not self.clips:
-            raise ConfigError(f"{root}: no film of this run has its truth beside it; make some: ola world make")
+            raise ConfigError(f"{root}: no film of this run has a truth file; make films with one: ola world make")
 
     def _match_truths(self, found: list[dict[str, Any]]) -> Iterator[ScoredClip]:
         for row in found:
@@ -101,7 +103,7 @@ class RunScore:
 
     @cached_property
     def questions(self) -> list[ScoredQuestion]:
-        """Each question of a clip whose truth is known, judged."""
+        """Questions of the scored clips, checked against the truth."""
         return [
             score_question(
                 self.clips[row["clip"]].film,
@@ -116,7 +118,7 @@ class RunScore:
         ]
 
     def report(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """Return all metrics and faults, for JSON."""
         told = [
             (row["view"], truth[row["view"]], row["text"])
             for row in self.captions
@@ -138,7 +140,7 @@ class RunScore:
         return each.truth.captions(each.middle)
 
     def faults(self) -> Iterator[tuple[str, str, str]]:
-        """(film, what is wrong, what was said): swapped sound tracks, shortcuts kept, and wrong questions."""
+        """Yield (film, fault, text) for swapped sound tracks, packed shortcuts, and wrong questions."""
         said = {each.film: each.text for each in self.clips.values()}
         truths = {each.film: each.truth.transcript for each in self.clips.values()}
         for film, other in metrics.find_swapped_tracks(said, truths).items():
@@ -152,7 +154,7 @@ class RunScore:
 
 
 def fetch_rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    """Rows of a query by column."""
+    """Run a query; returns its rows as dicts."""
     answer = connection.execute(query)
     names = [column[0] for column in answer.description or []]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]

@@ -1,13 +1,13 @@
-"""The truth of a clip as JSON beside its film: `world-0007-00003.truth.json`. What is written is what can be measured.
+"""Write and read the truth file of a film: its content as JSON, `world-0007-00003.truth.json`.
 
     seed, number, split, kind, seconds, width, height, rate, voice, noise_db, has_sound
     sights      start, end, motion, figures: colour, shape, size, rgb, and `first` and `last` place (x, y, radius)
-    sounds      start, end, name, text, words with start and end: as they came out, to the ms
-    transcript  what the voice says, from the first word to the last; words: each with its start and end
-    captions    by view (image: of the picture in the middle)
+    sounds      start, end, name, text, words with start and end; times as rendered, to the ms
+    transcript  all spoken words as text; words: each with its start and end
+    captions    by view (image: of the frame in the middle)
     questions   form, kind, question, answer, needs, chance, part
 
-Times are seconds of the film, places shares of the frame's side.
+Times are seconds of the film, coordinates are shares of the frame's side.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pipeline.synthetic.world.captions import captions_by_view
 from pipeline.synthetic.world.questions import QAPair, make_questions
 from pipeline.synthetic.world.scenes import RATE, SEGMENT_S, SIDE, Scene, compose_scene
 
-TRUTH_SUFFIX = ".truth.json"  # what follows the stem of a film
-VERSION = 2  # 1 did not say in which part of the clip what a question names lies
+TRUTH_SUFFIX = ".truth.json"  # replaces the suffix of a film
+VERSION = 2  # version 1 has no `part` in questions
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of a film, as read from its file."""
+    """The content of a film, read from its truth file."""
 
     scene: Scene
     transcript: str
@@ -39,12 +39,12 @@ class Truth:
     questions: tuple[QAPair, ...]
 
     def captions(self, picture_at: float) -> dict[str, str]:
-        """By view, the image's at that time in seconds of the film."""
+        """Return captions by view. picture_at: time of the captioned image, seconds."""
         return captions_by_view(self.scene, picture_at)
 
 
 def build_truth(scene: Scene, heard: Sequence[RenderedSound]) -> dict[str, Any]:
-    """The truth of a scene and its sound, for JSON."""
+    """Return the content of a truth file for a scene and its rendered sounds."""
     words = [word for each in heard for word in each.words]
     known = asdict(scene)
     sounds = [
@@ -74,17 +74,17 @@ def build_truth(scene: Scene, heard: Sequence[RenderedSound]) -> dict[str, Any]:
 
 
 def dump_truth(known: dict[str, Any]) -> str:
-    """As it is written: the same text for the same truth."""
+    """Format the content of a truth file as JSON text."""
     return json.dumps(known, ensure_ascii=False, indent=1) + "\n"
 
 
 def truth_uri(film: str) -> str:
-    """Where the truth of a film lies."""
+    """Return the URI of a film's truth file."""
     return film.rpartition(".")[0] + TRUTH_SUFFIX
 
 
 def read_truth(uri: str) -> Truth:
-    """The truth in a file. Raises ConfigError where it is none, or that of another version of the world."""
+    """Read a truth file. Raises ConfigError if it is invalid or was written by another version of the world."""
     try:
         known = json.loads(storage.read_bytes(uri))
         version, seed, number = known["version"], known["seed"], known["number"]
@@ -93,12 +93,10 @@ def read_truth(uri: str) -> Truth:
         qa = tuple(QAPair(**each) for each in known["questions"]) if version == VERSION else ()
         transcript = str(known["transcript"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{uri}: not the truth of a world's clip ({error!r}); write it anew: ola world make"
-        ) from error
+        raise ConfigError(f"{uri}: not a truth file of a film ({error!r}); write it again: ola world make") from error
     scene = compose_scene(seed, number, segments)
     if version != VERSION or asdict(scene)["sights"] != _lists_to_tuples(known["sights"]):
-        raise ConfigError(f"{uri}: of another version of the world; write it anew: ola world make")
+        raise ConfigError(f"{uri}: written by another version of the world; write it again: ola world make")
     return Truth(scene, transcript, words, qa)
 
 

@@ -1,4 +1,4 @@
-"""Write frames and sound as an .mp4 (H.264, AAC), with the same bytes for the same input on one machine."""
+"""Write frames and sound as an .mp4 (H.264, AAC). On one machine the same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.media.safety import ffmpeg_exe
 from pipeline.synthetic.world.frames import Picture
 from pipeline.synthetic.world.scenes import RATE, SIDE
 
-# More threads cut a picture into slices elsewhere, and versions and dates in the header would differ.
+# The output must not depend on the number of threads, nor hold versions or dates in its header.
 DETERMINISTIC = (
     "-threads",
     "1",
@@ -32,9 +32,9 @@ AUDIO_CODEC = ("-c:a", "aac", "-b:a", "64k")
 
 
 def write_film(path: Path, pictures: Iterable[Picture], sound: Samples | None, rate: int) -> None:
-    """Encode a film; the file is there whole or not at all. sound: at `rate` Hz, None for no track.
+    """Encode a film and rename it into place when it is complete. sound: at `rate` Hz, None for no track.
 
-    Raises RunError with ffmpeg's words.
+    Raises RunError with ffmpeg's message.
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
         made, heard = Path(folder, "film.mp4"), Path(folder, "sound.wav")
@@ -46,5 +46,7 @@ def write_film(path: Path, pictures: Iterable[Picture], sound: Samples | None, r
         data = b"".join(picture.tobytes() for picture in pictures)
         done = subprocess.run(command, input=data, capture_output=True, check=False)
         if done.returncode:
-            raise RunError(f"{path}: ffmpeg cannot write it: {' '.join(done.stderr.decode(errors='replace').split())}")
+            raise RunError(
+                f"{path}: ffmpeg cannot write this film: {' '.join(done.stderr.decode(errors='replace').split())}"
+            )
         os.replace(made, path)

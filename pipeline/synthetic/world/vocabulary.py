@@ -1,4 +1,4 @@
-"""Every word the world has, what each looks or sounds like, and which of them no training clip may show."""
+"""Define the vocabulary of the world: colours, shapes, motions, phrases, voices, and the splits that hold some out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross")
 MOTIONS = ("stays still", "moves left", "moves right", "rises", "falls", "grows", "shrinks")
-MEETS = "meet"  # what two figures do
+MEETS = "meet"  # the motion of two figures
 SIZES = {"small": 10, "large": 20}  # radius in pixels of a frame of 96
 NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 NOUNS = ("apples", "birds", "books", "cars", "dogs", "eggs", "houses", "keys", "lamps", "ships", "trees", "wheels")
@@ -35,14 +35,14 @@ HELD_OUT_SPEAKERS = ("m6", "f4", "linda", "Andy", "steph", "john")
 
 FIGURES = tuple(product(COLOURS, SHAPES))
 PHRASES = tuple(product(NUMBERS, NOUNS))
-# A diagonal: each colour, shape, number and noun is also seen in other pairs.
+# A diagonal: each held-out colour, shape, number and noun still occurs in other pairs.
 HELD_OUT_FIGURES = tuple((c, s) for c, s in FIGURES if (list(COLOURS).index(c) - SHAPES.index(s)) % len(COLOURS) == 3)
 HELD_OUT_PHRASES = tuple((n, w) for n, w in PHRASES if (NUMBERS.index(n) - NOUNS.index(w)) % len(NUMBERS) == 3)
 
 
 @dataclass(frozen=True)
 class WorldSplit:
-    """A range of seeds, and whether its clips take what is held out (and nothing else) for voices and for pairs."""
+    """A range of seeds. Its scenes use either only or none of the held-out voices; the same holds for pairs."""
 
     name: str
     seeds: range
@@ -51,18 +51,18 @@ class WorldSplit:
 
     @property
     def voices(self) -> tuple[str, ...]:
-        """Names of voices, as espeak-ng has them."""
+        """Names of espeak-ng's voices."""
         speakers = HELD_OUT_SPEAKERS if self.held_out_voices else SPEAKERS
         return tuple(f"{accent}+{speaker}" for accent, speaker in product(ACCENTS, speakers))
 
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of colour and shape."""
+        """Pairs (colour, shape)."""
         return HELD_OUT_FIGURES if self.held_out_pairs else remove_pairs(FIGURES, HELD_OUT_FIGURES)
 
     @property
     def phrases(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of number and noun."""
+        """Pairs (number, noun)."""
         return HELD_OUT_PHRASES if self.held_out_pairs else remove_pairs(PHRASES, HELD_OUT_PHRASES)
 
 
@@ -77,7 +77,7 @@ SPLITS = (
 
 
 def split_of_seed(seed: int) -> WorldSplit:
-    """The split that a seed belongs to. Raises ConfigError for one that belongs to none."""
+    """Return the split that a seed belongs to. Raises ConfigError if there is none."""
     for split in SPLITS:
         if seed in split.seeds:
             return split
@@ -86,12 +86,12 @@ def split_of_seed(seed: int) -> WorldSplit:
 
 
 def find_split(name: str) -> WorldSplit:
-    """The split of this name. Raises StopIteration for none."""
+    """Return the split with a name. Raises StopIteration if there is none."""
     return next(split for split in SPLITS if split.name == name)
 
 
 def remove_pairs(
     pairs: tuple[tuple[str, str], ...], held_out: tuple[tuple[str, str], ...]
 ) -> tuple[tuple[str, str], ...]:
-    """The pairs that are not held out, in their order."""
+    """Return the pairs that are not held out, in order."""
     return tuple(pair for pair in pairs if pair not in held_out)

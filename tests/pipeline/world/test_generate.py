@@ -195,15 +195,15 @@ def test_the_truth_is_read_as_it_was_written(world: Path, tmp_path: Path) -> Non
     changed = tmp_path / "changed.truth.json"
     shutil.copy(world / "world-0007-00000.truth.json", changed)
     changed.write_text(changed.read_text(encoding="utf-8").replace("black", "green"), encoding="utf-8")
-    with pytest.raises(ConfigError, match="of another version of the world; write it anew: ola world make"):
+    with pytest.raises(ConfigError, match="by another version of the world; write it again: ola world make"):
         read_truth(str(changed))
     old = json.loads((world / "world-0007-00000.truth.json").read_text(encoding="utf-8"))
     questions = [{name: value for name, value in each.items() if name != "part"} for each in old["questions"]]
     changed.write_text(json.dumps({**old, "version": 1, "questions": questions}), encoding="utf-8")
-    with pytest.raises(ConfigError, match="of another version of the world"):
+    with pytest.raises(ConfigError, match="by another version of the world"):
         read_truth(str(changed))
     changed.write_text("{}", encoding="utf-8")
-    with pytest.raises(ConfigError, match="not the truth of a world's clip"):
+    with pytest.raises(ConfigError, match="not a truth file of a film"):
         read_truth(str(changed))
 
 
@@ -213,12 +213,13 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.M
     assert said.err.startswith("ola: seed -1 belongs to no split of the world")
     (tmp_path / "file").write_text("")
     said = ola("world", "make", tmp_path / "file")
-    assert (said.code, said.err) == (2, f"ola: {tmp_path / 'file'}: no folder for the world (File exists)\n")
+    assert (said.code, said.err) == (2, f"ola: {tmp_path / 'file'}: cannot make the folder for films (File exists)\n")
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     said = ola("world", "make", tmp_path / "x", "--clips", "1")
     assert said.code == 2
     assert said.err == (
-        "ola: the world has no voice: espeak-ng is missing: pip install 'ola-pipeline[voice]' (GPLv3)\n"
+        "ola: the synthetic world cannot synthesise speech: "
+        "espeak-ng is missing: pip install 'ola-pipeline[voice]' (GPLv3)\n"
     )
 
 

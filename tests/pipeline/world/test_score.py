@@ -273,6 +273,6 @@ def test_what_has_no_truth_is_said_in_one_line(tmp_path: Path) -> None:
     root = made_run(tmp_path, truths=())
     said = ola("world", "score", root)
     assert (said.code, said.out) == (2, "")
-    assert said.err == f"ola: {root}: no film of this run has its truth beside it; make some: ola world make\n"
+    assert said.err == f"ola: {root}: no film of this run has a truth file; make films with one: ola world make\n"
     said = ola("world", "score", tmp_path / "nowhere")
     assert (said.code, said.err.count("\n")) == (2, 1)
