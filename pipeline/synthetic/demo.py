@@ -51,8 +51,8 @@ def annotate(folder: Path) -> str:
     films, root = folder / "films", str(folder / "run")
     run_ola("world", "make", str(films), "--clips", str(CLIPS), "--seed", str(SEED))
     add_bad_files(films)
-    asked = ("annotator.model=nano", transcribe_setting(), "screen.least_words=2", "pack.val=0")
-    run_ola("run", str(films), "--root", root, *(part for setting in asked for part in ("--set", setting)))
+    settings = ("annotator.model=nano", transcribe_setting(), "screen.least_words=2", "pack.val=0")
+    run_ola("run", str(films), "--root", root, *(part for setting in settings for part in ("--set", setting)))
     run_ola("why", root, str(films / "playlist.mp4"))
     run_ola("sql", root, CAPTIONS)
     announce("Score of nano's annotations against the content of the films:")
@@ -66,17 +66,17 @@ def train_and_compare(folder: Path, root: str) -> None:
     from pipeline.synthetic.nano.lessons import write_lessons
 
     announce("Evaluation on questions about other films, with true answers:")
-    films, other, asked = folder / "other films", str(folder / "other"), str(folder / "questions.jsonl")
+    films, other_root, lessons = folder / "other films", str(folder / "other"), str(folder / "questions.jsonl")
     run_ola("world", "make", str(films), "--clips", str(HELD_OUT_CLIPS), "--seed", str(HELD_OUT_SEED), "--subtitles")
-    run_ola("run", str(films), "--root", other)
-    write_lessons(other, asked, 0)
-    run_ola("import", asked, "--root", str(folder / "exam"), "--val-share", "1")
+    run_ola("run", str(films), "--root", other_root)
+    write_lessons(other_root, lessons, 0)
+    run_ola("import", lessons, "--root", str(folder / "exam"), "--val-share", "1")
     before, after, trained = (str(folder / name) for name in ("before", "after", "trained"))
     run_ola("evaluate", "--model", "nano", "--out", before, "--suite", f"shards={folder / 'exam'}", "--limit", "24")
     announce("A few steps of training on the run's shards: the speech MLP first, then everything but the encoders.")
-    few = (f"steps={STEPS}", "batch=2", "omni.replay={}")
+    settings = (f"steps={STEPS}", "batch=2", "omni.replay={}")
     run_ola("train", "omni", "--shards", root, "--model", "nano", "--out", trained,
-        *(part for setting in few for part in ("--set", setting)))  # fmt: skip
+        *(part for setting in settings for part in ("--set", setting)))  # fmt: skip
     model = f"{trained}/model"
     run_ola("evaluate", "--model", model, "--out", after, "--suite", f"shards={folder / 'exam'}", "--limit", "24")
     run_ola("compare", before, after)

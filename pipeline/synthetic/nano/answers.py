@@ -85,7 +85,7 @@ def unknown_exchange(qa: QAPair) -> Exchange:
 
 
 def ambiguous_exchanges(scene: Scene) -> list[Exchange]:
-    """Return the prompts of `verify` for questions with several answers. The answers state the parts, then `unknown`."""
+    """Return the prompts of `verify` for questions with several answers; answered by the parts and `unknown`."""
     return [
         Exchange(
             verify_prompt(question),
@@ -107,22 +107,22 @@ def verify_prompt(question: str) -> str:
 
 def foreign_questions(scene: Scene, own: Sequence[QAPair], count: int, rng: Random) -> list[QAPair]:
     """Choose at most `count` questions of another scene of the same seed that name nothing of this scene."""
-    has, known = names_in_scene(scene), {qa.question for qa in own}
+    scene_names, own_questions = names_in_scene(scene), {qa.question for qa in own}
     other = compose_scene(scene.seed, rng.randrange(SCENES_PER_SEED))
-    found = [qa for qa in make_questions(other) if qa.question not in known]
-    apart = [qa for qa in found if (names := names_in_question(qa)) and names.isdisjoint(has)]
-    return rng.sample(apart, min(count, len(apart)))
+    candidates = [qa for qa in make_questions(other) if qa.question not in own_questions]
+    absent = [qa for qa in candidates if (names := names_in_question(qa)) and names.isdisjoint(scene_names)]
+    return rng.sample(absent, min(count, len(absent)))
 
 
-def is_unanswerable(stranger: QAPair, own: Sequence[QAPair], view: str) -> bool:
+def is_unanswerable(question: QAPair, own: Sequence[QAPair], view: str) -> bool:
     """Return whether a view shows that a question of another scene has no answer.
 
     The picture cannot show that a sound is missing. If all sights have the same answer, it seems to be the right one.
     """
     hidden = _HIDDEN_SLOTS.get(view, "")
-    if not hidden or hidden not in FORMS[stranger.form][1]:
+    if not hidden or hidden not in FORMS[question.form][1]:
         return True
-    return any(qa.form == stranger.form and qa.needs == "both" for qa in own)
+    return any(qa.form == question.form and qa.needs == "both" for qa in own)
 
 
 def names_in_question(qa: QAPair) -> set[str]:

@@ -67,28 +67,28 @@ def make_utterances(split: WorldSplit, count: int, seed: int, stretched: bool) -
     """
     rng = Random(f"utterances {split.name} {seed}")
     phrases, names = ([" ".join(pair) for pair in pairs] for pairs in (split.phrases, split.figures))
-    made = []
+    utterances = []
     for _ in range(count):
         text = rng.choice(names if rng.random() < 0.25 else phrases)
         voice = Voice(rng.choice(split.voices), rng.randrange(140, 191, 10), rng.randrange(25, 80, 5))
-        made.append(speak(text, voice, rng.uniform(*SPEED_RANGE) if stretched and rng.random() < 0.5 else 1.0))
-    return made
+        utterances.append(speak(text, voice, rng.uniform(*SPEED_RANGE) if stretched and rng.random() < 0.5 else 1.0))
+    return utterances
 
 
 def speak(text: str, voice: Voice, faster: float = 1.0) -> Utterance:
     """Synthesise a text; `faster` is a factor of the playback speed and so of the pitch."""
     wave, words = synthesise(text, voice)
-    heard = tuple((word.text, word.start / faster, word.end / faster) for word in words)
-    return Utterance(_to_pcm(wave, round(ESPEAK_RATE * faster)), heard)
+    events = tuple((word.text, word.start / faster, word.end / faster) for word in words)
+    return Utterance(_to_pcm(wave, round(ESPEAK_RATE * faster)), events)
 
 
 def make_signals(seed: int) -> list[Utterance]:
     """Render `SIGNALS_PER_KIND` signals of each kind, of random lengths."""
-    rng, made = np.random.default_rng(seed), []
+    rng, signals = np.random.default_rng(seed), []
     for name, _ in product(SOUNDS, range(SIGNALS_PER_KIND)):
         samples = _to_pcm(render_signal(SceneSound(0.0, SEGMENT_S, name, name, 0.0), rng), ESPEAK_RATE)
-        made.append(Utterance(samples, ((name, 0.0, len(samples) / RATE),)))
-    return made
+        signals.append(Utterance(samples, ((name, 0.0, len(samples) / RATE),)))
+    return signals
 
 
 def _to_pcm(wave: np.ndarray, rate: int) -> np.ndarray:
@@ -108,12 +108,12 @@ class ClipMixer:
         self.rng = Random(f"clips {seed}")
         self.noise = np.random.default_rng(self.rng.randrange(1 << 32))
 
-    def mix(self, count: int, few: int | None = None) -> LabelledClips:
-        """Mix `count` clips of `CLIP_S`. few: number of clips that get BEATs' features and classes; None: all."""
-        made = [self._mix_clip() for _ in range(count)]
-        waves_NS = torch.from_numpy(np.stack([wave for wave, *_ in made]))
-        words, sounds = (torch.from_numpy(np.stack(each)) for each in list(zip(*made, strict=True))[1:])
-        return LabelledClips(log_mel(waves_NS, 80), fbank(waves_NS[:few]), words, sounds[:few])
+    def mix(self, count: int, beats_count: int | None = None) -> LabelledClips:
+        """Mix `count` clips of `CLIP_S`. beats_count: clips with features and classes of BEATs; None: all."""
+        clips = [self._mix_clip() for _ in range(count)]
+        waves_NS = torch.from_numpy(np.stack([wave for wave, *_ in clips]))
+        words, sounds = (torch.from_numpy(np.stack(each)) for each in list(zip(*clips, strict=True))[1:])
+        return LabelledClips(log_mel(waves_NS, 80), fbank(waves_NS[:beats_count]), words, sounds[:beats_count])
 
     def _mix_clip(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         level = 10 ** (-self.rng.uniform(38, 62) / 20)
@@ -122,8 +122,8 @@ class ClipMixer:
         sounds = np.zeros(int((CLIP_S - 0.02) / STEP_S), np.int64)
         for start, each in self._place_sounds():
             first = round(start * RATE)
-            some = each.samples[: len(wave) - first]
-            wave[first : first + len(some)] += some / np.float32(32767)
+            samples = each.samples[: len(wave) - first]
+            wave[first : first + len(samples)] += samples / np.float32(32767)
             for name, since, until in each.events:
                 _label_steps(words, WORD_CLASSES.index(name), start + since, start + until, FRAME_S)
                 kind = SOUND_CLASSES.index(name if name in SOUNDS else SPEECH)

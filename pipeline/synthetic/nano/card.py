@@ -29,24 +29,26 @@ def write_card(folder: Path, examined: Mapping[str, Path], read: Path, trainings
     examined: split -> JSON of `evaluate_model`. read: JSON of `evaluate_on_text`. trainings: folders of `ola train`,
     in order.
     """
-    marks = {split: json.loads(file.read_text()) for split, file in examined.items()}
+    results = {split: json.loads(file.read_text()) for split, file in examined.items()}
     text = TEMPLATE.read_text()
-    for place, some in zip(PLACEHOLDERS, (marks, {"scenes in words": json.loads(read.read_text())}), strict=True):
-        text = text.replace(place, results_table(some))
+    for placeholder, table in zip(
+        PLACEHOLDERS, (results, {"scenes in words": json.loads(read.read_text())}), strict=True
+    ):
+        text = text.replace(placeholder, results_table(table))
     (folder / "README.md").write_text(text)
     draw_curves(
         [(phase.name, rows) for training in trainings for phase, rows in read_phases(training)], folder / CURVES_FILE
     )
 
 
-def results_table(marks: Mapping[str, Results]) -> str:
+def results_table(results: Mapping[str, Results]) -> str:
     """Format results as a Markdown table: a line for each name, a column for each split."""
-    names = sorted({name for some in marks.values() for name in some})
+    names = sorted({name for split in results.values() for name in split})
     rows = [
-        [name, *(_format_result(some, name) for some in marks.values()), _mean_guess(marks.values(), name)]
+        [name, *(_format_result(split, name) for split in results.values()), _mean_guess(results.values(), name)]
         for name in names
     ]
-    header = ["asked", *marks, "by guessing"]
+    header = ["asked", *results, "by guessing"]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
@@ -86,9 +88,9 @@ def draw_curves(trained: Sequence[tuple[str, list[dict[str, Any]]]], file: Path)
 
 def _plot_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     for kind, points in curves.items():
-        some = [points[begin : begin + SMOOTHING_STEPS] for begin in range(0, len(points), SMOOTHING_STEPS)]
-        steps = [part[-1][0] for part in some]
-        axes.plot(steps, [sum(value for _, value in part) / len(part) for part in some], label=kind, linewidth=1.2)
+        windows = [points[begin : begin + SMOOTHING_STEPS] for begin in range(0, len(points), SMOOTHING_STEPS)]
+        steps = [part[-1][0] for part in windows]
+        axes.plot(steps, [sum(value for _, value in part) / len(part) for part in windows], label=kind, linewidth=1.2)
     axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("nats a supervised token")
@@ -96,13 +98,13 @@ def _plot_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[int, float]]]) 
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _format_result(marks: Results, name: str) -> str:
-    if name not in marks:
+def _format_result(results: Results, name: str) -> str:
+    if name not in results:
         return "–"
-    return f"{marks[name]['right']:.2f} ({marks[name]['n']:.0f})"
+    return f"{results[name]['right']:.2f} ({results[name]['n']:.0f})"
 
 
-def _mean_guess(marks: Iterable[Results], name: str) -> str:
+def _mean_guess(results: Iterable[Results], name: str) -> str:
     """Format the mean share of right guesses over all splits."""
-    found = [(some[name]["guessed"], some[name]["n"]) for some in marks if "guessed" in some.get(name, {})]
+    found = [(split[name]["guessed"], split[name]["n"]) for split in results if "guessed" in split.get(name, {})]
     return f"{sum(share * n for share, n in found) / sum(n for _, n in found):.2f}" if found else "–"

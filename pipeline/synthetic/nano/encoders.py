@@ -39,7 +39,7 @@ WARMUP_STEPS = 60
 COOLDOWN_SHARE = 0.4  # last share of the steps, in which the learning rate falls to 0
 BATCH_PICTURES, BATCH_CLIPS = 64, 32  # a batch
 BEATS_CLIPS = 8  # clips of a batch for BEATs, which learns faster
-# Until the first share of the steps all figures are brighter than the ground, from the second on none are chosen so.
+# Shares of the steps: up to the first all figures are brighter than the ground, after the second only by chance.
 # With bright and dark figures from the start, shapes are still not learned after 500 steps.
 BRIGHT_UNTIL, NOT_BRIGHT_FROM = 0.15, 0.4
 NAMED_SHARE = 0.25  # share of the other pictures with named colours, which are learned fast
@@ -69,7 +69,7 @@ class VisionHeads(nn.Module):
         return {name: head(x_nggD).permute(0, 3, 1, 2) for name, head in self.heads.items()}
 
 
-class HearingHeads(nn.Module):
+class AudioHeads(nn.Module):
     """Predict the word or signal of each frame of Whisper, and the kind of sound of each step of BEATs."""
 
     def __init__(self, whisper: int, beats: int) -> None:
@@ -86,10 +86,10 @@ def pretrain_vision(model: OlaForConditionalGeneration, steps: int, seed: int, r
     """Train the vision tower in place; returns its final `vision_accuracy`. report: gets loss and accuracy as text."""
     heads = _initialise_heads(VisionHeads(model.config.vision.hidden_size), seed)
     sampler = PictureSampler(find_split("train"), seed, CROWDED_SHARE)
-    fresh = {
+    samplers = {
         name: PictureSampler(find_split(split), seed) for name, split in (("seen", "val"), ("unseen", "test-pairs"))
     }
-    held_out = {name: sampler.sample(HELD_OUT_PICTURES, named=1.0) for name, sampler in fresh.items()}
+    held_out = {name: sampler.sample(HELD_OUT_PICTURES, named=1.0) for name, sampler in samplers.items()}
 
     def loss(step: int) -> Tensor:
         pictures = sampler.sample(
@@ -97,40 +97,40 @@ def pretrain_vision(model: OlaForConditionalGeneration, steps: int, seed: int, r
         )
         return vision_loss(_vision_scores(model, heads, pictures), pictures)
 
-    def able() -> dict[str, float]:
+    def measure() -> dict[str, float]:
         return {
             f"{what} {name}": share
             for name, pictures in held_out.items()
             for what, share in vision_accuracy(_vision_scores(model, heads, pictures), pictures).items()
         }
 
-    return _train_encoders((model.vision_tower, heads), steps, loss, able, report)
+    return _train_encoders((model.vision_tower, heads), steps, loss, measure, report)
 
 
-def pretrain_hearing(
+def pretrain_audio(
     model: OlaForConditionalGeneration, steps: int, seed: int, report: Report, spoken: int = UTTERANCES
 ) -> dict[str, float]:
     """Train Whisper and BEATs in place; returns their final `audio_accuracy`. Raises ConfigError without espeak-ng.
 
     spoken: number of utterances that clips are mixed from; 9000 take two minutes to synthesise.
     """
-    heads = _initialise_heads(HearingHeads(model.config.whisper.d_model, model.config.beats.hidden_size), seed)
+    heads = _initialise_heads(AudioHeads(model.config.whisper.d_model, model.config.beats.hidden_size), seed)
     mixer = ClipMixer(
         make_utterances(find_split("train"), spoken, seed, stretched=True), make_signals(seed), seed, CROWDED_SHARE
     )
-    fresh = {name: f"test-{split}" for name, split in (("", "voices"), (" of unseen pairs", "both"))}
+    splits = {name: f"test-{split}" for name, split in (("", "voices"), (" of unseen pairs", "both"))}
     held_out = {
         name: ClipMixer(
             make_utterances(find_split(split), HELD_OUT_UTTERANCES, seed, stretched=False), make_signals(seed + 1), seed
         ).mix(HELD_OUT_CLIPS)
-        for name, split in fresh.items()
+        for name, split in splits.items()
     }
 
     def loss(_step: int) -> Tensor:
         clips = mixer.mix(BATCH_CLIPS, BEATS_CLIPS)
-        return hearing_loss(_audio_scores(model, heads, clips), clips)
+        return audio_loss(_audio_scores(model, heads, clips), clips)
 
-    def able() -> dict[str, float]:
+    def measure() -> dict[str, float]:
         return {
             f"{what}{name}": share
             for name, clips in held_out.items()
@@ -138,7 +138,7 @@ def pretrain_hearing(
         }
 
     encoders = (model.speech_encoder.whisper, model.speech_encoder.beats)
-    return _train_encoders((*encoders, heads), steps, loss, able, report)
+    return _train_encoders((*encoders, heads), steps, loss, measure, report)
 
 
 def vision_loss(scores: dict[str, Tensor], pictures: LabelledPictures) -> Tensor:
@@ -160,7 +160,7 @@ def vision_loss(scores: dict[str, Tensor], pictures: LabelledPictures) -> Tensor
     return torch.stack(losses).sum()
 
 
-def hearing_loss(scores: tuple[Tensor, Tensor], clips: LabelledClips) -> Tensor:
+def audio_loss(scores: tuple[Tensor, Tensor], clips: LabelledClips) -> Tensor:
     """Return the sum of the cross-entropies of words and sounds."""
     words, sounds = (each.float() for each in scores)
     return F.cross_entropy(words, clips.words) + F.cross_entropy(sounds, clips.sounds)
@@ -196,8 +196,8 @@ def _score_runs(frames_T: Tensor, classes_T: Tensor) -> Iterator[tuple[int, bool
     """Yield the class of each run of frames with the same class, and whether most of its predictions are right."""
     pairs = zip(classes_T.tolist(), frames_T.tolist(), strict=True)
     for kind, run in groupby(pairs, key=lambda pair: pair[0]):
-        taken = torch.tensor([frame for _, frame in run])
-        yield int(kind), int(taken.mode().values) == kind
+        predicted = torch.tensor([frame for _, frame in run])
+        yield int(kind), int(predicted.mode().values) == kind
 
 
 def _mean(right: Tensor) -> float:
@@ -230,29 +230,29 @@ def _train_encoders(
     modules: Sequence[nn.Module],
     steps: int,
     loss: Callable[[int], Tensor],
-    able: Callable[[], dict[str, float]],
+    measure: Callable[[], dict[str, float]],
     report: Report,
 ) -> dict[str, float]:
     """Train modules; reports the mean loss and the accuracy every `REPORT_EVERY` steps, returns the last accuracy."""
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, LEARNING_RATE, BETAS, weight_decay=WEIGHT_DECAY)
-    losses, found = [], {}
+    losses, accuracy = [], {}
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * learning_rate_factor(step, steps)
-        lost = loss(step)
+        step_loss = loss(step)
         optimiser.zero_grad()
-        lost.backward()  # type: ignore[no-untyped-call]
+        step_loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
         optimiser.step()
-        losses.append(lost.item())
+        losses.append(step_loss.item())
         if (step + 1) % REPORT_EVERY == 0 or step + 1 == steps:
             with torch.no_grad():
-                found = able()
-            told = ", ".join(f"{name} {share:.3f}" for name, share in found.items())
-            report(f"step {step + 1}: loss {sum(losses) / len(losses):.4f}; {told}")
+                accuracy = measure()
+            text = ", ".join(f"{name} {share:.3f}" for name, share in accuracy.items())
+            report(f"step {step + 1}: loss {sum(losses) / len(losses):.4f}; {text}")
             losses.clear()
-    return found
+    return accuracy
 
 
 def learning_rate_factor(step: int, steps: int) -> float:

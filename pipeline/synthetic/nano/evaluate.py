@@ -34,11 +34,8 @@ QUESTIONS = ("verify_both", "verify_video", "verify_audio", "strange_both", "und
 EVALUATED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "judged")
 JUDGEMENTS_PER_CLIP = 4
 MAX_ANSWER_TOKENS = 128
-GUESSABLE_NEEDS = (
-    "both",
-    "video",
-    "audio",
-)  # needs of questions whose share of right guesses is reported
+GUESSABLE_NEEDS = ("both", "video", "audio")
+"""Needs of questions whose share of right guesses is reported."""
 Task = TypeVar("Task")
 
 
@@ -63,14 +60,14 @@ class AccuracyTable:
             self.guessed[name] = self.guessed.get(name, 0.0) + guessed
 
     def rows(self) -> dict[str, dict[str, float]]:
-        """Return by name: `n` (number), `right` (share of right answers), perhaps `guessed` (share of right guesses)."""
+        """Return by name `n` (number), `right` (share of right answers) and, if known, `guessed`."""
         return {
             name: {"right": self._share(self.right, name), "n": self.total[name]} | self._guess(name)
             for name in sorted(self.total)
         }
 
-    def _share(self, some: Mapping[str, float], name: str) -> float:
-        return round(some[name] / self.total[name], 4)
+    def _share(self, counts: Mapping[str, float], name: str) -> float:
+        return round(counts[name] / self.total[name], 4)
 
     def _guess(self, name: str) -> dict[str, float]:
         return {"guessed": self._share(self.guessed, name)} if name in self.guessed else {}
@@ -80,32 +77,32 @@ def evaluate_model(
     root: str,
     model: Answerer,
     limit: int = 0,
-    asked: Collection[str] = EVALUATED,
+    names: Collection[str] = EVALUATED,
     seed: int = 0,
     report: Callable[[str], object] = len,
 ) -> dict[str, dict[str, float]]:
     """Evaluate a model on the films of a run; returns `AccuracyTable.rows`.
 
-    limit: number of clips; 0: all. asked: names of lessons, of `EVALUATED`. Raises ConfigError without a run, or if no
+    limit: number of clips; 0: all. names: of the lessons, from `EVALUATED`. Raises ConfigError without a run, or if no
     film of it has a truth file.
     """
     clips = islice(RunScore(root).clips.values(), limit or None)
-    items = [item for clip in clips for item in clip_lessons(clip, seed) if item.lesson.name in asked]
-    accuracy, shown = AccuracyTable(), RequestBuilder(root)
-    for item, said in generate_answers(model, items, shown.build, report):
-        score_answer(accuracy, item, said)
+    tasks = [task for clip in clips for task in clip_lessons(clip, seed) if task.lesson.name in names]
+    accuracy, requests = AccuracyTable(), RequestBuilder(root)
+    for task, answer in generate_answers(model, tasks, requests.build, report):
+        score_answer(accuracy, task, answer)
     return accuracy.rows()
 
 
 def generate_answers(
-    model: Answerer, items: Sequence[Task], request: Callable[[Task], Request], report: Callable[[str], object]
+    model: Answerer, tasks: Sequence[Task], request: Callable[[Task], Request], report: Callable[[str], object]
 ) -> Iterator[tuple[Task, str]]:
     """Yield each task with the model's answer; requests are generated in batches."""
-    for start in range(0, len(items), BATCH_REQUESTS):
-        some = items[start : start + BATCH_REQUESTS]
-        answers = model.generate([request(item) for item in some])
-        yield from ((item, answer.text.strip()) for item, answer in zip(some, answers, strict=True))
-        report(f"{start + len(some)} of {len(items)} answers")
+    for start in range(0, len(tasks), BATCH_REQUESTS):
+        batch = tasks[start : start + BATCH_REQUESTS]
+        answers = model.generate([request(task) for task in batch])
+        yield from ((task, answer.text.strip()) for task, answer in zip(batch, answers, strict=True))
+        report(f"{start + len(batch)} of {len(tasks)} answers")
 
 
 def clip_lessons(clip: ScoredClip, seed: int) -> Iterator[ClipLesson]:
@@ -126,13 +123,15 @@ class RequestBuilder:
         """Open the media of the run at `root`."""
         self.read, self.clip, self.media = Reader(root), "", dict[str, dict[str, Any]]()
 
-    def build(self, item: ClipLesson) -> Request:
+    def build(self, clip_lesson: ClipLesson) -> Request:
         """Return the request of a lesson with the media of its view."""
         from ola.prompt import Request
 
-        if self.clip != item.clip.clip:
-            self.clip, self.media = item.clip.clip, self._load_views(item.clip)
-        return Request(item.lesson.prompt, max_new_tokens=MAX_ANSWER_TOKENS, **self.media[item.lesson.view])
+        if self.clip != clip_lesson.clip.clip:
+            self.clip, self.media = clip_lesson.clip.clip, self._load_views(clip_lesson.clip)
+        return Request(
+            clip_lesson.lesson.prompt, max_new_tokens=MAX_ANSWER_TOKENS, **self.media[clip_lesson.lesson.view]
+        )
 
     def _load_views(self, clip: ScoredClip) -> dict[str, dict[str, Any]]:
         import io
@@ -145,34 +144,38 @@ class RequestBuilder:
         whole = memoryview(self.read(clip.frames))
         frames = [Image.open(io.BytesIO(jpeg)) for jpeg in split_frames(whole, clip.frame_bytes)]
         begin, end = middle_frame(list(clip.frame_bytes))
-        heard = {} if clip.sound is None else {"sounds": (Wave(samples(self.read(clip.sound)), RATE),)}
+        sound = {} if clip.sound is None else {"sounds": (Wave(samples(self.read(clip.sound)), RATE),)}
         image = Image.open(io.BytesIO(whole[begin:end]))
         return {
             "image": {"images": (image,)},
             "video": {"video": frames},
-            "audio": heard,
-            "both": {"video": frames, **heard},
+            "audio": sound,
+            "both": {"video": frames, **sound},
             "text": {},
         }
 
 
-def score_answer(accuracy: AccuracyTable, item: ClipLesson, said: str) -> None:
+def score_answer(accuracy: AccuracyTable, clip_lesson: ClipLesson, answer: str) -> None:
     """Compare an answer with the truth and add the result."""
-    name, truth = item.lesson.name, item.lesson.answer
+    name, truth = clip_lesson.lesson.name, clip_lesson.lesson.answer
     if name in CAPTIONS:
-        _score_caption(accuracy, name, truth, said)
+        _score_caption(accuracy, name, truth, answer)
     elif name == "transcribe":
-        _score_transcript(accuracy, truth, said)
+        _score_transcript(accuracy, truth, answer)
     elif name == "ask":
-        _score_drafts(accuracy, item, said)
+        _score_drafts(accuracy, clip_lesson, answer)
     elif name in ("judged", "image_qa"):
-        accuracy.add(name, exact(said, truth), guessed=0.5 if name == "judged" else None)
+        accuracy.add(name, exact(answer, truth), guessed=0.5 if name == "judged" else None)
     elif answer_value(truth) == UNKNOWN:
-        accuracy.add(f"{name}, unknown", exact(answer_value(said), UNKNOWN))
+        accuracy.add(f"{name}, unknown", exact(answer_value(answer), UNKNOWN))
     else:
-        qa = next(each for each in item.clip.truth.questions if verify_prompt(each.question) == item.lesson.prompt)
+        qa = next(
+            each
+            for each in clip_lesson.clip.truth.questions
+            if verify_prompt(each.question) == clip_lesson.lesson.prompt
+        )
         guessed = qa.chance if qa.needs in GUESSABLE_NEEDS else None
-        accuracy.add(f"{name}, needs {qa.needs}", exact(answer_value(said), answer_value(truth)), guessed=guessed)
+        accuracy.add(f"{name}, needs {qa.needs}", exact(answer_value(answer), answer_value(truth)), guessed=guessed)
 
 
 def answer_value(answer: str) -> str:
@@ -180,38 +183,40 @@ def answer_value(answer: str) -> str:
     return answer.rpartition(": ")[2]
 
 
-def _score_caption(accuracy: AccuracyTable, name: str, truth: str, said: str) -> None:
+def _score_caption(accuracy: AccuracyTable, name: str, truth: str, answer: str) -> None:
     import jiwer
 
-    wanted, told = attribute_words(truth), attribute_words(said)
-    hits = jiwer.process_words(" ".join(wanted), " ".join(told)).hits if wanted else 0
-    accuracy.add(f"{name}, attributes", hits, max(len(wanted), len(told)))
-    accuracy.add(f"{name}, exact", exact(said, truth))
+    true_words, answer_words = attribute_words(truth), attribute_words(answer)
+    hits = jiwer.process_words(" ".join(true_words), " ".join(answer_words)).hits if true_words else 0
+    accuracy.add(f"{name}, attributes", hits, max(len(true_words), len(answer_words)))
+    accuracy.add(f"{name}, exact", exact(answer, truth))
     if name == "caption_sound":
-        events = [[word for word in some if word in SOUNDS] for some in (wanted, told)]
+        events = [[word for word in found if word in SOUNDS] for found in (true_words, answer_words)]
         if any(events):
             accuracy.add("sound events", sum(map(str.__eq__, *events)), max(map(len, events)))
 
 
-def _score_transcript(accuracy: AccuracyTable, truth: str, said: str) -> None:
+def _score_transcript(accuracy: AccuracyTable, truth: str, answer: str) -> None:
     import jiwer
 
-    accuracy.add("transcribe, exact", exact(said, truth))
+    accuracy.add("transcribe, exact", exact(answer, truth))
     if not truth.startswith("["):
-        wrong = jiwer.process_words(" ".join(words(truth)), " ".join(words(said)) or "-")
+        wrong = jiwer.process_words(" ".join(words(truth)), " ".join(words(answer)) or "-")
         errors = wrong.substitutions + wrong.deletions + wrong.insertions
         accuracy.add("transcribe, words", max(0, len(words(truth)) - errors), len(words(truth)))
 
 
-def _score_drafts(accuracy: AccuracyTable, item: ClipLesson, said: str) -> None:
+def _score_drafts(accuracy: AccuracyTable, clip_lesson: ClipLesson, answer: str) -> None:
     try:
-        found = parse_questions(said, 3)
+        drafts = parse_questions(answer, 3)
     except ValueError:
         accuracy.add("ask, in its form", 0)
         return
     accuracy.add("ask, in its form", 1)
-    for draft in found:
-        one = score_question(item.clip.film, item.clip.truth, draft.question, draft.answer, None, packed=False)
-        accuracy.add("ask, well-formed", one.verdict != "not well-formed")
-        accuracy.add("ask, answer right", one.verdict == RIGHT)
-        accuracy.add("ask, needs both", one.true_needs == "both")
+    for draft in drafts:
+        scored = score_question(
+            clip_lesson.clip.film, clip_lesson.clip.truth, draft.question, draft.answer, None, packed=False
+        )
+        accuracy.add("ask, well-formed", scored.verdict != "not well-formed")
+        accuracy.add("ask, answer right", scored.verdict == RIGHT)
+        accuracy.add("ask, needs both", scored.true_needs == "both")

@@ -59,8 +59,8 @@ def _train_and_score(work: WorkFolder, order: str, seed: int, base: Path, lesson
     marked = work.run_stage(
         f"{name}-marks", lambda folder: train.evaluate_films(trained / "model", run, folder, SCORED_LESSONS)
     )
-    marks: Results = json.loads((marked / train.RESULTS_FILE).read_text())
-    return {suite: marks[mark]["right"] for suite, (_, mark) in SUITES.items()}
+    results: Results = json.loads((marked / train.RESULTS_FILE).read_text())
+    return {suite: results[mark]["right"] for suite, (_, mark) in SUITES.items()}
 
 
 def publish(scores: Mapping[str, Sequence[Mapping[str, float]]], folder: Path) -> None:
@@ -74,10 +74,10 @@ def publish(scores: Mapping[str, Sequence[Mapping[str, float]]], folder: Path) -
 
 
 def _comparison_line(suite: str, scores: Mapping[str, Sequence[Mapping[str, float]]], first: float) -> Line:
-    found = {order: [seed[suite] for seed in scores[order]] for order in ORDERS}
-    values = tuple(statistics.fmean(found[order]) for order in ORDERS)
+    values_by_order = {order: [seed[suite] for seed in scores[order]] for order in ORDERS}
+    values = tuple(statistics.fmean(values_by_order[order]) for order in ORDERS)
     relative = tuple(value / first if first else None for value in values)
-    spread = tuple(half_interval(found[order]) / first if first else 0.0 for order in ORDERS)
+    spread = tuple(half_interval(values_by_order[order]) / first if first else 0.0 for order in ORDERS)
     return Line(suite, "right", False, values, relative, (len(SEEDS),) * len(ORDERS), spread)
 
 
@@ -90,15 +90,15 @@ def scores_table(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Format means with intervals as a Markdown table, a line for each order."""
     lines = [f"| order | {' | '.join(SUITES)} |", "|---|" + "---|" * len(SUITES)]
     for order in ORDERS:
-        found = [[seed[suite] for seed in scores[order]] for suite in SUITES]
-        cells = [f"{statistics.fmean(values):.3f} ± {half_interval(values):.3f}" for values in found]
+        values_by_suite = [[seed[suite] for seed in scores[order]] for suite in SUITES]
+        cells = [f"{statistics.fmean(values):.3f} ± {half_interval(values):.3f}" for values in values_by_suite]
         lines.append(f"| {order} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
 def _commit() -> str:
-    asked = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return asked.stdout.strip() or "unknown"
+    described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return described.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -34,9 +34,8 @@ CLASSES = {
 """Labels of each patch, in the order of the fields of `LabelledPictures`, with their numbers of classes."""
 IGNORED = -100  # class of patches without a label
 PATCH, CELLS = 16, 8  # pixels and cells along a side of a patch
-MIN_OWN_COVER = (
-    0.15  # cover from which a patch gets a figure's labels; a small figure gets at least its most covered patch
-)
+# Cover from which a patch gets a figure's labels. A small figure owns at least its most covered patch.
+MIN_OWN_COVER = 0.15
 STORED_SIDE = 3 * SIDE  # pixels a side of frames that `extract` stores
 MIN_GROUND_DISTANCE = 40  # distance of an unnamed colour from the ground; white is 255
 MIN_BARRED_DISTANCE = 28  # its distance from colours held out for its shape, which vary by up to 12
@@ -77,7 +76,7 @@ class PictureFigure:
     shape: str
     size: str | None
     rgb: tuple[int, int, int]
-    place: Placement
+    placement: Placement
 
 
 class PictureSampler:
@@ -88,17 +87,17 @@ class PictureSampler:
 
     def __init__(self, split: WorldSplit, seed: int, crowded: float = 0.0) -> None:
         self.split, self.crowded, self.rng = split, crowded, Random(f"pictures {split.name} {seed}")
-        self.grain = np.random.default_rng(self.rng.randrange(1 << 32))
+        self.noise = np.random.default_rng(self.rng.randrange(1 << 32))
 
     def sample(self, count: int, side: int = SIDE, named: float = 0.5, bright: float = 0.0) -> LabelledPictures:
         """Draw `count` pictures. side: in pixels. named: share of pictures with named colours.
 
         bright: share of pictures with only unnamed colours that are brighter than the ground.
         """
-        made = [self._sample_picture(side, self._choose_colouring(named, bright)) for _ in range(count)]
-        pixels = torch.from_numpy(np.stack([pixels for pixels, *_ in made])).permute(0, 3, 1, 2).contiguous()
-        mask = torch.from_numpy(np.stack([mask for _, mask, _ in made]))
-        classes = torch.from_numpy(np.stack([classes for *_, classes in made]))
+        pictures = [self._sample_picture(side, self._choose_colouring(named, bright)) for _ in range(count)]
+        pixels = torch.from_numpy(np.stack([pixels for pixels, *_ in pictures])).permute(0, 3, 1, 2).contiguous()
+        mask = torch.from_numpy(np.stack([mask for _, mask, _ in pictures]))
+        classes = torch.from_numpy(np.stack([classes for *_, classes in pictures]))
         return LabelledPictures(pixels, mask, *classes.unbind(1))
 
     def _choose_colouring(self, named: float, bright: float) -> str:
@@ -111,9 +110,9 @@ class PictureSampler:
         figures = self._choose_figures(grey, colours)
         picture, covers = np.full((SIDE, SIDE, 3), grey, np.float32), []
         for figure in figures:
-            covers.append(compute_cover(figure.shape, figure.place, SIDE))
+            covers.append(compute_cover(figure.shape, figure.placement, SIDE))
             picture += covers[-1][..., None] * (np.array(figure.rgb, np.float32) - picture)
-        picture += GRAIN_STD * self.grain.standard_normal((SIDE, SIDE, 1), np.float32)
+        picture += GRAIN_STD * self.noise.standard_normal((SIDE, SIDE, 1), np.float32)
         pixels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
         if self.rng.random() < COMPRESSED_SHARE:
             pixels = simulate_storage(pixels, self.rng.randrange(30, 90))
@@ -136,18 +135,21 @@ class PictureSampler:
             ]
         sizes = [self.rng.choice(tuple(SIZES)) for _ in range(2)]
         left, right = (MEETING_SCALE * SIZES[size] / SIDE for size in sizes)
-        way, y = self.rng.random(), self._choose_coordinate(0.3)
-        places = Placement(0.17 + way * (0.33 - left), y, left), Placement(0.83 - way * (0.33 - right), y, right)
+        progress, y = self.rng.random(), self._choose_coordinate(0.3)
+        places = (
+            Placement(0.17 + progress * (0.33 - left), y, left),
+            Placement(0.83 - progress * (0.33 - right), y, right),
+        )
         return [self._make_figure(grey, colours, *each) for each in zip(sizes, places, strict=True)]
 
     def _place_crowd(self) -> list[tuple[str | None, Placement]]:
-        found: list[tuple[str | None, Placement]] = []
+        placed: list[tuple[str | None, Placement]] = []
         for _ in range(2 * MAX_CROWD):
             size, radius = self._choose_size()
             new = Placement(self._choose_coordinate(0.1), self._choose_coordinate(0.1), radius)
-            room = (np.hypot(p.x - new.x, p.y - new.y) > MIN_SPACING * (p.radius + radius) for _, p in found)
-            found += [(size, new)] if len(found) < MAX_CROWD and all(room) else []
-        return found
+            room = (np.hypot(p.x - new.x, p.y - new.y) > MIN_SPACING * (p.radius + radius) for _, p in placed)
+            placed += [(size, new)] if len(placed) < MAX_CROWD and all(room) else []
+        return placed
 
     def _choose_size(self) -> tuple[str | None, float]:
         size = self.rng.choice((*SIZES, None))
@@ -167,10 +169,10 @@ class PictureSampler:
         barred = [COLOURS[colour] for colour in COLOURS if (colour, shape) not in self.split.figures]
         while True:
             rgb = self.rng.randrange(256), self.rng.randrange(256), self.rng.randrange(256)
-            apart = _colour_distance(rgb, (grey, grey, grey)) > MIN_GROUND_DISTANCE and all(
+            is_distinct = _colour_distance(rgb, (grey, grey, grey)) > MIN_GROUND_DISTANCE and all(
                 _colour_distance(rgb, other) > MIN_BARRED_DISTANCE for other in barred
             )
-            if apart and (colours != BRIGHT or sum(rgb) / 3 > grey + MIN_GROUND_DISTANCE):
+            if is_distinct and (colours != BRIGHT or sum(rgb) / 3 > grey + MIN_GROUND_DISTANCE):
                 return PictureFigure(None, shape, size, rgb, place)
 
 
@@ -226,7 +228,7 @@ def label_patches(
         colour = COLOUR_CLASSES.index(figure.colour) if figure.colour else IGNORED
         size = SIZE_CLASSES.index(figure.size) if figure.size else IGNORED
         own = (share > best) & (share >= min(MIN_OWN_COVER, share.max()))
-        place = (int(LEVELS * value) for value in (figure.place.x, figure.place.y, 2 * figure.place.radius))
+        place = (int(LEVELS * value) for value in (figure.placement.x, figure.placement.y, 2 * figure.placement.radius))
         classes[:, own] = np.array([colour, SHAPE_CLASSES.index(figure.shape), size, *place])[:, None]
         best = np.maximum(best, share)
     return mask.clip(0, 1), classes

@@ -26,9 +26,9 @@ RESIDUAL_SCALE = 0.4  # scale of their initial weights
 QUERY_KEY_SCALE = 0.7  # share of the key's weights in its query
 VALUE_SCALE, OUTPUT_SCALE = 0.4, 0.3  # shares in an output: of its value's weights, and random
 EMBEDDING_STD = 0.5  # standard deviation of embeddings and of border vectors
-POSITION_STD = (
-    0.7  # of what a row and a column of the vision tower add; at 0.3, and each place by itself, none was ever told
-)
+# Of the embeddings of rows and columns in the vision tower. With 0.3 and separate embeddings of all positions the
+# tower never learned positions.
+POSITION_STD = 0.7
 RELATIVE_STD = 0.02  # of the relative positions of BEATs, which are added to attention scores
 
 

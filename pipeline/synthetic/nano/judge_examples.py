@@ -33,8 +33,8 @@ FILLER_WORDS = ("and", "the", "a")  # words without information
 
 def agreement_examples(scene: Scene, own: Sequence[QAPair], count: int, rng: Random) -> list[Exchange]:
     """Make `count` comparisons of a given answer with the right one; given answers are right and wrong in turn."""
-    some = rng.choices(own, k=count)
-    return [_agreement_example(scene, qa, own, n % 2 == 0, rng) for n, qa in enumerate(some)]
+    pairs = rng.choices(own, k=count)
+    return [_agreement_example(scene, qa, own, n % 2 == 0, rng) for n, qa in enumerate(pairs)]
 
 
 def _agreement_example(scene: Scene, qa: QAPair, own: Sequence[QAPair], right: bool, rng: Random) -> Exchange:
@@ -74,11 +74,11 @@ def replace_word(value: str, rng: Random) -> str:
 def screening_examples(split: WorldSplit, rng: Random) -> list[Exchange]:
     """Make a good and a bad transcript for each prompt of `screen`."""
     judged = {"complete": make_incomplete, "informative": make_uninformative}
-    found = [(name, YES, _choose_phrases(split, rng)) for name in judged]
-    found += [(name, NO, spoil(_choose_phrases(split, rng), rng)) for name, spoil in judged.items()]
+    transcripts = [(name, YES, _choose_phrases(split, rng)) for name in judged]
+    transcripts += [(name, NO, spoil(_choose_phrases(split, rng), rng)) for name, spoil in judged.items()]
     return [
-        Exchange(fill_prompt(f"screen_{name}", subtitles=fence_text("subtitles", " ".join(said))), verdict)
-        for name, verdict, said in found
+        Exchange(fill_prompt(f"screen_{name}", subtitles=fence_text("subtitles", " ".join(words))), verdict)
+        for name, verdict, words in transcripts
     ]
 
 
@@ -88,16 +88,16 @@ def _choose_phrases(split: WorldSplit, rng: Random) -> list[str]:
     return [word for pair in rng.sample(pairs, rng.choice((1, 2, 2))) for word in pair]
 
 
-def make_incomplete(said: Sequence[str], rng: Random) -> list[str]:
+def make_incomplete(words: Sequence[str], rng: Random) -> list[str]:
     """Make an incomplete transcript: without its last word, a single word, or with a repeated word."""
-    way, at = rng.choice(("last", "one", "double")), rng.randrange(len(said))
+    way, at = rng.choice(("last", "one", "double")), rng.randrange(len(words))
     if way == "double":
-        return [*said[: at + 1], *said[at:]]
-    return [said[at]] if way == "one" else list(said[:-1])
+        return [*words[: at + 1], *words[at:]]
+    return [words[at]] if way == "one" else list(words[:-1])
 
 
-def make_uninformative(said: Sequence[str], rng: Random) -> list[str]:
+def make_uninformative(words: Sequence[str], rng: Random) -> list[str]:
     """Make a degenerate transcript: a word repeated, or filler words."""
     if rng.random() < 0.5:
-        return [rng.choice(said)] * rng.randrange(2, 6)
+        return [rng.choice(words)] * rng.randrange(2, 6)
     return rng.choices(FILLER_WORDS, k=rng.randrange(2, 6))

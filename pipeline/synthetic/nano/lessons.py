@@ -84,15 +84,15 @@ def make_lessons(clip: ScoredClip, seed: int) -> Iterator[Lesson]:
         yield from _text_lessons(clip, view, captions[CAPTION_VIEWS[view]])
         if view == "both" and transcript:
             answers = make_triples(own, transcript, ASK_ANSWERS, rng)
-            yield from (Lesson(view, "ask", ask_prompt(transcript), said) for said in answers)
+            yield from (Lesson(view, "ask", ask_prompt(transcript), answer) for answer in answers)
         if view == "image":
-            made = [
+            lookups = [
                 Lesson(view, "image_qa", *each) for each in lookup_examples.image_lookups(clip.truth.scene, clip.middle)
             ]
-            yield from made * (REPEATS if len(lookup_examples.figures_at(clip.truth.scene, clip.middle)) > 1 else 1)
+            yield from lookups * (REPEATS if len(lookup_examples.figures_at(clip.truth.scene, clip.middle)) > 1 else 1)
         else:
-            made = [Lesson(view, f"lookup_{view}", *each) for each in _make_lookups(clip, view, rng)]
-            for lesson in (*_question_lessons(view, clip.truth.scene, own, other), *made):
+            lookups = [Lesson(view, f"lookup_{view}", *each) for each in _make_lookups(clip, view, rng)]
+            for lesson in (*_question_lessons(view, clip.truth.scene, own, other), *lookups):
                 yield from [lesson] * _repetitions(lesson)
 
 
@@ -151,14 +151,14 @@ def make_records(root: str, clip: ScoredClip, lessons: Sequence[Lesson]) -> Iter
 def view_media(root: str, clip: ScoredClip, view: str) -> Mapping[str, Any]:
     """Return the media fields of a record for a view: middle frame, all frames, sound."""
     begin, end = middle_frame(list(clip.frame_bytes))
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if view == "image":
-        found["image"] = _patch_fields(root, clip.frames, begin, end - begin)
+        fields["image"] = _patch_fields(root, clip.frames, begin, end - begin)
     if view in ("video", "both"):
-        found["video"] = _patch_fields(root, clip.frames, 0, list(clip.frame_bytes))
+        fields["video"] = _patch_fields(root, clip.frames, 0, list(clip.frame_bytes))
     if view in ("audio", "both") and clip.sound:
-        found["audio"] = _patch_fields(root, clip.sound, 0, clip.sound.size)
-    return found
+        fields["audio"] = _patch_fields(root, clip.sound, 0, clip.sound.size)
+    return fields
 
 
 def _patch_fields(root: str, media: Media, skipped: int, size: int | list[int]) -> dict[str, Any]:

@@ -80,9 +80,9 @@ def cross_modal_lookups(scene: Scene) -> list[Exchange]:
     """Make look-ups from a heard word to the sight, and from a seen word to the sound; none if a sound spans a cut."""
     if any(len(scene.sights_during(sound)) != 1 for sound in scene.sounds):
         return []
-    looked = {part: sight_attributes(sight) for part, sight in sights_by_part(scene)}
-    said = {part: sound_attributes(scene, sound) for part, sound in sounds_by_part(scene)}
-    return [*_cross_lookups(_heard_words(scene), looked), *_cross_lookups(_seen_words(scene), said)]
+    sight_values = {part: sight_attributes(sight) for part, sight in sights_by_part(scene)}
+    sound_values = {part: sound_attributes(scene, sound) for part, sound in sounds_by_part(scene)}
+    return [*_cross_lookups(_heard_words(scene), sight_values), *_cross_lookups(_seen_words(scene), sound_values)]
 
 
 def heard_part_lookups(scene: Scene) -> list[Exchange]:
@@ -134,8 +134,8 @@ def _unique_words(found: Sequence[tuple[str, str]]) -> WordParts:
     return {word: part for word, part in pairs if counts[word] == 1}
 
 
-def _value_lookup(asked: str, value: str) -> Exchange:
-    return Exchange(asked, f"{asked} {value}")
+def _value_lookup(prompt: str, value: str) -> Exchange:
+    return Exchange(prompt, f"{prompt} {value}")
 
 
 def _part_lookups(words: WordParts) -> list[Exchange]:

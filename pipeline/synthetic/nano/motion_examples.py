@@ -34,9 +34,11 @@ def figure_path(sight: Sight, figure: SceneFigure, part: str) -> str:
 
 def part_path(scene: Scene, part: str) -> str:
     """Return the path of the single figure of a part; for `always`, of the first sight in all its parts."""
-    shown = sights_by_part(scene)
-    here = [(p, sight) for p, sight in shown if p == part] or [(p, sight) for p, sight in shown if sight is shown[0][1]]
-    return " ".join(figure_path(sight, sight.figures[0], p) for p, sight in here if len(sight.figures) == 1)
+    all_sights = sights_by_part(scene)
+    sights = [(p, sight) for p, sight in all_sights if p == part] or [
+        (p, sight) for p, sight in all_sights if sight is all_sights[0][1]
+    ]
+    return " ".join(figure_path(sight, sight.figures[0], p) for p, sight in sights if len(sight.figures) == 1)
 
 
 def intermediate_steps(scene: Scene, part: str, kind: str) -> list[str]:

@@ -28,32 +28,32 @@ def ask_prompt(transcript: str) -> str:
     return fill_prompt("ask", count=str(COUNT), form=form, subtitles=fence_text("subtitles", transcript))
 
 
-def make_triples(qa: Sequence[QAPair], transcript: str, targets: int, rng: Random) -> list[str]:
+def make_triples(pairs: Sequence[QAPair], transcript: str, targets: int, rng: Random) -> list[str]:
     """Make at most `targets` different answers to `ask_prompt`; none if no three questions pass the rules together.
 
     All answers have the best rank that the clip allows. Ranks by the questions that need both senses: two of different
     parts, two of the same part, three, one, none. Among equal ranks those with the fewest motions are best, since a
     small model is worst at motions. `heard while` questions with a single possible answer are left out.
     """
-    usable = [each for each in qa if each.form != "heard while" or each.chance <= 0.5]
+    usable = [each for each in pairs if each.form != "heard while" or each.chance <= 0.5]
 
     @cache
     def together(first: QAPair, second: QAPair) -> bool:
         return question_flaws([_to_draft(first), _to_draft(second)], transcript) == [None, None]
 
-    found = list(combinations(rng.sample(usable, len(usable)), COUNT))
-    rng.shuffle(found)
-    for _, sort in groupby(sorted(found, key=_rank_triple), key=_rank_triple):
-        passing = (three for three in sort if all(together(*pair) for pair in combinations(three, 2)))
-        if kept := list(islice(passing, targets)):
-            return [format_triple(order_questions(three)) for three in kept]
+    triples = list(combinations(rng.sample(usable, len(usable)), COUNT))
+    rng.shuffle(triples)
+    for _, sort in groupby(sorted(triples, key=_rank_triple), key=_rank_triple):
+        passing = (triple for triple in sort if all(together(*pair) for pair in combinations(triple, 2)))
+        if best := list(islice(passing, targets)):
+            return [format_triple(order_questions(triple)) for triple in best]
     return []
 
 
-def _rank_triple(three: Sequence[QAPair]) -> tuple[int, int]:
+def _rank_triple(triple: Sequence[QAPair]) -> tuple[int, int]:
     """Return the rank of three questions and their number of motions; (0, 0) is best."""
-    both = [each for each in three if each.needs == "both"]
-    moving = sum(_MOTION.search(f"{each.question} {each.answer}") is not None for each in three)
+    both = [each for each in triple if each.needs == "both"]
+    moving = sum(_MOTION.search(f"{each.question} {each.answer}") is not None for each in triple)
     return (int(both[0].part == both[1].part) if len(both) == 2 else 5 - len(both)), moving
 
 
@@ -61,12 +61,12 @@ def _to_draft(qa: QAPair) -> QuestionDraft:
     return QuestionDraft(qa.kind, qa.question, qa.answer)
 
 
-def order_questions(three: Sequence[QAPair]) -> list[QAPair]:
+def order_questions(triple: Sequence[QAPair]) -> list[QAPair]:
     """Sort questions: those that need both senses first, then by part. The sort is stable."""
-    return sorted(three, key=lambda each: (each.needs != "both", PLACES[each.part]))
+    return sorted(triple, key=lambda each: (each.needs != "both", PLACES[each.part]))
 
 
-def format_triple(three: Sequence[QAPair]) -> str:
+def format_triple(triple: Sequence[QAPair]) -> str:
     """Format three questions as the prompt `ask_open` demands."""
-    lines = (f"Q{n} ({each.kind}): {each.question}\nA{n}: {each.answer}" for n, each in enumerate(three, start=1))
+    lines = (f"Q{n} ({each.kind}): {each.question}\nA{n}: {each.answer}" for n, each in enumerate(triple, start=1))
     return "\n".join(lines)

@@ -33,10 +33,10 @@ def evaluate_on_text(
     from ola.prompt import Request
 
     tasks, accuracy = [task for number in range(scenes) for task in scene_tasks(seed, number)], AccuracyTable()
-    for task, said in generate_answers(
+    for task, answer in generate_answers(
         model, tasks, lambda task: Request(task.exchange.prompt, max_new_tokens=MAX_ANSWER_TOKENS), report
     ):
-        score_text_answer(accuracy, task, said)
+        score_text_answer(accuracy, task, answer)
     return accuracy.rows()
 
 
@@ -55,19 +55,19 @@ def scene_tasks(seed: int, number: int) -> Iterator[TextTask]:
     }
     text = describe_scene(scene)
     for name, exchanges in sorts.items():
-        for asked, answer in _sample(exchanges, rng):
-            yield TextTask(name, Exchange(f"{text}\n\n{asked}", answer))
+        for question, answer in _sample(exchanges, rng):
+            yield TextTask(name, Exchange(f"{text}\n\n{question}", answer))
     yield from (
         TextTask("judged", each) for each in agreement_examples(scene, make_questions(scene), TASKS_PER_SORT, rng)
     )
 
 
-def score_text_answer(accuracy: AccuracyTable, task: TextTask, said: str) -> None:
+def score_text_answer(accuracy: AccuracyTable, task: TextTask, answer: str) -> None:
     """Compare an answer with the truth and add the result."""
     truth = task.exchange.answer
-    accuracy.add(task.name, exact(said, truth))
+    accuracy.add(task.name, exact(answer, truth))
     if task.name in ("one step", "two steps"):
-        accuracy.add(f"{task.name}, by value", exact(answer_value(said), answer_value(truth)))
+        accuracy.add(f"{task.name}, by value", exact(answer_value(answer), answer_value(truth)))
 
 
 def _sample(exchanges: Sequence[Exchange], rng: Random) -> list[Exchange]:

@@ -34,10 +34,7 @@ FOREIGN_QUESTIONS = 4
 # Seeds of scenes. Half of the scenes have held-out pairs, else the decoder learns which pairs exist and ignores the
 # picture. The first seed of a split is left out: the model is evaluated on its films.
 SEED_RANGES = (SPLITS[0].seeds, find_split("test-pairs").seeds[1:])
-UNSEEN_QUESTIONS, AGREEMENTS = (
-    2,
-    10,
-)  # questions without their clip, and answers to compare, for each scene
+UNSEEN_QUESTIONS, AGREEMENTS = 2, 10  # questions without their clip, and answers to compare, for each scene
 
 
 class TextTask(NamedTuple):
@@ -62,8 +59,11 @@ def _samples(scenes: int, seed: int, primer: bool, counts: Counter[str]) -> Iter
         rng = Random(f"written {seed} {number}")
         scene = choose_scene(rng)
         own = make_questions(scene)
-        told = primer_tasks(scene) if primer else text_tasks(scene, own, rng)
-        for kind, tasks in (("told", told), *(() if primer else [("alone", tasks_without_scene(scene, own, rng))])):
+        described = primer_tasks(scene) if primer else text_tasks(scene, own, rng)
+        for kind, tasks in (
+            ("told", described),
+            *(() if primer else [("alone", tasks_without_scene(scene, own, rng))]),
+        ):
             counts.update(task.name for task in tasks)
             facts = {"seed": scene.seed, "number": scene.number, "kind": scene.kind}
             yield make_sample(f"written-{seed}-{number:06d}-{kind}", [task.exchange for task in tasks], facts)
@@ -79,11 +79,11 @@ def choose_scene(rng: Random) -> Scene:
 
 def text_tasks(scene: Scene, own: list[QAPair], rng: Random) -> list[TextTask]:
     """Make tasks whose prompts describe the scene in text; half of them are look-ups."""
-    asked = [
+    question_tasks = [
         *(TextTask("text verify", verify_exchange(scene, qa, "both")) for qa in own),
         *(TextTask("text bare", packed_exchange(qa)) for qa in own),
     ]
-    other = [
+    unanswerable = [
         *(
             TextTask("text strange", unknown_exchange(qa))
             for qa in foreign_questions(scene, own, FOREIGN_QUESTIONS, rng)
@@ -91,48 +91,48 @@ def text_tasks(scene: Scene, own: list[QAPair], rng: Random) -> list[TextTask]:
         *(TextTask("text undecided", each) for each in ambiguous_exchanges(scene)),
     ]
     # In a named clip picture and sound have the same words, so look-ups of both can be equal.
-    ways = (
+    sources = (
         lookup_examples.video_lookups,
         lookup_examples.path_lookups,
         lookup_examples.sound_lookups,
         lookup_examples.cross_modal_lookups,
     )
-    short = list(dict.fromkeys(each for over in ways for each in over(scene)))
+    lookups = list(dict.fromkeys(each for over in sources for each in over(scene)))
     tasks = [
-        *(TextTask("text lookup", each) for each in rng.sample(short, min(LOOKUPS, len(short)))),
-        *rng.sample(asked, min(QUESTIONS - len(other), len(asked))),
-        *other,
+        *(TextTask("text lookup", each) for each in rng.sample(lookups, min(LOOKUPS, len(lookups)))),
+        *rng.sample(question_tasks, min(QUESTIONS - len(unanswerable), len(question_tasks))),
+        *unanswerable,
     ]
     text = describe_scene(scene)
-    return [TextTask(name, Exchange(f"{text}\n\n{asked}", answer)) for name, (asked, answer) in tasks]
+    return [TextTask(name, Exchange(f"{text}\n\n{prompt}", answer)) for name, (prompt, answer) in tasks]
 
 
 def primer_tasks(scene: Scene) -> list[TextTask]:
     """Make all look-ups of one step whose prompts describe the scene in text."""
     text = describe_scene(scene)
-    short = dict.fromkeys((*lookup_examples.video_lookups(scene), *lookup_examples.sound_lookups(scene)))
-    return [TextTask("text lookup", Exchange(f"{text}\n\n{asked}", answer)) for asked, answer in short]
+    lookups = dict.fromkeys((*lookup_examples.video_lookups(scene), *lookup_examples.sound_lookups(scene)))
+    return [TextTask("text lookup", Exchange(f"{text}\n\n{prompt}", answer)) for prompt, answer in lookups]
 
 
 def describe_scene(scene: Scene) -> str:
     """Describe in text what is seen and heard in each part. Each description starts with its part."""
-    shown = ", ".join(
+    seen = ", ".join(
         f"{part} {describe_sight(sight, motion_examples.part_path(scene, part))}"
         for part, sight in motion_examples.sights_by_part(scene)
     )
-    told = ", ".join(
+    heard = ", ".join(
         f"{part} {describe_sound(sound) if sound else lookup_examples.NOTHING}"
         for part, sound in lookup_examples.sounds_by_part(scene)
     )
-    return f"seen: {shown}. heard: {told}."
+    return f"seen: {seen}. heard: {heard}."
 
 
 def tasks_without_scene(scene: Scene, own: list[QAPair], rng: Random) -> list[TextTask]:
     """Make tasks whose prompts do not describe the scene."""
     clip, text = ([qa for qa in own if (qa.needs == "text") is free] for free in (False, True))
-    some = [*rng.sample(clip, min(UNSEEN_QUESTIONS, len(clip))), *rng.sample(text, min(1, len(text)))]
+    pairs = [*rng.sample(clip, min(UNSEEN_QUESTIONS, len(clip))), *rng.sample(text, min(1, len(text)))]
     return [
-        *(TextTask("alone verify", verify_exchange(scene, qa, "text")) for qa in some),
+        *(TextTask("alone verify", verify_exchange(scene, qa, "text")) for qa in pairs),
         *(TextTask("alone agree", each) for each in agreement_examples(scene, own, AGREEMENTS, rng)),
         *(TextTask("alone screen", each) for each in screening_examples(split_of_seed(scene.seed), rng)),
     ]

@@ -59,8 +59,8 @@ def make_sample(name: str, exchanges: Sequence[Exchange], meta: object) -> Sampl
     )
 
 
-def _make_task(name: str, asked: str, answer: str) -> Task:
-    return Task(id=name, kind=KIND, conversations=(turn("human", asked), turn("gpt", answer)))
+def _make_task(name: str, prompt: str, answer: str) -> Task:
+    return Task(id=name, kind=KIND, conversations=(turn("human", prompt), turn("gpt", answer)))
 
 
 def _add_sample(writer: ShardWriter, sample: Sample) -> None:

@@ -43,20 +43,20 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    listed = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *word_tokens()]
-    made = Tokenizer(models.BPE(vocab={piece: n for n, piece in enumerate(listed)}, merges=[], ignore_merges=True))
-    made.normalizer = normalizers.Replace(Regex(FENCE_DIGITS), "]")
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    vocabulary = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *word_tokens()]
+    core = Tokenizer(models.BPE(vocab={piece: n for n, piece in enumerate(vocabulary)}, merges=[], ignore_merges=True))
+    core.normalizer = normalizers.Replace(Regex(FENCE_DIGITS), "]")
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     # Remove the space that encoding adds at the start of a text and of a line.
-    dropped = [decoders.Replace("\n ", "\n"), decoders.Strip(" ", 1, 0)]
-    made.decoder = decoders.Sequence([decoders.ByteLevel(), *dropped])
-    made.add_special_tokens(list(SPECIAL))
-    made.add_tokens([AddedToken(text, normalized=False) for text in (*LINES, *prompt_passages(), *question_headings())])
-    made.add_tokens([AddedToken(text, normalized=True) for text in fence_marks()])
+    spaces = [decoders.Replace("\n ", "\n"), decoders.Strip(" ", 1, 0)]
+    core.decoder = decoders.Sequence([decoders.ByteLevel(), *spaces])
+    core.add_special_tokens(list(SPECIAL))
+    core.add_tokens([AddedToken(text, normalized=False) for text in (*LINES, *prompt_passages(), *question_headings())])
+    core.add_tokens([AddedToken(text, normalized=True) for text in fence_marks()])
     kind: Any = PreTrainedTokenizerFast
     special = {"eos_token": SPECIAL[1], "pad_token": SPECIAL[2]}
     complete: PreTrainedTokenizerFast = kind(
-        tokenizer_object=made, model_max_length=MAX_TOKENS, clean_up_tokenization_spaces=False, **special
+        tokenizer_object=core, model_max_length=MAX_TOKENS, clean_up_tokenization_spaces=False, **special
     )
     return complete
 
@@ -64,7 +64,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 def list_words() -> list[str]:
     """Return all words of the world, of its questions and captions, in their spelling."""
     world = (*COLOURS, *SHAPES, *MOTIONS, MEETS, *SIZES, *NUMBERS, *NOUNS, *SOUNDS, VOICE)
-    asked = [re.sub(r"\{\w+\}", " ", text) for _, text in FORMS.values()]
+    question_texts = [re.sub(r"\{\w+\}", " ", text) for _, text in FORMS.values()]
     lower = " ".join(
         (
             *world,
@@ -75,11 +75,11 @@ def list_words() -> list[str]:
             ROLES,
             SILENCE_WORDS,
             "yes no something meet",
-            *asked,
+            *question_texts,
         )
     )
-    begins = [text.split()[0] for text in (*asked, captions.NOTHING, "A", "An", "Yes", "No")]
-    return list(dict.fromkeys((*words(lower), *words(captions.NOTHING), *begins, *LETTERS)))
+    first_words = [text.split()[0] for text in (*question_texts, captions.NOTHING, "A", "An", "Yes", "No")]
+    return list(dict.fromkeys((*words(lower), *words(captions.NOTHING), *first_words, *LETTERS)))
 
 
 def word_tokens() -> list[str]:

@@ -23,7 +23,7 @@ from pipeline.synthetic.world.vocabulary import SPLITS, WorldSplit
 
 FILMS, SCENES, PRIMER_SCENES = 2400, 5000, 3000  # numbers of films, of scenes in text, and of scenes in the primer
 SEED, PRIMER_SEED = 0, 5
-VISION_STEPS, HEARING_STEPS = 2000, 1200  # steps of pre-training the encoders
+VISION_STEPS, AUDIO_STEPS = 2000, 1200  # steps of pre-training the encoders
 HELD_OUT_FILMS = 60  # of each split but `train`
 RECIPES = Path(__file__).with_name("recipes")
 DONE_FILE, RESULTS_FILE = "done.json", "marks.json"
@@ -57,17 +57,17 @@ def make_nano(work: WorkFolder) -> Path:
     reader, texts = make_text_model(work)
     trained = work.run_stage("trained", lambda folder: train_recipe("media", reader, [lessons, *texts], folder))
     small = work.run_stage("small", lambda folder: save_half_precision(trained / "model", folder))
-    marks = {split.name: _evaluate_split(work, small, split) for split in SPLITS[1:]}
+    results = {split.name: _evaluate_split(work, small, split) for split in SPLITS[1:]}
     read = work.run_stage("read", lambda folder: _evaluate_text(small, folder)) / RESULTS_FILE
     trainings = [work.folder / "primer", work.folder / "text", trained]
-    return work.run_stage("nano", lambda folder: _publish(small, marks, read, trainings, folder))
+    return work.run_stage("nano", lambda folder: _publish(small, results, read, trainings, folder))
 
 
 def make_text_model(work: WorkFolder) -> tuple[Path, list[Path]]:
     """Pre-train the encoders and train the decoder on text; returns the model's folder and the roots of the texts."""
     texts = work.run_stage("texts", _write_texts)
     seeing = work.run_stage("seeing", lambda folder: _pretrain_vision(folder, work.report))
-    start = work.run_stage("start", lambda folder: _pretrain_hearing(seeing, folder, work.report))
+    start = work.run_stage("start", lambda folder: _pretrain_audio(seeing, folder, work.report))
     sources = [texts / "told", texts / "primer"]
     primer = work.run_stage("primer", lambda folder: train_recipe("primer", start, sources[1:], folder))
     text = work.run_stage("text", lambda folder: train_recipe("text", primer / "model", sources, folder))
@@ -101,12 +101,12 @@ def make_held_out_films(work: WorkFolder, split: WorldSplit) -> Path:
     )
 
 
-def evaluate_films(model: Path, run: Path, folder: Path, asked: Collection[str]) -> None:
+def evaluate_films(model: Path, run: Path, folder: Path, names: Collection[str]) -> None:
     """Evaluate a model on the films of a run and write the results as JSON."""
     from ola.generation import Ola
 
     (folder / RESULTS_FILE).write_text(
-        json.dumps(evaluate_model(str(run), Ola.from_pretrained(model), asked=asked), indent=1)
+        json.dumps(evaluate_model(str(run), Ola.from_pretrained(model), names=names), indent=1)
     )
 
 
@@ -156,13 +156,13 @@ def _pretrain_vision(folder: Path, report: Callable[[str], object]) -> None:
     OlaProcessor(build_tokenizer(), model.config).save_pretrained(folder)
 
 
-def _pretrain_hearing(seeing: Path, folder: Path, report: Callable[[str], object]) -> None:
+def _pretrain_audio(seeing: Path, folder: Path, report: Callable[[str], object]) -> None:
     """Write the weights of the folder `seeing` with pre-trained audio encoders, and the processor."""
     from ola.model import OlaForConditionalGeneration
-    from pipeline.synthetic.nano.encoders import pretrain_hearing
+    from pipeline.synthetic.nano.encoders import pretrain_audio
 
     model = OlaForConditionalGeneration.from_pretrained(seeing)
-    pretrain_hearing(model, HEARING_STEPS, SEED, report)
+    pretrain_audio(model, AUDIO_STEPS, SEED, report)
     shutil.copytree(seeing, folder, ignore=shutil.ignore_patterns(DONE_FILE, TENSORS_FILE), dirs_exist_ok=True)
     model.save_pretrained(folder)
 
@@ -184,11 +184,11 @@ def _evaluate_text(model: Path, folder: Path) -> None:
     (folder / RESULTS_FILE).write_text(json.dumps(evaluate_on_text(Ola.from_pretrained(model)), indent=1))
 
 
-def _publish(model: Path, marks: Mapping[str, Path], read: Path, trainings: Sequence[Path], folder: Path) -> None:
+def _publish(model: Path, results: Mapping[str, Path], read: Path, trainings: Sequence[Path], folder: Path) -> None:
     from pipeline.synthetic.nano.card import write_card
 
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns(DONE_FILE), dirs_exist_ok=True)
-    write_card(folder, marks, read, trainings)
+    write_card(folder, results, read, trainings)
 
 
 if __name__ == "__main__":

@@ -59,19 +59,19 @@ class RenderedSound:
 def render_sound(scene: Scene) -> tuple[Samples, list[RenderedSound]]:
     """Render a clip's sound track (mono int16 at `RATE` Hz) and its sounds. Raises ConfigError without espeak-ng."""
     noise = np.random.default_rng([scene.seed, scene.number])
-    mixed = 10 ** (-scene.noise_db / 20) * noise.standard_normal(round(scene.seconds * RATE))
-    found = []
+    track = 10 ** (-scene.noise_db / 20) * noise.standard_normal(round(scene.seconds * RATE))
+    rendered = []
     for sound in scene.sounds:
         wave, words = synthesise(sound.text, scene.voice) if sound.name == VOICE else (render_signal(sound, noise), ())
         first = round((sound.start + sound.lag * max(0.0, sound.end - sound.start - len(wave) / RATE)) * RATE)
-        wave = wave[: len(mixed) - first]
-        mixed[first : first + len(wave)] += wave
+        wave = wave[: len(track) - first]
+        track[first : first + len(wave)] += wave
         start = first / RATE
-        moved = tuple(
+        clip_words = tuple(
             Word(text=w.text, start=_round_to_ms(start + w.start), end=_round_to_ms(start + w.end)) for w in words
         )
-        found.append(RenderedSound(sound, _round_to_ms(start), _round_to_ms(start + len(wave) / RATE), moved))
-    return (mixed.clip(-1, 1) * 32767).astype(np.int16), found
+        rendered.append(RenderedSound(sound, _round_to_ms(start), _round_to_ms(start + len(wave) / RATE), clip_words))
+    return (track.clip(-1, 1) * 32767).astype(np.int16), rendered
 
 
 def _round_to_ms(seconds: float) -> float:
@@ -80,26 +80,27 @@ def _round_to_ms(seconds: float) -> float:
 
 def synthesise(text: str, voice: Voice) -> tuple[Wave, tuple[Word, ...]]:
     """Synthesise a text without silence at its ends; returns samples and words with times. Raises ConfigError."""
-    samples, marks = _run_espeak(text, voice)
+    samples, onsets = _run_espeak(text, voice)
     loud = np.flatnonzero(np.abs(samples) > SILENCE_LEVEL * np.abs(samples).max())
     first, last = int(loud[0]), int(loud[-1]) + 1
     wave = samples[first:last] * (PEAK / np.abs(samples).max())
-    starts = [max(0, sample - first) / RATE for _, sample in marks]
+    starts = [max(0, sample - first) / RATE for _, sample in onsets]
     ends = [*starts[1:], len(wave) / RATE]
-    words = (Word(text=word, start=s, end=e) for (word, _), s, e in zip(marks, starts, ends, strict=True))
+    words = (Word(text=word, start=s, end=e) for (word, _), s, e in zip(onsets, starts, ends, strict=True))
     return wave, tuple(words)
 
 
 def _run_espeak(text: str, voice: Voice) -> tuple[Wave, list[tuple[str, int]]]:
+    """Return samples and, for each word, its text and the index of its first sample."""
     chunks: list[Samples] = []
-    marks: list[tuple[str, int]] = []
+    onsets: list[tuple[str, int]] = []
 
     def receive(samples: Any, count: int, events: int | None) -> int:
         if samples and count:
             chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         for event in _iterate_events(events):
             if event.type == WORD_EVENT:
-                marks.append((text[event.position - 1 : event.position - 1 + event.length], event.sample))
+                onsets.append((text[event.position - 1 : event.position - 1 + event.length], event.sample))
         return 0
 
     callback, line = CALLBACK(receive), text.encode() + b"\0"
@@ -112,7 +113,7 @@ def _run_espeak(text: str, voice: Voice) -> tuple[Wave, list[tuple[str, int]]]:
         raise ConfigError(f"the synthetic world cannot synthesise speech: {error}") from error
     if failed:
         raise RuntimeError(f"espeak-ng failed with status {failed} on {text!r} by {voice.name}")
-    return np.concatenate(chunks).astype(float), marks
+    return np.concatenate(chunks).astype(float), onsets
 
 
 def _iterate_events(events: int | None) -> Iterator[Any]:

@@ -17,26 +17,24 @@ def captions_by_view(scene: Scene, picture_at: float) -> dict[str, str]:
 
     picture_at: time of the captioned image, seconds.
     """
-    told = {
+    captions = {
         "image": describe_image(scene, picture_at),
         "video": join_sentence([describe_sight(sight) for sight in scene.sights]),
     }
     if scene.kind == "mute":
-        return told
-    heard = join_sentence([describe_sound(sound) for sound in scene.sounds]) if scene.sounds else NOTHING
-    return told | {"sound": heard, "joint": describe_jointly(scene)}
+        return captions
+    sounds = join_sentence([describe_sound(sound) for sound in scene.sounds]) if scene.sounds else NOTHING
+    return captions | {"sound": sounds, "joint": describe_jointly(scene)}
 
 
 def describe_image(scene: Scene, seconds: float) -> str:
     """Describe the frame at a time, seconds; motions are left out, since one frame cannot show them."""
-    shown = [sight for sight in scene.sights if sight.start <= seconds < sight.end]
-    figures = [
-        [add_visible_size(figure, interpolate_placement(sight, figure, seconds)) for figure in sight.figures]
-        for sight in shown
-    ]
-    return (
-        join_sentence([" and ".join(map(describe_figure, some)) for some in figures]) if shown else "Nothing is seen."
-    )
+    clauses = []
+    for sight in scene.sights:
+        if sight.start <= seconds < sight.end:
+            placed = [(figure, interpolate_placement(sight, figure, seconds)) for figure in sight.figures]
+            clauses.append(" and ".join(describe_figure(add_visible_size(*each)) for each in placed))
+    return join_sentence(clauses) if clauses else "Nothing is seen."
 
 
 def add_visible_size(figure: SceneFigure, place: Placement) -> SceneFigure:
@@ -47,17 +45,14 @@ def add_visible_size(figure: SceneFigure, place: Placement) -> SceneFigure:
 
 def describe_jointly(scene: Scene) -> str:
     """Describe each sight together with the sounds that are first heard during it."""
-    told: set[SceneSound] = set()
-    parts = []
+    described: set[SceneSound] = set()
+    clauses = []
     for sight in scene.sights:
-        sounds = [sound for sound in scene.sounds_during(sight) if sound not in told]
-        told |= set(sounds)
-        parts.append(
-            " while ".join(
-                [describe_sight(sight), *([" and then ".join(map(describe_sound, sounds))] if sounds else [])]
-            )
-        )
-    return join_sentence(parts)
+        sounds = [sound for sound in scene.sounds_during(sight) if sound not in described]
+        described |= set(sounds)
+        heard = [" and then ".join(map(describe_sound, sounds))] if sounds else []
+        clauses.append(" while ".join([describe_sight(sight), *heard]))
+    return join_sentence(clauses)
 
 
 def describe_figure(figure: SceneFigure) -> str:
@@ -88,7 +83,7 @@ def sound_clause(sound: SceneSound) -> str:
     return f"the voice says {sound.text}" if sound.name == VOICE else f"the {sound.name} is heard"
 
 
-def join_sentence(parts: Sequence[str]) -> str:
+def join_sentence(clauses: Sequence[str]) -> str:
     """Join clauses with `then` to one sentence."""
-    text = ", then ".join(parts)
+    text = ", then ".join(clauses)
     return f"{text[0].upper()}{text[1:]}."

@@ -37,18 +37,18 @@ def make_world(folder: Path, clips: int, seed: int = 0, subtitles: bool = False)
 
 def write_clip(folder: Path, scene: Scene, subtitles: bool = False) -> Scene:
     """Write the files of a clip. The film is written last, so every film has a truth file."""
-    sound, heard = render_sound(scene)
-    (folder / f"{scene.name}{TRUTH_SUFFIX}").write_text(dump_truth(build_truth(scene, heard)), encoding="utf-8")
-    cues = format_srt(heard)
+    sound, rendered = render_sound(scene)
+    (folder / f"{scene.name}{TRUTH_SUFFIX}").write_text(dump_truth(build_truth(scene, rendered)), encoding="utf-8")
+    cues = format_srt(rendered)
     if subtitles and cues:  # an .srt file without cues could not be parsed
         (folder / f"{scene.name}.srt").write_text(cues, encoding="utf-8")
     write_film(folder / f"{scene.name}.mp4", draw_frames(scene), None if scene.kind == "mute" else sound, RATE)
     return scene
 
 
-def format_srt(heard: list[RenderedSound]) -> str:
+def format_srt(rendered: list[RenderedSound]) -> str:
     """Format the spoken phrases as SRT, a cue for each phrase."""
-    spoken = [each for each in heard if each.words]
+    spoken = [each for each in rendered if each.words]
     cues = (
         f"{n}\n{_format_timestamp(each.start)} --> {_format_timestamp(each.end)}\n{each.sound.text}\n"
         for n, each in enumerate(spoken, 1)

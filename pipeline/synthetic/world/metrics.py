@@ -69,13 +69,13 @@ def transcript_metrics(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """
     from stages.evaluation.scores import spoken, word_error
 
-    voiced = [(spoken(truth), spoken(said)) for truth, said in pairs if truth]
+    voiced = [(spoken(truth), spoken(prediction)) for truth, prediction in pairs if truth]
     return {
         "clips": len(pairs),
         "voiced": len(voiced),
         "word_error": round(word_error([s for _, s in voiced], [t for t, _ in voiced]), 4) if voiced else None,
-        "missing": sum(not said for _, said in voiced),
-        "invented": sum(bool(words(said)) for truth, said in pairs if not truth),
+        "missing": sum(not prediction for _, prediction in voiced),
+        "invented": sum(bool(words(prediction)) for truth, prediction in pairs if not truth),
     }
 
 
@@ -88,10 +88,15 @@ def caption_metrics(pairs: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
     import jiwer
 
     found: dict[str, Counter[str]] = {}
-    for view, truth, said in pairs:
-        wanted, told = attribute_words(truth), attribute_words(said)
-        hits = jiwer.process_words(" ".join(wanted), " ".join(told)).hits
-        counts = {"captions": 1, "hits": hits, "of": max(len(wanted), len(told)), "exact": int(wanted == told)}
+    for view, truth, prediction in pairs:
+        true_words, predicted_words = attribute_words(truth), attribute_words(prediction)
+        hits = jiwer.process_words(" ".join(true_words), " ".join(predicted_words)).hits
+        counts = {
+            "captions": 1,
+            "hits": hits,
+            "of": max(len(true_words), len(predicted_words)),
+            "exact": int(true_words == predicted_words),
+        }
         found.setdefault(view, Counter()).update(counts)
     return {
         view: {"captions": c["captions"], "right": ratio(c["hits"], c["of"]), "exact": ratio(c["exact"], c["captions"])}
@@ -104,63 +109,65 @@ def attribute_words(text: str) -> list[str]:
     return [word for word in words(text) if word in ATTRIBUTE_WORDS]
 
 
-def question_metrics(asked: Sequence[ScoredQuestion]) -> dict[str, Any]:
+def question_metrics(questions: Sequence[ScoredQuestion]) -> dict[str, Any]:
     """Return the shares of questions that are well-formed, that belong to their clip, and whose answer is right.
 
     clips: clips with at least one question.
     """
-    formed = [each for each in asked if each.verdict != "not well-formed"]
+    formed = [each for each in questions if each.verdict != "not well-formed"]
     known = [each for each in formed if each.verdict != "not of its clip"]
     return {
-        "clips": len({each.film for each in asked}),
-        "asked": len(asked),
-        "well_formed": ratio(len(formed), len(asked)),
-        "of_their_clip": ratio(len(known), len(asked)),
-        "answer_right": ratio(sum(each.verdict == RIGHT for each in asked), len(asked)),
+        "clips": len({each.film for each in questions}),
+        "asked": len(questions),
+        "well_formed": ratio(len(formed), len(questions)),
+        "of_their_clip": ratio(len(known), len(questions)),
+        "answer_right": ratio(sum(each.verdict == RIGHT for each in questions), len(questions)),
     }
 
 
-def needs_confusion(asked: Iterable[ScoredQuestion]) -> dict[str, dict[str, int]]:
+def needs_confusion(questions: Iterable[ScoredQuestion]) -> dict[str, dict[str, int]]:
     """Count questions by true needs (or `wrong`) and by the needs that `verify` found."""
-    counts = Counter((each.true_needs, each.measured_needs) for each in asked)
+    counts = Counter((each.true_needs, each.measured_needs) for each in questions)
     return {
         truth: {measured: counts[truth, measured] for measured in (*NEEDS, NONE_AGREES, UNVERIFIED)}
         for truth in (*NEEDS, WRONG)
     }
 
 
-def cross_modal_metrics(asked: Sequence[ScoredQuestion], wanted: Sequence[str]) -> dict[str, Any]:
-    """Return the precision and recall of `pack` for cross-modal questions. wanted: the setting pack.cross_modal_needs.
+def cross_modal_metrics(questions: Sequence[ScoredQuestion], wanted_needs: Sequence[str]) -> dict[str, Any]:
+    """Return the precision and recall of `pack` for cross-modal questions.
 
-    precision, recall: for right questions whose true needs are wanted. both_*: the same for those packed as `both`.
-    shortcuts: packed questions with a right answer that need less than `verify` found.
+    wanted_needs: the setting pack.cross_modal_needs. precision, recall: for right questions whose true needs are
+    wanted. both_*: the same for those packed as `both`. shortcuts: packed questions with a right answer that need less
+    than `verify` found.
     """
-    packed = [each for each in asked if each.packed]
+    packed = [each for each in questions if each.packed]
     joint = [each for each in packed if each.measured_needs == "both"]
-    good, both = sum(each.true_needs in wanted for each in packed), sum(each.true_needs == "both" for each in joint)
+    good = sum(each.true_needs in wanted_needs for each in packed)
+    both = sum(each.true_needs == "both" for each in joint)
     return {
         "packed": len(packed),
         "precision": ratio(good, len(packed)),
-        "recall": ratio(good, sum(each.true_needs in wanted for each in asked)),
+        "recall": ratio(good, sum(each.true_needs in wanted_needs for each in questions)),
         "packed_as_both": len(joint),
         "both_precision": ratio(both, len(joint)),
-        "both_recall": ratio(both, sum(each.true_needs == "both" for each in asked)),
-        "shortcuts": sum(is_shortcut(each, wanted) for each in packed),
+        "both_recall": ratio(both, sum(each.true_needs == "both" for each in questions)),
+        "shortcuts": sum(is_shortcut(each, wanted_needs) for each in packed),
         "wrong": sum(each.true_needs == WRONG for each in packed),
     }
 
 
-def is_shortcut(each: ScoredQuestion, wanted: Sequence[str]) -> bool:
+def is_shortcut(each: ScoredQuestion, wanted_needs: Sequence[str]) -> bool:
     """Return whether a packed question can be answered with less than it was packed for."""
     return each.true_needs != WRONG and (
-        each.true_needs not in wanted or each.measured_needs == "both" != each.true_needs
+        each.true_needs not in wanted_needs or each.measured_needs == "both" != each.true_needs
     )
 
 
-def find_swapped_tracks(said: Mapping[str, str], truths: Mapping[str, str]) -> dict[str, str]:
+def find_swapped_tracks(transcripts: Mapping[str, str], truths: Mapping[str, str]) -> dict[str, str]:
     """Return films whose transcript is the true text of another film, with this other film."""
     whose = {" ".join(words(text)): film for film, text in truths.items() if text}
-    heard = {film: " ".join(words(text)) for film, text in said.items()}
+    heard = {film: " ".join(words(text)) for film, text in transcripts.items()}
     return {
         film: whose[text] for film, text in heard.items() if text in whose and text != " ".join(words(truths[film]))
     }

@@ -89,16 +89,19 @@ def make_questions(scene: Scene) -> list[QAPair]:
 
 
 def answerable_questions(scene: Scene) -> list[QAPair]:
-    """Make the same questions and those that a model may ask besides: with the same answer in all parts, or without
-    need of a clip.
-    """
+    """Make all questions and simpler ones, which models ask: with one answer for all parts, or about no clip."""
     return _make_all(scene, plain=True)
 
 
 def _make_all(scene: Scene, plain: bool) -> list[QAPair]:
-    whiles = (*_questions_by_sound(scene), *_questions_by_sight(scene))
-    made = (*whiles, *_picture_questions(scene, plain), *_sound_questions(scene, plain), *_text_questions(scene, plain))
-    return [qa for qa in made if not leaks_answer(qa.question, qa.answer)]
+    while_pairs = (*_questions_by_sound(scene), *_questions_by_sight(scene))
+    pairs = (
+        *while_pairs,
+        *_picture_questions(scene, plain),
+        *_sound_questions(scene, plain),
+        *_text_questions(scene, plain),
+    )
+    return [qa for qa in pairs if not leaks_answer(qa.question, qa.answer)]
 
 
 def ambiguous_questions(scene: Scene) -> dict[str, str]:
@@ -182,17 +185,17 @@ def _sight_answers(sight: Sight) -> dict[str, str]:
     if len(sight.figures) > 1:
         return {"seen while": names}
     sized = {"size while": figure.size} if figure.size else {}
-    told = {"colour while": figure.colour, "shape while": figure.shape, "motion while": sight.motion}
-    return {"seen while": names} | told | sized
+    answers = {"colour while": figure.colour, "shape while": figure.shape, "motion while": sight.motion}
+    return {"seen while": names} | answers | sized
 
 
 def _questions_by_sound(scene: Scene) -> Iterator[QAPair]:
     """Yield questions about what is seen during a sound. They need both senses unless all sights give one answer."""
-    facts = {sight: _sight_answers(sight) for sight in scene.sights}
+    answers_of_all = {sight: _sight_answers(sight) for sight in scene.sights}
     for sound in scene.sounds:
         seen = scene.sights_during(sound)
-        for form, answer in facts[seen[0]].items() if len(seen) == 1 else ():
-            options = [told.get(form, "") for told in facts.values()]
+        for form, answer in answers_of_all[seen[0]].items() if len(seen) == 1 else ():
+            options = [answers.get(form, "") for answers in answers_of_all.values()]
             # In a named clip the question itself says which sight is meant, so the picture suffices.
             alone = len(set(options)) == 1 or scene.kind == "named"
             needs = "video" if alone else "both"
@@ -230,21 +233,24 @@ def _sound_name(sound: SceneSound) -> str:
 
 def _picture_questions(scene: Scene, plain: bool) -> Iterator[QAPair]:
     """Yield questions that the picture answers: where sights differ, or all with `plain`; and what a figure meets."""
-    facts, single = [_sight_answers(sight) for sight in scene.sights], all(len(s.figures) == 1 for s in scene.sights)
-    for n, (sight, told) in enumerate(zip(scene.sights, facts, strict=True)):
+    answers_of_all = [_sight_answers(sight) for sight in scene.sights]
+    single = all(len(sight.figures) == 1 for sight in scene.sights)
+    for n, (sight, answers) in enumerate(zip(scene.sights, answers_of_all, strict=True)):
         part = ORDINALS[n]
         if single:
             for name, form in (("colour while", "colour of"), ("shape while", "shape of")):
-                options = [other[name] for other in facts]
+                options = [other[name] for other in answers_of_all]
                 if plain or len(set(options)) > 1:
-                    yield _make_pair(form, told[name], "video", options, part, ordinal=part)
+                    yield _make_pair(form, answers[name], "video", options, part, ordinal=part)
         if plain or len({other.motion for other in scene.sights}) > 1:
             for figure in sight.figures if len(sight.figures) == 1 else ():
                 options = [other.motion for other in scene.sights]
                 yield _make_pair("motion of", sight.motion, "video", options, part, figure=figure.name)
-        if n + 1 < len(facts) and len(sight.figures) == 1:
-            options = [other["seen while"] for other in facts[1:]] + ["nothing"]
-            yield _make_pair("seen after", facts[n + 1]["seen while"], "video", options, part, figure=sight.name)
+        if n + 1 < len(answers_of_all) and len(sight.figures) == 1:
+            options = [other["seen while"] for other in answers_of_all[1:]] + ["nothing"]
+            yield _make_pair(
+                "seen after", answers_of_all[n + 1]["seen while"], "video", options, part, figure=sight.name
+            )
         for figure, other in zip(sight.figures, sight.figures[::-1], strict=True):
             if other is not figure:
                 yield _make_pair("meets", f"the {other.name}", "video", (other.name, ""), part, figure=figure.name)

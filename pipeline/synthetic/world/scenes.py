@@ -142,23 +142,23 @@ def compose_scene(seed: int, number: int, segments: int = 2) -> Scene:
 
 def _choose_sights(rng: Random, split: WorldSplit, count: int, seconds: float, kind: str) -> tuple[Sight, ...]:
     """Choose `count` sights that follow each other and share no figure name."""
-    found: list[Sight] = []
+    sights: list[Sight] = []
     names: set[str] = set()
     length = seconds / count
-    while len(found) < count:
+    while len(sights) < count:
         pair = rng.sample(split.figures, 2)
         meets = kind not in ("still", "named") and rng.random() < 0.15
         # Starts with the cut or shortly after, but before the first of six sampled frames.
-        start = len(found) * length + rng.choice((0.0, 0.1, 0.2))
-        made = (
+        start = len(sights) * length + rng.choice((0.0, 0.1, 0.2))
+        chosen = (
             _choose_meeting(rng, pair)
             if meets
             else _choose_single(rng, pair[0], "stays still" if kind == "still" else None)
         )
-        if names.isdisjoint({figure.name for figure in made[0]}):
-            names |= {figure.name for figure in made[0]}
-            found.append(Sight(start, (len(found) + 1) * length, *made))
-    return tuple(found)
+        if names.isdisjoint({figure.name for figure in chosen[0]}):
+            names |= {figure.name for figure in chosen[0]}
+            sights.append(Sight(start, (len(sights) + 1) * length, *chosen))
+    return tuple(sights)
 
 
 def _choose_single(rng: Random, pair: tuple[str, str], motion: str | None) -> tuple[tuple[SceneFigure], str]:
@@ -207,12 +207,12 @@ def _choose_sounds(
         return tuple(_make_voice_sound(rng, n, sight.figures[0].name) for n, sight in enumerate(sights))
     if kind == "loose" and len(sights) > 1:
         return (replace(_choose_sound(rng, split, 0.5), lag=0.5),)  # centred on the cut between two sights
-    found: list[SceneSound] = []
+    sounds: list[SceneSound] = []
     for n in range(segments):
         sound = _choose_sound(rng, split, n)
-        if sound.text not in [other.text for other in found] and (rng.random() < 0.9 or not n):
-            found.append(sound)
-    return tuple(found)
+        if sound.text not in [other.text for other in sounds] and (rng.random() < 0.9 or not n):
+            sounds.append(sound)
+    return tuple(sounds)
 
 
 def _choose_sound(rng: Random, split: WorldSplit, place: float) -> SceneSound:

@@ -86,13 +86,13 @@ class RunScore:
         if not self.clips:
             raise ConfigError(f"{root}: no film of this run has a truth file; make films with one: ola world make")
 
-    def _match_truths(self, found: list[dict[str, Any]]) -> Iterator[ScoredClip]:
-        for row in found:
-            beside = truth_uri(row["uri"])
-            if not storage.exists(beside):
+    def _match_truths(self, rows: list[dict[str, Any]]) -> Iterator[ScoredClip]:
+        for row in rows:
+            uri = truth_uri(row["uri"])
+            if not storage.exists(uri):
                 self.without_truth += 1
                 continue
-            truth = read_truth(beside)
+            truth = read_truth(uri)
             if row["start"] > TOLERANCE_S or abs(row["end"] - truth.scene.seconds) > TOLERANCE_S:
                 self.not_whole += 1
                 continue
@@ -119,20 +119,20 @@ class RunScore:
 
     def report(self) -> dict[str, Any]:
         """Return all metrics and faults, for JSON."""
-        told = [
+        captions = [
             (row["view"], truth[row["view"]], row["text"])
             for row in self.captions
             if row["clip"] in self.clips and row["view"] in (truth := self._captions(row["clip"]))
         ]
-        heard = [(each.truth.transcript, each.text) for each in self.clips.values() if each.sound]
+        transcripts = [(each.truth.transcript, each.text) for each in self.clips.values() if each.sound]
         return {
             "clips": {"scored": len(self.clips), "without_truth": self.without_truth, "not_whole": self.not_whole},
-            "transcripts": metrics.transcript_metrics(heard),
-            "captions": metrics.caption_metrics(told),
+            "transcripts": metrics.transcript_metrics(transcripts),
+            "captions": metrics.caption_metrics(captions),
             "questions": metrics.question_metrics(self.questions),
             "needs": metrics.needs_confusion(self.questions),
             "cross_modal": metrics.cross_modal_metrics(self.questions, self.wanted_needs),
-            "faults": [{"film": film, "fault": fault, "said": said} for film, fault, said in self.faults()],
+            "faults": [{"film": film, "fault": fault, "said": text} for film, fault, text in self.faults()],
         }
 
     def _captions(self, clip: str) -> dict[str, str]:
@@ -141,16 +141,16 @@ class RunScore:
 
     def faults(self) -> Iterator[tuple[str, str, str]]:
         """Yield (film, fault, text) for swapped sound tracks, packed shortcuts, and wrong questions."""
-        said = {each.film: each.text for each in self.clips.values()}
+        transcripts = {each.film: each.text for each in self.clips.values()}
         truths = {each.film: each.truth.transcript for each in self.clips.values()}
-        for film, other in metrics.find_swapped_tracks(said, truths).items():
-            yield film, f"says what {other} says", said[film]
+        for film, other in metrics.find_swapped_tracks(transcripts, truths).items():
+            yield film, f"says what {other} says", transcripts[film]
         for each in self.questions:
-            asked = f"{each.question} {each.answer}"
+            text = f"{each.question} {each.answer}"
             if each.packed and metrics.is_shortcut(each, self.wanted_needs):
-                yield each.film, f"a shortcut in the shards: {each.true_needs} suffices", asked
+                yield each.film, f"a shortcut in the shards: {each.true_needs} suffices", text
             if each.verdict != RIGHT:
-                yield each.film, f"{each.verdict}{' (in the shards)' if each.packed else ''}", asked
+                yield each.film, f"{each.verdict}{' (in the shards)' if each.packed else ''}", text
 
 
 def fetch_rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:

@@ -43,10 +43,10 @@ class Truth:
         return captions_by_view(self.scene, picture_at)
 
 
-def build_truth(scene: Scene, heard: Sequence[RenderedSound]) -> dict[str, Any]:
+def build_truth(scene: Scene, rendered: Sequence[RenderedSound]) -> dict[str, Any]:
     """Return the content of a truth file for a scene and its rendered sounds."""
-    words = [word for each in heard for word in each.words]
-    known = asdict(scene)
+    words = [word for each in rendered for word in each.words]
+    content = asdict(scene)
     sounds = [
         {
             "start": h.start,
@@ -55,16 +55,16 @@ def build_truth(scene: Scene, heard: Sequence[RenderedSound]) -> dict[str, Any]:
             "text": h.sound.text,
             "words": list(map(asdict, h.words)),
         }
-        for h in heard
+        for h in rendered
     ]
     return {
         "version": VERSION,
-        **{key: known[key] for key in ("seed", "number", "split", "kind", "seconds")},
+        **{key: content[key] for key in ("seed", "number", "split", "kind", "seconds")},
         "width": SIDE,
         "height": SIDE,
         "rate": RATE,
         "has_sound": scene.kind != "mute",
-        **{key: known[key] for key in ("voice", "noise_db", "grey", "sights")},
+        **{key: content[key] for key in ("voice", "noise_db", "grey", "sights")},
         "sounds": sounds,
         "transcript": " ".join(word.text for word in words),
         "words": list(map(asdict, words)),
@@ -73,9 +73,9 @@ def build_truth(scene: Scene, heard: Sequence[RenderedSound]) -> dict[str, Any]:
     }
 
 
-def dump_truth(known: dict[str, Any]) -> str:
+def dump_truth(content: dict[str, Any]) -> str:
     """Format the content of a truth file as JSON text."""
-    return json.dumps(known, ensure_ascii=False, indent=1) + "\n"
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
 def truth_uri(film: str) -> str:
@@ -86,18 +86,18 @@ def truth_uri(film: str) -> str:
 def read_truth(uri: str) -> Truth:
     """Read a truth file. Raises ConfigError if it is invalid or was written by another version of the world."""
     try:
-        known = json.loads(storage.read_bytes(uri))
-        version, seed, number = known["version"], known["seed"], known["number"]
-        segments = round(known["seconds"] / SEGMENT_S)
-        words = tuple(Word(**word) for word in known["words"])
-        qa = tuple(QAPair(**each) for each in known["questions"]) if version == VERSION else ()
-        transcript = str(known["transcript"])
+        content = json.loads(storage.read_bytes(uri))
+        version, seed, number = content["version"], content["seed"], content["number"]
+        segments = round(content["seconds"] / SEGMENT_S)
+        words = tuple(Word(**word) for word in content["words"])
+        questions = tuple(QAPair(**pair) for pair in content["questions"]) if version == VERSION else ()
+        transcript = str(content["transcript"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{uri}: not a truth file of a film ({error!r}); write it again: ola world make") from error
     scene = compose_scene(seed, number, segments)
-    if version != VERSION or asdict(scene)["sights"] != _lists_to_tuples(known["sights"]):
+    if version != VERSION or asdict(scene)["sights"] != _lists_to_tuples(content["sights"]):
         raise ConfigError(f"{uri}: written by another version of the world; write it again: ola world make")
-    return Truth(scene, transcript, words, qa)
+    return Truth(scene, transcript, words, questions)
 
 
 def _lists_to_tuples(value: Any) -> Any:

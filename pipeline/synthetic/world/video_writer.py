@@ -37,16 +37,16 @@ def write_film(path: Path, pictures: Iterable[Picture], sound: Samples | None, r
     Raises RunError with ffmpeg's message.
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-        made, heard = Path(folder, "film.mp4"), Path(folder, "sound.wav")
+        film, wave = Path(folder, "film.mp4"), Path(folder, "sound.wav")
         if sound is not None:
-            write_wav(heard, [sound], rate)
+            write_wav(wave, [sound], rate)
         raw = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{SIDE}x{SIDE}", "-r", str(RATE), "-i", "pipe:0")
-        tracks = ("-i", str(heard), *AUDIO_CODEC) if sound is not None else ()
-        command = [ffmpeg_exe(), "-v", "error", *raw, *tracks, *VIDEO_CODEC, *DETERMINISTIC, str(made)]
+        tracks = ("-i", str(wave), *AUDIO_CODEC) if sound is not None else ()
+        command = [ffmpeg_exe(), "-v", "error", *raw, *tracks, *VIDEO_CODEC, *DETERMINISTIC, str(film)]
         data = b"".join(picture.tobytes() for picture in pictures)
-        done = subprocess.run(command, input=data, capture_output=True, check=False)
-        if done.returncode:
+        result = subprocess.run(command, input=data, capture_output=True, check=False)
+        if result.returncode:
             raise RunError(
-                f"{path}: ffmpeg cannot write this film: {' '.join(done.stderr.decode(errors='replace').split())}"
+                f"{path}: ffmpeg cannot write this film: {' '.join(result.stderr.decode(errors='replace').split())}"
             )
-        os.replace(made, path)
+        os.replace(film, path)

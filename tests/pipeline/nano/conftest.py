@@ -1,4 +1,4 @@
-"""A run over films of the world, one for all tests of this folder: of each kind of clip one, of linked ones five."""
+"""A run over ten films of the synthetic world (five linked clips, one of each other kind), shared by these tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is answered under which view, which questions have no answer, and the threes that `ask` is to write."""
+"""Answers under each view, questions without an answer, and the three questions that `ask` is trained on."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_view_that_suffices_is_answered_with_the_part(needs: str, views: set[s
     assert answer_under_view(scene, qa(needs, part="always"), "both") == "always colour: blue"
 
 
-def test_what_moves_is_told_by_where_it_is() -> None:
+def test_answers_about_motions_state_positions() -> None:
     wanted = {
         "What does the blue triangle do?": "blue triangle first 332 632 motion: moves right",
         "What does the shape do while the voice says ten books?": "ten books second 362 332 motion: rises",
@@ -60,7 +60,7 @@ def test_what_moves_is_told_by_where_it_is() -> None:
     assert {question: found[question] for question in wanted} == wanted
 
 
-def test_who_meets_is_told_by_both() -> None:
+def test_answers_about_figures_that_meet_name_both() -> None:
     found = [
         answer_under_view(scene, qa, "video")
         for scene in scenes()
@@ -71,7 +71,7 @@ def test_who_meets_is_told_by_both() -> None:
     assert f"green cross second {both} green cross and black cross meet: the black cross" in found
 
 
-def test_a_stranger_names_nothing_that_the_scene_has() -> None:
+def test_a_foreign_question_names_nothing_of_the_scene() -> None:
     found = 0
     for scene in scenes():
         own, texts = make_questions(scene), [sound.text for sound in scene.sounds]
@@ -84,7 +84,7 @@ def test_a_stranger_names_nothing_that_the_scene_has() -> None:
     assert found > 200
 
 
-def test_what_a_question_names_is_found() -> None:
+def test_the_names_in_a_question_are_found() -> None:
     asked = qa("both", question="What colour is the shape while the voice says two dogs?")
     assert names_in_question(asked) == {"two dogs"}
     assert names_in_question(qa("video", question="What is heard while the red circle and the blue star meet?")) == {
@@ -99,7 +99,7 @@ def test_what_a_question_names_is_found() -> None:
             assert names_in_question(each) <= names_in_scene(scene)
 
 
-def test_a_view_that_cannot_tell_a_stranger_is_not_asked_about_it() -> None:
+def test_a_foreign_question_is_asked_only_where_the_view_shows_that_it_has_no_answer() -> None:
     stranger = qa("both", question="What colour is the shape while the siren is heard?")
     assert is_unanswerable(stranger, [], "both")
     assert is_unanswerable(stranger, [], "audio")
@@ -110,7 +110,7 @@ def test_a_view_that_cannot_tell_a_stranger_is_not_asked_about_it() -> None:
     assert is_unanswerable(heard, [], "video")
 
 
-def test_threes_pass_the_rules_and_begin_with_what_needs_both() -> None:
+def test_triples_pass_the_rules_and_start_with_questions_that_need_both_senses() -> None:
     for scene in scenes():
         said = " ".join(sound.text for sound in scene.sounds if sound.name == "voice")
         own = {each.question: each for each in make_questions(scene)}
@@ -127,6 +127,6 @@ def test_threes_pass_the_rules_and_begin_with_what_needs_both() -> None:
                 assert {three[0].part, three[1].part} == set(ORDINALS[:2])
 
 
-def test_of_a_clip_whose_questions_are_alike_there_is_no_three() -> None:
+def test_questions_with_equal_answers_give_no_triple() -> None:
     own = [qa("both", question=f"What is {word}?") for word in ("this", "that", "it", "here")]
     assert make_triples(own, "two dogs", 4, Random(0)) == [], "their answers are the same"

@@ -1,4 +1,4 @@
-"""What encoders learn from is true, and they learn from it."""
+"""Labels of the encoders' training data are right, and the encoders learn from them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from pipeline.synthetic.nano.audio import (
     speak,
 )
 from pipeline.synthetic.nano.encoders import (
+    audio_loss,
     bright_share,
-    hearing_loss,
     learning_rate_factor,
-    pretrain_hearing,
+    pretrain_audio,
     pretrain_vision,
     vision_loss,
 )
@@ -61,13 +61,13 @@ def test_shapes_cover_what_the_world_draws() -> None:
     assert np.abs(pixels - meant).mean() < 5  # its grain
 
 
-def test_a_patch_is_of_the_figure_that_covers_most_of_it() -> None:
+def test_the_figure_with_the_largest_cover_owns_a_patch() -> None:
     figures = [
         PictureFigure("red", "square", "large", (205, 35, 40), Placement(0.25, 0.5, 20 / SIDE)),
         PictureFigure(None, "circle", None, (9, 99, 199), Placement(0.75, 0.5, 0.09)),
     ]
     mask, (colour, shape, size, *_) = label_patches(
-        figures, [compute_cover(f.shape, f.place, SIDE) for f in figures], 6
+        figures, [compute_cover(f.shape, f.placement, SIDE) for f in figures], 6
     )
     red, square = COLOUR_CLASSES.index("red"), SHAPE_CLASSES.index("square")
     assert (shape == square).sum() == (colour == red).sum() == (size == SIZE_CLASSES.index("large")).sum() > 3
@@ -75,13 +75,13 @@ def test_a_patch_is_of_the_figure_that_covers_most_of_it() -> None:
     assert (colour[3, 4], size[3, 4], size[0, 0]) == (IGNORED, IGNORED, IGNORED)
     assert (colour[0, 0], shape[0, 0], mask[:, 0, 0].max()) == (0, 0, 0.0)
     assert mask[:, 2, 1].min() == 1.0
-    upper = mask[:, 3, 4].reshape(8, 8)[0]  # of the patch with the circle's centre at its upper left corner but half
+    upper = mask[:, 3, 4].reshape(8, 8)[0]  # a row of the patch whose upper left corner is near the circle's centre
     assert upper[0] == 1.0
 
 
 def test_the_smallest_figure_has_a_patch() -> None:
     figure = PictureFigure("red", "star", "small", (205, 35, 40), Placement(1 / 3, 1 / 3, 0.07))
-    _, (_, shape, *_) = label_patches([figure], [compute_cover("star", figure.place, SIDE)], 6)
+    _, (_, shape, *_) = label_patches([figure], [compute_cover("star", figure.placement, SIDE)], 6)
     assert (shape > 0).any()
 
 
@@ -97,7 +97,7 @@ def test_pictures_show_the_pairs_of_their_split(split: WorldSplit) -> None:
     assert len(pairs) > 4
 
 
-def test_colours_without_a_name_are_not_those_of_a_pair_that_is_held_out() -> None:
+def test_unnamed_colours_are_far_from_those_of_held_out_pairs() -> None:
     sampler = PictureSampler(TRAIN, 0)
     for _ in range(300):
         for figure in sampler._choose_figures(128, "any"):
@@ -107,7 +107,7 @@ def test_colours_without_a_name_are_not_those_of_a_pair_that_is_held_out() -> No
             assert figure.colour is None
 
 
-def test_pictures_are_others_at_every_call_and_the_same_for_the_same_seed() -> None:
+def test_pictures_differ_between_calls_and_repeat_with_the_seed() -> None:
     sampler = PictureSampler(TRAIN, 3)
     first, second, low = sampler.sample(3), sampler.sample(3), sampler.sample(2, 64)
     assert torch.equal(first.pixels, PictureSampler(TRAIN, 3).sample(3).pixels)
@@ -115,7 +115,7 @@ def test_pictures_are_others_at_every_call_and_the_same_for_the_same_seed() -> N
     assert (first.pixels.shape, low.pixels.shape, low.shape.shape) == ((3, 3, 96, 96), (2, 3, 64, 64), (2, 4, 4))
 
 
-def test_what_is_stored_is_a_little_rougher() -> None:
+def test_stored_pictures_differ_a_little() -> None:
     pixels = draw_frame(compose_scene(0, 0), 1.0)
     assert 0.5 < np.abs(simulate_storage(pixels, 60).astype(float) - pixels).mean() < 8
 
@@ -134,15 +134,15 @@ def test_sounds_lie_where_the_labels_say() -> None:
     assert sounds[0] == sounds[-1] == 0
 
 
-def test_features_are_those_that_ola_makes() -> None:
+def test_features_have_the_shapes_of_ola() -> None:
     clips = ClipMixer(make_utterances(TRAIN, 2, 0, stretched=True), make_signals(0), 0).mix(2)
     assert (clips.mel.shape, clips.fbank.shape) == ((2, 80, 400), (2, 398, 128))
     assert (clips.words.shape, clips.sounds.shape) == ((2, 200), (2, 24))
 
 
-def test_crowded_clips_have_more_in_them_and_beats_hears_but_some() -> None:
+def test_crowded_clips_have_more_sounds_and_beats_gets_only_some_clips() -> None:
     spoken = [speak("two dogs", VOICE)]
-    plain, crowded = (ClipMixer(spoken, make_signals(0), 0, share).mix(12, few=3) for share in (0.0, 1.0))
+    plain, crowded = (ClipMixer(spoken, make_signals(0), 0, share).mix(12, beats_count=3) for share in (0.0, 1.0))
     assert (crowded.words > 0).float().mean() > 1.3 * (plain.words > 0).float().mean()
     assert (len(crowded.words), len(crowded.sounds), len(crowded.fbank)) == (12, 3, 3)
 
@@ -157,7 +157,7 @@ def test_utterances_are_the_world_s() -> None:
     assert len(sound) == scene.seconds * RATE
 
 
-def test_a_patch_tells_where_its_figure_is() -> None:
+def test_labels_of_a_patch_have_the_position_of_its_figure() -> None:
     pictures = PictureSampler(TRAIN, 0).sample(8)
     own = pictures.shape > 0
     assert own.any()
@@ -169,12 +169,12 @@ def test_a_patch_tells_where_its_figure_is() -> None:
         assert (levels[own] / LEVELS - patches).abs().max() < 0.35, f"{name}: no further off than a figure is wide"
 
 
-def test_the_names_are_apart() -> None:
+def test_class_names_are_unique() -> None:
     assert len(set(WORD_CLASSES)) == len(WORD_CLASSES) == 1 + len(WORDS) + len(SOUNDS)
     assert set(COLOURS) | set(SHAPES) <= set(WORDS)
 
 
-def test_losses_are_nothing_where_all_is_right() -> None:
+def test_right_predictions_have_no_loss() -> None:
     pictures = PictureSampler(TRAIN, 0).sample(4)
     scores = {name: _sure(getattr(pictures, name), kinds) for name, kinds in CLASSES.items()}
     sharp = replace(pictures, mask=pictures.mask.round())
@@ -192,7 +192,7 @@ def test_shapes_are_not_learned_from_colours_with_a_name() -> None:
         assert bool((shape.grad.abs().sum(1) > 0)[pictures.shape > 0].any()) == learned
 
 
-def test_what_has_no_class_costs_nothing() -> None:
+def test_patches_without_a_label_have_no_loss() -> None:
     pictures = PictureSampler(TRAIN, 0).sample(2)
     empty, ground = torch.full_like(pictures.size, IGNORED), torch.zeros_like(pictures.shape)
     blank_ones = LabelledPictures(pictures.pixels, torch.zeros_like(pictures.mask), empty, ground, *[empty] * 4)
@@ -201,7 +201,7 @@ def test_what_has_no_class_costs_nothing() -> None:
     assert float(vision_loss(scores | unsure, blank_ones)) < 1e-6
 
 
-def test_words_count_by_most_of_their_frames() -> None:
+def test_a_word_is_right_if_most_of_its_frames_are() -> None:
     words = torch.zeros(1, 20, dtype=torch.long)
     words[0, 3:9], words[0, 9:14], words[0, 15:18] = 1, 2, WORD_CLASSES.index("beep")
     clips = LabelledClips(torch.zeros(1), torch.zeros(1), words, torch.zeros(1, 4, dtype=torch.long))
@@ -209,11 +209,11 @@ def test_words_count_by_most_of_their_frames() -> None:
     said_so[0, 3:5], said_so[0, 9:12] = 0, 7
     found = encoders.audio_accuracy((_sure(said_so, len(WORD_CLASSES)), _sure(clips.sounds, len(SOUND_CLASSES))), clips)
     assert (found["words"], found["signals"], found["steps"], found["silence"]) == (0.5, 1.0, 1.0, 1.0)
-    assert float(hearing_loss((_sure(words, 42), _sure(clips.sounds, 7)), clips)) < 1e-6
+    assert float(audio_loss((_sure(words, 42), _sure(clips.sounds, 7)), clips)) < 1e-6
 
 
 def _sure(target: torch.Tensor, kinds: int) -> torch.Tensor:
-    """Scores (n, K, ...) that leave no doubt of the target (n, ...)."""
+    """Return scores (n, K, ...) that are certain of the target (n, ...)."""
     one_hot = torch.nn.functional.one_hot(target.clamp(min=0), kinds)
     return 50.0 * one_hot.movedim(-1, 1).float()
 
@@ -226,7 +226,7 @@ def test_the_rate_rises_stays_and_falls() -> None:
     assert rates[-1] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_pictures_are_bright_at_first() -> None:
+def test_figures_are_bright_in_the_first_steps() -> None:
     assert [bright_share(step, 1000) for step in (0, 150, 275, 400, 999)] == [1.0, 1.0, 0.5, 0.0, 0.0]
     for figure in PictureSampler(TRAIN, 0)._choose_figures(128, "bright") * 5:
         assert figure.colour is None
@@ -251,7 +251,7 @@ def test_encoders_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio, "SIGNALS_PER_KIND", 2)
     model, before, said_so = initial_model(0), initial_model(0).state_dict(), list[str]()
     pretrain_vision(model, 8, 0, said_so.append)
-    pretrain_hearing(model, 8, 0, said_so.append, spoken=4)
+    pretrain_audio(model, 8, 0, said_so.append, spoken=4)
     moved = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"vision_tower", "speech_encoder"}
     losses = [float(line.split("loss ")[1].split(";")[0]) for line in said_so]

@@ -1,4 +1,4 @@
-"""An examination finds what is right and what is wrong, and asks with the media that each view has."""
+"""The evaluation: scores of right and wrong answers, and requests with the media of each view."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def items(run: Run) -> list[ClipLesson]:
     return [item for clip in run.clips() for item in clip_lessons(clip, 0)]
 
 
-def test_the_truth_is_right_in_all(items: list[ClipLesson]) -> None:
+def test_true_answers_score_one(items: list[ClipLesson]) -> None:
     accuracy = AccuracyTable()
     for item in items:
         score_answer(accuracy, item, item.lesson.answer)
@@ -34,7 +34,7 @@ def test_the_truth_is_right_in_all(items: list[ClipLesson]) -> None:
     assert {"verify_both, needs both", "verify_both, needs text", "verify_video, unknown"} <= rows.keys()
 
 
-def test_to_know_that_there_are_two_answers_is_right(items: list[ClipLesson]) -> None:
+def test_unknown_is_right_for_a_question_with_two_answers(items: list[ClipLesson]) -> None:
     accuracy = AccuracyTable()
     lesson = Lesson("both", "undecided_both", "What?", "two dogs first and second: unknown")
     for said in ("unknown", "two dogs first and second: unknown", "two dogs first colour: blue"):
@@ -42,14 +42,14 @@ def test_to_know_that_there_are_two_answers_is_right(items: list[ClipLesson]) ->
     assert accuracy.rows() == {"undecided_both, unknown": {"right": 0.6667, "n": 3}}
 
 
-def test_what_is_wrong_is_found(items: list[ClipLesson]) -> None:
+def test_empty_answers_score_zero(items: list[ClipLesson]) -> None:
     accuracy = AccuracyTable()
     for item in items:
         score_answer(accuracy, item, "")
     assert {row["right"] for row in accuracy.rows().values()} == {0.0}
 
 
-def test_a_wrong_word_costs_its_share(items: list[ClipLesson]) -> None:
+def test_a_wrong_word_lowers_the_share_of_attributes(items: list[ClipLesson]) -> None:
     caption = next(item for item in items if item.lesson.name == "caption_video")
     truth = caption.lesson.answer
     accuracy = AccuracyTable()
@@ -59,7 +59,7 @@ def test_a_wrong_word_costs_its_share(items: list[ClipLesson]) -> None:
     assert 0.5 < rows["caption_video, attributes"]["right"] < 1
 
 
-def test_the_part_of_an_answer_is_no_part_of_its_value() -> None:
+def test_the_value_of_an_answer_is_without_its_part() -> None:
     assert [answer_value(text) for text in ("second: blue", "blue", "always: moves left")] == [
         "blue",
         "blue",
@@ -78,11 +78,11 @@ def test_each_view_has_its_media(run: Run, items: list[ClipLesson]) -> None:
         assert len(request.sounds) == (view in ("audio", "both"))
 
 
-def test_all_clips_are_asked_about(run: Run) -> None:
+def test_the_limit_is_the_number_of_clips(run: Run) -> None:
     from types import SimpleNamespace
 
     class Silent:
-        """Says nothing to each."""
+        """Gives empty answers."""
 
         def generate(self, requests: list[object], **_: object) -> list[object]:
             return [SimpleNamespace(text="") for _ in requests]

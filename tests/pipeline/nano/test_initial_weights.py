@@ -1,4 +1,4 @@
-"""Ola-nano before it has learned anything: its sizes, and the height of what its layers give."""
+"""Ola-nano before training: its sizes, and the scale of its activations."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_sizes(model: OlaForConditionalGeneration) -> None:
     assert nano_config().cell == CELL
 
 
-def test_a_film_is_few_tokens(prompt: Prompt) -> None:
+def test_a_film_takes_few_tokens(prompt: Prompt) -> None:
     words = len(prompt.input_ids) - 2
     frames, sound = 2 + 4 * (3 * (3 + 1) + 1), 2 + 20 + 1
     assert prompt.length == words + frames + sound
@@ -52,17 +52,17 @@ def test_the_same_seed_gives_the_same_weights(model: OlaForConditionalGeneration
     assert not torch.equal(model.lm_head.weight, other["lm_head.weight"])
 
 
-def test_what_layers_give_is_neither_lost_nor_too_high(model: OlaForConditionalGeneration, prompt: Prompt) -> None:
+def test_activations_neither_vanish_nor_explode(model: OlaForConditionalGeneration, prompt: Prompt) -> None:
     with torch.no_grad():
         (seen,), (heard,) = model.encode_visuals(prompt.visuals), model.encode_sounds(prompt.sounds)
         learning = model([prompt])
     for embeds in (seen, heard, model.model.embed_tokens.weight):
         assert 0.1 < float(embeds.detach().std()) < 1.5
-    # As one who guesses, more or less.
+    # About the loss of random guesses.
     assert abs(float(learning.loss) - np.log(nano_config().vocab_size)) < 2
 
 
-def test_attention_begins_as_copying(model: OlaForConditionalGeneration) -> None:
+def test_attention_starts_as_copying(model: OlaForConditionalGeneration) -> None:
     attention = model.model.layers[0].self_attn
     first = attention.q_proj.weight.view(2, 3, 32, 192)[:, 0]
     assert torch.allclose(first, 0.7 * attention.k_proj.weight.view(2, 32, 192))
@@ -72,7 +72,7 @@ def test_attention_begins_as_copying(model: OlaForConditionalGeneration) -> None
         assert 0.7 < float(pair.corrcoef()[0, 1]) < 0.9  # 0.4 against 0.3
 
 
-def test_what_is_fixed_stays(model: OlaForConditionalGeneration) -> None:
+def test_norms_and_sinusoids_keep_their_weights(model: OlaForConditionalGeneration) -> None:
     from transformers.models.whisper.modeling_whisper import sinusoids
 
     whisper = model.speech_encoder.whisper
@@ -80,7 +80,7 @@ def test_what_is_fixed_stays(model: OlaForConditionalGeneration) -> None:
     assert torch.equal(model.model.norm.weight, torch.ones(192))
 
 
-def test_it_can_be_saved_and_loaded(model: OlaForConditionalGeneration, tmp_path: Path) -> None:
+def test_the_model_can_be_saved_and_loaded(model: OlaForConditionalGeneration, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     again = OlaForConditionalGeneration.from_pretrained(tmp_path)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())

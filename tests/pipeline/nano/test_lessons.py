@@ -1,4 +1,4 @@
-"""Lessons over real films of the world: true under each view, in the words of the steps, and fit to be imported."""
+"""Lessons over films: right under each view, with the prompts of the steps, and importable."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def by_clip(run: Run) -> Iterator[tuple[ScoredClip, list[Lesson]]]:
 
 def test_each_record_is_counted_under_its_name(run: Run) -> None:
     names = Counter(record["id"].split("-")[-2] for record in run.records())
-    assert names == run.counts, "and no clip in which a voice is lacks its questions"
+    assert names == run.counts, "every clip with a voice has answers to ask"
     ids = [record["id"] for record in run.records()]
     assert len(set(ids)) == len(ids)
     assert (names["caption_image"], names["video_caption"], names["transcribe"], names["subtitle"]) == (10, 10, 9, 9)
@@ -56,7 +56,7 @@ def test_views_of_a_clip_follow_each_other(run: Run) -> None:
         assert order == (list(CHAT_KINDS) if clip.sound else ["image", "video"]), clip.truth.scene.kind
 
 
-def test_captions_and_what_is_said_are_the_truth(run: Run) -> None:
+def test_captions_and_transcripts_are_the_truth(run: Run) -> None:
     for clip, lessons in by_clip(run):
         answers = {each.name: each.answer for each in lessons}
         asked = {each.name: each.prompt for each in lessons}
@@ -70,7 +70,7 @@ def test_captions_and_what_is_said_are_the_truth(run: Run) -> None:
     assert "transcribe" not in kinds["mute"]
 
 
-def test_what_is_to_be_asked_passes_the_rules_of_ask(run: Run) -> None:
+def test_answers_to_ask_pass_its_rules(run: Run) -> None:
     seen = 0
     for clip, lessons in by_clip(run):
         qa = {each.question: each for each in clip.truth.questions}
@@ -89,7 +89,7 @@ def test_what_is_to_be_asked_passes_the_rules_of_ask(run: Run) -> None:
     assert seen >= 8
 
 
-def test_the_request_is_word_for_word_that_of_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prompt_is_word_for_word_that_of_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ask, "pictures", lambda *_: ())
     monkeypatch.setattr(Ask, "sound", lambda *_: None)
     transcript = SimpleNamespace(text="two dogs")
@@ -97,7 +97,7 @@ def test_the_request_is_word_for_word_that_of_ask(monkeypatch: pytest.MonkeyPatc
     assert Ask()._request(asking).text == ask_prompt("two dogs")
 
 
-def test_questions_are_answered_as_their_view_allows(run: Run) -> None:
+def test_questions_are_answered_if_the_view_suffices(run: Run) -> None:
     seen: Counter[tuple[str, str, bool]] = Counter()
     for clip, lessons in by_clip(run):
         qa = {each.question: each for each in clip.truth.questions}
@@ -140,17 +140,17 @@ def test_a_sound_across_a_cut_does_not_tell_which_sight_is_meant(run: Run) -> No
     assert {(lesson.view, lesson.answer) for lesson in found} == {("both", f"{name} first and second: unknown")}
 
 
-def test_what_few_clips_have_is_asked_often(run: Run) -> None:
+def test_rare_lessons_are_repeated(run: Run) -> None:
     counts = Counter((record["id"][:20], record["conversations"][0]["value"]) for record in run.records())
     often = {asked for (_, asked), count in counts.items() if count == REPEATS and "Q1 (" not in asked}
     assert any(" meet?" in asked for asked in often)
     assert {count for (_, asked), count in counts.items() if " meet?" in asked} == {1, REPEATS}, (
-        "who only hears knows of none"
+        "without a picture there is no figure to tell from another"
     )
     assert {count for (_, asked), count in counts.items() if "Describe" in asked} == {1}
 
 
-def test_they_are_imported_and_read(run: Run, tmp_path: Path) -> None:
+def test_lessons_are_imported_and_loaded(run: Run, tmp_path: Path) -> None:
     said = ola("import", run.file, "--root", tmp_path, "--val-share", "0", "--strict")
     assert said.code == 0, said
     found = catalogue([str(tmp_path)])
@@ -168,7 +168,7 @@ def test_they_are_imported_and_read(run: Run, tmp_path: Path) -> None:
     assert (len(loaded.pack.prompts), loaded.faults) == (4, ())
 
 
-def test_a_patch_is_what_it_is_called(run: Run) -> None:
+def test_byte_ranges_hold_the_media_of_their_field(run: Run) -> None:
     for record in run.records()[::40]:
         for key in record.keys() & {"image", "video", "audio"}:
             patch = record[key]

@@ -1,4 +1,4 @@
-"""Look-ups are true of their scene."""
+"""Look-ups agree with their scene and have a single answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.synthetic.world.scenes import compose_scene
 
 
 def values(exchanges: Sequence[Exchange]) -> dict[str, str]:
-    """What is told after what is said once more."""
+    """Return the answers by prompt, without the repeated words of the prompt."""
     found = {}
     for asked, answer in exchanges:
         again = asked.removeprefix("part of: ")
@@ -27,7 +27,7 @@ def values(exchanges: Sequence[Exchange]) -> dict[str, str]:
     return found
 
 
-def test_a_linked_clip() -> None:
+def test_look_ups_of_a_linked_clip() -> None:
     """A black cross shrinks while a chirp is heard, then a red diamond grows while a voice says eight keys."""
     scene = compose_scene(7, 0)
     assert values(video_lookups(scene)) == {
@@ -59,7 +59,7 @@ def test_a_linked_clip() -> None:
     assert both["noun with: grows"] == "grows second noun keys"
 
 
-def test_a_picture_is_asked_about_what_it_shows() -> None:
+def test_look_ups_of_a_picture_are_about_its_figures() -> None:
     assert image_lookups(compose_scene(7, 0), 3.0) == [
         ("What colour is the diamond?", "red"),
         ("Which shape is red?", "diamond"),
@@ -91,11 +91,11 @@ def test_no_look_up_has_two_answers(kind: str) -> None:
         if any(len(scene.sights_during(sound)) > 1 for sound in scene.sounds):
             assert cross_modal_lookups(scene) == []
             first, second = (words[f"{part} sound"].removeprefix(f"{part} ") for part in ("first", "second"))
-            assert first == second != "sound nothing", "it is heard in both"
+            assert first == second != "sound nothing", "a sound across a cut is heard in both parts"
             assert {each.answer.split(" ", 1)[1] for each in heard_part_lookups(scene)} == {"first and second"}
 
 
-def test_two_that_meet_have_no_one_colour() -> None:
+def test_two_figures_that_meet_have_no_colour() -> None:
     scene = next(scene for scene in (compose_scene(0, n) for n in range(100)) if len(scene.sights[0].figures) > 1)
     seen = dict(video_lookups(scene))
     assert seen["first motion"] == "first motion meet"

@@ -1,4 +1,4 @@
-"""What is asked of scenes in words, and what answers to it are worth."""
+"""The evaluation on scenes in text: its tasks, and the scores of answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = {
 }
 
 
-def test_all_sorts_are_asked_and_the_same_ones_again() -> None:
+def test_all_sorts_of_tasks_occur_and_repeat_with_the_seed() -> None:
     tasks = [task for number in range(20) for task in scene_tasks(99, number)]
     assert tasks == [task for number in range(20) for task in scene_tasks(99, number)]
     assert {task.name for task in tasks} == NAMES
@@ -39,7 +39,7 @@ def test_an_answer_is_right_as_a_whole_or_by_its_value(said: str, right: tuple[i
     assert (accuracy.right["two steps"], accuracy.right["two steps, by value"]) == right
 
 
-def test_a_model_that_knows_the_answers_is_right_in_all() -> None:
+def test_a_model_with_the_right_answers_scores_one() -> None:
     known = {task.exchange.prompt: task.exchange.answer for number in range(5) for task in scene_tasks(99, number)}
     counts = Counter[str]()
 

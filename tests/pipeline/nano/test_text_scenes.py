@@ -1,4 +1,4 @@
-"""Written scenes: their tasks are true, half of what is to be judged is wrong, and they load as a set."""
+"""Scenes in text: their tasks agree with the scene, half of the judged answers are wrong, the shard set loads."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def samples(root: Path) -> list[Sample]:
     return [Sample.model_validate_json(bytes(raw.members["json"])) for raw in ShardReader(tar)]
 
 
-def test_a_set_is_made_and_read(made: tuple[Path, Counter[str]]) -> None:
+def test_a_shard_set_is_written_and_loaded(made: tuple[Path, Counter[str]]) -> None:
     root, counts = made
     found = catalogue([str(root)])
     assert len(found) == counts["in all"] == counts.total() / 2
@@ -78,7 +78,7 @@ def test_tasks_of_a_scene_begin_alike_and_half_are_look_ups(made: tuple[Path, Co
     assert 0.4 < made[1]["text lookup"] / sum(count for name, count in made[1].items() if "text " in name) < 0.6
 
 
-def test_what_is_written_is_the_scene() -> None:
+def test_the_description_agrees_with_the_scene() -> None:
     for scene in (compose_scene(0, number) for number in range(40)):
         if scene.kind == "mute":
             continue
@@ -103,7 +103,7 @@ def test_what_is_written_is_the_scene() -> None:
                 assert name != "text undecided" or answer.endswith(" first and second: unknown")
 
 
-def test_without_a_clip_only_text_is_answered() -> None:
+def test_without_a_clip_only_text_questions_are_answered() -> None:
     scene = compose_scene(0, 2)
     own = {qa.question: qa for qa in make_questions(scene)}
     tasks = [
@@ -132,7 +132,7 @@ def test_half_of_the_given_answers_are_right() -> None:
     assert wrong["unknown"] > 20
 
 
-def test_another_value_is_of_the_same_sort() -> None:
+def test_a_replaced_word_is_of_the_same_family() -> None:
     for n in range(20):
         colour, shape = replace_word("a red circle", Random(n)).split()[1:]
         assert (colour == "red") != (shape == "circle")
@@ -142,7 +142,7 @@ def test_another_value_is_of_the_same_sort() -> None:
         replace_word("kitten", Random(0))
 
 
-def test_scenes_have_pairs_that_no_film_for_training_has_and_none_is_of_an_examination() -> None:
+def test_scenes_have_held_out_pairs_but_no_seed_of_the_evaluation() -> None:
     scenes = [choose_scene(Random(n)) for n in range(200)]
     pairs = {(figure.colour, figure.shape) for scene in scenes for sight in scene.sights for figure in sight.figures}
     of = {split.name: set(split.figures) for split in SPLITS}
@@ -151,7 +151,7 @@ def test_scenes_have_pairs_that_no_film_for_training_has_and_none_is_of_an_exami
     assert {scene.seed for scene in scenes}.isdisjoint(split.seeds[0] for split in SPLITS[1:])
 
 
-def test_transcripts_to_judge_are_of_the_split() -> None:
+def test_judged_transcripts_have_phrases_of_the_split() -> None:
     held_out = {" ".join(pair) for pair in SPLITS[4].phrases}
     for n in range(50):
         made = screening_examples(split_of_seed(0), Random(n))

@@ -1,4 +1,4 @@
-"""The tokenizer of ola-nano: what is one token, what comes back, and what is left out."""
+"""The tokenizer of ola-nano: its tokens, and the text that decoding returns."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def words() -> PreTrainedTokenizerFast:
 
 
 def ids(words: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Its tokens, as `ola.conversation` asks for them."""
+    """Encode a text as `ola.conversation` does."""
     found: list[int] = words(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return found
 
 
-def told() -> Iterator[str]:
-    """Captions, questions and answers of some scenes."""
+def world_texts() -> Iterator[str]:
+    """Yield captions, questions and answers of some scenes."""
     for number in range(40):
         scene = compose_scene(number % 5, number)
         yield from captions_by_view(scene, 2.0).values()
@@ -54,32 +54,32 @@ def told() -> Iterator[str]:
 
 
 def streamed(words: PreTrainedTokenizerFast, tokens: list[int]) -> str:
-    """The text as it comes, a token at a time."""
+    """Decode tokens in a stream."""
     detokeniser = Detokeniser(words)
     return "".join(map(detokeniser.push, tokens)) + detokeniser.flush()
 
 
-def test_what_the_world_says_comes_back_and_is_never_spelled(words: PreTrainedTokenizerFast) -> None:
-    for text in told():
+def test_texts_of_the_world_are_decoded_and_take_a_token_for_each_word(words: PreTrainedTokenizerFast) -> None:
+    for text in world_texts():
         tokens = ids(words, text)
         assert words.decode(tokens) == text == streamed(words, tokens)
         assert len(tokens) <= len(text.split()) + text.count(",") + text.count(".") + text.count("?") + text.count(":")
 
 
 @pytest.mark.parametrize("word", list_words())
-def test_each_word_is_one_token_wherever_it_stands(words: PreTrainedTokenizerFast, word: str) -> None:
+def test_each_word_is_a_token_at_any_position(words: PreTrainedTokenizerFast, word: str) -> None:
     (token,) = ids(words, word)
     assert ids(words, f"is {word}")[1:] == ids(words, f"\n{word}")[1:] == ids(words, f"A1: {word}")[1:] == [token]
 
 
 @pytest.mark.parametrize("text", [ASKED, "[nobody speaks]", "second: blue", *ODD])
-def test_other_text_comes_back_too(words: PreTrainedTokenizerFast, text: str) -> None:
+def test_other_text_is_decoded_too(words: PreTrainedTokenizerFast, text: str) -> None:
     assert words.decode(ids(words, text)) == text == streamed(words, ids(words, text))
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("\n []A1:s")), max_size=40))
-def test_text_comes_back_but_for_spaces_that_begin_a_line(words: PreTrainedTokenizerFast, text: str) -> None:
+def test_decoding_loses_only_spaces_at_the_start_of_a_line(words: PreTrainedTokenizerFast, text: str) -> None:
     tokens = ids(words, text)
     back = words.decode(tokens)
     assert streamed(words, tokens) == back
@@ -88,11 +88,11 @@ def test_text_comes_back_but_for_spaces_that_begin_a_line(words: PreTrainedToken
         assert back == text
 
 
-def test_a_space_that_begins_a_text_or_a_line_is_lost(words: PreTrainedTokenizerFast) -> None:
+def test_a_space_at_the_start_of_a_text_or_a_line_is_lost(words: PreTrainedTokenizerFast) -> None:
     assert words.decode(ids(words, " two\n dogs")) == "two\ndogs"
 
 
-def test_the_passages_of_a_prompt_are_a_token_each(words: PreTrainedTokenizerFast) -> None:
+def test_each_passage_of_a_prompt_is_a_token(words: PreTrainedTokenizerFast) -> None:
     assert all(len(ids(words, passage)) == 1 for passage in prompt_passages())
     asked = fill_prompt(
         "ask", count="3", form=fill_prompt("ask_open", count="3"), subtitles=fence_text("subtitles", "two dogs")
@@ -130,14 +130,14 @@ def test_answers_can_be_chosen_by_their_first_token(words: PreTrainedTokenizerFa
     assert sorted(words.decode([token]) for token in tokens) == ["No", "Yes", "no", "yes"]
 
 
-def test_a_request_is_few_tokens(words: PreTrainedTokenizerFast) -> None:
+def test_a_request_takes_few_tokens(words: PreTrainedTokenizerFast) -> None:
     asked = OlaProcessor(words, nano_config()).layouts.inference(Request(text=prompt("caption_video")), 0, 1)
     # start system \n passage end \n, start user \n <image> \n passage end \n, start assistant \n
     assert len(asked) == 6 + 8 + 3
     assert asked[9] == IMAGE
 
 
-def test_it_is_the_same_at_every_call(words: PreTrainedTokenizerFast) -> None:
+def test_every_call_builds_the_same_tokenizer(words: PreTrainedTokenizerFast) -> None:
     assert build_tokenizer().get_vocab() == words.get_vocab()
     assert len(set(word_tokens())) == len(word_tokens())
     assert len(set(prompt_passages())) == len(prompt_passages())

@@ -1,4 +1,4 @@
-"""The stages of `make nano` and `make figure3`: passed over where they are whole, and what they publish."""
+"""The stages of `make nano` and `make figure3`: completed stages are skipped; the card and the figure are written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stages.recipe import recipe
 from stages.training_log import Figures, TrainingLog
 
 
-def test_a_stage_that_is_whole_is_passed_over_and_one_that_broke_is_not(tmp_path: Path) -> None:
+def test_a_completed_stage_is_skipped_and_a_failed_one_runs_again(tmp_path: Path) -> None:
     done, work = Counter[str](), WorkFolder(tmp_path, len)
 
     def breaks(folder: Path) -> None:
@@ -33,10 +33,10 @@ def test_a_stage_that_is_whole_is_passed_over_and_one_that_broke_is_not(tmp_path
             work.run_stage("two", breaks)
     assert done == {"one": 1}
     work.run_stage("two", lambda folder: done.update(path.name for path in folder.iterdir()))
-    assert done["left"] == 1, "what a kill left is there to go on from"
+    assert done["left"] == 1, "files of the failed try remain"
 
 
-def test_recipes_are_sound_and_those_of_figure_3_take_equal_steps() -> None:
+def test_recipes_are_valid_and_those_of_figure_3_take_equal_steps() -> None:
     found = {file.stem: recipe(str(file)) for file in train.RECIPES.glob("*.yaml")}
     assert {"primer", "text", "media"} < found.keys()
     orders = [found[f"figure3-{order}"].phases for order in figure3.ORDERS]
@@ -44,7 +44,7 @@ def test_recipes_are_sound_and_those_of_figure_3_take_equal_steps() -> None:
     assert len({(phase.batch, phase.sequence_tokens) for phases in orders for phase in phases}) == 1
 
 
-def test_half_of_the_bytes_is_the_same_model(tmp_path: Path) -> None:
+def test_float16_weights_are_the_same_model_in_half_of_the_bytes(tmp_path: Path) -> None:
     model = initial_model(0)
     (tmp_path / "half").mkdir()
     model.save_pretrained(tmp_path / "whole")
@@ -59,21 +59,21 @@ def test_half_of_the_bytes_is_the_same_model(tmp_path: Path) -> None:
     assert OlaProcessor.from_pretrained(tmp_path / "half").tokenizer.get_vocab() == build_tokenizer().get_vocab()
 
 
-def test_a_card_has_the_marks_of_each_split_and_the_curves(tmp_path: Path) -> None:
+def test_a_card_has_the_results_of_each_split_and_the_curves(tmp_path: Path) -> None:
     log = TrainingLog(tmp_path / "trained" / "text")
     for step in range(25):
         of_kind = {"chat": 2.0 / (step + 1)}
         log.add(Figures(step + 1, 25, 0, 1.0, 1.0, {}, 10, 1.0, 0.0, None, of_kind, {"image": 4}, 0), ["task"])
     log.write(25, log.take())
-    marks = {
+    results = {
         "val": {"image_qa": {"right": 0.95, "n": 40}, "judged": {"right": 1.0, "n": 10, "guessed": 0.2}},
         "test": {"transcribe, words": {"right": 0.5, "n": 8}, "judged": {"right": 0.9, "n": 30, "guessed": 0.6}},
     }
-    for split, some in marks.items():
+    for split, some in results.items():
         (tmp_path / f"{split}.json").write_text(json.dumps(some))
     (tmp_path / "nano").mkdir()
     (tmp_path / "read.json").write_text(json.dumps({"two steps": {"right": 0.75, "n": 4}}))
-    examined = {split: tmp_path / f"{split}.json" for split in marks}
+    examined = {split: tmp_path / f"{split}.json" for split in results}
     card.write_card(tmp_path / "nano", examined, tmp_path / "read.json", [tmp_path / "trained"])
     written = (tmp_path / "nano" / "README.md").read_text()
     assert "| image_qa | 0.95 (40) | – | – |\n| judged | 1.00 (10) | 0.90 (30) | 0.50 |" in written

@@ -1,4 +1,4 @@
-"""The films of the world are what their truth says: the same bytes, colours in their places, tones, words in time."""
+"""Films agree with their truth files: bytes, colours, positions, tones, and times of words."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def truths(world: Path) -> dict[Path, dict[str, Any]]:
-    """By film."""
+    """Return the contents of the truth files by film."""
     found = {}
     for path in sorted(world.glob("*.truth.json")):
         found[path.with_name(path.name.replace(".truth.json", ".mp4"))] = json.loads(path.read_text(encoding="utf-8"))
@@ -60,7 +60,7 @@ def samples(film: Path) -> tuple[NDArray[Any], int]:
 
 
 def loud(film: Path, start: float, end: float) -> float:
-    """Height of the sound between two times."""
+    """Return the RMS level of the sound between two times."""
     wave, rate = samples(film)
     part = wave[int(start * rate) : int(end * rate)]
     return float(np.sqrt(np.mean(part**2))) if len(part) else 0.0
@@ -80,7 +80,7 @@ def test_another_seed_gives_other_films(world: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.srt"))
 
 
-def test_films_are_ordinary(world: Path) -> None:
+def test_films_have_the_expected_codecs_and_sizes(world: Path) -> None:
     for film, truth in truths(world).items():
         with open_container(str(film)) as container:
             [video] = container.streams.video
@@ -110,7 +110,7 @@ def test_colours_are_where_the_truth_has_them(world: Path) -> None:
     assert looked > 30
 
 
-def test_nothing_is_seen_before_it_appears(world: Path) -> None:
+def test_the_first_frame_is_empty_before_the_first_sight(world: Path) -> None:
     for film, truth in truths(world).items():
         first = truth["sights"][0]
         if first["start"] >= 2 / RATE:
@@ -132,7 +132,7 @@ def test_words_are_said_when_the_truth_says(world: Path) -> None:
     assert spoken > 15
 
 
-def test_sounds_have_their_spectrum(tmp_path: Path) -> None:
+def test_signals_have_their_spectrum(tmp_path: Path) -> None:
     names = ("beep", "siren", "hiss", "buzz", "chirp")
     sounds = tuple(SceneSound(n + 0.05, n + 0.95, name, name, 0.0) for n, name in enumerate(names))
     scene = replace(compose_scene(SEED, 0), seconds=5.0, sounds=sounds)
@@ -140,7 +140,7 @@ def test_sounds_have_their_spectrum(tmp_path: Path) -> None:
     wave, rate = samples(tmp_path / f"{scene.name}.mp4")
 
     def peak(n: int, start: float = 0.1, end: float = 0.5) -> tuple[float, float]:
-        """The loudest frequency, and its share of the power with its neighbours."""
+        """Return the loudest frequency, and the share of power at it and its neighbours."""
         part = wave[int((n + start) * rate) : int((n + end) * rate)]
         power = np.abs(np.fft.rfft(part * np.hanning(len(part)))) ** 2
         at = int(power.argmax())
@@ -172,7 +172,7 @@ def test_voices_say_the_longest_phrase_within_a_segment() -> None:
         assert len(synthesise("eleven wheels", Voice(f"{accent}+m1", 140, 50))[1]) == 2
 
 
-def test_the_pipeline_takes_them(world: Path, tmp_path: Path) -> None:
+def test_a_run_processes_the_films(world: Path, tmp_path: Path) -> None:
     said = ola("run", world / "*.mp4", "--root", tmp_path / "out", "--set", "pack.val=0", "--set", "isolate=false")
     assert said.code == 0, said
     steps = status(tmp_path / "out")
@@ -207,7 +207,7 @@ def test_the_truth_is_read_as_it_was_written(world: Path, tmp_path: Path) -> Non
         read_truth(str(changed))
 
 
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = ola("world", "make", tmp_path / "x", "--seed", "-1")
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert said.err.startswith("ola: seed -1 belongs to no split of the world")
@@ -223,11 +223,11 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.M
     )
 
 
-def test_the_truth_beside_a_film_is_no_source(world: Path, tmp_path: Path) -> None:
+def test_a_truth_file_is_no_source(world: Path, tmp_path: Path) -> None:
     sources = discover([str(world)], str(tmp_path))
     assert len(sources) == CLIPS
     assert all(source.uri.endswith(".mp4") for source in sources)
     (tmp_path / "alone.truth.json").write_text("{}")
     passed_over = Counter[str]()
     assert discover([str(tmp_path)], "", passed_over) == []
-    assert passed_over == {"text or metadata": 1}, "without its film it is a file like any other"
+    assert passed_over == {"text or metadata": 1}, "a truth file without its film is listed like any other file"

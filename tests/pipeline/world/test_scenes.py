@@ -1,4 +1,4 @@
-"""Scenes and what is asked of them: the splits keep what they hold out, and what a question needs is what it needs."""
+"""Scenes and their questions: splits hold out pairs and voices, and the needs of questions are right."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_same_seed_and_number_give_the_same_scene() -> None:
     assert len({repr(scene.sights) for scene in scenes(3) + scenes(4)}) == 120
 
 
-def test_ten_clips_are_of_every_kind() -> None:
+def test_ten_clips_have_every_kind() -> None:
     made = Counter(scene.kind for scene in scenes(0, 10))
     assert made == Counter(KINDS)
     assert made["linked"] == 5
@@ -117,16 +117,16 @@ def test_questions_would_pass_the_rules_of_ask() -> None:
         "",
     ],
 )
-def test_what_the_world_would_not_ask_is_not_well_formed(question: str) -> None:
+def test_other_questions_are_not_well_formed(question: str) -> None:
     assert not is_well_formed(question)
 
 
-def test_case_and_punctuation_make_a_question_no_worse() -> None:
+def test_well_formedness_ignores_case_and_punctuation() -> None:
     assert is_well_formed("what colour is the shape, while the voice says: 'Two cars'")
 
 
 def exchanged(scene: Scene, what: str) -> Scene:
-    """The same clip with its two sounds, or its two sights, in each other's place."""
+    """Return a scene with its two sounds, or its two sights, swapped."""
     first, second = getattr(scene, what)
     swapped = (
         replace(second, start=first.start, end=first.end),
@@ -136,7 +136,7 @@ def exchanged(scene: Scene, what: str) -> Scene:
 
 
 def both_ways() -> Iterator[tuple[QAPair, dict[str, str], dict[str, str]]]:
-    """Each question of a linked clip, with the answers when its sounds, and when its sights, change places."""
+    """Yield each question of linked clips with all answers after its sounds, and after its sights, are swapped."""
     for scene in scenes(0, 200):
         if scene.kind == "linked" and len(scene.sounds) == 2:
             other_sound, other_sight = (
@@ -146,8 +146,8 @@ def both_ways() -> Iterator[tuple[QAPair, dict[str, str], dict[str, str]]]:
             yield from ((qa, other_sound, other_sight) for qa in make_questions(scene))
 
 
-def test_what_a_question_needs_changes_its_answer_and_nothing_else_does() -> None:
-    """A view that cannot tell two clips apart, whose answers differ, does not suffice."""
+def test_only_the_needed_senses_change_the_answer() -> None:
+    """A view does not suffice if it is the same for two clips with different answers."""
     seen: Counter[str] = Counter()
     for qa, other_sound, other_sight in both_ways():
         seen[qa.needs] += 1
@@ -166,7 +166,7 @@ def test_what_a_question_needs_changes_its_answer_and_nothing_else_does() -> Non
 
 
 def parts_named(scene: Scene, question: str) -> set[str]:
-    """Where what a question names lies, looked up word for word; an ordinal is itself."""
+    """Return the parts of the names in a question, and its ordinals."""
     names = {figure.name: n for n, sight in enumerate(scene.sights) for figure in sight.figures}
     names |= {f"something {sight.motion}": n for n, sight in enumerate(scene.sights)}
     if scene.kind != "named":
@@ -177,7 +177,7 @@ def parts_named(scene: Scene, question: str) -> set[str]:
 
 
 @pytest.mark.parametrize("segments", [2, 5])
-def test_a_question_has_the_part_of_what_it_names(segments: int) -> None:
+def test_the_part_of_a_question_is_that_of_its_names(segments: int) -> None:
     forms: dict[str, Counter[str]] = {form: Counter() for form in FORMS}
     for scene in (compose_scene(seed, number, segments) for seed in range(4) for number in range(100)):
         for qa in make_questions(scene):
@@ -193,7 +193,7 @@ def test_a_question_has_the_part_of_what_it_names(segments: int) -> None:
 
 
 def test_a_question_of_one_answer_is_a_shortcut() -> None:
-    """A clip that shows one thing: what is seen while something is heard, the picture alone tells."""
+    """In a clip with a single sight the picture answers questions about what is seen during a sound."""
     still = [scene for scene in scenes(0) if scene.kind == "still"]
     asked = [qa for scene in still for qa in make_questions(scene) if qa.form in ("colour while", "seen while")]
     assert asked
@@ -215,7 +215,7 @@ def test_linked_clips_have_questions_that_need_both_answered_by_chance_half_the_
             assert all(qa.chance == 0.5 for qa in both)
 
 
-def test_what_has_two_answers_is_well_formed_and_not_asked() -> None:
+def test_ambiguous_questions_are_well_formed_and_not_made() -> None:
     kinds: dict[str, set[str]] = {"across": set(), "stays": set(), "twice": set()}
     for scene in [compose_scene(0, number) for number in range(400)]:
         found, asked = ambiguous_questions(scene), {qa.question for qa in answerable_questions(scene)}
@@ -238,7 +238,7 @@ def test_what_has_two_answers_is_well_formed_and_not_asked() -> None:
     assert "linked" in kinds["twice"]
 
 
-def test_what_is_too_plain_to_be_asked_can_be_answered() -> None:
+def test_answerable_questions_include_simple_ones() -> None:
     scene = next(s for s in scenes(0, 400) if s.kind == "linked" and len({x.figures[0].colour for x in s.sights}) == 1)
     plain = {p.question: (p.answer, p.needs) for p in answerable_questions(scene) if p not in make_questions(scene)}
     colour = scene.sights[0].figures[0].colour
@@ -249,7 +249,7 @@ def test_what_is_too_plain_to_be_asked_can_be_answered() -> None:
     assert {qa.question for qa in make_questions(scene)} < {qa.question for qa in answerable_questions(scene)}
 
 
-def test_captions_tell_what_there_is() -> None:
+def test_captions_describe_the_scene() -> None:
     scene = compose_scene(7, 0)
     assert captions_by_view(scene, 2.5) == {
         "image": "A small red diamond.",
