@@ -85,7 +85,7 @@ def unknown_exchange(qa: QAPair) -> Exchange:
 
 
 def ambiguous_exchanges(scene: Scene) -> list[Exchange]:
-    """Return the prompts of `verify` for questions with several answers; answered by the parts and `unknown`."""
+    """Return the prompts of `verify` for questions with several answers, answered `… first and second: unknown`."""
     return [
         Exchange(
             verify_prompt(question),

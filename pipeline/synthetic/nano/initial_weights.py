@@ -99,14 +99,14 @@ def initial_model(seed: int) -> OlaForConditionalGeneration:
 
 def count_parameters(model: OlaForConditionalGeneration) -> dict[str, int]:
     """Count the parameters of each part of the model."""
-    of = {
+    parts = {
         "decoder": (model.model, model.lm_head),
         "vision": (model.vision_tower,),
         "whisper": (model.speech_encoder.whisper,),
         "beats": (model.speech_encoder.beats,),
         "projectors": (model.visual_projector, model.speech_projector),
     }
-    return {name: sum(p.numel() for module in some for p in module.parameters()) for name, some in of.items()}
+    return {name: sum(p.numel() for module in modules for p in module.parameters()) for name, modules in parts.items()}
 
 
 def _draw_weights(name: str, module: nn.Module, rng: torch.Generator) -> None:

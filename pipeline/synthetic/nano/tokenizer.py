@@ -62,7 +62,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def list_words() -> list[str]:
-    """Return all words of the world, of its questions and captions, in their spelling."""
+    """Return all words of the world, its questions and its captions, with upper case where a sentence starts."""
     world = (*COLOURS, *SHAPES, *MOTIONS, MEETS, *SIZES, *NUMBERS, *NOUNS, *SOUNDS, VOICE)
     question_texts = [re.sub(r"\{\w+\}", " ", text) for _, text in FORMS.values()]
     lower = " ".join(

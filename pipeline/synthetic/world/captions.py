@@ -38,7 +38,7 @@ def describe_image(scene: Scene, seconds: float) -> str:
 
 
 def add_visible_size(figure: SceneFigure, place: Placement) -> SceneFigure:
-    """Return a figure with a size: if its own changes, the named size nearest to its radius at a placement."""
+    """Return a figure with a size. If the figure grows or shrinks, its size is the nearest to the visible radius."""
     nearest = min(SIZES, key=lambda size: abs(SIZES[size] / SIDE - place.radius))
     return figure if figure.size else replace(figure, size=nearest)
 

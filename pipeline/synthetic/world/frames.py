@@ -38,7 +38,7 @@ SIGNED_DISTANCE: dict[str, Callable[[Field, Field], Field]] = {
 
 
 def interpolate_placement(sight: Sight, figure: SceneFigure, seconds: float) -> Placement:
-    """Return where a figure of a sight is at a time of the clip, seconds."""
+    """Return the position and radius of a figure at a time of the clip, seconds."""
     way = (seconds - sight.start) / (sight.end - sight.start)
     first, last = figure.first, figure.last
     x, y, radius = (a + (b - a) * way for a, b in ((first.x, last.x), (first.y, last.y), (first.radius, last.radius)))

@@ -85,21 +85,21 @@ class QAPair:
 
 def make_questions(scene: Scene) -> list[QAPair]:
     """Make all questions of a scene. No question contains its answer or has two answers."""
-    return _make_all(scene, plain=False)
+    return _make_all(scene, simple=False)
 
 
 def answerable_questions(scene: Scene) -> list[QAPair]:
     """Make all questions and simpler ones, which models ask: with one answer for all parts, or about no clip."""
-    return _make_all(scene, plain=True)
+    return _make_all(scene, simple=True)
 
 
-def _make_all(scene: Scene, plain: bool) -> list[QAPair]:
+def _make_all(scene: Scene, simple: bool) -> list[QAPair]:
     while_pairs = (*_questions_by_sound(scene), *_questions_by_sight(scene))
     pairs = (
         *while_pairs,
-        *_picture_questions(scene, plain),
-        *_sound_questions(scene, plain),
-        *_text_questions(scene, plain),
+        *_picture_questions(scene, simple),
+        *_sound_questions(scene, simple),
+        *_text_questions(scene, simple),
     )
     return [qa for qa in pairs if not leaks_answer(qa.question, qa.answer)]
 
@@ -191,14 +191,14 @@ def _sight_answers(sight: Sight) -> dict[str, str]:
 
 def _questions_by_sound(scene: Scene) -> Iterator[QAPair]:
     """Yield questions about what is seen during a sound. They need both senses unless all sights give one answer."""
-    answers_of_all = {sight: _sight_answers(sight) for sight in scene.sights}
+    all_answers = {sight: _sight_answers(sight) for sight in scene.sights}
     for sound in scene.sounds:
         seen = scene.sights_during(sound)
-        for form, answer in answers_of_all[seen[0]].items() if len(seen) == 1 else ():
-            options = [answers.get(form, "") for answers in answers_of_all.values()]
+        for form, answer in all_answers[seen[0]].items() if len(seen) == 1 else ():
+            options = [answers.get(form, "") for answers in all_answers.values()]
             # In a named clip the question itself says which sight is meant, so the picture suffices.
-            alone = len(set(options)) == 1 or scene.kind == "named"
-            needs = "video" if alone else "both"
+            picture_suffices = len(set(options)) == 1 or scene.kind == "named"
+            needs = "video" if picture_suffices else "both"
             yield _make_pair(form, answer, needs, options, first_part(sound), sound=sound_clause(sound))
 
 
@@ -231,33 +231,31 @@ def _sound_name(sound: SceneSound) -> str:
     return f"a {sound.name}"
 
 
-def _picture_questions(scene: Scene, plain: bool) -> Iterator[QAPair]:
-    """Yield questions that the picture answers: where sights differ, or all with `plain`; and what a figure meets."""
-    answers_of_all = [_sight_answers(sight) for sight in scene.sights]
+def _picture_questions(scene: Scene, simple: bool) -> Iterator[QAPair]:
+    """Yield questions that the picture answers. simple: also those with the same answer for all sights."""
+    all_answers = [_sight_answers(sight) for sight in scene.sights]
     single = all(len(sight.figures) == 1 for sight in scene.sights)
-    for n, (sight, answers) in enumerate(zip(scene.sights, answers_of_all, strict=True)):
+    for n, (sight, answers) in enumerate(zip(scene.sights, all_answers, strict=True)):
         part = ORDINALS[n]
         if single:
             for name, form in (("colour while", "colour of"), ("shape while", "shape of")):
-                options = [other[name] for other in answers_of_all]
-                if plain or len(set(options)) > 1:
+                options = [other[name] for other in all_answers]
+                if simple or len(set(options)) > 1:
                     yield _make_pair(form, answers[name], "video", options, part, ordinal=part)
-        if plain or len({other.motion for other in scene.sights}) > 1:
+        if simple or len({other.motion for other in scene.sights}) > 1:
             for figure in sight.figures if len(sight.figures) == 1 else ():
                 options = [other.motion for other in scene.sights]
                 yield _make_pair("motion of", sight.motion, "video", options, part, figure=figure.name)
-        if n + 1 < len(answers_of_all) and len(sight.figures) == 1:
-            options = [other["seen while"] for other in answers_of_all[1:]] + ["nothing"]
-            yield _make_pair(
-                "seen after", answers_of_all[n + 1]["seen while"], "video", options, part, figure=sight.name
-            )
+        if n + 1 < len(all_answers) and len(sight.figures) == 1:
+            options = [other["seen while"] for other in all_answers[1:]] + ["nothing"]
+            yield _make_pair("seen after", all_answers[n + 1]["seen while"], "video", options, part, figure=sight.name)
         for figure, other in zip(sight.figures, sight.figures[::-1], strict=True):
             if other is not figure:
                 yield _make_pair("meets", f"the {other.name}", "video", (other.name, ""), part, figure=figure.name)
 
 
-def _sound_questions(scene: Scene, plain: bool) -> Iterator[QAPair]:
-    """Yield questions that the sound answers, for several sounds that differ, or for all sounds with `plain`."""
+def _sound_questions(scene: Scene, simple: bool) -> Iterator[QAPair]:
+    """Yield questions that the sound answers. simple: also those with the same answer for all sounds."""
     spoken = [sound for sound in scene.sounds if sound.name == VOICE]
     voices = [sound.text for sound in spoken]
     for ordinal, sound in zip(ORDINALS, spoken if len(spoken) > 1 else (), strict=False):
@@ -265,12 +263,12 @@ def _sound_questions(scene: Scene, plain: bool) -> Iterator[QAPair]:
         if scene.kind == "named":
             # The voice names the figures that are shown, in the same order: the picture suffices.
             options = [each.split()[0] for each in voices]
-            if plain or len(set(options)) > 1:
+            if simple or len(set(options)) > 1:
                 yield _make_pair("colour named", first, "video", options, ordinal, ordinal=ordinal)
             continue
         yield _make_pair("said", sound.text, "audio", voices, ordinal, ordinal=ordinal)
         counts = _spoken_numbers(voices)
-        if (plain or len(set(counts)) > 1) and sum(each.split()[1] == second for each in voices) == 1:
+        if (simple or len(set(counts)) > 1) and sum(each.split()[1] == second for each in voices) == 1:
             yield _make_pair("counted", first, "audio", counts, first_part(sound), noun=second)
     for sound, after in zip(scene.sounds, scene.sounds[1:], strict=False):
         if scene.kind != "named" and _sound_name(sound) != _sound_name(after):
@@ -279,13 +277,13 @@ def _sound_questions(scene: Scene, plain: bool) -> Iterator[QAPair]:
             yield _make_pair("heard after", _sound_name(after), "audio", kinds, first_part(sound), what=what)
 
 
-def _text_questions(scene: Scene, plain: bool) -> Iterator[QAPair]:
-    """Yield questions that need no clip: about shapes and numbers of this clip, or about all with `plain`."""
-    shapes = SHAPES if plain else dict.fromkeys(figure.shape for sight in scene.sights for figure in sight.figures)
+def _text_questions(scene: Scene, simple: bool) -> Iterator[QAPair]:
+    """Yield questions that need no clip. They are about shapes and numbers of the scene; with simple, about all."""
+    shapes = SHAPES if simple else dict.fromkeys(figure.shape for sight in scene.sights for figure in sight.figures)
     for shape in shapes:
         if shape in CORNERS:
             yield _make_pair("corners", CORNERS[shape], "text", (CORNERS[shape],), "", cornered=shape)
-    for number in NUMBERS if plain else dict.fromkeys(sound.text.split()[0] for sound in scene.sounds):
+    for number in NUMBERS if simple else dict.fromkeys(sound.text.split()[0] for sound in scene.sounds):
         if number in NUMBERS[:-1]:
             after = NUMBERS[NUMBERS.index(number) + 1]
             yield _make_pair("next number", after, "text", (after,), "", number=number)

@@ -42,7 +42,7 @@ HELD_OUT_PHRASES = tuple((n, w) for n, w in PHRASES if (NUMBERS.index(n) - NOUNS
 
 @dataclass(frozen=True)
 class WorldSplit:
-    """A range of seeds. Its scenes use either only or none of the held-out voices; the same holds for pairs."""
+    """A range of seeds, and whether its scenes use the held-out voices and pairs (then only these) or all others."""
 
     name: str
     seeds: range

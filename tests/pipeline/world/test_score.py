@@ -23,9 +23,7 @@ from pipeline.synthetic.world.captions import captions_by_view
 from pipeline.synthetic.world.questions import QAPair, make_questions
 from pipeline.synthetic.world.scenes import Scene, compose_scene
 from pipeline.synthetic.world.score import RunScore
-from pipeline.synthetic.world.truth import TRUTH_SUFFIX
-from pipeline.synthetic.world.truth import build_truth as build_truth
-from pipeline.synthetic.world.truth import dump_truth as dump_truth
+from pipeline.synthetic.world.truth import TRUTH_SUFFIX, build_truth, dump_truth
 from tests.pipeline import test_pack
 from tests.pipeline.scripted import ENGINE
 from tests.pipeline.test_pack import ok
