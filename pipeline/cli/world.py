@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.synthetic.world.metrics import Judged
+    from pipeline.synthetic.world.metrics import ScoredQuestion
 
 world = typer.Typer(help="Small clips whose truth is known, and how much of it a run has found.", no_args_is_help=True)
 
@@ -41,10 +41,10 @@ def score(
     questions: Annotated[int, typer.Option(min=0, help="How many questions are shown, with their truth.")] = 0,
 ) -> None:
     """What a run made of its films beside their truth: transcripts, captions, questions, needs, what was packed."""
-    from pipeline.synthetic.world.score import Score
+    from pipeline.synthetic.world.score import RunScore
 
-    found = Score(root)
-    facts = found.facts()
+    found = RunScore(root)
+    facts = found.report()
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
         return
@@ -53,14 +53,14 @@ def score(
     for each in spread(found.questions, questions):
         packed = ", in the shards" if each.packed else ""
         typer.echo(f"{each.film}: {each.question} {each.answer}")
-        typer.echo(f"    {each.verdict}; needs {each.truth}, measured {each.measured}{packed}")
+        typer.echo(f"    {each.verdict}; needs {each.true_needs}, measured {each.measured_needs}{packed}")
     for fault in facts["faults"][:faults]:
         typer.echo(f"{fault['film']}: {fault['fault']}: {fault['said']}")
     if len(facts["faults"]) > faults:
         typer.echo(f"and {len(facts['faults']) - faults} more: --json has all")
 
 
-def spread(found: Sequence[Judged], count: int) -> Sequence[Judged]:
+def spread(found: Sequence[ScoredQuestion], count: int) -> Sequence[ScoredQuestion]:
     """So many of them, from all over the run, those in the shards first."""
     some = [each for each in found if each.packed] or found
     return some[:: max(1, len(some) // count)][:count] if count else ()

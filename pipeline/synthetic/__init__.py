@@ -1,1 +1,1 @@
-"""The synthetic world of small clips whose truth is known, and ola-nano, the tiny Ola that is trained on it."""
+"""Synthetic films with known content (`world`), and ola-nano, the tiny Ola trained on these films (`nano`)."""

@@ -1,8 +1,8 @@
-"""`make demo`: the whole loop on films whose truth is known, annotated by ola-nano, in a few minutes on two cores.
+"""Run `make demo`: annotate films of known content with ola-nano, score the result, and train on it.
 
-films -> clips -> captions, transcripts, questions -> shards -> a look at each, beside the truth -> a few steps of
-training on what came out, and what it changed. The films are of a split that nano has not learned from; three more are
-trouble.
+    films ─ clips ─ captions, transcripts, questions ─ shards ─ scores against the truth ─ training ─ comparison
+
+Takes a few minutes on two cores. The films are of a split that nano was not trained on; three more files are bad.
 """
 
 from __future__ import annotations
@@ -12,81 +12,81 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.synthetic.nano import train as making
+from pipeline.synthetic.nano import train
 
-SEED, HELD_OUT_SEED = 2026, 2027  # both of the split `test`
+SEED, HELD_OUT_SEED = 2026, 2027  # seeds of the split `test`
 CLIPS, HELD_OUT_CLIPS = 12, 4
-STEPS = 6  # of training
-LISTENING = ("whisperx", "ola")  # who is asked what is said, where they are installed
+STEPS = 6  # training steps
+TRANSCRIBERS = ("whisperx", "ola")  # sources of transcripts that are used if installed
 CAPTIONS = "SELECT \"view\", any_value(text) AS one FROM caption WHERE status = 'ok' GROUP BY ALL ORDER BY 1"
 
 
-def ola(*arguments: str) -> None:
-    """Show a command, and run it as a user would."""
+def run_ola(*arguments: str) -> None:
+    """Print a command and run it."""
     print(f"\n$ ola {' '.join(repr(a) if ' ' in a else a for a in arguments)}", flush=True)  # noqa: T201
-    making.ola(*arguments)
+    train.run_ola(*arguments)
 
 
-def say(text: str) -> None:
-    """Between two commands."""
+def announce(text: str) -> None:
+    """Print a line between two commands."""
     print(f"\n{text}", flush=True)  # noqa: T201
 
 
-def add_trouble(films: Path) -> None:
-    """A copy under another name, a film that is cut off, and a playlist that asks for a file of ours."""
+def add_bad_files(films: Path) -> None:
+    """Add a copy of a film, a truncated film, and a playlist that refers to a local file."""
     first = min(films.glob("*.mp4"))
     shutil.copy(first, films / "again.mp4")
     (films / "cut off.mp4").write_bytes(first.read_bytes()[:20000])
     (films / "playlist.mp4").write_text("#EXTM3U\n#EXTINF:4,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n")
 
 
-def listeners() -> str:
-    """Who transcribes here, as a setting."""
-    names = [name for name in LISTENING if name == "ola" or find_spec(name)]
+def transcribe_setting() -> str:
+    """Return the setting `transcribe.sources` with the installed sources."""
+    names = [name for name in TRANSCRIBERS if name == "ola" or find_spec(name)]
     return f"transcribe.sources=[{', '.join(names)}]"
 
 
-def run(folder: Path) -> str:
-    """The pipeline over films that it has not seen, and a look at what it left; returns its root."""
+def annotate(folder: Path) -> str:
+    """Run the pipeline over new films and show its results; returns the root of the run."""
     films, root = folder / "films", str(folder / "run")
-    ola("world", "make", str(films), "--clips", str(CLIPS), "--seed", str(SEED))
-    add_trouble(films)
-    asked = ("annotator.model=nano", listeners(), "screen.least_words=2", "pack.val=0")
-    ola("run", str(films), "--root", root, *(part for setting in asked for part in ("--set", setting)))
-    ola("why", root, str(films / "playlist.mp4"))
-    ola("sql", root, CAPTIONS)
-    say("What nano wrote, held against what the films were made from:")
-    ola("world", "score", root, "--questions", "3", "--faults", "3")
-    ola("check", root)
+    run_ola("world", "make", str(films), "--clips", str(CLIPS), "--seed", str(SEED))
+    add_bad_files(films)
+    settings = ("annotator.model=nano", transcribe_setting(), "screen.least_words=2", "pack.val=0")
+    run_ola("run", str(films), "--root", root, *(part for setting in settings for part in ("--set", setting)))
+    run_ola("why", root, str(films / "playlist.mp4"))
+    run_ola("sql", root, CAPTIONS)
+    announce("Score of nano's annotations against the content of the films:")
+    run_ola("world", "score", root, "--questions", "3", "--faults", "3")
+    run_ola("check", root)
     return root
 
 
-def train(folder: Path, root: str) -> None:
-    """A few steps on the shards of a run, and questions about other films before and after."""
+def train_and_compare(folder: Path, root: str) -> None:
+    """Train a few steps on the shards of a run; evaluate on other films before and after."""
     from pipeline.synthetic.nano.lessons import write_lessons
 
-    say("Questions about other films, whose answers are the truth:")
-    films, other, asked = folder / "other films", str(folder / "other"), str(folder / "questions.jsonl")
-    ola("world", "make", str(films), "--clips", str(HELD_OUT_CLIPS), "--seed", str(HELD_OUT_SEED), "--subtitles")
-    ola("run", str(films), "--root", other)
-    write_lessons(other, asked, 0)
-    ola("import", asked, "--root", str(folder / "exam"), "--val-share", "1")
+    announce("Evaluation on questions about other films, with true answers:")
+    films, other_root, lessons = folder / "other films", str(folder / "other"), str(folder / "questions.jsonl")
+    run_ola("world", "make", str(films), "--clips", str(HELD_OUT_CLIPS), "--seed", str(HELD_OUT_SEED), "--subtitles")
+    run_ola("run", str(films), "--root", other_root)
+    write_lessons(other_root, lessons, 0)
+    run_ola("import", lessons, "--root", str(folder / "exam"), "--val-share", "1")
     before, after, trained = (str(folder / name) for name in ("before", "after", "trained"))
-    ola("evaluate", "--model", "nano", "--out", before, "--suite", f"shards={folder / 'exam'}", "--limit", "24")
-    say("A few steps of training on the run's shards: the speech MLP first, then everything but the encoders.")
-    few = (f"steps={STEPS}", "batch=2", "omni.replay={}")
-    ola("train", "omni", "--shards", root, "--model", "nano", "--out", trained,
-        *(part for setting in few for part in ("--set", setting)))  # fmt: skip
+    run_ola("evaluate", "--model", "nano", "--out", before, "--suite", f"shards={folder / 'exam'}", "--limit", "24")
+    announce("A few steps of training on the run's shards: the speech MLP first, then everything but the encoders.")
+    settings = (f"steps={STEPS}", "batch=2", "omni.replay={}")
+    run_ola("train", "omni", "--shards", root, "--model", "nano", "--out", trained,
+        *(part for setting in settings for part in ("--set", setting)))  # fmt: skip
     model = f"{trained}/model"
-    ola("evaluate", "--model", model, "--out", after, "--suite", f"shards={folder / 'exam'}", "--limit", "24")
-    ola("compare", before, after)
+    run_ola("evaluate", "--model", model, "--out", after, "--suite", f"shards={folder / 'exam'}", "--limit", "24")
+    run_ola("compare", before, after)
 
 
 def main() -> None:
-    """Run the demonstration in a folder of its own, which is left to look at."""
+    """Run the demo in a new temporary folder, which is kept."""
     folder = Path(tempfile.mkdtemp(prefix="ola-demo-"))
-    train(folder, run(folder))
-    say(f"All of it lies in {folder}")
+    train_and_compare(folder, annotate(folder))
+    announce(f"All results are in {folder}")
 
 
 if __name__ == "__main__":

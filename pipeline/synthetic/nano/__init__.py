@@ -1,1 +1,1 @@
-"""A tiny Ola trained from nothing on the procedural world: its words, its first weights, and its lessons."""
+"""Train ola-nano, a tiny Ola, from scratch on the synthetic world: tokenizer, weights, lessons, evaluation."""

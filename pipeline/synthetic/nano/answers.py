@@ -1,9 +1,9 @@
-"""Answers to a scene's questions under each view of its clip. No medium is read.
+"""Write the answers to a scene's questions under each view of its clip. No media are read.
 
-An answer says how it is come by: what the question names, the part of the clip in which that is, and what is asked of
-it, before the value (`two dogs second colour: blue`). Each word then follows from those right before it, which a small
-decoder learns where it does not learn the value alone; of what moves it notes first where that is in each picture (`red
-circle first 275 255 motion: rises`). Where a view does not suffice, the answer is `unknown`.
+Before its value an answer states intermediate steps: the name in the question, the part of the clip where it occurs,
+and the requested attribute (`two dogs second colour: blue`). Each word then follows from the words right before it. A
+small decoder learns such answers, but not values alone. For motions the steps also state the position in each picture
+(`red circle first 275 255 motion: rises`). If the view does not suffice, the answer is `unknown`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import NamedTuple
 from pipeline.annotation.annotator import fill_prompt
 from pipeline.annotation.text_rules import format_question
 from pipeline.steps.verify import VIEWS
-from pipeline.synthetic.nano.motion_examples import motions, noted
-from pipeline.synthetic.world.questions import ALWAYS, FORMS, Posed, ambiguous, questions
-from pipeline.synthetic.world.scenes import Scene, compose
+from pipeline.synthetic.nano.motion_examples import describe_motions, intermediate_steps
+from pipeline.synthetic.world.questions import ALWAYS, FORMS, QAPair, ambiguous_questions, make_questions
+from pipeline.synthetic.world.scenes import Scene, compose_scene
 from pipeline.synthetic.world.vocabulary import COLOURS, MOTIONS, NOUNS, NUMBERS, SHAPES, SOUNDS
 
 UNKNOWN = "unknown"
-SUFFICES = {"both": ("both",), "video": ("both", "video"), "audio": ("both", "audio"), "text": VIEWS}
-"""What a question needs -> the views that answer it."""
-ASKED_OF = {
+SUFFICIENT_VIEWS = {"both": ("both",), "video": ("both", "video"), "audio": ("both", "audio"), "text": VIEWS}
+"""Needs of a question -> views that suffice for an answer."""
+REQUESTED_ATTRIBUTE = {
     **{f"{kind} while": kind for kind in ("seen", "colour", "shape", "motion", "size", "heard")},
     **{f"{kind} of": kind for kind in ("colour", "shape", "motion")},
     **{f"{kind} after": f"then {kind}" for kind in ("seen", "heard")},
@@ -33,106 +33,109 @@ ASKED_OF = {
     "colour named": "colour",
     "meets": "meet",
 }
-"""Form of a question -> what is asked of the part that it is about."""
-NUMBERS_OF_SCENES = 100_000  # a split's seeds have so many scenes each to choose from
+"""Form of a question -> attribute that is requested of its part."""
+SCENES_PER_SEED = 100_000  # scenes of a seed that are chosen from
 
-_TRAPS = {"video": "{sound}", "audio": "{sight}"}  # view -> what a question names that cannot be told in it
-_WORDS = ((COLOURS, SHAPES), (NUMBERS, NOUNS))
-_PAIRS = (f"(?:{'|'.join(firsts)}) (?:{'|'.join(lasts)})" for firsts, lasts in _WORDS)
-_NAMED = re.compile("|".join((*_PAIRS, *MOTIONS, *NOUNS, *(f"the {sound}" for sound in SOUNDS))))
+_HIDDEN_SLOTS = {"video": "{sound}", "audio": "{sight}"}  # view -> slot whose content it cannot show
+_WORD_PAIRS = ((COLOURS, SHAPES), (NUMBERS, NOUNS))
+_PAIR_PATTERNS = (f"(?:{'|'.join(firsts)}) (?:{'|'.join(lasts)})" for firsts, lasts in _WORD_PAIRS)
+_NAMES = re.compile("|".join((*_PAIR_PATTERNS, *MOTIONS, *NOUNS, *(f"the {sound}" for sound in SOUNDS))))
 
 
 class Exchange(NamedTuple):
-    """What is asked, and what is answered to it."""
+    """A prompt and its answer."""
 
-    asked: str
+    prompt: str
     answer: str
 
 
-def told(scene: Scene, posed: Posed, value: str) -> str:
-    """A value as the answer to a question of a scene, with how it is come by; alone where it is of no part."""
-    if not posed.part:
+def answer_with_steps(scene: Scene, qa: QAPair, value: str) -> str:
+    """Return an answer with intermediate steps before its value; only the value if the question is about no part."""
+    if not qa.part:
         return value
-    about, kind = [] if posed.part == ALWAYS else _about(posed.question)[:1], ASKED_OF[posed.form]
+    about, kind = [] if qa.part == ALWAYS else _named_things(qa.question)[:1], REQUESTED_ATTRIBUTE[qa.form]
     whom = [f"{name} and {value.removeprefix('the ')}" for name in about if kind == "meet"]
-    steps = [*about, posed.part, *noted(scene, posed.part, kind), *whom, kind]
-    return f"{_which(scene, posed.question) if about else ''}{' '.join(steps)}: {value}"
+    steps = [*about, qa.part, *intermediate_steps(scene, qa.part, kind), *whom, kind]
+    return f"{_motion_preamble(scene, qa.question) if about else ''}{' '.join(steps)}: {value}"
 
 
-def _which(scene: Scene, question: str) -> str:
-    """All motions, where a question speaks of something by its motion."""
-    return f"{motions(scene)}, " if "while something " in question else ""
+def _motion_preamble(scene: Scene, question: str) -> str:
+    """Return the motions of all parts if the question refers to a motion, else an empty text."""
+    return f"{describe_motions(scene)}, " if "while something " in question else ""
 
 
-def _about(question: str) -> list[str]:
-    """What a question names, without its article."""
-    return [name.removeprefix("the ") for name in _NAMED.findall(question)]
+def _named_things(question: str) -> list[str]:
+    """Return the names in a question, without articles."""
+    return [name.removeprefix("the ") for name in _NAMES.findall(question)]
 
 
-def answer(scene: Scene, posed: Posed, view: str) -> str:
-    """With how it is come by, or `UNKNOWN` where the view does not suffice."""
-    return told(scene, posed, posed.answer) if view in SUFFICES[posed.needs] else UNKNOWN
+def answer_under_view(scene: Scene, qa: QAPair, view: str) -> str:
+    """Return the answer with intermediate steps, or `UNKNOWN` if the view does not suffice."""
+    return answer_with_steps(scene, qa, qa.answer) if view in SUFFICIENT_VIEWS[qa.needs] else UNKNOWN
 
 
-def checked(scene: Scene, posed: Posed, view: str) -> Exchange:
-    """A question of a scene as `verify` asks it under a view."""
-    return Exchange(asked_by_verify(posed.question), answer(scene, posed, view))
+def verify_exchange(scene: Scene, qa: QAPair, view: str) -> Exchange:
+    """Return the prompt of `verify` for a question, with its answer under a view."""
+    return Exchange(verify_prompt(qa.question), answer_under_view(scene, qa, view))
 
 
-def unanswered(posed: Posed) -> Exchange:
-    """A question as `verify` asks it where there is no answer to it."""
-    return Exchange(asked_by_verify(posed.question), UNKNOWN)
+def unknown_exchange(qa: QAPair) -> Exchange:
+    """Return the prompt of `verify` for a question that has no answer."""
+    return Exchange(verify_prompt(qa.question), UNKNOWN)
 
 
-def undecided(scene: Scene) -> list[Exchange]:
-    """Questions of a scene that have more than one answer, as `verify` asks them: in which parts is told before."""
+def ambiguous_exchanges(scene: Scene) -> list[Exchange]:
+    """Return the prompts of `verify` for questions with several answers, answered `… first and second: unknown`."""
     return [
-        Exchange(asked_by_verify(question), f"{_which(scene, question)}{_about(question)[0]} {parts}: {UNKNOWN}")
-        for question, parts in ambiguous(scene).items()
+        Exchange(
+            verify_prompt(question),
+            f"{_motion_preamble(scene, question)}{_named_things(question)[0]} {parts}: {UNKNOWN}",
+        )
+        for question, parts in ambiguous_questions(scene).items()
     ]
 
 
-def bare(posed: Posed) -> Exchange:
-    """A question and its answer, as they are packed."""
-    return Exchange(posed.question, posed.answer)
+def packed_exchange(qa: QAPair) -> Exchange:
+    """Return a question and its answer as in packed tasks, without intermediate steps."""
+    return Exchange(qa.question, qa.answer)
 
 
-def asked_by_verify(question: str) -> str:
-    """The text of the request."""
+def verify_prompt(question: str) -> str:
+    """Return the prompt of `verify` for a question."""
     return fill_prompt("verify_answer", question=format_question(question, ()))
 
 
-def strangers(scene: Scene, own: Sequence[Posed], count: int, chance: Random) -> list[Posed]:
-    """At most `count` questions of another scene of its split's seed, about what this one does not have."""
-    has, known = named_in_scene(scene), {posed.question for posed in own}
-    other = compose(scene.seed, chance.randrange(NUMBERS_OF_SCENES))
-    found = [posed for posed in questions(other) if posed.question not in known]
-    apart = [posed for posed in found if (names := named(posed)) and names.isdisjoint(has)]
-    return chance.sample(apart, min(count, len(apart)))
+def foreign_questions(scene: Scene, own: Sequence[QAPair], count: int, rng: Random) -> list[QAPair]:
+    """Choose at most `count` questions of another scene of the same seed that name nothing of this scene."""
+    scene_names, own_questions = names_in_scene(scene), {qa.question for qa in own}
+    other = compose_scene(scene.seed, rng.randrange(SCENES_PER_SEED))
+    candidates = [qa for qa in make_questions(other) if qa.question not in own_questions]
+    absent = [qa for qa in candidates if (names := names_in_question(qa)) and names.isdisjoint(scene_names)]
+    return rng.sample(absent, min(count, len(absent)))
 
 
-def is_unknown(stranger: Posed, own: Sequence[Posed], view: str) -> bool:
-    """Whether a view shows that there is no answer to a question of another scene.
+def is_unanswerable(question: QAPair, own: Sequence[QAPair], view: str) -> bool:
+    """Return whether a view shows that a question of another scene has no answer.
 
-    Who only sees cannot tell that a sound is missing: where all that is seen gives one answer, they would give it.
+    The picture cannot show that a sound is missing. If all sights have the same answer, it seems to be the right one.
     """
-    hidden = _TRAPS.get(view, "")
-    if not hidden or hidden not in FORMS[stranger.form][1]:
+    hidden = _HIDDEN_SLOTS.get(view, "")
+    if not hidden or hidden not in FORMS[question.form][1]:
         return True
-    return any(posed.form == stranger.form and posed.needs == "both" for posed in own)
+    return any(qa.form == question.form and qa.needs == "both" for qa in own)
 
 
-def named(posed: Posed) -> set[str]:
-    """The figures, phrases, motions, nouns and signals that a question names; none of one that needs no clip."""
-    return set() if posed.needs == "text" else set(_NAMED.findall(posed.question))
+def names_in_question(qa: QAPair) -> set[str]:
+    """Return figures, phrases, motions, nouns and signals named in a question; nothing if it needs no clip."""
+    return set() if qa.needs == "text" else set(_NAMES.findall(qa.question))
 
 
-def named_in_scene(scene: Scene) -> set[str]:
-    """All that a question could name of a scene."""
-    return set(_named_in_scene(scene))
+def names_in_scene(scene: Scene) -> set[str]:
+    """Return all names of a scene that a question could contain."""
+    return set(_iterate_names(scene))
 
 
-def _named_in_scene(scene: Scene) -> Iterator[str]:
+def _iterate_names(scene: Scene) -> Iterator[str]:
     for sight in scene.sights:
         yield from (sight.motion, *(figure.name for figure in sight.figures))
     for sound in scene.sounds:

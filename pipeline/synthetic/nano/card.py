@@ -1,4 +1,4 @@
-"""Write nano's model card and curves from the results of its training and evaluation."""
+"""Write nano's model card and loss curves from the results of its training and evaluation."""
 
 from __future__ import annotations
 
@@ -13,46 +13,53 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CURVES = "curves.png"
-SMOOTHED = 10  # steps whose mean is drawn
-NAMES = 3  # of phases, one below the other: a short phase has no room for its own
-TEXT = Path(__file__).with_name("card.md")
-PLACES = "{table}", "{reading}"
+CURVES_FILE = "curves.png"
+SMOOTHING_STEPS = 10  # steps averaged to a point
+LABEL_ROWS = 3  # rows of phase names, so that names of short phases do not overlap
+TEMPLATE = Path(__file__).with_name("card.md")
+PLACEHOLDERS = "{table}", "{reading}"
 
-Marks = Mapping[str, Mapping[str, float]]
-"""What was asked -> the share that was right, and how many were asked."""
+Results = Mapping[str, Mapping[str, float]]
+"""Name of a result -> `right` (share of right answers), `n` (number of prompts), perhaps `guessed`."""
 
 
 def write_card(folder: Path, examined: Mapping[str, Path], read: Path, trainings: Sequence[Path]) -> None:
-    """The card and its curves into the folder of the weights.
+    """Write the card and its curves into the folder of the weights. Raises OSError.
 
-    examined: split -> JSON of `examine`. read: that of `reading.read`. trainings: folders of `ola train`, in their
-    order. Raises OSError.
+    examined: split -> JSON of `evaluate_model`. read: JSON of `evaluate_on_text`. trainings: folders of `ola train`,
+    in order.
     """
-    marks = {split: json.loads(file.read_text()) for split, file in examined.items()}
-    text = TEXT.read_text()
-    for place, some in zip(PLACES, (marks, {"scenes in words": json.loads(read.read_text())}), strict=True):
-        text = text.replace(place, table(some))
+    results = {split: json.loads(file.read_text()) for split, file in examined.items()}
+    text = TEMPLATE.read_text()
+    for placeholder, table in zip(
+        PLACEHOLDERS, (results, {"scenes in words": json.loads(read.read_text())}), strict=True
+    ):
+        text = text.replace(placeholder, results_table(table))
     (folder / "README.md").write_text(text)
-    draw([(phase.name, rows) for training in trainings for phase, rows in phases(training)], folder / CURVES)
+    draw_curves(
+        [(phase.name, rows) for training in trainings for phase, rows in read_phases(training)], folder / CURVES_FILE
+    )
 
 
-def table(marks: Mapping[str, Marks]) -> str:
-    """Shares that were right as Markdown: a line for what was asked, a column for each split."""
-    names = sorted({name for some in marks.values() for name in some})
-    rows = [[name, *(_cell(some, name) for some in marks.values()), _guessed(marks.values(), name)] for name in names]
-    header = ["asked", *marks, "by guessing"]
+def results_table(results: Mapping[str, Results]) -> str:
+    """Format results as a Markdown table: a line for each name, a column for each split."""
+    names = sorted({name for split in results.values() for name in split})
+    rows = [
+        [name, *(_format_result(split, name) for split in results.values()), _mean_guess(results.values(), name)]
+        for name in names
+    ]
+    header = ["asked", *results, "by guessing"]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def phases(training: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
-    """The phases of a training with the rows of their steps, in the order in which they were trained."""
+def read_phases(training: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
+    """Read the logs of a training: (folder of a phase, rows of its steps), in order of training."""
     logs = sorted(training.glob("*/log"), key=lambda log: min(file.stat().st_mtime for file in log.iterdir()))
     return [(log.parent, pq.read_table(log).sort_by("step").to_pylist()) for log in logs]
 
 
-def draw(trained: Sequence[tuple[str, list[dict[str, Any]]]], file: Path) -> None:
-    """The loss of each kind of task over all steps as a PNG; phases are parted by lines."""
+def draw_curves(trained: Sequence[tuple[str, list[dict[str, Any]]]], file: Path) -> None:
+    """Draw the loss of each kind of task over all steps as a PNG, with lines between phases."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -68,22 +75,22 @@ def draw(trained: Sequence[tuple[str, list[dict[str, Any]]]], file: Path) -> Non
             (start, 1),
             xycoords=("data", "axes fraction"),
             fontsize=8,
-            xytext=(2, -10 * (1 + number % NAMES)),
+            xytext=(2, -10 * (1 + number % LABEL_ROWS)),
             textcoords="offset points",
         )
         for row in rows:
             for kind in row["by_kind"]:
                 curves[kind["name"]].append((start + row["step"], kind["value"]))
         start += len(rows)
-    _lines(axes, curves)
+    _plot_curves(axes, curves)
     figure.savefig(file, format="png", dpi=90)
 
 
-def _lines(axes: Axes, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+def _plot_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     for kind, points in curves.items():
-        some = [points[begin : begin + SMOOTHED] for begin in range(0, len(points), SMOOTHED)]
-        steps = [part[-1][0] for part in some]
-        axes.plot(steps, [sum(value for _, value in part) / len(part) for part in some], label=kind, linewidth=1.2)
+        windows = [points[begin : begin + SMOOTHING_STEPS] for begin in range(0, len(points), SMOOTHING_STEPS)]
+        steps = [part[-1][0] for part in windows]
+        axes.plot(steps, [sum(value for _, value in part) / len(part) for part in windows], label=kind, linewidth=1.2)
     axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("nats a supervised token")
@@ -91,13 +98,13 @@ def _lines(axes: Axes, curves: Mapping[str, Sequence[tuple[int, float]]]) -> Non
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _cell(marks: Marks, name: str) -> str:
-    if name not in marks:
+def _format_result(results: Results, name: str) -> str:
+    if name not in results:
         return "–"
-    return f"{marks[name]['right']:.2f} ({marks[name]['n']:.0f})"
+    return f"{results[name]['right']:.2f} ({results[name]['n']:.0f})"
 
 
-def _guessed(marks: Iterable[Marks], name: str) -> str:
-    """The mean over all splits."""
-    found = [(some[name]["guessed"], some[name]["n"]) for some in marks if "guessed" in some.get(name, {})]
+def _mean_guess(results: Iterable[Results], name: str) -> str:
+    """Format the mean share of right guesses over all splits."""
+    found = [(split[name]["guessed"], split[name]["n"]) for split in results if "guessed" in split.get(name, {})]
     return f"{sum(share * n for share, n in found) / sum(n for _, n in found):.2f}" if found else "–"

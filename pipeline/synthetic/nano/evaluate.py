@@ -1,7 +1,7 @@
-"""Evaluate a model and a run over held-out films: share of right answers by kind of question.
+"""Evaluate a model on held-out films: share of right answers by kind of prompt.
 
-What is asked are the lessons of these films, word for word as the pipeline's steps ask; answers are generated. An
-answer to a question is right by its value, whichever part of the clip it names.
+The prompts are the lessons of these films, word for word those of the pipeline's steps. Answers are generated. An
+answer is right if its value is right; intermediate steps are not compared.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pipeline.annotation.text_rules import parse_questions
 from pipeline.media.audio import RATE, samples
 from pipeline.media.media_store import Reader
 from pipeline.pack.build import middle_frame
-from pipeline.synthetic.nano.answers import UNKNOWN, asked_by_verify
-from pipeline.synthetic.nano.judge_examples import agreeing
-from pipeline.synthetic.nano.lessons import Lesson, lessons_of
-from pipeline.synthetic.world.metrics import RIGHT, attributes, judged
-from pipeline.synthetic.world.score import Score, Watched
+from pipeline.synthetic.nano.answers import UNKNOWN, verify_prompt
+from pipeline.synthetic.nano.judge_examples import agreement_examples
+from pipeline.synthetic.nano.lessons import Lesson, make_lessons
+from pipeline.synthetic.world.metrics import RIGHT, attribute_words, score_question
+from pipeline.synthetic.world.score import RunScore, ScoredClip
 from pipeline.synthetic.world.vocabulary import SOUNDS
 from stages.text_metrics import exact, words
 
@@ -28,109 +28,112 @@ if TYPE_CHECKING:
     from ola.prompt import Request
     from stages.evaluation.questions import Answerer
 
-BATCH = 256  # requests that are prepared and asked together
+BATCH_REQUESTS = 256  # requests that are prepared and sent together
 CAPTIONS = ("caption_image", "caption_video", "caption_sound", "caption_joint")
 QUESTIONS = ("verify_both", "verify_video", "verify_audio", "strange_both", "undecided_both")
-ASKED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "judged")
-JUDGEMENTS = 4  # a clip
-LONGEST = 128  # tokens of an answer
-MEDIA = ("both", "video", "audio")  # what questions need whose answers could be guessed by who knows what there is
-Asked = TypeVar("Asked")
+EVALUATED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "judged")
+JUDGEMENTS_PER_CLIP = 4
+MAX_ANSWER_TOKENS = 128
+GUESSABLE_NEEDS = ("both", "video", "audio")
+"""Needs of questions whose share of right guesses is reported."""
+Task = TypeVar("Task")
 
 
-class Item(NamedTuple):
-    """A lesson of a clip, as it is asked."""
+class ClipLesson(NamedTuple):
+    """A clip with one of its lessons."""
 
-    clip: Watched
+    clip: ScoredClip
     lesson: Lesson
 
 
-class Marks:
-    """Right ones and all, by what was asked."""
+class AccuracyTable:
+    """Counts of right answers and of all answers by name."""
 
     def __init__(self) -> None:
-        self.right, self.of, self.guessed = Counter[str](), Counter[str](), dict[str, float]()
+        self.right, self.total, self.guessed = Counter[str](), Counter[str](), dict[str, float]()
 
     def add(self, name: str, right: int, of: int = 1, guessed: float | None = None) -> None:
-        """Some more. guessed: how many would be right by guessing, where that is known."""
+        """Add counts. guessed: expected number of right guesses, if known."""
         self.right[name] += right
-        self.of[name] += of
+        self.total[name] += of
         if guessed is not None:
             self.guessed[name] = self.guessed.get(name, 0.0) + guessed
 
     def rows(self) -> dict[str, dict[str, float]]:
-        """By name: `n`, how many there are; `right`, the share of right ones; `guessed`, that by guessing, if known."""
+        """Return by name `n` (number), `right` (share of right answers) and, if known, `guessed`."""
         return {
-            name: {"right": self._share(self.right, name), "n": self.of[name]} | self._guess(name)
-            for name in sorted(self.of)
+            name: {"right": self._share(self.right, name), "n": self.total[name]} | self._guess(name)
+            for name in sorted(self.total)
         }
 
-    def _share(self, some: Mapping[str, float], name: str) -> float:
-        return round(some[name] / self.of[name], 4)
+    def _share(self, counts: Mapping[str, float], name: str) -> float:
+        return round(counts[name] / self.total[name], 4)
 
     def _guess(self, name: str) -> dict[str, float]:
         return {"guessed": self._share(self.guessed, name)} if name in self.guessed else {}
 
 
-def examine(
+def evaluate_model(
     root: str,
     model: Answerer,
     limit: int = 0,
-    asked: Collection[str] = ASKED,
+    names: Collection[str] = EVALUATED,
     seed: int = 0,
-    say: Callable[[str], object] = len,
+    report: Callable[[str], object] = len,
 ) -> dict[str, dict[str, float]]:
-    """Ask a model about the films of a run: the share of right answers and their number, by what was asked.
+    """Evaluate a model on the films of a run; returns `AccuracyTable.rows`.
 
-    limit: of clips; 0: all. asked: some of `ASKED`. Raises ConfigError where there is no such run, or no film of it has
-    a truth.
+    limit: number of clips; 0: all. names: of the lessons, from `EVALUATED`. Raises ConfigError without a run, or if no
+    film of it has a truth file.
     """
-    clips = islice(Score(root).clips.values(), limit or None)
-    items = [item for clip in clips for item in items_of(clip, seed) if item.lesson.name in asked]
-    marks, shown = Marks(), Showing(root)
-    for item, said in answered(model, items, shown.request, say):
-        mark(marks, item, said)
-    return marks.rows()
+    clips = islice(RunScore(root).clips.values(), limit or None)
+    tasks = [task for clip in clips for task in clip_lessons(clip, seed) if task.lesson.name in names]
+    accuracy, requests = AccuracyTable(), RequestBuilder(root)
+    for task, answer in generate_answers(model, tasks, requests.build, report):
+        score_answer(accuracy, task, answer)
+    return accuracy.rows()
 
 
-def answered(
-    model: Answerer, items: Sequence[Asked], request: Callable[[Asked], Request], say: Callable[[str], object]
-) -> Iterator[tuple[Asked, str]]:
-    """Each item with what the model says to its request; many are asked together."""
-    for start in range(0, len(items), BATCH):
-        some = items[start : start + BATCH]
-        answers = model.generate([request(item) for item in some])
-        yield from ((item, answer.text.strip()) for item, answer in zip(some, answers, strict=True))
-        say(f"{start + len(some)} of {len(items)} answers")
+def generate_answers(
+    model: Answerer, tasks: Sequence[Task], request: Callable[[Task], Request], report: Callable[[str], object]
+) -> Iterator[tuple[Task, str]]:
+    """Yield each task with the model's answer; requests are generated in batches."""
+    for start in range(0, len(tasks), BATCH_REQUESTS):
+        batch = tasks[start : start + BATCH_REQUESTS]
+        answers = model.generate([request(task) for task in batch])
+        yield from ((task, answer.text.strip()) for task, answer in zip(batch, answers, strict=True))
+        report(f"{start + len(batch)} of {len(tasks)} answers")
 
 
-def items_of(clip: Watched, seed: int) -> Iterator[Item]:
-    """What is asked about a clip, and what is judged without it."""
+def clip_lessons(clip: ScoredClip, seed: int) -> Iterator[ClipLesson]:
+    """Yield the evaluated lessons of a clip, and answers about it to be judged without media."""
     lessons: dict[tuple[str, str], Lesson] = {}
-    for lesson in lessons_of(clip, seed):
-        lessons.setdefault((lesson.name, lesson.asked), lesson)  # of several that ask the same, the first
-    yield from (Item(clip, lesson) for lesson in lessons.values() if lesson.name in ASKED)
-    truth, chance = clip.truth, Random(f"judged {seed} {clip.truth.scene.name}")
-    judgements = agreeing(truth.scene, truth.questions, JUDGEMENTS, chance)
-    yield from (Item(clip, Lesson("text", "judged", *each)) for each in judgements)
+    for lesson in make_lessons(clip, seed):
+        lessons.setdefault((lesson.name, lesson.prompt), lesson)  # keep the first of several with the same prompt
+    yield from (ClipLesson(clip, lesson) for lesson in lessons.values() if lesson.name in EVALUATED)
+    truth, rng = clip.truth, Random(f"judged {seed} {clip.truth.scene.name}")
+    judgements = agreement_examples(truth.scene, truth.questions, JUDGEMENTS_PER_CLIP, rng)
+    yield from (ClipLesson(clip, Lesson("text", "judged", *each)) for each in judgements)
 
 
-class Showing:
-    """Requests, with the media of the view that they are of; made once a clip."""
+class RequestBuilder:
+    """Build requests with the media of a view. Media are read once for each clip."""
 
     def __init__(self, root: str) -> None:
-        """root: of the run."""
-        self.read, self.clip, self.made = Reader(root), "", dict[str, dict[str, Any]]()
+        """Open the media of the run at `root`."""
+        self.read, self.clip, self.media = Reader(root), "", dict[str, dict[str, Any]]()
 
-    def request(self, item: Item) -> Request:
-        """As the step asks it."""
+    def build(self, clip_lesson: ClipLesson) -> Request:
+        """Return the request of a lesson with the media of its view."""
         from ola.prompt import Request
 
-        if self.clip != item.clip.clip:
-            self.clip, self.made = item.clip.clip, self._views(item.clip)
-        return Request(item.lesson.asked, max_new_tokens=LONGEST, **self.made[item.lesson.view])
+        if self.clip != clip_lesson.clip.clip:
+            self.clip, self.media = clip_lesson.clip.clip, self._load_views(clip_lesson.clip)
+        return Request(
+            clip_lesson.lesson.prompt, max_new_tokens=MAX_ANSWER_TOKENS, **self.media[clip_lesson.lesson.view]
+        )
 
-    def _views(self, clip: Watched) -> dict[str, dict[str, Any]]:
+    def _load_views(self, clip: ScoredClip) -> dict[str, dict[str, Any]]:
         import io
 
         from PIL import Image
@@ -141,73 +144,79 @@ class Showing:
         whole = memoryview(self.read(clip.frames))
         frames = [Image.open(io.BytesIO(jpeg)) for jpeg in split_frames(whole, clip.frame_bytes)]
         begin, end = middle_frame(list(clip.frame_bytes))
-        heard = {} if clip.sound is None else {"sounds": (Wave(samples(self.read(clip.sound)), RATE),)}
+        sound = {} if clip.sound is None else {"sounds": (Wave(samples(self.read(clip.sound)), RATE),)}
         image = Image.open(io.BytesIO(whole[begin:end]))
         return {
             "image": {"images": (image,)},
             "video": {"video": frames},
-            "audio": heard,
-            "both": {"video": frames, **heard},
+            "audio": sound,
+            "both": {"video": frames, **sound},
             "text": {},
         }
 
 
-def mark(marks: Marks, item: Item, said: str) -> None:
-    """Add what an answer is worth."""
-    name, truth = item.lesson.name, item.lesson.answer
+def score_answer(accuracy: AccuracyTable, clip_lesson: ClipLesson, answer: str) -> None:
+    """Compare an answer with the truth and add the result."""
+    name, truth = clip_lesson.lesson.name, clip_lesson.lesson.answer
     if name in CAPTIONS:
-        _mark_caption(marks, name, truth, said)
+        _score_caption(accuracy, name, truth, answer)
     elif name == "transcribe":
-        _mark_transcript(marks, truth, said)
+        _score_transcript(accuracy, truth, answer)
     elif name == "ask":
-        _mark_drafts(marks, item, said)
+        _score_drafts(accuracy, clip_lesson, answer)
     elif name in ("judged", "image_qa"):
-        marks.add(name, exact(said, truth), guessed=0.5 if name == "judged" else None)
-    elif value_of(truth) == UNKNOWN:
-        marks.add(f"{name}, unknown", exact(value_of(said), UNKNOWN))
+        accuracy.add(name, exact(answer, truth), guessed=0.5 if name == "judged" else None)
+    elif answer_value(truth) == UNKNOWN:
+        accuracy.add(f"{name}, unknown", exact(answer_value(answer), UNKNOWN))
     else:
-        posed = next(each for each in item.clip.truth.questions if asked_by_verify(each.question) == item.lesson.asked)
-        guessed = posed.chance if posed.needs in MEDIA else None
-        marks.add(f"{name}, needs {posed.needs}", exact(value_of(said), value_of(truth)), guessed=guessed)
+        qa = next(
+            each
+            for each in clip_lesson.clip.truth.questions
+            if verify_prompt(each.question) == clip_lesson.lesson.prompt
+        )
+        guessed = qa.chance if qa.needs in GUESSABLE_NEEDS else None
+        accuracy.add(f"{name}, needs {qa.needs}", exact(answer_value(answer), answer_value(truth)), guessed=guessed)
 
 
-def value_of(answer: str) -> str:
-    """An answer without the part of the clip that it names."""
+def answer_value(answer: str) -> str:
+    """Return the value of an answer, without intermediate steps."""
     return answer.rpartition(": ")[2]
 
 
-def _mark_caption(marks: Marks, name: str, truth: str, said: str) -> None:
+def _score_caption(accuracy: AccuracyTable, name: str, truth: str, answer: str) -> None:
     import jiwer
 
-    wanted, told = attributes(truth), attributes(said)
-    hits = jiwer.process_words(" ".join(wanted), " ".join(told)).hits if wanted else 0
-    marks.add(f"{name}, attributes", hits, max(len(wanted), len(told)))
-    marks.add(f"{name}, exact", exact(said, truth))
+    true_words, answer_words = attribute_words(truth), attribute_words(answer)
+    hits = jiwer.process_words(" ".join(true_words), " ".join(answer_words)).hits if true_words else 0
+    accuracy.add(f"{name}, attributes", hits, max(len(true_words), len(answer_words)))
+    accuracy.add(f"{name}, exact", exact(answer, truth))
     if name == "caption_sound":
-        events = [[word for word in some if word in SOUNDS] for some in (wanted, told)]
+        events = [[word for word in found if word in SOUNDS] for found in (true_words, answer_words)]
         if any(events):
-            marks.add("sound events", sum(map(str.__eq__, *events)), max(map(len, events)))
+            accuracy.add("sound events", sum(map(str.__eq__, *events)), max(map(len, events)))
 
 
-def _mark_transcript(marks: Marks, truth: str, said: str) -> None:
+def _score_transcript(accuracy: AccuracyTable, truth: str, answer: str) -> None:
     import jiwer
 
-    marks.add("transcribe, exact", exact(said, truth))
+    accuracy.add("transcribe, exact", exact(answer, truth))
     if not truth.startswith("["):
-        wrong = jiwer.process_words(" ".join(words(truth)), " ".join(words(said)) or "-")
+        wrong = jiwer.process_words(" ".join(words(truth)), " ".join(words(answer)) or "-")
         errors = wrong.substitutions + wrong.deletions + wrong.insertions
-        marks.add("transcribe, words", max(0, len(words(truth)) - errors), len(words(truth)))
+        accuracy.add("transcribe, words", max(0, len(words(truth)) - errors), len(words(truth)))
 
 
-def _mark_drafts(marks: Marks, item: Item, said: str) -> None:
+def _score_drafts(accuracy: AccuracyTable, clip_lesson: ClipLesson, answer: str) -> None:
     try:
-        found = parse_questions(said, 3)
+        drafts = parse_questions(answer, 3)
     except ValueError:
-        marks.add("ask, in its form", 0)
+        accuracy.add("ask, in its form", 0)
         return
-    marks.add("ask, in its form", 1)
-    for draft in found:
-        one = judged(item.clip.film, item.clip.truth, draft.question, draft.answer, None, packed=False)
-        marks.add("ask, well-formed", one.verdict != "not well-formed")
-        marks.add("ask, answer right", one.verdict == RIGHT)
-        marks.add("ask, needs both", one.truth == "both")
+    accuracy.add("ask, in its form", 1)
+    for draft in drafts:
+        scored = score_question(
+            clip_lesson.clip.film, clip_lesson.clip.truth, draft.question, draft.answer, None, packed=False
+        )
+        accuracy.add("ask, well-formed", scored.verdict != "not well-formed")
+        accuracy.add("ask, answer right", scored.verdict == RIGHT)
+        accuracy.add("ask, needs both", scored.true_needs == "both")

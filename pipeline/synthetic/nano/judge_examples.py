@@ -1,4 +1,4 @@
-"""Training examples for yes-or-no judgements of texts, as `verify` and `screen` ask them; half are yes."""
+"""Make training examples for the yes-or-no judgements of `verify` and `screen`; half of them are yes."""
 
 from __future__ import annotations
 
@@ -7,87 +7,97 @@ from random import Random
 
 from pipeline.annotation.annotator import fence_text, fill_prompt
 from pipeline.annotation.text_rules import format_question
-from pipeline.synthetic.nano.answers import UNKNOWN, Exchange, told
-from pipeline.synthetic.world.questions import Posed
+from pipeline.synthetic.nano.answers import UNKNOWN, Exchange, answer_with_steps
+from pipeline.synthetic.world.questions import QAPair
 from pipeline.synthetic.world.scenes import Scene
-from pipeline.synthetic.world.vocabulary import COLOURS, MOTIONS, NOUNS, NUMBERS, SHAPES, SIZES, SOUNDS, VOICE, Split
+from pipeline.synthetic.world.vocabulary import (
+    COLOURS,
+    MOTIONS,
+    NOUNS,
+    NUMBERS,
+    SHAPES,
+    SIZES,
+    SOUNDS,
+    VOICE,
+    WorldSplit,
+)
 
 YES, NO = "yes", "no"
-FAMILIES: tuple[tuple[str, ...], ...] = (
+WORD_FAMILIES: tuple[tuple[str, ...], ...] = (
     *(tuple(COLOURS), SHAPES, MOTIONS, tuple(SIZES)),
     *(NUMBERS, NOUNS, (*SOUNDS, VOICE)),
 )
-"""Words that stand for each other in an answer."""
-NEEDLESS = ("and", "the", "a")  # of which nothing can be learned
+"""Groups of words that can replace each other in an answer."""
+FILLER_WORDS = ("and", "the", "a")  # words without information
 
 
-def agreeing(scene: Scene, own: Sequence[Posed], count: int, chance: Random) -> list[Exchange]:
-    """So many given answers beside the right ones of a scene's questions, right and wrong in turn."""
-    some = chance.choices(own, k=count)
-    return [_compared(scene, posed, own, n % 2 == 0, chance) for n, posed in enumerate(some)]
+def agreement_examples(scene: Scene, own: Sequence[QAPair], count: int, rng: Random) -> list[Exchange]:
+    """Make `count` comparisons of a given answer with the right one; given answers are right and wrong in turn."""
+    pairs = rng.choices(own, k=count)
+    return [_agreement_example(scene, qa, own, n % 2 == 0, rng) for n, qa in enumerate(pairs)]
 
 
-def _compared(scene: Scene, posed: Posed, own: Sequence[Posed], right: bool, chance: Random) -> Exchange:
-    given = _right(scene, posed, chance) if right else _wrong(scene, posed, own, chance)
+def _agreement_example(scene: Scene, qa: QAPair, own: Sequence[QAPair], right: bool, rng: Random) -> Exchange:
+    given = _right_answer(scene, qa, rng) if right else _wrong_answer(scene, qa, own, rng)
     text = fill_prompt(
         "verify_agree",
-        question=fence_text("question", format_question(posed.question, ())),
-        reference=fence_text("right answer", posed.answer),
+        question=fence_text("question", format_question(qa.question, ())),
+        reference=fence_text("right answer", qa.answer),
         answer=fence_text("given answer", given),
     )
     return Exchange(text, YES if right else NO)
 
 
-def _right(scene: Scene, posed: Posed, chance: Random) -> str:
-    return chance.choice((told(scene, posed, posed.answer), posed.answer))
+def _right_answer(scene: Scene, qa: QAPair, rng: Random) -> str:
+    return rng.choice((answer_with_steps(scene, qa, qa.answer), qa.answer))
 
 
-def _wrong(scene: Scene, posed: Posed, own: Sequence[Posed], chance: Random) -> str:
-    """What the same question has for an answer of another part, any other value of its sort, or nothing known."""
-    others = sorted({each.answer for each in own if each.form == posed.form} - {posed.answer})
-    way = chance.choice(("option", "value", UNKNOWN))
-    other = chance.choice(others) if others and way == "option" else another(posed.answer, chance)
+def _wrong_answer(scene: Scene, qa: QAPair, own: Sequence[QAPair], rng: Random) -> str:
+    """Choose a wrong answer: of another part, with a replaced word, or `unknown`."""
+    others = sorted({each.answer for each in own if each.form == qa.form} - {qa.answer})
+    way = rng.choice(("option", "value", UNKNOWN))
+    other = rng.choice(others) if others and way == "option" else replace_word(qa.answer, rng)
     value = UNKNOWN if way == UNKNOWN else other
-    return told(scene, posed, value) if way == "option" or chance.random() < 0.5 else value
+    return answer_with_steps(scene, qa, value) if way == "option" or rng.random() < 0.5 else value
 
 
-def another(value: str, chance: Random) -> str:
-    """Return the value with one word (or motion) replaced. Raises ValueError if no word of it is the world's."""
-    # Whole words: `ten` is no part of `kitten`, nor `star` of `start`.
-    places = [(name, family) for family in FAMILIES for name in family if f" {name} " in f" {value} "]
+def replace_word(value: str, rng: Random) -> str:
+    """Replace a word (or motion) of a value. Raises ValueError if it has no word of `WORD_FAMILIES`."""
+    # Match whole words only: `ten` must not match `kitten`.
+    places = [(name, family) for family in WORD_FAMILIES for name in family if f" {name} " in f" {value} "]
     if not places:
-        raise ValueError(f"{value!r}: none of its words stands for others")
-    name, family = chance.choice(places)
-    return f" {value} ".replace(f" {name} ", f" {chance.choice([each for each in family if each != name])} ", 1).strip()
+        raise ValueError(f"{value!r}: no word that another could replace")
+    name, family = rng.choice(places)
+    return f" {value} ".replace(f" {name} ", f" {rng.choice([each for each in family if each != name])} ", 1).strip()
 
 
-def screened(split: Split, chance: Random) -> list[Exchange]:
-    """Transcripts to judge, whole ones and others for each of `screen`'s prompts."""
-    judged = {"complete": cut, "informative": empty}
-    found = [(name, YES, _phrases(split, chance)) for name in judged]
-    found += [(name, NO, spoil(_phrases(split, chance), chance)) for name, spoil in judged.items()]
+def screening_examples(split: WorldSplit, rng: Random) -> list[Exchange]:
+    """Make a good and a bad transcript for each prompt of `screen`."""
+    judged = {"complete": make_incomplete, "informative": make_uninformative}
+    transcripts = [(name, YES, _choose_phrases(split, rng)) for name in judged]
+    transcripts += [(name, NO, spoil(_choose_phrases(split, rng), rng)) for name, spoil in judged.items()]
     return [
-        Exchange(fill_prompt(f"screen_{name}", subtitles=fence_text("subtitles", " ".join(said))), verdict)
-        for name, verdict, said in found
+        Exchange(fill_prompt(f"screen_{name}", subtitles=fence_text("subtitles", " ".join(words))), verdict)
+        for name, verdict, words in transcripts
     ]
 
 
-def _phrases(split: Split, chance: Random) -> list[str]:
-    """The words of one phrase or two, now and then of what a named clip shows."""
-    pairs = split.figures if chance.random() < 0.2 else split.phrases
-    return [word for pair in chance.sample(pairs, chance.choice((1, 2, 2))) for word in pair]
+def _choose_phrases(split: WorldSplit, rng: Random) -> list[str]:
+    """Choose the words of one or two phrases or figure names."""
+    pairs = split.figures if rng.random() < 0.2 else split.phrases
+    return [word for pair in rng.sample(pairs, rng.choice((1, 2, 2))) for word in pair]
 
 
-def cut(said: Sequence[str], chance: Random) -> list[str]:
-    """Without its last word, one word of it, or with a word that is said twice."""
-    way, at = chance.choice(("last", "one", "double")), chance.randrange(len(said))
+def make_incomplete(words: Sequence[str], rng: Random) -> list[str]:
+    """Make an incomplete transcript: without its last word, a single word, or with a repeated word."""
+    way, at = rng.choice(("last", "one", "double")), rng.randrange(len(words))
     if way == "double":
-        return [*said[: at + 1], *said[at:]]
-    return [said[at]] if way == "one" else list(said[:-1])
+        return [*words[: at + 1], *words[at:]]
+    return [words[at]] if way == "one" else list(words[:-1])
 
 
-def empty(said: Sequence[str], chance: Random) -> list[str]:
-    """One word of it over and over, or words that tell nothing."""
-    if chance.random() < 0.5:
-        return [chance.choice(said)] * chance.randrange(2, 6)
-    return chance.choices(NEEDLESS, k=chance.randrange(2, 6))
+def make_uninformative(words: Sequence[str], rng: Random) -> list[str]:
+    """Make a degenerate transcript: a word repeated, or filler words."""
+    if rng.random() < 0.5:
+        return [rng.choice(words)] * rng.randrange(2, 6)
+    return rng.choices(FILLER_WORDS, k=rng.randrange(2, 6))

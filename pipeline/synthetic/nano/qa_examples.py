@@ -1,7 +1,7 @@
-"""Sets of three questions of a clip that pass the rules of `ask`, as training examples.
+"""Make training answers to `ask`: three questions about a clip that pass the rules together.
 
-First come those that need picture and sound, then those that need less, each by the part that they are about: an order
-that can be learned. A three has two of the first and one of the others, a shortcut for `verify` to find, where it can.
+Questions that need both senses come first, then the others, each sorted by part, so that the order can be learned. If
+possible, two questions need both senses and the third is a shortcut for `verify` to find.
 """
 
 from __future__ import annotations
@@ -14,59 +14,59 @@ from random import Random
 
 from pipeline.annotation.annotator import fence_text, fill_prompt
 from pipeline.annotation.text_rules import QuestionDraft, question_flaws
-from pipeline.synthetic.world.questions import ALWAYS, ORDINALS, Posed
+from pipeline.synthetic.world.questions import ALWAYS, ORDINALS, QAPair
 from pipeline.synthetic.world.vocabulary import MEETS, MOTIONS
 
 COUNT = 3
-_MOVES = re.compile("|".join((*MOTIONS, MEETS)))
+_MOTION = re.compile("|".join((*MOTIONS, MEETS)))
 PLACES = {part: place for place, part in enumerate((*ORDINALS, ALWAYS, ""))}
 
 
-def request(transcript: str) -> str:
-    """The text that `ask` asks with."""
+def ask_prompt(transcript: str) -> str:
+    """Return the prompt of `ask`."""
     form = fill_prompt("ask_open", count=str(COUNT))
     return fill_prompt("ask", count=str(COUNT), form=form, subtitles=fence_text("subtitles", transcript))
 
 
-def threes(posed: Sequence[Posed], transcript: str, targets: int, chance: Random) -> list[str]:
-    """At most so many different answers to `request`; none where no three questions pass the rules together.
+def make_triples(pairs: Sequence[QAPair], transcript: str, targets: int, rng: Random) -> list[str]:
+    """Make at most `targets` different answers to `ask_prompt`; none if no three questions pass the rules together.
 
-    All are of the best sort that the clip has: two that need both of different parts and a shortcut; two of one part
-    and a shortcut; three; one; none; of these, those that speak least of motions, which a small model tells worst.
-    `heard while` of one answer is left out: it asks no more than if there is sound.
+    All answers have the best rank that the clip allows. Ranks by the questions that need both senses: two of different
+    parts, two of the same part, three, one, none. Among equal ranks those with the fewest motions are best, since a
+    small model is worst at motions. `heard while` questions with a single possible answer are left out.
     """
-    usable = [each for each in posed if each.form != "heard while" or each.chance <= 0.5]
+    usable = [each for each in pairs if each.form != "heard while" or each.chance <= 0.5]
 
     @cache
-    def together(first: Posed, second: Posed) -> bool:
-        return question_flaws([_draft(first), _draft(second)], transcript) == [None, None]
+    def together(first: QAPair, second: QAPair) -> bool:
+        return question_flaws([_to_draft(first), _to_draft(second)], transcript) == [None, None]
 
-    found = list(combinations(chance.sample(usable, len(usable)), COUNT))
-    chance.shuffle(found)
-    for _, sort in groupby(sorted(found, key=_rank), key=_rank):
-        passing = (three for three in sort if all(together(*pair) for pair in combinations(three, 2)))
-        if kept := list(islice(passing, targets)):
-            return [written(ordered(three)) for three in kept]
+    triples = list(combinations(rng.sample(usable, len(usable)), COUNT))
+    rng.shuffle(triples)
+    for _, sort in groupby(sorted(triples, key=_rank_triple), key=_rank_triple):
+        passing = (triple for triple in sort if all(together(*pair) for pair in combinations(triple, 2)))
+        if best := list(islice(passing, targets)):
+            return [format_triple(order_questions(triple)) for triple in best]
     return []
 
 
-def _rank(three: Sequence[Posed]) -> tuple[int, int]:
-    """How good a three is, and how many of it speak of motions; (0, 0) is best."""
-    both = [each for each in three if each.needs == "both"]
-    moving = sum(_MOVES.search(f"{each.question} {each.answer}") is not None for each in three)
+def _rank_triple(triple: Sequence[QAPair]) -> tuple[int, int]:
+    """Return the rank of three questions and their number of motions; (0, 0) is best."""
+    both = [each for each in triple if each.needs == "both"]
+    moving = sum(_MOTION.search(f"{each.question} {each.answer}") is not None for each in triple)
     return (int(both[0].part == both[1].part) if len(both) == 2 else 5 - len(both)), moving
 
 
-def _draft(posed: Posed) -> QuestionDraft:
-    return QuestionDraft(posed.kind, posed.question, posed.answer)
+def _to_draft(qa: QAPair) -> QuestionDraft:
+    return QuestionDraft(qa.kind, qa.question, qa.answer)
 
 
-def ordered(three: Sequence[Posed]) -> list[Posed]:
-    """Those that need both first, then by part; of the same they stay as they came."""
-    return sorted(three, key=lambda each: (each.needs != "both", PLACES[each.part]))
+def order_questions(triple: Sequence[QAPair]) -> list[QAPair]:
+    """Sort questions: those that need both senses first, then by part. The sort is stable."""
+    return sorted(triple, key=lambda each: (each.needs != "both", PLACES[each.part]))
 
 
-def written(three: Sequence[Posed]) -> str:
-    """In the form of `ask_open`."""
-    lines = (f"Q{n} ({each.kind}): {each.question}\nA{n}: {each.answer}" for n, each in enumerate(three, start=1))
+def format_triple(triple: Sequence[QAPair]) -> str:
+    """Format three questions as the prompt `ask_open` demands."""
+    lines = (f"Q{n} ({each.kind}): {each.question}\nA{n}: {each.answer}" for n, each in enumerate(triple, start=1))
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Training conversations about scenes that are described in text alone.
+"""Write training conversations about scenes described in text.
 
-Of each scene there is one sample in which it is told, and one in which it is not: there a question is without its
-clip, an answer is to be compared, a transcript to be judged.
+Each scene has two samples: one with tasks whose prompts describe the scene, and one without a description: questions
+without their clip, answers to compare, transcripts to judge.
 """
 
 from __future__ import annotations
@@ -12,112 +12,127 @@ from random import Random
 from typing import NamedTuple
 
 from pipeline.synthetic.nano import lookup_examples, motion_examples
-from pipeline.synthetic.nano.answers import NUMBERS_OF_SCENES, Exchange, bare, checked, strangers, unanswered, undecided
-from pipeline.synthetic.nano.judge_examples import agreeing, screened
-from pipeline.synthetic.nano.text_shards import sample_of, shelve
-from pipeline.synthetic.world.captions import said, seen
-from pipeline.synthetic.world.questions import Posed, questions
-from pipeline.synthetic.world.scenes import Scene, compose
-from pipeline.synthetic.world.vocabulary import SPLITS, split_named, split_of
+from pipeline.synthetic.nano.answers import (
+    SCENES_PER_SEED,
+    Exchange,
+    ambiguous_exchanges,
+    foreign_questions,
+    packed_exchange,
+    unknown_exchange,
+    verify_exchange,
+)
+from pipeline.synthetic.nano.judge_examples import agreement_examples, screening_examples
+from pipeline.synthetic.nano.text_shards import make_sample, write_shard_set
+from pipeline.synthetic.world.captions import describe_sight, describe_sound
+from pipeline.synthetic.world.questions import QAPair, make_questions
+from pipeline.synthetic.world.scenes import Scene, compose_scene
+from pipeline.synthetic.world.vocabulary import SPLITS, find_split, split_of_seed
 from stages.samples import Sample
 
-LOOK_UPS = ASKED = 20  # of a scene that is told, where it has so many
-STRANGERS = 4
-# Seeds of scenes: half of them with the pairs that no film for training has, else the decoder learns which pairs there
-# are, and does not believe its eyes. The first seed of a split is that of the films it is examined with.
-READ = (SPLITS[0].seeds, split_named("test-pairs").seeds[1:])
-ALONE, COMPARED = 2, 10  # questions without their clip, and answers to compare, of a scene that is not told
+LOOKUPS = QUESTIONS = 20  # tasks of a described scene, at most
+FOREIGN_QUESTIONS = 4
+# Seeds of scenes. Half of the scenes have held-out pairs, else the decoder learns which pairs exist and ignores the
+# picture. The first seed of a split is left out: the model is evaluated on its films.
+SEED_RANGES = (SPLITS[0].seeds, find_split("test-pairs").seeds[1:])
+UNSEEN_QUESTIONS, AGREEMENTS = 2, 10  # questions without their clip, and answers to compare, for each scene
 
 
-class Named(NamedTuple):
-    """An exchange and what is taught by it, for counts."""
+class TextTask(NamedTuple):
+    """A prompt and its answer, with the kind of task for counts."""
 
     name: str
     exchange: Exchange
 
 
-def write_texts(root: str, name: str, scenes: int, seed: int, primer: bool = False) -> Counter[str]:
-    """Write so many scenes of `READ` as the shard set `name` of a root; how many tasks there are by name.
+def write_text_scenes(root: str, name: str, scenes: int, seed: int, primer: bool = False) -> Counter[str]:
+    """Write `scenes` scenes of `SEED_RANGES` as the shard set `name` of a root; returns numbers of tasks by name.
 
-    primer: nothing but look-ups of one step, which are to be learned before all else. The same seed gives the same
-    set. Raises OSError.
+    primer: write only look-ups of one step, which are learned first. The same seed gives the same set. Raises OSError.
     """
     counts = Counter[str]()
-    counts["in all"] = shelve(root, name, _samples(scenes, seed, primer, counts))
+    counts["in all"] = write_shard_set(root, name, _samples(scenes, seed, primer, counts))
     return counts
 
 
 def _samples(scenes: int, seed: int, primer: bool, counts: Counter[str]) -> Iterator[Sample]:
     for number in range(scenes):
-        chance = Random(f"written {seed} {number}")
-        scene = drawn(chance)
-        own = questions(scene)
-        told = looked_up(scene) if primer else in_text(scene, own, chance)
-        for kind, tasks in (("told", told), *(() if primer else [("alone", alone(scene, own, chance))])):
+        rng = Random(f"written {seed} {number}")
+        scene = choose_scene(rng)
+        own = make_questions(scene)
+        described = primer_tasks(scene) if primer else text_tasks(scene, own, rng)
+        for kind, tasks in (
+            ("told", described),
+            *(() if primer else [("alone", tasks_without_scene(scene, own, rng))]),
+        ):
             counts.update(task.name for task in tasks)
             facts = {"seed": scene.seed, "number": scene.number, "kind": scene.kind}
-            yield sample_of(f"written-{seed}-{number:06d}-{kind}", [task.exchange for task in tasks], facts)
+            yield make_sample(f"written-{seed}-{number:06d}-{kind}", [task.exchange for task in tasks], facts)
 
 
-def drawn(chance: Random) -> Scene:
-    """Any scene but a mute one, of which nobody could tell what is heard."""
+def choose_scene(rng: Random) -> Scene:
+    """Choose a random scene with a sound track."""
     while True:
-        scene = compose(chance.choice(chance.choice(READ)), chance.randrange(NUMBERS_OF_SCENES))
+        scene = compose_scene(rng.choice(rng.choice(SEED_RANGES)), rng.randrange(SCENES_PER_SEED))
         if scene.kind != "mute":
             return scene
 
 
-def in_text(scene: Scene, own: list[Posed], chance: Random) -> list[Named]:
-    """Return tasks about one scene described in text; half of them are look-ups."""
-    asked = [
-        *(Named("text verify", checked(scene, posed, "both")) for posed in own),
-        *(Named("text bare", bare(posed)) for posed in own),
+def text_tasks(scene: Scene, own: list[QAPair], rng: Random) -> list[TextTask]:
+    """Make tasks whose prompts describe the scene in text; half of them are look-ups."""
+    question_tasks = [
+        *(TextTask("text verify", verify_exchange(scene, qa, "both")) for qa in own),
+        *(TextTask("text bare", packed_exchange(qa)) for qa in own),
     ]
-    other = [
-        *(Named("text strange", unanswered(posed)) for posed in strangers(scene, own, STRANGERS, chance)),
-        *(Named("text undecided", each) for each in undecided(scene)),
+    unanswerable = [
+        *(
+            TextTask("text strange", unknown_exchange(qa))
+            for qa in foreign_questions(scene, own, FOREIGN_QUESTIONS, rng)
+        ),
+        *(TextTask("text undecided", each) for each in ambiguous_exchanges(scene)),
     ]
-    # What a named clip shows it also says, so that the same may be asked of both.
-    ways = (
-        lookup_examples.over_video,
-        lookup_examples.over_paths,
-        lookup_examples.over_sound,
-        lookup_examples.over_both,
+    # In a named clip picture and sound have the same words, so look-ups of both can be equal.
+    sources = (
+        lookup_examples.video_lookups,
+        lookup_examples.path_lookups,
+        lookup_examples.sound_lookups,
+        lookup_examples.cross_modal_lookups,
     )
-    short = list(dict.fromkeys(each for over in ways for each in over(scene)))
+    lookups = list(dict.fromkeys(each for over in sources for each in over(scene)))
     tasks = [
-        *(Named("text lookup", each) for each in chance.sample(short, min(LOOK_UPS, len(short)))),
-        *chance.sample(asked, min(ASKED - len(other), len(asked))),
-        *other,
+        *(TextTask("text lookup", each) for each in rng.sample(lookups, min(LOOKUPS, len(lookups)))),
+        *rng.sample(question_tasks, min(QUESTIONS - len(unanswerable), len(question_tasks))),
+        *unanswerable,
     ]
-    text = scene_in_words(scene)
-    return [Named(name, Exchange(f"{text}\n\n{asked}", answer)) for name, (asked, answer) in tasks]
+    text = describe_scene(scene)
+    return [TextTask(name, Exchange(f"{text}\n\n{prompt}", answer)) for name, (prompt, answer) in tasks]
 
 
-def looked_up(scene: Scene) -> list[Named]:
-    """All look-ups of one step of a written scene."""
-    text = scene_in_words(scene)
-    short = dict.fromkeys((*lookup_examples.over_video(scene), *lookup_examples.over_sound(scene)))
-    return [Named("text lookup", Exchange(f"{text}\n\n{asked}", answer)) for asked, answer in short]
+def primer_tasks(scene: Scene) -> list[TextTask]:
+    """Make all look-ups of one step whose prompts describe the scene in text."""
+    text = describe_scene(scene)
+    lookups = dict.fromkeys((*lookup_examples.video_lookups(scene), *lookup_examples.sound_lookups(scene)))
+    return [TextTask("text lookup", Exchange(f"{text}\n\n{prompt}", answer)) for prompt, answer in lookups]
 
 
-def scene_in_words(scene: Scene) -> str:
-    """What is seen and what is heard in each part, which stands before it: who reads it need not count."""
-    shown = ", ".join(
-        f"{part} {seen(sight, motion_examples.way(scene, part))}" for part, sight in motion_examples.seen(scene)
+def describe_scene(scene: Scene) -> str:
+    """Describe in text what is seen and heard in each part. Each description starts with its part."""
+    seen = ", ".join(
+        f"{part} {describe_sight(sight, motion_examples.part_path(scene, part))}"
+        for part, sight in motion_examples.sights_by_part(scene)
     )
-    told = ", ".join(
-        f"{part} {said(sound) if sound else lookup_examples.NOTHING}" for part, sound in lookup_examples.heard(scene)
+    heard = ", ".join(
+        f"{part} {describe_sound(sound) if sound else lookup_examples.NOTHING}"
+        for part, sound in lookup_examples.sounds_by_part(scene)
     )
-    return f"seen: {shown}. heard: {told}."
+    return f"seen: {seen}. heard: {heard}."
 
 
-def alone(scene: Scene, own: list[Posed], chance: Random) -> list[Named]:
-    """Tasks of a scene that nobody tells of."""
-    clip, text = ([posed for posed in own if (posed.needs == "text") is free] for free in (False, True))
-    some = [*chance.sample(clip, min(ALONE, len(clip))), *chance.sample(text, min(1, len(text)))]
+def tasks_without_scene(scene: Scene, own: list[QAPair], rng: Random) -> list[TextTask]:
+    """Make tasks whose prompts do not describe the scene."""
+    clip, text = ([qa for qa in own if (qa.needs == "text") is free] for free in (False, True))
+    pairs = [*rng.sample(clip, min(UNSEEN_QUESTIONS, len(clip))), *rng.sample(text, min(1, len(text)))]
     return [
-        *(Named("alone verify", checked(scene, posed, "text")) for posed in some),
-        *(Named("alone agree", each) for each in agreeing(scene, own, COMPARED, chance)),
-        *(Named("alone screen", each) for each in screened(split_of(scene.seed), chance)),
+        *(TextTask("alone verify", verify_exchange(scene, qa, "text")) for qa in pairs),
+        *(TextTask("alone agree", each) for each in agreement_examples(scene, own, AGREEMENTS, rng)),
+        *(TextTask("alone screen", each) for each in screening_examples(split_of_seed(scene.seed), rng)),
     ]

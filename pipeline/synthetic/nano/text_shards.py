@@ -1,6 +1,6 @@
-"""Write conversations without media as a shard set, many to a sample.
+"""Write conversations without media as a shard set, many in each sample.
 
-`ola import` groups records by their media: of those that have none, each would be a sample of its own.
+`ola import` groups records by their media, so it would write a sample for each record without media.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from stages.samples import KINDS, Pictures, Sample, Task, key_of, turn
 
 KIND = "chat"
 STAGE = KINDS[KIND].stage
-LIMIT = PackSettings().shard_mb << 20  # bytes of a shard from which on it is closed
+SHARD_BYTES = PackSettings().shard_mb << 20  # size from which a shard is closed
 NO_PICTURES = Pictures(width=0, height=0, bytes=(), ms=())
 
 
-def shelve(root: str, name: str, samples: Iterable[Sample]) -> int:
-    """Write samples of one split to `<root>/shards/<stage>/<name>/` and make them a set of the root's; how many tasks.
+def write_shard_set(root: str, name: str, samples: Iterable[Sample]) -> int:
+    """Write samples as the shard set `<root>/shards/<stage>/<name>/`; returns the number of tasks.
 
-    A set that was there goes first. Raises ConfigError for none, ValueError for two samples of one key, OSError.
+    An existing set is replaced. Raises ConfigError without samples, ValueError for two samples with the same key,
+    OSError.
     """
     root = storage.normal(root)
     folder, waiting, shards = storage.join(root, "shards", STAGE, name), iter(samples), 0
@@ -33,15 +34,15 @@ def shelve(root: str, name: str, samples: Iterable[Sample]) -> int:
         storage.remove(storage.join(folder, entry.path))
     while (first := next(waiting, None)) is not None:
         with storage.draft(storage.join(folder, f"train-{shards:06d}.tar")) as path, ShardWriter(path) as writer:
-            _add(writer, first)
-            while writer.bytes < LIMIT and (sample := next(waiting, None)) is not None:
-                _add(writer, sample)
+            _add_sample(writer, first)
+            while writer.bytes < SHARD_BYTES and (sample := next(waiting, None)) is not None:
+                _add_sample(writer, sample)
         shards += 1
     return index(folder, root)
 
 
-def sample_of(name: str, exchanges: Sequence[Exchange], meta: object) -> Sample:
-    """A sample of that name, a task an exchange."""
+def make_sample(name: str, exchanges: Sequence[Exchange], meta: object) -> Sample:
+    """Make a sample with a task for each exchange."""
     return Sample(
         key=key_of(name, STAGE),
         stage=STAGE,
@@ -51,16 +52,16 @@ def sample_of(name: str, exchanges: Sequence[Exchange], meta: object) -> Sample:
         end_ms=0,
         pictures=NO_PICTURES,
         sound=None,
-        tasks=tuple(_task(f"{name}-{KIND}-{n}", *each) for n, each in enumerate(exchanges)),
+        tasks=tuple(_make_task(f"{name}-{KIND}-{n}", *each) for n, each in enumerate(exchanges)),
         scores=SCORES,
         provenance={**dict.fromkeys(ORIGINS, ""), "origin": "world", "key": ""},
         meta=json.dumps(meta),
     )
 
 
-def _task(name: str, asked: str, answer: str) -> Task:
-    return Task(id=name, kind=KIND, conversations=(turn("human", asked), turn("gpt", answer)))
+def _make_task(name: str, prompt: str, answer: str) -> Task:
+    return Task(id=name, kind=KIND, conversations=(turn("human", prompt), turn("gpt", answer)))
 
 
-def _add(writer: ShardWriter, sample: Sample) -> None:
+def _add_sample(writer: ShardWriter, sample: Sample) -> None:
     writer.add(sample.key, {"json": sample.model_dump_json(by_alias=True, exclude_none=False).encode()})

@@ -1,9 +1,9 @@
-"""A procedural world of small clips whose truth is known: what a pipeline and a model make of it can be measured.
+"""Generate films with known content, and score a run of the pipeline against it.
 
-seed and number -> `scenes.compose` -> `drawing.draw` (a picture at any time), `hearing.hear` (the sound, with the times
-of its words), `telling` (captions), `asking` (questions, answers and what each needs) -> `film` (.mp4) and `truth`.
+    seed, number ─ scenes ─┬─ frames, audio ────── video_writer ─► .mp4
+                           └─ captions, questions ── truth ──────► .truth.json ─ score, metrics
 
-The splits are ranges of seeds (`vocabulary.SPLITS`): what is held out, held out alone, and nothing else differs.
+A split is a range of seeds (`vocabulary.SPLITS`). The test splits differ only in the vocabulary that is held out:
 
     seeds      split        voices    pairs of colour and shape, of number and noun
     0-999      train        seen      seen

@@ -1,79 +1,89 @@
-"""Captions of a scene: what is seen, heard, or both, in whole sentences."""
+"""Write the captions of a scene: of its pictures, its sound, or both, in whole sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.synthetic.world.frames import place_at
-from pipeline.synthetic.world.scenes import SIDE, Figure, Place, Scene, Sight, Sound
+from pipeline.synthetic.world.frames import interpolate_placement
+from pipeline.synthetic.world.scenes import SIDE, Placement, Scene, SceneFigure, SceneSound, Sight
 from pipeline.synthetic.world.vocabulary import MEETS, SIZES, VOICE
 
 NOTHING = "Nothing is heard."
 
 
-def captions(scene: Scene, picture_at: float) -> dict[str, str]:
-    """By view, as `caption` names them; none of the sound without a track. picture_at: when the image is shown."""
-    told = {"image": image_caption(scene, picture_at), "video": sentence([seen(sight) for sight in scene.sights])}
+def captions_by_view(scene: Scene, picture_at: float) -> dict[str, str]:
+    """Return captions by the views of the step `caption`; views with sound are left out for clips without a track.
+
+    picture_at: time of the captioned image, seconds.
+    """
+    captions = {
+        "image": describe_image(scene, picture_at),
+        "video": join_sentence([describe_sight(sight) for sight in scene.sights]),
+    }
     if scene.kind == "mute":
-        return told
-    heard = sentence([said(sound) for sound in scene.sounds]) if scene.sounds else NOTHING
-    return told | {"sound": heard, "joint": joint_caption(scene)}
+        return captions
+    sounds = join_sentence([describe_sound(sound) for sound in scene.sounds]) if scene.sounds else NOTHING
+    return captions | {"sound": sounds, "joint": describe_jointly(scene)}
 
 
-def image_caption(scene: Scene, seconds: float) -> str:
-    """What the picture at that time shows; what moves cannot be seen in it."""
-    shown = [sight for sight in scene.sights if sight.start <= seconds < sight.end]
-    figures = [[as_large_as(figure, place_at(sight, figure, seconds)) for figure in sight.figures] for sight in shown]
-    return sentence([" and ".join(map(article, some)) for some in figures]) if shown else "Nothing is seen."
+def describe_image(scene: Scene, seconds: float) -> str:
+    """Describe the frame at a time, seconds; motions are left out, since one frame cannot show them."""
+    clauses = []
+    for sight in scene.sights:
+        if sight.start <= seconds < sight.end:
+            placed = [(figure, interpolate_placement(sight, figure, seconds)) for figure in sight.figures]
+            clauses.append(" and ".join(describe_figure(add_visible_size(*each)) for each in placed))
+    return join_sentence(clauses) if clauses else "Nothing is seen."
 
 
-def as_large_as(figure: Figure, place: Place) -> Figure:
-    """With a size, where its own changes: the one that is nearest to what is seen of it at a place."""
+def add_visible_size(figure: SceneFigure, place: Placement) -> SceneFigure:
+    """Return a figure with a size. If the figure grows or shrinks, its size is the nearest to the visible radius."""
     nearest = min(SIZES, key=lambda size: abs(SIZES[size] / SIDE - place.radius))
     return figure if figure.size else replace(figure, size=nearest)
 
 
-def joint_caption(scene: Scene) -> str:
-    """Each sight with the sounds that begin with it."""
-    told: set[Sound] = set()
-    parts = []
+def describe_jointly(scene: Scene) -> str:
+    """Describe each sight together with the sounds that are first heard during it."""
+    described: set[SceneSound] = set()
+    clauses = []
     for sight in scene.sights:
-        sounds = [sound for sound in scene.heard_with(sight) if sound not in told]
-        told |= set(sounds)
-        parts.append(" while ".join([seen(sight), *([" and then ".join(map(said, sounds))] if sounds else [])]))
-    return sentence(parts)
+        sounds = [sound for sound in scene.sounds_during(sight) if sound not in described]
+        described |= set(sounds)
+        heard = [" and then ".join(map(describe_sound, sounds))] if sounds else []
+        clauses.append(" while ".join([describe_sight(sight), *heard]))
+    return join_sentence(clauses)
 
 
-def article(figure: Figure) -> str:
-    """As `a large red circle`, or `an orange star`."""
+def describe_figure(figure: SceneFigure) -> str:
+    """Return a figure with its article: `a large red circle`, `an orange star`."""
     words = " ".join(word for word in (figure.size, figure.name) if word)
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def seen(sight: Sight, way: str = "") -> str:
-    """As `a large red circle moves left`; with words for its way in front of what it does, if any."""
-    shown = " and ".join(map(article, sight.figures))
+def describe_sight(sight: Sight, way: str = "") -> str:
+    """Describe a sight: `a large red circle moves left`. way: words that are put before the motion."""
+    shown = " and ".join(map(describe_figure, sight.figures))
     return " ".join(filter(None, (shown, way, sight.motion)))
 
 
-def said(sound: Sound) -> str:
-    """As `a voice says two dogs`, or `a beep is heard`."""
+def describe_sound(sound: SceneSound) -> str:
+    """Describe a sound: `a voice says two dogs`, `a beep is heard`."""
     return f"a voice says {sound.text}" if sound.name == VOICE else f"a {sound.name} is heard"
 
 
-def happens(sight: Sight) -> str:
-    """A sight as what something else happens during: `the red circle is seen`."""
+def sight_clause(sight: Sight) -> str:
+    """Return a sight as a clause after `while`: `the red circle is seen`."""
     names = " and ".join(f"the {figure.name}" for figure in sight.figures)
     return f"{names} {MEETS if sight.motion == MEETS else 'is seen'}"
 
 
-def sounds_out(sound: Sound) -> str:
-    """A sound as what something else happens during: `the voice says two dogs`."""
+def sound_clause(sound: SceneSound) -> str:
+    """Return a sound as a clause after `while`: `the voice says two dogs`."""
     return f"the voice says {sound.text}" if sound.name == VOICE else f"the {sound.name} is heard"
 
 
-def sentence(parts: Sequence[str]) -> str:
-    """Parts in a row, as one sentence."""
-    text = ", then ".join(parts)
+def join_sentence(clauses: Sequence[str]) -> str:
+    """Join clauses with `then` to one sentence."""
+    text = ", then ".join(clauses)
     return f"{text[0].upper()}{text[1:]}."

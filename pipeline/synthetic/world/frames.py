@@ -1,4 +1,4 @@
-"""Draw the frames of a scene: flat shapes on a grainy grey ground, the same pixels every time."""
+"""Draw the frames of a scene: flat shapes on grey with noise. The same scene gives the same pixels."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.synthetic.world.scenes import RATE, SIDE, Figure, Place, Scene, Sight
+from pipeline.synthetic.world.scenes import RATE, SIDE, Placement, Scene, SceneFigure, Sight
 
 Picture = npt.NDArray[np.uint8]
 Field = npt.NDArray[np.float64]
-GRAIN = 5.0  # standard deviation, of 255
+GRAIN_STD = 5.0  # standard deviation of the noise; white is 255
 
 
-def _star(u: Field, v: Field) -> Field:
-    """Five points; folded onto one, its edge is the straight line from its tip (1, 0) to the dent beside it."""
+def _star_distance(u: Field, v: Field) -> Field:
+    """Return the distance from a five-pointed star.
+
+    All points are folded onto the same one. Its edge is the line from the tip (1, 0) to the notch beside it.
+    """
     turn = np.abs(np.mod(np.arctan2(u, -v) + np.pi / 5, 2 * np.pi / 5) - np.pi / 5)
     along, across = np.hypot(u, v) * np.cos(turn), np.hypot(u, v) * np.sin(turn)
     dent = 0.45 * np.array([np.cos(np.pi / 5), np.sin(np.pi / 5)])
@@ -23,46 +26,46 @@ def _star(u: Field, v: Field) -> Field:
     return np.asarray((along - 1.0) * edge[1] - across * edge[0]) / float(np.hypot(*edge))
 
 
-# How far outside of a shape of radius 1 a point lies, in radii; y grows downwards.
-OUTSIDE: dict[str, Callable[[Field, Field], Field]] = {
+# Signed distance of a point from the edge of a shape of radius 1, in radii: positive is outside; y grows downwards.
+SIGNED_DISTANCE: dict[str, Callable[[Field, Field], Field]] = {
     "circle": lambda u, v: np.hypot(u, v) - 1,
     "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) - 0.85,
     "triangle": lambda u, v: np.maximum(v - 0.75, 0.87 * (np.abs(u) - (v + 1) * 0.55)),
-    "star": _star,
+    "star": _star_distance,
     "diamond": lambda u, v: 0.8 * (1.4 * np.abs(u) + np.abs(v) - 1.05),
     "cross": lambda u, v: np.maximum(np.minimum(np.abs(u), np.abs(v)) - 0.3, np.maximum(np.abs(u), np.abs(v)) - 0.95),
 }
 
 
-def place_at(sight: Sight, figure: Figure, seconds: float) -> Place:
-    """Where a figure of a sight is at a time of the clip."""
+def interpolate_placement(sight: Sight, figure: SceneFigure, seconds: float) -> Placement:
+    """Return the position and radius of a figure at a time of the clip, seconds."""
     way = (seconds - sight.start) / (sight.end - sight.start)
     first, last = figure.first, figure.last
     x, y, radius = (a + (b - a) * way for a, b in ((first.x, last.x), (first.y, last.y), (first.radius, last.radius)))
-    return Place(x, y, radius)
+    return Placement(x, y, radius)
 
 
-def draw(scene: Scene, seconds: float, side: int = SIDE) -> Picture:
-    """The picture at a time, (side, side, 3) RGB. Its grain is that of the frame which is then shown."""
+def draw_frame(scene: Scene, seconds: float, side: int = SIDE) -> Picture:
+    """Draw the picture at a time, (side, side, 3) RGB. The noise depends on the frame that is shown at this time."""
     picture = np.full((side, side, 3), float(scene.grey))
     for sight in scene.sights:
         if sight.start <= seconds < sight.end:
             for figure in sight.figures:
-                share = _cover(figure.shape, place_at(sight, figure, seconds), side)[..., None]
+                share = _coverage(figure.shape, interpolate_placement(sight, figure, seconds), side)[..., None]
                 picture += share * (np.array(figure.rgb, float) - picture)
     grain = np.random.default_rng([scene.seed, scene.number, int(seconds * RATE + 1e-6)])
-    picture += GRAIN * grain.standard_normal((side, side, 1))
+    picture += GRAIN_STD * grain.standard_normal((side, side, 1))
     drawn: Picture = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     return drawn
 
 
-def _cover(shape: str, place: Place, side: int) -> Field:
-    """How much of each pixel a shape covers, (side, side), 0..1."""
+def _coverage(shape: str, place: Placement, side: int) -> Field:
+    """Return the share of each pixel that a shape covers, (side, side), 0..1."""
     radius, steps = place.radius * side, np.arange(side) + 0.5
     u, v = np.meshgrid((steps - place.x * side) / radius, (steps - place.y * side) / radius)
-    return np.clip(0.5 - OUTSIDE[shape](u, v) * radius, 0.0, 1.0)
+    return np.clip(0.5 - SIGNED_DISTANCE[shape](u, v) * radius, 0.0, 1.0)
 
 
-def frames(scene: Scene) -> list[Picture]:
-    """All frames of its film."""
-    return [draw(scene, n / RATE) for n in range(round(scene.seconds * RATE))]
+def draw_frames(scene: Scene) -> list[Picture]:
+    """Draw all frames of a scene."""
+    return [draw_frame(scene, n / RATE) for n in range(round(scene.seconds * RATE))]

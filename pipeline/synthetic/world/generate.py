@@ -1,6 +1,6 @@
-"""Generate a folder of films from a seed, each with its truth beside it, and subtitles if asked for.
+"""Generate a folder of films, each with a truth file and, if wanted, with subtitles.
 
-The same seed and number always give the same files, alone or among others, so that a folder can be continued.
+The same seed and number always give the same files, so a folder can be extended by more films.
 """
 
 from __future__ import annotations
@@ -12,49 +12,50 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from pipeline.synthetic.world.audio import RATE, Heard, hear
-from pipeline.synthetic.world.frames import frames
-from pipeline.synthetic.world.scenes import Scene, compose
-from pipeline.synthetic.world.truth import TRUTH, dump, facts
+from pipeline.synthetic.world.audio import RATE, RenderedSound, render_sound
+from pipeline.synthetic.world.frames import draw_frames
+from pipeline.synthetic.world.scenes import Scene, compose_scene
+from pipeline.synthetic.world.truth import TRUTH_SUFFIX, build_truth, dump_truth
 from pipeline.synthetic.world.video_writer import write_film
-from pipeline.synthetic.world.vocabulary import split_of
+from pipeline.synthetic.world.vocabulary import split_of_seed
 
 
 def make_world(folder: Path, clips: int, seed: int = 0, subtitles: bool = False) -> Iterator[Scene]:
-    """Write the first `clips` clips of a world into a folder, and give each scene once its files are there.
+    """Write the clips 0 to `clips` - 1 of a seed into a folder; yields each scene once its files are written.
 
-    Raises ConfigError for a seed of no split, a folder that cannot be written, and without espeak-ng.
+    Raises ConfigError for a seed outside of all splits, for a folder that cannot be made, and without espeak-ng.
     """
-    split_of(seed)
+    split_of_seed(seed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{folder}: no folder for the world ({error.strerror})") from error
-    scenes = [compose(seed, number) for number in range(clips)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time ffmpeg works, each on one thread
+        raise ConfigError(f"{folder}: cannot make the folder for films ({error.strerror})") from error
+    scenes = [compose_scene(seed, number) for number in range(clips)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time goes to ffmpeg, which runs on one thread a film
         yield from pool.map(partial(write_clip, folder, subtitles=subtitles), scenes)
 
 
 def write_clip(folder: Path, scene: Scene, subtitles: bool = False) -> Scene:
-    """Write the files of one clip; the film comes last, so that one that is there has its truth."""
-    sound, heard = hear(scene)
-    (folder / f"{scene.name}{TRUTH}").write_text(dump(facts(scene, heard)), encoding="utf-8")
-    cues = srt(heard)
-    if subtitles and cues:  # a file without a cue would be subtitles that cannot be read
+    """Write the files of a clip. The film is written last, so every film has a truth file."""
+    sound, rendered = render_sound(scene)
+    (folder / f"{scene.name}{TRUTH_SUFFIX}").write_text(dump_truth(build_truth(scene, rendered)), encoding="utf-8")
+    cues = format_srt(rendered)
+    if subtitles and cues:  # an .srt file without cues could not be parsed
         (folder / f"{scene.name}.srt").write_text(cues, encoding="utf-8")
-    write_film(folder / f"{scene.name}.mp4", frames(scene), None if scene.kind == "mute" else sound, RATE)
+    write_film(folder / f"{scene.name}.mp4", draw_frames(scene), None if scene.kind == "mute" else sound, RATE)
     return scene
 
 
-def srt(heard: list[Heard]) -> str:
-    """What is said as subtitles, a cue a phrase."""
-    spoken = [each for each in heard if each.words]
+def format_srt(rendered: list[RenderedSound]) -> str:
+    """Format the spoken phrases as SRT, a cue for each phrase."""
+    spoken = [each for each in rendered if each.words]
     cues = (
-        f"{n}\n{_stamp(each.start)} --> {_stamp(each.end)}\n{each.sound.text}\n" for n, each in enumerate(spoken, 1)
+        f"{n}\n{_format_timestamp(each.start)} --> {_format_timestamp(each.end)}\n{each.sound.text}\n"
+        for n, each in enumerate(spoken, 1)
     )
     return "\n".join(cues)
 
 
-def _stamp(seconds: float) -> str:
+def _format_timestamp(seconds: float) -> str:
     ms = round(seconds * 1000)
     return f"{ms // 3_600_000:02d}:{ms // 60_000 % 60:02d}:{ms // 1000 % 60:02d},{ms % 1000:03d}"

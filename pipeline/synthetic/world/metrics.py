@@ -1,8 +1,7 @@
-"""Shares and counts of a run's outputs against the truth. No manifest is read.
+"""Compute the metrics of a run's outputs against the truth. No manifest is read.
 
-A question is judged by its words: it has one answer in this clip (then that and its needs are known, also where it is
-plainer than those that the world asks), could have one in another clip, or could not have been asked at all. One that
-has several answers is `not of its clip`.
+A question is matched by its words. If it has exactly one answer in its clip, its answer and its needs are checked. If
+it has none or several, it is `not of its clip`. If no clip of the world could give it, it is `not well-formed`.
 """
 
 from __future__ import annotations
@@ -12,146 +11,163 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.synthetic.world.questions import answerable, well_formed
+from pipeline.synthetic.world.questions import answerable_questions, is_well_formed
 from pipeline.synthetic.world.truth import Truth
 from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, NOUNS, NUMBERS, SHAPES, SIZES, SOUNDS, VOICE
 from stages.text_metrics import exact, words
 
 NEEDS = ("both", "video", "audio", "text")
 WRONG, UNVERIFIED = "wrong", "not verified"
-FAR = "none-agrees"
+NONE_AGREES = "none-agrees"
 RIGHT = "right"
-TOLD = frozenset(
+ATTRIBUTE_WORDS = frozenset(
     (*COLOURS, *SHAPES, *SIZES, *SOUNDS, *NUMBERS, *NOUNS, VOICE, MEETS, "nothing", *(m.split()[-1] for m in MOTIONS))
 )
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A question of a run. truth: what it needs, or `wrong`; measured: what `verify` found.
+class ScoredQuestion:
+    """A question of a run, checked against the truth of its clip.
 
-    verdict: `right`, or what is wrong with it. packed: whether it is a cross-modal task of the shards.
+    verdict: `right`, or the reason why the question is wrong. true_needs: the senses that it needs, or `wrong`.
+    measured_needs: the needs that `verify` found. packed: whether it is a cross-modal task of the shards.
     """
 
     film: str
     question: str
     answer: str
     verdict: str
-    truth: str
-    measured: str
+    true_needs: str
+    measured_needs: str
     packed: bool
 
 
-def judged(film: str, truth: Truth, question: str, answer: str, measured: str | None, packed: bool) -> Judged:
-    """A question beside the truth of its clip: right is what has one answer in it, too plain for the world or not."""
-    known = {" ".join(words(posed.question)): posed for posed in (*answerable(truth.scene), *truth.questions)}
-    posed = known.get(" ".join(words(question)))
-    if posed is None:
-        verdict = "not of its clip" if well_formed(question) else "not well-formed"
+def score_question(
+    film: str, truth: Truth, question: str, answer: str, measured: str | None, packed: bool
+) -> ScoredQuestion:
+    """Check a question and its answer against the truth of a clip."""
+    known = {" ".join(words(qa.question)): qa for qa in (*answerable_questions(truth.scene), *truth.questions)}
+    qa = known.get(" ".join(words(question)))
+    if qa is None:
+        verdict = "not of its clip" if is_well_formed(question) else "not well-formed"
     else:
-        verdict = RIGHT if exact(answer, posed.answer) else f"wrong answer: it is {posed.answer}"
-    needs = posed.needs if posed and verdict == RIGHT else WRONG
-    return Judged(film, question, answer, verdict, needs, measured or UNVERIFIED, packed)
+        verdict = RIGHT if exact(answer, qa.answer) else f"wrong answer: it is {qa.answer}"
+    needs = qa.needs if qa and verdict == RIGHT else WRONG
+    return ScoredQuestion(film, question, answer, verdict, needs, measured or UNVERIFIED, packed)
 
 
-def share(part: int, whole: int) -> float | None:
-    """None of nothing."""
+def ratio(part: int, whole: int) -> float | None:
+    """Return the rounded ratio, or None if `whole` is 0."""
     return round(part / whole, 4) if whole else None
 
 
-def transcripts(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """(truth, said) of each clip with sound. word_error over the clips in which a voice speaks; both normalised.
+def transcript_metrics(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return the metrics of transcripts. pairs: (true text, transcript) of each clip with sound.
 
-    missing: clips with a voice and no transcript; invented: clips with a transcript and no voice.
+    word_error: word error rate over the clips with a voice, of normalised texts. missing: clips with a voice and
+    without a transcript. invented: clips with a transcript and without a voice.
     """
     from stages.evaluation.scores import spoken, word_error
 
-    voiced = [(spoken(truth), spoken(said)) for truth, said in pairs if truth]
+    voiced = [(spoken(truth), spoken(prediction)) for truth, prediction in pairs if truth]
     return {
         "clips": len(pairs),
         "voiced": len(voiced),
         "word_error": round(word_error([s for _, s in voiced], [t for t, _ in voiced]), 4) if voiced else None,
-        "missing": sum(not said for _, said in voiced),
-        "invented": sum(bool(words(said)) for truth, said in pairs if not truth),
+        "missing": sum(not prediction for _, prediction in voiced),
+        "invented": sum(bool(words(prediction)) for truth, prediction in pairs if not truth),
     }
 
 
-def captions(pairs: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
-    """(view, truth, said) of each caption. right: the words of the world that stand where they belong, by all of them.
+def caption_metrics(pairs: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
+    """Return the metrics of captions by view. pairs: (view, true caption, caption).
 
-    exact: captions without a wrong, missing or needless one.
+    right: share of attribute words (`ATTRIBUTE_WORDS`) that align with the truth. exact: share of captions in which
+    all attribute words are those of the truth.
     """
     import jiwer
 
     found: dict[str, Counter[str]] = {}
-    for view, truth, said in pairs:
-        wanted, told = attributes(truth), attributes(said)
-        hits = jiwer.process_words(" ".join(wanted), " ".join(told)).hits
-        counts = {"captions": 1, "hits": hits, "of": max(len(wanted), len(told)), "exact": int(wanted == told)}
+    for view, truth, prediction in pairs:
+        true_words, predicted_words = attribute_words(truth), attribute_words(prediction)
+        hits = jiwer.process_words(" ".join(true_words), " ".join(predicted_words)).hits
+        counts = {
+            "captions": 1,
+            "hits": hits,
+            "of": max(len(true_words), len(predicted_words)),
+            "exact": int(true_words == predicted_words),
+        }
         found.setdefault(view, Counter()).update(counts)
     return {
-        view: {"captions": c["captions"], "right": share(c["hits"], c["of"]), "exact": share(c["exact"], c["captions"])}
+        view: {"captions": c["captions"], "right": ratio(c["hits"], c["of"]), "exact": ratio(c["exact"], c["captions"])}
         for view, c in found.items()
     }
 
 
-def attributes(text: str) -> list[str]:
-    """The words of the world in a text, in their order."""
-    return [word for word in words(text) if word in TOLD]
+def attribute_words(text: str) -> list[str]:
+    """Return the words of a text that are in `ATTRIBUTE_WORDS`, in order."""
+    return [word for word in words(text) if word in ATTRIBUTE_WORDS]
 
 
-def questions(asked: Sequence[Judged]) -> dict[str, Any]:
-    """Of all questions, which are well-formed, have an answer in their clip, and the right one. clips: with any."""
-    formed = [each for each in asked if each.verdict != "not well-formed"]
+def question_metrics(questions: Sequence[ScoredQuestion]) -> dict[str, Any]:
+    """Return the shares of questions that are well-formed, that belong to their clip, and whose answer is right.
+
+    clips: clips with at least one question.
+    """
+    formed = [each for each in questions if each.verdict != "not well-formed"]
     known = [each for each in formed if each.verdict != "not of its clip"]
     return {
-        "clips": len({each.film for each in asked}),
-        "asked": len(asked),
-        "well_formed": share(len(formed), len(asked)),
-        "of_their_clip": share(len(known), len(asked)),
-        "answer_right": share(sum(each.verdict == RIGHT for each in asked), len(asked)),
+        "clips": len({each.film for each in questions}),
+        "asked": len(questions),
+        "well_formed": ratio(len(formed), len(questions)),
+        "of_their_clip": ratio(len(known), len(questions)),
+        "answer_right": ratio(sum(each.verdict == RIGHT for each in questions), len(questions)),
     }
 
 
-def confusion(asked: Iterable[Judged]) -> dict[str, dict[str, int]]:
-    """Counts by what a question truly needs (or that it is wrong), and by what `verify` found."""
-    counts = Counter((each.truth, each.measured) for each in asked)
+def needs_confusion(questions: Iterable[ScoredQuestion]) -> dict[str, dict[str, int]]:
+    """Count questions by true needs (or `wrong`) and by the needs that `verify` found."""
+    counts = Counter((each.true_needs, each.measured_needs) for each in questions)
     return {
-        truth: {measured: counts[truth, measured] for measured in (*NEEDS, FAR, UNVERIFIED)}
+        truth: {measured: counts[truth, measured] for measured in (*NEEDS, NONE_AGREES, UNVERIFIED)}
         for truth in (*NEEDS, WRONG)
     }
 
 
-def cross_modal(asked: Sequence[Judged], wanted: Sequence[str]) -> dict[str, Any]:
-    """What `pack` let through as cross-modal. wanted: pack.cross_modal_needs.
+def cross_modal_metrics(questions: Sequence[ScoredQuestion], wanted_needs: Sequence[str]) -> dict[str, Any]:
+    """Return the precision and recall of `pack` for cross-modal questions.
 
-    precision, recall: of the questions that truly need one of these and are right. both_*: the same of those that were
-    packed as needing both. shortcuts: packed, right, and less suffices than what they were packed for.
+    wanted_needs: the setting pack.cross_modal_needs. precision, recall: for right questions whose true needs are
+    wanted. both_*: the same for those packed as `both`. shortcuts: packed questions with a right answer that need less
+    than `verify` found.
     """
-    packed = [each for each in asked if each.packed]
-    joint = [each for each in packed if each.measured == "both"]
-    good, both = sum(each.truth in wanted for each in packed), sum(each.truth == "both" for each in joint)
+    packed = [each for each in questions if each.packed]
+    joint = [each for each in packed if each.measured_needs == "both"]
+    good = sum(each.true_needs in wanted_needs for each in packed)
+    both = sum(each.true_needs == "both" for each in joint)
     return {
         "packed": len(packed),
-        "precision": share(good, len(packed)),
-        "recall": share(good, sum(each.truth in wanted for each in asked)),
+        "precision": ratio(good, len(packed)),
+        "recall": ratio(good, sum(each.true_needs in wanted_needs for each in questions)),
         "packed_as_both": len(joint),
-        "both_precision": share(both, len(joint)),
-        "both_recall": share(both, sum(each.truth == "both" for each in asked)),
-        "shortcuts": sum(is_shortcut(each, wanted) for each in packed),
-        "wrong": sum(each.truth == WRONG for each in packed),
+        "both_precision": ratio(both, len(joint)),
+        "both_recall": ratio(both, sum(each.true_needs == "both" for each in questions)),
+        "shortcuts": sum(is_shortcut(each, wanted_needs) for each in packed),
+        "wrong": sum(each.true_needs == WRONG for each in packed),
     }
 
 
-def is_shortcut(each: Judged, wanted: Sequence[str]) -> bool:
-    """Whether a packed question can be answered with less than it was packed for."""
-    return each.truth != WRONG and (each.truth not in wanted or each.measured == "both" != each.truth)
+def is_shortcut(each: ScoredQuestion, wanted_needs: Sequence[str]) -> bool:
+    """Return whether a packed question can be answered with less than it was packed for."""
+    return each.true_needs != WRONG and (
+        each.true_needs not in wanted_needs or each.measured_needs == "both" != each.true_needs
+    )
 
 
-def taken(said: Mapping[str, str], truths: Mapping[str, str]) -> dict[str, str]:
-    """Films in which what another film says is heard, and whose it is: a sound track that was swapped."""
+def find_swapped_tracks(transcripts: Mapping[str, str], truths: Mapping[str, str]) -> dict[str, str]:
+    """Return films whose transcript is the true text of another film, with this other film."""
     whose = {" ".join(words(text)): film for film, text in truths.items() if text}
-    heard = {film: " ".join(words(text)) for film, text in said.items()}
+    heard = {film: " ".join(words(text)) for film, text in transcripts.items()}
     return {
         film: whose[text] for film, text in heard.items() if text in whose and text != " ".join(words(truths[film]))
     }

@@ -1,8 +1,8 @@
-"""All questions about a scene, each with its answer and the senses that it needs.
+"""Make all questions about a scene, each with its answer and its needs (the senses that an answer takes).
 
-What a question needs is reckoned, not declared: who sees the picture but hears nothing knows which answers there could
-be; where that is one, the picture suffices, however much the question speaks of the sound. Such shortcuts are asked,
-too, under their true name: they are what verification must find. All else is asked only where the answers differ.
+Needs are computed from the scene. A question may mention a sound although all sights give the same answer: then the
+picture alone suffices, and its needs are `video`. Questions of this kind are shortcuts, which verification must find.
+Other questions are made only where their answers differ between parts of the clip.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from pipeline.annotation.text_rules import leaks_answer
-from pipeline.synthetic.world.captions import happens, sounds_out
-from pipeline.synthetic.world.scenes import SEGMENT_S, Scene, Sight, Sound
+from pipeline.synthetic.world.captions import sight_clause, sound_clause
+from pipeline.synthetic.world.scenes import SEGMENT_S, Scene, SceneSound, Sight
 from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, NOUNS, NUMBERS, SHAPES, SOUNDS, VOICE
 from stages.text_metrics import words
 
@@ -23,7 +23,7 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth")
 ALWAYS = "always"
 CORNERS = {"square": "four", "triangle": "three", "diamond": "four"}
 
-# Name: what `ask` calls its kind, and its words.
+# Name of a form: the question's kind as in `ask`, and its text with slots.
 FORMS: dict[str, tuple[str, str]] = {
     "seen while": ("source", "What is seen while {sound}?"),
     "colour while": ("source", "What colour is the shape while {sound}?"),
@@ -47,31 +47,31 @@ FORMS: dict[str, tuple[str, str]] = {
 }
 
 
-def _any(options: Sequence[str]) -> str:
+def _alternatives(options: Sequence[str]) -> str:
     return f"(?:{'|'.join(options)})"
 
 
-_FIGURE = f"{_any(tuple(COLOURS))} {_any(SHAPES)}"
-_TEXT = f"(?:{_any(NUMBERS)} {_any(NOUNS)}|{_FIGURE})"
-SLOTS = {
-    "sound": f"(?:the voice says {_TEXT}|the {_any(SOUNDS)} is heard)",
-    "sight": f"(?:the {_FIGURE} is seen|the {_FIGURE} and the {_FIGURE} meet|something {_any(MOTIONS)})",
+_FIGURE = f"{_alternatives(tuple(COLOURS))} {_alternatives(SHAPES)}"
+_TEXT = f"(?:{_alternatives(NUMBERS)} {_alternatives(NOUNS)}|{_FIGURE})"
+SLOT_PATTERNS = {
+    "sound": f"(?:the voice says {_TEXT}|the {_alternatives(SOUNDS)} is heard)",
+    "sight": f"(?:the {_FIGURE} is seen|the {_FIGURE} and the {_FIGURE} meet|something {_alternatives(MOTIONS)})",
     "figure": _FIGURE,
-    "ordinal": _any(ORDINALS),
-    "noun": _any(NOUNS),
-    "number": _any(NUMBERS),
-    "cornered": _any(tuple(CORNERS)),
-    "what": f"(?:the {_any(SOUNDS)}|the words {_TEXT})",
+    "ordinal": _alternatives(ORDINALS),
+    "noun": _alternatives(NOUNS),
+    "number": _alternatives(NUMBERS),
+    "cornered": _alternatives(tuple(CORNERS)),
+    "what": f"(?:the {_alternatives(SOUNDS)}|the words {_TEXT})",
 }
 
 
 @dataclass(frozen=True)
-class Posed:
-    """A question of the world. needs: `both`, `video`, `audio` or `text`, as `verify` has them.
+class QAPair:
+    """A question about a scene with its answer. needs: `both`, `video`, `audio` or `text`, as in `verify`.
 
-    form: its name in `FORMS`. chance: that it is answered right by who knows what there is, but not which is meant.
-    part: of the clip, where what the question names lies, one of `ORDINALS`; `ALWAYS` where that does not matter, since
-    there is but one answer; empty where it is about none.
+    form: key of `FORMS`. chance: probability of a right guess among the answers that occur in the clip.
+    part: the part of the clip that the question is about, one of `ORDINALS`; `ALWAYS` if all parts have the same
+    answer; empty if the question is not about a part.
     """
 
     form: str
@@ -83,197 +83,207 @@ class Posed:
     part: str
 
 
-def questions(scene: Scene) -> list[Posed]:
-    """All questions, the same for the same scene; none gives its answer away, and none has two."""
-    return _asked(scene, plain=False)
+def make_questions(scene: Scene) -> list[QAPair]:
+    """Make all questions of a scene. No question contains its answer or has two answers."""
+    return _make_all(scene, simple=False)
 
 
-def answerable(scene: Scene) -> list[Posed]:
-    """The same and plainer ones, which a model may ask: the answer is the same in all parts, or needs no clip."""
-    return _asked(scene, plain=True)
+def answerable_questions(scene: Scene) -> list[QAPair]:
+    """Make all questions and simpler ones, which models ask: with one answer for all parts, or about no clip."""
+    return _make_all(scene, simple=True)
 
 
-def _asked(scene: Scene, plain: bool) -> list[Posed]:
-    whiles = (*_while_heard(scene), *_while_seen(scene))
-    made = (*whiles, *_of_picture(scene, plain), *_of_sound(scene, plain), *_of_neither(scene, plain))
-    return [posed for posed in made if not leaks_answer(posed.question, posed.answer)]
+def _make_all(scene: Scene, simple: bool) -> list[QAPair]:
+    while_pairs = (*_questions_by_sound(scene), *_questions_by_sight(scene))
+    pairs = (
+        *while_pairs,
+        *_picture_questions(scene, simple),
+        *_sound_questions(scene, simple),
+        *_text_questions(scene, simple),
+    )
+    return [qa for qa in pairs if not leaks_answer(qa.question, qa.answer)]
 
 
-def ambiguous(scene: Scene) -> dict[str, str]:
-    """Questions that have an answer in each of several parts, and which parts these are: `first and second`."""
-    found = (*_seen_across(scene), *_heard_across(scene), *_counted_twice(scene))
+def ambiguous_questions(scene: Scene) -> dict[str, str]:
+    """Return questions with different answers in several parts, and these parts: `first and second`."""
+    found = (*_ambiguous_sights(scene), *_ambiguous_sounds(scene), *_ambiguous_counts(scene))
     return {question: " and ".join(parts) for question, parts in found}
 
 
-def _seen_across(scene: Scene) -> Iterator[tuple[str, list[str]]]:
-    """What is seen while something is heard that lies across a cut."""
+def _ambiguous_sights(scene: Scene) -> Iterator[tuple[str, list[str]]]:
+    """Yield questions about what is seen during a sound that spans a cut."""
     for sound in scene.sounds:
-        first, *others = [_facts(sight) for sight in scene.seen_with(sound)] or [{}]
+        first, *others = [_sight_answers(sight) for sight in scene.sights_during(sound)] or [{}]
         for form, answer in first.items():
             if any(other.get(form, answer) != answer for other in others):
-                yield FORMS[form][1].format(sound=sounds_out(sound)), parts_of(sound)
+                yield FORMS[form][1].format(sound=sound_clause(sound)), sound_parts(sound)
 
 
-def _heard_across(scene: Scene) -> Iterator[tuple[str, list[str]]]:
-    """What is heard while something is seen that stays while one sound follows the other."""
+def _ambiguous_sounds(scene: Scene) -> Iterator[tuple[str, list[str]]]:
+    """Yield questions about what is heard during a sight with several sounds."""
     for sight in scene.sights if scene.kind != "named" else ():
-        heard = scene.heard_with(sight)
+        heard = scene.sounds_during(sight)
         said = [sound.text for sound in heard if sound.name == VOICE]
-        answers = {"heard while": list(map(_kind, heard)), "said while": said, "counted while": _counts(said)}
-        parts = list(dict.fromkeys(part for sound in heard for part in parts_of(sound)))
+        answers = {
+            "heard while": list(map(_sound_name, heard)),
+            "said while": said,
+            "counted while": _spoken_numbers(said),
+        }
+        parts = list(dict.fromkeys(part for sound in heard for part in sound_parts(sound)))
         for form, several in answers.items():
             if len(set(several)) > 1:
-                yield from ((FORMS[form][1].format(sight=anchor), parts) for anchor in _anchors(scene, sight))
+                yield from ((FORMS[form][1].format(sight=anchor), parts) for anchor in _sight_phrases(scene, sight))
 
 
-def _counts(said: Sequence[str]) -> list[str]:
+def _spoken_numbers(said: Sequence[str]) -> list[str]:
     return [text.split()[0] for text in said]
 
 
-def _counted_twice(scene: Scene) -> Iterator[tuple[str, list[str]]]:
+def _ambiguous_counts(scene: Scene) -> Iterator[tuple[str, list[str]]]:
     spoken = [sound for sound in scene.sounds if sound.name == VOICE and scene.kind != "named"]
     for noun in dict.fromkeys(sound.text.split()[1] for sound in spoken):
         counts = [sound for sound in spoken if sound.text.split()[1] == noun]
         if len({sound.text for sound in counts}) > 1:
-            yield FORMS["counted"][1].format(noun=noun), list(map(part_of, counts))
+            yield FORMS["counted"][1].format(noun=noun), list(map(first_part, counts))
 
 
-def well_formed(question: str) -> bool:
-    """Whether it is a question that the world could ask, of whatever clip; case and punctuation do not matter."""
+def is_well_formed(question: str) -> bool:
+    """Return whether `make_questions` could make a question for some clip. Case and punctuation are ignored."""
     return _grammar().fullmatch(" ".join(words(question))) is not None
 
 
 @cache
 def _grammar() -> re.Pattern[str]:
-    parts = [re.split(r"\{(\w+)\}", form) for _, form in FORMS.values()]  # words and names of slots in turn
-    return re.compile("|".join(" ".join(_slots_filled(split)) for split in parts))
+    parts = [re.split(r"\{(\w+)\}", form) for _, form in FORMS.values()]  # texts and slot names alternate
+    return re.compile("|".join(" ".join(_fill_slots(split)) for split in parts))
 
 
-def _slots_filled(parts: Sequence[str]) -> Iterator[str]:
+def _fill_slots(parts: Sequence[str]) -> Iterator[str]:
     for n, part in enumerate(parts):
-        yield from [SLOTS[part]] if n % 2 else words(part)
+        yield from [SLOT_PATTERNS[part]] if n % 2 else words(part)
 
 
-def part_of(sound: Sound) -> str:
-    """The part of the clip in which a sound begins, one of `ORDINALS`."""
-    return parts_of(sound)[0]
+def first_part(sound: SceneSound) -> str:
+    """Return the part of the clip in which a sound begins, one of `ORDINALS`."""
+    return sound_parts(sound)[0]
 
 
-def parts_of(sound: Sound) -> list[str]:
-    """The parts of the clip in which a sound is heard: of one that lies across a cut, two."""
+def sound_parts(sound: SceneSound) -> list[str]:
+    """Return the parts of the clip in which a sound is heard: two if the sound spans a cut."""
     return list(ORDINALS[int(sound.start // SEGMENT_S) : math.ceil(sound.end / SEGMENT_S)])
 
 
-def _posed(form: str, answer: str, needs: str, options: Sequence[str], part: str, **slots: str) -> Posed:
+def _make_pair(form: str, answer: str, needs: str, options: Sequence[str], part: str, **slots: str) -> QAPair:
     (kind, text), count = FORMS[form], len(set(options))
-    return Posed(form, kind, text.format(**slots), answer, needs, 1 / count, ALWAYS if part and count == 1 else part)
+    return QAPair(form, kind, text.format(**slots), answer, needs, 1 / count, ALWAYS if part and count == 1 else part)
 
 
-def _facts(sight: Sight) -> dict[str, str]:
-    """What a sight answers to each form. Two figures have no one colour, and one that grows no size."""
+def _sight_answers(sight: Sight) -> dict[str, str]:
+    """Return the answer of a sight to each `while` form that fits it (two figures have no single colour or shape)."""
     names = " and ".join(f"a {figure.name}" for figure in sight.figures)
     figure = sight.figures[0]
     if len(sight.figures) > 1:
         return {"seen while": names}
     sized = {"size while": figure.size} if figure.size else {}
-    told = {"colour while": figure.colour, "shape while": figure.shape, "motion while": sight.motion}
-    return {"seen while": names} | told | sized
+    answers = {"colour while": figure.colour, "shape while": figure.shape, "motion while": sight.motion}
+    return {"seen while": names} | answers | sized
 
 
-def _while_heard(scene: Scene) -> Iterator[Posed]:
-    """What is seen while something is heard: both, unless all that is seen gives one answer."""
-    facts = {sight: _facts(sight) for sight in scene.sights}
+def _questions_by_sound(scene: Scene) -> Iterator[QAPair]:
+    """Yield questions about what is seen during a sound. They need both senses unless all sights give one answer."""
+    all_answers = {sight: _sight_answers(sight) for sight in scene.sights}
     for sound in scene.sounds:
-        seen = scene.seen_with(sound)
-        for form, answer in facts[seen[0]].items() if len(seen) == 1 else ():
-            options = [told.get(form, "") for told in facts.values()]
-            # A voice that names what is seen says which sight is meant to those who only see.
-            alone = len(set(options)) == 1 or scene.kind == "named"
-            needs = "video" if alone else "both"
-            yield _posed(form, answer, needs, options, part_of(sound), sound=sounds_out(sound))
+        seen = scene.sights_during(sound)
+        for form, answer in all_answers[seen[0]].items() if len(seen) == 1 else ():
+            options = [answers.get(form, "") for answers in all_answers.values()]
+            # In a named clip the question itself says which sight is meant, so the picture suffices.
+            picture_suffices = len(set(options)) == 1 or scene.kind == "named"
+            needs = "video" if picture_suffices else "both"
+            yield _make_pair(form, answer, needs, options, first_part(sound), sound=sound_clause(sound))
 
 
-def _while_seen(scene: Scene) -> Iterator[Posed]:
-    """What is heard while something is seen: both, unless all that is heard gives one answer."""
-    if scene.kind == "named":  # who sees it could say it
+def _questions_by_sight(scene: Scene) -> Iterator[QAPair]:
+    """Yield questions about what is heard during a sight. They need both senses unless all sounds give one answer."""
+    if scene.kind == "named":  # the picture alone tells what the voice says
         return
     voices = [sound for sound in scene.sounds if sound.name == VOICE]
     for part, sight in zip(ORDINALS, scene.sights, strict=False):
-        heard = scene.heard_with(sight)
-        for anchor in _anchors(scene, sight) if len(heard) == 1 else ():
-            kinds, texts = [_kind(each) for each in scene.sounds], [voice.text for voice in voices]
+        heard = scene.sounds_during(sight)
+        for anchor in _sight_phrases(scene, sight) if len(heard) == 1 else ():
+            kinds, texts = [_sound_name(each) for each in scene.sounds], [voice.text for voice in voices]
             needs = "both" if len(set(kinds)) > 1 else "audio"
-            yield _posed("heard while", _kind(heard[0]), needs, kinds, part, sight=anchor)
+            yield _make_pair("heard while", _sound_name(heard[0]), needs, kinds, part, sight=anchor)
             if heard[0] in voices:
-                needs, counts = "both" if len(voices) > 1 else "audio", _counts(texts)
-                yield _posed("said while", heard[0].text, needs, texts, part, sight=anchor)
+                needs, counts = "both" if len(voices) > 1 else "audio", _spoken_numbers(texts)
+                yield _make_pair("said while", heard[0].text, needs, texts, part, sight=anchor)
                 needs = "both" if len(set(counts)) > 1 else "audio"
-                yield _posed("counted while", heard[0].text.split()[0], needs, counts, part, sight=anchor)
+                yield _make_pair("counted while", heard[0].text.split()[0], needs, counts, part, sight=anchor)
 
 
-def _anchors(scene: Scene, sight: Sight) -> list[str]:
-    """How a sight is spoken of; by its motion only where no other moves so."""
+def _sight_phrases(scene: Scene, sight: Sight) -> list[str]:
+    """Return clauses that name a sight: its figures, and its motion if no other sight has the same."""
     alike = [other for other in scene.sights if other.motion == sight.motion]
     by_motion = [f"something {sight.motion}"] if len(alike) == 1 and sight.motion != MEETS else []
-    return [happens(sight), *by_motion]
+    return [sight_clause(sight), *by_motion]
 
 
-def _kind(sound: Sound) -> str:
+def _sound_name(sound: SceneSound) -> str:
     return f"a {sound.name}"
 
 
-def _of_picture(scene: Scene, plain: bool) -> Iterator[Posed]:
-    """What the picture alone tells, where its sights differ or `plain`; and what a figure meets."""
-    facts, single = [_facts(sight) for sight in scene.sights], all(len(s.figures) == 1 for s in scene.sights)
-    for n, (sight, told) in enumerate(zip(scene.sights, facts, strict=True)):
+def _picture_questions(scene: Scene, simple: bool) -> Iterator[QAPair]:
+    """Yield questions that the picture answers. simple: also those with the same answer for all sights."""
+    all_answers = [_sight_answers(sight) for sight in scene.sights]
+    single = all(len(sight.figures) == 1 for sight in scene.sights)
+    for n, (sight, answers) in enumerate(zip(scene.sights, all_answers, strict=True)):
         part = ORDINALS[n]
         if single:
             for name, form in (("colour while", "colour of"), ("shape while", "shape of")):
-                options = [other[name] for other in facts]
-                if plain or len(set(options)) > 1:
-                    yield _posed(form, told[name], "video", options, part, ordinal=part)
-        if plain or len({other.motion for other in scene.sights}) > 1:
+                options = [other[name] for other in all_answers]
+                if simple or len(set(options)) > 1:
+                    yield _make_pair(form, answers[name], "video", options, part, ordinal=part)
+        if simple or len({other.motion for other in scene.sights}) > 1:
             for figure in sight.figures if len(sight.figures) == 1 else ():
                 options = [other.motion for other in scene.sights]
-                yield _posed("motion of", sight.motion, "video", options, part, figure=figure.name)
-        if n + 1 < len(facts) and len(sight.figures) == 1:
-            options = [other["seen while"] for other in facts[1:]] + ["nothing"]
-            yield _posed("seen after", facts[n + 1]["seen while"], "video", options, part, figure=sight.name)
+                yield _make_pair("motion of", sight.motion, "video", options, part, figure=figure.name)
+        if n + 1 < len(all_answers) and len(sight.figures) == 1:
+            options = [other["seen while"] for other in all_answers[1:]] + ["nothing"]
+            yield _make_pair("seen after", all_answers[n + 1]["seen while"], "video", options, part, figure=sight.name)
         for figure, other in zip(sight.figures, sight.figures[::-1], strict=True):
             if other is not figure:
-                yield _posed("meets", f"the {other.name}", "video", (other.name, ""), part, figure=figure.name)
+                yield _make_pair("meets", f"the {other.name}", "video", (other.name, ""), part, figure=figure.name)
 
 
-def _of_sound(scene: Scene, plain: bool) -> Iterator[Posed]:
-    """What the sound alone tells, where there is more than one, and they differ or `plain`."""
+def _sound_questions(scene: Scene, simple: bool) -> Iterator[QAPair]:
+    """Yield questions that the sound answers. simple: also those with the same answer for all sounds."""
     spoken = [sound for sound in scene.sounds if sound.name == VOICE]
     voices = [sound.text for sound in spoken]
     for ordinal, sound in zip(ORDINALS, spoken if len(spoken) > 1 else (), strict=False):
         first, second = sound.text.split()
         if scene.kind == "named":
-            # What is named is also seen, in the same order: the picture suffices.
+            # The voice names the figures that are shown, in the same order: the picture suffices.
             options = [each.split()[0] for each in voices]
-            if plain or len(set(options)) > 1:
-                yield _posed("colour named", first, "video", options, ordinal, ordinal=ordinal)
+            if simple or len(set(options)) > 1:
+                yield _make_pair("colour named", first, "video", options, ordinal, ordinal=ordinal)
             continue
-        yield _posed("said", sound.text, "audio", voices, ordinal, ordinal=ordinal)
-        counts = _counts(voices)
-        if (plain or len(set(counts)) > 1) and sum(each.split()[1] == second for each in voices) == 1:
-            yield _posed("counted", first, "audio", counts, part_of(sound), noun=second)
+        yield _make_pair("said", sound.text, "audio", voices, ordinal, ordinal=ordinal)
+        counts = _spoken_numbers(voices)
+        if (simple or len(set(counts)) > 1) and sum(each.split()[1] == second for each in voices) == 1:
+            yield _make_pair("counted", first, "audio", counts, first_part(sound), noun=second)
     for sound, after in zip(scene.sounds, scene.sounds[1:], strict=False):
-        if scene.kind != "named" and _kind(sound) != _kind(after):
+        if scene.kind != "named" and _sound_name(sound) != _sound_name(after):
             what = f"the words {sound.text}" if sound.name == VOICE else f"the {sound.name}"
-            kinds = [_kind(each) for each in scene.sounds]
-            yield _posed("heard after", _kind(after), "audio", kinds, part_of(sound), what=what)
+            kinds = [_sound_name(each) for each in scene.sounds]
+            yield _make_pair("heard after", _sound_name(after), "audio", kinds, first_part(sound), what=what)
 
 
-def _of_neither(scene: Scene, plain: bool) -> Iterator[Posed]:
-    """What needs no clip at all; about this one's shapes and numbers, so that it does not look so, unless `plain`."""
-    shapes = SHAPES if plain else dict.fromkeys(figure.shape for sight in scene.sights for figure in sight.figures)
+def _text_questions(scene: Scene, simple: bool) -> Iterator[QAPair]:
+    """Yield questions that need no clip. They are about shapes and numbers of the scene; with simple, about all."""
+    shapes = SHAPES if simple else dict.fromkeys(figure.shape for sight in scene.sights for figure in sight.figures)
     for shape in shapes:
         if shape in CORNERS:
-            yield _posed("corners", CORNERS[shape], "text", (CORNERS[shape],), "", cornered=shape)
-    for number in NUMBERS if plain else dict.fromkeys(sound.text.split()[0] for sound in scene.sounds):
+            yield _make_pair("corners", CORNERS[shape], "text", (CORNERS[shape],), "", cornered=shape)
+    for number in NUMBERS if simple else dict.fromkeys(sound.text.split()[0] for sound in scene.sounds):
         if number in NUMBERS[:-1]:
             after = NUMBERS[NUMBERS.index(number) + 1]
-            yield _posed("next number", after, "text", (after,), "", number=number)
+            yield _make_pair("next number", after, "text", (after,), "", number=number)

@@ -1,8 +1,8 @@
-"""Compose a scene from a seed and a number: what is seen and heard when.
+"""Compose a scene from a seed and a number: the content of a clip over time.
 
-A scene is two timelines. Its clip shows a sight at a time and plays at most one sound at a time; which of them belong
-together follows from their times alone (`Scene.seen_with`, `Scene.heard_with`). Times are seconds, places are shares
-of the side of the frame.
+A scene has a timeline of sights and a timeline of sounds. At any time there is at most one of each. A sight and a sound
+belong together if their times overlap (`Scene.sights_during`, `Scene.sounds_during`). Times are seconds, coordinates
+are shares of the frame's side.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, SIZES, SOUNDS, VOICE, Split, split_of
+from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, SIZES, SOUNDS, VOICE, WorldSplit, split_of_seed
 
-SIDE = 96  # pixels of a frame, square; `SIZES` are radii in it
+SIDE = 96  # pixels of a frame's side; the radii in `SIZES` refer to it
 RATE = 12  # frames a second
 SEGMENT_S = 2.0  # a phrase of two words at 140 words a minute takes up to 1.5 s
 KINDS = ("linked", "loose", "linked", "silent", "linked", "named", "linked", "still", "linked", "mute")
-"""What sort of clip each number is, in turn. linked: each sight has its own sound. named: the voice names what is seen.
-loose: picture and sound go their own ways. still: nothing moves. silent: only background noise. mute: no sound track.
+"""Kinds of clips by number, repeating. linked: each sight has its own sound. named: the voice names the figure shown.
+loose: picture and sound are independent. still: nothing moves. silent: only background noise. mute: no sound track.
 """
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """Centre and radius, as shares of the frame's side."""
 
     x: float
@@ -31,42 +31,45 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One shape, on a straight way between two places. size is None where it changes; rgb is its very colour."""
+class SceneFigure:
+    """A coloured shape that moves on a straight line from `first` to `last`.
+
+    size: None if it changes. rgb: the drawn colour, a random variation of `colour`.
+    """
 
     colour: str
     shape: str
     size: str | None
     rgb: tuple[int, int, int]
-    first: Place
-    last: Place
+    first: Placement
+    last: Placement
 
     @property
     def name(self) -> str:
-        """As `red circle`."""
+        """Colour and shape: `red circle`."""
         return f"{self.colour} {self.shape}"
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What is seen from start to end: one figure and what it does, or two that meet."""
+    """One figure with its motion, or two figures that meet, shown from start to end."""
 
     start: float
     end: float
-    figures: tuple[Figure, ...]
+    figures: tuple[SceneFigure, ...]
     motion: str
 
     @property
     def name(self) -> str:
-        """As `red circle and blue square`."""
+        """Names of all figures: `red circle and blue square`."""
         return " and ".join(figure.name for figure in self.figures)
 
 
 @dataclass(frozen=True)
-class Sound:
-    """Something heard between start and end: a voice that says `text`, or one of `SOUNDS`.
+class SceneSound:
+    """A voice that says `text`, or one of `SOUNDS`, placed between start and end.
 
-    lag: where in that span it lies, 0 (as early as it can) to 1.
+    lag: position within this span, from 0 (as early as possible) to 1 (as late as possible).
     """
 
     start: float
@@ -78,7 +81,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Voice:
-    """Who speaks: espeak-ng's name, its words a minute, and its pitch, 0..99."""
+    """A voice of espeak-ng: its name, words a minute, and pitch from 0 to 99."""
 
     name: str
     words_a_minute: int
@@ -87,7 +90,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip as it is meant. noise_db: of the background, below full scale; grey: of it, 0..255."""
+    """The content of a clip. noise_db: background noise below full scale. grey: background of the frames, 0..255."""
 
     seed: int
     number: int
@@ -98,120 +101,126 @@ class Scene:
     noise_db: float
     grey: int
     sights: tuple[Sight, ...]
-    sounds: tuple[Sound, ...] = field(default=())
+    sounds: tuple[SceneSound, ...] = field(default=())
 
     @property
     def name(self) -> str:
-        """Of its files: the same scene always has the same."""
+        """Stem of the clip's files, made of seed and number."""
         return f"world-{self.seed:04d}-{self.number:05d}"
 
-    def seen_with(self, sound: Sound) -> list[Sight]:
-        """The sights that it is heard with."""
+    def sights_during(self, sound: SceneSound) -> list[Sight]:
+        """Return the sights that overlap a sound in time."""
         return [sight for sight in self.sights if sight.start < sound.end and sound.start < sight.end]
 
-    def heard_with(self, sight: Sight) -> list[Sound]:
-        """The sounds that it is seen with."""
-        return [sound for sound in self.sounds if sight in self.seen_with(sound)]
+    def sounds_during(self, sight: Sight) -> list[SceneSound]:
+        """Return the sounds that overlap a sight in time."""
+        return [sound for sound in self.sounds if sight in self.sights_during(sound)]
 
 
-def compose(seed: int, number: int, segments: int = 2) -> Scene:
-    """The scene of that number in the world of that seed. Raises ConfigError for a seed of no split.
+def compose_scene(seed: int, number: int, segments: int = 2) -> Scene:
+    """Compose the scene of a seed and a number. Raises ConfigError for a seed outside of all splits.
 
-    segments: of `SEGMENT_S` each, up to five (`asking.ORDINALS`); other counts give other scenes.
+    segments: number of segments of `SEGMENT_S` each, at most five (`questions.ORDINALS`).
     """
-    split, chance = split_of(seed), Random(f"world {seed} {number}")
+    split, rng = split_of_seed(seed), Random(f"world {seed} {number}")
     kind = KINDS[number % len(KINDS)]
-    alone = kind == "still" or (kind == "loose" and chance.random() < 0.5)
-    sights = _sights(chance, split, 1 if alone else segments, segments * SEGMENT_S, kind)
+    alone = kind == "still" or (kind == "loose" and rng.random() < 0.5)
+    sights = _choose_sights(rng, split, 1 if alone else segments, segments * SEGMENT_S, kind)
     return Scene(
         seed=seed,
         number=number,
         split=split.name,
         kind=kind,
         seconds=segments * SEGMENT_S,
-        voice=Voice(chance.choice(split.voices), chance.randrange(140, 191, 10), chance.randrange(25, 80, 5)),
-        noise_db=chance.choice((40, 50, 60)),
-        grey=chance.randrange(100, 160),
+        voice=Voice(rng.choice(split.voices), rng.randrange(140, 191, 10), rng.randrange(25, 80, 5)),
+        noise_db=rng.choice((40, 50, 60)),
+        grey=rng.randrange(100, 160),
         sights=sights,
-        sounds=_sounds(chance, split, kind, sights, segments),
+        sounds=_choose_sounds(rng, split, kind, sights, segments),
     )
 
 
-def _sights(chance: Random, split: Split, count: int, seconds: float, kind: str) -> tuple[Sight, ...]:
-    """Sights one after the other, each under another name; the last figures of one are gone when the next appear."""
-    found: list[Sight] = []
+def _choose_sights(rng: Random, split: WorldSplit, count: int, seconds: float, kind: str) -> tuple[Sight, ...]:
+    """Choose `count` sights that follow each other and share no figure name."""
+    sights: list[Sight] = []
     names: set[str] = set()
     length = seconds / count
-    while len(found) < count:
-        pair = chance.sample(split.figures, 2)
-        meets = kind not in ("still", "named") and chance.random() < 0.15
-        # No earlier than the picture's cut, and before the first frame that a sampler with six frames takes.
-        start = len(found) * length + chance.choice((0.0, 0.1, 0.2))
-        made = _meeting(chance, pair) if meets else _single(chance, pair[0], "stays still" if kind == "still" else None)
-        if names.isdisjoint({figure.name for figure in made[0]}):
-            names |= {figure.name for figure in made[0]}
-            found.append(Sight(start, (len(found) + 1) * length, *made))
-    return tuple(found)
+    while len(sights) < count:
+        pair = rng.sample(split.figures, 2)
+        meets = kind not in ("still", "named") and rng.random() < 0.15
+        # Starts with the cut or shortly after, but before the first of six sampled frames.
+        start = len(sights) * length + rng.choice((0.0, 0.1, 0.2))
+        chosen = (
+            _choose_meeting(rng, pair)
+            if meets
+            else _choose_single(rng, pair[0], "stays still" if kind == "still" else None)
+        )
+        if names.isdisjoint({figure.name for figure in chosen[0]}):
+            names |= {figure.name for figure in chosen[0]}
+            sights.append(Sight(start, (len(sights) + 1) * length, *chosen))
+    return tuple(sights)
 
 
-def _single(chance: Random, pair: tuple[str, str], motion: str | None) -> tuple[tuple[Figure], str]:
-    motion = motion or chance.choice(MOTIONS)
-    size = chance.choice(list(SIZES))
-    radius, (x, y) = SIZES[size] / SIDE, (chance.uniform(0.35, 0.65), chance.uniform(0.35, 0.65))
-    far, near = chance.uniform(0.70, 0.76), chance.uniform(0.24, 0.30)
-    ways: dict[str, tuple[Place, Place]] = {
-        "stays still": (Place(x, y, radius), Place(x, y, radius)),
-        "moves left": (Place(far, y, radius), Place(near, y, radius)),
-        "moves right": (Place(near, y, radius), Place(far, y, radius)),
-        "rises": (Place(x, far, radius), Place(x, near, radius)),
-        "falls": (Place(x, near, radius), Place(x, far, radius)),
-        "grows": (Place(x, y, 0.08), Place(x, y, 0.28)),
-        "shrinks": (Place(x, y, 0.28), Place(x, y, 0.08)),
+def _choose_single(rng: Random, pair: tuple[str, str], motion: str | None) -> tuple[tuple[SceneFigure], str]:
+    motion = motion or rng.choice(MOTIONS)
+    size = rng.choice(list(SIZES))
+    radius, (x, y) = SIZES[size] / SIDE, (rng.uniform(0.35, 0.65), rng.uniform(0.35, 0.65))
+    far, near = rng.uniform(0.70, 0.76), rng.uniform(0.24, 0.30)
+    ways: dict[str, tuple[Placement, Placement]] = {
+        "stays still": (Placement(x, y, radius), Placement(x, y, radius)),
+        "moves left": (Placement(far, y, radius), Placement(near, y, radius)),
+        "moves right": (Placement(near, y, radius), Placement(far, y, radius)),
+        "rises": (Placement(x, far, radius), Placement(x, near, radius)),
+        "falls": (Placement(x, near, radius), Placement(x, far, radius)),
+        "grows": (Placement(x, y, 0.08), Placement(x, y, 0.28)),
+        "shrinks": (Placement(x, y, 0.28), Placement(x, y, 0.08)),
     }
     changes = motion in ("grows", "shrinks")
-    return (Figure(*pair, None if changes else size, _shade(chance, pair[0]), *ways[motion]),), motion
+    return (SceneFigure(*pair, None if changes else size, _vary_colour(rng, pair[0]), *ways[motion]),), motion
 
 
-def _meeting(chance: Random, pairs: list[tuple[str, str]]) -> tuple[tuple[Figure, Figure], str]:
-    """Two figures come from left and right until they touch; smaller than alone, so that they have a way to go."""
-    y = chance.uniform(0.35, 0.65)
-    sizes = [chance.choice(list(SIZES)) for _ in pairs]
+def _choose_meeting(rng: Random, pairs: list[tuple[str, str]]) -> tuple[tuple[SceneFigure, SceneFigure], str]:
+    """Choose two figures that move from left and right until they touch. They are smaller, to have room to move."""
+    y = rng.uniform(0.35, 0.65)
+    sizes = [rng.choice(list(SIZES)) for _ in pairs]
     radii = [0.75 * SIZES[size] / SIDE for size in sizes]
     ways = ((0.17, 0.5 - radii[0]), (0.83, 0.5 + radii[1]))
     left, right = (
-        Figure(*pair, size, _shade(chance, pair[0]), Place(first, y, radius), Place(last, y, radius))
+        SceneFigure(*pair, size, _vary_colour(rng, pair[0]), Placement(first, y, radius), Placement(last, y, radius))
         for pair, size, radius, (first, last) in zip(pairs, sizes, radii, ways, strict=True)
     )
     return (left, right), MEETS
 
 
-def _shade(chance: Random, colour: str) -> tuple[int, int, int]:
-    red, green, blue = (max(0, min(255, value + chance.randrange(-12, 13))) for value in COLOURS[colour])
+def _vary_colour(rng: Random, colour: str) -> tuple[int, int, int]:
+    red, green, blue = (max(0, min(255, value + rng.randrange(-12, 13))) for value in COLOURS[colour])
     return red, green, blue
 
 
-def _sounds(chance: Random, split: Split, kind: str, sights: tuple[Sight, ...], segments: int) -> tuple[Sound, ...]:
-    """A sound a segment, no two alike; where a loose clip has several sights, one that spans a cut."""
+def _choose_sounds(
+    rng: Random, split: WorldSplit, kind: str, sights: tuple[Sight, ...], segments: int
+) -> tuple[SceneSound, ...]:
+    """Choose a different sound for each segment; for a loose clip with several sights, one sound across a cut."""
     if kind in ("silent", "mute"):
         return ()
     if kind == "named":
-        return tuple(_spoken(chance, n, sight.figures[0].name) for n, sight in enumerate(sights))
+        return tuple(_make_voice_sound(rng, n, sight.figures[0].name) for n, sight in enumerate(sights))
     if kind == "loose" and len(sights) > 1:
-        return (replace(_heard(chance, split, 0.5), lag=0.5),)  # in its middle, and so across the cut
-    found: list[Sound] = []
+        return (replace(_choose_sound(rng, split, 0.5), lag=0.5),)  # centred on the cut between two sights
+    sounds: list[SceneSound] = []
     for n in range(segments):
-        sound = _heard(chance, split, n)
-        if sound.text not in [other.text for other in found] and (chance.random() < 0.9 or not n):
-            found.append(sound)
-    return tuple(found)
+        sound = _choose_sound(rng, split, n)
+        if sound.text not in [other.text for other in sounds] and (rng.random() < 0.9 or not n):
+            sounds.append(sound)
+    return tuple(sounds)
 
 
-def _heard(chance: Random, split: Split, place: float) -> Sound:
-    if chance.random() < 0.75:
-        return _spoken(chance, place, " ".join(chance.choice(split.phrases)))
-    name = chance.choice(SOUNDS)
-    return Sound(place * SEGMENT_S + 0.2, (place + 1) * SEGMENT_S - 0.1, name, name, chance.random())
+def _choose_sound(rng: Random, split: WorldSplit, place: float) -> SceneSound:
+    if rng.random() < 0.75:
+        return _make_voice_sound(rng, place, " ".join(rng.choice(split.phrases)))
+    name = rng.choice(SOUNDS)
+    return SceneSound(place * SEGMENT_S + 0.2, (place + 1) * SEGMENT_S - 0.1, name, name, rng.random())
 
 
-def _spoken(chance: Random, place: float, text: str) -> Sound:
-    return Sound(place * SEGMENT_S + 0.2, (place + 1) * SEGMENT_S - 0.1, VOICE, text, chance.random())
+def _make_voice_sound(rng: Random, place: float, text: str) -> SceneSound:
+    return SceneSound(place * SEGMENT_S + 0.2, (place + 1) * SEGMENT_S - 0.1, VOICE, text, rng.random())

@@ -1,7 +1,7 @@
-"""Score a run over films of the world against their truth.
+"""Score a run over films of the synthetic world against their truth files.
 
-The truth lies beside each film (`ingest.uri`). Clips that are not whole films are counted and left out, since the
-truth is that of the whole. Captions and questions of steps that did not run are simply none.
+The truth file lies beside each film (`ingest.uri`). It describes the whole film, so clips of a part of it are counted
+and left out. Steps that did not run have no captions or questions.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pipeline.errors import ConfigError
 from pipeline.pack.candidates import create_candidates, packable
 from pipeline.steps.verify import NEEDS
 from pipeline.synthetic.world import metrics
-from pipeline.synthetic.world.metrics import RIGHT, Judged, judged
-from pipeline.synthetic.world.truth import Truth, read, uri_of
+from pipeline.synthetic.world.metrics import RIGHT, ScoredQuestion, score_question
+from pipeline.synthetic.world.truth import Truth, read_truth, truth_uri
 from stages.catalogue import current
 
-SLACK_S = 0.25  # a film ends with its last frame, or with the padding of its sound
+TOLERANCE_S = 0.25  # a film may end with its last frame, or later with the padding of its sound
 
 CLIPS = """
 SELECT f.clip, v.uri, c.start_ms / 1000 AS start, c.end_ms / 1000 AS "end", f.frames, f.frame_bytes, f.sound,
@@ -46,10 +46,10 @@ WHERE q.status = 'ok' ORDER BY q.id
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A clip of the run that is a whole film, its footage, and its truth.
+class ScoredClip:
+    """A clip of the run that is a whole film, with its media and its truth.
 
-    text: its transcript. middle: when the frame of its image is shown, seconds.
+    text: transcript. middle: time of the clip's middle frame, seconds.
     """
 
     clip: str
@@ -62,48 +62,50 @@ class Watched:
     truth: Truth
 
 
-class Score:
-    """All measures of the run at `root`. Raises ConfigError where there is none, or no film of it has a truth."""
+class RunScore:
+    """Metrics of the run at `root`. Raises ConfigError without a run, or if no film of it has a truth file."""
 
     def __init__(self, root: str) -> None:
-        """Reads the manifests and the truths, and nothing else of the run."""
+        """Read the run's manifests and the truth files."""
         config = of_run(root)
         plan = config.plan(root)
         if not packable(plan):
-            raise ConfigError(f"{root}: a run without ingest, split, extract and transcribe has nothing to score")
-        self.wanted = config.pack.cross_modal_needs
-        self.without_truth = self.cut = 0
+            raise ConfigError(
+                f"{root}: expected a run with ingest, split, extract and transcribe; other runs cannot be scored"
+            )
+        self.wanted_needs = config.pack.cross_modal_needs
+        self.without_truth = self.not_whole = 0
         with views.connect(plan.root, plan.manifests, current(plan.root)) as connection:
             create_candidates(connection, plan, config.pack)
             if "shards" not in views.names(connection):
                 connection.register("shards", record_schema(PackedTask).empty_table())
-            self.clips = {each.clip: each for each in self._watched(rows(connection, CLIPS))}
-            self.captions = rows(connection, CAPTIONS)
+            self.clips = {each.clip: each for each in self._match_truths(fetch_rows(connection, CLIPS))}
+            self.captions = fetch_rows(connection, CAPTIONS)
             needs = NEEDS.format(of="verify.", threshold=config.pack.agreement)
-            self.asked = rows(connection, QUESTIONS.format(needs=needs))
+            self.question_rows = fetch_rows(connection, QUESTIONS.format(needs=needs))
         if not self.clips:
-            raise ConfigError(f"{root}: no film of this run has its truth beside it; make some: ola world make")
+            raise ConfigError(f"{root}: no film of this run has a truth file; make films with one: ola world make")
 
-    def _watched(self, found: list[dict[str, Any]]) -> Iterator[Watched]:
-        for row in found:
-            beside = uri_of(row["uri"])
-            if not storage.exists(beside):
+    def _match_truths(self, rows: list[dict[str, Any]]) -> Iterator[ScoredClip]:
+        for row in rows:
+            uri = truth_uri(row["uri"])
+            if not storage.exists(uri):
                 self.without_truth += 1
                 continue
-            truth = read(beside)
-            if row["start"] > SLACK_S or abs(row["end"] - truth.scene.seconds) > SLACK_S:
-                self.cut += 1
+            truth = read_truth(uri)
+            if row["start"] > TOLERANCE_S or abs(row["end"] - truth.scene.seconds) > TOLERANCE_S:
+                self.not_whole += 1
                 continue
             film = row["uri"].rpartition("/")[2]
             frames, sizes, sound = Media(**row["frames"]), tuple(row["frame_bytes"]), row["sound"]
             sound = None if sound is None else Media(**sound)
-            yield Watched(row["clip"], film, frames, sizes, sound, row["text"], row["middle"], truth)
+            yield ScoredClip(row["clip"], film, frames, sizes, sound, row["text"], row["middle"], truth)
 
     @cached_property
-    def questions(self) -> list[Judged]:
-        """Each question of a clip whose truth is known, judged."""
+    def questions(self) -> list[ScoredQuestion]:
+        """Questions of the scored clips, checked against the truth."""
         return [
-            judged(
+            score_question(
                 self.clips[row["clip"]].film,
                 self.clips[row["clip"]].truth,
                 row["question"],
@@ -111,26 +113,26 @@ class Score:
                 row["needs"],
                 row["packed"],
             )
-            for row in self.asked
+            for row in self.question_rows
             if row["clip"] in self.clips
         ]
 
-    def facts(self) -> dict[str, Any]:
-        """All of it, for JSON."""
-        told = [
+    def report(self) -> dict[str, Any]:
+        """Return all metrics and faults, for JSON."""
+        captions = [
             (row["view"], truth[row["view"]], row["text"])
             for row in self.captions
             if row["clip"] in self.clips and row["view"] in (truth := self._captions(row["clip"]))
         ]
-        heard = [(each.truth.transcript, each.text) for each in self.clips.values() if each.sound]
+        transcripts = [(each.truth.transcript, each.text) for each in self.clips.values() if each.sound]
         return {
-            "clips": {"scored": len(self.clips), "without_truth": self.without_truth, "not_whole": self.cut},
-            "transcripts": metrics.transcripts(heard),
-            "captions": metrics.captions(told),
-            "questions": metrics.questions(self.questions),
-            "needs": metrics.confusion(self.questions),
-            "cross_modal": metrics.cross_modal(self.questions, self.wanted),
-            "faults": [{"film": film, "fault": fault, "said": said} for film, fault, said in self.faults()],
+            "clips": {"scored": len(self.clips), "without_truth": self.without_truth, "not_whole": self.not_whole},
+            "transcripts": metrics.transcript_metrics(transcripts),
+            "captions": metrics.caption_metrics(captions),
+            "questions": metrics.question_metrics(self.questions),
+            "needs": metrics.needs_confusion(self.questions),
+            "cross_modal": metrics.cross_modal_metrics(self.questions, self.wanted_needs),
+            "faults": [{"film": film, "fault": fault, "said": text} for film, fault, text in self.faults()],
         }
 
     def _captions(self, clip: str) -> dict[str, str]:
@@ -138,21 +140,21 @@ class Score:
         return each.truth.captions(each.middle)
 
     def faults(self) -> Iterator[tuple[str, str, str]]:
-        """(film, what is wrong, what was said): swapped sound tracks, shortcuts kept, and wrong questions."""
-        said = {each.film: each.text for each in self.clips.values()}
+        """Yield (film, fault, text) for swapped sound tracks, packed shortcuts, and wrong questions."""
+        transcripts = {each.film: each.text for each in self.clips.values()}
         truths = {each.film: each.truth.transcript for each in self.clips.values()}
-        for film, other in metrics.taken(said, truths).items():
-            yield film, f"says what {other} says", said[film]
+        for film, other in metrics.find_swapped_tracks(transcripts, truths).items():
+            yield film, f"says what {other} says", transcripts[film]
         for each in self.questions:
-            asked = f"{each.question} {each.answer}"
-            if each.packed and metrics.is_shortcut(each, self.wanted):
-                yield each.film, f"a shortcut in the shards: {each.truth} suffices", asked
+            text = f"{each.question} {each.answer}"
+            if each.packed and metrics.is_shortcut(each, self.wanted_needs):
+                yield each.film, f"a shortcut in the shards: {each.true_needs} suffices", text
             if each.verdict != RIGHT:
-                yield each.film, f"{each.verdict}{' (in the shards)' if each.packed else ''}", asked
+                yield each.film, f"{each.verdict}{' (in the shards)' if each.packed else ''}", text
 
 
-def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    """Rows of a query by column."""
+def fetch_rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    """Run a query; returns its rows as dicts."""
     answer = connection.execute(query)
     names = [column[0] for column in answer.description or []]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]

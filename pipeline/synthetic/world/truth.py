@@ -1,13 +1,13 @@
-"""The truth of a clip as JSON beside its film: `world-0007-00003.truth.json`. What is written is what can be measured.
+"""Write and read the truth file of a film: its content as JSON, `world-0007-00003.truth.json`.
 
     seed, number, split, kind, seconds, width, height, rate, voice, noise_db, has_sound
     sights      start, end, motion, figures: colour, shape, size, rgb, and `first` and `last` place (x, y, radius)
-    sounds      start, end, name, text, words with start and end: as they came out, to the ms
-    transcript  what the voice says, from the first word to the last; words: each with its start and end
-    captions    by view (image: of the picture in the middle)
+    sounds      start, end, name, text, words with start and end; times as rendered, to the ms
+    transcript  all spoken words as text; words: each with its start and end
+    captions    by view (image: of the frame in the middle)
     questions   form, kind, question, answer, needs, chance, part
 
-Times are seconds of the film, places shares of the frame's side.
+Times are seconds of the film, coordinates are shares of the frame's side.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from typing import Any
 from manifests import storage
 from manifests.records import Word
 from pipeline.errors import ConfigError
-from pipeline.synthetic.world.audio import Heard
-from pipeline.synthetic.world.captions import captions
-from pipeline.synthetic.world.questions import Posed, questions
-from pipeline.synthetic.world.scenes import RATE, SEGMENT_S, SIDE, Scene, compose
+from pipeline.synthetic.world.audio import RenderedSound
+from pipeline.synthetic.world.captions import captions_by_view
+from pipeline.synthetic.world.questions import QAPair, make_questions
+from pipeline.synthetic.world.scenes import RATE, SEGMENT_S, SIDE, Scene, compose_scene
 
-TRUTH = ".truth.json"  # what follows the stem of a film
-VERSION = 2  # 1 did not say in which part of the clip what a question names lies
+TRUTH_SUFFIX = ".truth.json"  # replaces the suffix of a film
+VERSION = 2  # version 1 has no `part` in questions
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of a film, as read from its file."""
+    """The content of a film, read from its truth file."""
 
     scene: Scene
     transcript: str
     words: tuple[Word, ...]
-    questions: tuple[Posed, ...]
+    questions: tuple[QAPair, ...]
 
     def captions(self, picture_at: float) -> dict[str, str]:
-        """By view, the image's at that time in seconds of the film."""
-        return captions(self.scene, picture_at)
+        """Return captions by view. picture_at: time of the captioned image, seconds."""
+        return captions_by_view(self.scene, picture_at)
 
 
-def facts(scene: Scene, heard: Sequence[Heard]) -> dict[str, Any]:
-    """The truth of a scene and its sound, for JSON."""
-    words = [word for each in heard for word in each.words]
-    known = asdict(scene)
+def build_truth(scene: Scene, rendered: Sequence[RenderedSound]) -> dict[str, Any]:
+    """Return the content of a truth file for a scene and its rendered sounds."""
+    words = [word for each in rendered for word in each.words]
+    content = asdict(scene)
     sounds = [
         {
             "start": h.start,
@@ -55,54 +55,52 @@ def facts(scene: Scene, heard: Sequence[Heard]) -> dict[str, Any]:
             "text": h.sound.text,
             "words": list(map(asdict, h.words)),
         }
-        for h in heard
+        for h in rendered
     ]
     return {
         "version": VERSION,
-        **{key: known[key] for key in ("seed", "number", "split", "kind", "seconds")},
+        **{key: content[key] for key in ("seed", "number", "split", "kind", "seconds")},
         "width": SIDE,
         "height": SIDE,
         "rate": RATE,
         "has_sound": scene.kind != "mute",
-        **{key: known[key] for key in ("voice", "noise_db", "grey", "sights")},
+        **{key: content[key] for key in ("voice", "noise_db", "grey", "sights")},
         "sounds": sounds,
         "transcript": " ".join(word.text for word in words),
         "words": list(map(asdict, words)),
-        "captions": captions(scene, scene.seconds / 2),
-        "questions": list(map(asdict, questions(scene))),
+        "captions": captions_by_view(scene, scene.seconds / 2),
+        "questions": list(map(asdict, make_questions(scene))),
     }
 
 
-def dump(known: dict[str, Any]) -> str:
-    """As it is written: the same text for the same truth."""
-    return json.dumps(known, ensure_ascii=False, indent=1) + "\n"
+def dump_truth(content: dict[str, Any]) -> str:
+    """Format the content of a truth file as JSON text."""
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-def uri_of(film: str) -> str:
-    """Where the truth of a film lies."""
-    return film.rpartition(".")[0] + TRUTH
+def truth_uri(film: str) -> str:
+    """Return the URI of a film's truth file."""
+    return film.rpartition(".")[0] + TRUTH_SUFFIX
 
 
-def read(uri: str) -> Truth:
-    """The truth in a file. Raises ConfigError where it is none, or that of another version of the world."""
+def read_truth(uri: str) -> Truth:
+    """Read a truth file. Raises ConfigError if it is invalid or was written by another version of the world."""
     try:
-        known = json.loads(storage.read_bytes(uri))
-        version, seed, number = known["version"], known["seed"], known["number"]
-        segments = round(known["seconds"] / SEGMENT_S)
-        words = tuple(Word(**word) for word in known["words"])
-        posed = tuple(Posed(**each) for each in known["questions"]) if version == VERSION else ()
-        transcript = str(known["transcript"])
+        content = json.loads(storage.read_bytes(uri))
+        version, seed, number = content["version"], content["seed"], content["number"]
+        segments = round(content["seconds"] / SEGMENT_S)
+        words = tuple(Word(**word) for word in content["words"])
+        questions = tuple(QAPair(**pair) for pair in content["questions"]) if version == VERSION else ()
+        transcript = str(content["transcript"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{uri}: not the truth of a world's clip ({error!r}); write it anew: ola world make"
-        ) from error
-    scene = compose(seed, number, segments)
-    if version != VERSION or asdict(scene)["sights"] != _tuples(known["sights"]):
-        raise ConfigError(f"{uri}: of another version of the world; write it anew: ola world make")
-    return Truth(scene, transcript, words, posed)
+        raise ConfigError(f"{uri}: not a truth file of a film ({error!r}); write it again: ola world make") from error
+    scene = compose_scene(seed, number, segments)
+    if version != VERSION or asdict(scene)["sights"] != _lists_to_tuples(content["sights"]):
+        raise ConfigError(f"{uri}: written by another version of the world; write it again: ola world make")
+    return Truth(scene, transcript, words, questions)
 
 
-def _tuples(value: Any) -> Any:
+def _lists_to_tuples(value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(map(_tuples, value))
-    return {key: _tuples(each) for key, each in value.items()} if isinstance(value, dict) else value
+        return tuple(map(_lists_to_tuples, value))
+    return {key: _lists_to_tuples(each) for key, each in value.items()} if isinstance(value, dict) else value

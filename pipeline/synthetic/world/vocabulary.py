@@ -1,4 +1,4 @@
-"""Every word the world has, what each looks or sounds like, and which of them no training clip may show."""
+"""Define the vocabulary of the world: colours, shapes, motions, phrases, voices, and the splits that hold some out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross")
 MOTIONS = ("stays still", "moves left", "moves right", "rises", "falls", "grows", "shrinks")
-MEETS = "meet"  # what two figures do
+MEETS = "meet"  # the motion of two figures
 SIZES = {"small": 10, "large": 20}  # radius in pixels of a frame of 96
 NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 NOUNS = ("apples", "birds", "books", "cars", "dogs", "eggs", "houses", "keys", "lamps", "ships", "trees", "wheels")
@@ -35,14 +35,14 @@ HELD_OUT_SPEAKERS = ("m6", "f4", "linda", "Andy", "steph", "john")
 
 FIGURES = tuple(product(COLOURS, SHAPES))
 PHRASES = tuple(product(NUMBERS, NOUNS))
-# A diagonal: each colour, shape, number and noun is also seen in other pairs.
+# A diagonal: each held-out colour, shape, number and noun still occurs in other pairs.
 HELD_OUT_FIGURES = tuple((c, s) for c, s in FIGURES if (list(COLOURS).index(c) - SHAPES.index(s)) % len(COLOURS) == 3)
 HELD_OUT_PHRASES = tuple((n, w) for n, w in PHRASES if (NUMBERS.index(n) - NOUNS.index(w)) % len(NUMBERS) == 3)
 
 
 @dataclass(frozen=True)
-class Split:
-    """A range of seeds, and whether its clips take what is held out (and nothing else) for voices and for pairs."""
+class WorldSplit:
+    """A range of seeds, and whether its scenes use the held-out voices and pairs (then only these) or all others."""
 
     name: str
     seeds: range
@@ -51,33 +51,33 @@ class Split:
 
     @property
     def voices(self) -> tuple[str, ...]:
-        """Names of voices, as espeak-ng has them."""
+        """Names of espeak-ng's voices."""
         speakers = HELD_OUT_SPEAKERS if self.held_out_voices else SPEAKERS
         return tuple(f"{accent}+{speaker}" for accent, speaker in product(ACCENTS, speakers))
 
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of colour and shape."""
-        return HELD_OUT_FIGURES if self.held_out_pairs else without(FIGURES, HELD_OUT_FIGURES)
+        """Pairs (colour, shape)."""
+        return HELD_OUT_FIGURES if self.held_out_pairs else remove_pairs(FIGURES, HELD_OUT_FIGURES)
 
     @property
     def phrases(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of number and noun."""
-        return HELD_OUT_PHRASES if self.held_out_pairs else without(PHRASES, HELD_OUT_PHRASES)
+        """Pairs (number, noun)."""
+        return HELD_OUT_PHRASES if self.held_out_pairs else remove_pairs(PHRASES, HELD_OUT_PHRASES)
 
 
 SPLITS = (
-    Split("train", range(1000)),
-    Split("val", range(1000, 2000)),
-    Split("test", range(2000, 3000)),
-    Split("test-voices", range(3000, 4000), held_out_voices=True),
-    Split("test-pairs", range(4000, 5000), held_out_pairs=True),
-    Split("test-both", range(5000, 6000), held_out_voices=True, held_out_pairs=True),
+    WorldSplit("train", range(1000)),
+    WorldSplit("val", range(1000, 2000)),
+    WorldSplit("test", range(2000, 3000)),
+    WorldSplit("test-voices", range(3000, 4000), held_out_voices=True),
+    WorldSplit("test-pairs", range(4000, 5000), held_out_pairs=True),
+    WorldSplit("test-both", range(5000, 6000), held_out_voices=True, held_out_pairs=True),
 )
 
 
-def split_of(seed: int) -> Split:
-    """The split that a seed belongs to. Raises ConfigError for one that belongs to none."""
+def split_of_seed(seed: int) -> WorldSplit:
+    """Return the split that a seed belongs to. Raises ConfigError if there is none."""
     for split in SPLITS:
         if seed in split.seeds:
             return split
@@ -85,11 +85,13 @@ def split_of(seed: int) -> Split:
     raise ConfigError(f"seed {seed} belongs to no split of the world (choices: {ranges})")
 
 
-def split_named(name: str) -> Split:
-    """The split of this name. Raises StopIteration for none."""
+def find_split(name: str) -> WorldSplit:
+    """Return the split with a name. Raises StopIteration if there is none."""
     return next(split for split in SPLITS if split.name == name)
 
 
-def without(pairs: tuple[tuple[str, str], ...], held_out: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """The pairs that are not held out, in their order."""
+def remove_pairs(
+    pairs: tuple[tuple[str, str], ...], held_out: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    """Return the pairs that are not held out, in order."""
     return tuple(pair for pair in pairs if pair not in held_out)

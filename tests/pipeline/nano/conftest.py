@@ -1,4 +1,4 @@
-"""A run over films of the world, one for all tests of this folder: of each kind of clip one, of linked ones five."""
+"""A run over ten films of the synthetic world (five linked clips, one of each other kind), shared by these tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.synthetic.nano.lessons import write_lessons
-from pipeline.synthetic.world.score import Score, Watched
+from pipeline.synthetic.world.score import RunScore, ScoredClip
 from tests.runs import ola
 
 SEED, CLIPS = 7, 10
@@ -26,8 +26,8 @@ class Run:
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines()]
 
-    def clips(self) -> list[Watched]:
-        return list(Score(str(self.root)).clips.values())
+    def clips(self) -> list[ScoredClip]:
+        return list(RunScore(str(self.root)).clips.values())
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What encoders learn from is true, and they learn from it."""
+"""Labels of the encoders' training data are right, and the encoders learn from them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ import pytest
 import torch
 
 from pipeline.synthetic.nano import audio, encoders
-from pipeline.synthetic.nano.audio import SOUND_CLASSES, WORD_CLASSES, WORDS, Clips, Mixer, said, signals, utterances
-from pipeline.synthetic.nano.blank import blank
+from pipeline.synthetic.nano.audio import (
+    SOUND_CLASSES,
+    WORD_CLASSES,
+    WORDS,
+    ClipMixer,
+    LabelledClips,
+    make_signals,
+    make_utterances,
+    speak,
+)
 from pipeline.synthetic.nano.encoders import (
-    brightness,
-    hearing_loss,
-    pace,
-    pretrain_hearing,
+    audio_loss,
+    bright_share,
+    learning_rate_factor,
+    pretrain_audio,
     pretrain_vision,
     vision_loss,
 )
@@ -26,57 +34,60 @@ from pipeline.synthetic.nano.images import (
     LEVELS,
     SHAPE_CLASSES,
     SIZE_CLASSES,
-    Drawn,
-    Painter,
-    Pictures,
-    cover,
-    labels,
-    stored,
+    LabelledPictures,
+    PictureFigure,
+    PictureSampler,
+    compute_cover,
+    label_patches,
+    simulate_storage,
 )
-from pipeline.synthetic.world.audio import RATE, hear
-from pipeline.synthetic.world.frames import draw, place_at
-from pipeline.synthetic.world.scenes import SIDE, Place, Voice, compose
-from pipeline.synthetic.world.vocabulary import COLOURS, SHAPES, SOUNDS, SPLITS, Split, split_of
+from pipeline.synthetic.nano.initial_weights import initial_model
+from pipeline.synthetic.world.audio import RATE, render_sound
+from pipeline.synthetic.world.frames import draw_frame, interpolate_placement
+from pipeline.synthetic.world.scenes import SIDE, Placement, Voice, compose_scene
+from pipeline.synthetic.world.vocabulary import COLOURS, SHAPES, SOUNDS, SPLITS, WorldSplit, split_of_seed
 
-TRAIN, PAIRS = split_of(0), split_of(4000)
+TRAIN, PAIRS = split_of_seed(0), split_of_seed(4000)
 HELD_OUT = (("HELD_OUT_PICTURES", 4), ("HELD_OUT_CLIPS", 2))
 VOICE = Voice("en-us+m1", 160, 50)
 
 
 def test_shapes_cover_what_the_world_draws() -> None:
-    scene = compose(0, 0)
+    scene = compose_scene(0, 0)
     (figure,) = scene.sights[0].figures
-    pixels = draw(scene, 1.0).astype(float)
-    share = cover(figure.shape, place_at(scene.sights[0], figure, 1.0), SIDE)[..., None]
+    pixels = draw_frame(scene, 1.0).astype(float)
+    share = compute_cover(figure.shape, interpolate_placement(scene.sights[0], figure, 1.0), SIDE)[..., None]
     meant = scene.grey + share * (np.array(figure.rgb) - scene.grey)
     assert np.abs(pixels - meant).mean() < 5  # its grain
 
 
-def test_a_patch_is_of_the_figure_that_covers_most_of_it() -> None:
+def test_the_figure_with_the_largest_cover_owns_a_patch() -> None:
     figures = [
-        Drawn("red", "square", "large", (205, 35, 40), Place(0.25, 0.5, 20 / SIDE)),
-        Drawn(None, "circle", None, (9, 99, 199), Place(0.75, 0.5, 0.09)),
+        PictureFigure("red", "square", "large", (205, 35, 40), Placement(0.25, 0.5, 20 / SIDE)),
+        PictureFigure(None, "circle", None, (9, 99, 199), Placement(0.75, 0.5, 0.09)),
     ]
-    mask, (colour, shape, size, *_) = labels(figures, [cover(f.shape, f.place, SIDE) for f in figures], 6)
+    mask, (colour, shape, size, *_) = label_patches(
+        figures, [compute_cover(f.shape, f.placement, SIDE) for f in figures], 6
+    )
     red, square = COLOUR_CLASSES.index("red"), SHAPE_CLASSES.index("square")
     assert (shape == square).sum() == (colour == red).sum() == (size == SIZE_CLASSES.index("large")).sum() > 3
     assert shape[3, 4] == SHAPE_CLASSES.index("circle")
     assert (colour[3, 4], size[3, 4], size[0, 0]) == (IGNORED, IGNORED, IGNORED)
     assert (colour[0, 0], shape[0, 0], mask[:, 0, 0].max()) == (0, 0, 0.0)
     assert mask[:, 2, 1].min() == 1.0
-    upper = mask[:, 3, 4].reshape(8, 8)[0]  # of the patch with the circle's centre at its upper left corner but half
+    upper = mask[:, 3, 4].reshape(8, 8)[0]  # a row of the patch whose upper left corner is near the circle's centre
     assert upper[0] == 1.0
 
 
 def test_the_smallest_figure_has_a_patch() -> None:
-    figure = Drawn("red", "star", "small", (205, 35, 40), Place(1 / 3, 1 / 3, 0.07))
-    _, (_, shape, *_) = labels([figure], [cover("star", figure.place, SIDE)], 6)
+    figure = PictureFigure("red", "star", "small", (205, 35, 40), Placement(1 / 3, 1 / 3, 0.07))
+    _, (_, shape, *_) = label_patches([figure], [compute_cover("star", figure.placement, SIDE)], 6)
     assert (shape > 0).any()
 
 
 @pytest.mark.parametrize("split", [TRAIN, PAIRS], ids=lambda split: split.name)
-def test_pictures_show_the_pairs_of_their_split(split: Split) -> None:
-    pictures = Painter(split, 0).paint(40, named=1.0)
+def test_pictures_show_the_pairs_of_their_split(split: WorldSplit) -> None:
+    pictures = PictureSampler(split, 0).sample(40, named=1.0)
     named = pictures.colour > 0
     pairs = {
         (COLOUR_CLASSES[c], SHAPE_CLASSES[s])
@@ -86,34 +97,34 @@ def test_pictures_show_the_pairs_of_their_split(split: Split) -> None:
     assert len(pairs) > 4
 
 
-def test_colours_without_a_name_are_not_those_of_a_pair_that_is_held_out() -> None:
-    painter = Painter(TRAIN, 0)
+def test_unnamed_colours_are_far_from_those_of_held_out_pairs() -> None:
+    sampler = PictureSampler(TRAIN, 0)
     for _ in range(300):
-        for figure in painter._figures(128, "any"):
+        for figure in sampler._choose_figures(128, "any"):
             barred = [COLOURS[colour] for colour, shape in PAIRS.figures if shape == figure.shape]
             assert all(np.abs(np.subtract(figure.rgb, other)).max() > 28 for other in barred)
             assert np.abs(np.subtract(figure.rgb, 128)).max() > 40
             assert figure.colour is None
 
 
-def test_pictures_are_others_at_every_call_and_the_same_for_the_same_seed() -> None:
-    painter = Painter(TRAIN, 3)
-    first, second, low = painter.paint(3), painter.paint(3), painter.paint(2, 64)
-    assert torch.equal(first.pixels, Painter(TRAIN, 3).paint(3).pixels)
+def test_pictures_differ_between_calls_and_repeat_with_the_seed() -> None:
+    sampler = PictureSampler(TRAIN, 3)
+    first, second, low = sampler.sample(3), sampler.sample(3), sampler.sample(2, 64)
+    assert torch.equal(first.pixels, PictureSampler(TRAIN, 3).sample(3).pixels)
     assert not torch.equal(first.pixels, second.pixels)
     assert (first.pixels.shape, low.pixels.shape, low.shape.shape) == ((3, 3, 96, 96), (2, 3, 64, 64), (2, 4, 4))
 
 
-def test_what_is_stored_is_a_little_rougher() -> None:
-    pixels = draw(compose(0, 0), 1.0)
-    assert 0.5 < np.abs(stored(pixels, 60).astype(float) - pixels).mean() < 8
+def test_stored_pictures_differ_a_little() -> None:
+    pixels = draw_frame(compose_scene(0, 0), 1.0)
+    assert 0.5 < np.abs(simulate_storage(pixels, 60).astype(float) - pixels).mean() < 8
 
 
 def test_sounds_lie_where_the_labels_say() -> None:
-    utterance = said("two dogs", VOICE)
-    clip = Mixer([utterance], signals(0)[:1], 0)
-    clip._placed = lambda: iter([(1.0, utterance), (3.0, signals(0)[0])])  # type: ignore[method-assign]
-    wave, words, sounds = clip._mixed()
+    utterance = speak("two dogs", VOICE)
+    clip = ClipMixer([utterance], make_signals(0)[:1], 0)
+    clip._place_sounds = lambda: iter([(1.0, utterance), (3.0, make_signals(0)[0])])  # type: ignore[method-assign]
+    wave, words, sounds = clip._mix_clip()
     two, dogs, beep = (WORD_CLASSES.index(name) for name in ("two", "dogs", "beep"))
     assert [int(kind) for n, kind in enumerate(words) if not n or kind != words[n - 1]] == [0, two, dogs, 0, beep, 0]
     assert abs(50 + utterance.seconds * 50 - np.flatnonzero(words == dogs)[-1]) <= 2
@@ -123,31 +134,31 @@ def test_sounds_lie_where_the_labels_say() -> None:
     assert sounds[0] == sounds[-1] == 0
 
 
-def test_features_are_those_that_ola_makes() -> None:
-    clips = Mixer(utterances(TRAIN, 2, 0, stretched=True), signals(0), 0).mix(2)
+def test_features_have_the_shapes_of_ola() -> None:
+    clips = ClipMixer(make_utterances(TRAIN, 2, 0, stretched=True), make_signals(0), 0).mix(2)
     assert (clips.mel.shape, clips.fbank.shape) == ((2, 80, 400), (2, 398, 128))
     assert (clips.words.shape, clips.sounds.shape) == ((2, 200), (2, 24))
 
 
-def test_crowded_clips_have_more_in_them_and_beats_hears_but_some() -> None:
-    spoken = [said("two dogs", VOICE)]
-    plain, crowded = (Mixer(spoken, signals(0), 0, share).mix(12, few=3) for share in (0.0, 1.0))
+def test_crowded_clips_have_more_sounds_and_beats_gets_only_some_clips() -> None:
+    spoken = [speak("two dogs", VOICE)]
+    plain, crowded = (ClipMixer(spoken, make_signals(0), 0, share).mix(12, beats_count=3) for share in (0.0, 1.0))
     assert (crowded.words > 0).float().mean() > 1.3 * (plain.words > 0).float().mean()
     assert (len(crowded.words), len(crowded.sounds), len(crowded.fbank)) == (12, 3, 3)
 
 
 def test_utterances_are_the_world_s() -> None:
-    scene = next(s for s in (compose(0, n) for n in range(10)) if s.sounds and s.sounds[0].name == "voice")
-    sound, (heard, *_) = hear(scene)
-    utterance = said(heard.sound.text, scene.voice)
-    assert [word for word, _, _ in utterance.heard] == heard.sound.text.split()
+    scene = next(s for s in (compose_scene(0, n) for n in range(10)) if s.sounds and s.sounds[0].name == "voice")
+    sound, (heard, *_) = render_sound(scene)
+    utterance = speak(heard.sound.text, scene.voice)
+    assert [word for word, _, _ in utterance.events] == heard.sound.text.split()
     assert abs(utterance.seconds - (heard.end - heard.start)) < 0.01
-    assert len(said(heard.sound.text, scene.voice, 1.1).samples) < len(utterance.samples)
+    assert len(speak(heard.sound.text, scene.voice, 1.1).samples) < len(utterance.samples)
     assert len(sound) == scene.seconds * RATE
 
 
-def test_a_patch_tells_where_its_figure_is() -> None:
-    pictures = Painter(TRAIN, 0).paint(8)
+def test_labels_of_a_patch_have_the_position_of_its_figure() -> None:
+    pictures = PictureSampler(TRAIN, 0).sample(8)
     own = pictures.shape > 0
     assert own.any()
     for name, axis in (("column", 2), ("row", 1)):
@@ -158,21 +169,21 @@ def test_a_patch_tells_where_its_figure_is() -> None:
         assert (levels[own] / LEVELS - patches).abs().max() < 0.35, f"{name}: no further off than a figure is wide"
 
 
-def test_the_names_are_apart() -> None:
+def test_class_names_are_unique() -> None:
     assert len(set(WORD_CLASSES)) == len(WORD_CLASSES) == 1 + len(WORDS) + len(SOUNDS)
     assert set(COLOURS) | set(SHAPES) <= set(WORDS)
 
 
-def test_losses_are_nothing_where_all_is_right() -> None:
-    pictures = Painter(TRAIN, 0).paint(4)
+def test_right_predictions_have_no_loss() -> None:
+    pictures = PictureSampler(TRAIN, 0).sample(4)
     scores = {name: _sure(getattr(pictures, name), kinds) for name, kinds in CLASSES.items()}
     sharp = replace(pictures, mask=pictures.mask.round())
     assert float(vision_loss({**scores, "mask": 100 * (sharp.mask - 0.5)}, sharp)) < 1e-6
-    assert set(encoders.seen(scores, pictures).values()) == {1.0}
+    assert set(encoders.vision_accuracy(scores, pictures).values()) == {1.0}
 
 
 def test_shapes_are_not_learned_from_colours_with_a_name() -> None:
-    named, unnamed = (Painter(TRAIN, 0).paint(4, named=share) for share in (1.0, 0.0))
+    named, unnamed = (PictureSampler(TRAIN, 0).sample(4, named=share) for share in (1.0, 0.0))
     for pictures, learned in ((named, False), (unnamed, True)):
         scores = {name: torch.zeros(4, kinds, 6, 6) for name, kinds in (*CLASSES.items(), ("mask", 64))}
         shape = torch.zeros(4, 7, 6, 6, requires_grad=True)
@@ -181,43 +192,43 @@ def test_shapes_are_not_learned_from_colours_with_a_name() -> None:
         assert bool((shape.grad.abs().sum(1) > 0)[pictures.shape > 0].any()) == learned
 
 
-def test_what_has_no_class_costs_nothing() -> None:
-    pictures = Painter(TRAIN, 0).paint(2)
+def test_patches_without_a_label_have_no_loss() -> None:
+    pictures = PictureSampler(TRAIN, 0).sample(2)
     empty, ground = torch.full_like(pictures.size, IGNORED), torch.zeros_like(pictures.shape)
-    blank_ones = Pictures(pictures.pixels, torch.zeros_like(pictures.mask), empty, ground, *[empty] * 4)
+    blank_ones = LabelledPictures(pictures.pixels, torch.zeros_like(pictures.mask), empty, ground, *[empty] * 4)
     scores = {"shape": _sure(ground, 7), "mask": torch.full_like(pictures.mask, -50.0)}
     unsure = {name: torch.zeros(2, kinds, 6, 6) for name, kinds in CLASSES.items() if name != "shape"}
     assert float(vision_loss(scores | unsure, blank_ones)) < 1e-6
 
 
-def test_words_count_by_most_of_their_frames() -> None:
+def test_a_word_is_right_if_most_of_its_frames_are() -> None:
     words = torch.zeros(1, 20, dtype=torch.long)
     words[0, 3:9], words[0, 9:14], words[0, 15:18] = 1, 2, WORD_CLASSES.index("beep")
-    clips = Clips(torch.zeros(1), torch.zeros(1), words, torch.zeros(1, 4, dtype=torch.long))
+    clips = LabelledClips(torch.zeros(1), torch.zeros(1), words, torch.zeros(1, 4, dtype=torch.long))
     said_so = words.clone()
     said_so[0, 3:5], said_so[0, 9:12] = 0, 7
-    found = encoders.heard((_sure(said_so, len(WORD_CLASSES)), _sure(clips.sounds, len(SOUND_CLASSES))), clips)
+    found = encoders.audio_accuracy((_sure(said_so, len(WORD_CLASSES)), _sure(clips.sounds, len(SOUND_CLASSES))), clips)
     assert (found["words"], found["signals"], found["steps"], found["silence"]) == (0.5, 1.0, 1.0, 1.0)
-    assert float(hearing_loss((_sure(words, 42), _sure(clips.sounds, 7)), clips)) < 1e-6
+    assert float(audio_loss((_sure(words, 42), _sure(clips.sounds, 7)), clips)) < 1e-6
 
 
 def _sure(target: torch.Tensor, kinds: int) -> torch.Tensor:
-    """Scores (n, K, ...) that leave no doubt of the target (n, ...)."""
+    """Return scores (n, K, ...) that are certain of the target (n, ...)."""
     one_hot = torch.nn.functional.one_hot(target.clamp(min=0), kinds)
     return 50.0 * one_hot.movedim(-1, 1).float()
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
-    rates = [pace(step, 1000) for step in range(1000)]
+    rates = [learning_rate_factor(step, 1000) for step in range(1000)]
     assert rates[0] < 0.05
     assert rates[59] == rates[599] == 1.0
     assert rates[800] == pytest.approx(0.5, abs=0.01)
     assert rates[-1] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_pictures_are_bright_at_first() -> None:
-    assert [brightness(step, 1000) for step in (0, 150, 275, 400, 999)] == [1.0, 1.0, 0.5, 0.0, 0.0]
-    for figure in Painter(TRAIN, 0)._figures(128, "bright") * 5:
+def test_figures_are_bright_in_the_first_steps() -> None:
+    assert [bright_share(step, 1000) for step in (0, 150, 275, 400, 999)] == [1.0, 1.0, 0.5, 0.0, 0.0]
+    for figure in PictureSampler(TRAIN, 0)._choose_figures(128, "bright") * 5:
         assert figure.colour is None
         assert np.mean(figure.rgb) > 168
 
@@ -228,12 +239,19 @@ def test_splits_that_are_measured_exist() -> None:
 
 def test_encoders_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps move the encoders and nothing else, and the loss falls."""
-    for name, value in (("PICTURES", 8), ("CLIPS", 2), ("TOLD", 4), ("WARM", 2), ("SPOKEN_HELD_OUT", 4), *HELD_OUT):
+    for name, value in (
+        ("BATCH_PICTURES", 8),
+        ("BATCH_CLIPS", 2),
+        ("REPORT_EVERY", 4),
+        ("WARMUP_STEPS", 2),
+        ("HELD_OUT_UTTERANCES", 4),
+        *HELD_OUT,
+    ):
         monkeypatch.setattr(encoders, name, value)
-    monkeypatch.setattr(audio, "SIGNALS", 2)
-    model, before, said_so = blank(0), blank(0).state_dict(), list[str]()
+    monkeypatch.setattr(audio, "SIGNALS_PER_KIND", 2)
+    model, before, said_so = initial_model(0), initial_model(0).state_dict(), list[str]()
     pretrain_vision(model, 8, 0, said_so.append)
-    pretrain_hearing(model, 8, 0, said_so.append, spoken=4)
+    pretrain_audio(model, 8, 0, said_so.append, spoken=4)
     moved = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"vision_tower", "speech_encoder"}
     losses = [float(line.split("loss ")[1].split(";")[0]) for line in said_so]

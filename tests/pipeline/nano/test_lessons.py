@@ -1,4 +1,4 @@
-"""Lessons over real films of the world: true under each view, in the words of the steps, and fit to be imported."""
+"""Lessons over films: right under each view, with the prompts of the steps, and importable."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ola.processor import OlaProcessor
 from pipeline.annotation.text_rules import parse_questions, question_flaws
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask
-from pipeline.synthetic.nano.answers import told
-from pipeline.synthetic.nano.lessons import KINDS, OFTEN, SILENCE, Lesson, lessons_of, write_lessons
-from pipeline.synthetic.nano.qa_examples import request
-from pipeline.synthetic.world.questions import ambiguous, questions
-from pipeline.synthetic.world.scenes import compose
-from pipeline.synthetic.world.score import Watched
+from pipeline.synthetic.nano.answers import answer_with_steps
+from pipeline.synthetic.nano.lessons import CHAT_KINDS, REPEATS, SILENCE, Lesson, make_lessons, write_lessons
+from pipeline.synthetic.nano.qa_examples import ask_prompt
+from pipeline.synthetic.world.questions import ambiguous_questions, make_questions
+from pipeline.synthetic.world.scenes import compose_scene
+from pipeline.synthetic.world.score import ScoredClip
 from pipeline.synthetic.world.truth import Truth
 from stages.catalogue import catalogue
 from stages.decoding import Decoder, Loaded
@@ -30,14 +30,14 @@ from tests.pipeline.nano.conftest import Run
 from tests.runs import ola
 
 
-def by_clip(run: Run) -> Iterator[tuple[Watched, list[Lesson]]]:
+def by_clip(run: Run) -> Iterator[tuple[ScoredClip, list[Lesson]]]:
     for clip in run.clips():
-        yield clip, list(lessons_of(clip, 0))
+        yield clip, list(make_lessons(clip, 0))
 
 
 def test_each_record_is_counted_under_its_name(run: Run) -> None:
     names = Counter(record["id"].split("-")[-2] for record in run.records())
-    assert names == run.counts, "and no clip in which a voice is lacks its questions"
+    assert names == run.counts, "every clip with a voice has answers to ask"
     ids = [record["id"] for record in run.records()]
     assert len(set(ids)) == len(ids)
     assert (names["caption_image"], names["video_caption"], names["transcribe"], names["subtitle"]) == (10, 10, 9, 9)
@@ -53,13 +53,13 @@ def test_the_same_seed_gives_the_same_lessons(run: Run, tmp_path: Path) -> None:
 def test_views_of_a_clip_follow_each_other(run: Run) -> None:
     for clip, lessons in by_clip(run):
         order = [view for view, _ in groupby(lessons, key=lambda each: each.view)]
-        assert order == (list(KINDS) if clip.sound else ["image", "video"]), clip.truth.scene.kind
+        assert order == (list(CHAT_KINDS) if clip.sound else ["image", "video"]), clip.truth.scene.kind
 
 
-def test_captions_and_what_is_said_are_the_truth(run: Run) -> None:
+def test_captions_and_transcripts_are_the_truth(run: Run) -> None:
     for clip, lessons in by_clip(run):
         answers = {each.name: each.answer for each in lessons}
-        asked = {each.name: each.asked for each in lessons}
+        asked = {each.name: each.prompt for each in lessons}
         for view, caption in clip.truth.captions(clip.middle).items():
             for name in (f"caption_{view}", f"{view}_caption"):
                 assert (answers[name], asked[name]) == (caption, prompt(name))
@@ -70,18 +70,18 @@ def test_captions_and_what_is_said_are_the_truth(run: Run) -> None:
     assert "transcribe" not in kinds["mute"]
 
 
-def test_what_is_to_be_asked_passes_the_rules_of_ask(run: Run) -> None:
+def test_answers_to_ask_pass_its_rules(run: Run) -> None:
     seen = 0
     for clip, lessons in by_clip(run):
-        posed = {each.question: each for each in clip.truth.questions}
+        qa = {each.question: each for each in clip.truth.questions}
         told = [each for each in lessons if each.name == "ask"]
         assert len({each.answer for each in told}) == len(told) == (8 if clip.truth.transcript else 0)
         for lesson in told:
             found = parse_questions(lesson.answer, 3)
             assert question_flaws(found, clip.truth.transcript) == [None] * 3
-            assert [posed[draft.question].answer for draft in found] == [draft.answer for draft in found]
-            needs = [posed[draft.question].needs for draft in found]
-            parts = [posed[draft.question].part for draft in found]
+            assert [qa[draft.question].answer for draft in found] == [draft.answer for draft in found]
+            needs = [qa[draft.question].needs for draft in found]
+            parts = [qa[draft.question].part for draft in found]
             if clip.truth.scene.kind == "linked" and len(clip.truth.scene.sounds) == 2:
                 assert needs[:2] == ["both", "both"] != needs[1:]
                 assert parts[:2] == ["first", "second"]
@@ -89,32 +89,32 @@ def test_what_is_to_be_asked_passes_the_rules_of_ask(run: Run) -> None:
     assert seen >= 8
 
 
-def test_the_request_is_word_for_word_that_of_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prompt_is_word_for_word_that_of_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ask, "pictures", lambda *_: ())
     monkeypatch.setattr(Ask, "sound", lambda *_: None)
     transcript = SimpleNamespace(text="two dogs")
     asking: Any = SimpleNamespace(screening=None, footage=None, transcript=transcript)
-    assert Ask()._request(asking).text == request("two dogs")
+    assert Ask()._request(asking).text == ask_prompt("two dogs")
 
 
-def test_questions_are_answered_as_their_view_allows(run: Run) -> None:
+def test_questions_are_answered_if_the_view_suffices(run: Run) -> None:
     seen: Counter[tuple[str, str, bool]] = Counter()
     for clip, lessons in by_clip(run):
-        posed = {each.question: each for each in clip.truth.questions}
+        qa = {each.question: each for each in clip.truth.questions}
         for lesson in lessons:
             name, _, view = lesson.name.partition("_")
-            question = lesson.asked.rpartition("\n")[2]
+            question = lesson.prompt.rpartition("\n")[2]
             if name == "verify":
-                own = posed[question]
-                assert lesson.answer in (told(clip.truth.scene, own, own.answer), "unknown")
+                own = qa[question]
+                assert lesson.answer in (answer_with_steps(clip.truth.scene, own, own.answer), "unknown")
                 assert lesson.answer != "unknown" or view not in (own.needs, "both")
                 seen[own.needs, view, lesson.answer != "unknown"] += 1
             elif name == "bare":
-                assert lesson.asked == question
-                assert lesson.answer == posed[question].answer
-                assert posed[question].needs == "video" if view == "video" else posed[question].needs != "text"
+                assert lesson.prompt == question
+                assert lesson.answer == qa[question].answer
+                assert qa[question].needs == "video" if view == "video" else qa[question].needs != "text"
             elif name == "strange":
-                assert question not in posed
+                assert question not in qa
                 assert lesson.answer == "unknown"
                 seen["strange", view, False] += 1
     assert min(seen["strange", view, False] for view in ("both", "video", "audio")) > 3
@@ -129,31 +129,35 @@ def test_questions_are_answered_as_their_view_allows(run: Run) -> None:
 
 
 def test_a_sound_across_a_cut_does_not_tell_which_sight_is_meant(run: Run) -> None:
-    scene = next(scene for scene in (compose(0, number) for number in range(1, 100, 10)) if ambiguous(scene))
-    clip = replace(run.clips()[0], truth=Truth(scene, scene.sounds[0].text, (), tuple(questions(scene))))
-    found = [lesson for lesson in lessons_of(clip, 0) if lesson.asked.rpartition("\n")[2] in ambiguous(scene)]
+    scene = next(
+        scene for scene in (compose_scene(0, number) for number in range(1, 100, 10)) if ambiguous_questions(scene)
+    )
+    clip = replace(run.clips()[0], truth=Truth(scene, scene.sounds[0].text, (), tuple(make_questions(scene))))
+    found = [
+        lesson for lesson in make_lessons(clip, 0) if lesson.prompt.rpartition("\n")[2] in ambiguous_questions(scene)
+    ]
     name = scene.sounds[0].text
     assert {(lesson.view, lesson.answer) for lesson in found} == {("both", f"{name} first and second: unknown")}
 
 
-def test_what_few_clips_have_is_asked_often(run: Run) -> None:
+def test_rare_lessons_are_repeated(run: Run) -> None:
     counts = Counter((record["id"][:20], record["conversations"][0]["value"]) for record in run.records())
-    often = {asked for (_, asked), count in counts.items() if count == OFTEN and "Q1 (" not in asked}
+    often = {asked for (_, asked), count in counts.items() if count == REPEATS and "Q1 (" not in asked}
     assert any(" meet?" in asked for asked in often)
-    assert {count for (_, asked), count in counts.items() if " meet?" in asked} == {1, OFTEN}, (
-        "who only hears knows of none"
+    assert {count for (_, asked), count in counts.items() if " meet?" in asked} == {1, REPEATS}, (
+        "without a picture there is no figure to tell from another"
     )
     assert {count for (_, asked), count in counts.items() if "Describe" in asked} == {1}
 
 
-def test_they_are_imported_and_read(run: Run, tmp_path: Path) -> None:
+def test_lessons_are_imported_and_loaded(run: Run, tmp_path: Path) -> None:
     said = ola("import", run.file, "--root", tmp_path, "--val-share", "0", "--strict")
     assert said.code == 0, said
     found = catalogue([str(tmp_path)])
     assert len(found) == run.counts.total()
     records = run.records()
     assert found.counts() == Counter(
-        next(kind for view, kind in KINDS.items() if keys_of(view) == record.keys() & {"image", "video", "audio"})
+        next(kind for view, kind in CHAT_KINDS.items() if keys_of(view) == record.keys() & {"image", "video", "audio"})
         for record in records
     )
     samples = found.table.group_by("uri").aggregate([("offset", "count_distinct")]).to_pydict()
@@ -164,7 +168,7 @@ def test_they_are_imported_and_read(run: Run, tmp_path: Path) -> None:
     assert (len(loaded.pack.prompts), loaded.faults) == (4, ())
 
 
-def test_a_patch_is_what_it_is_called(run: Run) -> None:
+def test_byte_ranges_hold_the_media_of_their_field(run: Run) -> None:
     for record in run.records()[::40]:
         for key in record.keys() & {"image", "video", "audio"}:
             patch = record[key]

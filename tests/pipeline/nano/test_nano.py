@@ -1,4 +1,4 @@
-"""The nano that comes with the package: what it answers, what a run with it makes, and that it can go on learning."""
+"""The nano of the package: its answers, the outputs of a run with it, and further training."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from ola.generation import Ola
 from pipeline.synthetic import demo
-from pipeline.synthetic.nano.evaluate import examine
-from pipeline.synthetic.world.score import Score
+from pipeline.synthetic.nano.evaluate import evaluate_model
+from pipeline.synthetic.world.score import RunScore
 from tests.pipeline.nano.conftest import Run
 from tests.runs import ola, status
 
@@ -20,7 +20,7 @@ TASKS = ("caption_joint", "verify_both", "transcribe")
 
 @pytest.fixture(scope="module")
 def annotated(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run over the same films in which nano is asked all that a model is asked."""
+    """A run over the same films in which nano answers all prompts."""
     root = tmp_path_factory.mktemp("annotated") / "run"
     asked = ("annotator.model=nano", "transcribe.sources=[ola]", "screen.least_words=2", "pack.val=0", "isolate=false")
     sets = [part for setting in asked for part in ("--set", setting)]
@@ -29,18 +29,18 @@ def annotated(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_it_answers_about_ten_clips(run: Run) -> None:
-    marks = examine(str(run.root), Ola.from_pretrained("nano"), asked=TASKS)
-    assert marks["caption_joint, attributes"]["right"] >= 0.85
-    assert marks["transcribe, words"]["right"] >= 0.9
-    assert marks["verify_both, needs text"]["right"] >= 0.9
-    assert marks["verify_both, needs video"]["right"] >= 0.85
-    assert marks["verify_both, needs both"]["right"] >= 0.85
+def test_nano_answers_about_ten_clips(run: Run) -> None:
+    results = evaluate_model(str(run.root), Ola.from_pretrained("nano"), names=TASKS)
+    assert results["caption_joint, attributes"]["right"] >= 0.85
+    assert results["transcribe, words"]["right"] >= 0.9
+    assert results["verify_both, needs text"]["right"] >= 0.9
+    assert results["verify_both, needs video"]["right"] >= 0.85
+    assert results["verify_both, needs both"]["right"] >= 0.85
 
 
-def test_a_run_makes_what_is_mostly_true(annotated: Path) -> None:
-    """The floors stand a good deal below what was measured, since another machine adds in another order."""
-    facts = Score(str(annotated)).facts()
+def test_most_outputs_of_a_run_are_right(annotated: Path) -> None:
+    """The bounds are well below the measured values, since sums may differ on another machine."""
+    facts = RunScore(str(annotated)).report()
     assert facts["transcripts"]["word_error"] <= 0.1
     assert facts["captions"]["image"]["right"] >= 0.9
     assert facts["questions"]["well_formed"] >= 0.9
@@ -65,11 +65,11 @@ def test_the_demo_on_three_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         outputs[arguments[:2] if arguments[0] == "world" else arguments[0]] = said.out
 
     outputs: dict[Any, str] = {}
-    monkeypatch.setattr(demo, "ola", here)
+    monkeypatch.setattr(demo, "run_ola", here)
     monkeypatch.setattr(demo, "CLIPS", 3)
     monkeypatch.setattr(demo, "HELD_OUT_CLIPS", 2)
     monkeypatch.setattr(demo, "STEPS", 1)
-    demo.train(tmp_path, demo.run(tmp_path))
+    demo.train_and_compare(tmp_path, demo.annotate(tmp_path))
     assert status(tmp_path / "run")["pack"]["ok"] > 0
     assert "measured" in outputs["world", "score"]
     assert (tmp_path / "trained" / "model").exists()

@@ -1,4 +1,4 @@
-"""Scenes and what is asked of them: the splits keep what they hold out, and what a question needs is what it needs."""
+"""Scenes and their questions: splits hold out pairs and voices, and the needs of questions are right."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ import pytest
 from pipeline.annotation.text_rules import KINDS as ASKED_KINDS
 from pipeline.annotation.text_rules import QuestionDraft, question_flaws
 from pipeline.errors import ConfigError
-from pipeline.synthetic.world.captions import captions, happens
-from pipeline.synthetic.world.questions import FORMS, ORDINALS, Posed, ambiguous, answerable, questions, well_formed
-from pipeline.synthetic.world.scenes import KINDS, Scene, compose
+from pipeline.synthetic.world.captions import captions_by_view, sight_clause
+from pipeline.synthetic.world.questions import (
+    FORMS,
+    ORDINALS,
+    QAPair,
+    ambiguous_questions,
+    answerable_questions,
+    is_well_formed,
+    make_questions,
+)
+from pipeline.synthetic.world.scenes import KINDS, Scene, compose_scene
 from pipeline.synthetic.world.vocabulary import (
     COLOURS,
     HELD_OUT_FIGURES,
@@ -25,12 +33,12 @@ from pipeline.synthetic.world.vocabulary import (
     SHAPES,
     SPLITS,
     VOICE,
-    split_of,
+    split_of_seed,
 )
 
 
 def scenes(seed: int, count: int = 60) -> list[Scene]:
-    return [compose(seed, number) for number in range(count)]
+    return [compose_scene(seed, number) for number in range(count)]
 
 
 def figures(scene: Scene) -> set[tuple[str, str]]:
@@ -47,7 +55,7 @@ def test_the_same_seed_and_number_give_the_same_scene() -> None:
     assert len({repr(scene.sights) for scene in scenes(3) + scenes(4)}) == 120
 
 
-def test_ten_clips_are_of_every_kind() -> None:
+def test_ten_clips_have_every_kind() -> None:
     made = Counter(scene.kind for scene in scenes(0, 10))
     assert made == Counter(KINDS)
     assert made["linked"] == 5
@@ -82,21 +90,21 @@ def test_each_word_that_is_held_out_in_a_pair_is_seen_in_others() -> None:
 
 
 def test_seeds_lie_in_one_split_or_are_refused() -> None:
-    assert [split_of(seed).name for seed in (0, 999, 1000, 5999)] == ["train", "train", "val", "test-both"]
+    assert [split_of_seed(seed).name for seed in (0, 999, 1000, 5999)] == ["train", "train", "val", "test-both"]
     with pytest.raises(ConfigError, match=r"seed 6000 belongs to no split of the world \(choices: train 0-999, val"):
-        split_of(6000)
+        split_of_seed(6000)
 
 
 def test_questions_would_pass_the_rules_of_ask() -> None:
-    longer = [compose(1, number, segments=5) for number in range(20)]
+    longer = [compose_scene(1, number, segments=5) for number in range(20)]
     for scene in scenes(0) + scenes(4000) + longer:
-        asked = questions(scene)
-        assert len({posed.question for posed in asked}) == len(asked), "one question has two answers"
+        asked = make_questions(scene)
+        assert len({qa.question for qa in asked}) == len(asked), "one question has two answers"
         said = " ".join(sound.text for sound in scene.sounds)
-        for posed in asked:
-            assert question_flaws([QuestionDraft(posed.kind, posed.question, posed.answer)], said) == [None], posed
-            assert posed.kind in ASKED_KINDS
-            assert well_formed(posed.question)
+        for qa in asked:
+            assert question_flaws([QuestionDraft(qa.kind, qa.question, qa.answer)], said) == [None], qa
+            assert qa.kind in ASKED_KINDS
+            assert is_well_formed(qa.question)
 
 
 @pytest.mark.parametrize(
@@ -109,16 +117,16 @@ def test_questions_would_pass_the_rules_of_ask() -> None:
         "",
     ],
 )
-def test_what_the_world_would_not_ask_is_not_well_formed(question: str) -> None:
-    assert not well_formed(question)
+def test_other_questions_are_not_well_formed(question: str) -> None:
+    assert not is_well_formed(question)
 
 
-def test_case_and_punctuation_make_a_question_no_worse() -> None:
-    assert well_formed("what colour is the shape, while the voice says: 'Two cars'")
+def test_well_formedness_ignores_case_and_punctuation() -> None:
+    assert is_well_formed("what colour is the shape, while the voice says: 'Two cars'")
 
 
 def exchanged(scene: Scene, what: str) -> Scene:
-    """The same clip with its two sounds, or its two sights, in each other's place."""
+    """Return a scene with its two sounds, or its two sights, swapped."""
     first, second = getattr(scene, what)
     swapped = (
         replace(second, start=first.start, end=first.end),
@@ -127,38 +135,38 @@ def exchanged(scene: Scene, what: str) -> Scene:
     return replace(scene, **{what: swapped})  # type: ignore[arg-type]
 
 
-def both_ways() -> Iterator[tuple[Posed, dict[str, str], dict[str, str]]]:
-    """Each question of a linked clip, with the answers when its sounds, and when its sights, change places."""
+def both_ways() -> Iterator[tuple[QAPair, dict[str, str], dict[str, str]]]:
+    """Yield each question of linked clips with all answers after its sounds, and after its sights, are swapped."""
     for scene in scenes(0, 200):
         if scene.kind == "linked" and len(scene.sounds) == 2:
             other_sound, other_sight = (
-                {posed.question: posed.answer for posed in questions(exchanged(scene, what))}
+                {qa.question: qa.answer for qa in make_questions(exchanged(scene, what))}
                 for what in ("sounds", "sights")
             )
-            yield from ((posed, other_sound, other_sight) for posed in questions(scene))
+            yield from ((qa, other_sound, other_sight) for qa in make_questions(scene))
 
 
-def test_what_a_question_needs_changes_its_answer_and_nothing_else_does() -> None:
-    """A view that cannot tell two clips apart, whose answers differ, does not suffice."""
+def test_only_the_needed_senses_change_the_answer() -> None:
+    """A view does not suffice if it is the same for two clips with different answers."""
     seen: Counter[str] = Counter()
-    for posed, other_sound, other_sight in both_ways():
-        seen[posed.needs] += 1
+    for qa, other_sound, other_sight in both_ways():
+        seen[qa.needs] += 1
         kept = {
-            "sound": other_sound.get(posed.question, posed.answer) == posed.answer,
-            "sight": other_sight.get(posed.question, posed.answer) == posed.answer,
+            "sound": other_sound.get(qa.question, qa.answer) == qa.answer,
+            "sight": other_sight.get(qa.question, qa.answer) == qa.answer,
         }
-        changes = {"both": ("sound", "sight"), "video": ("sight",), "audio": ("sound",), "text": ()}[posed.needs]
+        changes = {"both": ("sound", "sight"), "video": ("sight",), "audio": ("sound",), "text": ()}[qa.needs]
         for what in ("sound", "sight"):
             answers = other_sound if what == "sound" else other_sight
             if what not in changes:
-                assert kept[what], posed
-            elif posed.needs == "both" and posed.question in answers:
-                assert not kept[what], posed
+                assert kept[what], qa
+            elif qa.needs == "both" and qa.question in answers:
+                assert not kept[what], qa
     assert min(seen[needs] for needs in ("both", "video", "audio", "text")) > 50
 
 
 def parts_named(scene: Scene, question: str) -> set[str]:
-    """Where what a question names lies, looked up word for word; an ordinal is itself."""
+    """Return the parts of the names in a question, and its ordinals."""
     names = {figure.name: n for n, sight in enumerate(scene.sights) for figure in sight.figures}
     names |= {f"something {sight.motion}": n for n, sight in enumerate(scene.sights)}
     if scene.kind != "named":
@@ -169,15 +177,15 @@ def parts_named(scene: Scene, question: str) -> set[str]:
 
 
 @pytest.mark.parametrize("segments", [2, 5])
-def test_a_question_has_the_part_of_what_it_names(segments: int) -> None:
+def test_the_part_of_a_question_is_that_of_its_names(segments: int) -> None:
     forms: dict[str, Counter[str]] = {form: Counter() for form in FORMS}
-    for scene in (compose(seed, number, segments) for seed in range(4) for number in range(100)):
-        for posed in questions(scene):
-            forms[posed.form][posed.part] += 1
-            assert (posed.part == "always") == (posed.chance == 1 and posed.needs != "text"), posed
-            assert (posed.part == "") == (posed.needs == "text"), posed
-            if posed.part not in ("always", ""):
-                assert parts_named(scene, posed.question) == {posed.part}, posed
+    for scene in (compose_scene(seed, number, segments) for seed in range(4) for number in range(100)):
+        for qa in make_questions(scene):
+            forms[qa.form][qa.part] += 1
+            assert (qa.part == "always") == (qa.chance == 1 and qa.needs != "text"), qa
+            assert (qa.part == "") == (qa.needs == "text"), qa
+            if qa.part not in ("always", ""):
+                assert parts_named(scene, qa.question) == {qa.part}, qa
     places = {form for form, parts in forms.items() if {"first", "second"} <= parts.keys()}
     last = {"seen after", "heard after"} if segments == 2 else set()  # nothing comes after the second
     assert places == set(FORMS) - {"corners", "next number"} - last
@@ -185,40 +193,40 @@ def test_a_question_has_the_part_of_what_it_names(segments: int) -> None:
 
 
 def test_a_question_of_one_answer_is_a_shortcut() -> None:
-    """A clip that shows one thing: what is seen while something is heard, the picture alone tells."""
+    """In a clip with a single sight the picture answers questions about what is seen during a sound."""
     still = [scene for scene in scenes(0) if scene.kind == "still"]
-    asked = [posed for scene in still for posed in questions(scene) if posed.form in ("colour while", "seen while")]
+    asked = [qa for scene in still for qa in make_questions(scene) if qa.form in ("colour while", "seen while")]
     assert asked
-    assert {(posed.needs, posed.chance) for posed in asked} == {("video", 1.0)}
+    assert {(qa.needs, qa.chance) for qa in asked} == {("video", 1.0)}
 
 
 @pytest.mark.parametrize("kind", ["named", "loose", "still", "silent", "mute"])
 def test_only_linked_clips_have_questions_that_need_both(kind: str) -> None:
-    asked = [posed for scene in scenes(0) if scene.kind == kind for posed in questions(scene)]
+    asked = [qa for scene in scenes(0) if scene.kind == kind for qa in make_questions(scene)]
     assert asked
-    assert "both" not in {posed.needs for posed in asked}
+    assert "both" not in {qa.needs for qa in asked}
 
 
 def test_linked_clips_have_questions_that_need_both_answered_by_chance_half_the_time() -> None:
     for scene in scenes(0, 100):
         if scene.kind == "linked":
-            both = [posed for posed in questions(scene) if posed.needs == "both"]
+            both = [qa for qa in make_questions(scene) if qa.needs == "both"]
             assert both
-            assert all(posed.chance == 0.5 for posed in both)
+            assert all(qa.chance == 0.5 for qa in both)
 
 
-def test_what_has_two_answers_is_well_formed_and_not_asked() -> None:
+def test_ambiguous_questions_are_well_formed_and_not_made() -> None:
     kinds: dict[str, set[str]] = {"across": set(), "stays": set(), "twice": set()}
-    for scene in [compose(0, number) for number in range(400)]:
-        found, asked = ambiguous(scene), {posed.question for posed in answerable(scene)}
-        assert all(well_formed(question) for question in found)
+    for scene in [compose_scene(0, number) for number in range(400)]:
+        found, asked = ambiguous_questions(scene), {qa.question for qa in answerable_questions(scene)}
+        assert all(is_well_formed(question) for question in found)
         assert asked.isdisjoint(found)
         assert set(found.values()) <= {"first and second"}
-        across = any(len(scene.seen_with(sound)) > 1 for sound in scene.sounds)
+        across = any(len(scene.sights_during(sound)) > 1 for sound in scene.sounds)
         assert across == any("is seen while" in question for question in found)
-        several = [{each.text or each.name for each in scene.heard_with(sight)} for sight in scene.sights]
+        several = [{each.text or each.name for each in scene.sounds_during(sight)} for sight in scene.sights]
         stays = scene.kind != "named" and any(len(heard) > 1 for heard in several)
-        assert stays == any(f"{happens(scene.sights[0])}?" in question for question in found)
+        assert stays == any(f"{sight_clause(scene.sights[0])}?" in question for question in found)
         nouns = [sound.text.split()[-1] for sound in scene.sounds if scene.kind != "named"]
         twice = len(set(nouns)) < len(nouns)
         assert twice == any(re.fullmatch(r"How many \w+ does the voice count\?", question) for question in found)
@@ -230,26 +238,26 @@ def test_what_has_two_answers_is_well_formed_and_not_asked() -> None:
     assert "linked" in kinds["twice"]
 
 
-def test_what_is_too_plain_to_be_asked_can_be_answered() -> None:
+def test_answerable_questions_include_simple_ones() -> None:
     scene = next(s for s in scenes(0, 400) if s.kind == "linked" and len({x.figures[0].colour for x in s.sights}) == 1)
-    plain = {p.question: (p.answer, p.needs) for p in answerable(scene) if p not in questions(scene)}
+    plain = {p.question: (p.answer, p.needs) for p in answerable_questions(scene) if p not in make_questions(scene)}
     colour = scene.sights[0].figures[0].colour
     assert plain["What colour is the first shape?"] == plain["What colour is the second shape?"] == (colour, "video")
     corners = {question: told for question, told in plain.items() if "corners" in question}
     assert len(corners) >= 2
     assert {needs for _, needs in corners.values()} == {"text"}
-    assert {posed.question for posed in questions(scene)} < {posed.question for posed in answerable(scene)}
+    assert {qa.question for qa in make_questions(scene)} < {qa.question for qa in answerable_questions(scene)}
 
 
-def test_captions_tell_what_there_is() -> None:
-    scene = compose(7, 0)
-    assert captions(scene, 2.5) == {
+def test_captions_describe_the_scene() -> None:
+    scene = compose_scene(7, 0)
+    assert captions_by_view(scene, 2.5) == {
         "image": "A small red diamond.",
         "video": "A black cross shrinks, then a red diamond grows.",
         "sound": "A chirp is heard, then a voice says eight keys.",
         "joint": "A black cross shrinks while a chirp is heard, "
         "then a red diamond grows while a voice says eight keys.",
     }
-    assert captions(scene, 0.5)["image"] == "A large black cross."  # it shrinks, from large
-    assert captions(compose(7, 3), 1.0)["sound"] == "Nothing is heard."
-    assert set(captions(compose(7, 9), 1.0)) == {"image", "video"}
+    assert captions_by_view(scene, 0.5)["image"] == "A large black cross."  # it shrinks, from large
+    assert captions_by_view(compose_scene(7, 3), 1.0)["sound"] == "Nothing is heard."
+    assert set(captions_by_view(compose_scene(7, 9), 1.0)) == {"image", "video"}

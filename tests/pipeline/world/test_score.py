@@ -1,4 +1,4 @@
-"""The truth meter on made-up manifests: a perfect run scores perfectly, and every lie that is planted is found."""
+"""Scores of runs with synthetic manifests: a perfect run has perfect scores, and every planted error is found."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ from pipeline.engine.engines import InlineEngine
 from pipeline.media.media_store import MediaTar
 from pipeline.pack.publish import pack
 from pipeline.plan import Plan
-from pipeline.synthetic.world.audio import hear
-from pipeline.synthetic.world.captions import captions
-from pipeline.synthetic.world.questions import Posed, questions
-from pipeline.synthetic.world.scenes import Scene, compose
-from pipeline.synthetic.world.score import Score
-from pipeline.synthetic.world.truth import TRUTH
-from pipeline.synthetic.world.truth import dump as written
-from pipeline.synthetic.world.truth import facts as truth_of
+from pipeline.synthetic.world.audio import render_sound
+from pipeline.synthetic.world.captions import captions_by_view
+from pipeline.synthetic.world.questions import QAPair, make_questions
+from pipeline.synthetic.world.scenes import Scene, compose_scene
+from pipeline.synthetic.world.score import RunScore
+from pipeline.synthetic.world.truth import TRUTH_SUFFIX, build_truth, dump_truth
 from tests.pipeline import test_pack
 from tests.pipeline.scripted import ENGINE
 from tests.pipeline.test_pack import ok
@@ -35,72 +33,74 @@ SEED, CLIPS, MS = 7, 10, 4000
 ASKED = ModelCall(prompt="p", answer="a", finish="stop", prompt_tokens=1, answer_tokens=1, latency=0.0)
 AGREES = {"both": ("both",), "video": ("both", "video"), "audio": ("both", "audio"), "none-agrees": ()}
 VIEWS = ("both", "video", "audio", "text")
-Change = Callable[[Scene, Posed], str]
+Change = Callable[[Scene, QAPair], str]
 
 
 @dataclass(frozen=True)
-class Lies:
-    """What a run gets wrong: by the number of a clip what is said in it; what is asked, answered and measured."""
+class PlantedErrors:
+    """The errors of a run. said, ends_ms: transcripts and ends by number of the clip; the others change true values."""
 
     said: Mapping[int, str] = field(default_factory=dict)
-    question: Change = lambda scene, posed: posed.question
-    answer: Change = lambda scene, posed: posed.answer
-    needs: Change = lambda scene, posed: posed.needs
+    question: Change = lambda scene, qa: qa.question
+    answer: Change = lambda scene, qa: qa.answer
+    needs: Change = lambda scene, qa: qa.needs
     caption: Callable[[str, str], str] = lambda view, text: text
     ends_ms: Mapping[int, int] = field(default_factory=dict)
 
 
 @cache
 def scene_and_truth(number: int) -> tuple[Scene, dict[str, Any]]:
-    scene = compose(SEED, number)
-    return scene, truth_of(scene, hear(scene)[1])
+    scene = compose_scene(SEED, number)
+    return scene, build_truth(scene, render_sound(scene)[1])
 
 
-def asked_of(scene: Scene) -> list[Posed]:
-    """Two questions of a clip for each that a question may need, where it has such."""
-    found = questions(scene)
-    return [posed for needs in VIEWS for posed in [each for each in found if each.needs == needs][:2]]
+def choose_questions(scene: Scene) -> list[QAPair]:
+    """Return up to two questions of a clip for each needs."""
+    found = make_questions(scene)
+    return [qa for needs in VIEWS for qa in [each for each in found if each.needs == needs][:2]]
 
 
-def made_run(folder: Path, lies: Lies = Lies(), truths: Sequence[int] = range(CLIPS)) -> str:
-    """Root of a run over clips of the world, whose manifests are made up."""
+def write_run(folder: Path, errors: PlantedErrors = PlantedErrors(), truths: Sequence[int] = range(CLIPS)) -> str:
+    """Write a run over clips of the world with synthetic manifests; returns its root."""
     for number in truths:
         scene, truth = scene_and_truth(number)
-        (folder / f"{scene.name}{TRUTH}").write_text(written(truth), encoding="utf-8")
+        (folder / f"{scene.name}{TRUTH_SUFFIX}").write_text(dump_truth(truth), encoding="utf-8")
     config = Config.model_validate({"annotator": {"engine": ENGINE}, "pack": {"val": 0.0}})
     root = folder / "out"
     plan = config.plan(str(root))
     root.mkdir()
     (root / RUN).write_text(dump(config), encoding="utf-8")
-    commit(plan, folder, lies)
+    commit(plan, folder, errors)
     pack(plan, config.pack, lambda make, numbers: InlineEngine().map([LanePlan(make)], numbers))
     return str(root)
 
 
-def commit(plan: Plan, folder: Path, lies: Lies) -> None:
-    """One part with all that the steps say of all clips."""
+def commit(plan: Plan, folder: Path, errors: PlantedErrors) -> None:
+    """Commit a part with the outcomes of all steps for all clips."""
     manifests = {step.step.name: step.manifest for step in plan.steps}
     path = manifests["extract"].path(0, "tar")
     (Path(plan.root) / path).parent.mkdir(parents=True)
     tar = MediaTar(path, str(Path(plan.root, path)))
     steps: dict[str, list[Outcome]] = {name: [] for name in manifests}
     for number in range(CLIPS):
-        for name, outcomes in told(folder, number, tar, lies):
+        for name, outcomes in step_outcomes(folder, number, tar, errors):
             steps[name] += outcomes
     tar.close()
     for name, outcomes in steps.items():
         manifests[name].commit(0, [outcome.input for outcome in outcomes], outcomes)
 
 
-def told(folder: Path, number: int, tar: MediaTar, lies: Lies) -> Iterator[tuple[str, list[Outcome]]]:
-    """What each step says of one clip: the truth, but for the lies."""
+def step_outcomes(
+    folder: Path, number: int, tar: MediaTar, errors: PlantedErrors
+) -> Iterator[tuple[str, list[Outcome]]]:
+    """Yield the outcomes of each step for a clip: the truth with the planted errors."""
     scene, truth = scene_and_truth(number)
     video: Video = replace(test_pack.video(number), uri=str(folder / f"{scene.name}.mp4"))
-    end = lies.ends_ms.get(number, MS)
+    end = errors.ends_ms.get(number, MS)
     name = f"{video.id}-{0:09d}-{end:09d}"
     clip: Clip = replace(test_pack.clip(number, 0), id=name, end_ms=end)
     footage = replace(test_pack.footage(clip, tar, silent=scene.kind == "mute"), frame_ms=(500, 2500, 3500))
-    said = lies.said.get(number, truth["transcript"])
+    said = errors.said.get(number, truth["transcript"])
     yield "ingest", [ok(video.source, video)]
     yield "split", [ok(video.id, clip)]
     yield "extract", [ok(name, footage)]
@@ -110,27 +110,27 @@ def told(folder: Path, number: int, tar: MediaTar, lies: Lies) -> Iterator[tuple
         yield "transcribe", [ok(name, test_pack.transcript(clip, said))]
         screening = Screening(id=name, clip=name, footage=name, transcript=name, complete=1.0, informative=1.0)
         yield "screen", [ok(name, screening)]
-        asked = [question(name, n, scene, posed, lies) for n, posed in enumerate(asked_of(scene))]
+        asked = [question(name, n, scene, qa, errors) for n, qa in enumerate(choose_questions(scene))]
         yield "ask", [ok(name, *asked)]
-        verdicts = zip(asked, asked_of(scene), strict=True)
-        yield "verify", [ok(q.id, verdict(q, lies.needs(scene, posed))) for q, posed in verdicts]
+        verdicts = zip(asked, choose_questions(scene), strict=True)
+        yield "verify", [ok(q.id, verdict(q, errors.needs(scene, qa))) for q, qa in verdicts]
     captioned = [
-        Caption(id=f"{name}-{view}", clip=name, footage=name, view=view, text=lies.caption(view, text), asked=ASKED)
-        for view, text in captions(scene, 2.5).items()
+        Caption(id=f"{name}-{view}", clip=name, footage=name, view=view, text=errors.caption(view, text), asked=ASKED)
+        for view, text in captions_by_view(scene, 2.5).items()
     ]
     yield "caption", [ok(name, *captioned)]
 
 
-def question(name: str, number: int, scene: Scene, posed: Posed, lies: Lies) -> Question:
+def question(name: str, number: int, scene: Scene, qa: QAPair, errors: PlantedErrors) -> Question:
     return Question(
         id=f"{name}-q{number}",
         clip=name,
         footage=name,
         transcript=name,
         number=number,
-        kind=posed.kind,
-        question=lies.question(scene, posed),
-        answer=lies.answer(scene, posed),
+        kind=qa.kind,
+        question=errors.question(scene, qa),
+        answer=errors.answer(scene, qa),
         options=(),
         asked=ASKED,
     )
@@ -145,13 +145,13 @@ def verdict(asked: Question, needs: str) -> Verification:
 
 
 def true_needs() -> list[str]:
-    """What each question of a run without lies needs; clips in which nothing is said are asked nothing."""
-    told = [scene_and_truth(number) for number in range(CLIPS)]
-    return [posed.needs for scene, truth in told if truth["transcript"] for posed in asked_of(scene)]
+    """Return the needs of all questions of a run without errors. Clips without speech have no questions."""
+    scenes = [scene_and_truth(number) for number in range(CLIPS)]
+    return [qa.needs for scene, truth in scenes if truth["transcript"] for qa in choose_questions(scene)]
 
 
 def test_a_perfect_run_scores_perfectly(tmp_path: Path) -> None:
-    facts = Score(made_run(tmp_path)).facts()
+    facts = RunScore(write_run(tmp_path)).report()
     needs = true_needs()
     assert facts["clips"] == {"scored": CLIPS, "without_truth": 0, "not_whole": 0}
     assert facts["transcripts"] == {"clips": 9, "voiced": 8, "word_error": 0.0, "missing": 0, "invented": 0}
@@ -184,13 +184,13 @@ def test_a_perfect_run_scores_perfectly(tmp_path: Path) -> None:
 
 
 def test_planted_wrong_answers_are_found(tmp_path: Path) -> None:
-    lies = Lies(answer=lambda scene, posed: "seven eggs" if scene.number == 2 else posed.answer)
-    facts = Score(made_run(tmp_path, lies)).facts()
-    wrong = asked_of(compose(SEED, 2))
+    errors = PlantedErrors(answer=lambda scene, qa: "seven eggs" if scene.number == 2 else qa.answer)
+    facts = RunScore(write_run(tmp_path, errors)).report()
+    wrong = choose_questions(compose_scene(SEED, 2))
     assert len(wrong) == 8
     assert facts["questions"]["answer_right"] == pytest.approx(1 - 8 / len(true_needs()), abs=1e-4)
     assert sum(facts["needs"]["wrong"].values()) == 8
-    assert facts["cross_modal"]["wrong"] == 4  # those that verification let through as both and audio
+    assert facts["cross_modal"]["wrong"] == 4  # those with measured needs both or audio
     faults = {fault["said"]: fault["fault"] for fault in facts["faults"]}
     assert faults == {
         f"{each.question} seven eggs": f"wrong answer: it is {each.answer}"
@@ -200,11 +200,11 @@ def test_planted_wrong_answers_are_found(tmp_path: Path) -> None:
 
 
 def test_planted_shortcuts_are_found(tmp_path: Path) -> None:
-    """Clip 1 shows one thing only: what is seen while a voice speaks needs no sound, though verify says so."""
-    lies = Lies(needs=lambda scene, posed: "both" if scene.number == 1 else posed.needs)
-    facts = Score(made_run(tmp_path, lies)).facts()
-    kept = asked_of(compose(SEED, 1))
-    assert {posed.needs for posed in kept} == {"video", "audio", "text"}
+    """Clip 1 has a single sight: questions about it need no sound, but verify says `both`."""
+    errors = PlantedErrors(needs=lambda scene, qa: "both" if scene.number == 1 else qa.needs)
+    facts = RunScore(write_run(tmp_path, errors)).report()
+    kept = choose_questions(compose_scene(SEED, 1))
+    assert {qa.needs for qa in kept} == {"video", "audio", "text"}
     assert facts["cross_modal"]["shortcuts"] == len(kept)
     assert facts["cross_modal"]["both_precision"] < 1.0 == facts["cross_modal"]["both_recall"]
     assert facts["needs"]["video"]["both"] == 2
@@ -215,8 +215,8 @@ def test_planted_shortcuts_are_found(tmp_path: Path) -> None:
 
 
 def test_lost_questions_lower_the_recall(tmp_path: Path) -> None:
-    lies = Lies(needs=lambda scene, posed: "none-agrees" if scene.number == 0 else posed.needs)
-    cross = Score(made_run(tmp_path, lies)).facts()["cross_modal"]
+    errors = PlantedErrors(needs=lambda scene, qa: "none-agrees" if scene.number == 0 else qa.needs)
+    cross = RunScore(write_run(tmp_path, errors)).report()["cross_modal"]
     both = true_needs().count("both")
     assert (cross["precision"], cross["both_precision"]) == (1.0, 1.0)
     assert cross["both_recall"] == pytest.approx(1 - 2 / both, abs=1e-4)
@@ -224,7 +224,7 @@ def test_lost_questions_lower_the_recall(tmp_path: Path) -> None:
 
 def test_a_swapped_sound_track_is_found(tmp_path: Path) -> None:
     said = {number: scene_and_truth(other)[1]["transcript"] for number, other in ((2, 4), (4, 2))}
-    facts = Score(made_run(tmp_path, Lies(said=said))).facts()
+    facts = RunScore(write_run(tmp_path, PlantedErrors(said=said))).report()
     assert facts["transcripts"]["word_error"] == pytest.approx(4 / 26, abs=1e-4)  # two words of four differ in each
     assert [(f["film"], f["fault"]) for f in facts["faults"]] == [
         ("world-0007-00002.mp4", "says what world-0007-00004.mp4 says"),
@@ -232,18 +232,18 @@ def test_a_swapped_sound_track_is_found(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_invented_or_missing_is_counted(tmp_path: Path) -> None:
+def test_invented_and_missing_transcripts_are_counted(tmp_path: Path) -> None:
     silent, spoken = 3, 0
-    facts = Score(made_run(tmp_path, Lies(said={silent: "thank you for watching", spoken: ""}))).facts()
+    facts = RunScore(write_run(tmp_path, PlantedErrors(said={silent: "thank you for watching", spoken: ""}))).report()
     assert (facts["transcripts"]["invented"], facts["transcripts"]["missing"]) == (1, 1)
 
 
 def test_wrong_captions_and_questions_are_counted(tmp_path: Path) -> None:
-    lies = Lies(
+    errors = PlantedErrors(
         caption=lambda view, text: text.replace("black", "green") if view == "video" else text,
-        question=lambda scene, posed: "Why is the cook happy?" if posed.form == "corners" else posed.question,
+        question=lambda scene, qa: "Why is the cook happy?" if qa.form == "corners" else qa.question,
     )
-    facts = Score(made_run(tmp_path, lies)).facts()
+    facts = RunScore(write_run(tmp_path, errors)).report()
     assert facts["captions"]["sound"]["exact"] == 1.0
     assert facts["captions"]["video"]["exact"] < facts["captions"]["video"]["right"] < 1.0
     cooks = sum(f["fault"] == "not well-formed" for f in facts["faults"])
@@ -252,12 +252,12 @@ def test_wrong_captions_and_questions_are_counted(tmp_path: Path) -> None:
 
 
 def test_clips_that_cannot_be_scored_are_counted(tmp_path: Path) -> None:
-    root = made_run(tmp_path, Lies(ends_ms={5: 2000}), truths=[n for n in range(CLIPS) if n != 6])
-    assert Score(root).facts()["clips"] == {"scored": 8, "without_truth": 1, "not_whole": 1}
+    root = write_run(tmp_path, PlantedErrors(ends_ms={5: 2000}), truths=[n for n in range(CLIPS) if n != 6])
+    assert RunScore(root).report()["clips"] == {"scored": 8, "without_truth": 1, "not_whole": 1}
 
 
-def test_the_command_shows_it_and_gives_it_to_scripts(tmp_path: Path) -> None:
-    root = made_run(tmp_path, Lies(answer=lambda scene, posed: "seven eggs"))
+def test_the_command_prints_text_and_json(tmp_path: Path) -> None:
+    root = write_run(tmp_path, PlantedErrors(answer=lambda scene, qa: "seven eggs"))
     said = ola("world", "score", root, "--faults", "2")
     assert said.code == 0, said
     assert "word error 0.0%" in said.out
@@ -265,14 +265,14 @@ def test_the_command_shows_it_and_gives_it_to_scripts(tmp_path: Path) -> None:
     assert said.out.count("wrong answer: it is") == 2
     assert "more: --json has all" in said.out
     facts = json.loads(ola("world", "score", root, "--json").out)
-    assert facts == json.loads(json.dumps(Score(root).facts()))
+    assert facts == json.loads(json.dumps(RunScore(root).report()))
     assert facts["questions"]["answer_right"] == 0.0
 
 
-def test_what_has_no_truth_is_said_in_one_line(tmp_path: Path) -> None:
-    root = made_run(tmp_path, truths=())
+def test_a_run_without_truth_files_is_an_error_of_one_line(tmp_path: Path) -> None:
+    root = write_run(tmp_path, truths=())
     said = ola("world", "score", root)
     assert (said.code, said.out) == (2, "")
-    assert said.err == f"ola: {root}: no film of this run has its truth beside it; make some: ola world make\n"
+    assert said.err == f"ola: {root}: no film of this run has a truth file; make films with one: ola world make\n"
     said = ola("world", "score", tmp_path / "nowhere")
     assert (said.code, said.err.count("\n")) == (2, 1)

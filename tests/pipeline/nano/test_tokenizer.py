@@ -1,4 +1,4 @@
-"""The tokenizer of ola-nano: what is one token, what comes back, and what is left out."""
+"""The tokenizer of ola-nano: its tokens, and the text that decoding returns."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ola.prompt import IMAGE, Request
 from ola.speech.detokenise import Detokeniser
 from pipeline.annotation.annotator import fence_text, fill_prompt
 from pipeline.prompts import prompt
-from pipeline.synthetic.nano.blank import config
-from pipeline.synthetic.nano.tokenizer import passages, pieces, tokenizer, vocabulary
-from pipeline.synthetic.world.captions import captions
-from pipeline.synthetic.world.questions import questions
-from pipeline.synthetic.world.scenes import compose
+from pipeline.synthetic.nano.initial_weights import nano_config
+from pipeline.synthetic.nano.tokenizer import build_tokenizer, list_words, prompt_passages, word_tokens
+from pipeline.synthetic.world.captions import captions_by_view
+from pipeline.synthetic.world.questions import make_questions
+from pipeline.synthetic.world.scenes import compose_scene
 
 ASKED = "Q1 (source): What is seen while the beep is heard?\nA1: a red star\nQ2 (order): What does it do?\nA2: rises"
 ODD = (
@@ -35,51 +35,51 @@ ODD = (
 
 @pytest.fixture(scope="module")
 def words() -> PreTrainedTokenizerFast:
-    return tokenizer()
+    return build_tokenizer()
 
 
 def ids(words: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Its tokens, as `ola.conversation` asks for them."""
+    """Encode a text as `ola.conversation` does."""
     found: list[int] = words(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return found
 
 
-def told() -> Iterator[str]:
-    """Captions, questions and answers of some scenes."""
+def world_texts() -> Iterator[str]:
+    """Yield captions, questions and answers of some scenes."""
     for number in range(40):
-        scene = compose(number % 5, number)
-        yield from captions(scene, 2.0).values()
-        for posed in questions(scene):
-            yield from (posed.question, posed.answer, f"{posed.part}: {posed.answer}")
+        scene = compose_scene(number % 5, number)
+        yield from captions_by_view(scene, 2.0).values()
+        for qa in make_questions(scene):
+            yield from (qa.question, qa.answer, f"{qa.part}: {qa.answer}")
 
 
 def streamed(words: PreTrainedTokenizerFast, tokens: list[int]) -> str:
-    """The text as it comes, a token at a time."""
+    """Decode tokens in a stream."""
     detokeniser = Detokeniser(words)
     return "".join(map(detokeniser.push, tokens)) + detokeniser.flush()
 
 
-def test_what_the_world_says_comes_back_and_is_never_spelled(words: PreTrainedTokenizerFast) -> None:
-    for text in told():
+def test_texts_of_the_world_are_decoded_and_take_a_token_for_each_word(words: PreTrainedTokenizerFast) -> None:
+    for text in world_texts():
         tokens = ids(words, text)
         assert words.decode(tokens) == text == streamed(words, tokens)
         assert len(tokens) <= len(text.split()) + text.count(",") + text.count(".") + text.count("?") + text.count(":")
 
 
-@pytest.mark.parametrize("word", vocabulary())
-def test_each_word_is_one_token_wherever_it_stands(words: PreTrainedTokenizerFast, word: str) -> None:
+@pytest.mark.parametrize("word", list_words())
+def test_each_word_is_a_token_at_any_position(words: PreTrainedTokenizerFast, word: str) -> None:
     (token,) = ids(words, word)
     assert ids(words, f"is {word}")[1:] == ids(words, f"\n{word}")[1:] == ids(words, f"A1: {word}")[1:] == [token]
 
 
 @pytest.mark.parametrize("text", [ASKED, "[nobody speaks]", "second: blue", *ODD])
-def test_other_text_comes_back_too(words: PreTrainedTokenizerFast, text: str) -> None:
+def test_other_text_is_decoded_too(words: PreTrainedTokenizerFast, text: str) -> None:
     assert words.decode(ids(words, text)) == text == streamed(words, ids(words, text))
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("\n []A1:s")), max_size=40))
-def test_text_comes_back_but_for_spaces_that_begin_a_line(words: PreTrainedTokenizerFast, text: str) -> None:
+def test_decoding_loses_only_spaces_at_the_start_of_a_line(words: PreTrainedTokenizerFast, text: str) -> None:
     tokens = ids(words, text)
     back = words.decode(tokens)
     assert streamed(words, tokens) == back
@@ -88,12 +88,12 @@ def test_text_comes_back_but_for_spaces_that_begin_a_line(words: PreTrainedToken
         assert back == text
 
 
-def test_a_space_that_begins_a_text_or_a_line_is_lost(words: PreTrainedTokenizerFast) -> None:
+def test_a_space_at_the_start_of_a_text_or_a_line_is_lost(words: PreTrainedTokenizerFast) -> None:
     assert words.decode(ids(words, " two\n dogs")) == "two\ndogs"
 
 
-def test_the_passages_of_a_prompt_are_a_token_each(words: PreTrainedTokenizerFast) -> None:
-    assert all(len(ids(words, passage)) == 1 for passage in passages())
+def test_each_passage_of_a_prompt_is_a_token(words: PreTrainedTokenizerFast) -> None:
+    assert all(len(ids(words, passage)) == 1 for passage in prompt_passages())
     asked = fill_prompt(
         "ask", count="3", form=fill_prompt("ask_open", count="3"), subtitles=fence_text("subtitles", "two dogs")
     )
@@ -115,10 +115,10 @@ def test_control_tokens_in_a_text_are_only_text(words: PreTrainedTokenizerFast) 
 
 
 def test_a_saved_tokenizer_is_the_same(words: PreTrainedTokenizerFast, tmp_path: Path) -> None:
-    OlaProcessor(words, config()).save_pretrained(tmp_path)
+    OlaProcessor(words, nano_config()).save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert again.get_vocab() == words.get_vocab()
-    for text in (*ODD, ASKED, fence_text("answer", "two dogs"), *passages()):
+    for text in (*ODD, ASKED, fence_text("answer", "two dogs"), *prompt_passages()):
         assert ids(again, text) == ids(words, text)
         assert again.decode(ids(again, text)) == words.decode(ids(words, text))
     assert (again.eos_token, again.pad_token, again.model_max_length) == ("<|im_end|>", "<|endoftext|>", 2048)
@@ -130,14 +130,14 @@ def test_answers_can_be_chosen_by_their_first_token(words: PreTrainedTokenizerFa
     assert sorted(words.decode([token]) for token in tokens) == ["No", "Yes", "no", "yes"]
 
 
-def test_a_request_is_few_tokens(words: PreTrainedTokenizerFast) -> None:
-    asked = OlaProcessor(words, config()).layouts.inference(Request(text=prompt("caption_video")), 0, 1)
+def test_a_request_takes_few_tokens(words: PreTrainedTokenizerFast) -> None:
+    asked = OlaProcessor(words, nano_config()).layouts.inference(Request(text=prompt("caption_video")), 0, 1)
     # start system \n passage end \n, start user \n <image> \n passage end \n, start assistant \n
     assert len(asked) == 6 + 8 + 3
     assert asked[9] == IMAGE
 
 
-def test_it_is_the_same_at_every_call(words: PreTrainedTokenizerFast) -> None:
-    assert tokenizer().get_vocab() == words.get_vocab()
-    assert len(set(pieces())) == len(pieces())
-    assert len(set(passages())) == len(passages())
+def test_every_call_builds_the_same_tokenizer(words: PreTrainedTokenizerFast) -> None:
+    assert build_tokenizer().get_vocab() == words.get_vocab()
+    assert len(set(word_tokens())) == len(word_tokens())
+    assert len(set(prompt_passages())) == len(prompt_passages())

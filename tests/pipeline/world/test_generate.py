@@ -1,4 +1,4 @@
-"""The films of the world are what their truth says: the same bytes, colours in their places, tones, words in time."""
+"""Films agree with their truth files: bytes, colours, positions, tones, and times of words."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pipeline.errors import BadMedia, ConfigError
 from pipeline.media.safety import open_container
 from pipeline.media.user_media import hear as heard_in
 from pipeline.sources.discovery import discover
-from pipeline.synthetic.world.audio import say
+from pipeline.synthetic.world.audio import synthesise
 from pipeline.synthetic.world.generate import make_world, write_clip
-from pipeline.synthetic.world.scenes import RATE, SIDE, Sound, Voice, compose
-from pipeline.synthetic.world.truth import read
+from pipeline.synthetic.world.scenes import RATE, SIDE, SceneSound, Voice, compose_scene
+from pipeline.synthetic.world.truth import read_truth
 from pipeline.synthetic.world.vocabulary import ACCENTS, HELD_OUT_SPEAKERS, SPEAKERS
 from tests.runs import ola, rows, status
 
@@ -39,7 +39,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def truths(world: Path) -> dict[Path, dict[str, Any]]:
-    """By film."""
+    """Return the contents of the truth files by film."""
     found = {}
     for path in sorted(world.glob("*.truth.json")):
         found[path.with_name(path.name.replace(".truth.json", ".mp4"))] = json.loads(path.read_text(encoding="utf-8"))
@@ -60,7 +60,7 @@ def samples(film: Path) -> tuple[NDArray[Any], int]:
 
 
 def loud(film: Path, start: float, end: float) -> float:
-    """Height of the sound between two times."""
+    """Return the RMS level of the sound between two times."""
     wave, rate = samples(film)
     part = wave[int(start * rate) : int(end * rate)]
     return float(np.sqrt(np.mean(part**2))) if len(part) else 0.0
@@ -80,7 +80,7 @@ def test_another_seed_gives_other_films(world: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.srt"))
 
 
-def test_films_are_ordinary(world: Path) -> None:
+def test_films_have_the_expected_codecs_and_sizes(world: Path) -> None:
     for film, truth in truths(world).items():
         with open_container(str(film)) as container:
             [video] = container.streams.video
@@ -110,7 +110,7 @@ def test_colours_are_where_the_truth_has_them(world: Path) -> None:
     assert looked > 30
 
 
-def test_nothing_is_seen_before_it_appears(world: Path) -> None:
+def test_the_first_frame_is_empty_before_the_first_sight(world: Path) -> None:
     for film, truth in truths(world).items():
         first = truth["sights"][0]
         if first["start"] >= 2 / RATE:
@@ -132,15 +132,15 @@ def test_words_are_said_when_the_truth_says(world: Path) -> None:
     assert spoken > 15
 
 
-def test_sounds_have_their_spectrum(tmp_path: Path) -> None:
+def test_signals_have_their_spectrum(tmp_path: Path) -> None:
     names = ("beep", "siren", "hiss", "buzz", "chirp")
-    sounds = tuple(Sound(n + 0.05, n + 0.95, name, name, 0.0) for n, name in enumerate(names))
-    scene = replace(compose(SEED, 0), seconds=5.0, sounds=sounds)
+    sounds = tuple(SceneSound(n + 0.05, n + 0.95, name, name, 0.0) for n, name in enumerate(names))
+    scene = replace(compose_scene(SEED, 0), seconds=5.0, sounds=sounds)
     write_clip(tmp_path, scene)
     wave, rate = samples(tmp_path / f"{scene.name}.mp4")
 
     def peak(n: int, start: float = 0.1, end: float = 0.5) -> tuple[float, float]:
-        """The loudest frequency, and its share of the power with its neighbours."""
+        """Return the loudest frequency, and the share of power at it and its neighbours."""
         part = wave[int((n + start) * rate) : int((n + end) * rate)]
         power = np.abs(np.fft.rfft(part * np.hanning(len(part)))) ** 2
         at = int(power.argmax())
@@ -165,14 +165,14 @@ def test_silent_clips_have_a_track_and_mute_ones_none(world: Path) -> None:
 
 def test_voices_say_the_longest_phrase_within_a_segment() -> None:
     for speaker in (*SPEAKERS, *HELD_OUT_SPEAKERS):
-        wave, words = say("seven apples", Voice(f"{ACCENTS[0]}+{speaker}", 140, 50))
+        wave, words = synthesise("seven apples", Voice(f"{ACCENTS[0]}+{speaker}", 140, 50))
         assert [word.text for word in words] == ["seven", "apples"], speaker
         assert 0.5 < len(wave) / 22_050 < 1.7, speaker
     for accent in ACCENTS:
-        assert len(say("eleven wheels", Voice(f"{accent}+m1", 140, 50))[1]) == 2
+        assert len(synthesise("eleven wheels", Voice(f"{accent}+m1", 140, 50))[1]) == 2
 
 
-def test_the_pipeline_takes_them(world: Path, tmp_path: Path) -> None:
+def test_a_run_processes_the_films(world: Path, tmp_path: Path) -> None:
     said = ola("run", world / "*.mp4", "--root", tmp_path / "out", "--set", "pack.val=0", "--set", "isolate=false")
     assert said.code == 0, said
     steps = status(tmp_path / "out")
@@ -187,46 +187,47 @@ def test_the_pipeline_takes_them(world: Path, tmp_path: Path) -> None:
 
 def test_the_truth_is_read_as_it_was_written(world: Path, tmp_path: Path) -> None:
     for film, known in truths(world).items():
-        truth = read(str(film).replace(".mp4", ".truth.json"))
-        assert truth.scene == compose(known["seed"], known["number"])
+        truth = read_truth(str(film).replace(".mp4", ".truth.json"))
+        assert truth.scene == compose_scene(known["seed"], known["number"])
         assert truth.transcript == known["transcript"]
-        assert [posed.answer for posed in truth.questions] == [each["answer"] for each in known["questions"]]
+        assert [qa.answer for qa in truth.questions] == [each["answer"] for each in known["questions"]]
         assert truth.captions(2.0) == known["captions"]
     changed = tmp_path / "changed.truth.json"
     shutil.copy(world / "world-0007-00000.truth.json", changed)
     changed.write_text(changed.read_text(encoding="utf-8").replace("black", "green"), encoding="utf-8")
-    with pytest.raises(ConfigError, match="of another version of the world; write it anew: ola world make"):
-        read(str(changed))
+    with pytest.raises(ConfigError, match="by another version of the world; write it again: ola world make"):
+        read_truth(str(changed))
     old = json.loads((world / "world-0007-00000.truth.json").read_text(encoding="utf-8"))
     questions = [{name: value for name, value in each.items() if name != "part"} for each in old["questions"]]
     changed.write_text(json.dumps({**old, "version": 1, "questions": questions}), encoding="utf-8")
-    with pytest.raises(ConfigError, match="of another version of the world"):
-        read(str(changed))
+    with pytest.raises(ConfigError, match="by another version of the world"):
+        read_truth(str(changed))
     changed.write_text("{}", encoding="utf-8")
-    with pytest.raises(ConfigError, match="not the truth of a world's clip"):
-        read(str(changed))
+    with pytest.raises(ConfigError, match="not a truth file of a film"):
+        read_truth(str(changed))
 
 
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = ola("world", "make", tmp_path / "x", "--seed", "-1")
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert said.err.startswith("ola: seed -1 belongs to no split of the world")
     (tmp_path / "file").write_text("")
     said = ola("world", "make", tmp_path / "file")
-    assert (said.code, said.err) == (2, f"ola: {tmp_path / 'file'}: no folder for the world (File exists)\n")
+    assert (said.code, said.err) == (2, f"ola: {tmp_path / 'file'}: cannot make the folder for films (File exists)\n")
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     said = ola("world", "make", tmp_path / "x", "--clips", "1")
     assert said.code == 2
     assert said.err == (
-        "ola: the world has no voice: espeak-ng is missing: pip install 'ola-pipeline[voice]' (GPLv3)\n"
+        "ola: the synthetic world cannot synthesise speech: "
+        "espeak-ng is missing: pip install 'ola-pipeline[voice]' (GPLv3)\n"
     )
 
 
-def test_the_truth_beside_a_film_is_no_source(world: Path, tmp_path: Path) -> None:
+def test_a_truth_file_is_no_source(world: Path, tmp_path: Path) -> None:
     sources = discover([str(world)], str(tmp_path))
     assert len(sources) == CLIPS
     assert all(source.uri.endswith(".mp4") for source in sources)
     (tmp_path / "alone.truth.json").write_text("{}")
     passed_over = Counter[str]()
     assert discover([str(tmp_path)], "", passed_over) == []
-    assert passed_over == {"text or metadata": 1}, "without its film it is a file like any other"
+    assert passed_over == {"text or metadata": 1}, "a truth file without its film is listed like any other file"

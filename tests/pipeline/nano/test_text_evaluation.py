@@ -1,4 +1,4 @@
-"""What is asked of scenes in words, and what answers to it are worth."""
+"""The evaluation on scenes in text: its tasks, and the scores of answers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.synthetic.nano.evaluate import Marks
-from pipeline.synthetic.nano.text_evaluation import mark, read, tasks_of
-from pipeline.synthetic.nano.text_scenes import Named
+from pipeline.synthetic.nano.answers import Exchange
+from pipeline.synthetic.nano.evaluate import AccuracyTable
+from pipeline.synthetic.nano.text_evaluation import evaluate_on_text, scene_tasks, score_text_answer
+from pipeline.synthetic.nano.text_scenes import TextTask
 
 NAMES = {
     *("part of a word", "from what is heard to what is seen, or back"),
@@ -18,9 +19,9 @@ NAMES = {
 }
 
 
-def test_all_sorts_are_asked_and_the_same_ones_again() -> None:
-    tasks = [task for number in range(20) for task in tasks_of(99, number)]
-    assert tasks == [task for number in range(20) for task in tasks_of(99, number)]
+def test_all_sorts_of_tasks_occur_and_repeat_with_the_seed() -> None:
+    tasks = [task for number in range(20) for task in scene_tasks(99, number)]
+    assert tasks == [task for number in range(20) for task in scene_tasks(99, number)]
     assert {task.name for task in tasks} == NAMES
     for name, (asked, answer) in tasks:
         question = asked.rpartition("\n")[2]
@@ -33,13 +34,13 @@ def test_all_sorts_are_asked_and_the_same_ones_again() -> None:
     [("siren first colour: blue", (1, 1)), ("beep second colour: blue", (0, 1)), ("siren first colour: red", (0, 0))],
 )
 def test_an_answer_is_right_as_a_whole_or_by_its_value(said: str, right: tuple[int, int]) -> None:
-    marks = Marks()
-    mark(marks, Named("two steps", SimpleNamespace(asked="", answer="siren first colour: blue")), said)  # type: ignore[arg-type]
-    assert (marks.right["two steps"], marks.right["two steps, by value"]) == right
+    accuracy = AccuracyTable()
+    score_text_answer(accuracy, TextTask("two steps", Exchange("", "siren first colour: blue")), said)
+    assert (accuracy.right["two steps"], accuracy.right["two steps, by value"]) == right
 
 
-def test_a_model_that_knows_the_answers_is_right_in_all() -> None:
-    known = {task.exchange.asked: task.exchange.answer for number in range(5) for task in tasks_of(99, number)}
+def test_a_model_with_the_right_answers_scores_one() -> None:
+    known = {task.exchange.prompt: task.exchange.answer for number in range(5) for task in scene_tasks(99, number)}
     counts = Counter[str]()
 
     class Knowing:
@@ -47,6 +48,6 @@ def test_a_model_that_knows_the_answers_is_right_in_all() -> None:
             counts["asked"] += len(requests)
             return [SimpleNamespace(text=known[request.text]) for request in requests]
 
-    rows = read(Knowing(), 5)  # type: ignore[arg-type]
+    rows = evaluate_on_text(Knowing(), 5)  # type: ignore[arg-type]
     assert {row["right"] for row in rows.values()} == {1.0}
     assert counts["asked"] == sum(row["n"] for name, row in rows.items() if "by value" not in name)

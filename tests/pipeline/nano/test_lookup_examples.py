@@ -1,4 +1,4 @@
-"""Look-ups are true of their scene."""
+"""Look-ups agree with their scene and have a single answer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from collections.abc import Sequence
 import pytest
 
 from pipeline.synthetic.nano.answers import Exchange
-from pipeline.synthetic.nano.lookup_examples import over_both, over_image, over_sound, over_video, parts_heard
-from pipeline.synthetic.world.scenes import compose
+from pipeline.synthetic.nano.lookup_examples import (
+    cross_modal_lookups,
+    heard_part_lookups,
+    image_lookups,
+    sound_lookups,
+    video_lookups,
+)
+from pipeline.synthetic.world.scenes import compose_scene
 
 
 def values(exchanges: Sequence[Exchange]) -> dict[str, str]:
-    """What is told after what is said once more."""
+    """Return the answers by prompt, without the repeated words of the prompt."""
     found = {}
     for asked, answer in exchanges:
         again = asked.removeprefix("part of: ")
@@ -21,10 +27,10 @@ def values(exchanges: Sequence[Exchange]) -> dict[str, str]:
     return found
 
 
-def test_a_linked_clip() -> None:
+def test_look_ups_of_a_linked_clip() -> None:
     """A black cross shrinks while a chirp is heard, then a red diamond grows while a voice says eight keys."""
-    scene = compose(7, 0)
-    assert values(over_video(scene)) == {
+    scene = compose_scene(7, 0)
+    assert values(video_lookups(scene)) == {
         **dict.fromkeys(("part of: black", "part of: cross", "part of: shrinks"), "first"),
         **dict.fromkeys(("part of: red", "part of: diamond", "part of: grows"), "second"),
         "first name": "black cross",
@@ -37,15 +43,15 @@ def test_a_linked_clip() -> None:
         "second motion": "grows",
     }
     heard = {"part of: chirp": "first", "part of: eight": "second", "part of: keys": "second"}
-    assert values(parts_heard(scene)) == heard
-    assert values(over_sound(scene)) == {
+    assert values(heard_part_lookups(scene)) == heard
+    assert values(sound_lookups(scene)) == {
         **heard,
         "first sound": "a chirp",
         "second sound": "eight keys",
         "second number": "eight",
         "second noun": "keys",
     }
-    both = dict(over_both(scene))
+    both = dict(cross_modal_lookups(scene))
     assert len(both) == 3 * 4 + 3 + 3 * 3
     assert both["colour with: chirp"] == "chirp first colour black"
     assert both["shape with: keys"] == "keys second shape diamond"
@@ -53,45 +59,45 @@ def test_a_linked_clip() -> None:
     assert both["noun with: grows"] == "grows second noun keys"
 
 
-def test_a_picture_is_asked_about_what_it_shows() -> None:
-    assert over_image(compose(7, 0), 3.0) == [
+def test_look_ups_of_a_picture_are_about_its_figures() -> None:
+    assert image_lookups(compose_scene(7, 0), 3.0) == [
         ("What colour is the diamond?", "red"),
         ("Which shape is red?", "diamond"),
     ]
-    for scene in (compose(0, number) for number in range(50)):
-        asked = over_image(scene, 1.0)
+    for scene in (compose_scene(0, number) for number in range(50)):
+        asked = image_lookups(scene, 1.0)
         assert asked, "a picture without a figure"
-        assert len({each.asked for each in asked}) == len(asked)
+        assert len({each.prompt for each in asked}) == len(asked)
 
 
 @pytest.mark.parametrize("kind", ["silent", "still", "mute", "named", "loose"])
 def test_no_look_up_has_two_answers(kind: str) -> None:
-    for scene in (compose(0, number) for number in range(100)):
+    for scene in (compose_scene(0, number) for number in range(100)):
         if scene.kind != kind:
             continue
-        made = {*over_video(scene), *over_sound(scene), *over_both(scene)}
-        assert len({each.asked for each in made}) == len(made)
-        words = {each.asked: each.answer for each in made}
+        made = {*video_lookups(scene), *sound_lookups(scene), *cross_modal_lookups(scene)}
+        assert len({each.prompt for each in made}) == len(made)
+        words = {each.prompt: each.answer for each in made}
         if kind == "silent":
             assert words["first sound"][-7:] == words["second sound"][-7:] == "nothing"
         if kind == "still":
             figure = scene.sights[0].figures[0]
             assert [words[f"{part} colour"].split()[-1] for part in ("first", "second")] == [figure.colour] * 2
-            assert not any(each.asked.startswith("part of") for each in over_video(scene))
+            assert not any(each.prompt.startswith("part of") for each in video_lookups(scene))
         if kind == "named":
             figure = scene.sights[0].figures[0]
             assert words["first sound"] == f"first sound {figure.name}"
             assert f"colour with: {figure.colour}" not in words
-        if any(len(scene.seen_with(sound)) > 1 for sound in scene.sounds):
-            assert over_both(scene) == []
+        if any(len(scene.sights_during(sound)) > 1 for sound in scene.sounds):
+            assert cross_modal_lookups(scene) == []
             first, second = (words[f"{part} sound"].removeprefix(f"{part} ") for part in ("first", "second"))
-            assert first == second != "sound nothing", "it is heard in both"
-            assert {each.answer.split(" ", 1)[1] for each in parts_heard(scene)} == {"first and second"}
+            assert first == second != "sound nothing", "a sound across a cut is heard in both parts"
+            assert {each.answer.split(" ", 1)[1] for each in heard_part_lookups(scene)} == {"first and second"}
 
 
-def test_two_that_meet_have_no_one_colour() -> None:
-    scene = next(scene for scene in (compose(0, n) for n in range(100)) if len(scene.sights[0].figures) > 1)
-    seen = dict(over_video(scene))
+def test_two_figures_that_meet_have_no_colour() -> None:
+    scene = next(scene for scene in (compose_scene(0, n) for n in range(100)) if len(scene.sights[0].figures) > 1)
+    seen = dict(video_lookups(scene))
     assert seen["first motion"] == "first motion meet"
     assert "first colour" not in seen
     assert seen["first name"] == f"first name {scene.sights[0].name}"
