@@ -10,11 +10,15 @@ from transformers import Qwen2ForCausalLM
 
 
 def free_positions(model: Qwen2ForCausalLM) -> int:
-    """Positions of the cache of keys and values that fit into the free memory of the model's GPU; 0 elsewhere."""
+    """Positions of the cache of keys and values that fit into the free memory of the model's GPU; 0 elsewhere.
+
+    Of a GPU that processes share, what is left of this process's fraction counts, as torch was told it.
+    """
     if model.device.type != "cuda":
         return 0
-    free, _total = torch.cuda.mem_get_info(model.device)
-    return int(free // position_bytes(model.config, model.dtype))
+    free, total = torch.cuda.mem_get_info(model.device)
+    left = torch.cuda.get_per_process_memory_fraction(model.device) * total - torch.cuda.memory_reserved(model.device)
+    return int(min(free, left) // position_bytes(model.config, model.dtype))
 
 
 def position_bytes(config: Any, dtype: torch.dtype) -> int:

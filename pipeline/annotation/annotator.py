@@ -8,11 +8,15 @@ nothing twice.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib
 import io
 import json
-from collections.abc import Callable, Container, Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.util import find_spec
@@ -70,11 +74,30 @@ def open_annotator(settings: AnnotatorSettings) -> Annotator:
     from ola.generation import Ola
 
     device = device_for(settings, torch.cuda.is_available())
-    if device == "cpu":
+    if device == CPU:
         torch.set_num_threads(1)  # several add in another order, and scores then differ from machine to machine
-    if settings.engine == "vllm":
-        return _on_vllm(settings, device)
-    return Ola.from_pretrained(settings.model, dtype=settings.dtype, device=device)
+    with _alone_on_its_gpu(settings.share if device != CPU else 1.0):
+        if settings.engine == "vllm":
+            return _on_vllm(settings, device)
+        return Ola.from_pretrained(settings.model, dtype=settings.dtype, device=device)
+
+
+@contextmanager
+def _alone_on_its_gpu(share: float) -> Iterator[None]:
+    """Let workers that share a GPU open one after the other: each takes its share of the memory that is free then.
+
+    share: of the GPU's memory; 0, or 1 and more, is all of it, and nobody to wait for.
+    """
+    if not 0 < share < 1:
+        yield
+        return
+    import torch
+
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "").replace(os.sep, "-")
+    with open(Path(tempfile.gettempdir(), f"ola-gpu-{os.getuid()}-{gpu}.lock"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        torch.cuda.set_per_process_memory_fraction(share)
+        yield
 
 
 def _on_vllm(settings: AnnotatorSettings, device: str) -> Annotator:

@@ -8,10 +8,13 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -159,6 +162,25 @@ def test_what_a_gpu_answers_stands_under_a_key_of_its_own(tmp_path: Path) -> Non
     assert keys("annotator.device=cuda") == keys("annotator.device=cuda:1")
     assert keys("engine=ray") == on_cpu
     assert keys("engine=ray", "annotator.gpus=1") == keys("annotator.device=cuda")
+
+
+def opening(folder: Path, number: int) -> None:
+    with annotator._alone_on_its_gpu(0.5), (folder / "lines").open("a") as file:
+        file.write(f"{number} begins\n")
+        file.flush()
+        time.sleep(0.3)
+        file.write(f"{number} ends\n")
+
+
+def test_workers_that_share_a_gpu_open_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fractions: list[float] = []
+    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", fractions.append)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with ThreadPoolExecutor(2) as pool:  # each opens the file of the lock itself, as processes do
+        list(pool.map(partial(opening, tmp_path), range(2)))
+    lines = (tmp_path / "lines").read_text().split("\n")[:-1]
+    assert [line.split()[1] for line in lines] == ["begins", "ends", "begins", "ends"]
+    assert fractions == [0.5, 0.5]
 
 
 def test_a_node_with_another_kind_of_device_does_not_answer() -> None:
