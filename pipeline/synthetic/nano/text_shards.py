@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from manifests import storage
-from pipeline.importing.reindex import index
+from pipeline.importing.reindex import index_shards
 from pipeline.pack.build import ORIGINS, SCORES
 from pipeline.pack.settings import PackSettings
 from pipeline.pack.writer import ShardWriter
@@ -37,7 +37,7 @@ def shelve(root: str, name: str, samples: Iterable[Sample]) -> int:
             while writer.bytes < LIMIT and (sample := next(waiting, None)) is not None:
                 _add(writer, sample)
         shards += 1
-    return index(folder, root)
+    return index_shards(folder, root)
 
 
 def sample_of(name: str, exchanges: Sequence[Exchange], meta: object) -> Sample:
