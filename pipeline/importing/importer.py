@@ -32,7 +32,7 @@ from pipeline.pack.settings import PackSettings
 from pipeline.state.lease import exclusive_run
 from pipeline.steps.extract import ExtractSettings
 from stages.catalogue import ROWS, current
-from stages.samples import APART, IMPORTED
+from stages.samples import IMPORTED, SEPARATE_SETS
 
 VERSION = 1
 QUEUED = 2  # groups per worker: one running, one waiting
@@ -129,11 +129,11 @@ def report_name(key: str) -> str:
 
 def folder_of(kind: str, key: str) -> str:
     """Return the folder, below the root, of the shards of a kind."""
-    return f"shards/{IMPORTED[kind].stage}/{key}" + (f"-{kind}" if kind in APART else "")
+    return f"shards/{IMPORTED[kind].stage}/{key}" + (f"-{kind}" if kind in SEPARATE_SETS else "")
 
 
 def _set_name(kind: str, key: str) -> str:
-    return f"{IMPORTED[kind].stage}_{key}" + (f"_{kind}" if kind in APART else "")
+    return f"{IMPORTED[kind].stage}_{key}" + (f"_{kind}" if kind in SEPARATE_SETS else "")
 
 
 def _write_shards(request: ImportRequest, root: str, key: str, strict: bool) -> list[ImportOutcome]:

@@ -22,7 +22,7 @@ from pipeline.importing.entries import make_entry
 from pipeline.importing.importer import ImportRequest, import_records, make_samples
 from pipeline.media.audio import samples as samples_of
 from pipeline.pack.check import check_run
-from stages.catalogue import Place, catalogue, current
+from stages.catalogue import Place, current, read_catalogue
 from stages.decoding import Decoder
 from stages.samples import members_of
 from tests.media import pattern, pixels
@@ -66,7 +66,7 @@ def test_the_trainer_reads_what_the_records_say(tmp_path: Path) -> None:
     records = released(tmp_path)
     imported(tmp_path, records, tmp_path / "out", frames=4)
     processor = OlaProcessor(tiny.tokenizer(), tiny.config())
-    table = catalogue([str(tmp_path / "out")]).table
+    table = read_catalogue([str(tmp_path / "out")]).table
     places = [Place(n, row["id"], row["uri"], row["offset"], row["size"]) for n, row in enumerate(table.to_pylist())]
     loaded = Decoder(processor, 0)[places]
     assert not isinstance(loaded, Exception)
@@ -309,7 +309,7 @@ def test_tars_that_others_packed_anew_are_indexed_and_read(tmp_path: Path, form:
             new.addfile(info, old.extractfile(member))
     assert ola("import", folder, "--root", tmp_path / "out").out == f"1 tasks in the tars of {folder}\n"
     assert ola("check", tmp_path / "out").out == "no fault\n"
-    assert [place.offset for place in catalogue([str(tmp_path / "out")]).places([0])] == [0]
+    assert [place.offset for place in read_catalogue([str(tmp_path / "out")]).locate([0])] == [0]
 
 
 def test_frames_keep_their_bytes_or_are_fitted(tmp_path: Path) -> None:

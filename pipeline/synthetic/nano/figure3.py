@@ -22,7 +22,7 @@ from pathlib import Path
 from pipeline.synthetic.nano import train as making
 from pipeline.synthetic.nano.train import Work
 from pipeline.synthetic.world.vocabulary import split_named
-from stages.evaluation.comparison import Line, draw
+from stages.evaluation.comparison import ComparisonRow, draw
 
 ORDERS = ("progressive", "direct", "balanced")
 SEEDS = (0, 1, 2)
@@ -71,12 +71,12 @@ def publish(scores: Mapping[str, Sequence[Mapping[str, float]]], folder: Path) -
     draw(ORDERS, lines, folder / "figure3.png")
 
 
-def _line(suite: str, scores: Mapping[str, Sequence[Mapping[str, float]]], first: float) -> Line:
+def _line(suite: str, scores: Mapping[str, Sequence[Mapping[str, float]]], first: float) -> ComparisonRow:
     found = {order: [seed[suite] for seed in scores[order]] for order in ORDERS}
     values = tuple(statistics.fmean(found[order]) for order in ORDERS)
     relative = tuple(value / first if first else None for value in values)
     spread = tuple(interval(found[order]) / first if first else 0.0 for order in ORDERS)
-    return Line(suite, "right", False, values, relative, (len(SEEDS),) * len(ORDERS), spread)
+    return ComparisonRow(suite, "right", False, values, relative, (len(SEEDS),) * len(ORDERS), spread)
 
 
 def interval(values: Sequence[float]) -> float:

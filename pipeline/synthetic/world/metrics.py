@@ -64,9 +64,9 @@ def transcripts(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
     missing: clips with a voice and no transcript; invented: clips with a transcript and no voice.
     """
-    from stages.evaluation.scores import spoken, word_error
+    from stages.evaluation.scores import normalize_speech, word_error
 
-    voiced = [(spoken(truth), spoken(said)) for truth, said in pairs if truth]
+    voiced = [(normalize_speech(truth), normalize_speech(said)) for truth, said in pairs if truth]
     return {
         "clips": len(pairs),
         "voiced": len(voiced),

@@ -23,8 +23,8 @@ from pipeline.synthetic.world.questions import ambiguous, questions
 from pipeline.synthetic.world.scenes import compose
 from pipeline.synthetic.world.score import Watched
 from pipeline.synthetic.world.truth import Truth
-from stages.catalogue import catalogue
-from stages.decoding import Decoder, Loaded
+from stages.catalogue import read_catalogue
+from stages.decoding import Decoder, LoadedPack
 from tests.ola import tiny
 from tests.pipeline.nano.conftest import Run
 from tests.runs import ola
@@ -149,7 +149,7 @@ def test_what_few_clips_have_is_asked_often(run: Run) -> None:
 def test_they_are_imported_and_read(run: Run, tmp_path: Path) -> None:
     said = ola("import", run.file, "--root", tmp_path, "--val-share", "0", "--strict")
     assert said.code == 0, said
-    found = catalogue([str(tmp_path)])
+    found = read_catalogue([str(tmp_path)])
     assert len(found) == run.counts.total()
     records = run.records()
     assert found.counts() == Counter(
@@ -159,8 +159,8 @@ def test_they_are_imported_and_read(run: Run, tmp_path: Path) -> None:
     samples = found.table.group_by("uri").aggregate([("offset", "count_distinct")]).to_pydict()
     assert sum(samples["offset_count_distinct"]) == 10 + 10 + 9 + 9
     one_each = [int(rows[0]) for rows in found.kinds().values()]
-    loaded = Decoder(OlaProcessor(tiny.tokenizer(), tiny.config()), 0)[found.places(one_each)]
-    assert isinstance(loaded, Loaded)
+    loaded = Decoder(OlaProcessor(tiny.tokenizer(), tiny.config()), 0)[found.locate(one_each)]
+    assert isinstance(loaded, LoadedPack)
     assert (len(loaded.pack.prompts), loaded.faults) == (4, ())
 
 

@@ -17,7 +17,7 @@ from pipeline.synthetic.nano import train as making
 from pipeline.synthetic.nano.blank import blank
 from pipeline.synthetic.nano.tokenizer import tokenizer
 from pipeline.synthetic.nano.train import Work
-from stages.recipe import recipe
+from stages.recipe import read_recipe
 from stages.training_log import Figures, TrainingLog
 
 
@@ -38,7 +38,7 @@ def test_a_stage_that_is_whole_is_passed_over_and_one_that_broke_is_not(tmp_path
 
 
 def test_recipes_are_sound_and_those_of_figure_3_take_equal_steps() -> None:
-    found = {file.stem: recipe(str(file)) for file in making.RECIPES.glob("*.yaml")}
+    found = {file.stem: read_recipe(str(file)) for file in making.RECIPES.glob("*.yaml")}
     assert {"primer", "text", "media"} < found.keys()
     orders = [found[f"figure3-{order}"].phases for order in figure3.ORDERS]
     assert len({sum(phase.steps or 0 for phase in phases) for phases in orders}) == 1
@@ -65,7 +65,7 @@ def test_a_card_has_the_marks_of_each_split_and_the_curves(tmp_path: Path) -> No
     for step in range(25):
         of_kind = {"chat": 2.0 / (step + 1)}
         log.add(Figures(step + 1, 25, 0, 1.0, 1.0, {}, 10, 1.0, 0.0, None, of_kind, {"image": 4}, 0), ["task"])
-    log.write(25, log.take())
+    log.write(25, log.take_tables())
     marks = {
         "val": {"image_qa": {"right": 0.95, "n": 40}, "judged": {"right": 1.0, "n": 10, "guessed": 0.2}},
         "test": {"transcribe, words": {"right": 0.5, "n": 8}, "judged": {"right": 0.9, "n": 30, "guessed": 0.6}},
