@@ -13,4 +13,4 @@ class Stopped(StagesError):
     @property
     def saved(self) -> str:
         """The saved step and how to resume, as the last line of a command."""
-        return f"{self}; run the same command again to resume after this step"
+        return f"{self}; run the same command again to resume"
