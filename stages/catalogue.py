@@ -244,13 +244,13 @@ def _read_columns(uri: str, columns: Sequence[str]) -> pa.Table:
 
 def _check_shards(folder: str, table: pa.Table) -> None:
     """Raise StagesError if a shard is missing or shorter than its samples."""
-    have = {entry.path: entry.size for entry in storage.listing(folder)}
+    sizes = {entry.path: entry.size for entry in storage.listing(folder)}
     ends = table.append_column("end", pc.add(table["offset"], table["size"]))
     for row in ends.group_by("shard").aggregate([("end", "max")]).to_pylist():
         shard, end = row["shard"], row["end_max"]
-        if shard not in have:
+        if shard not in sizes:
             raise StagesError(f"{folder}/{shard}: the shard is missing; pack again or copy the whole folder")
-        if have[shard] < end:
+        if sizes[shard] < end:
             raise StagesError(
-                f"{folder}/{shard}: expected at least {end} bytes, got {have[shard]}: the tar is truncated"
+                f"{folder}/{shard}: expected at least {end} bytes, got {sizes[shard]}: the tar is truncated"
             )

@@ -158,13 +158,13 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
     """Load the tensors of `gather_state` into the optimizer and trained weights. Raises StagesError if that fails."""
     try:
         stored = load_file(folder / OPTIMIZER)
-        counts_on = None if optimizer.defaults.get("fused") else "cpu"  # device of AdamW's step counter
+        step_device = None if optimizer.defaults.get("fused") else "cpu"  # device of AdamW's step counter
         for name, parameter in trained_parameters(model):
             found = {key.rpartition("/")[2]: tensor for key, tensor in stored.items() if key.rpartition("/")[0] == name}
             if (master := found.pop(MASTER, None)) is not None:
                 parameter.data.copy_(_distribute_like(master, parameter))
             optimizer.state[parameter] = {
-                key: _distribute_like(tensor, parameter) if tensor.ndim else tensor.to(counts_on or parameter.device)
+                key: _distribute_like(tensor, parameter) if tensor.ndim else tensor.to(step_device or parameter.device)
                 for key, tensor in found.items()
             }
     except (OSError, SafetensorError) as error:

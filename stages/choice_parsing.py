@@ -61,7 +61,7 @@ def _match_option(text: str, options: Options) -> set[str]:
 def _match_first_letter(text: str, options: Options) -> set[str]:
     """Return the letters at the beginning of the answer."""
     letters = "".join(options)
-    label = re.match(rf"[\W_]*(?:([{letters.lower()}]){MARK}(?!\w\.)|{_letter(letters)})", text)
+    label = re.match(rf"[\W_]*(?:([{letters.lower()}]){MARK}(?!\w\.)|{_letter_pattern(letters)})", text)
     if label:
         return {(label[1] or label[2]).upper()} | _second_letter(text[label.end() :], letters)
     spaced = re.match(rf"[\W_]*([{letters}])\s+", text)  # "A a dog"
@@ -71,7 +71,7 @@ def _match_first_letter(text: str, options: Options) -> set[str]:
 def _match_announced_letter(text: str, options: Options) -> set[str]:
     """Return the letters that the answer announces with a phrase."""
     letters, found = "".join(options), set[str]()
-    after = re.compile(rf"[\s:=*(\[\"'“‘【]*(?:{_letter(letters)}|[(\[]([{letters.lower()}])[)\]])")
+    after = re.compile(rf"[\s:=*(\[\"'“‘【]*(?:{_letter_pattern(letters)}|[(\[]([{letters.lower()}])[)\]])")
     for lead in _announcing_phrases().finditer(text):
         claim = after.match(text, lead.end())
         if claim and not NEGATED.search(text[: lead.start()]):
@@ -102,11 +102,11 @@ def _contains_words(text: str, words: str) -> bool:
 
 def _second_letter(rest: str, letters: str) -> set[str]:
     """Return the second letter of an enumeration such as `A or B`."""
-    more = re.match(rf"\W*(?:{BETWEEN})\W*{_letter(letters)}", rest)
+    more = re.match(rf"\W*(?:{BETWEEN})\W*{_letter_pattern(letters)}", rest)
     return {more[1]} if more else set()
 
 
-def _letter(letters: str) -> str:
+def _letter_pattern(letters: str) -> str:
     """Return a pattern for a letter that is a separate word, as one group."""
     vowels, others = (re.sub(kept, "", letters) for kept in (f"[^{VOWELS}]", f"[{VOWELS}]"))
     forms = [rf"[{vowels}]{WRITTEN_ON}{CLOSED}"] * bool(vowels) + [rf"[{others}]{WRITTEN_ON}"] * bool(others)

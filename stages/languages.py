@@ -29,7 +29,7 @@ FUNCTION_WORDS = {
 SURE = 2  # function words by which a language must lead: a single word may be a name
 
 
-def script(text: str) -> str | None:
+def detect_script(text: str) -> str | None:
     """Return Unicode's name of the most frequent script in a text; `CJK` for both Japanese and Chinese."""
     letters = (letter for letter in unicodedata.normalize("NFKC", text) if letter.isalpha())
     names = (unicodedata.name(letter, "?").split(maxsplit=1)[0] for letter in letters)
@@ -37,7 +37,7 @@ def script(text: str) -> str | None:
     return counts.most_common(1)[0][0] if counts else None
 
 
-def language(text: str, sure: int = SURE) -> str | None:
+def detect_language(text: str, sure: int = SURE) -> str | None:
     """Return a language of `FUNCTION_WORDS`, or None if none leads by `sure` words."""
     found_words = words(text)
     known = {code: set(listed.split()) for code, listed in FUNCTION_WORDS.items()}
@@ -53,5 +53,5 @@ def is_english(text: str, among: str | None = None) -> bool:
     """
     if not all(letter.isascii() for letter in text if letter.isalpha()):
         return False
-    found = language(text, SURE if among == "en" else 1)
+    found = detect_language(text, SURE if among == "en" else 1)
     return found == "en" or (found is None and among in ("en", None))

@@ -118,7 +118,7 @@ class Loader:
         """Yield the steps in order; each epoch is computed once."""
         if self.first >= self.last:
             return
-        epoch, at = self.order.at(self.first)
+        epoch, at = self.order.locate_step(self.first)
         for number in range(self.first, self.last):
             if at == len(self.order.epoch(epoch)):
                 epoch, at = epoch + 1, 0

@@ -12,7 +12,7 @@ from ola.model import OlaForConditionalGeneration
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
 
 
-def peak(device: str) -> float | None:
+def peak_flops(device: str) -> float | None:
     """Return the peak FLOP/s of a device, or None for CPUs and unknown GPUs."""
     if not device.startswith("cuda"):
         return None
@@ -28,7 +28,7 @@ def utilisation(
     Counted: 6 FLOPs per parameter and token (4 if the decoder is frozen), and 6 * layers * width * length per token for
     causal attention; recomputed activations are not. lengths: of this rank's sequences; tokens: of all `ranks`.
     """
-    speed = peak(device)
+    speed = peak_flops(device)
     if speed is None:
         return None
     decoder = model.model

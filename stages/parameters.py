@@ -31,7 +31,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def part_of(name: str) -> str:
+def module_of(name: str) -> str:
     """Return the recipe's name for the module of a parameter."""
     first = name.split(".", 1)[0]
     return next(part for part, prefixes in PARTS.items() if first in prefixes)
@@ -42,7 +42,7 @@ def unfreeze(model: OlaForConditionalGeneration, phase: Phase) -> None:
 
     Encoders stay in evaluation mode. Raises StagesError if the phase trains a module that the model does not have.
     """
-    present = {part_of(name) for name, _ in model.named_parameters()}
+    present = {module_of(name) for name, _ in model.named_parameters()}
     if missing := [part for part in phase.lr if part not in present]:
         raise StagesError(
             f"phase {phase.name}: lr: this model has no {missing[0]} (it has: {', '.join(sorted(present))})"
@@ -50,7 +50,7 @@ def unfreeze(model: OlaForConditionalGeneration, phase: Phase) -> None:
     model.train()
     for name, parameter in model.named_parameters():
         fixed = "embed_positions" in name and not parameter.requires_grad  # Whisper's sinusoids are not weights
-        parameter.requires_grad_(part_of(name) in phase.lr and not fixed)
+        parameter.requires_grad_(module_of(name) in phase.lr and not fixed)
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     for name in ("vision_tower", "speech_encoder"):
@@ -86,7 +86,7 @@ def make_optimizer(model: nn.Module, phase: Phase) -> torch.optim.AdamW:
     """Make an AdamW with two groups per module: weight decay is off for norms, biases and single vectors."""
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in trained_parameters(model):
-        groups.setdefault((part_of(name), parameter.ndim > 1), []).append(parameter)
+        groups.setdefault((module_of(name), parameter.ndim > 1), []).append(parameter)
     rates = {str(part): rate for part, rate in phase.lr.items()}
     facts: list[dict[str, Any]] = [
         {
@@ -152,6 +152,6 @@ def _replicated_parameters(model: OlaForConditionalGeneration, compute: torch.dt
     return {
         parameter
         for name, parameter in model.named_parameters()
-        if part_of(name) in ("vision_tower", "speech_encoder") and not parameter.requires_grad
+        if module_of(name) in ("vision_tower", "speech_encoder") and not parameter.requires_grad
         if parameter.dtype == compute or "beats" in name
     }

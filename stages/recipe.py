@@ -22,13 +22,13 @@ FOLDER = "recipes"
 SUM_TOLERANCE = 1e-6  # allowed difference between 1 and the sum of shares
 
 
-class Shape(BaseModel):
+class RecipePart(BaseModel):
     """Base of the parts of a recipe: frozen, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Phase(Shape):
+class Phase(RecipePart):
     """One training run of a recipe."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -38,7 +38,7 @@ class Phase(Shape):
     tasks: Literal["all"] | tuple[str, ...] | Mapping[str, float] = "all"
     """Kinds of task; a mapping gives their shares, which add up to 1; else every task comes once an epoch."""
     balance: float = Field(default=1.0, ge=0, le=1)
-    """Without shares, exponent of a kind's size in the mix: 1 as they are, 0 all kinds alike."""
+    """Exponent of a kind's size in a mix without shares: 1 keeps the sizes, 0 makes all kinds equal."""
     replay: Mapping[str, float] = {}
     """Share of all tasks that is drawn from each earlier stage, as `{image: 0.3}`."""
     cap: Mapping[str, int] = {}
@@ -94,13 +94,13 @@ class Phase(Shape):
         return self
 
 
-class Recipe(Shape):
+class Recipe(RecipePart):
     """Phases, trained one after the other."""
 
     name: str
     """Name of the recipe; default: the name of the file."""
     phases: tuple[Phase, ...] = Field(min_length=1)
-    """The phases; each starts from the weights that the one before it left."""
+    """The phases; each begins with the weights of the previous phase."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -80,13 +80,13 @@ def members_of(kind: str) -> tuple[str, ...]:
     return SEPARATE_SETS.get(kind, FAMILIES[KINDS[kind].stage])
 
 
-class Shape(BaseModel):
+class SampleModel(BaseModel):
     """Base of all parts of a sample. Unknown fields are an error, so that old readers do not misread new shards."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class Turn(Shape):
+class Turn(SampleModel):
     """One turn of a conversation; only the first turn can be by `system`."""
 
     speaker: Literal["system", "human", "gpt"] = Field(validation_alias="from", serialization_alias="from")
@@ -98,7 +98,7 @@ def turn(speaker: str, value: str) -> Turn:
     return Turn.model_validate({"from": speaker, "value": value})
 
 
-class TimedText(Shape):
+class TimedText(SampleModel):
     """A word or segment with its times, in seconds from the start of the clip."""
 
     start: float
@@ -110,7 +110,7 @@ UNSAID = (TimedText(start=0, end=0, text=""),)
 """The `times` and `words` of an answer without speech. Not an empty list: readers cannot infer its type."""
 
 
-class Task(Shape):
+class Task(SampleModel):
     """One conversation to learn from a sample. times: of the answer's spoken segments; words: of its spoken words.
 
     needs: media needed to answer a verified question (`both`, `video`, `audio`, ...), else empty. origin: in sets with
@@ -157,7 +157,7 @@ def leading_tags(text: str) -> str:
     return found.group() if found else ""
 
 
-class Pictures(Shape):
+class Pictures(SampleModel):
     """The concatenated JPEGs of a sample: size in pixels; bytes of each; ms of each, from the start of the clip.
 
     sizes: width and height of each picture, only in `images_chat`; `width` and `height` are then those of the first.
@@ -181,14 +181,14 @@ class Pictures(Shape):
         return fields if self.sizes else {name: value for name, value in fields.items() if name != "sizes"}
 
 
-class Sound(Shape):
+class Sound(SampleModel):
     """The `.wav` of a sample: samples per second, and their number."""
 
     rate: int
     samples: int
 
 
-class Sample(Shape):
+class Sample(SampleModel):
     """The content of `<key>.json`.
 
     All samples have the same fields with the same types, since Hugging Face datasets infers types from the first

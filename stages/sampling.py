@@ -62,7 +62,7 @@ class Order:
             self._last = (number, self._make_epoch(number))
         return self._last[1]
 
-    def at(self, step: int) -> tuple[int, int]:
+    def locate_step(self, step: int) -> tuple[int, int]:
         """Return epoch and step within the epoch of a phase's step. Epochs can differ in length by about one step."""
         number = 0
         while step >= (length := len(self.epoch(number))):
@@ -111,7 +111,7 @@ class Order:
         stages = catalogue.stages()
         kinds = self._own_kinds(catalogue, stages)
         total = sum(len(rows) for rows in kinds.values())
-        draws_by_name = {kind: (kinds[kind], draws) for kind, draws in self._draws(kinds).items()}
+        draws_by_name = {kind: (kinds[kind], draws) for kind, draws in self._count_draws(kinds).items()}
         for stage, share in self.phase.replay.items():
             if stage not in stages:
                 raise StagesError(f"phase {self.phase.name}: replay: no shard has a task of the stage {stage!r}")
@@ -136,9 +136,9 @@ class Order:
 
     def _cap_kind(self, kind: str, rows: Rows) -> Rows:
         cap = self.phase.cap.get(kind, len(rows))
-        return np.sort(self._random("cap", kind).permutation(rows)[:cap])
+        return np.sort(self._random_generator("cap", kind).permutation(rows)[:cap])
 
-    def _draws(self, kinds: Mapping[str, Rows]) -> dict[str, int]:
+    def _count_draws(self, kinds: Mapping[str, Rows]) -> dict[str, int]:
         """Return the number of draws of each kind; their total is the number of tasks, whatever the shares."""
         sizes = {kind: len(rows) for kind, rows in kinds.items()}
         if isinstance(self.phase.tasks, Mapping):
@@ -151,7 +151,7 @@ class Order:
             for name, (tasks, draws) in self.draws_by_name.items()
             for rows in self._draw(name, tasks, draws, number)
         ]
-        rows = self._random("order", str(number)).permutation(np.concatenate(drawn))
+        rows = self._random_generator("order", str(number)).permutation(np.concatenate(drawn))
         if self.phase.together > 1:
             rows = rows[group_by_sample(self.samples[rows], self.phase.together)]
         if self.live and number == 0:
@@ -166,10 +166,10 @@ class Order:
         start, end = epoch * draws, (epoch + 1) * draws
         for permutation in range(start // len(rows), -(-end // len(rows))):
             first = permutation * len(rows)
-            shuffled = self._random(name, str(permutation)).permutation(rows)
+            shuffled = self._random_generator(name, str(permutation)).permutation(rows)
             yield shuffled[max(0, start - first) : end - first]
 
-    def _random(self, *names: str) -> np.random.Generator:
+    def _random_generator(self, *names: str) -> np.random.Generator:
         seed = blake3("/".join([str(self.seed), self.digest, *names]).encode()).digest()
         return np.random.Generator(np.random.Philox(key=np.frombuffer(seed[:16], np.uint64)))
 

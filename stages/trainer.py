@@ -126,7 +126,7 @@ class PhaseTraining:
         if last and done >= self.steps:
             return last.folder
         self._load_model(last.folder if last else None)
-        self.say(self._opening_line(done))
+        self.say(self._first_line(done))
         if self.world.rank == 0:
             self.log.delete_after(done)
         loader = Loader(
@@ -143,7 +143,7 @@ class PhaseTraining:
                 if stops:
                     self._raise_stopped(done)
         self.world.wait()
-        self.say(f"phase {self.phase.name}: realised mix {_shares(self.order.realised_mix(self.steps))}")
+        self.say(f"phase {self.phase.name}: realised mix {_format_shares(self.order.realised_mix(self.steps))}")
         return self.folder / f"step-{self.steps:06d}"
 
     def _load_model(self, resumed: Path | None) -> None:
@@ -171,11 +171,11 @@ class PhaseTraining:
         if resumed:
             checkpoints.restore(resumed, self.model, self.optimizer)
 
-    def _opening_line(self, done: int) -> str:
+    def _first_line(self, done: int) -> str:
         count = sum(parameter.numel() for _, parameter in parameters.trained_parameters(self.model))
         begun = f"resumes after step {done} of {self.steps}" if done else f"{self.steps} steps"
         trains = f"phase {self.phase.name}: {begun} · trains {', '.join(self.phase.lr)} ({count / 1e6:.1f}M) · "
-        return f"{trains}mix {_shares(self.order.mix())}"
+        return f"{trains}mix {_format_shares(self.order.mix())}"
 
     def _train_step(self, step: Step) -> None:
         """Train one step. Raises StagesError if the loss or the gradient is not finite, or the loss is a spike."""
@@ -221,18 +221,18 @@ class PhaseTraining:
         read = sum(length for pack in counted for length in pieces(pack.prompts))
         sizes = torch.tensor([sum(map(count_supervised, prompts)), read])
         count, tokens = (int(size) for size in self.world.sum(sizes.to(self.world.device)))
-        losses_of_packs = []  # losses stay on the device until the step ends: reading them synchronises
+        pack_losses = []  # losses stay on the device until the step ends: reading them synchronises
         for pack in packs:
             losses = self.model(pack.prompts).losses
             # times ranks: FSDP averages gradients over the ranks
             weight = self.world.ranks / max(1, count) if pack.counts else 0.0
             (losses.sum() * weight).backward()
-            losses_of_packs.append(losses.detach())
-        tables = [self._by_kind(pack, each) for pack, each in zip(packs, losses_of_packs, strict=True) if pack.counts]
+            pack_losses.append(losses.detach())
+        tables = [self._sum_by_kind(pack, each) for pack, each in zip(packs, pack_losses, strict=True) if pack.counts]
         kind_losses = torch.stack([torch.zeros(len(self.kinds), 2, dtype=torch.float64), *tables]).sum(0)
         return self.world.sum(kind_losses.to(self.world.device)).cpu(), tokens
 
-    def _by_kind(self, pack: Pack, losses: Tensor) -> Tensor:
+    def _sum_by_kind(self, pack: Pack, losses: Tensor) -> Tensor:
         table = torch.zeros(len(self.kinds), 2, dtype=torch.float64)
         spans = torch.split(losses.double().cpu(), [count_supervised(prompt) for prompt in pack.prompts])
         for row, span in zip(pack.rows, spans, strict=True):
@@ -292,7 +292,7 @@ def _link(link: Path, target: Path) -> None:
     draft.replace(link)
 
 
-def _shares(mix: Mapping[str, float]) -> str:
+def _format_shares(mix: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {share:.1%}" for name, share in mix.items())
 
 

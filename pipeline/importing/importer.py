@@ -91,7 +91,7 @@ def import_records(request: ImportRequest, root: str, strict: bool = False, retr
     at the first record that fails or needs a repair.
     """
     root = storage.normal(root)
-    key = key_of_import(request)
+    key = import_key(request)
     report = storage.join(root, report_name(key))
     with exclusive_run(root):
         if storage.exists(report):
@@ -111,7 +111,7 @@ def import_records(request: ImportRequest, root: str, strict: bool = False, retr
     return Report(key, outcomes, fresh=True)
 
 
-def key_of_import(request: ImportRequest) -> str:
+def import_key(request: ImportRequest) -> str:
     """Return the digest of the file's bytes and of the settings that affect shards. The place of the media does not."""
     try:
         with open(request.file, "rb") as file:
@@ -127,7 +127,7 @@ def report_name(key: str) -> str:
     return f"import-{key}.parquet"
 
 
-def folder_of(kind: str, key: str) -> str:
+def set_folder(kind: str, key: str) -> str:
     """Return the folder, below the root, of the shards of a kind."""
     return f"shards/{IMPORTED[kind].stage}/{key}" + (f"-{kind}" if kind in SEPARATE_SETS else "")
 
@@ -141,7 +141,7 @@ def _write_shards(request: ImportRequest, root: str, key: str, strict: bool) -> 
     limit, rejected = request.shard_mb << 20, list[ImportOutcome]()
     with ExitStack() as stack:
         streams = {
-            (kind, split): stack.enter_context(ShardStream(storage.join(root, folder_of(kind, key)), split, limit))
+            (kind, split): stack.enter_context(ShardStream(storage.join(root, set_folder(kind, key)), split, limit))
             for kind in IMPORTED
             for split in ("train", "val")
         }
@@ -236,7 +236,7 @@ def _check_strict(outcomes: Iterable[ImportOutcome]) -> None:
             )
 
 
-def _shards(root: str, folder: str) -> list[str]:
+def _closed_shards(root: str, folder: str) -> list[str]:
     """Return the names of the closed shards of a folder, in order."""
     rows = storage.listing(storage.join(root, folder, "rows"))
     names = (entry.path.removesuffix(".parquet") for entry in rows)
@@ -247,8 +247,8 @@ def _publish(root: str, key: str) -> None:
     """Complete and announce the sets. Delete tars without rows, left by a killed attempt."""
     imported: dict[str, str | None] = {}
     for kind in IMPORTED:
-        folder = folder_of(kind, key)
-        shards, full = _shards(root, folder), storage.join(root, folder)
+        folder = set_folder(kind, key)
+        shards, full = _closed_shards(root, folder), storage.join(root, folder)
         for entry in storage.listing(full):
             if entry.path.split(".")[0] not in shards and ".tar" in entry.path:
                 storage.remove(storage.join(full, entry.path))
@@ -265,12 +265,12 @@ def _unpublish(root: str, key: str) -> None:
     if names.keys() & current(root).keys():
         announce(root, names)
     for kind in IMPORTED:
-        storage.remove(storage.join(root, folder_of(kind, key), ROWS))
+        storage.remove(storage.join(root, set_folder(kind, key), ROWS))
 
 
 def _delete_shard_rows(root: str, key: str) -> None:
     """Delete the rows and outcomes of single shards, which only served to write the sets."""
     for kind in IMPORTED:
-        rows = storage.join(root, folder_of(kind, key), "rows")
+        rows = storage.join(root, set_folder(kind, key), "rows")
         for entry in storage.listing(rows):
             storage.remove(storage.join(rows, entry.path))

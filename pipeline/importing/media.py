@@ -103,10 +103,10 @@ class MediaReader:
         """Return the bytes stored in the record or in an archive; None if the reference is a plain file."""
         if reference.data is not None:
             return reference.data
-        inside = None if reference.sizes else split_member_uri(reference.path)
-        if inside is None or storage.exists(self._resolve(reference)):
+        member_uri = None if reference.sizes else split_member_uri(reference.path)
+        if member_uri is None or storage.exists(self._resolve(reference)):
             return None
-        archive, name = inside
+        archive, name = member_uri
         return read_member(self._resolve(Reference(archive)), name)
 
     def _existing_uri(self, reference: Reference) -> str:

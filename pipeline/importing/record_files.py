@@ -56,7 +56,7 @@ def _read_json(path: str) -> Iterator[Any]:
 
 def _read_list(file: TextIO) -> Iterator[Any]:
     """Yield the values of a list after its `[`. Pieces double in size until the next value fits."""
-    decode, text, at, piece = json.JSONDecoder(parse_constant=_null).raw_decode, "", 0, PIECE
+    decode, text, at, piece = json.JSONDecoder(parse_constant=_constant_as_none).raw_decode, "", 0, PIECE
     while True:
         try:
             at = _skip_space(text, at)
@@ -89,10 +89,10 @@ def _read_lines(first: str, file: TextIO) -> Iterator[Any]:
         if not whole.strip():
             continue
         try:
-            yield json.loads(whole, parse_constant=_null)
+            yield json.loads(whole, parse_constant=_constant_as_none)
         except (json.JSONDecodeError, RecursionError) as error:
             yield BadMedia("not JSON", str(error))
 
 
-def _null(_: str) -> None:
+def _constant_as_none(_: str) -> None:
     """Return None for NaN and Infinity, which Python writes although JSON does not have them."""

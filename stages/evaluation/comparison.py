@@ -49,10 +49,10 @@ def compare(paths: Sequence[Path]) -> tuple[list[str], list[ComparisonRow]]:
     """Return the models' names and a row per suite. Raises StagesError if results cannot be read."""
     models = [read_results(path) for path in paths]
     suites = dict.fromkeys(suite for model in models for suite in model)
-    return names_of(paths), [_compare_suite(suite, [model.get(suite) for model in models]) for suite in suites]
+    return short_names(paths), [_compare_suite(suite, [model.get(suite) for model in models]) for suite in suites]
 
 
-def names_of(paths: Sequence[Path]) -> list[str]:
+def short_names(paths: Sequence[Path]) -> list[str]:
     """Return the shortest distinct path endings: the names of folders or files, with parents if two are the same."""
     absolute = [path.absolute().with_suffix("") if path.is_file() else path.absolute() for path in paths]
     for length in range(1, max(len(path.parts) for path in absolute) + 1):

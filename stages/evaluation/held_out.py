@@ -46,7 +46,7 @@ def held_out_suites(root: str, readers: MediaReaders, views: bool = False) -> li
     rows.sort(key=lambda row: (row["kind"], row["uri"], row["offset"]))
     reader, suites = _SampleReader(readers.max_frames), []
     for kind, of_kind in groupby(rows, key=lambda row: str(row["kind"])):
-        tasks = [(row, *reader.task(row)) for row in of_kind]
+        tasks = [(row, *reader.read_task(row)) for row in of_kind]
         for view in VIEWS if views and kind == "cross_modal_qa" else VIEWS[:1]:
             questions = [_question(row, sample, task, reader, view) for row, sample, task in tasks]
             metric = word_error_metric([each.reference for each in questions]) if kind in SPOKEN else F1
@@ -62,7 +62,7 @@ class _SampleReader:
         self.reader = lru_cache(maxsize=1)(_open_shard)
         self.media: Callable[[str, int], SampleMedia] = lru_cache(maxsize=1)(self._read_media)
 
-    def task(self, row: dict[str, Any]) -> tuple[Sample, Task]:
+    def read_task(self, row: dict[str, Any]) -> tuple[Sample, Task]:
         """Return the sample and the task of a row. Raises StagesError if the shard does not have the task."""
         try:
             sample = Sample.model_validate_json(bytes(self._raw_sample(row["uri"], row["offset"]).members["json"]))

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from stages.choice_parsing import Options, chosen_letter
-from stages.languages import is_english, language
+from stages.languages import detect_language, is_english
 from stages.text_metrics import exact, f1, words
 
 LANGUAGE_SAMPLE = 1000  # references from which the language of a suite is detected
@@ -115,7 +115,7 @@ def word_error_metric(references: Sequence[str] = ()) -> Metric:
 
     references: of the suite; a reference too short to detect its language is taken to be in theirs.
     """
-    suite_language = language(" ".join(references[:LANGUAGE_SAMPLE]))
+    suite_language = detect_language(" ".join(references[:LANGUAGE_SAMPLE]))
     return Metric(
         "word error",
         lambda answer, _: answer.strip() if words(answer) else None,

@@ -125,7 +125,7 @@ def test_seed_epoch_and_data_each_change_the_order() -> None:
 @given(SIZES, st.integers(0, 40))
 def test_a_step_is_at_its_place_in_its_epoch(sizes: dict[str, int], step: int) -> None:
     of = order(sizes)
-    number, within = of.at(step)
+    number, within = of.locate_step(step)
     assert 0 <= within < len(of.epoch(number))
     assert sum(len(of.epoch(n)) for n in range(number)) + within == step
 
@@ -207,7 +207,7 @@ def test_so_many_tokens_and_not_a_step_more(tokens: int) -> None:
     lengths = of.tokens
 
     def came(steps: int) -> int:
-        places = [of.at(step) for step in range(steps)]
+        places = [of.locate_step(step) for step in range(steps)]
         return sum(int(lengths[pack].sum()) for epoch, step in places for pack in of.epoch(epoch).packs(step))
 
     assert came(of.steps() - 1) < tokens <= came(of.steps())

@@ -18,7 +18,7 @@ from ola.generation import Ola
 from ola.prompt import Request, Wave
 from stages.checkpoints import lock_folder
 from stages.errors import StagesError
-from stages.parameters import part_of, rate_share
+from stages.parameters import module_of, rate_share
 from stages.samples import GIVEN, KINDS, PICTURES, Sample
 from stages.shards import split_frames
 from stages.trainer import Training, train
@@ -83,9 +83,9 @@ def test_an_epoch_reads_each_task_once(shards: tuple[str, ...], model: str, tmp_
 def test_what_is_not_named_is_not_touched(shards: tuple[str, ...], model: str, tmp_path: Path) -> None:
     train(training(shards, model, tmp_path, short(lr={"visual_projector": 1e-2, "decoder": 1e-2}, steps=2)), say=len)
     before, after = tensors(model), tensors(tmp_path / "model")
-    changed = {part_of(name) for name in before if not torch.equal(before[name], after[name])}
+    changed = {module_of(name) for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"visual_projector", "decoder"}
-    same = {name for name in before if part_of(name) not in changed}
+    same = {name for name in before if module_of(name) not in changed}
     assert all(torch.equal(before[name], after[name]) for name in same)
 
 
