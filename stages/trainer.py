@@ -173,8 +173,8 @@ class PhaseTraining:
 
     def _first_line(self, done: int) -> str:
         count = sum(parameter.numel() for _, parameter in parameters.trained_parameters(self.model))
-        begun = f"resumes after step {done} of {self.steps}" if done else f"{self.steps} steps"
-        trains = f"phase {self.phase.name}: {begun} · trains {', '.join(self.phase.lr)} ({count / 1e6:.1f}M) · "
+        progress = f"resumes after step {done} of {self.steps}" if done else f"{self.steps} steps"
+        trains = f"phase {self.phase.name}: {progress} · trains {', '.join(self.phase.lr)} ({count / 1e6:.1f}M) · "
         return f"{trains}mix {_format_shares(self.order.mix())}"
 
     def _train_step(self, step: Step) -> None:

@@ -190,15 +190,15 @@ def _check_text(conversation: Conversation) -> None:
 def _write_out_question(record: Mapping[str, Any]) -> dict[str, Any]:
     """Rewrite a record with a spoken question: `text_q`, with the tags of image and sound, becomes the question."""
     if any(record.get(name) for name in ("images", "video", "videos", "audio", "audios")) or not record.get("image"):
-        given = " and ".join(name for name in ("audio", "audio_q", "image", "video") if record.get(name))
-        raise BadMedia("a spoken question needs one image and no other media", given)
+        names = " and ".join(name for name in ("audio", "audio_q", "image", "video") if record.get(name))
+        raise BadMedia("a spoken question needs one image and no other media", names)
     if not isinstance(record.get("text_q"), str) or not record["text_q"].strip():
         raise BadMedia("audio_q without text_q")
     turns = record.get("conversations")
     if not isinstance(turns, list) or not turns:
         raise BadMedia("no conversations")
-    asked = {"from": "human", "value": record["text_q"]}
-    return {"image": record["image"], "audio": record["audio_q"], "conversations": [asked, *turns[1:]]}
+    question = {"from": "human", "value": record["text_q"]}
+    return {"image": record["image"], "audio": record["audio_q"], "conversations": [question, *turns[1:]]}
 
 
 def _check_spoken(conversation: Conversation) -> None:

@@ -217,7 +217,7 @@ def make_samples(
     except BrokenProcessPool as error:
         numbers = f"{queue[0][1][0].number} to {queue[-1][1][-1].number}"
         raise RunError(
-            f"a process died at one of the records {numbers}; remove the record whose medium kills it"
+            f"a process died at one of the records {numbers}; remove the record whose media kill the process"
         ) from error
 
 

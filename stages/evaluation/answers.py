@@ -89,7 +89,7 @@ class Answers:
 
     def add(self, question: Question, answer: Answer | str) -> None:
         """Score and store an answer, or the reason why the question could not be asked."""
-        given = answer if isinstance(answer, Answer) else Answer("", (), "stop", 0)
+        reply = answer if isinstance(answer, Answer) else Answer("", (), "stop", 0)
         row = ScoredAnswer(
             key=self.key(question),
             model=self.model,
@@ -99,13 +99,13 @@ class Answers:
             categories=question.categories,
             question=question.text,
             reference=question.reference,
-            answer=given.text,
-            **self._score(question, given.text),
-            finish=given.finish,
-            seconds=given.seconds.get("total", 0.0),
-            prompt_tokens=given.prompt_tokens,
-            tokens=len(given.tokens),
-            notes=given.notes,
+            answer=reply.text,
+            **self._score(question, reply.text),
+            finish=reply.finish,
+            seconds=reply.seconds.get("total", 0.0),
+            prompt_tokens=reply.prompt_tokens,
+            tokens=len(reply.tokens),
+            notes=reply.notes,
             error=answer if isinstance(answer, str) else None,
         )
         self.rows[row.key] = row
