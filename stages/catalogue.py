@@ -1,8 +1,8 @@
-"""What there is to train on: the tasks of shard sets, and where each lies, without a byte of media being read.
+"""List the tasks of shard sets and their places in the shards, without reading media.
 
-In: roots of runs (`shards/current.json` names their sets), or folders that hold a `shards.parquet`. Out: a `Catalogue`,
-one row a task. While a run still packs, what it will have packed is known already: its tasks are all there, and who
-asks where one lies waits until its shard is closed.
+In: roots of runs (`shards/current.json` names their sets), or folders with a `shards.parquet`. Out: a `Catalogue` with
+one row per task. The catalogue of a run that is still packing has all tasks that will be packed; `locate` waits until
+a task's shard is closed.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from stages.samples import FAMILIES
 
 CURRENT, PACKING = "shards/current.json", "shards/packing.json"
 ROWS = "shards.parquet"
-CLOSED = "rows"  # folder of a set that is being packed: a Parquet file for each shard that is closed
-PATIENCE = 1800.0  # seconds without a shard being closed: a shard takes minutes, so nobody packs any more
-GLANCE = 1.0
-ORDER = ("shard", "batch", "key", "kind", "number")  # of the rows of a group
+CLOSED = "rows"  # folder in an unfinished set, with a Parquet file for each closed shard
+CLOSE_TIMEOUT = 1800.0  # seconds without a newly closed shard: packing a shard takes minutes, so the run has ended
+POLL_SECONDS = 1.0
+ORDER = ("shard", "batch", "key", "kind", "number")  # sort keys of a group's rows
 COLUMNS = ("id", "kind", "stage", "split", "shard", "offset", "size", "tokens")
 
 
 class Place(NamedTuple):
-    """Where a task lies: its row, its id, and the span of its sample in a shard, in bytes."""
+    """The place of a task: its row, its id, and the byte range of its sample in a shard."""
 
     row: int
     task: str
@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """Tasks in the order of their sets and rows.
+    """The tasks of shard sets, in the order of sets and rows.
 
     table: columns id, kind, stage, uri (of the shard), offset and size (of the sample in it, bytes), tokens.
     """
@@ -56,145 +56,149 @@ class Catalogue:
 
     @cached_property
     def digest(self) -> str:
-        """Names the tasks, wherever they lie."""
+        """Digest of the tasks' ids and lengths, independent of their places."""
         digest = blake3()
         for name in ("id", "tokens"):
             digest.update("\n".join(self.table[name].cast(pa.string()).to_pylist()).encode())
         return digest.hexdigest()[:16]
 
-    def places(self, rows: Sequence[int] | np.ndarray) -> list[Place]:
-        """Where tasks lie."""
+    def locate(self, rows: Sequence[int] | np.ndarray) -> list[Place]:
+        """Return the places of tasks."""
         found = self.table.select(["id", "uri", "offset", "size"]).take(pa.array(rows, pa.int64()))
         columns = (column.to_pylist() for column in found.columns)
-        return [Place(int(row), *one) for row, *one in zip(rows, *columns, strict=True)]
+        return [Place(int(row), *span) for row, *span in zip(rows, *columns, strict=True)]
 
     def __len__(self) -> int:
         return len(self.table)
 
     def ids(self, rows: Sequence[int] | np.ndarray) -> list[str]:
-        """Ids of tasks."""
+        """Return the ids of tasks."""
         return [str(name) for name in self.table["id"].take(pa.array(rows, pa.int64())).to_pylist()]
 
     def numbers(self, column: str) -> np.ndarray:
-        """A column of numbers (tasks,), int64."""
+        """Return an integer column as array (tasks,), int64."""
         return np.asarray(self.table[column].to_numpy(), dtype=np.int64)
 
     def kinds(self) -> dict[str, np.ndarray]:
-        """The rows of each kind, by the kind's name."""
+        """Return the rows of each kind."""
         return self._rows("kind")
 
     def stages(self) -> dict[str, np.ndarray]:
-        """The rows of each alignment stage."""
+        """Return the rows of each alignment stage."""
         return self._rows("stage")
 
     def counts(self) -> Counter[str]:
-        """How many tasks there are of each kind."""
+        """Return the number of tasks of each kind."""
         return Counter({kind: len(rows) for kind, rows in self.kinds().items()})
 
     def codes(self, column: str) -> np.ndarray:
-        """A column of names as numbers (tasks,), in the order in which the names first come."""
-        return np.asarray(self._coded(column).indices.to_numpy(), dtype=np.int64)
+        """Return a text column as codes (tasks,), int64, numbered by first appearance."""
+        return np.asarray(self._encode(column).indices.to_numpy(), dtype=np.int64)
 
     def samples(self) -> np.ndarray:
-        """Of each task (tasks,) the number of its sample, which its id and its shard tell."""
+        """Return the number of each task's sample (tasks,), derived from the task's id and shard."""
         clips = pc.replace_substring_regex(self.table["id"].cast(pa.string()), "-[^-]*-[^-]*$", "")
         names = pc.binary_join_element_wise(self.table["uri"].cast(pa.string()), clips, " ")
         return np.asarray(pc.dictionary_encode(names.combine_chunks()).indices.to_numpy(), dtype=np.int64)
 
     def _rows(self, column: str) -> dict[str, np.ndarray]:
         codes = self.codes(column)
-        code_of = {str(name): code for code, name in enumerate(self._coded(column).dictionary.to_pylist())}
+        code_of = {str(name): code for code, name in enumerate(self._encode(column).dictionary.to_pylist())}
         return {name: np.flatnonzero(codes == code_of[name]) for name in sorted(code_of)}
 
-    def _coded(self, column: str) -> pa.DictionaryArray:
+    def _encode(self, column: str) -> pa.DictionaryArray:
         return pc.dictionary_encode(self.table[column].combine_chunks())
 
 
 def current(root: str) -> dict[str, str]:
-    """Folders below `root` of the last whole shard sets, by stage; none before the first."""
+    """Return the folders below `root` of the latest complete shard sets, by stage; empty before the first set."""
     uri = storage.join(root, CURRENT)
     stored = storage.read_if_there(uri)
-    folders: dict[str, str] = json.loads(stored)["folders"] if stored is not None else {}
-    return folders
+    set_folders: dict[str, str] = json.loads(stored)["folders"] if stored is not None else {}
+    return set_folders
 
 
-class Packing(Catalogue):
-    """Tasks of sets of which not all shards are closed yet; offset and size in the table mean nothing."""
+class LiveCatalogue(Catalogue):
+    """Tasks of sets that are still being packed; offset and size in the table are placeholders."""
 
-    def places(self, rows: Sequence[int] | np.ndarray) -> list[Place]:
-        """Where tasks lie, once their shards are closed. StagesError when no shard is for half an hour."""
-        found = super().places(rows)
+    def locate(self, rows: Sequence[int] | np.ndarray) -> list[Place]:
+        """Return places once their shards are closed. Raises StagesError after half an hour without a closed shard."""
+        found = super().locate(rows)
         spans = {uri: self._spans(uri) for uri in dict.fromkeys(place.uri for place in found)}
         return [Place(p.row, p.task, p.uri, *spans[p.uri][p.task]) for p in found]
 
     @cached_property
     def _spans(self) -> Callable[[str], dict[str, tuple[int, int]]]:
-        return cache(_closed)
+        return cache(_wait_for_spans)
 
 
-def _closed(uri: str) -> dict[str, tuple[int, int]]:
-    """Offset and size of the sample of each task of a shard, by the task's id; waits until there are any."""
+def _wait_for_spans(uri: str) -> dict[str, tuple[int, int]]:
+    """Wait until a shard is closed; return offset and size of the sample of each of its tasks, by task id."""
     folder, _, shard = uri.rpartition("/")
     files = [storage.join(folder, ROWS), storage.join(folder, CLOSED, f"{shard.removesuffix('.tar')}.parquet")]
     since, closed = time.monotonic(), -1
-    while time.monotonic() - since < PATIENCE:
+    while time.monotonic() - since < CLOSE_TIMEOUT:
         for file in filter(storage.exists, files):
-            with suppress(FileNotFoundError):  # of a shard alone, when all are whole meanwhile
-                table = _read(file, ("id", "shard", "offset", "size"))
+            with suppress(
+                FileNotFoundError
+            ):  # the set was completed meanwhile, which deletes the files of single shards
+                table = _read_columns(file, ("id", "shard", "offset", "size"))
                 rows = table.filter(pc.equal(table["shard"], shard)).to_pylist()
                 return {row["id"]: (row["offset"], row["size"]) for row in rows}
         if (now := len(storage.listing(storage.join(folder, CLOSED)))) > closed:
             since, closed = time.monotonic(), now
-        time.sleep(GLANCE)
-    raise StagesError(f"{uri}: no shard was closed for {PATIENCE / 60:.0f} minutes: is the run still at work?")
+        time.sleep(POLL_SECONDS)
+    raise StagesError(
+        f"{uri}: no shard was closed for {CLOSE_TIMEOUT / 60:.0f} minutes; check that the run still packs"
+    )
 
 
-def catalogue(sources: Sequence[str], split: str = "train", live: bool = False) -> Catalogue:
-    """The tasks of all sources. live: also of what a run is packing now.
+def read_catalogue(sources: Sequence[str], split: str = "train", live: bool = False) -> Catalogue:
+    """Read the tasks of all sources. live: include the sets that a run is packing now.
 
-    Raises StagesError for a source without shards, or shards that are not whole.
+    Raises StagesError if a source has no shards, a shard is missing or truncated, or no task has the split.
     """
-    packing = {source: _packing(storage.normal(source)) for source in sources} if live else {}
-    tables = [table for source in sources for table in _tables(source, split, packing.get(source))]
+    packing = {source: _read_packing(storage.normal(source)) for source in sources} if live else {}
+    tables = [table for source in sources for table in _source_tables(source, split, packing.get(source))]
     table = pa.concat_tables(tables).combine_chunks()
-    made = Packing(table) if any(packing.values()) else Catalogue(table)
-    if not len(made):
+    found = LiveCatalogue(table) if any(packing.values()) else Catalogue(table)
+    if not len(found):
         raise StagesError(f"{', '.join(sources)}: no task of the split {split!r} in the shards")
-    return made
+    return found
 
 
-def _tables(source: str, split: str, packing: Mapping[str, Any] | None) -> list[pa.Table]:
+def _source_tables(source: str, split: str, packing: Mapping[str, Any] | None) -> list[pa.Table]:
     if packing:
-        return _planned(storage.normal(source), packing, split)
-    return [_set(folder, split) for folder in folders(source)]
+        return _planned_tables(storage.normal(source), packing, split)
+    return [_set_table(folder, split) for folder in set_folders(source)]
 
 
-def _packing(root: str) -> dict[str, Any]:
-    """What `packing.json` says of the sets that a run is writing now; nothing where it is not at it."""
+def _read_packing(root: str) -> dict[str, Any]:
+    """Read `packing.json`, the plan of the sets that a run is writing now; empty if the run is not packing."""
     uri = storage.join(root, PACKING)
     facts: dict[str, Any] = json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
     return facts
 
 
-def _planned(root: str, packing: Mapping[str, Any], split: str) -> list[pa.Table]:
-    """The tasks of the sets of a run that packs, as `_set` gives those that are whole; with what was imported."""
+def _planned_tables(root: str, packing: Mapping[str, Any], split: str) -> list[pa.Table]:
+    """Return the tasks of a packing run's sets, planned or complete, and those of imported sets."""
     imported = {name: folder for name, folder in current(root).items() if name not in FAMILIES}
-    named: dict[str, str] = {**packing["folders"], **imported}
+    folder_of: dict[str, str] = {**packing["folders"], **imported}
     found = []
-    for name in sorted(named, key=lambda name: (name not in FAMILIES, name)):
-        folder = storage.join(root, named[name])
+    for name in sorted(folder_of, key=lambda name: (name not in FAMILIES, name)):
+        folder = storage.join(root, folder_of[name])
         if storage.exists(storage.join(folder, ROWS)):
-            found.append(_set(folder, split))
+            found.append(_set_table(folder, split))
         else:
-            found += [_of_group(root, folder, name, split, *choice) for choice in packing["choices"]]
+            found += [_group_table(root, folder, name, split, *choice) for choice in packing["choices"]]
     return found
 
 
-def _of_group(root: str, folder: str, stage: str, split: str, choice: str, first: Mapping[str, int]) -> pa.Table:
-    """The tasks that a group of parts will have in the set of a stage.
+def _group_table(root: str, folder: str, stage: str, split: str, choice: str, first: Mapping[str, int]) -> pa.Table:
+    """Return the tasks that a group of parts will have in the set of a stage.
 
-    choice: the file that says which shard of the group each is for. first: number of the group's first shard in the
-    set, by "<stage>/<split>".
+    choice: file with the shard of each task within the group. first: number of the group's first shard in the set, by
+    "<stage>/<split>".
     """
     with storage.open_random(storage.join(root, choice)) as file:
         table = pa.ipc.open_file(file).read_all()
@@ -208,45 +212,45 @@ def _of_group(root: str, folder: str, stage: str, split: str, choice: str, first
     return pa.table(dict(zip(("id", "kind", "stage", "uri", "offset", "size", "tokens"), columns, strict=True)))
 
 
-def folders(source: str) -> list[str]:
-    """The shard sets of a run's root, or the folder itself if it is one. Raises StagesError."""
+def set_folders(source: str) -> list[str]:
+    """Return the shard sets of a run's root, or the folder itself if it is a set. Raises StagesError if neither."""
     root = storage.normal(source)
     if storage.exists(storage.join(root, ROWS)):
         return [root]
     if found := current(root):
         return [storage.join(root, folder) for folder in found.values()]
-    raise StagesError(f"{source}: no shards: neither {CURRENT} (of a run that has packed) nor {ROWS} is there")
+    raise StagesError(f"{source}: no shards: expected {CURRENT} (of a run that has packed) or {ROWS}")
 
 
-def _set(folder: str, split: str) -> pa.Table:
-    table = _read(storage.join(folder, ROWS), COLUMNS)
+def _set_table(folder: str, split: str) -> pa.Table:
+    table = _read_columns(storage.join(folder, ROWS), COLUMNS)
     table = table.filter(pc.equal(table["split"], split))
-    _check(folder, table)
+    _check_shards(folder, table)
     uris = pc.binary_join_element_wise(pa.scalar(folder), table["shard"].cast(pa.string()), "/")
     return table.set_column(table.column_names.index("shard"), "uri", uris).drop_columns(["split"])
 
 
-def _read(uri: str, columns: Sequence[str]) -> pa.Table:
+def _read_columns(uri: str, columns: Sequence[str]) -> pa.Table:
     try:
         with storage.open_random(uri) as file:
             return pq.read_table(file, columns=list(columns))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError) as error:
-        damage = not isinstance(error, OSError)  # of pyarrow: it is no Parquet file
-        advice = "; delete it and do `ola run` again" if damage else ""
+        damage = not isinstance(error, OSError)  # pyarrow's error for a file that is not Parquet
+        advice = "; delete it and run `ola run` again" if damage else ""
         raise StagesError(f"{uri}: cannot be read: {' '.join(str(error).split())}{advice}") from error
 
 
-def _check(folder: str, table: pa.Table) -> None:
-    """Every shard must be there, at least as long as its samples reach."""
-    have = {entry.path: entry.size for entry in storage.listing(folder)}
+def _check_shards(folder: str, table: pa.Table) -> None:
+    """Raise StagesError if a shard is missing or shorter than its samples."""
+    sizes = {entry.path: entry.size for entry in storage.listing(folder)}
     ends = table.append_column("end", pc.add(table["offset"], table["size"]))
     for row in ends.group_by("shard").aggregate([("end", "max")]).to_pylist():
         shard, end = row["shard"], row["end_max"]
-        if shard not in have:
-            raise StagesError(f"{folder}/{shard}: the shard is missing; pack again, or copy the whole folder")
-        if have[shard] < end:
+        if shard not in sizes:
+            raise StagesError(f"{folder}/{shard}: the shard is missing; pack again or copy the whole folder")
+        if sizes[shard] < end:
             raise StagesError(
-                f"{folder}/{shard}: {have[shard]} bytes, its samples reach to {end}: the tar is truncated"
+                f"{folder}/{shard}: expected at least {end} bytes, got {sizes[shard]}: the tar is truncated"
             )

@@ -1,11 +1,11 @@
-"""Where a phase's training stands, on disk: folders that are whole or not there.
+"""Write and read the checkpoints of a phase: folders that are complete or absent.
 
-    <out>/<phase>/step-000100/   config.json, tokenizer, model.safetensors     loads as any model folder does
+    <out>/<phase>/step-000100/   config.json, tokenizer, model.safetensors     loads like any model folder
                                  optimizer.safetensors, training.json, DONE
-    <out>/<phase>/read/, log/    Parquet: the tasks read and the figures of the steps up to each checkpoint
+    <out>/<phase>/read/, log/    Parquet: the tasks read and the figures of all steps up to each checkpoint
 
-In: tensors of all ranks, gathered. Out: the last whole checkpoint. Writing goes on in a thread beside the training, in
-a draft folder that is renamed at the end; what a kill or a full disk leaves is never read.
+In: tensors gathered from all ranks. Out: the last complete checkpoint. A thread writes in the background into a draft
+folder, which is renamed at the end; incomplete drafts after a kill or on a full disk are never read.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from stages.errors import StagesError
 from stages.parameters import trained_parameters
 
 DONE, STATE, OPTIMIZER, DRAFT = "DONE", "training.json", "optimizer.safetensors", ".draft"
-FAREWELL = 5.0  # seconds for a checkpoint that is being written when Ctrl-C comes
-NAMED, LONGEST = 3, 120  # settings that an error names, and characters of a value
-MASTER = "master"  # a trained weight in float32, where the model is kept in fewer bits
+INTERRUPT_WAIT = 5.0  # seconds that Ctrl-C waits for a checkpoint that is being written
+MAX_SETTINGS, MAX_CHARACTERS = 3, 120  # limits of an error: settings, and characters of a value
+MASTER = "master"  # key of a trained weight in float32, if the model is stored in a shorter dtype
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A whole checkpoint: its folder, and how many steps it has behind it."""
+class SavedCheckpoint:
+    """A complete checkpoint: its folder and the number of finished steps."""
 
     folder: Path
     step: int
 
 
 class Checkpoints:
-    """Those of one phase. facts: what the steps follow from; a checkpoint of other facts cannot be gone on from."""
+    """The checkpoints of one phase. facts: settings that affect the steps; resuming with other facts is an error."""
 
     def __init__(self, folder: Path, facts: Mapping[str, Any], keep: int) -> None:
         self.folder, self.facts, self.keep = folder, json.loads(json.dumps(facts)), keep
@@ -56,36 +56,36 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Leaves no thread behind, but after Ctrl-C; an error that is on its way goes before one of writing."""
+        """Wait for the writing thread, after Ctrl-C only a few seconds. A raised error hides an error of writing."""
         if kind is None:
             self.wait()
         elif self._thread is not None:
-            self._thread.join(FAREWELL if issubclass(kind, KeyboardInterrupt) else None)
+            self._thread.join(INTERRUPT_WAIT if issubclass(kind, KeyboardInterrupt) else None)
 
-    def last(self) -> Saved | None:
-        """The newest whole checkpoint. StagesError where it is of another recipe or of other data."""
+    def last(self) -> SavedCheckpoint | None:
+        """Return the newest complete checkpoint. Raises StagesError if it belongs to another recipe or other data."""
         found = sorted(path.parent for path in self.folder.glob(f"step-*/{DONE}"))
         if not found:
             return None
         state = json.loads((found[-1] / STATE).read_text(encoding="utf-8"))
-        # a fact that this version does not know is no difference
+        # facts that this version does not know are ignored
         there = {name: state["facts"].get(name) for name in self.facts}
         if changed := list(differences(there, self.facts)):
             raise StagesError(
-                f"{found[-1]}: this checkpoint has other settings: {'; '.join(changed[:NAMED])}"
-                f"{f'; and {len(changed) - NAMED} more' if len(changed) > NAMED else ''}; "
-                "go on with the settings of the checkpoint, or name another --out"
+                f"{found[-1]}: this checkpoint has other settings: {'; '.join(changed[:MAX_SETTINGS])}"
+                f"{f'; and {len(changed) - MAX_SETTINGS} more' if len(changed) > MAX_SETTINGS else ''}; "
+                "use the settings of the checkpoint, or another --out"
             )
-        return Saved(found[-1], int(state["step"]))
+        return SavedCheckpoint(found[-1], int(state["step"]))
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Have `write` fill a checkpoint's folder while training goes on; waits for the one before."""
+        """Write a checkpoint in the background: `write` fills its folder. Waits for the previous checkpoint."""
         self.wait()
         self._thread = threading.Thread(target=self._write, args=(step, write), daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Until the last one is whole. StagesError where it could not be written."""
+        """Wait until the last checkpoint is written. Raises StagesError if writing failed."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -94,22 +94,22 @@ class Checkpoints:
             good = self.last()
             raise StagesError(
                 f"{self.folder}: the checkpoint could not be saved: {error}; "
-                + (f"the last good one is {good.folder.name}" if good else "there is none yet")
+                + (f"the last complete checkpoint is {good.folder.name}" if good else "no checkpoint exists yet")
             ) from error
 
     def _write(self, step: int, write: Callable[[Path], None]) -> None:
         draft = self.folder / f"{DRAFT}-{step:06d}"
         try:
-            for left in self.folder.glob(f"{DRAFT}-*"):  # of trainings that were killed
-                shutil.rmtree(left, ignore_errors=True)
+            for stale in self.folder.glob(f"{DRAFT}-*"):  # drafts of trainings that were killed
+                shutil.rmtree(stale, ignore_errors=True)
             draft.mkdir(parents=True)
             write(draft)
             (draft / STATE).write_text(json.dumps({"step": step, "facts": self.facts}, indent=1), encoding="utf-8")
             (draft / DONE).touch()
-            _to_disk(draft)
+            _sync_folder(draft)
             draft.rename(self.folder / f"step-{step:06d}")
             for old in sorted(path.parent for path in self.folder.glob(f"step-*/{DONE}"))[: -self.keep]:
-                (old / DONE).unlink()  # first, so that it is not read when only half of it is left
+                (old / DONE).unlink()  # first, so that a half-deleted checkpoint is not read
                 shutil.rmtree(old)
         except (OSError, SafetensorError, RuntimeError) as error:
             self._error = error
@@ -117,75 +117,80 @@ class Checkpoints:
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Hold the folder of a training; the kernel lets go when the process ends, however. StagesError if another does."""
+def lock_folder(out: Path) -> Iterator[None]:
+    """Lock the folder of a training until the process ends. Raises StagesError if another process has the lock."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise StagesError(f"{out}: another training is at work there; wait for it, or end it") from None
+            raise StagesError(f"{out}: another training uses this folder; wait for it, or end it") from None
         yield
 
 
-def gathered(model: nn.Module, optimizer: torch.optim.Optimizer, dtype: torch.dtype, mine: bool) -> tuple[Any, Any]:
-    """Copies on the CPU of the weights, in `dtype`, and of the optimizer's tensors; {} on ranks that do not write.
+def gather_state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, dtype: torch.dtype, writes: bool
+) -> tuple[Any, Any]:
+    """Copy the weights, as `dtype`, and the optimizer's tensors to the CPU; return {} on ranks that do not write.
 
-    All ranks must call it. BEATs stays float32; weights that `dtype` would round are kept whole beside the optimizer's.
+    All ranks must call the function. BEATs stays float32; trained weights that `dtype` would round are also copied
+    unrounded, with the optimizer's tensors.
     """
     weights, rest = dict[str, Tensor](), dict[str, Tensor]()
     for name, parameter in model.named_parameters():
-        whole = _whole(parameter)
-        if mine:
-            weights[name] = whole.to("cpu", whole.dtype if "beats" in name else dtype, copy=True)
+        full = _full_tensor(parameter)
+        if writes:
+            weights[name] = full.to("cpu", full.dtype if "beats" in name else dtype, copy=True)
     for name, parameter in trained_parameters(model):
-        kept = (
+        stored = (
             {**optimizer.state[parameter], MASTER: parameter}
             if dtype != parameter.dtype
             else optimizer.state[parameter]
         )
-        for key, tensor in kept.items():
-            whole = _whole(tensor)
-            if mine:
-                rest[f"{name}/{key}"] = whole.to("cpu", copy=True)
+        for key, tensor in stored.items():
+            full = _full_tensor(tensor)
+            if writes:
+                rest[f"{name}/{key}"] = full.to("cpu", copy=True)
     return weights, rest
 
 
 def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Give the optimizer, and weights that were kept whole, what `gathered` took. StagesError where it does not fit."""
+    """Load the tensors of `gather_state` into the optimizer and trained weights. Raises StagesError if that fails."""
     try:
-        kept = load_file(folder / OPTIMIZER)
-        counts_on = None if optimizer.defaults.get("fused") else "cpu"  # where AdamW wants its count of steps
+        stored = load_file(folder / OPTIMIZER)
+        step_device = None if optimizer.defaults.get("fused") else "cpu"  # device of AdamW's step counter
         for name, parameter in trained_parameters(model):
-            found = {key.rpartition("/")[2]: tensor for key, tensor in kept.items() if key.rpartition("/")[0] == name}
+            found = {key.rpartition("/")[2]: tensor for key, tensor in stored.items() if key.rpartition("/")[0] == name}
             if (master := found.pop(MASTER, None)) is not None:
-                parameter.data.copy_(_placed(master, parameter))
+                parameter.data.copy_(_distribute_like(master, parameter))
             optimizer.state[parameter] = {
-                key: _placed(tensor, parameter) if tensor.ndim else tensor.to(counts_on or parameter.device)
+                key: _distribute_like(tensor, parameter) if tensor.ndim else tensor.to(step_device or parameter.device)
                 for key, tensor in found.items()
             }
     except (OSError, SafetensorError) as error:
-        raise StagesError(f"{folder / OPTIMIZER}: {error}; remove the folder to go on from the one before") from error
+        raise StagesError(
+            f"{folder / OPTIMIZER}: {error}; remove the folder to resume from the previous one"
+        ) from error
 
 
 def write_model(folder: Path, weights: Mapping[str, Tensor], rest: Mapping[str, Tensor]) -> None:
-    """The tensors of a checkpoint."""
+    """Write the tensors of a checkpoint."""
     save_file(dict(weights), folder / "model.safetensors", {"format": "pt"})
     save_file(dict(rest), folder / OPTIMIZER)
 
 
-def _whole(tensor: Tensor) -> Tensor:
-    whole: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return whole.detach()
+def _full_tensor(tensor: Tensor) -> Tensor:
+    full: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return full.detach()
 
 
-def _placed(tensor: Tensor, like: Tensor) -> Tensor:
+def _distribute_like(tensor: Tensor, like: Tensor) -> Tensor:
     tensor = tensor.to(like.device)
     return distribute_tensor(tensor, like.device_mesh, like.placements) if isinstance(like, DTensor) else tensor
 
 
-def _to_disk(folder: Path) -> None:
-    """Before the rename, so that a power cut does not leave a whole name on half a folder."""
+def _sync_folder(folder: Path) -> None:
+    """Flush a folder to disk before its rename, so that a power cut leaves no incomplete folder with a final name."""
     for path in [*folder.iterdir(), folder]:
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -200,9 +205,9 @@ def differences(there: Any, here: Any, key: str = "") -> Iterator[str]:
         for name in sorted(there.keys() | here.keys()):
             yield from differences(there.get(name), here.get(name), f"{key}.{name}" if key else name)
     elif there != here:
-        yield f"{key}: {_brief(there)} there, {_brief(here)} here"
+        yield f"{key}: {_shorten(there)} there, {_shorten(here)} here"
 
 
-def _brief(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"

@@ -1,7 +1,7 @@
-"""From where tasks lie in shards to `Prompt`s: what a worker of the loader does.
+"""Read tasks from shards and decode them into `Prompt`s; runs in the loader's worker processes.
 
-In: places, each a task and the span of its sample in a shard, local (mapped) or in an object store (a ranged read).
-Out: the prompts of a pack, and a line for each task whose sample is not what it should be.
+In: places, each a task and the byte range of its sample in a shard, which is local (mapped) or in an object store (a
+ranged read). Out: the prompts of a pack, and an error line for each task that cannot be read.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from stages.errors import StagesError
 from stages.samples import IMAGE, SPEECH, Sample
 from stages.shards import RawSample, sample_at, split_frames
 
-PICTURES = ("JPEG", "PNG", "WEBP")  # what a `.jpg` of other people's data may be
-OPEN_SHARDS = 256  # a worker; each holds a file descriptor, of which many machines allow 1024
-PCM16 = 2  # bytes a sample
+PICTURES = ("JPEG", "PNG", "WEBP")  # formats that a `.jpg` of external shards may have
+OPEN_SHARDS = 256  # per worker: each holds a file descriptor, and many machines allow 1024
+PCM16 = 2  # bytes per sample
 
-# What json, PIL, wave and the processor raise for bytes that are not what they should be.
+# The errors of json, PIL, wave and the processor for invalid data.
 FAULTS = (ValueError, OSError, EOFError, SyntaxError, struct.error, wave.Error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Tasks that share one sequence. rows: their numbers in the catalogue.
+    """Tasks packed into one sequence. rows: their numbers in the catalogue.
 
-    counts: False for one that stands in, so that every rank has the same number of packs; it contributes nothing.
+    counts: False for a filler that gives every rank the same number of packs; a filler does not contribute to the loss.
     """
 
     rows: tuple[int, ...]
@@ -49,10 +49,10 @@ class Pack:
     counts: bool = True
 
 
-class Loaded(NamedTuple):
-    """What became of the tasks of one pack: those that could be read, and a line for each that could not.
+class LoadedPack(NamedTuple):
+    """A pack with the tasks that could be read, and an error line for each of the others.
 
-    tried_again: requests to stores that a worker had to make again since it loaded the pack before.
+    tried_again: requests to stores that the worker repeated since its previous pack.
     """
 
     pack: Pack
@@ -60,22 +60,22 @@ class Loaded(NamedTuple):
     tried_again: int = 0
 
 
-class Decoder(Dataset[Loaded | StagesError]):
-    """From places to prompts; every worker has its own, with its own shards open."""
+class Decoder(Dataset[LoadedPack | StagesError]):
+    """A dataset whose index is a list of places and whose item is their pack. Each worker has its own copy."""
 
     def __init__(self, processor: OlaProcessor, frames: int) -> None:
-        """frames: of a video at most; 0: all."""
+        """frames: limit per video; 0: no limit."""
         self.processor, self.frames = processor, frames
 
-    def __getitem__(self, places: list[Place]) -> Loaded | StagesError:
-        """A pack. An error is handed over, since torch would raise it with the worker's traceback as its text."""
+    def __getitem__(self, places: list[Place]) -> LoadedPack | StagesError:
+        """Return a pack. A StagesError is returned, not raised: torch would add the worker's traceback to its text."""
         try:
-            return self._loaded(places)
+            return self._load(places)
         except StagesError as error:
             return error
 
-    def _loaded(self, places: list[Place]) -> Loaded:
-        opened: dict[tuple[str, int], Opened] = {}
+    def _load(self, places: list[Place]) -> LoadedPack:
+        opened: dict[tuple[str, int], OpenSample] = {}
         rows, prompts, faults = [], [], []
         for place in places:
             where = f"sample at byte {place.offset}"
@@ -83,39 +83,39 @@ class Decoder(Dataset[Loaded | StagesError]):
             try:
                 raw = sample_at(span, 0, place.size)
                 where = f"sample {raw.key}"
-                sample = opened.setdefault((place.uri, place.offset), Opened(raw, self.processor, self.frames))
+                sample = opened.setdefault((place.uri, place.offset), OpenSample(raw, self.processor, self.frames))
                 prompts.append(sample.prompt(place.task))
                 rows.append(place.row)
             except FAULTS as error:
-                faults.append(f"{place.uri}: {where}, task {place.task}: {reason(error)}")
-        in_worker = get_worker_info() is not None  # else they are counted in this process already
-        return Loaded(Pack(tuple(rows), tuple(prompts)), tuple(faults), retries.tally.take() if in_worker else 0)
+                faults.append(f"{place.uri}: {where}, task {place.task}: {error_line(error)}")
+        in_worker = get_worker_info() is not None  # without workers this process has counted them
+        return LoadedPack(Pack(tuple(rows), tuple(prompts)), tuple(faults), retries.tally.take() if in_worker else 0)
 
     def _span(self, place: Place) -> memoryview:
-        """The bytes of a sample; of a local shard they are mapped, not read."""
+        """Return the bytes of a sample. A local shard is mapped, not read. Raises StagesError if that fails."""
         try:
             shard = self._shards(place.uri)
             shard.seek(place.offset)
             return memoryview(shard.read_buffer(place.size))
         except OSError as error:
-            raise StagesError(f"{place.uri}: cannot be read: {reason(error)}") from error
+            raise StagesError(f"{place.uri}: cannot be read: {error_line(error)}") from error
 
     @cached_property
     def _shards(self) -> Any:
         return lru_cache(OPEN_SHARDS)(storage.open_random)
 
 
-class Opened:
-    """A sample out of its shard, whose media are decoded once, when a task first uses them. ValueError and the like."""
+class OpenSample:
+    """A sample whose media are decoded once, when a task first uses them. Raises `FAULTS` if the data are invalid."""
 
     def __init__(self, raw: RawSample, processor: OlaProcessor, frames: int) -> None:
         self.members, self.processor, self.frames = raw.members, processor, frames
 
     def prompt(self, name: str) -> Prompt:
-        """A task of the sample as the model reads it."""
+        """Return the prompt of a task. Raises ValueError if the sample does not have the task."""
         task = next((task for task in self.sample.tasks if task.id == name), None)
         if task is None:
-            raise ValueError("the sample has no such task; the shard is not the one that shards.parquet tells of")
+            raise ValueError("the sample does not have this task; the shard and shards.parquet do not match")
         visuals = self.visuals if IMAGE in task.tags else []
         sounds = [self.sound] if SPEECH in task.tags else []
         turns = [(turn.speaker, turn.value) for turn in task.conversations]
@@ -123,12 +123,12 @@ class Opened:
 
     @cached_property
     def sample(self) -> Sample:
-        """What the sample says."""
+        """The parsed json of the sample."""
         return Sample.model_validate_json(bytes(self._member("json")))
 
     @cached_property
     def visuals(self) -> list[Visual]:
-        """Its images, or its video."""
+        """The images of the sample, or its video."""
         if "mjpg" in self.members:
             return [self._video(split_frames(self._member("mjpg"), self.sample.pictures.bytes))]
         if "jpgs" in self.members:
@@ -140,30 +140,30 @@ class Opened:
 
     def _video(self, stored: list[memoryview]) -> Visual:
         most = min(self.frames or len(stored), self.processor.config.max_frames, len(stored))
-        frames = Frames([stored[index] for index in frame_indices(len(stored), most)])
+        frames = LazyFrames([stored[index] for index in frame_indices(len(stored), most)])
         return self.processor.video(frames, frames.digest())
 
     @cached_property
     def sound(self) -> Sound:
-        """Its sound."""
+        """The sound of the sample."""
         with wave.open(io.BytesIO(self._member("wav"))) as file:
             if file.getsampwidth() != PCM16:
-                raise ValueError(f"a .wav of {8 * file.getsampwidth()} bits; it must have 16")
+                raise ValueError(f"wav: expected 16 bits per sample, got {8 * file.getsampwidth()}")
             pcm = file.readframes(file.getnframes())
             samples = np.frombuffer(pcm, np.int16).reshape(-1, file.getnchannels()).T
-        said = self.sample.sound
-        if said is not None and said.samples != samples.shape[1]:
-            raise ValueError(f"the .wav has {samples.shape[1]} samples, the json says {said.samples}")
+        stated = self.sample.sound
+        if stated is not None and stated.samples != samples.shape[1]:
+            raise ValueError(f"wav: expected {stated.samples} samples, as in the json, got {samples.shape[1]}")
         return self.processor.sound(Wave(samples, file.getframerate()))
 
     def _member(self, extension: str) -> memoryview:
         if extension not in self.members:
-            raise ValueError(f"there is no .{extension} (but {', '.join(self.members)}), which the task needs")
+            raise ValueError(f"the task needs a .{extension}; the sample has only {', '.join(self.members)}")
         return self.members[extension]
 
 
-class Frames(Sequence[Image.Image]):
-    """JPEGs that are decoded when they are asked for, one at a time, so that their pixels are in memory once."""
+class LazyFrames(Sequence[Image.Image]):
+    """JPEGs that are decoded on access, so that the pixels of only one frame are in memory."""
 
     def __init__(self, jpegs: Sequence[memoryview]) -> None:
         self.jpegs = jpegs
@@ -175,15 +175,15 @@ class Frames(Sequence[Image.Image]):
         return Image.open(io.BytesIO(self.jpegs[index]), formats=("JPEG",))
 
     def digest(self) -> str:
-        """Names the video by its JPEGs, which are a twentieth of its pixels."""
+        """Return a digest of the JPEGs: they have a twentieth of the bytes of the pixels."""
         hasher = blake3(b"jpegs")
         for jpeg in self.jpegs:
             hasher.update(len(jpeg).to_bytes(8, "little")).update(jpeg)
         return hasher.hexdigest()
 
 
-def reason(error: BaseException) -> str:
-    """Why, in one line."""
+def error_line(error: BaseException) -> str:
+    """Return the error's message in one line."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"json: {'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -1,7 +1,7 @@
-"""The trainer on several ranks: Ray Train starts them, sets up their process group, and ends them together.
+"""Train on several ranks: Ray Train starts them, sets up their process group, and ends them together.
 
-In: what is to be trained, and how many ranks; a Ray that is connected. Out: the last checkpoint, or the one line that a
-rank raised. `--workers 1` does without.
+In: a training and the number of ranks; Ray must be connected. Out: the last checkpoint, or a StagesError with the
+message of the rank that failed. `--workers 1` does not use this module.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from stages.errors import StagesError, Stopped
 from stages.ranks import World, never_stopped
 from stages.trainer import Training, train
 
-SAID, FAULT, STOP = "train.log", ".fault", ".stop"  # below the folder of the checkpoints, which all ranks reach
-GLANCE = 0.2  # seconds between looks at what the first rank says
+LOG, FAULT, STOP = "train.log", ".fault", ".stop"  # files in the folder of the checkpoints, which all ranks share
+POLL_SECONDS = 0.2  # between reads of the first rank's log
 
 
 def train_on_ray(
@@ -26,23 +26,23 @@ def train_on_ray(
     workers: int,
     say: Callable[[str], object] = print,
     gpus: bool = False,
-    asked: Callable[[], bool] = never_stopped,
+    stop_requested: Callable[[], bool] = never_stopped,
 ) -> Path:
-    """As `train`, on `workers` ranks with a GPU or a CPU each. asked: see World. Raises StagesError."""
+    """Run `train` on `workers` ranks, each with a GPU or a CPU. stop_requested: see World. Raises StagesError."""
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
     class Ranks(TorchTrainer):
         def _register_sigint_handler(self, controller: Any) -> None:
-            """Leave Ctrl-C to the command: Ray's own handler ends the process with 0 or 1."""
+            """Do not install Ray's handler of Ctrl-C: it ends the process with 0 or 1."""
 
     out = Path(training.out)
     out.mkdir(parents=True, exist_ok=True)
-    for left in (FAULT, STOP):
-        (out / left).unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ola-train-") as folder, _heard(out, say, asked):
+    for stale in (FAULT, STOP):
+        (out / stale).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ola-train-") as folder, _forward_log(out, say, stop_requested):
         ranks = Ranks(
-            _rank,
+            _run_rank,
             train_loop_config={"training": training, "gpus": gpus},
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
             scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=gpus),
@@ -50,13 +50,13 @@ def train_on_ray(
         )
         try:
             ranks.fit()
-        except Exception as error:  # Ray's words for it differ; the rank's own are in the file
-            raise (Stopped if (out / STOP).exists() else StagesError)(_fault(out, error)) from error
+        except Exception as error:  # Ray changes the message; the file has the rank's own
+            raise (Stopped if (out / STOP).exists() else StagesError)(_fault_message(out, error)) from error
     return (out / "model").resolve()
 
 
-def _rank(config: dict[str, Any]) -> None:
-    """One rank, in a process of Ray Train's."""
+def _run_rank(config: dict[str, Any]) -> None:
+    """Train as one rank in a process of Ray Train."""
     import ray.train
     import ray.train.torch
     import torch
@@ -66,11 +66,11 @@ def _rank(config: dict[str, Any]) -> None:
     if not config["gpus"]:
         torch.set_num_threads(1)
     out = Path(training.out)
-    with (out / SAID).open("a", encoding="utf-8") as said:
+    with (out / LOG).open("a", encoding="utf-8") as log:
 
         def say(line: str) -> None:
-            said.write(f"{line}\n")
-            said.flush()
+            log.write(f"{line}\n")
+            log.flush()
 
         try:
             rank, ranks = context.get_world_rank(), context.get_world_size()
@@ -80,33 +80,33 @@ def _rank(config: dict[str, Any]) -> None:
             raise
 
 
-def _fault(out: Path, error: Exception) -> str:
+def _fault_message(out: Path, error: Exception) -> str:
     fault = out / FAULT
     if fault.exists():
         return fault.read_text(encoding="utf-8")
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith((" ", "\t"))]
     return (
-        f"a rank ended: {lines[-1] if lines else type(error).__name__}; start again to go on after the last checkpoint"
+        f"a rank ended: {lines[-1] if lines else type(error).__name__}; start again to resume from the last checkpoint"
     )
 
 
 @contextmanager
-def _heard(out: Path, say: Callable[[str], object], asked: Callable[[], bool]) -> Iterator[None]:
-    """Say what the first rank says while the block lasts, and tell it when a stop is asked for, once it trains."""
-    path = out / SAID
+def _forward_log(out: Path, say: Callable[[str], object], stop_requested: Callable[[], bool]) -> Iterator[None]:
+    """Print the log of the first rank during the block; request a stop from the ranks when `stop_requested` does."""
+    path = out / LOG
     path.touch()
     over = threading.Event()
 
     def follow() -> None:
-        with path.open(encoding="utf-8") as said:
-            said.seek(0, 2)
-            last = trains = False
+        with path.open(encoding="utf-8") as log:
+            log.seek(0, 2)
+            last = is_training = False
             while not last:
-                last = over.wait(GLANCE)
-                for line in said:
-                    trains = True
+                last = over.wait(POLL_SECONDS)
+                for line in log:
+                    is_training = True
                     say(line.rstrip("\n"))
-                if trains and asked():
+                if is_training and stop_requested():
                     (out / STOP).touch()
 
     thread = threading.Thread(target=follow)

@@ -1,16 +1,16 @@
-"""What can go wrong in training and evaluation, for a user to read as one line."""
+"""Errors of training and evaluation; the message is one line for the user."""
 
 from __future__ import annotations
 
 
 class StagesError(Exception):
-    """A recipe, shards, a model or a checkpoint cannot be used, or training cannot go on; says what, which, and why."""
+    """A recipe, shards, a model or a checkpoint cannot be used, or training cannot continue."""
 
 
 class Stopped(StagesError):
-    """A training was asked to stop, and has saved its last step. saved: for the line that a command ends with."""
+    """A training stopped on request after it saved its last step."""
 
     @property
     def saved(self) -> str:
-        """Which step is saved, and how to go on."""
-        return f"{self}; give the same command again to go on after it"
+        """The saved step and how to resume, as the last line of a command."""
+        return f"{self}; run the same command again to resume"

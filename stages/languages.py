@@ -1,4 +1,4 @@
-"""Detect the script of a text, and its language where that is plain."""
+"""Detect the script of a text, and its language if function words show it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 
 from stages.text_metrics import words
 
-# The words that sentences of a language cannot do without; those of two languages cancel out. Taken from the most
+# Frequent function words of each language. Words of two languages cancel each other. Source: the most
 # frequent words of each language (Wiktionary's frequency lists), for languages in Latin letters.
 FUNCTION_WORDS = {
     "en": "the a an of and to is are what who why how does do with that this it in he she they was for on at from "
@@ -26,32 +26,32 @@ FUNCTION_WORDS = {
     "ro": "și de la în cu pe nu este un care ce cine din mai să pentru că se lui ei sunt",
     "cs": "v se na je že z jak kdo proč ale po za od jeho její ten ta byl byla není který která",
 }
-SURE = 2  # function words by which a language must lead: one may be a name
+SURE = 2  # function words by which a language must lead: a single word may be a name
 
 
-def script(text: str) -> str | None:
-    """The script most of its letters are in, as Unicode names it; Japanese and Chinese are both `CJK`."""
+def detect_script(text: str) -> str | None:
+    """Return Unicode's name of the most frequent script in a text; `CJK` for both Japanese and Chinese."""
     letters = (letter for letter in unicodedata.normalize("NFKC", text) if letter.isalpha())
     names = (unicodedata.name(letter, "?").split(maxsplit=1)[0] for letter in letters)
     counts = Counter("CJK" if name in {"HIRAGANA", "KATAKANA"} else name for name in names)
     return counts.most_common(1)[0][0] if counts else None
 
 
-def language(text: str, sure: int = SURE) -> str | None:
-    """One of the languages of `FUNCTION_WORDS`, or None where none of them leads by `sure` words."""
-    said = words(text)
-    known = {code: set(some.split()) for code, some in FUNCTION_WORDS.items()}
-    counts = Counter({code: sum(word in some for word in said) for code, some in known.items()})
+def detect_language(text: str, sure: int = SURE) -> str | None:
+    """Return a language of `FUNCTION_WORDS`, or None if none leads by `sure` words."""
+    found_words = words(text)
+    known = {code: set(listed.split()) for code, listed in FUNCTION_WORDS.items()}
+    counts = Counter({code: sum(word in listed for word in found_words) for code, listed in known.items()})
     (first, most), (_, next_most) = counts.most_common(2)
     return first if most - next_most >= sure else None
 
 
 def is_english(text: str, among: str | None = None) -> bool:
-    """Whether a text is English, as far as its letters and function words tell.
+    """Return whether a text is English, judged by its letters and function words.
 
-    among: the language of the texts around it, which decides where the text itself says little.
+    among: the language of the texts around it, which decides for texts with few function words.
     """
     if not all(letter.isascii() for letter in text if letter.isalpha()):
         return False
-    found = language(text, SURE if among == "en" else 1)
+    found = detect_language(text, SURE if among == "en" else 1)
     return found == "en" or (found is None and among in ("en", None))

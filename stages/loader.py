@@ -1,9 +1,9 @@
-"""Steps of an epoch, read and decoded: what the trainer loops over.
+"""Load the steps of an epoch for the trainer: read and decode their tasks.
 
     Order ─ rows of a step ─► places in shards ─► packs r, r + R, ... of rank r ─ workers ─► Prompts ─► Step
 
-The packs go through torch's `DataLoader`, whose sampler begins at the step that is asked for: nothing is read to get
-there. A task is read from its own span of its shard, and its media are decoded by PIL and `OlaProcessor`.
+The packs go through torch's `DataLoader`, whose sampler begins at the requested step without reading earlier ones. A
+task is read from its byte range of the shard; PIL and `OlaProcessor` decode its media.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from torch.utils.data import DataLoader
 from manifests import retries
 from ola.processor import OlaProcessor
 from stages.catalogue import Catalogue, Place
-from stages.decoding import Decoder, Loaded, Pack, reason
+from stages.decoding import Decoder, LoadedPack, Pack, error_line
 from stages.errors import StagesError
 from stages.sampling import Order
 
-PREFETCH = 2  # packs a worker is ahead; each takes up to 40 MB of pixels
+PREFETCH = 2  # packs that a worker prepares in advance, each with up to 40 MB of pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What one rank reads of one step.
+    """The data of one step on one rank.
 
-    number: within the phase. packs: this rank's, equally many on each. rows: of all ranks, what was skipped included.
-    skipped: this rank's tasks that could not be read, a line each. waited: seconds until the packs were there.
+    number: of the step in the phase. packs: of this rank; every rank has the same number. rows: of all ranks, with
+    skipped tasks. skipped: an error line for each task that this rank could not read. waited: seconds for the packs.
     """
 
     number: int
@@ -51,10 +51,11 @@ class Step:
     waited: float
 
 
-class Planned(NamedTuple):
-    """A step before it is read: its rows, the packs to read, and how many of this rank's packs count, of how many.
+class StepPlan(NamedTuple):
+    """A step before it is read.
 
-    tasks: of the whole epoch, on all ranks.
+    tasks: number of tasks in the epoch, on all ranks. rows: of the step, on all ranks. packs: rows of the packs that
+    this rank reads, of which the first `own` count. each: packs per rank.
     """
 
     number: int
@@ -68,11 +69,11 @@ class Planned(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Loader:
-    """Steps `first` to `last` (without it) of a phase, as rank `rank` of `ranks` reads them in `workers` processes.
+    """Iterates over the steps `first` to `last` - 1 of a phase for rank `rank` of `ranks`, read by `workers` processes.
 
-    What a step holds does not depend on ranks or workers. With no worker everything is read in this process.
-    Raises StagesError, one line: for a task that cannot be read, naming its shard and sample, once more of them than
-    the phase's `tolerance` of this rank's tasks of an epoch were skipped; and for a worker that was killed.
+    The content of a step does not depend on ranks or workers. workers 0: this process reads. Raises StagesError for an
+    unreadable task, with its shard and sample, if more than the phase's `tolerance` of this rank's tasks of an epoch
+    are unreadable, and if a worker was killed.
     """
 
     catalogue: Catalogue
@@ -88,135 +89,140 @@ class Loader:
         return self.last - self.first
 
     def __iter__(self) -> Iterator[Step]:
-        planned, ahead = tee(self._planned())
-        # closed on an error too, whose traceback would keep the workers
-        with closing(self._loaded(self.catalogue.places(rows) for plan in ahead for rows in plan.packs)) as loaded:
-            yield from self._steps(planned, loaded)
+        plans, plans_ahead = tee(self._plan_steps())
+        # closed after an error, too: the traceback would keep the workers alive
+        with closing(
+            self._load_packs(self.catalogue.locate(rows) for plan in plans_ahead for rows in plan.packs)
+        ) as loaded:
+            yield from self._read_steps(plans, loaded)
 
-    def _steps(self, planned: Iterator[Planned], loaded: Iterator[Loaded]) -> Iterator[Step]:
+    def _read_steps(self, plans: Iterator[StepPlan], loaded: Iterator[LoadedPack]) -> Iterator[Step]:
         allowance = Allowance(self.order.phase.tolerance, self.ranks)
-        latest: Pack | None = None
-        for plan in planned:
+        last_pack: Pack | None = None
+        for plan in plans:
             started = time.perf_counter()
             read = [next(loaded) for _ in plan.packs]
             waited = time.perf_counter() - started
-            skipped = tuple(line for one in read[: plan.own] for line in one.faults)
-            allowance.take(plan, skipped)
-            latest = next((one.pack for one in reversed(read) if one.pack.rows), latest)
-            packs = [one.pack for one in read[: plan.own] if one.pack.rows]
-            packs += [_stand_in(latest, skipped)] * (plan.each - len(packs))
+            skipped = tuple(line for result in read[: plan.own] for line in result.faults)
+            allowance.count(plan, skipped)
+            last_pack = next((result.pack for result in reversed(read) if result.pack.rows), last_pack)
+            packs = [result.pack for result in read[: plan.own] if result.pack.rows]
+            packs += [_filler(last_pack, skipped)] * (plan.each - len(packs))
             yield Step(plan.number, plan.epoch, tuple(packs), plan.rows, skipped, waited)
-            del read, packs  # else two steps' pixels would be in memory at once
-            latest = latest if self.order.phase.tolerance else None  # only for a step that is bad all through
+            del read, packs  # otherwise two steps' pixels would be in memory
+            last_pack = (
+                last_pack if self.order.phase.tolerance else None
+            )  # only needed for a step without a readable task
 
-    def _planned(self) -> Iterator[Planned]:
-        """The steps in order; epochs follow one another, so that none is made twice."""
+    def _plan_steps(self) -> Iterator[StepPlan]:
+        """Yield the steps in order; each epoch is computed once."""
         if self.first >= self.last:
             return
-        epoch, at = self.order.at(self.first)
+        epoch, at = self.order.locate_step(self.first)
         for number in range(self.first, self.last):
             if at == len(self.order.epoch(epoch)):
                 epoch, at = epoch + 1, 0
             tasks, packs = len(self.order.epoch(epoch).rows), self.order.epoch(epoch).packs(at)
             own = packs[self.rank :: self.ranks]
             each = -(-len(packs) // self.ranks)
-            yield Planned(number, epoch, tasks, np.concatenate(packs), own or packs[:1], len(own), each)
+            yield StepPlan(number, epoch, tasks, np.concatenate(packs), own or packs[:1], len(own), each)
             at += 1
 
-    def _loaded(self, wanted: Iterator[list[Place]]) -> Generator[Loaded, None, None]:
-        """The packs, in order."""
-        loading: Any = iter(self._torch_loader(wanted))
+    def _load_packs(self, places: Iterator[list[Place]]) -> Generator[LoadedPack, None, None]:
+        """Yield the packs in order. Raises a worker's StagesError."""
+        loading: Any = iter(self._torch_loader(places))
         try:
-            for answer in _raising(loading):
-                if isinstance(answer, StagesError):
-                    raise answer
-                retries.tally.add(answer.tried_again)
-                yield answer
+            for item in _translate_worker_death(loading):
+                if isinstance(item, StagesError):
+                    raise item
+                retries.tally.add(item.tried_again)
+                yield item
         finally:
             if self.workers:
-                loading._shutdown_workers()  # else they live on until the garbage is collected
+                loading._shutdown_workers()  # otherwise they live until garbage collection
 
-    def _torch_loader(self, wanted: Iterator[list[Place]]) -> DataLoader[Loaded | StagesError]:
+    def _torch_loader(self, places: Iterator[list[Place]]) -> DataLoader[LoadedPack | StagesError]:
         options: dict[str, Any] = {}
         if self.workers:
-            options = {"prefetch_factor": PREFETCH, "multiprocessing_context": _context()}
+            options = {"prefetch_factor": PREFETCH, "multiprocessing_context": _forkserver_context()}
         return DataLoader(
             Decoder(self.processor, self.order.phase.frames),
             batch_size=None,
-            sampler=wanted,  # an index is whatever the dataset takes
+            sampler=places,  # yields the dataset's indices: lists of places
             num_workers=self.workers,
-            collate_fn=_as_it_is,
-            worker_init_fn=partial(_set_up, dict(os.environ)),
-            generator=torch.Generator(),  # without one of its own it draws from the trainer's
+            collate_fn=_identity,
+            worker_init_fn=partial(_init_worker, dict(os.environ)),
+            generator=torch.Generator(),  # by default DataLoader draws from the trainer's generator
             **options,
         )
 
 
 class Allowance:
-    """How many tasks a rank may skip: `tolerance` of its share of an epoch, rounded up, since it began the epoch."""
+    """Counts the skipped tasks of a rank in an epoch; `tolerance` of the rank's tasks, rounded up, is allowed."""
 
     def __init__(self, tolerance: float, ranks: int) -> None:
         self.tolerance, self.ranks = tolerance, ranks
         self.epoch, self.skipped = -1, 0
 
-    def take(self, plan: Planned, faults: Sequence[str]) -> None:
-        """Count skipped tasks. Raises StagesError when they are too many."""
+    def count(self, plan: StepPlan, faults: Sequence[str]) -> None:
+        """Count skipped tasks. Raises StagesError if more are skipped than allowed."""
         if plan.epoch != self.epoch:
             self.epoch, self.skipped = plan.epoch, 0
         self.skipped += len(faults)
         allowed = math.ceil(self.tolerance * plan.tasks / self.ranks)
         if faults and self.skipped > allowed:
-            counted = f"{self.skipped} tasks of epoch {plan.epoch} cannot be read where `tolerance` allows {allowed}: "
+            counted = f"{self.skipped} tasks of epoch {plan.epoch} cannot be read; `tolerance` allows {allowed}: "
             raise StagesError((counted if self.tolerance else "") + faults[0])
 
 
-def _stand_in(latest: Pack | None, skipped: Sequence[str]) -> Pack:
-    if latest is None:
+def _filler(last_pack: Pack | None, skipped: Sequence[str]) -> Pack:
+    if last_pack is None:
         raise StagesError(f"no task of the first step can be read: {skipped[0]}")
-    return replace(latest, counts=False)
+    return replace(last_pack, counts=False)
 
 
-def _raising(loaded: Iterator[Any]) -> Iterator[Any]:
-    """What torch loads; a worker that died as a StagesError."""
+def _translate_worker_death(loaded: Iterator[Any]) -> Iterator[Any]:
+    """Yield what torch loads. Raises StagesError if a worker died."""
     try:
         yield from loaded
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise StagesError(
-            f"a process of the loader died ({reason(error)}): the machine has too little memory, or too little in "
-            "/dev/shm; take fewer workers"
+            f"a process of the loader died ({error_line(error)}): the machine has too little memory, or too little in "
+            "/dev/shm; use fewer workers"
         ) from error
 
 
-def _context() -> Any:
-    """Workers begin from a server that has imported this module and nothing else.
+def _forkserver_context() -> Any:
+    """Return a context in which workers are forked from a server that has imported only this module.
 
-    A fork of the trainer would take over its threads' locks, its connections to a store and its CUDA context.
+    A fork of the trainer would inherit its threads' locks, its connections to stores and its CUDA context.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["stages.loader_server", __name__])
     return context
 
 
-def _set_up(environment: dict[str, str], worker: int) -> None:
-    """Ctrl-C is for the trainer, which ends its workers. Tensors go by name: a descriptor each would use them up.
+def _init_worker(environment: dict[str, str], worker: int) -> None:
+    """Prepare a worker process: environment, signals, sharing of tensors, and its end with the trainer.
 
-    The environment is the trainer's of now: the server may be older than what names a store and its credentials.
+    environment: the trainer's, since the server may have been started before credentials of a store were set. Ctrl-C
+    is ignored: the trainer ends its workers. Tensors are shared by file name, which uses up no file descriptors.
     """
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
-    threading.Thread(target=_end_with_the_trainer, daemon=True).start()
+    threading.Thread(target=_exit_with_trainer, daemon=True).start()
 
 
-def _end_with_the_trainer() -> None:
-    """torch looks for the parent's death, which here is the server; and that waits for its workers."""
+def _exit_with_trainer() -> None:
+    """Exit when the trainer exits. torch only watches the parent, the server, which waits for its workers."""
     trainer = multiprocessing.parent_process()
     if trainer is not None:
         trainer.join()
         os._exit(1)
 
 
-def _as_it_is(loaded: Any) -> Any:
+def _identity(loaded: Any) -> Any:
     return loaded

@@ -1,12 +1,12 @@
-"""Preloaded by the server that the loader's processes begin from: signals to the whole group are for the trainer.
+"""Ignore SIGTERM and SIGHUP in the fork server of the loader's processes, which preloads this module.
 
-`timeout` and schedulers send SIGTERM to every process of a group. The trainer saves a checkpoint then, for which the
-loader's processes must live until it ends; they end with it.
+`timeout` and schedulers send SIGTERM to all processes of a group. The trainer then saves a checkpoint, during which the
+loader's processes must live. They exit with the trainer.
 """
 
 from __future__ import annotations
 
 import signal
 
-for number in (signal.SIGTERM, signal.SIGHUP):  # nobody but that server imports this module
+for number in (signal.SIGTERM, signal.SIGHUP):  # only the fork server imports this module
     signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""How much of a device's arithmetic a training step uses: model FLOPs by the usual count, against the data sheet."""
+"""Model FLOPs utilisation (MFU) of a training step: model FLOPs per second divided by the device's peak."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ola.model import OlaForConditionalGeneration
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
 
 
-def peak(device: str) -> float | None:
-    """Of a device by its name; None where it is not known, as of CPUs."""
+def peak_flops(device: str) -> float | None:
+    """Return the peak FLOP/s of a device, or None for CPUs and unknown GPUs."""
     if not device.startswith("cuda"):
         return None
     name = torch.cuda.get_device_name(device)
@@ -23,12 +23,12 @@ def peak(device: str) -> float | None:
 def utilisation(
     model: OlaForConditionalGeneration, lengths: Sequence[int], tokens: int, seconds: float, device: str, ranks: int
 ) -> float | None:
-    """Model FLOPs utilisation of a step, of the decoder alone.
+    """Return the model FLOPs utilisation of a step, for the decoder only; None if the device's peak is unknown.
 
-    6 FLOPs a parameter and token (4 where the decoder is frozen), and causal attention's 6 * layers * width * length
-    a token; recomputed activations do not count. lengths: of this rank's sequences; tokens: of all `ranks`.
+    Counted: 6 FLOPs per parameter and token (4 if the decoder is frozen), and 6 * layers * width * length per token for
+    causal attention; recomputed activations are not. lengths: of this rank's sequences; tokens: of all `ranks`.
     """
-    speed = peak(device)
+    speed = peak_flops(device)
     if speed is None:
         return None
     decoder = model.model
@@ -36,5 +36,5 @@ def utilisation(
     width, layers = model.config.hidden_size, model.config.num_hidden_layers
     weights = sum(parameter.numel() for parameter in decoder.layers.parameters())
     attention = passes * layers * width * sum(length**2 for length in lengths) / max(1, sum(lengths))
-    done: float = tokens * (passes * weights + attention)
-    return done / (seconds * speed * ranks)
+    flops: float = tokens * (passes * weights + attention)
+    return flops / (seconds * speed * ranks)

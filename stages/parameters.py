@@ -1,7 +1,7 @@
-"""Which parameters of the model a phase trains, at which rate, and where they live.
+"""Choose the parameters that a phase trains, their learning rates, and their sharding.
 
-In: a model and a phase. Out: the parameters that are trained, an AdamW over them, and the share of its rates that a
-step takes. Sharding is PyTorch's FSDP2: each layer of the decoder by itself, all else together.
+In: a model and a phase. Out: the trained parameters, an AdamW over them, and the learning rates of each step. Sharding
+is PyTorch's FSDP2: each layer of the decoder is a unit, all else is another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ola.model import OlaForConditionalGeneration
 from stages.errors import StagesError
 from stages.recipe import Phase
 
-# The names of a recipe to those of the model; the decoder is Qwen2 with its embeddings.
+# module in a recipe -> modules of the model; the decoder is Qwen2 with its embeddings
 PARTS: dict[str, tuple[str, ...]] = {
     "vision_tower": ("vision_tower",),
     "visual_projector": ("visual_projector",),
@@ -31,24 +31,26 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def part_of(name: str) -> str:
-    """The recipe's name for the module that a parameter belongs to."""
+def module_of(name: str) -> str:
+    """Return the recipe's name for the module of a parameter."""
     first = name.split(".", 1)[0]
     return next(part for part, prefixes in PARTS.items() if first in prefixes)
 
 
 def unfreeze(model: OlaForConditionalGeneration, phase: Phase) -> None:
-    """Freeze all that the phase does not name; what it trains is held in float32.
+    """Freeze all modules that the phase does not train; trained parameters become float32.
 
-    Encoders stay in evaluation mode. StagesError where the phase trains what the model does not have.
+    Encoders stay in evaluation mode. Raises StagesError if the phase trains a module that the model does not have.
     """
-    have = {part_of(name) for name, _ in model.named_parameters()}
-    if lacking := [part for part in phase.lr if part not in have]:
-        raise StagesError(f"phase {phase.name}: lr: this model has no {lacking[0]} (it has: {', '.join(sorted(have))})")
+    present = {module_of(name) for name, _ in model.named_parameters()}
+    if missing := [part for part in phase.lr if part not in present]:
+        raise StagesError(
+            f"phase {phase.name}: lr: this model has no {missing[0]} (it has: {', '.join(sorted(present))})"
+        )
     model.train()
     for name, parameter in model.named_parameters():
-        fixed = "embed_positions" in name and not parameter.requires_grad  # Whisper's, which are no weights
-        parameter.requires_grad_(part_of(name) in phase.lr and not fixed)
+        fixed = "embed_positions" in name and not parameter.requires_grad  # Whisper's sinusoids are not weights
+        parameter.requires_grad_(module_of(name) in phase.lr and not fixed)
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     for name in ("vision_tower", "speech_encoder"):
@@ -56,12 +58,12 @@ def unfreeze(model: OlaForConditionalGeneration, phase: Phase) -> None:
             getattr(model, name).eval()
 
 
-def recompute(model: OlaForConditionalGeneration) -> None:
-    """Have the activations of the decoder, and of encoders that are trained, made anew in the backward pass.
+def enable_recompute(model: OlaForConditionalGeneration) -> None:
+    """Recompute the activations of the decoder, and of trained encoders, in the backward pass to save memory.
 
-    That saves their memory: those of a pack of 55,000 patches would take some 57 GB at released sizes.
+    Without recomputation a pack of 55,000 patches would need about 57 GB in the released model.
     """
-    old = model.gradient_checkpointing_enable  # its name before transformers 5
+    old = model.gradient_checkpointing_enable  # the method's name before transformers 5
     getattr(model, "activation_checkpointing_enable", old)({"use_reentrant": False})
     for layer in _layers_of_encoders(model):
         if any(parameter.requires_grad for parameter in layer.parameters()):
@@ -76,15 +78,15 @@ def _layers_of_encoders(model: OlaForConditionalGeneration) -> Iterator[nn.Modul
 
 
 def trained_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The parameters that are trained, by name."""
+    """Yield name and parameter of all trained parameters."""
     return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
 
 
-def optimizer_of(model: nn.Module, phase: Phase) -> torch.optim.AdamW:
-    """AdamW with a group for each module, in two: norms, biases and single vectors do not decay."""
+def make_optimizer(model: nn.Module, phase: Phase) -> torch.optim.AdamW:
+    """Make an AdamW with two groups per module: weight decay is off for norms, biases and single vectors."""
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in trained_parameters(model):
-        groups.setdefault((part_of(name), parameter.ndim > 1), []).append(parameter)
+        groups.setdefault((module_of(name), parameter.ndim > 1), []).append(parameter)
     rates = {str(part): rate for part, rate in phase.lr.items()}
     facts: list[dict[str, Any]] = [
         {
@@ -101,38 +103,38 @@ def optimizer_of(model: nn.Module, phase: Phase) -> torch.optim.AdamW:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, phase: Phase, step: int, steps: int) -> None:
-    """The rates of step `step` of `steps`, counted from 0."""
+    """Set the learning rates of step `step` of `steps`, counted from 0."""
     for group in optimizer.param_groups:
         group["lr"] = group["rate"] * rate_share(phase, step, steps)
 
 
 def rate_share(phase: Phase, step: int, steps: int) -> float:
-    """Of its rate that a step takes: rising over the warm-up, then by the schedule down to 0 after the last step."""
-    warm = math.ceil(phase.warmup * steps)
-    if step < warm:
-        return (step + 1) / warm
-    gone = (step - warm) / max(1, steps - warm)
-    falls = {"constant": 1.0, "linear": 1 - gone, "cosine": (1 + math.cos(math.pi * gone)) / 2}
-    return falls[phase.schedule]
+    """Return a step's factor on the learning rate: it rises in the warm-up, then follows the schedule to 0."""
+    warmup_steps = math.ceil(phase.warmup * steps)
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    factors = {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}
+    return factors[phase.schedule]
 
 
-def shard(model: OlaForConditionalGeneration, ranks: int, device: torch.device, compute: torch.dtype) -> None:
-    """Spread the parameters over the ranks; frozen encoders, which are small beside the decoder, stay whole on each.
+def shard_model(model: OlaForConditionalGeneration, ranks: int, device: torch.device, compute: torch.dtype) -> None:
+    """Shard the parameters over the ranks; frozen encoders, which are small, are replicated.
 
-    compute: dtype of all arithmetic but BEATs', losses and reductions, which are float32. One rank computes as several
-    do. Ranks that are not alone need a process group; one alone gets it here.
+    compute: dtype of the arithmetic; BEATs, losses and reductions use float32. A single rank computes in the same way
+    and gets its process group here; several ranks need an initialised group.
     """
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    mesh, frozen = _mesh(ranks, device), _whole_on_each_rank(model, compute)
+    mesh, frozen = _mesh(ranks, device), _replicated_parameters(model, compute)
     policy = MixedPrecisionPolicy(compute, torch.float32)
     for layer in model.model.layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     if hasattr(model, "speech_encoder") and any(p.requires_grad for p in model.speech_encoder.beats.parameters()):
-        fully_shard(model.speech_encoder.beats, mesh=mesh)  # it computes in float32
-    # media are cast where they are read: BEATs takes them as they are
-    whole = MixedPrecisionPolicy(compute, torch.float32, cast_forward_inputs=False)
-    fully_shard(model, mesh=mesh, mp_policy=whole, ignored_params=frozen)
+        fully_shard(model.speech_encoder.beats, mesh=mesh)  # BEATs computes in float32
+    # the modules cast their media: BEATs needs them in float32
+    root_policy = MixedPrecisionPolicy(compute, torch.float32, cast_forward_inputs=False)
+    fully_shard(model, mesh=mesh, mp_policy=root_policy, ignored_params=frozen)
     for parameter in frozen:
         parameter.data = parameter.data.to(device)
 
@@ -145,11 +147,11 @@ def _mesh(ranks: int, device: torch.device) -> DeviceMesh:
     return init_device_mesh(device.type, (ranks,))
 
 
-def _whole_on_each_rank(model: OlaForConditionalGeneration, compute: torch.dtype) -> set[nn.Parameter]:
-    """Frozen parameters of encoders, where they compute in the dtype that they are held in."""
+def _replicated_parameters(model: OlaForConditionalGeneration, compute: torch.dtype) -> set[nn.Parameter]:
+    """Return the frozen parameters of encoders whose dtype is also their compute dtype."""
     return {
         parameter
         for name, parameter in model.named_parameters()
-        if part_of(name) in ("vision_tower", "speech_encoder") and not parameter.requires_grad
+        if module_of(name) in ("vision_tower", "speech_encoder") and not parameter.requires_grad
         if parameter.dtype == compute or "beats" in name
     }

@@ -1,4 +1,4 @@
-"""The ranks of a training: which one this process is, and what all of them do together."""
+"""The rank of this process, and collective operations of all ranks."""
 
 from __future__ import annotations
 
@@ -10,37 +10,39 @@ from torch import Tensor
 
 
 def never_stopped() -> bool:
-    """Return False: nobody asks for a stop."""
+    """Return False: no stop is requested."""
     return False
 
 
 @dataclass(frozen=True)
 class World:
-    """Which of how many ranks this process is, and its device. Several ranks need a process group that is set up.
+    """The rank and the device of this process. ranks: their number; several ranks need an initialised process group.
 
-    asked: whether the first rank is asked to stop after the step in hand.
+    stop_requested: whether the first rank shall stop after the current step.
     """
 
     rank: int = 0
     ranks: int = 1
     device: str = "cpu"
-    asked: Callable[[], bool] = never_stopped
+    stop_requested: Callable[[], bool] = never_stopped
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Over all ranks, in place."""
+        """Sum a tensor over all ranks, in place, and return it."""
         if self.ranks > 1:
             torch.distributed.all_reduce(tensor)
         return tensor
 
     def wait(self) -> None:
-        """Until every rank is here."""
+        """Wait until every rank calls this method."""
         if self.ranks > 1:
             torch.distributed.barrier()
 
-    def stops(self) -> bool:
-        """Return whether the first rank is asked to stop; all ranks call it at once, and get the same answer."""
-        asked = self.rank == 0 and self.asked()
-        return bool(self.sum(torch.tensor(int(asked), device=self.device))) if self.ranks > 1 else asked
+    def should_stop(self) -> bool:
+        """Return whether a stop is requested from the first rank. All ranks must call it; all get the same answer."""
+        stop_requested = self.rank == 0 and self.stop_requested()
+        return (
+            bool(self.sum(torch.tensor(int(stop_requested), device=self.device))) if self.ranks > 1 else stop_requested
+        )
 
 
-ALONE = World()
+SINGLE = World()

@@ -1,7 +1,7 @@
-"""A recipe: which tasks an alignment stage trains on, in which mix, with which modules trainable.
+"""Read a recipe: the tasks that an alignment stage trains on, their mix, and the trained modules.
 
-In: the name of a packaged recipe or a YAML file, and settings on top. Out: a checked `Recipe`, whose phases are
-trained one after the other, each from the weights that the one before it left.
+In: the name of a packaged recipe or a YAML file, and settings that override it. Out: a validated `Recipe`. Its phases
+are trained in order; each begins with the weights of the previous phase.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from stages.samples import FAMILIES, KINDS
 
 Module = Literal["vision_tower", "visual_projector", "speech_encoder", "speech_projector", "decoder"]
 FOLDER = "recipes"
-WHOLE = 1e-6  # how far from 1 shares may add up to
+SUM_TOLERANCE = 1e-6  # allowed difference between 1 and the sum of shares
 
 
-class Shape(BaseModel):
-    """Base of a recipe's parts."""
+class RecipePart(BaseModel):
+    """Base of the parts of a recipe: frozen, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Phase(Shape):
-    """One training run within a recipe."""
+class Phase(RecipePart):
+    """One training run of a recipe."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     """Name of the phase and of its folder: lower-case letters, digits and hyphens."""
@@ -38,7 +38,7 @@ class Phase(Shape):
     tasks: Literal["all"] | tuple[str, ...] | Mapping[str, float] = "all"
     """Kinds of task; a mapping gives their shares, which add up to 1; else every task comes once an epoch."""
     balance: float = Field(default=1.0, ge=0, le=1)
-    """Without shares, exponent of a kind's size in the mix: 1 as they are, 0 all kinds alike."""
+    """Exponent of a kind's size in a mix without shares: 1 keeps the sizes, 0 makes all kinds equal."""
     replay: Mapping[str, float] = {}
     """Share of all tasks that is drawn from each earlier stage, as `{image: 0.3}`."""
     cap: Mapping[str, int] = {}
@@ -78,59 +78,59 @@ class Phase(Shape):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        known("stages", self.stages, FAMILIES)
-        known("replay", self.replay, FAMILIES)
-        known("cap", self.cap, KINDS)
+        check_choices("stages", self.stages, FAMILIES)
+        check_choices("replay", self.replay, FAMILIES)
+        check_choices("cap", self.cap, KINDS)
         if self.tasks != "all":
-            known("tasks", self.tasks, KINDS)
-        if isinstance(self.tasks, Mapping) and abs(sum(self.tasks.values()) - 1) > WHOLE:
-            raise ValueError(f"tasks: the shares add up to {sum(self.tasks.values()):g}; make it 1")
+            check_choices("tasks", self.tasks, KINDS)
+        if isinstance(self.tasks, Mapping) and abs(sum(self.tasks.values()) - 1) > SUM_TOLERANCE:
+            raise ValueError(f"tasks: expected shares with sum 1, got {sum(self.tasks.values()):g}")
         if any(share <= 0 for share in self.replay.values()) or sum(self.replay.values()) >= 1:
-            raise ValueError(f"replay: shares of {dict(self.replay)}; each is above 0, all together below 1")
+            raise ValueError(f"replay: expected shares above 0 with a sum below 1, got {dict(self.replay)}")
         if both := set(self.replay) & set(self.stages):
-            raise ValueError(f"replay: {', '.join(sorted(both))} is trained on anyway")
+            raise ValueError(f"replay: expected earlier stages, got {', '.join(sorted(both))} of this phase's `stages`")
         if self.tokens and self.steps:
-            raise ValueError("tokens and steps: give one of them")
+            raise ValueError("tokens and steps: expected only one of them")
         return self
 
 
-class Recipe(Shape):
+class Recipe(RecipePart):
     """Phases, trained one after the other."""
 
     name: str
     """Name of the recipe; default: the name of the file."""
     phases: tuple[Phase, ...] = Field(min_length=1)
-    """The phases; each starts from the weights that the one before it left."""
+    """The phases; each begins with the weights of the previous phase."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
-            raise ValueError(f"phases: {', '.join(names)}; each needs a name of its own")
+            raise ValueError(f"phases: expected different names, got {', '.join(names)}")
         return self
 
 
-def known(what: str, given: Sequence[str] | Mapping[str, Any], choices: Mapping[str, Any]) -> None:
-    """ValueError unless all that is given is among the choices."""
-    if strange := [name for name in given if name not in choices]:
-        raise ValueError(f"{what}: no {strange[0]!r} (choices: {', '.join(choices)})")
+def check_choices(setting: str, given: Sequence[str] | Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+    """Raise ValueError for a name that is not among the choices."""
+    if unknown := [name for name in given if name not in choices]:
+        raise ValueError(f"{setting}: no {unknown[0]!r} (choices: {', '.join(choices)})")
 
 
-def packaged() -> list[str]:
-    """Names of the recipes that come with this package."""
+def packaged_recipes() -> list[str]:
+    """Return the names of the recipes in this package."""
     folder = resources.files("stages") / FOLDER
     return sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
-def recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
-    """A packaged recipe or a YAML file, with `key=value` for all its phases or `phase.key=value` on top.
+def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
+    """Read a packaged recipe or a YAML file, with settings `key=value` for all phases or `phase.key=value` for one.
 
-    Raises StagesError naming what is wrong.
+    Raises StagesError for an unknown recipe or an invalid setting.
     """
-    facts = _facts(name)
+    facts = _read_yaml(name)
     try:
         for setting in settings:
-            _set(facts, setting)
+            _apply_setting(facts, setting)
         return Recipe.model_validate(facts)
     except ValidationError as error:
         first = error.errors()[0]
@@ -139,15 +139,15 @@ def recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
         raise StagesError(f"recipe {name}: {f'{where}: ' if where else ''}{message}") from error
 
 
-def _facts(name: str) -> dict[str, Any]:
+def _read_yaml(name: str) -> dict[str, Any]:
     path = Path(name)
     try:
         if path.suffix in (".yaml", ".yml"):
             text = path.read_text(encoding="utf-8")
-        elif name in packaged():
+        elif name in packaged_recipes():
             text = (resources.files("stages") / FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
         else:
-            raise StagesError(f"recipe {name}: neither a .yaml file nor one of {', '.join(packaged())}")
+            raise StagesError(f"recipe {name}: expected a .yaml file or one of {', '.join(packaged_recipes())}")
         facts = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise StagesError(f"recipe {name}: {' '.join(str(error).split())}") from error
@@ -156,34 +156,34 @@ def _facts(name: str) -> dict[str, Any]:
     return {"name": path.stem, **facts}
 
 
-def _set(facts: dict[str, Any], setting: str) -> None:
-    """Lay one setting over the phases it is for."""
+def _apply_setting(facts: dict[str, Any], setting: str) -> None:
+    """Apply one setting to its phase, or to all phases."""
     key, equals, text = setting.partition("=")
     if not equals:
-        raise StagesError(f"--set {setting}: write it as key=value or phase.key=value, as in batch=64")
+        raise StagesError(f"--set {setting}: expected key=value or phase.key=value, such as batch=64")
     phase, *rest = key.split(".")
-    named = [one for one in facts["phases"] if one.get("name") == phase]
-    keys = rest if named else [phase, *rest]
+    matching = [entry for entry in facts["phases"] if entry.get("name") == phase]
+    keys = rest if matching else [phase, *rest]
     if not keys:
-        raise StagesError(f"--set {setting}: which setting of {phase}?")
+        raise StagesError(f"--set {setting}: expected {phase}.key=value with a setting of this phase")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise StagesError(f"--set {setting}: {' '.join(str(error).split())}") from error
-    for one in named or facts["phases"]:
-        _put(one, keys, float(value) if isinstance(value, str) and _is_number(value) else value)
+    for entry in matching or facts["phases"]:
+        _set_nested(entry, keys, float(value) if isinstance(value, str) and _is_number(value) else value)
 
 
-def _put(facts: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+def _set_nested(facts: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     for key in keys[:-1]:
-        under = facts.get(key)
-        facts[key] = dict(under) if isinstance(under, Mapping) else {}
+        nested = facts.get(key)
+        facts[key] = dict(nested) if isinstance(nested, Mapping) else {}
         facts = facts[key]
     facts[keys[-1]] = value
 
 
 def _is_number(text: str) -> bool:
-    """YAML 1.1 takes 1e-5 for a word."""
+    """Return whether a text is a number: YAML 1.1 reads 1e-5 as a text."""
     try:
         float(text)
     except ValueError:

@@ -1,9 +1,9 @@
-"""What a sample says: the one form of `<key>.json`, and which stage and members each kind of task has.
+"""Define the fields of `<key>.json`, and the alignment stage and tar members of each kind of task.
 
-A sample is one clip in one stage; its tasks share the pictures and the sound. Conversations are in Ola's layout: human
-turns begin with the tags `<speech>` and `<image>`, one for each medium shown in that turn, in the order of the media.
-These tags alone say which of the sample's media the task uses: a sample of the `omni` stage has pictures and sound, its
-`speech_recognition` only listens.
+A sample is one clip in one stage; its tasks share the pictures and the sound. Conversations have Ola's layout: human
+turns begin with tags `<speech>` and `<image>`, one per medium of that turn, in the order of the media. The tags define
+which of the sample's media a task uses: a sample of the stage `omni` has pictures and sound, but its task
+`speech_recognition` uses only the sound.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from ola.geometry import image_tokens, sound_tokens, video_tokens
 
-# alignment stage -> members of its samples, in the order they lie in the tar
+# alignment stage -> members of its samples, in their order in the tar
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "image": ("json", "jpg"),
     "video": ("json", "mjpg"),
@@ -24,11 +24,11 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 }
 
 IMAGE, SPEECH = "<image>", "<speech>"
-OPENING = re.compile(f"(?:{SPEECH}\\s*)*(?:{IMAGE}\\s*)*")  # the tags that a turn begins with; it always matches
+LEADING_TAGS = re.compile(f"(?:{SPEECH}\\s*)*(?:{IMAGE}\\s*)*")  # the tags at the beginning of a turn, possibly none
 
 
 class Kind(NamedTuple):
-    """A kind of task: the alignment stage it belongs to, and the tags of the media that it uses."""
+    """A kind of task: its alignment stage and the tags of its media."""
 
     stage: str
     tags: str
@@ -44,10 +44,10 @@ MADE: Mapping[str, Kind] = {
     "sound_caption": Kind("omni", SPEECH),
     "speech_recognition": Kind("omni", SPEECH),
 }
-"""The kinds of task that the pipeline makes."""
+"""Kinds of tasks that the pipeline makes."""
 
 GIVEN: Mapping[str, Kind] = {"given_caption": Kind("video", IMAGE), "given_qa": Kind("video", IMAGE)}
-"""The kinds of what came with a data set, which is never mixed up with what a model made."""
+"""Kinds of tasks with the data set's own texts, separate from kinds with generated texts."""
 
 IMPORTED: Mapping[str, Kind] = {
     "chat": Kind("image", ""),
@@ -58,48 +58,48 @@ IMPORTED: Mapping[str, Kind] = {
     "audio_chat": Kind("omni", SPEECH),
     "spoken_qa": Kind("omni", SPEECH + IMAGE),
 }
-"""The kinds that conversations of others come as, by their media; `images_chat` is about several pictures."""
+"""Kinds of imported conversations, by their media; `images_chat` has several pictures."""
 
 KINDS: Mapping[str, Kind] = {**MADE, **GIVEN, **IMPORTED}
 
-# kinds whose samples are not like those of their stage, and so lie in sets of their own -> members
-APART: Mapping[str, tuple[str, ...]] = {
+# kinds whose samples have other members than their stage's, and therefore separate sets -> members
+SEPARATE_SETS: Mapping[str, tuple[str, ...]] = {
     "chat": ("json",),
     "images_chat": ("json", "jpgs"),
     "audio_chat": ("json", "wav"),
     "spoken_qa": ("json", "jpg", "wav"),
 }
 
-PICTURES = ("mjpg", "jpgs", "jpg")  # members that hold what is seen; a sample has one of them, or none
+PICTURES = ("mjpg", "jpgs", "jpg")  # members with pictures; a sample has one of them, or none
 
-BYTES_A_TOKEN = 3  # of UTF-8 text: Qwen's tokenizer makes 3.5-4.5 of English and 2.5-3.5 of Chinese
+BYTES_A_TOKEN = 3  # of UTF-8 text: with Qwen's tokenizer 3.5-4.5 for English and 2.5-3.5 for Chinese
 
 
 def members_of(kind: str) -> tuple[str, ...]:
-    """The members of the samples that hold tasks of this kind, in the order they lie in the tar."""
-    return APART.get(kind, FAMILIES[KINDS[kind].stage])
+    """Return the members of samples with tasks of this kind, in their order in the tar."""
+    return SEPARATE_SETS.get(kind, FAMILIES[KINDS[kind].stage])
 
 
-class Shape(BaseModel):
-    """Base of all parts of a sample: unknown fields are an error, so that old readers do not misread new shards."""
+class SampleModel(BaseModel):
+    """Base of all parts of a sample. Unknown fields are an error, so that old readers do not misread new shards."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class Turn(Shape):
-    """One turn of a conversation; only the first may be by `system`."""
+class Turn(SampleModel):
+    """One turn of a conversation; only the first turn can be by `system`."""
 
     speaker: Literal["system", "human", "gpt"] = Field(validation_alias="from", serialization_alias="from")
     value: str
 
 
 def turn(speaker: str, value: str) -> Turn:
-    """A turn by `system`, `human` or `gpt`."""
+    """Make a turn by `system`, `human` or `gpt`."""
     return Turn.model_validate({"from": speaker, "value": value})
 
 
-class TimedText(Shape):
-    """A word or segment with its times, in seconds on the clip's own clock."""
+class TimedText(SampleModel):
+    """A word or segment with its times, in seconds from the start of the clip."""
 
     start: float
     end: float
@@ -107,15 +107,15 @@ class TimedText(Shape):
 
 
 UNSAID = (TimedText(start=0, end=0, text=""),)
-"""The `times` and `words` of an answer that nobody says: not an empty list, which has no type for a reader."""
+"""The `times` and `words` of an answer without speech. Not an empty list: readers cannot infer its type."""
 
 
-class Task(Shape):
-    """One thing to learn. `times`: when the answer's segments are said, `words` likewise for its words.
+class Task(SampleModel):
+    """One conversation to learn from a sample. times: of the answer's spoken segments; words: of its spoken words.
 
-    needs: of a verified question, which media it takes to answer it (`both`, `video`, `audio`, ...), else empty.
-    origin: in sets with `pack.given`, whose words the answer is (`given`, `model` or `transcript`), else empty; field:
-    of what is given, its path in `meta`.
+    needs: media needed to answer a verified question (`both`, `video`, `audio`, ...), else empty. origin: in sets with
+    `pack.given`, the source of the answer (`given`, `model` or `transcript`), else empty. field: path of a given text
+    in `meta`.
     """
 
     id: str
@@ -128,39 +128,39 @@ class Task(Shape):
     field: str = ""
 
     @model_serializer(mode="wrap")
-    def _without_empty_origin(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave origin and field out of sets without `pack.given`: their json is as it was before there was any."""
+    def _omit_empty_origin(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit an empty origin and field, so that the json of sets without `pack.given` stays unchanged."""
         fields: dict[str, Any] = write(self)
         left_out = () if self.origin else ("origin", "field")
         return {name: value for name, value in fields.items() if name not in left_out}
 
     @property
     def spoken(self) -> bool:
-        """Whether the question is heard: its human turns are kept as they stand, their tags where they are."""
+        """Whether the question is spoken: tags then stay at any place of the human turns."""
         return self.kind == "spoken_qa"
 
     @property
     def tags(self) -> str:
-        """Which tags its human turns begin with, each once: `<speech><image>`, `<speech>`, `<image>`, or nothing."""
+        """The tags of the task's human turns, each once: `<speech><image>`, `<speech>`, `<image>`, or nothing."""
         return "".join(tag for tag in (SPEECH, IMAGE) if self.turns_with(tag))
 
     def turns_with(self, tag: str) -> tuple[int, ...]:
-        """The question (from 0) in which each medium of this tag is shown, in the order of the media."""
-        asked = [turn.value for turn in self.conversations if turn.speaker == "human"]
-        tags = asked if self.spoken else [opening(text) for text in asked]
+        """Return, for each medium of this tag, the number of its question (from 0)."""
+        questions = [turn.value for turn in self.conversations if turn.speaker == "human"]
+        tags = questions if self.spoken else [leading_tags(text) for text in questions]
         return tuple(number for number, text in enumerate(tags) for _ in range(text.count(tag)))
 
 
-def opening(text: str) -> str:
-    """The tags that a text begins with."""
-    found = OPENING.match(text)
+def leading_tags(text: str) -> str:
+    """Return the tags at the beginning of a text."""
+    found = LEADING_TAGS.match(text)
     return found.group() if found else ""
 
 
-class Pictures(Shape):
-    """The JPEGs, end to end: size in pixels, bytes of each, and when each is shown, in ms on the clip's clock.
+class Pictures(SampleModel):
+    """The concatenated JPEGs of a sample: size in pixels; bytes of each; ms of each, from the start of the clip.
 
-    sizes: width and height of each picture, of `images_chat` alone; then `width` and `height` are those of the first.
+    sizes: width and height of each picture, only in `images_chat`; `width` and `height` are then those of the first.
     """
 
     width: int
@@ -175,24 +175,24 @@ class Pictures(Shape):
         return self.sizes or ((self.width, self.height),) * len(self.bytes)
 
     @model_serializer(mode="wrap")
-    def _without_empty_sizes(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `sizes` out where all are the same: the json of such samples is then as it was before there was any."""
+    def _omit_empty_sizes(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit empty `sizes`, so that the json of samples without them stays unchanged."""
         fields: dict[str, Any] = write(self)
         return fields if self.sizes else {name: value for name, value in fields.items() if name != "sizes"}
 
 
-class Sound(Shape):
-    """The `.wav`: samples a second, and how many."""
+class Sound(SampleModel):
+    """The `.wav` of a sample: samples per second, and their number."""
 
     rate: int
     samples: int
 
 
-class Sample(Shape):
-    """All of `<key>.json`.
+class Sample(SampleModel):
+    """The content of `<key>.json`.
 
-    The same fields with the same types in every sample, since Hugging Face datasets take the types of the first ones:
-    what is absent is "" or the value of silence, never null; `meta` is the JSON of the source's further columns.
+    All samples have the same fields with the same types, since Hugging Face datasets infers types from the first
+    samples: absent texts are "", never null. meta: JSON of the source's other columns.
     """
 
     key: str
@@ -210,26 +210,28 @@ class Sample(Shape):
 
 
 def key_of(clip: str, stage: str) -> str:
-    """Key of a sample: unique over the shards of all stages, and without a dot."""
+    """Return the key of a sample: unique over the shards of all stages, without a dot."""
     return f"{clip}-{stage}"
 
 
 def sample_tokens(kind: str, pictures: Pictures, seconds: float) -> int:
-    """Positions in Ola's context of the media of a sample that a kind of task uses (0 s: there is no sound)."""
+    """Return the positions in Ola's context of the media that a kind of task uses. seconds 0: no sound."""
     if kind == "images_chat":
         return sum(image_tokens(width, height) for width, height in pictures.each)
     return media_tokens(kind, pictures.width, pictures.height, len(pictures.bytes), seconds)
 
 
 def media_tokens(kind: str, width: int, height: int, frames: int, seconds: float) -> int:
-    """Positions in Ola's context of one picture or video, and of the sound (0 s: there is none), for a kind of task."""
+    """Return the positions in Ola's context of one picture or video and of the sound. seconds 0: no sound."""
     tags = KINDS[kind].tags
-    heard = sound_tokens(seconds) if SPEECH in tags and seconds else 0
+    sound_positions = sound_tokens(seconds) if SPEECH in tags and seconds else 0
     if IMAGE not in tags:
-        return heard
-    return heard + (video_tokens(width, height, frames) if "mjpg" in members_of(kind) else image_tokens(width, height))
+        return sound_positions
+    return sound_positions + (
+        video_tokens(width, height, frames) if "mjpg" in members_of(kind) else image_tokens(width, height)
+    )
 
 
 def text_tokens(text: str) -> int:
-    """Estimated tokens of a text, on the high side."""
+    """Estimate the tokens of a text, rather too many than too few."""
     return -(-len(text.encode()) // BYTES_A_TOKEN)

@@ -1,9 +1,8 @@
-"""Reading shards: tars of samples, one sample a key.
+"""Read shards: tars of samples, one sample per key.
 
-In: a local tar (mapped, not read) or its bytes, with the `.tar.idx` beside it where there is one. Out:
-samples whose members are views into the mapping, so that nothing is copied before the decoder asks for it.
-Random access is what lets training resume in mid-epoch and hand each rank equally many samples; a tar
-stream gives neither.
+In: a local tar (mapped, not read) or its bytes, and its `.tar.idx` if it exists. Out: samples whose members are views
+into the mapping, so that reading copies nothing. Training needs random access to resume within an epoch and to give
+each rank the same number of packs; a tar stream has no random access.
 """
 
 from __future__ import annotations
@@ -22,8 +21,9 @@ Bytes = bytes | bytearray | memoryview | mmap.mmap
 
 @dataclass(frozen=True, slots=True)
 class RawSample:
-    """One sample, undecoded. `members` maps extension to bytes; `offset` and `size` (bytes, with headers and
-    padding) say where it lies in its tar. The views keep the mapping alive, also after the reader is closed.
+    """One undecoded sample. members: bytes by extension; their views keep the mapping alive after the reader is closed.
+
+    offset, size: byte range of the sample in its tar, with headers and padding.
     """
 
     key: str
@@ -35,25 +35,24 @@ class RawSample:
 class ShardReader:
     """A sequence of the samples of one shard, in the tar's order.
 
-    `source` is a local path or a tar's bytes. Sample offsets come from `offsets`, else from `<path>.idx`
-    (then no header is read before its sample is asked for), else from a scan of all headers, which also
-    checks them all. Errors: TarError (a ValueError) naming the file, the byte and the fault; IndexError
-    beyond the last sample.
+    source: a local path or a tar's bytes. Offsets of samples come from `offsets`, else from `<path>.idx`, else from a
+    scan that checks all headers; without a scan a header is read with its sample. Raises TarError (a ValueError) with
+    file, byte and fault, and IndexError beyond the last sample.
     """
 
     def __init__(self, source: str | os.PathLike[str] | Bytes, offsets: Sequence[int] | None = None) -> None:
-        self.name, self._view = _opened(source)
+        self.name, self._view = _map_file(source)
         if offsets is None and isinstance(source, (str, os.PathLike)) and os.path.exists(self.name + ".idx"):
             offsets = read_index(self.name + ".idx")
         try:
-            self._offsets = _scanned(self._view) if offsets is None else list(offsets)
+            self._offsets = _scan_offsets(self._view) if offsets is None else list(offsets)
             check_end(self._view, self._offsets[-1])
         except TarError as error:
-            raise self._named(error) from None
+            raise self._with_file_name(error) from None
 
     @property
     def offsets(self) -> list[int]:
-        """The n+1 offsets: where each sample starts, and where the last one ends."""
+        """The n+1 offsets: the start of each sample, and the end of the last."""
         return list(self._offsets)
 
     def __len__(self) -> int:
@@ -66,7 +65,7 @@ class ShardReader:
         try:
             return sample_at(self._view, self._offsets[index], self._offsets[index + 1])
         except TarError as error:
-            raise self._named(error) from None
+            raise self._with_file_name(error) from None
 
     def __iter__(self) -> Iterator[RawSample]:
         return (self[index] for index in range(len(self)))
@@ -78,37 +77,39 @@ class ShardReader:
         self.close()
 
     def close(self) -> None:
-        """Let go of the mapping; it ends with the last view that a sample still holds."""
+        """Release the mapping; it is closed when no sample holds a view."""
         self._view.release()
 
-    def _named(self, error: TarError) -> TarError:
+    def _with_file_name(self, error: TarError) -> TarError:
         return TarError(f"shard {self.name}: {error}")
 
 
 def read_index(path: str | os.PathLike[str]) -> list[int]:
-    """The n+1 offsets of a `.tar.idx`: where each of n samples starts, and where the last one's padding ends.
+    """Read the n+1 offsets of a `.tar.idx`: the start of each of n samples, and the end of the last one's padding.
 
-    Little-endian uint64, as Megatron-Energon writes them. TarError where they cannot be offsets into a tar.
+    The file has little-endian uint64, as Megatron-Energon writes. Raises TarError if they are no offsets into a tar.
     """
     with open(path, "rb") as file:
         content = file.read()
     if not content or len(content) % 8:
-        raise TarError(f"index {os.fspath(path)}: {len(content)} bytes are not one or more uint64; build it again")
+        raise TarError(
+            f"index {os.fspath(path)}: expected uint64 values, got {len(content)} bytes; build the index again"
+        )
     offsets = list(struct.unpack(f"<{len(content) // 8}Q", content))
-    rising = all(a < b for a, b in pairwise(offsets))
-    if offsets[0] != 0 or not rising or any(offset % BLOCK for offset in offsets):
-        raise TarError(f"index {os.fspath(path)}: offsets must rise from 0 in multiples of {BLOCK}; build it again")
+    is_rising = all(a < b for a, b in pairwise(offsets))
+    if offsets[0] != 0 or not is_rising or any(offset % BLOCK for offset in offsets):
+        raise TarError(f"index {os.fspath(path)}: expected rising multiples of {BLOCK} from 0; build the index again")
     return offsets
 
 
 def split_frames(mjpg: Bytes, sizes: Sequence[int]) -> list[memoryview]:
-    """The pictures of a `.mjpg` or `.jpgs` member: JPEGs end to end, their sizes in bytes from the json. No copy.
+    """Split a `.mjpg` or `.jpgs` member, concatenated JPEGs, by their sizes in bytes. Returns views, no copies.
 
-    ValueError where the sizes do not add up to the member.
+    Raises ValueError if the sum of the sizes is not the member's size.
     """
     view = memoryview(mjpg)
     if sum(sizes) != len(view) or any(size < 1 for size in sizes):
-        raise ValueError(f"{len(sizes)} frames of {sum(sizes)} bytes do not fill a member of {len(view)} bytes")
+        raise ValueError(f"expected {len(sizes)} frames of {sum(sizes)} bytes, got a member of {len(view)} bytes")
     frames, start = [], 0
     for size in sizes:
         frames.append(view[start : start + size])
@@ -116,34 +117,34 @@ def split_frames(mjpg: Bytes, sizes: Sequence[int]) -> list[memoryview]:
     return frames
 
 
-def _opened(source: str | os.PathLike[str] | Bytes) -> tuple[str, memoryview]:
+def _map_file(source: str | os.PathLike[str] | Bytes) -> tuple[str, memoryview]:
     if not isinstance(source, (str, os.PathLike)):
         return "<bytes>", memoryview(source)
     name = os.fspath(source)
     with open(name, "rb") as file:
-        # An empty file cannot be mapped; the check of the end then says what is wrong with it.
+        # An empty file cannot be mapped; `check_end` reports its fault.
         if os.fstat(file.fileno()).st_size == 0:
             return name, memoryview(b"")
         return name, memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def _scanned(view: memoryview) -> list[int]:
-    """The n+1 sample offsets, from the headers. A key that comes back would read as two samples."""
-    offsets, end, seen, key = [0], 0, set[str](), ""
+def _scan_offsets(view: memoryview) -> list[int]:
+    """Find the n+1 sample offsets from the headers. Raises TarError if a key's members are not adjacent."""
+    offsets, end, seen_keys, key = [0], 0, set[str](), ""
     for member in members(view):
         member_key, _ = _split_name(member)
         if member_key != key:
-            if member_key in seen:
-                raise TarError(f"byte {member.header_offset}: key {member_key!r} comes again; write the shard anew")
+            if member_key in seen_keys:
+                raise TarError(f"byte {member.header_offset}: key {member_key!r} comes again; write the shard again")
             if end:
                 offsets.append(end)
-            seen.add(key := member_key)
+            seen_keys.add(key := member_key)
         end = member.offset + padded(member.size)
     return [*offsets, end] if end else offsets
 
 
 def sample_at(view: memoryview, start: int, stop: int) -> RawSample:
-    """The sample whose headers and members fill bytes `start` to `stop` of `view`. TarError where they do not."""
+    """Return the sample at bytes `start` to `stop` of `view`. Raises TarError if its members do not fill the range."""
     key, found, offset = "", dict[str, memoryview](), start
     while offset < stop:
         member = member_at(view, offset)
@@ -160,7 +161,7 @@ def sample_at(view: memoryview, start: int, stop: int) -> RawSample:
 
 
 def _split_name(member: Member) -> tuple[str, str]:
-    """Key and extension, cut at the first dot of the base name, as WebDataset and Energon do."""
+    """Split a member's name at the first dot of its base name into key and extension, as WebDataset does."""
     folder, slash, base = member.name.rpartition("/")
     stem, dot, extension = base.partition(".")
     if not stem or not dot:

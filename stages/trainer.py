@@ -1,9 +1,9 @@
-"""Training: a recipe's phases, one after the other, each from the weights that the one before it left.
+"""Train the phases of a recipe in order, each from the weights of the previous phase.
 
-    for each phase:  catalogue ─► order ─► loader ─► model ─► loss ─► AdamW, a line a step ─► checkpoint ─► next phase
+    for each phase:  catalogue ─► order ─► loader ─► model ─► loss ─► AdamW, a line per step ─► checkpoint
 
-What a step learns from is fixed by the recipe, the data and the seed alone. So training can be killed at any moment and
-started again with the same command, also on another number of ranks: it goes on after the last whole checkpoint.
+The data of a step depend only on the recipe, the data and the seed. Training can therefore be killed at any time: the
+same command, also with another number of ranks, resumes from the last complete checkpoint.
 """
 
 from __future__ import annotations
@@ -29,32 +29,31 @@ from ola.model import OlaForConditionalGeneration
 from ola.packing import pieces
 from ola.processor import OlaProcessor
 from ola.prompt import IGNORE, Prompt
-from stages import checkpoints
-from stages import parameters as modules
-from stages.catalogue import Catalogue, catalogue
+from stages import checkpoints, parameters
+from stages.catalogue import Catalogue, read_catalogue
 from stages.checkpoints import Checkpoints
 from stages.decoding import Pack
 from stages.errors import StagesError, Stopped
 from stages.loader import Loader, Step
 from stages.mfu import utilisation
-from stages.ranks import ALONE, World
+from stages.ranks import SINGLE, World
 from stages.recipe import Phase, Recipe
 from stages.sampling import Order
 from stages.training_log import Figures, TrainingLog
 
-EMBEDDING = "model.embed_tokens.weight"  # its dtype is the checkpoint's
-NAMED = 8  # tasks of a bad step that its error names; all of them are in a file
+EMBEDDING = "model.embed_tokens.weight"  # its dtype is used for the checkpoint
+MAX_TASKS = 8  # tasks of a bad step in its error; a file lists all
 
 
 @dataclass(frozen=True)
 class Training:
-    """What is to be trained on what.
+    """The inputs and settings of a training.
 
-    sources: roots of runs or folders of shards. model: folder of the weights to begin with; `weights` names them. out:
-    folder of checkpoints and logs. decoders: processes a rank that decode samples, 0 for none. save_every: steps
-    between checkpoints, of which `keep` stay. live: the sources may still be packing. board: write for TensorBoard too.
-    recompute: activations anew in the backward pass, which saves memory; None: on a GPU. compute: dtype of the
-    arithmetic, whatever the weights are held in; None: bfloat16 on a GPU, float32 on a CPU.
+    sources: roots of runs or folders of shards. model: folder of the initial weights; weights: their digest. out:
+    folder of checkpoints and logs. decoders: worker processes per rank that decode samples; 0: none. save_every: steps
+    between checkpoints, of which the last `keep` stay. live: sources may still be packing. board: also write logs for
+    TensorBoard. recompute: recompute activations in the backward pass to save memory; None: only on a GPU. compute:
+    dtype of the arithmetic, independent of the weights' dtype; None: bfloat16 on a GPU, float32 on a CPU.
     """
 
     recipe: Recipe
@@ -72,19 +71,19 @@ class Training:
     compute: torch.dtype | None = None
 
 
-def train(training: Training, world: World = ALONE, say: Callable[[str], object] = print) -> Path:
-    """Train all phases; returns the last one's checkpoint, which `<out>/model` links to.
+def train(training: Training, world: World = SINGLE, say: Callable[[str], object] = print) -> Path:
+    """Train all phases; return the last phase's checkpoint, to which `<out>/model` links.
 
-    Raises StagesError: before anything is trained where recipe, shards and model do not fit, or when it cannot go on;
-    Stopped where it was asked to stop (`World.asked`) and has saved its last step.
+    Raises StagesError if recipe, shards and model do not match (before training), or if training cannot continue.
+    Raises Stopped after a requested stop (`World.stop_requested`), when the last step is saved.
     """
-    tasks = catalogue(training.sources, live=training.live)
+    tasks = read_catalogue(training.sources, live=training.live)
     orders = [Order(tasks, phase, training.seed, training.live) for phase in training.recipe.phases]
     folder, out = Path(training.model), Path(training.out)
-    with checkpoints.alone(out) if world.rank == 0 else nullcontext():
+    with checkpoints.lock_folder(out) if world.rank == 0 else nullcontext():
         for phase, order in zip(training.recipe.phases, orders, strict=True):
             folder = PhaseTraining(training, phase, tasks, order, folder, world, say).run()
-            gc.collect()  # FSDP's hooks and the model hold one another
+            gc.collect()  # FSDP's hooks and the model are a reference cycle
         if world.rank == 0:
             _link(out / "model", folder)
     return folder
@@ -103,12 +102,12 @@ class PhaseTraining:
         world: World,
         say: Callable[[str], object],
     ) -> None:
-        """start: folder of the weights that the phase begins with."""
+        """start: folder of the initial weights of the phase."""
         self.training, self.phase, self.tasks, self.order, self.start = training, phase, tasks, order, start
-        self.world, self.say = world, say if world.rank == 0 else _nothing
+        self.world, self.say = world, say if world.rank == 0 else _print_nothing
         self.folder = Path(training.out) / phase.name
         facts = {
-            "phase": phase.model_dump(mode="json", exclude={"spike"}),  # what is learned does not follow from it
+            "phase": phase.model_dump(mode="json", exclude={"spike"}),  # does not affect the weights
             "data": tasks.digest,
             "model": training.weights,
             "seed": training.seed,
@@ -121,34 +120,34 @@ class PhaseTraining:
         self.kind_of, self.stage_of = (tasks.table[name].to_pylist() for name in ("kind", "stage"))
 
     def run(self) -> Path:
-        """Train what is not trained yet; returns the phase's last checkpoint."""
+        """Train the remaining steps; return the phase's last checkpoint."""
         last = self.checkpoints.last()
         done = last.step if last else 0
         if last and done >= self.steps:
             return last.folder
-        self._open(last.folder if last else None)
-        self.say(self._opening(done))
+        self._load_model(last.folder if last else None)
+        self.say(self._first_line(done))
         if self.world.rank == 0:
-            self.log.forget_after(done)
+            self.log.delete_after(done)
         loader = Loader(
             self.tasks, self.order, self.processor, done, self.steps,
             self.world.rank, self.world.ranks, self.training.decoders,
         )  # fmt: skip
         with self.checkpoints:
-            self.world.stops()  # from here on a signal waits for the end of a step
+            self.world.should_stop()  # from now on a signal takes effect at the end of a step
             for step in loader:
-                self._step(step)
-                done, stops = step.number + 1, self.world.stops()
+                self._train_step(step)
+                done, stops = step.number + 1, self.world.should_stop()
                 if stops or done % self.training.save_every == 0 or done == self.steps:
                     self._save(done)
                 if stops:
-                    self._leave(done)
+                    self._raise_stopped(done)
         self.world.wait()
-        self.say(f"phase {self.phase.name}: realised mix {_shares(self.order.realised(self.steps))}")
+        self.say(f"phase {self.phase.name}: realised mix {_format_shares(self.order.realised_mix(self.steps))}")
         return self.folder / f"step-{self.steps:06d}"
 
-    def _open(self, resumed: Path | None) -> None:
-        """Model, processor and optimizer, as the phase begins or as its last checkpoint left them."""
+    def _load_model(self, resumed: Path | None) -> None:
+        """Load model, processor and optimizer from the phase's last checkpoint, or from its initial weights."""
         device, folder = torch.device(self.world.device), resumed or self.start
         try:
             self.dtype = tensors_of(folder)[EMBEDDING].dtype
@@ -163,46 +162,48 @@ class PhaseTraining:
             self.processor = OlaProcessor.from_pretrained(folder)
         except (BadCheckpoint, OSError, KeyError, ValueError) as error:
             raise StagesError(f"model {folder}: {error}") from error
-        modules.unfreeze(self.model, self.phase)
+        parameters.unfreeze(self.model, self.phase)
         if device.type == "cuda" if self.training.recompute is None else self.training.recompute:
-            modules.recompute(self.model)
+            parameters.enable_recompute(self.model)
         if is_sharded:
-            modules.shard(self.model, self.world.ranks, device, compute)
-        self.optimizer = modules.optimizer_of(self.model, self.phase)
+            parameters.shard_model(self.model, self.world.ranks, device, compute)
+        self.optimizer = parameters.make_optimizer(self.model, self.phase)
         if resumed:
             checkpoints.restore(resumed, self.model, self.optimizer)
 
-    def _opening(self, done: int) -> str:
-        many = sum(parameter.numel() for _, parameter in modules.trained_parameters(self.model))
-        begun = f"goes on after step {done} of {self.steps}" if done else f"{self.steps} steps"
-        trains = f"phase {self.phase.name}: {begun} · trains {', '.join(self.phase.lr)} ({many / 1e6:.1f}M) · "
-        return f"{trains}mix {_shares(self.order.mix())}"
+    def _first_line(self, done: int) -> str:
+        count = sum(parameter.numel() for _, parameter in parameters.trained_parameters(self.model))
+        progress = f"resumes after step {done} of {self.steps}" if done else f"{self.steps} steps"
+        trains = f"phase {self.phase.name}: {progress} · trains {', '.join(self.phase.lr)} ({count / 1e6:.1f}M) · "
+        return f"{trains}mix {_format_shares(self.order.mix())}"
 
-    def _step(self, step: Step) -> None:
-        """Learn from one step, or stop where it does harm."""
-        began = time.perf_counter()
-        modules.set_rates(self.optimizer, self.phase, step.number, self.steps)
-        learned, tokens = self._backward(step.packs)
-        by_kind = {kind: (float(nats), float(many)) for kind, (nats, many) in zip(self.kinds, learned, strict=True)}
-        loss = float(learned[:, 0].sum() / learned[:, 1].sum().clamp(min=1))
-        norm = self._norm()
+    def _train_step(self, step: Step) -> None:
+        """Train one step. Raises StagesError if the loss or the gradient is not finite, or the loss is a spike."""
+        started = time.perf_counter()
+        parameters.set_rates(self.optimizer, self.phase, step.number, self.steps)
+        kind_losses, tokens = self._backward(step.packs)
+        by_kind = {
+            kind: (float(nats), float(count)) for kind, (nats, count) in zip(self.kinds, kind_losses, strict=True)
+        }
+        loss = float(kind_losses[:, 0].sum() / kind_losses[:, 1].sum().clamp(min=1))
+        norm = self._clip_gradients()
         if not torch.isfinite(torch.tensor([loss, norm])).all():
-            self._stop(step, loss, norm, "leave bad ones out, or lower lr")
+            self._abort(step, loss, norm, "leave out bad tasks, or lower lr")
         if self.log.is_spike(by_kind):
             advice = (
-                f"leave bad ones out, lower lr, or raise spike (now {self.phase.spike:g} times the usual; 0: never)"
+                f"leave out bad tasks, lower lr, or raise spike (now {self.phase.spike:g} times the usual; 0: never)"
             )
-            self._stop(step, loss, norm, advice)
+            self._abort(step, loss, norm, advice)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        seconds = time.perf_counter() - began + step.waited
+        seconds = time.perf_counter() - started + step.waited
         lengths = [length for pack in step.packs for length in pieces(pack.prompts)]
         figures = Figures(
             step.number + 1, self.steps, step.epoch, loss, norm,
             {group["part"]: group["lr"] for group in self.optimizer.param_groups},
             tokens, seconds, step.waited / seconds,
             utilisation(self.model, lengths, tokens, seconds, self.world.device, self.world.ranks),
-            {kind: nats / many for kind, (nats, many) in by_kind.items() if many},
+            {kind: nats / count for kind, (nats, count) in by_kind.items() if count},
             Counter(sorted(self.stage_of[row] for row in step.rows)), len(step.skipped),
         )  # fmt: skip
         self.log.add(figures, self.tasks.ids(step.rows))
@@ -211,61 +212,61 @@ class PhaseTraining:
         self.say(figures.line())
 
     def _backward(self, packs: Sequence[Pack]) -> tuple[Tensor, int]:
-        """Gradients of the mean loss over the step's supervised tokens, of all ranks.
+        """Compute the gradients of the mean loss over the step's supervised tokens on all ranks.
 
-        Returns losses summed and counted by kind (kinds, 2), and the tokens read, both of all ranks.
+        Returns the sum and the number of losses by kind (kinds, 2), and the tokens read, both over all ranks.
         """
         counted = [pack for pack in packs if pack.counts]
         prompts = [prompt for pack in counted for prompt in pack.prompts]
         read = sum(length for pack in counted for length in pieces(pack.prompts))
-        sizes = torch.tensor([sum(map(supervised, prompts)), read])
-        many, tokens = (int(size) for size in self.world.sum(sizes.to(self.world.device)))
-        found = []  # losses stay on the device until the step ends: to look at them is to wait for it
+        sizes = torch.tensor([sum(map(count_supervised, prompts)), read])
+        count, tokens = (int(size) for size in self.world.sum(sizes.to(self.world.device)))
+        pack_losses = []  # losses stay on the device until the step ends: reading them synchronises
         for pack in packs:
             losses = self.model(pack.prompts).losses
-            # ranks: sharded gradients are averaged over them
-            weight = self.world.ranks / max(1, many) if pack.counts else 0.0
+            # times ranks: FSDP averages gradients over the ranks
+            weight = self.world.ranks / max(1, count) if pack.counts else 0.0
             (losses.sum() * weight).backward()
-            found.append(losses.detach())
-        tables = [self._by_kind(pack, each) for pack, each in zip(packs, found, strict=True) if pack.counts]
-        learned = torch.stack([torch.zeros(len(self.kinds), 2, dtype=torch.float64), *tables]).sum(0)
-        return self.world.sum(learned.to(self.world.device)).cpu(), tokens
+            pack_losses.append(losses.detach())
+        tables = [self._sum_by_kind(pack, each) for pack, each in zip(packs, pack_losses, strict=True) if pack.counts]
+        kind_losses = torch.stack([torch.zeros(len(self.kinds), 2, dtype=torch.float64), *tables]).sum(0)
+        return self.world.sum(kind_losses.to(self.world.device)).cpu(), tokens
 
-    def _by_kind(self, pack: Pack, losses: Tensor) -> Tensor:
+    def _sum_by_kind(self, pack: Pack, losses: Tensor) -> Tensor:
         table = torch.zeros(len(self.kinds), 2, dtype=torch.float64)
-        spans = torch.split(losses.double().cpu(), [supervised(prompt) for prompt in pack.prompts])
+        spans = torch.split(losses.double().cpu(), [count_supervised(prompt) for prompt in pack.prompts])
         for row, span in zip(pack.rows, spans, strict=True):
             table[self.kinds.index(self.kind_of[row])] += torch.tensor([float(span.sum()), len(span)])
         return table
 
-    def _norm(self) -> float:
-        parameters = [parameter for _, parameter in modules.trained_parameters(self.model)]
-        norm = nn.utils.clip_grad_norm_(parameters, self.phase.clip)
+    def _clip_gradients(self) -> float:
+        trained = [parameter for _, parameter in parameters.trained_parameters(self.model)]
+        norm = nn.utils.clip_grad_norm_(trained, self.phase.clip)
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
-    def _stop(self, step: Step, loss: float, norm: float, advice: str) -> None:
-        """Say which tasks did it; the weights are those before the step."""
+    def _abort(self, step: Step, loss: float, norm: float, advice: str) -> None:
+        """Write the step's tasks to a file and raise StagesError; the weights are those before the step."""
         tasks = self.tasks.ids(step.rows)
         file = self.folder / "stopped.json"
         if self.world.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             facts = {"step": step.number + 1, "loss": loss, "norm": norm, "tasks": tasks}
             file.write_text(json.dumps(json_value(facts)))
-        more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
+        more = f" and {len(tasks) - MAX_TASKS} more" if len(tasks) > MAX_TASKS else ""
         raise StagesError(
             f"phase {self.phase.name}, step {step.number + 1}: loss {loss:.3g}, gradient norm {norm:.3g}; the step "
-            f"read {', '.join(tasks[:NAMED])}{more} (all in {file}); {advice}"
+            f"read {', '.join(tasks[:MAX_TASKS])}{more} (all in {file}); {advice}"
         )
 
     def _save(self, step: int) -> None:
-        """Copy what the checkpoint holds, and write it while training goes on."""
-        weights, rest = checkpoints.gathered(self.model, self.optimizer, self.dtype, mine=self.world.rank == 0)
-        log = self.log.take()
+        """Copy the tensors of a checkpoint, and write them in the background."""
+        weights, rest = checkpoints.gather_state(self.model, self.optimizer, self.dtype, writes=self.world.rank == 0)
+        log = self.log.take_tables()
         if self.world.rank == 0:
             self.checkpoints.save(step, partial(self._write, step, weights, rest, log))
 
-    def _leave(self, step: int) -> None:
-        """Raise Stopped once the checkpoint is whole, on all ranks at once: a rank that ends takes the others along."""
+    def _raise_stopped(self, step: int) -> None:
+        """Raise Stopped on all ranks when the checkpoint is written: a rank that ends earlier would end the others."""
         self.checkpoints.wait()
         self.world.wait()
         raise Stopped(f"phase {self.phase.name}: step {step} of {self.steps} is saved")
@@ -277,23 +278,23 @@ class PhaseTraining:
         self.log.write(step, log)
 
 
-def supervised(prompt: Prompt) -> int:
-    """How many tokens of a prompt are learned: nothing comes before its first one that could tell it."""
+def count_supervised(prompt: Prompt) -> int:
+    """Count the supervised tokens of a prompt; the first token has no context and is never supervised."""
     assert prompt.labels is not None
     return int((prompt.labels[1:] != IGNORE).sum())
 
 
 def _link(link: Path, target: Path) -> None:
-    """In one move, so that who loads `link` finds the old target or the new one."""
+    """Point a link to a target by an atomic rename, so that readers find the old target or the new one."""
     draft = link.with_name(f".{link.name}.draft")
     draft.unlink(missing_ok=True)
     draft.symlink_to(Path(*target.parts[len(link.parent.parts) :]))
     draft.replace(link)
 
 
-def _shares(mix: Mapping[str, float]) -> str:
+def _format_shares(mix: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {share:.1%}" for name, share in mix.items())
 
 
-def _nothing(_: str) -> None:
-    """What ranks but the first say."""
+def _print_nothing(_: str) -> None:
+    """Print nothing: only the first rank prints."""

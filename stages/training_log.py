@@ -1,7 +1,7 @@
-"""What a training says of itself: a line a step, and the same figures and the tasks read as Parquet.
+"""Log a training: one line per step, and its figures and tasks as Parquet.
 
-Rows since the last checkpoint are held in memory and written with it: what is on disk fits the checkpoint that training
-goes on from, and a task that a kill made it read again is there once.
+Rows since the last checkpoint stay in memory and are written with the next one: files match the checkpoint from which
+training resumes, and a task that is read again after a kill has one row.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-MEMORY, EARLY = 50, 20  # steps with a kind of task whose losses a spike is held against; how many there must be
-# Nats above the median at least: where all but nothing is left to learn, one wrong word in hundreds is many times the
-# median. Times the loss that one step in 20 exceeds: small batches of easy and hard tasks are no spikes.
+WINDOW, MIN_STEPS = 50, 20  # steps of a kind whose losses a spike is compared with: at most, at least
+# LEAST_SPIKE: nats above the median. With a median close to 0, one wrong word in hundreds is many times the median.
+# RARE: factor on the loss that one step in 20 exceeds. Small batches of easy and hard tasks vary without a fault.
 LEAST_SPIKE, RARE = 0.5, 1.25
 FILE = re.compile(r"step-(\d+)\.parquet")
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one step. loss: nats a supervised token; by_kind: the same of each kind of task; norm: of the gradient.
+    """The figures of one step.
 
-    mfu: share of the device's peak, None where that is not known; waited: share of the time without a batch to train.
+    loss: nats per supervised token; by_kind: the loss of each kind of task; norm: of the gradient. mfu: share of the
+    device's peak FLOP/s; None: unknown. waited: share of the step's time spent waiting for data.
     """
 
     step: int
@@ -46,7 +47,7 @@ class Figures:
     skipped: int
 
     def line(self) -> str:
-        """The step in one line."""
+        """Format the figures as one line."""
         rates = " ".join(f"{name} {rate:.1e}" for name, rate in self.rates.items())
         kinds = " ".join(f"{kind} {loss:.2f}" for kind, loss in self.by_kind.items())
         stages = " ".join(f"{stage} {count}" for stage, count in self.samples.items())
@@ -58,7 +59,7 @@ class Figures:
         )
 
     def row(self) -> dict[str, Any]:
-        """The step as a row; what belongs to names is a list of pairs, so that files agree in their columns."""
+        """Return the figures as a row; mappings become lists of pairs, so that all files have the same columns."""
         facts = dict(vars(self))
         for name in ("rates", "by_kind", "samples"):
             facts[name] = [{"name": key, "value": float(value)} for key, value in facts[name].items()]
@@ -77,7 +78,7 @@ READ = pa.schema([("step", pa.int64()), ("epoch", pa.int64()), ("task", pa.strin
 
 
 class TrainingLog:
-    """The log of one phase, below its folder. board: for TensorBoard too, below `board/`. spike: as in the recipe."""
+    """The log of one phase, below its folder. board: also write `board/` for TensorBoard. spike: as in the recipe."""
 
     def __init__(self, folder: Path, board: bool = False, spike: float = 4.0) -> None:
         if board:
@@ -90,30 +91,30 @@ class TrainingLog:
         self.figures: list[dict[str, Any]] = []
         self.read: list[dict[str, Any]] = []
         self.spike = spike
-        self.losses: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=MEMORY))
+        self.losses: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW))
 
-    def forget_after(self, step: int) -> None:
-        """Delete what was written for steps that no checkpoint holds."""
+    def delete_after(self, step: int) -> None:
+        """Delete the log files of steps after `step`, which no checkpoint has."""
         for folder in self.folders.values():
             for path in folder.glob("*.parquet"):
                 if (match := FILE.fullmatch(path.name)) and int(match[1]) > step:
                     path.unlink()
 
     def is_spike(self, learned: Mapping[str, tuple[float, float]]) -> bool:
-        """Whether a step's loss is far above what its kinds of task had in the steps before.
+        """Return whether a step's loss is far above the losses of its kinds of task in earlier steps.
 
-        learned: nats and supervised tokens, by kind. Kinds that came in few steps so far are not judged.
+        learned: nats and supervised tokens by kind. Kinds with fewer than `MIN_STEPS` earlier steps are ignored.
         """
-        known = {kind: one for kind, one in learned.items() if one[1] and len(self.losses[kind]) >= EARLY}
-        bound = sum(tokens * self._bound(self.losses[kind]) for kind, (_, tokens) in known.items())
+        known = {kind: pair for kind, pair in learned.items() if pair[1] and len(self.losses[kind]) >= MIN_STEPS}
+        bound = sum(tokens * self._spike_bound(self.losses[kind]) for kind, (_, tokens) in known.items())
         return bool(self.spike and known) and sum(nats for nats, _ in known.values()) > bound
 
-    def _bound(self, losses: Sequence[float]) -> float:
-        usual, rare = statistics.median(losses), statistics.quantiles(losses, n=20)[-1]
-        return max(self.spike * usual, usual + LEAST_SPIKE, RARE * rare)
+    def _spike_bound(self, losses: Sequence[float]) -> float:
+        median, rare = statistics.median(losses), statistics.quantiles(losses, n=20)[-1]
+        return max(self.spike * median, median + LEAST_SPIKE, RARE * rare)
 
     def add(self, figures: Figures, tasks: Sequence[str]) -> None:
-        """A step that is done, and the tasks that it read."""
+        """Add the figures of a finished step, and its tasks."""
         for kind, loss in figures.by_kind.items():
             self.losses[kind].append(loss)
         self.figures.append(figures.row())
@@ -125,8 +126,8 @@ class TrainingLog:
             for name, value in shown.items():
                 self.board.add_scalar(name, value, figures.step)
 
-    def take(self) -> dict[str, pa.Table]:
-        """The rows since the last call, as tables."""
+    def take_tables(self) -> dict[str, pa.Table]:
+        """Return the rows since the last call as tables."""
         tables = {
             "log": pa.Table.from_pylist(self.figures, LOG),
             "read": pa.Table.from_pylist(self.read, READ),
@@ -135,7 +136,7 @@ class TrainingLog:
         return tables
 
     def write(self, step: int, tables: Mapping[str, pa.Table]) -> None:
-        """Tables of the steps up to `step`. Raises OSError."""
+        """Write the tables of the steps up to `step`. Raises OSError."""
         for name, table in tables.items():
             self.folders[name].mkdir(parents=True, exist_ok=True)
             pq.write_table(table, self.folders[name] / f"step-{step:06d}.parquet")

@@ -34,7 +34,7 @@ from pipeline.engine.signals import ENDING
 from pipeline.monitoring.metrics import METRICS
 from pipeline.step import Resources
 from pipeline.steps import STEPS
-from stages.recipe import Phase, packaged
+from stages.recipe import Phase, packaged_recipes
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 MADE = "<!-- Written by `python -m tests.reference_pages`: change the code instead. -->"
@@ -116,7 +116,7 @@ def recipes_page() -> str:
 
 def _packaged() -> Iterator[str]:
     yield "## Recipes of the package"
-    for name in packaged():
+    for name in packaged_recipes():
         text = (resources.files("stages") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
         yield f"### {name}"
         yield f"```yaml\n{text.strip()}\n```"

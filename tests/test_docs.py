@@ -25,7 +25,7 @@ from pipeline.config import load
 from pipeline.errors import ConfigError
 from pipeline.monitoring.metrics import METRICS
 from pipeline.steps.ingest import IngestSettings
-from stages.recipe import recipe
+from stages.recipe import read_recipe
 from tests.bench.__main__ import BENCHES
 from tests.media import ffmpeg
 from tests.reference_pages import FOLDER, PAGES, meanings
@@ -159,7 +159,7 @@ def test_the_settings_and_the_recipe_on_the_pages_are_valid(tmp_path: Path) -> N
     (tmp_path / "run.yaml").write_text(yaml_block("settings.md"), encoding="utf-8")
     assert load(str(tmp_path / "run.yaml"), []).limits()["ingest"].memory_gb == 4.0
     (tmp_path / "own.yaml").write_text(yaml_block("train.md"), encoding="utf-8")
-    assert [phase.name for phase in recipe(str(tmp_path / "own.yaml")).phases] == ["video"]
+    assert [phase.name for phase in read_recipe(str(tmp_path / "own.yaml")).phases] == ["video"]
 
 
 def test_every_page_is_in_the_navigation() -> None:

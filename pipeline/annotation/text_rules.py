@@ -13,7 +13,7 @@ from itertools import pairwise, zip_longest
 
 from pipeline.annotation.phrases import names_subtitles, refuses
 from stages.choice_parsing import chosen_letter
-from stages.languages import language, script
+from stages.languages import detect_language, detect_script
 from stages.text_metrics import exact, f1, significant_words, words
 
 KINDS = ("speech", "source", "order", "count", "reason", "mood")
@@ -49,12 +49,12 @@ def repetition(text: str) -> float:
 
 def is_other_language(text: str, like: str) -> bool:
     """Whether a text is in another script or language than another; a name in Latin letters is at home anywhere."""
-    found, home = script(text), script(like)
+    found, home = detect_script(text), detect_script(like)
     if found is None or home is None:
         return False
     if found != home:
         return found != "LATIN" or len(words(text)) > 3
-    codes = {language(text), language(like)} - {None}
+    codes = {detect_language(text), detect_language(like)} - {None}
     return len(codes) > 1
 
 

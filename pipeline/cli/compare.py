@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from stages.evaluation.comparison import Line
+    from stages.evaluation.comparison import ComparisonRow
 
 
 def compare(paths: Sequence[Path], png: Path | None) -> None:
@@ -32,7 +32,7 @@ def compare(paths: Sequence[Path], png: Path | None) -> None:
         console.print(f"{png} is drawn", markup=False, highlight=False)
 
 
-def compared(names: Sequence[str], lines: Sequence[Line]) -> Table:
+def compared(names: Sequence[str], lines: Sequence[ComparisonRow]) -> Table:
     """A row a suite; in brackets what a score is relative to the first model's, above 1 if it is better."""
     from rich.table import Table
     from rich.text import Text

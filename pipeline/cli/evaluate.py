@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
-    from stages.evaluation.questions import Senses, Suite
+    from stages.evaluation.questions import MediaReaders, Suite
     from stages.evaluation.runner import Result
 
 UNPARSED, LONGEST = 3, 100  # answers of a suite that are shown, and characters of each
@@ -51,8 +51,8 @@ def evaluate(folder: Path, named: Sequence[str], out: Path, how: Asked) -> bool:
         raise ConfigError(f"--model: expected a folder of weights, got {str(folder)!r}, which does not exist")
     try:
         config = config_of(folder)
-        senses = _senses(how.frames or config.max_frames, config.has_speech)
-        suites = [suite for name, place in places for suite in _suites(name, place, senses, how.views)]
+        readers = _media_readers(how.frames or config.max_frames, config.has_speech)
+        suites = [suite for name, place in places for suite in _suites(name, place, readers, how.views)]
         ola = Ola.from_pretrained(folder, dtype=how.dtype, device=device_of(how.device))
     except (ValueError, OSError) as error:  # what the model says of a folder
         raise RunError(str(error)) from error
@@ -71,25 +71,25 @@ def _named(pair: str) -> tuple[str, str]:
     return name, place
 
 
-def _suites(name: str, place: str, senses: Senses, views: bool) -> Sequence[Suite]:
+def _suites(name: str, place: str, readers: MediaReaders, views: bool) -> Sequence[Suite]:
     from stages.evaluation import benchmarks
-    from stages.evaluation.held_out import held_out
+    from stages.evaluation.held_out import held_out_suites
 
     if name == "shards":
-        return held_out(place, senses, views)
+        return held_out_suites(place, readers, views)
     by_name = {
         "mmbench": benchmarks.mmbench,
         "videomme": benchmarks.videomme,
         "librispeech": benchmarks.librispeech,
     }
-    return [by_name[name](Path(place), senses)]
+    return [by_name[name](Path(place), readers)]
 
 
-def _senses(frames: int, hears: bool) -> Senses:
+def _media_readers(frames: int, has_speech: bool) -> MediaReaders:
     from pipeline.media.user_media import hear, watch
-    from stages.evaluation.questions import Senses
+    from stages.evaluation.questions import MediaReaders
 
-    return Senses(_readable(watch), _readable(hear), frames, hears)
+    return MediaReaders(_readable(watch), _readable(hear), frames, has_speech)
 
 
 def _readable(read: Callable[P, R]) -> Callable[P, R]:

@@ -8,29 +8,29 @@ from dataclasses import replace
 
 from manifests import storage
 from pipeline.cli.status import REASONS, shard_facts
-from pipeline.importing.importer import Wanted, import_records
-from pipeline.importing.reindex import index
+from pipeline.importing.importer import ImportRequest, import_records
+from pipeline.importing.reindex import index_shards
 
 
-def show_import(wanted: Wanted, root: str, strict: bool, retry: bool) -> bool:
+def show_import(request: ImportRequest, root: str, strict: bool, retry: bool) -> bool:
     """Import a JSON, or index a folder of tars, and print what came of it; whether anything can be trained on."""
-    if os.path.isdir(wanted.file):
-        tasks = index(wanted.file, root)
-        print(f"{tasks} tasks in the tars of {wanted.file}")
+    if os.path.isdir(request.file):
+        tasks = index_shards(request.file, root)
+        print(f"{tasks} tasks in the tars of {request.file}")
         return tasks > 0
-    wanted = replace(wanted, media=storage.normal(wanted.media or os.path.dirname(os.path.abspath(wanted.file))))
-    report = import_records(wanted, root, strict, retry)
+    request = replace(request, media=storage.normal(request.media or os.path.dirname(os.path.abspath(request.file))))
+    report = import_records(request, root, strict, retry)
     left_out = sum(report.reasons.values())
     done = "" if report.fresh else " (done before)"
-    print(f"{len(report.fates)} records: {report.packed} packed, {left_out} failed{done}")
+    print(f"{len(report.outcomes)} records: {report.packed} packed, {left_out} failed{done}")
     for reason, count in _by_count(report.reasons)[:REASONS]:
         print(f"    {count} x {reason}")
     if left_out:
         print(f"    each with its reason in {storage.join(root, report.name)}; --retry tries again")
-    if report.mends:
-        mended = sum(bool(fate.mended) for fate in report.fates)
-        print(f"{mended} records were mended; `mended` in {storage.join(root, report.name)} says how")
-        print("\n".join(f"    {count} x {kind}" for kind, count in _by_count(report.mends)))
+    if report.mended:
+        repaired = sum(bool(outcome.mended) for outcome in report.outcomes)
+        print(f"{repaired} records were repaired; `mended` in {storage.join(root, report.name)} says how")
+        print("\n".join(f"    {count} x {kind}" for kind, count in _by_count(report.mended)))
     for stage, facts in shard_facts(storage.normal(root)).items():
         if facts["files"]:
             print(f"shards/{stage}: {facts['files']} files, {facts['samples']} samples, {facts['tasks']} tasks")

@@ -16,7 +16,7 @@ from pipeline.annotation.model_digest import digest_of
 from pipeline.engine.engines import RayEngine
 from pipeline.errors import ConfigError
 from stages.ranks import World, never_stopped
-from stages.recipe import recipe
+from stages.recipe import read_recipe
 from stages.trainer import Training, train
 
 STEP = re.compile(r"step (\d+)/(\d+) · ")  # of Figures.line
@@ -64,7 +64,7 @@ def train_and_report(
         raise ConfigError(f"--model: expected a folder of weights, got {model!r}, which does not exist")
     # absolute: ranks on Ray have a folder of their own
     sources, start, folder = tuple(map(normal, shards)), normal(str(located(model))), normal(out)
-    training = Training(recipe(name, settings), sources, start, folder, weights=digest_of(start)[:16], **options)
+    training = Training(read_recipe(name, settings), sources, start, folder, weights=digest_of(start)[:16], **options)
     shown = Shown(Console())
     with shown.progress:
         return _alone(training, shown, asked) if workers == 1 else _on_ray(training, workers, shown, asked)
@@ -73,7 +73,7 @@ def train_and_report(
 def _alone(training: Training, shown: Shown, asked: Callable[[], bool]) -> Path:
     import torch
 
-    return train(training, World(device="cuda" if torch.cuda.is_available() else "cpu", asked=asked), shown)
+    return train(training, World(device="cuda" if torch.cuda.is_available() else "cpu", stop_requested=asked), shown)
 
 
 def _on_ray(training: Training, workers: int, shown: Shown, asked: Callable[[], bool]) -> Path:

@@ -1,1 +1,1 @@
-"""Data of others: conversations and media that lie elsewhere become shards, as if the pipeline had packed them."""
+"""Import external conversations and media as shards, in the layout that `pack` writes."""

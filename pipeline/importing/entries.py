@@ -1,8 +1,8 @@
-"""Check one record of an external data set and describe it as an `Entry`, without reading a medium.
+"""Check one record of an external data set and describe it as an `Entry`, without reading its media.
 
-    for number, record in records("train.json"): entry = entry_of(number, record)
+    for number, record in read_records("train.json"): entry = make_entry(number, record)
 
-What cannot be used raises BadMedia: its reason becomes the record's row.
+A record that cannot be used raises BadMedia: the reason is stored in the record's row.
 """
 
 from __future__ import annotations
@@ -17,14 +17,23 @@ from typing import Any
 from manifests.json_values import json_value
 from manifests.records import ID_DIGITS
 from pipeline.errors import BadMedia
-from pipeline.importing.formats import AUDIO, NO_FIT, TEXT, VIDEO, Conversation, Part, conversation, fields_of
+from pipeline.importing.formats import (
+    AUDIO,
+    TAG_MISMATCH,
+    TEXT,
+    VIDEO,
+    Conversation,
+    Part,
+    parse_conversation,
+    used_fields,
+)
 from pipeline.importing.formats import IMAGE as PICTURE
-from pipeline.importing.references import Reference, reference
+from pipeline.importing.references import Reference, parse_reference
 from pipeline.pack.rules import TAGS
 from pipeline.pack.settings import PackSettings
 from stages.samples import IMAGE, SPEECH, Pictures, sample_tokens, text_tokens
 
-# what is seen, how much of it (2: several), and whether something is heard -> kind
+# number of images (2: several), of videos and of sounds -> kind
 KIND_OF = {
     (0, 0, 0): "chat",
     (1, 0, 0): "image_chat",
@@ -33,44 +42,44 @@ KIND_OF = {
     (0, 1, 1): "omni_chat",
     (0, 0, 1): "audio_chat",
 }
-THINNED = ("video_chat", "omni_chat", "audio_chat")  # by the trainer, where they do not fit its context
-SPOKEN = ("audio_q", "text_q")
+THINNED = ("video_chat", "omni_chat", "audio_chat")  # kinds whose media the trainer thins to fit its context
+SPOKEN_FIELDS = ("audio_q", "text_q")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A record that says something to learn. turns: (`system`, `human` or `gpt`, text), with tags first in their turns.
+    """A record that can be trained on. turns: (`system`, `human` or `gpt`, text), tags at the beginning of each turn.
 
-    seen: the pictures in their order, or the one video. mends: kinds of what had to be mended.
+    visuals: the images in order, or one video. meta: all other fields of the record. mended: kinds of repairs made.
     """
 
     number: int
     name: str
     kind: str
     turns: tuple[tuple[str, str], ...]
-    seen: tuple[Reference, ...]
-    heard: Reference | None
+    visuals: tuple[Reference, ...]
+    sound: Reference | None
     meta: Mapping[str, Any]
-    mends: tuple[str, ...] = ()
+    mended: tuple[str, ...] = ()
 
     @property
     def media(self) -> tuple[Reference, ...]:
-        """What is seen and what is heard: records of one kind that agree in this can share a sample."""
-        return (*self.seen, *([] if self.heard is None else [self.heard]))
+        """All media, visual ones first. Records of the same kind with equal media can share a sample."""
+        return (*self.visuals, *([] if self.sound is None else [self.sound]))
 
     @property
     def identity(self) -> str:
-        """What train and val are told apart by: the first medium, or the words where there is none."""
+        """Digest of the first medium, or of the turns if there are no media. Train and val are split by this digest."""
         text = json.dumps(self.media[0].identity if self.media else self.turns)
         return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
 
     @property
     def text_tokens(self) -> int:
-        """Estimated tokens of all turns."""
+        """Estimate the text tokens of all turns."""
         return text_tokens("".join(text for _, text in self.turns))
 
     def tokens(self, pictures: Pictures, seconds: float) -> int:
-        """What the task takes in Ola's context. Raises BadMedia where the trainer could not thin it to fit."""
+        """Estimate the task's tokens in Ola's context. Raises BadMedia if the trainer cannot thin the media to fit."""
         media = sample_tokens(self.kind, pictures, seconds)
         fixed = 0 if self.kind in THINNED else media
         if fixed + self.text_tokens > PackSettings().context:
@@ -78,115 +87,121 @@ class Entry:
         return media + self.text_tokens
 
 
-def name_of(record: Any) -> str:
-    """The record's own id, as far as it has one."""
+def record_id(record: Any) -> str:
+    """Return the record's own id, or an empty text if the record has none."""
     name = record.get("id", "") if isinstance(record, dict) else ""
     return str(name).encode("utf-8", "replace").decode()
 
 
-def entry_of(number: int, record: Any) -> Entry:
-    """A record, checked. Raises BadMedia with the reason why it cannot be used."""
+def make_entry(number: int, record: Any) -> Entry:
+    """Check a record and return its entry. Raises BadMedia with the reason if the record cannot be used."""
     if isinstance(record, BadMedia):
         raise record
     if not isinstance(record, dict):
-        raise BadMedia("not an object", type(record).__name__)
+        raise BadMedia("the record is not a JSON object", type(record).__name__)
     spoken = bool(record.get("audio_q"))
-    talk = conversation(_asked_aloud(record) if spoken else record)
-    seen, heard = _media(talk)
-    turns = tuple((role, _text(parts)) for role, parts in talk.turns)
+    conversation = parse_conversation(_write_out_question(record) if spoken else record)
+    visuals, sound = _media_references(conversation)
+    turns = tuple((role, _turn_text(parts)) for role, parts in conversation.turns)
     if spoken:
-        _check_spoken(talk)
+        _check_spoken(conversation)
         turns = (("human", record["text_q"]), *turns[1:])
-    kind = "spoken_qa" if spoken else _kind(talk)
-    _check_text(talk)
-    used = fields_of(record).union(SPOKEN) - {"id"}
-    meta = _meta({key: value for key, value in record.items() if key not in used}, turns)
-    return Entry(number, name_of(record), kind, turns, seen, heard, meta, talk.mends)
+    kind = "spoken_qa" if spoken else _task_kind(conversation)
+    _check_text(conversation)
+    used = used_fields(record).union(SPOKEN_FIELDS) - {"id"}
+    meta = _make_meta({key: value for key, value in record.items() if key not in used}, turns)
+    return Entry(number, record_id(record), kind, turns, visuals, sound, meta, conversation.mended)
 
 
-def _meta(rest: Mapping[str, Any], turns: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The further columns of a record, as JSON holds them. Raises BadMedia where they, or its words, are no text."""
+def _make_meta(rest: Mapping[str, Any], turns: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return the remaining fields as JSON values. Raises BadMedia if they or the turns are not valid Unicode."""
     try:
-        meta: dict[str, Any] = json_value(_in_words(rest))
+        meta: dict[str, Any] = json_value(_replace_bytes(rest))
         json.dumps([meta, turns], ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError as error:
-        raise BadMedia("a text that is not Unicode", f"half a character: {error.object[error.start]!r}") from error
+        raise BadMedia("text that is not Unicode", f"unpaired surrogate: {error.object[error.start]!r}") from error
     except RecursionError as error:
-        raise BadMedia("nested too deep") from error
+        raise BadMedia("the record is nested too deep") from error
     return meta
 
 
-def _in_words(value: Any) -> Any:
-    """The value with how many bytes there are for bytes: media that are not used would fill the samples."""
+def _replace_bytes(value: Any) -> Any:
+    """Replace bytes by a text with their number, so that samples do not carry unused media."""
     if isinstance(value, Mapping):
-        return {key: _in_words(each) for key, each in value.items()}
+        return {key: _replace_bytes(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_in_words(each) for each in value]
+        return [_replace_bytes(each) for each in value]
     return f"{len(value)} bytes" if isinstance(value, bytes) else value
 
 
-def _media(talk: Conversation) -> tuple[tuple[Reference, ...], Reference | None]:
-    """What is seen and what is heard. BadMedia where that is too much, or not in the order in which the model reads."""
-    seen = [reference(part.kind, part.value) for part in _of(talk, PICTURE, VIDEO)]
-    heard = [reference(AUDIO, part.value) for part in _of(talk, AUDIO)]
+def _media_references(conversation: Conversation) -> tuple[tuple[Reference, ...], Reference | None]:
+    """Return the visual media and the sound. Raises BadMedia if there are too many, or if the sound comes first."""
+    visuals = [parse_reference(part.kind, part.value) for part in _media_parts(conversation, PICTURE, VIDEO)]
+    sound = [parse_reference(AUDIO, part.value) for part in _media_parts(conversation, AUDIO)]
     for kind in (VIDEO, AUDIO):
-        if (count := len(list(_of(talk, kind)))) > 1:
-            raise BadMedia(f"several media as {kind}: a sample holds one", f"{count} of them")
-    hears = [number for number, (_, parts) in enumerate(talk.turns) if any(part.kind == AUDIO for part in parts)]
-    sees = [
-        number for number, (_, parts) in enumerate(talk.turns) if any(part.kind in (PICTURE, VIDEO) for part in parts)
+        if (count := len(list(_media_parts(conversation, kind)))) > 1:
+            raise BadMedia(f"several media as {kind}: a sample holds only one", f"{count} of them")
+    sound_turns = [
+        number for number, (_, parts) in enumerate(conversation.turns) if any(part.kind == AUDIO for part in parts)
     ]
-    if hears and sees and hears[0] < sees[-1]:
-        raise BadMedia("a sound in an earlier turn than what is seen with it", f"turns {hears[0]} and {sees[-1]}")
-    return tuple(seen), heard[0] if heard else None
+    visual_turns = [
+        number
+        for number, (_, parts) in enumerate(conversation.turns)
+        if any(part.kind in (PICTURE, VIDEO) for part in parts)
+    ]
+    if sound_turns and visual_turns and sound_turns[0] < visual_turns[-1]:
+        raise BadMedia(
+            "a sound before the image or video that belongs to it", f"turns {sound_turns[0]} and {visual_turns[-1]}"
+        )
+    return tuple(visuals), sound[0] if sound else None
 
 
-def _of(talk: Conversation, *kinds: str) -> Iterator[Part]:
-    return (part for _, parts in talk.turns for part in parts if part.kind in kinds)
+def _media_parts(conversation: Conversation, *kinds: str) -> Iterator[Part]:
+    return (part for _, parts in conversation.turns for part in parts if part.kind in kinds)
 
 
-def _kind(talk: Conversation) -> str:
-    counts = [len(list(_of(talk, kind))) for kind in (PICTURE, VIDEO, AUDIO)]
+def _task_kind(conversation: Conversation) -> str:
+    counts = [len(list(_media_parts(conversation, kind))) for kind in (PICTURE, VIDEO, AUDIO)]
     kind = KIND_OF.get((min(counts[0], 2), counts[1], counts[2]))
     if kind is None:
-        raise BadMedia("no kind of task has these media together", "{} images, {} videos, {} sounds".format(*counts))
+        raise BadMedia("no task kind has this combination of media", "{} images, {} videos, {} sounds".format(*counts))
     return kind
 
 
-def _text(parts: Sequence[Part]) -> str:
-    """A turn with its tags in front: the training layout puts them there wherever they stand."""
+def _turn_text(parts: Sequence[Part]) -> str:
+    """Return a turn's text with its tags moved to the front, where the training layout has them."""
     text = "".join(part.value for part in parts if part.kind == TEXT)
     kinds = [part.kind for part in parts if part.kind != TEXT]
     tags = SPEECH * kinds.count(AUDIO) + "\n".join([IMAGE] * (len(kinds) - kinds.count(AUDIO)))
     return f"{tags}\n{text.strip()}" if tags else text
 
 
-def _check_text(talk: Conversation) -> None:
-    for number, (speaker, parts) in enumerate(talk.turns):
+def _check_text(conversation: Conversation) -> None:
+    for number, (speaker, parts) in enumerate(conversation.turns):
         text = "".join(part.value for part in parts if part.kind == TEXT)
         if not text.strip() and all(part.kind == TEXT for part in parts):
-            raise BadMedia("an empty turn", f"number {number}")
+            raise BadMedia("an empty turn", f"turn {number}")
         if found := re.search(TAGS, text):
-            raise BadMedia("a tag in its text", f"{found.group()} in turn {number}, by {speaker}")
+            raise BadMedia("a media tag in the text", f"{found.group()} in turn {number}, by {speaker}")
         if not text.isascii() and re.search("[\ud800-\udfff]", text):
-            raise BadMedia("a text that is not Unicode", f"turn {number}, by {speaker}")
+            raise BadMedia("text that is not Unicode", f"turn {number}, by {speaker}")
 
 
-def _asked_aloud(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with a spoken question as one that is written: `text_q` has the tags of the image and of the sound."""
+def _write_out_question(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Rewrite a record with a spoken question: `text_q`, with the tags of image and sound, becomes the question."""
     if any(record.get(name) for name in ("images", "video", "videos", "audio", "audios")) or not record.get("image"):
-        what = " and ".join(name for name in ("audio", "audio_q", "image", "video") if record.get(name))
-        raise BadMedia("a spoken question goes with one image and no other sound", what)
+        names = " and ".join(name for name in ("audio", "audio_q", "image", "video") if record.get(name))
+        raise BadMedia("a spoken question needs one image and no other media", names)
     if not isinstance(record.get("text_q"), str) or not record["text_q"].strip():
         raise BadMedia("audio_q without text_q")
     turns = record.get("conversations")
     if not isinstance(turns, list) or not turns:
         raise BadMedia("no conversations")
-    asked = {"from": "human", "value": record["text_q"]}
-    return {"image": record["image"], "audio": record["audio_q"], "conversations": [asked, *turns[1:]]}
+    question = {"from": "human", "value": record["text_q"]}
+    return {"image": record["image"], "audio": record["audio_q"], "conversations": [question, *turns[1:]]}
 
 
-def _check_spoken(talk: Conversation) -> None:
-    first = sorted(part.kind for part in talk.turns[0][1] if part.kind != TEXT)
-    if talk.mends or first != [AUDIO, PICTURE]:
-        raise BadMedia(NO_FIT, f"{first} in text_q, its media need one {SPEECH} and one {IMAGE}; {talk.mends}")
+def _check_spoken(conversation: Conversation) -> None:
+    first = sorted(part.kind for part in conversation.turns[0][1] if part.kind != TEXT)
+    if conversation.mended or first != [AUDIO, PICTURE]:
+        raise BadMedia(TAG_MISMATCH, f"{first} in text_q; expected one {SPEECH} and one {IMAGE}; {conversation.mended}")

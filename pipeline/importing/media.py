@@ -1,6 +1,6 @@
-"""A medium of others, wherever it lies, in the form that samples store: fitted JPEGs, 16 kHz mono PCM16.
+"""Read external media from files, stores, archives or records, as samples store them: fitted JPEGs, 16 kHz mono PCM16.
 
-What has that form already is copied byte for byte; a second JPEG encoding would only lose.
+Media that already have that form are copied byte for byte: a second JPEG encoding would lose quality.
 """
 
 from __future__ import annotations
@@ -17,22 +17,30 @@ from dataclasses import dataclass
 from manifests import storage
 from ola.geometry import Fit, Size, frame_indices, image_size, video_size
 from pipeline.errors import BadMedia
-from pipeline.importing.containers import member, parts_of
+from pipeline.importing.containers import read_member, split_member_uri
 from pipeline.importing.references import Reference
 from pipeline.media.audio import wav
 from pipeline.steps.extract import ExtractSettings
 
-PATCH_MS = 1000  # nobody says when the frames of a patch are shown; they were taken at about one a second
+PATCH_MS = 1000  # between frames of a patch: patches store no times; their frames were sampled at about 1 Hz
 HEAD = 44  # bytes before the samples of a canonical WAV
 ORIENTATION = 0x0112  # EXIF
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # not all that PIL knows: for some it starts programs
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+)  # only some formats of PIL: others start external programs
 
 
 @dataclass(frozen=True)
-class Film:
-    """JPEGs with their times in ms, and the length of the whole in ms.
+class FrameSequence:
+    """JPEGs with their times in ms, and the length of the video in ms.
 
-    size: of the first, and of all where there are no `sizes`.
+    size: of the first JPEG; of all JPEGs if `sizes` is empty.
     """
 
     jpegs: tuple[bytes, ...]
@@ -42,147 +50,150 @@ class Film:
     sizes: tuple[Size, ...] = ()
 
 
-class Media:
-    """Reads references, which are below `folder` unless they are absolute."""
+class MediaReader:
+    """Reads the media of references; relative paths are relative to `folder`."""
 
     def __init__(self, folder: str) -> None:
-        """folder: or URI."""
+        """folder: a path or a URI."""
         self.folder = folder
 
-    def picture(self, what: Reference) -> Film:
-        """An image, fitted as an image."""
-        jpeg, size = fitted(next(self._parts(what, [0])), image_size)
-        return Film((jpeg,), size, (0,), 0)
+    def read_image(self, reference: Reference) -> FrameSequence:
+        """Return an image at the pixel size of images."""
+        jpeg, size = fit_jpeg(next(self._read_parts(reference, [0])), image_size)
+        return FrameSequence((jpeg,), size, (0,), 0)
 
-    def pictures(self, several: Sequence[Reference]) -> Film:
-        """Images, each fitted as an image."""
-        drawn = [self.picture(what) for what in several]
-        sizes = tuple(one.size for one in drawn)
-        return Film(tuple(one.jpegs[0] for one in drawn), sizes[0], (0,) * len(drawn), 0, sizes)
+    def read_images(self, references: Sequence[Reference]) -> FrameSequence:
+        """Return several images, each at the pixel size of images."""
+        images = [self.read_image(reference) for reference in references]
+        sizes = tuple(image.size for image in images)
+        return FrameSequence(tuple(image.jpegs[0] for image in images), sizes[0], (0,) * len(images), 0, sizes)
 
-    def film(self, what: Reference, frames: int) -> Film:
-        """At most `frames` of a video, evenly: of a file as `extract` has them, of a patch as the original trainer."""
-        if not what.sizes and not what.frames:
-            with self._local(what) as path:
-                return _filmed(path, frames)
-        count = len(what.frames or what.sizes)
+    def read_video(self, reference: Reference, frames: int) -> FrameSequence:
+        """Return at most `frames` evenly spaced frames: of a file as `extract` does, of a patch as the trainer does.
+
+        Raises BadMedia if the frames of a patch or list have different sizes.
+        """
+        if not reference.sizes and not reference.frames:
+            with self._local_file(reference) as path:
+                return _decode_video(path, frames)
+        count = len(reference.frames or reference.sizes)
         kept = frame_indices(count, min(frames, count))
-        drawn = [fitted(data, video_size, what.swapped) for data in self._frames(what, kept)]
-        sizes = {size for _, size in drawn}
+        fitted = [fit_jpeg(data, video_size, reference.swapped) for data in self._read_frames(reference, kept)]
+        sizes = {size for _, size in fitted}
         if len(sizes) > 1:
             raise BadMedia("frames of several sizes", ", ".join(f"{w}x{h}" for w, h in sorted(sizes)))
         ms = tuple(PATCH_MS * n for n in kept)
-        return Film(tuple(jpeg for jpeg, _ in drawn), sizes.pop(), ms, PATCH_MS * count)
+        return FrameSequence(tuple(jpeg for jpeg, _ in fitted), sizes.pop(), ms, PATCH_MS * count)
 
-    def sound(self, what: Reference) -> bytes:
-        """A WAV of 16 kHz mono PCM16: the bytes themselves where they are one."""
-        if what.sizes:
-            data = next(self._parts(what, [0]))
-            if _is_ours(data):
+    def read_sound(self, reference: Reference) -> bytes:
+        """Return a sound as WAV (16 kHz mono PCM16); the bytes of such a WAV are returned unchanged."""
+        if reference.sizes:
+            data = next(self._read_parts(reference, [0]))
+            if _is_canonical_wav(data):
                 return data
-            with _written(data) as path:
-                return _heard(path)
-        with self._local(what) as path:
+            with _temporary_file(data) as path:
+                return _decode_sound(path)
+        with self._local_file(reference) as path:
             with open(path, "rb") as file:
                 head = file.read(HEAD)
                 data = head + file.read() if head.startswith(b"RIFF") else b""
-            return data if _is_ours(data) else _heard(path)
+            return data if _is_canonical_wav(data) else _decode_sound(path)
 
-    def _carried(self, what: Reference) -> bytes | None:
-        """The bytes that a record carries, or of a member of a tar; None of what is a file of its own."""
-        if what.data is not None:
-            return what.data
-        inside = None if what.sizes else parts_of(what.path)
-        if inside is None or storage.exists(self._placed(what)):
+    def _embedded_bytes(self, reference: Reference) -> bytes | None:
+        """Return the bytes stored in the record or in an archive; None if the reference is a plain file."""
+        if reference.data is not None:
+            return reference.data
+        member_uri = None if reference.sizes else split_member_uri(reference.path)
+        if member_uri is None or storage.exists(self._resolve(reference)):
             return None
-        archive, name = inside
-        return member(self._placed(Reference(archive)), name)
+        archive, name = member_uri
+        return read_member(self._resolve(Reference(archive)), name)
 
-    def _uri(self, what: Reference) -> str:
-        uri = self._placed(what)
+    def _existing_uri(self, reference: Reference) -> str:
+        uri = self._resolve(reference)
         if not storage.exists(uri):
-            raise BadMedia("no such file", what.path)
+            raise BadMedia("no such file", reference.path)
         return uri
 
-    def _placed(self, what: Reference) -> str:
-        if not storage.is_local(what.path) and not what.path.startswith(f"{self.folder}/"):
-            raise BadMedia("an address that is not below --media", what.path)
-        absolute = os.path.isabs(what.path) or not storage.is_local(what.path)
-        return what.path if absolute else storage.join(self.folder, what.path)
+    def _resolve(self, reference: Reference) -> str:
+        if not storage.is_local(reference.path) and not reference.path.startswith(f"{self.folder}/"):
+            raise BadMedia("a URI outside --media", reference.path)
+        absolute = os.path.isabs(reference.path) or not storage.is_local(reference.path)
+        return reference.path if absolute else storage.join(self.folder, reference.path)
 
     @contextmanager
-    def _local(self, what: Reference) -> Iterator[str]:
-        if (data := self._carried(what)) is not None:
-            with _written(data) as path:
+    def _local_file(self, reference: Reference) -> Iterator[str]:
+        if (data := self._embedded_bytes(reference)) is not None:
+            with _temporary_file(data) as path:
                 yield path
             return
-        uri = self._uri(what)
+        uri = self._existing_uri(reference)
         with tempfile.TemporaryDirectory() as scratch:
             yield storage.fetch(uri, scratch)
 
-    def _frames(self, what: Reference, kept: Sequence[int]) -> Iterator[bytes]:
-        """The bytes of some frames of a patch, or of a list of pictures."""
-        if not what.frames:
-            yield from self._parts(what, kept)
-        for n in kept if what.frames else ():
-            yield from self._parts(what.frames[n], [0])
+    def _read_frames(self, reference: Reference, kept: Sequence[int]) -> Iterator[bytes]:
+        """Yield the bytes of the `kept` frames of a patch or of a list of images."""
+        if not reference.frames:
+            yield from self._read_parts(reference, kept)
+        for n in kept if reference.frames else ():
+            yield from self._read_parts(reference.frames[n], [0])
 
-    def _parts(self, what: Reference, kept: Sequence[int]) -> Iterator[bytes]:
-        """The bytes of some parts of a patch, or of a whole file."""
-        if (data := self._carried(what)) is not None:
+    def _read_parts(self, reference: Reference, kept: Sequence[int]) -> Iterator[bytes]:
+        """Yield the bytes of the `kept` parts of a patch, or of the whole file."""
+        if (data := self._embedded_bytes(reference)) is not None:
             yield data
             return
-        uri = self._uri(what)
-        if not what.sizes:
+        uri = self._existing_uri(reference)
+        if not reference.sizes:
             yield storage.read_bytes(uri)
             return
         file = storage.open_random(uri)
-        if what.start + sum(what.sizes) > file.size():
-            raise BadMedia("a patch file ends before its media", f"{what}; it has {file.size()} bytes")
+        if reference.start + sum(reference.sizes) > file.size():
+            raise BadMedia("the patch file is too short for its media", f"{reference}; it has {file.size()} bytes")
         for n in kept:
-            data = file.read_at(what.sizes[n], what.start + sum(what.sizes[:n]))
-            yield _decoded(data) if what.base64 else data
+            data = file.read_at(reference.sizes[n], reference.start + sum(reference.sizes[:n]))
+            yield _decode_base64(data) if reference.base64 else data
 
 
 @contextmanager
-def _written(data: bytes) -> Iterator[str]:
-    """A path to these bytes, for what reads files alone."""
+def _temporary_file(data: bytes) -> Iterator[str]:
+    """Write bytes to a temporary file for readers that need a path; yield its path."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
         yield file.name
 
 
-def fitted(data: bytes, fit: Callable[[int, int], Fit], swapped: bool = False) -> tuple[bytes, Size]:
-    """A picture as a JPEG at the size of `fit`. Raises BadMedia where it is none.
+def fit_jpeg(data: bytes, fit: Callable[[int, int], Fit], swapped: bool = False) -> tuple[bytes, Size]:
+    """Return a picture as a JPEG at the size of `fit`. Raises BadMedia if the picture cannot be decoded.
 
-    A JPEG of this size is returned as it came. swapped: red and blue change places.
+    A JPEG of this size is returned unchanged. swapped: swap red and blue.
     """
     from PIL import Image, UnidentifiedImageError
 
-    from ola.pictures import fit as placed
+    from ola.pictures import fit as fit_image
     from ola.pictures import rgb
 
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             image.load()
-            plain = image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1
-            if plain and not swapped and fit(*image.size).size == image.size:
+            unchanged = image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1
+            if unchanged and not swapped and fit(*image.size).size == image.size:
                 return data, image.size
             upright = rgb(image)
     except UnidentifiedImageError as error:
         raise BadMedia("not a picture") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadMedia("a picture that cannot be decoded", " ".join(str(error).split())) from error
-    how = fit(*upright.size)
-    pixels = placed(upright, how)
+        raise BadMedia("the picture cannot be decoded", " ".join(str(error).split())) from error
+    geometry = fit(*upright.size)
+    pixels = fit_image(upright, geometry)
     sink = io.BytesIO()
-    drawn = Image.fromarray(pixels[..., ::-1] if swapped else pixels)
-    drawn.save(sink, "JPEG", quality=ExtractSettings().quality)
-    return sink.getvalue(), how.size
+    picture = Image.fromarray(pixels[..., ::-1] if swapped else pixels)
+    picture.save(sink, "JPEG", quality=ExtractSettings().quality)
+    return sink.getvalue(), geometry.size
 
 
-def _filmed(path: str, frames: int) -> Film:
+def _decode_video(path: str, frames: int) -> FrameSequence:
     from pipeline.media.audio_extraction import ClipRequest
     from pipeline.media.probe import probe
     from pipeline.media.recordings import whole
@@ -191,21 +202,23 @@ def _filmed(path: str, frames: int) -> Film:
 
     facts = probe(path)
     if facts is None:
-        raise BadMedia("not a video: no moving picture in it")
+        raise BadMedia("not a video: the file has no video stream")
     length = max(1, round(facts.duration * 1000))
-    painter = FrameRenderer.of(facts, ExtractSettings().quality)
-    cut = ClipRequest(0, length, Frames(policy="count", count=frames).times(0, facts.duration))
-    shot = whole(path, facts, cut, painter, sound=False)
-    if not shot.frames:
-        raise BadMedia("no frame of it can be decoded")
-    return Film(tuple(jpeg for _, jpeg in shot.frames), painter.size, tuple(ms for ms, _ in shot.frames), length)
+    renderer = FrameRenderer.of(facts, ExtractSettings().quality)
+    request = ClipRequest(0, length, Frames(policy="count", count=frames).times(0, facts.duration))
+    clip_media = whole(path, facts, request, renderer, sound=False)
+    if not clip_media.frames:
+        raise BadMedia("no frame can be decoded")
+    return FrameSequence(
+        tuple(jpeg for _, jpeg in clip_media.frames), renderer.size, tuple(ms for ms, _ in clip_media.frames), length
+    )
 
 
-def _is_ours(data: bytes) -> bool:
+def _is_canonical_wav(data: bytes) -> bool:
     return len(data) > HEAD and len(data) % 2 == 0 and wav(data[HEAD:]) == data
 
 
-def _heard(path: str) -> bytes:
+def _decode_sound(path: str) -> bytes:
     import numpy as np
 
     from ola.features import mono16k
@@ -213,21 +226,21 @@ def _heard(path: str) -> bytes:
 
     try:
         samples = mono16k(hear(path))
-    except BadMedia as error:  # whose reason begins with the path, which would keep reasons from being counted
+    except BadMedia as error:  # its reason begins with the path, and reasons are counted
         raise BadMedia("no sound can be decoded", str(error)) from error
     except ValueError as error:
-        raise BadMedia("no sound in it", str(error)) from error
+        raise BadMedia("the file has no sound", str(error)) from error
     pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
     return wav(pcm.tobytes())
 
 
-def _decoded(data: bytes) -> bytes:
+def _decode_base64(data: bytes) -> bytes:
     try:
         return base64.b64decode(data)
     except binascii.Error as error:
-        raise BadMedia("a patch that is not base64", str(error)) from error
+        raise BadMedia("the patch is not base64", str(error)) from error
 
 
-def pcm_samples(sound: bytes) -> int:
-    """How many samples a WAV of ours has."""
+def count_pcm_samples(sound: bytes) -> int:
+    """Return the number of samples of a canonical WAV (16 kHz mono PCM16)."""
     return (len(sound) - HEAD) // 2

@@ -1,6 +1,6 @@
-"""How records name a medium: a path, an address, a patch, a member of a tar, or the bytes themselves.
+"""Parse the value with which a record names a medium: a path, a URI, a patch, a member of a tar, or the bytes.
 
-In: the value of a field, as JSON or Parquet has it. Out: one `Reference`; no medium is read. BadMedia where it is none.
+In: the value of a field in JSON or Parquet. Out: one `Reference`; no medium is read. Raises BadMedia for other values.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from urllib.parse import unquote
 from pipeline.errors import BadMedia
 from pipeline.pack.export import SWAPPED
 
-# `image_encoing` is how released files have it
-PATCH = frozenset({"patch", "start_num", "size", "image_encoding", "image_encoing", "img_path"})
-CELL = frozenset({"bytes", "path"})  # how data sets of the Hub hold a medium in a column
-LOCAL = "file://"
+# `image_encoing` is a spelling error of the released files
+PATCH_KEYS = frozenset({"patch", "start_num", "size", "image_encoding", "image_encoing", "img_path"})
+CELL_KEYS = frozenset({"bytes", "path"})  # a medium in a column of a data set of the Hugging Face Hub
+LOCAL, INCOMPLETE = "file://", "{} is an incomplete patch: expected patch, start_num and size"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A medium: a file (or a member of a tar, `a.tar#b.jpg`), `sizes` bytes each from `start` of one, or its `data`.
+    """A medium: a file or member of a tar (`a.tar#b.jpg`), byte ranges of a file (a patch), or bytes in the record.
 
-    swapped: its red and blue are. data: the bytes themselves, where the record carries them; `path` is then a name.
-    frames: of a video that is given as a list of pictures; `path` is then that of the first.
+    sizes: of adjacent byte ranges that begin at `start`. swapped: red and blue are swapped. data: bytes in the record;
+    `path` is then only a name. frames: a video given as a list of images; `path` is then the path of the first.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Reference:
 
     @property
     def identity(self) -> str:
-        """Names the medium, as far as that can be told without reading it."""
+        """A text that identifies the medium, made without reading its file."""
         if self.frames:
             return " ".join(frame.identity for frame in self.frames)
         if self.data is not None:
@@ -49,80 +49,80 @@ class Reference:
         return f"{self.path}@{self.start}"
 
 
-def reference(key: str, value: Any) -> Reference:
-    """The medium that a field `key` (image, video, audio or audio_q) names. BadMedia with the reason if it is none."""
+def parse_reference(key: str, value: Any) -> Reference:
+    """Parse the value of the field `key` (image, video, audio or audio_q). Raises BadMedia if it names no medium."""
     if isinstance(value, list):
         if key == "video" and len(value) > 1:
-            frames = tuple(reference("image", frame) for frame in value)
+            frames = tuple(parse_reference("image", frame) for frame in value)
             return Reference(frames[0].path, frames=frames)
         if len(value) != 1:
-            raise BadMedia(f"several media as {key}: a sample holds one", f"{len(value)} of them")
-        return reference(key, value[0])
+            raise BadMedia(f"several media as {key}: a sample holds only one", f"{len(value)} of them")
+        return parse_reference(key, value[0])
     if isinstance(value, dict):
-        return _described(key, {name: content for name, content in value.items() if content is not None})
+        return _parse_object(key, {name: content for name, content in value.items() if content is not None})
     if isinstance(value, bytes):
         return Reference("", data=value)
     if isinstance(value, str):
-        return _named(key, value)
+        return _parse_text(key, value)
     raise BadMedia(f"{key} is neither a path nor a patch", type(value).__name__)
 
 
-def _described(key: str, value: dict[str, Any]) -> Reference:
+def _parse_object(key: str, value: dict[str, Any]) -> Reference:
     if "url" in value:
-        return reference(key, value["url"])
+        return parse_reference(key, value["url"])
     if "data" in value:
-        return _data(key, f"data:;base64,{value['data']}")
-    if CELL.issuperset(value):
-        return _cell(key, value)
-    return _patch(key, value)
+        return _parse_data_uri(key, f"data:;base64,{value['data']}")
+    if CELL_KEYS.issuperset(value):
+        return _parse_cell(key, value)
+    return _parse_patch(key, value)
 
 
-def _named(key: str, name: str) -> Reference:
+def _parse_text(key: str, name: str) -> Reference:
     if name.startswith("data:"):
-        return _data(key, name)
+        return _parse_data_uri(key, name)
     return Reference(unquote(name.removeprefix(LOCAL)) if name.startswith(LOCAL) else name)
 
 
-def _data(key: str, uri: str) -> Reference:
-    """The bytes of a `data:` URI."""
+def _parse_data_uri(key: str, uri: str) -> Reference:
+    """Decode a `data:` URI. Raises BadMedia if it is not base64."""
     head, comma, text = uri.partition(",")
     try:
         if not comma or not head.endswith(";base64"):
             raise BadMedia(f"{key} is a data: URI without base64", head[:200])
         return Reference("", data=base64.b64decode("".join(text.split()), validate=True))
     except ValueError as error:
-        raise BadMedia(f"{key} is a data: URI whose base64 is broken", str(error)) from error
+        raise BadMedia(f"{key} is a data: URI with invalid base64", str(error)) from error
 
 
-def _cell(key: str, cell: dict[str, Any]) -> Reference:
+def _parse_cell(key: str, cell: dict[str, Any]) -> Reference:
     path, data = cell.get("path", ""), cell.get("bytes")
     if not isinstance(path, str) or not isinstance(data, bytes | None) or not (path or data):
         raise BadMedia(f"{key} has neither bytes nor a path", repr(cell)[:200])
-    return _named(key, path) if data is None else Reference(path, data=data)
+    return _parse_text(key, path) if data is None else Reference(path, data=data)
 
 
-def _patch(key: str, value: dict[str, Any]) -> Reference:
-    if unknown := sorted(set(value) - PATCH):
+def _parse_patch(key: str, value: dict[str, Any]) -> Reference:
+    if unknown := sorted(set(value) - PATCH_KEYS):
         raise BadMedia(f"unknown keys in {key}", ", ".join(map(str, unknown))[:200])
     if "img_path" in value:
-        return reference(key, str(value["img_path"]))
+        return parse_reference(key, str(value["img_path"]))
     encoding = value.get("image_encoding", value.get("image_encoing"))
     if encoding not in (None, "", "base64"):
         raise BadMedia(f"{key} has an unknown image_encoding", repr(encoding)[:200])
     try:
         size = value["size"]
-        sizes = tuple(int(one) for one in (size if isinstance(size, list) else [size]))
+        sizes = tuple(int(part) for part in (size if isinstance(size, list) else [size]))
         found = Reference(str(value["patch"]), int(value["start_num"]), sizes, encoding == "base64")
     except (KeyError, TypeError, ValueError) as error:
-        raise BadMedia(f"{key} is no whole patch: patch, start_num and size", repr(error)[:200]) from error
-    return _checked(key, found)
+        raise BadMedia(INCOMPLETE.format(key), repr(error)[:200]) from error
+    return _check_patch(key, found)
 
 
-def _checked(key: str, patch: Reference) -> Reference:
+def _check_patch(key: str, patch: Reference) -> Reference:
     if patch.start < 0 or not patch.sizes or min(patch.sizes) < 1:
-        raise BadMedia(f"{key} is no whole patch: patch, start_num and size", str(patch))
+        raise BadMedia(INCOMPLETE.format(key), str(patch))
     if key != "video" and len(patch.sizes) > 1:
-        raise BadMedia(f"several media as {key}: a sample holds one", f"{len(patch.sizes)} of them")
-    # the frames of these sources were stored so, and the original trainer swaps them back
+        raise BadMedia(f"several media as {key}: a sample holds only one", f"{len(patch.sizes)} of them")
+    # the frames of these sources are stored with red and blue swapped, and the original trainer swaps them back
     swapped = key == "video" and not patch.base64 and any(word in patch.path for word in SWAPPED)
     return Reference(patch.path, patch.start, patch.sizes, patch.base64, swapped)

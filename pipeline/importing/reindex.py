@@ -1,7 +1,7 @@
-"""Tars of samples in our form that lack rows: made elsewhere, or copied without them.
+"""Index tars of samples in our format that have no rows: tars made elsewhere, or copied without `shards.parquet`.
 
 In: a folder of `.tar`s below a root. Out: `.tar.idx`, `.nv-meta` and `shards.parquet` beside them, and the set's name
-in `shards/current.json`; the tars stay as they are. Tars whose names begin with `val` are for validation.
+in `shards/current.json`. The tars are not changed. Tars whose names begin with `val` are for validation.
 """
 
 from __future__ import annotations
@@ -22,51 +22,54 @@ from stages.shards import RawSample, ShardReader
 from stages.tar_format import Member, members
 
 
-def index(folder: str, root: str) -> int:
-    """Index the tars of a folder; returns the number of their tasks. Raises ConfigError naming tar and sample."""
+def index_shards(folder: str, root: str) -> int:
+    """Index the tars of a folder and return the number of their tasks. Raises ConfigError with tar and sample."""
     folder, root = storage.normal(folder), storage.normal(root)
     if not folder.startswith(f"{root}/"):
-        raise ConfigError(f"{folder} is not below {root}: move or link it there, so that the root can be moved as one")
+        raise ConfigError(f"{folder} is not below {root}: move or link the folder to a place below it")
     tars = [entry.path for entry in storage.listing(folder) if entry.path.endswith(".tar") and "/" not in entry.path]
     if not tars:
-        raise ConfigError(f"{folder}: no .tar in it")
-    rows = [row for tar in tars for row in _indexed(folder, tar)]
+        raise ConfigError(f"{folder}: expected .tar files, found none")
+    rows = [row for tar in tars for row in _index_tar(folder, tar)]
     stages = sorted({row.stage for row in rows})
     if len(stages) != 1:
-        raise ConfigError(f"{folder}: samples of {len(stages)} stages ({', '.join(stages)}); one folder, one stage")
+        raise ConfigError(f"{folder}: expected samples of one stage, got {', '.join(stages)}; use a folder per stage")
     complete(folder, [records_table(PackedTask, rows)])
-    below = folder.removeprefix(f"{root}/")
-    announce(root, {f"{stages[0]}_{key_of_facts(below)}": below})
+    subfolder = folder.removeprefix(f"{root}/")
+    announce(root, {f"{stages[0]}_{key_of_facts(subfolder)}": subfolder})
     return len(rows)
 
 
-def _indexed(folder: str, tar: str) -> list[PackedTask]:
-    """The rows of one tar, whose index is written."""
+def _index_tar(folder: str, tar: str) -> list[PackedTask]:
+    """Write the index of a tar and return its rows. Raises ConfigError if a sample is invalid."""
     uri, rows = storage.join(folder, tar), list[PackedTask]()
     with tempfile.TemporaryDirectory() as scratch, open(storage.fetch(uri, scratch), "rb") as file:
         try:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             reader = ShardReader(data)
-            lying = {member.name: member for member in members(data)}
+            tar_members = {member.name: member for member in members(data)}
             for raw in reader:
-                rows += _rows(tar, raw, lying, data[raw.offset : raw.offset + raw.size])
+                rows += _task_rows(tar, raw, tar_members, data[raw.offset : raw.offset + raw.size])
         except (ValueError, KeyError) as error:
             raise ConfigError(f"{uri}: {' '.join(str(error).split())}") from error
     storage.write_bytes(uri + ".idx", index_bytes(reader.offsets))
     return rows
 
 
-def _rows(tar: str, raw: RawSample, lying: dict[str, Member], whole: memoryview) -> list[PackedTask]:
+def _task_rows(tar: str, raw: RawSample, tar_members: dict[str, Member], data: memoryview) -> list[PackedTask]:
     if "json" not in raw.members:
-        raise ValueError(f"sample {raw.key} has no json; `ola import` brings other forms in from a JSON")
+        raise ValueError(f"sample {raw.key} has no json; for other formats give `ola import` a JSON file of records")
     sample = Sample.model_validate_json(bytes(raw.members["json"]))
     if (
-        strange := [task.kind for task in sample.tasks if task.kind not in KINDS]
+        unknown := [task.kind for task in sample.tasks if task.kind not in KINDS]
         or sample.key != raw.key.rpartition("/")[2]
     ):
-        raise ValueError(f"sample {raw.key}: its json is of {sample.key}, with tasks {strange} that are not known")
+        raise ValueError(f"sample {raw.key}: its json has the key {sample.key} and unknown task kinds {unknown}")
     placed = Placed(
-        raw.offset, raw.size, digest(whole), {extension: lying[f"{raw.key}.{extension}"] for extension in raw.members}
+        raw.offset,
+        raw.size,
+        digest(data),
+        {extension: tar_members[f"{raw.key}.{extension}"] for extension in raw.members},
     )
     seconds = sample.sound.samples / sample.sound.rate if sample.sound else 0.0
     facts = [

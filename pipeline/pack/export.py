@@ -20,7 +20,7 @@ from manifests.records import PackedTask
 from pipeline.errors import ConfigError
 from pipeline.pack.publish import rows_of
 from stages.catalogue import current
-from stages.samples import IMAGE, SPEECH, Sample, Turn, members_of, opening, turn
+from stages.samples import IMAGE, SPEECH, Sample, Turn, leading_tags, members_of, turn
 
 # The original trainer swaps red and blue for paths that hold one of these.
 SWAPPED = ("sharegpt4o", "ShareGPT4Video/new_patch", "cinepile", "nextqa", "perceptiontest")
@@ -75,7 +75,7 @@ def _without_system(turns: Sequence[Turn]) -> list[Turn]:
     if turns[0].speaker != "system":
         return list(turns)
     system, first, *others = turns
-    tags = opening(first.value)
+    tags = leading_tags(first.value)
     return [turn("human", f"{tags}{system.value}\n{first.value[len(tags) :]}"), *others]
 
 

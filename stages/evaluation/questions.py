@@ -1,4 +1,4 @@
-"""What a suite is made of: questions that are asked of a model, how their media are read, and who answers."""
+"""Define suites and questions of an evaluation, the readers of their media, and the interface of the model."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from stages.evaluation.scores import Metric
 
 
 class Unreadable(Exception):
-    """A question's medium cannot be used: the reason, for the question's row."""
+    """A medium of a question cannot be read; the message becomes the `error` of the question's row."""
 
 
-class Senses(NamedTuple):
-    """How media files are read, and for what model.
+class MediaReaders(NamedTuple):
+    """Functions that read media files, and the limits of the model.
 
-    watch(path, frames): at most so many pictures spread evenly over a video, and its sound if it has one. hear(path):
-    the sound of a file. Both raise Unreadable, or OSError. frames: of a video, at most. hears: whether the model takes
-    sounds.
+    read_video(path, frames): returns at most `frames` evenly spaced pictures, and the sound or None. read_sound(path):
+    returns the sound of a file. Both raise Unreadable or OSError. max_frames: limit per video. has_speech: whether the
+    model has a speech encoder.
     """
 
-    watch: Callable[[str, int], tuple[Sequence[Picture], Wave | None]]
-    hear: Callable[[str], Wave]
-    frames: int = 64
-    hears: bool = True
+    read_video: Callable[[str, int], tuple[Sequence[Picture], Wave | None]]
+    read_sound: Callable[[str], Wave]
+    max_frames: int = 64
+    has_speech: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
     """A question and its reference answer.
 
-    text: as it is put to the model. reference: as the metric compares it. request: reads the media; raises Unreadable,
-    OSError or ValueError. options: of a multiple choice, by their letters. group: questions of one group count as one,
-    which is right if all of them are; empty: a group of its own. medium: names what is shown, so that an answer to
-    another medium is not taken for this one's.
+    text: the prompt. reference: the answer that the metric compares with. request: reads the media and returns the
+    model's request; raises Unreadable, OSError or ValueError. options: of a multiple choice, by letter. group: all
+    questions of a group must be right to count as one right answer; empty: no group. medium: identifies the media, so
+    that a stored answer about other media is not reused.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Suite:
-    """Questions that are scored by one metric. batch: how many are in memory with their media, and asked at once."""
+    """Questions with one metric. batch: number of questions that are asked at once, with their media in memory."""
 
     name: str
     metric: Metric
@@ -62,17 +62,17 @@ class Suite:
 
 
 class Answerer(Protocol):
-    """What evaluation needs of `ola.generation.Ola`."""
+    """The part of `ola.generation.Ola` that evaluation uses."""
 
     def generate(
         self, requests: Sequence[Request], *, on_answer: Callable[[int, Answer], object] | None = None
     ) -> list[Answer]:
-        """An answer to each; ValueError for a request that cannot be answered, before any is."""
+        """Return an answer per request. Raises ValueError before the first answer if a request is invalid."""
         ...
 
 
-def picture(data: bytes | memoryview) -> Image.Image:
-    """A picture of an encoded image. Raises Unreadable."""
+def decode_picture(data: bytes | memoryview) -> Image.Image:
+    """Decode an image. Raises Unreadable if that fails."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()

@@ -1,9 +1,9 @@
-"""Ask a model the questions of suites, and score its answers: `evaluate`.
+"""Ask a model the questions of suites and score its answers: `evaluate`.
 
     questions ─ chunks ─► requests with their media ─ Ola.generate ─► answers (Parquet) ─► results.json
 
-One chunk is in memory at a time. What was answered before is not asked again; what cannot be asked is a row with its
-reason and counts as wrong.
+Only one chunk is in memory at a time. Questions with a stored answer are not asked again. A question that cannot be
+asked becomes a row with its error and counts as wrong.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from manifests import storage
 from manifests.retries import StoreAway
 from ola.prompt import Answer, Request
 from stages.errors import StagesError
-from stages.evaluation.answers import Answered, Answers
+from stages.evaluation.answers import Answers, ScoredAnswer
 from stages.evaluation.questions import Answerer, Question, Suite, Unreadable
 from stages.evaluation.scores import F1, Metric, exact_match
 
@@ -26,11 +26,11 @@ DIGITS = 6
 
 
 class Result(TypedDict):
-    """A suite's entry in results.json.
+    """The entry of a suite in results.json.
 
-    value: by `metric`, of which less is better if it `falls`; by_category: likewise. n: questions. unparsed: answers
-    in which the metric finds nothing to score; errors: questions that could not be asked; both count as wrong.
-    model: names the weights. exact_match: a share of the answers, beside F1.
+    value: score by `metric`; falls: lower is better. by_category: score per category. n: number of questions. unparsed:
+    answers in which the metric finds nothing to score; errors: questions that could not be asked; both count as wrong.
+    model: identifies the weights. exact_match: share of the answers; only with the metric F1.
     """
 
     metric: str
@@ -52,18 +52,19 @@ def evaluate(
     limit: int | None = None,
     on_answer: Callable[[str, int, int], object] = lambda suite, done, of: None,
 ) -> dict[str, Result]:
-    """Ask the first `limit` questions of each suite, greedily; results by the suites' names, also in `out`.
+    """Ask the first `limit` questions of each suite by greedy decoding; return and store the results by suite name.
 
-    model: names the weights, and whatever else answers follow from; other models' answers in `out` are not used.
-    on_answer: told (suite, questions done, of how many). Raises StagesError where `out` holds what cannot be read.
+    model: identifies the weights and the settings that affect answers; `out` may hold answers of other models, which
+    are not used. on_answer: called with suite, number of answered questions, number of all. Raises StagesError if the
+    files in `out` cannot be read.
     """
     found = {}
     for suite in suites:
         questions = suite.questions[:limit]
         with Answers(out, suite, model) as answers:
             _ask_missing(ola, questions, answers, on_answer)
-            found[suite.name] = result(suite.metric, answers.of(questions), model)
-        _publish(out / RESULTS, found, model)
+            found[suite.name] = summarize(suite.metric, answers.rows_of(questions), model)
+        _write_results(out / RESULTS, found, model)
     return found
 
 
@@ -81,37 +82,37 @@ def _ask_missing(
         on_answer(suite.name, done, len(questions))
 
     for start in range(0, len(missing), suite.batch):
-        _ask(ola, missing[start : start + suite.batch], keep)
+        _open_and_ask(ola, missing[start : start + suite.batch], keep)
 
 
-def _ask(ola: Answerer, questions: Sequence[Question], keep: Callable[[Question, Answer | str], None]) -> None:
-    opened = []
+def _open_and_ask(ola: Answerer, questions: Sequence[Question], keep: Callable[[Question, Answer | str], None]) -> None:
+    pairs = []
     for question in questions:
         try:
-            opened.append((question, question.request()))
+            pairs.append((question, question.request()))
         except StoreAway:
             raise
         except (Unreadable, OSError, ValueError) as error:
             keep(question, str(error))
-    _answer(ola, opened, keep)
+    _ask_batch(ola, pairs, keep)
 
 
-def _answer(
-    ola: Answerer, asked: Sequence[tuple[Question, Request]], keep: Callable[[Question, Answer | str], None]
+def _ask_batch(
+    ola: Answerer, pairs: Sequence[tuple[Question, Request]], keep: Callable[[Question, Answer | str], None]
 ) -> None:
-    """All at once; where one of them cannot be answered, each alone, so that the others are."""
+    """Ask all requests in one batch; if one of them is invalid, ask each alone so that the others are answered."""
     try:
-        ola.generate([request for _, request in asked], on_answer=lambda index, said: keep(asked[index][0], said))
-    except ValueError as error:  # raised before any is answered
-        if len(asked) == 1:
-            keep(asked[0][0], str(error).removeprefix("request 0: "))
+        ola.generate([request for _, request in pairs], on_answer=lambda index, given: keep(pairs[index][0], given))
+    except ValueError as error:  # raised before the first answer
+        if len(pairs) == 1:
+            keep(pairs[0][0], str(error).removeprefix("request 0: "))
         else:
-            for one in asked:
-                _answer(ola, [one], keep)
+            for pair in pairs:
+                _ask_batch(ola, [pair], keep)
 
 
-def result(metric: Metric, rows: Sequence[Answered], model: str) -> Result:
-    """What a suite's rows come to."""
+def summarize(metric: Metric, rows: Sequence[ScoredAnswer], model: str) -> Result:
+    """Compute the result of a suite from its rows."""
     names = sorted({name for row in rows for name in row.categories})
     by_category = {name: [row for row in rows if name in row.categories] for name in names}
     return Result(
@@ -121,26 +122,26 @@ def result(metric: Metric, rows: Sequence[Answered], model: str) -> Result:
         n=len(rows),
         unparsed=sum(row.parsed is None and row.error is None for row in rows),
         errors=sum(row.error is not None for row in rows),
-        by_category={name: round(metric.total(some), DIGITS) for name, some in by_category.items()},
+        by_category={name: round(metric.total(category_rows), DIGITS) for name, category_rows in by_category.items()},
         model=model,
         exact_match=round(exact_match(rows), DIGITS) if metric is F1 else None,
     )
 
 
-def _publish(path: Path, found: Mapping[str, Result], model: str) -> None:
-    """Write the results, beside those of this model's other suites that are there already."""
+def _write_results(path: Path, found: Mapping[str, Result], model: str) -> None:
+    """Write the results, and keep the stored results of this model's other suites."""
     others = read_results(path) if path.is_file() else {}
     kept = {name: facts for name, facts in others.items() if facts["model"] == model}
     storage.write_bytes(str(path), json.dumps({**kept, **found}, ensure_ascii=False, indent=2).encode() + b"\n")
 
 
 def read_results(path: Path) -> dict[str, Result]:
-    """The results in a JSON file, or in the folder that `evaluate` wrote to. Raises StagesError."""
+    """Read results from a JSON file or from a folder of `evaluate`. Raises StagesError if they cannot be read."""
     file = path / RESULTS if path.is_dir() else path
     try:
         found: dict[str, Result] = json.loads(file.read_bytes())
         if not all(set(Result.__required_keys__) <= set(facts) for facts in found.values()):
-            raise ValueError("a suite lacks what `ola evaluate` writes")
+            raise ValueError("a suite lacks keys that `ola evaluate` writes")
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise StagesError(f"{file}: no results of `ola evaluate`: {error}") from error
+        raise StagesError(f"{file}: expected results of `ola evaluate`: {error}") from error
     return found

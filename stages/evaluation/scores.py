@@ -1,7 +1,7 @@
-"""From a model's words to numbers: accuracy of a choice, word error of speech, F1 and exact match of an answer.
+"""Score answers: accuracy of multiple choice, word error of speech, F1 and exact match of free answers.
 
-A metric reads an answer (`parse`), scores it alone (`score`), and all answers together (`total`). What cannot be read,
-or was never said, counts as wrong; how often that was is reported beside the score.
+A metric reads an answer (`parse`), scores one answer (`score`), and all answers together (`total`). An answer that
+cannot be parsed counts as wrong; the results report the number of such answers.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from functools import cache
 from typing import Any, Protocol
 
 from stages.choice_parsing import Options, chosen_letter
-from stages.languages import is_english, language
+from stages.languages import detect_language, is_english
 from stages.text_metrics import exact, f1, words
 
-TOLD = 1000  # references from which the language of a suite is told
+LANGUAGE_SAMPLE = 1000  # references from which the language of a suite is detected
 
 
 class Row(Protocol):
-    """What scoring reads of an answered question."""
+    """The fields of an answered question that scoring reads."""
 
     @property
     def reference(self) -> str:
@@ -29,26 +29,26 @@ class Row(Protocol):
 
     @property
     def parsed(self) -> str | None:
-        """What the metric read in the answer."""
+        """The answer as the metric parsed it; None: unparsed."""
         ...
 
     @property
     def score(self) -> float:
-        """Of this answer alone."""
+        """The score of this answer."""
         ...
 
     @property
     def group(self) -> str:
-        """Questions that count as one."""
+        """The group of the question; all questions of a group must be right."""
         ...
 
 
 @dataclass(frozen=True)
 class Metric:
-    """parse: an answer, given the options of a choice; None where it says nothing that can be scored.
+    """A metric of answers.
 
-    score: what was parsed (or None), beside the reference; its values are those of `total`, which takes all rows.
-    falls: whether less is better.
+    parse(answer, options): the part of the answer that is scored, or None if there is none. score(parsed, reference):
+    the score of one answer. total(rows): the score of a suite. falls: lower is better.
     """
 
     name: str
@@ -58,83 +58,85 @@ class Metric:
     falls: bool = False
 
 
-def spoken(text: str, english: bool = True) -> str:
-    """A text as it is compared with what was said: words, or letters of scripts without spaces, with spaces between.
+def normalize_speech(text: str, english: bool = True) -> str:
+    """Normalise a transcript for word error: words, or letters in scripts without spaces, separated by spaces.
 
-    English is left as by Whisper's normaliser (numbers as digits, no fillers), which is given no table of British and
-    American spellings, since transformers brings none: `colour` for `color` is an error here. It would drop the vowel
-    signs of other scripts, and words like the Portuguese `um`: other languages only lose case and punctuation.
+    English: Whisper's normaliser (numbers as digits, no fillers) without its table of British and American spellings,
+    which transformers does not contain: `colour` for `color` is an error. Other languages only lose case and
+    punctuation: Whisper's normaliser would drop vowel signs of other scripts, and words such as Portuguese `um`.
     """
-    return " ".join(_normaliser()(text).split() if english else words(text))
+    return " ".join(_whisper_normalizer()(text).split() if english else words(text))
 
 
 @cache
-def _normaliser() -> Callable[[str], str]:
+def _whisper_normalizer() -> Callable[[str], str]:
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
-    make: Any = EnglishTextNormalizer  # without types
-    made: Callable[[str], str] = make({})
-    return made
+    normalizer_class: Any = EnglishTextNormalizer  # the class has no type hints
+    normalizer: Callable[[str], str] = normalizer_class({})
+    return normalizer
 
 
 def word_error(answers: Sequence[str], references: Sequence[str]) -> float:
-    """Substitutions, deletions and insertions of all answers by the words of all references; both normalised."""
+    """Return the word error rate over all pairs: errors divided by the words of all references. Both are normalised."""
     import jiwer
 
     return float(jiwer.process_words(list(references), list(answers)).wer)
 
 
 def mean(values: Sequence[float]) -> float:
-    """0 of nothing."""
+    """Return the mean; 0 for no values."""
     return sum(values) / len(values) if values else 0.0
 
 
 def exact_match(rows: Sequence[Row]) -> float:
-    """Share of the rows whose answer is the reference, but for case, punctuation and articles."""
+    """Return the share of answers that equal their reference except for case, punctuation and articles."""
     return mean([float(exact(row.parsed or "", row.reference)) for row in rows])
 
 
-def _all_right(rows: Sequence[Row]) -> float:
+def _group_accuracy(rows: Sequence[Row]) -> float:
     groups: defaultdict[str, list[float]] = defaultdict(list)
     for row in rows:
         groups[row.group].append(row.score)
     return mean([min(scores) for scores in groups.values()])
 
 
-def _errors(pairs: Sequence[tuple[str | None, str]], among: str | None) -> float:
-    """Word error of answers beside their references, each pair normalised as the language of its reference is."""
-    english = [is_english(reference, among) for _, reference in pairs]
-    said = [spoken(parsed or "", each) for (parsed, _), each in zip(pairs, english, strict=True)]
-    return word_error(said, [spoken(reference, each) for (_, reference), each in zip(pairs, english, strict=True)])
+def _pairs_word_error(pairs: Sequence[tuple[str | None, str]], suite_language: str | None) -> float:
+    """Return the word error of (answer, reference) pairs, each normalised for the language of its reference."""
+    english = [is_english(reference, suite_language) for _, reference in pairs]
+    normalized = [normalize_speech(parsed or "", each) for (parsed, _), each in zip(pairs, english, strict=True)]
+    return word_error(
+        normalized, [normalize_speech(reference, each) for (_, reference), each in zip(pairs, english, strict=True)]
+    )
 
 
 def word_error_metric(references: Sequence[str] = ()) -> Metric:
-    """Word error in the language of each reference; in letters, where a script puts no spaces between words.
+    """Make a word error metric; in scripts without spaces it counts letters.
 
-    references: of the whole suite, or many of them: a short one is taken to be in their language.
+    references: of the suite; a reference too short to detect its language is taken to be in theirs.
     """
-    among = language(" ".join(references[:TOLD]))
+    suite_language = detect_language(" ".join(references[:LANGUAGE_SAMPLE]))
     return Metric(
         "word error",
         lambda answer, _: answer.strip() if words(answer) else None,
-        lambda parsed, reference: _errors([(parsed, reference)], among),
-        lambda rows: _errors([(row.parsed, row.reference) for row in rows], among),
+        lambda parsed, reference: _pairs_word_error([(parsed, reference)], suite_language),
+        lambda rows: _pairs_word_error([(row.parsed, row.reference) for row in rows], suite_language),
         falls=True,
     )
 
 
-def _said(answer: str, options: Options) -> str | None:
+def _parse_text(answer: str, options: Options) -> str | None:
     if options:
         return options.get(chosen_letter(answer, options) or "")
     return answer.strip() if words(answer) else None
 
 
-ACCURACY = Metric("accuracy", chosen_letter, lambda parsed, reference: float(parsed == reference), _all_right)
+ACCURACY = Metric("accuracy", chosen_letter, lambda parsed, reference: float(parsed == reference), _group_accuracy)
 F1 = Metric(
     "F1",
-    _said,
+    _parse_text,
     lambda parsed, reference: f1(parsed or "", reference),
     lambda rows: mean([row.score for row in rows]),
 )
-"""Of words, with exact match beside it; of a choice, of the words of the chosen option. Not CIDEr: there is one
-reference, and no weight on rare words."""
+"""F1 of words; for multiple choice, of the words of the chosen option. Not CIDEr: tasks have only one reference, and
+rare words need no weight."""

@@ -33,7 +33,7 @@ from torch import Tensor
 from ola.config import OlaConfig
 from ola.decoding import Reply, TorchDecoder
 from ola.model import OlaForConditionalGeneration
-from stages.mfu import peak
+from stages.mfu import peak_flops
 from tests.ola import tiny
 
 # Bytes a second, from the vendors' data sheets.
@@ -161,7 +161,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         parser.error("this torch sees no GPU")
     name = torch.cuda.get_device_name()
-    speed = peak("cuda") or float("nan")
+    speed = peak_flops("cuda") or float("nan")
     bandwidth = next((bytes_ for card, bytes_ in BANDWIDTHS.items() if card in name), float("nan"))
     model = filled(OlaConfig(**tiny.RELEASED_DECODER | {"num_hidden_layers": layers}), "cuda")
     print(f"{name}, {layers} layers, {torch.cuda.memory_allocated() / 2**30:.1f} GiB of weights")

@@ -66,9 +66,9 @@ def trained(model: OlaForConditionalGeneration, device: str, frames: int) -> tup
     rates = {"visual_projector": 1e-5, "speech_projector": 1e-5, "decoder": 1e-5}
     phase = Phase.model_validate({"name": "bench", "stages": ["omni"], "lr": rates})
     parameters.unfreeze(model, phase)
-    parameters.recompute(model)
-    parameters.shard(model, 1, torch.device(device), torch.bfloat16)
-    optimizer = parameters.optimizer_of(model, phase)
+    parameters.enable_recompute(model)
+    parameters.shard_model(model, 1, torch.device(device), torch.bfloat16)
+    optimizer = parameters.make_optimizer(model, phase)
     one = clip(model.config, frames)
     prompts = [one] * max(1, SEQUENCE // one.length if device == "cuda" else 1)
     best = float("inf")

@@ -31,7 +31,7 @@ from ola.prompt import Prompt, Wave
 from pipeline.media.extraction import index_of, read_frames
 from pipeline.media.render import FrameRenderer
 from pipeline.pack.writer import ShardWriter
-from stages.catalogue import catalogue
+from stages.catalogue import read_catalogue
 from stages.loader import Loader, Step
 from stages.samples import Pictures, Sample, Sound, Task, turn
 from stages.sampling import Order
@@ -96,7 +96,7 @@ def clip_of(videos: Videos, file: Path, stage: str) -> tuple[Sample, Members]:
 
 def steps_of(folder: Path, steps: int, workers: int) -> Loader:
     """Steps of one clip each."""
-    found = catalogue([str(folder)])
+    found = read_catalogue([str(folder)])
     order = Order(found, phase(batch=1, sequence_tokens=1, steps=steps))
     return Loader(found, order, processor(), 0, steps, workers=workers)
 
@@ -228,7 +228,7 @@ def _resume(folder: Path) -> Figure:
 
 
 def _order(folder: Path) -> tuple[Any, Order]:
-    found = catalogue([str(folder)])
+    found = read_catalogue([str(folder)])
     return found, Order(found, phase(batch=1, sequence_tokens=4000))
 
 
@@ -255,7 +255,7 @@ def _many(folder: Path) -> tuple[int, list[str]]:
     pq.write_table(pa.table(columns), folder / "shards.parquet")
     found, order = _order(folder)
     first = len(order.epoch(0)) * 9 // 10
-    places = found.places(np.concatenate(order.epoch(0).packs(first)))
+    places = found.locate(np.concatenate(order.epoch(0).packs(first)))
     for place in places:
         with open(place.uri, "r+b") as file:
             file.seek(place.offset)

@@ -33,10 +33,10 @@ from tests.bench.videos import Videos
 SIZES = (10_000, 100_000)
 ORDER = """
 import sys
-from stages.catalogue import catalogue
+from stages.catalogue import read_catalogue
 from stages.sampling import Order
-from stages.recipe import packaged, recipe
-Order(catalogue([sys.argv[1]]), recipe(packaged()[0]).phases[-1]).steps()
+from stages.recipe import packaged_recipes, read_recipe
+Order(read_catalogue([sys.argv[1]]), read_recipe(packaged_recipes()[0]).phases[-1]).steps()
 """
 # command: seconds and MB that it may take, of a million clips
 TARGETS = {

@@ -17,7 +17,7 @@ import torch
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt
-from stages.catalogue import catalogue
+from stages.catalogue import read_catalogue
 from stages.loader import Loader
 from stages.ranks import World
 from stages.recipe import Recipe
@@ -65,7 +65,7 @@ def _packing(sources: tuple[str, ...]) -> Figure:
     model = tiny.model(**WIDER)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(("vision_tower", "speech_encoder")))
-    tasks = catalogue(sources)
+    tasks = read_catalogue(sources)
     plan = phase(lr=LEARNED, batch=1, sequence_tokens=100_000)
     processor = OlaProcessor(tiny.tokenizer(), model.config)
     (step,) = Loader(tasks, Order(tasks, plan), processor, 0, 1)
@@ -97,7 +97,7 @@ def _stall(folder: Path, sources: tuple[str, ...]) -> Figure:
     training = Training(
         Recipe(name="bench", phases=(plan,)), sources, str(start), str(folder / "out"), save_every=SAVE_EVERY
     )
-    tasks = catalogue(sources)
+    tasks = read_catalogue(sources)
     clocked = Clocked(training, plan, tasks, Order(tasks, plan), start, World(), len)
     clocked.run()
     step = statistics.median(clocked.stepped)
@@ -113,9 +113,9 @@ class Clocked(PhaseTraining):
         super().__init__(*given)
         self.stepped, self.saved = list[float](), list[float]()
 
-    def _step(self, step: Any) -> None:
+    def _train_step(self, step: Any) -> None:
         began = time.perf_counter()
-        super()._step(step)
+        super()._train_step(step)
         self.stepped.append(time.perf_counter() - began)
 
     def _save(self, step: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.importing.importer import Report, Wanted, import_records
+from pipeline.importing.importer import ImportRequest, Report, import_records
 from pipeline.importing.shard_stream import ImportedSample
 from stages.catalogue import current
 from stages.samples import Sample
@@ -99,7 +99,7 @@ def listed(folder: Path, records: Sequence[Any], name: str = "train.json") -> st
 
 def imported(folder: Path, records: Sequence[Any], root: Path, **settings: Any) -> Report:
     """What becomes of the records, whose media are in `folder`; none of them for validation."""
-    return import_records(Wanted(listed(folder, records), str(folder), **{"val": 0.0, **settings}), str(root))
+    return import_records(ImportRequest(listed(folder, records), str(folder), **{"val": 0.0, **settings}), str(root))
 
 
 def samples(root: Path) -> Iterator[tuple[Sample, RawSample]]:

@@ -65,7 +65,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "the head of a sound": (flip_in("wav", 1), ("{shard}: {key}: wav: ",)),
     "a json": (flip_in("json", 0), ("{shard}: {key}: json: ",)),
     "the header of a tar": (lambda shard: flip(shard, 5), ("{shard}: shard ", "the header is damaged")),
-    "the end of a tar": (cut_short, ("{shard}: shard ", "the tar is cut inside")),
+    "the end of a tar": (cut_short, ("{shard}: shard ", "the tar is truncated inside")),
     "no tar": (lambda shard: shard.unlink(), ("{shard}: the shard is missing",)),
     "an empty tar": (
         empty,

@@ -18,11 +18,11 @@ from PIL import Image
 from ola.processor import OlaProcessor
 from ola.prompt import Wave
 from pipeline.errors import RunError
-from pipeline.importing.entries import entry_of
-from pipeline.importing.importer import Wanted, ahead, import_records
+from pipeline.importing.entries import make_entry
+from pipeline.importing.importer import ImportRequest, import_records, make_samples
 from pipeline.media.audio import samples as samples_of
 from pipeline.pack.check import check_run
-from stages.catalogue import Place, catalogue, current
+from stages.catalogue import Place, current, read_catalogue
 from stages.decoding import Decoder
 from stages.samples import members_of
 from tests.media import pattern, pixels
@@ -37,7 +37,7 @@ KINDS = ["audio_chat", "chat", "image_chat", "omni_chat", "spoken_qa", "video_ch
 
 def test_all_released_forms_become_samples(tmp_path: Path) -> None:
     report = imported(tmp_path, released(tmp_path), tmp_path / "out", frames=4)
-    assert [fate.status for fate in report.fates] == ["ok"] * 6, report.fates
+    assert [outcome.status for outcome in report.outcomes] == ["ok"] * 6, report.outcomes
     assert list(check_run(str(tmp_path / "out"))) == []
     found = by_kind(tmp_path / "out")
     assert sorted(found) == KINDS
@@ -66,7 +66,7 @@ def test_the_trainer_reads_what_the_records_say(tmp_path: Path) -> None:
     records = released(tmp_path)
     imported(tmp_path, records, tmp_path / "out", frames=4)
     processor = OlaProcessor(tiny.tokenizer(), tiny.config())
-    table = catalogue([str(tmp_path / "out")]).table
+    table = read_catalogue([str(tmp_path / "out")]).table
     places = [Place(n, row["id"], row["uri"], row["offset"], row["size"]) for n, row in enumerate(table.to_pylist())]
     loaded = Decoder(processor, 0)[places]
     assert not isinstance(loaded, Exception)
@@ -178,10 +178,10 @@ def test_processes_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_process_that_dies_is_an_error_that_names_the_records() -> None:
-    entries = [entry_of(n, {"conversations": said("Why?", "So.")}) for n in range(3, 5)]
+    entries = [make_entry(n, {"conversations": said("Why?", "So.")}) for n in range(3, 5)]
     groups = [(("chat", "train"), [entry]) for entry in entries]
     with pytest.raises(RunError, match="one of the records 3 to 4"):
-        list(ahead(partial(outside.dies), groups, workers=1))
+        list(make_samples(partial(outside.dies), groups, workers=1))
 
 
 def test_a_killed_import_goes_on_at_its_open_shards(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_killed_import_goes_on_at_its_open_shards(tmp_path: Path) -> None:
     imported(tmp_path, records, tmp_path / "whole", shard_mb=1)
     root = tmp_path / "out"
     script = "import sys; from tests.pipeline.outside import *; "
-    script += "import_records(Wanted(*sys.argv[1:3], val=0.0, shard_mb=1), sys.argv[3])"
+    script += "import_records(ImportRequest(*sys.argv[1:3], val=0.0, shard_mb=1), sys.argv[3])"
     driver = subprocess.Popen([sys.executable, "-c", script, listed(tmp_path, records), tmp_path, root], cwd=ROOT)
     while driver.poll() is None and len(list(root.glob("shards/*/*/rows/*[0-9].parquet"))) < 2:
         time.sleep(0.005)
@@ -218,7 +218,7 @@ def test_a_set_that_is_made_anew_is_not_read_meanwhile(tmp_path: Path) -> None:
     assert imported(tmp_path, records, out).reasons == {"not a picture": 1}
     (tmp_path / "later.png").write_bytes(encoded(noise(64, 64), "PNG"))
     assert imported(tmp_path, records, out).packed == 1
-    again = import_records(Wanted(str(tmp_path / "train.json"), str(tmp_path), val=0.0), str(out), retry=True)
+    again = import_records(ImportRequest(str(tmp_path / "train.json"), str(tmp_path), val=0.0), str(out), retry=True)
     assert (again.fresh, again.packed, again.reasons) == (True, 2, {})
     assert list(check_run(str(out))) == []
 
@@ -234,7 +234,7 @@ def test_strict_is_an_error_that_names_the_record(tmp_path: Path) -> None:
     assert lenient.code == 0
     assert lenient.out.splitlines()[:2] == ["7 records: 6 packed, 1 failed", "    1 x no such file"]
     with pytest.raises(RunError, match=r"record 6 \(lost\)"):
-        import_records(Wanted(file, str(tmp_path)), str(out), strict=True)
+        import_records(ImportRequest(file, str(tmp_path)), str(out), strict=True)
 
 
 def test_a_run_keeps_what_was_imported_into_its_root(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_tars_that_others_packed_anew_are_indexed_and_read(tmp_path: Path, form:
             new.addfile(info, old.extractfile(member))
     assert ola("import", folder, "--root", tmp_path / "out").out == f"1 tasks in the tars of {folder}\n"
     assert ola("check", tmp_path / "out").out == "no fault\n"
-    assert [place.offset for place in catalogue([str(tmp_path / "out")]).places([0])] == [0]
+    assert [place.offset for place in read_catalogue([str(tmp_path / "out")]).locate([0])] == [0]
 
 
 def test_frames_keep_their_bytes_or_are_fitted(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import pytest
 
 from manifests import storage
 from pipeline.errors import RunError
-from pipeline.importing.entries import entry_of
-from pipeline.importing.importer import Report, Wanted, import_records
+from pipeline.importing.entries import make_entry
+from pipeline.importing.importer import ImportRequest, Report, import_records
 from pipeline.pack.check import check_run
 from tests.media import pattern
 from tests.object_store import watched
@@ -211,22 +211,22 @@ def contents(root: Path, key: str) -> list[dict[str, bytes]]:
 
 def brought(folder: Path, records: Sequence[Any], root: Path) -> tuple[Report, list[dict[str, bytes]]]:
     """What becomes of the records, and their samples."""
-    report = import_records(Wanted(listed(root, records), str(folder), frames=2, val=0.0), str(root))
+    report = import_records(ImportRequest(listed(root, records), str(folder), frames=2, val=0.0), str(root))
     assert list(check_run(str(root))) == []
     return report, contents(root, report.key)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_record_becomes_what_its_normal_form_becomes(form: str) -> None:
-    record, normal, mends = FORMS[form]
+    record, normal, mended = FORMS[form]
     extra = {"id": "x", "licence": "CC-BY"}
-    entry, expected = entry_of(3, {**record, **extra}), entry_of(3, {**normal, **extra})
-    assert entry.mends == tuple(mends)
+    entry, expected = make_entry(3, {**record, **extra}), make_entry(3, {**normal, **extra})
+    assert entry.mended == tuple(mended)
     assert entry.turns == expected.turns
-    assert (entry.kind, entry.seen, entry.heard, dict(entry.meta)) == (
+    assert (entry.kind, entry.visuals, entry.sound, dict(entry.meta)) == (
         expected.kind,
-        expected.seen,
-        expected.heard,
+        expected.visuals,
+        expected.sound,
         extra,
     )
 
@@ -283,9 +283,9 @@ def test_a_tar_in_a_store_is_not_read_header_by_header(tmp_path: Path) -> None:
         storage.write_bytes(f"{store}/m.tar", (tmp_path / "m.tar").read_bytes())
         seen.requests.clear()
         records = [{"image": f"m.tar#{number}.jpg", "conversations": RED} for number in (3, 17, 39)]
-        report = import_records(Wanted(listed(tmp_path, records), store, val=0.0), str(tmp_path / "out"))
+        report = import_records(ImportRequest(listed(tmp_path, records), store, val=0.0), str(tmp_path / "out"))
         assert sum(request.startswith("GET") for request in seen.requests) < 3, seen.requests
-    assert [fate.status for fate in report.fates] == ["ok"] * 3, report.reasons
+    assert [outcome.status for outcome in report.outcomes] == ["ok"] * 3, report.reasons
     assert sorted(bytes(raw.members["jpg"]) for _, raw in samples(tmp_path / "out")) == sorted(
         encoded(noise(64, 64, number)) for number in (3, 17, 39)
     )
@@ -310,8 +310,8 @@ def test_a_parquet_with_media_in_its_columns(media: Path, tmp_path: Path) -> Non
     ]
     table = pa.Table.from_pylist([{"thumbnail": b"abc", "audio": None, **row} for row in rows])
     pq.write_table(table, tmp_path / "train.parquet")
-    report = import_records(Wanted(str(tmp_path / "train.parquet"), str(media), val=0.0), str(tmp_path / "out"))
-    assert [fate.reason for fate in report.fates] == [None, None, None, "not a picture"]
+    report = import_records(ImportRequest(str(tmp_path / "train.parquet"), str(media), val=0.0), str(tmp_path / "out"))
+    assert [outcome.reason for outcome in report.outcomes] == [None, None, None, "not a picture"]
     assert list(check_run(str(tmp_path / "out"))) == []
     (tmp_path / "plain").mkdir()
     plain = [
@@ -347,7 +347,7 @@ def test_a_video_may_be_a_list_of_pictures(media: Path, tmp_path: Path) -> None:
     ]
     (media / "p").write_bytes(b"".join(frames))
     report = imported(media, records, tmp_path, frames=4)
-    assert [fate.reason for fate in report.fates] == [None, None, None, "frames of several sizes"]
+    assert [outcome.reason for outcome in report.outcomes] == [None, None, None, "frames of several sizes"]
     assert list(check_run(str(tmp_path))) == []
     as_list, patched, heard = sorted((pair for pair in samples(tmp_path)), key=lambda pair: pair[0].clip[-9:])
     assert bytes(as_list[1].members["mjpg"]) == bytes(patched[1].members["mjpg"]) == bytes(heard[1].members["mjpg"])
@@ -359,9 +359,9 @@ TARS = {
     "no such tar": ("x.tar#a.png", "no such file"),
     "no such member": ("m.tar#b.png", "no such member of the archive"),
     "a folder": ("m.tar#in", "no such member of the archive"),
-    "no tar": ("bad.tar#a.png", "an archive that cannot be read"),
-    "half a tar": ("half.tar#in/b.png", "an archive that cannot be read"),
-    "half a tar.gz": ("half.tar.gz#in/v", "an archive that cannot be read"),
+    "no tar": ("bad.tar#a.png", "the archive cannot be read"),
+    "half a tar": ("half.tar#in/b.png", "the archive cannot be read"),
+    "half a tar.gz": ("half.tar.gz#in/v", "the archive cannot be read"),
 }
 
 
@@ -381,21 +381,21 @@ def test_what_is_wrong_with_a_tar_is_a_row(tmp_path: Path) -> None:
     (tmp_path / "bad.tar").write_bytes(b"hello" * 300)
     records = [{"image": path, "conversations": RED} for path, _ in TARS.values()]
     report = imported(tmp_path, records, tmp_path / "out")
-    assert [fate.reason for fate in report.fates] == [reason for _, reason in TARS.values()]
+    assert [outcome.reason for outcome in report.outcomes] == [reason for _, reason in TARS.values()]
 
 
-def test_mends_are_counted_and_written_beside_the_records(media: Path, tmp_path: Path) -> None:
+def test_repairs_are_counted_and_written_beside_the_records(media: Path, tmp_path: Path) -> None:
     records = [FORMS["a number"][0], FORMS["no tag"][0], FORMS["two without a tag"][0], FORMS["several images"][1]]
     root, file = tmp_path / "out", listed(tmp_path, records)
     strict = ola("import", file, "--media", media, "--root", tmp_path / "strict", "--strict")
     assert (strict.code, strict.err) == (
         3,
-        "ola: record 0 (): needs mending: number as answer (without --strict it is mended)\n",
+        "ola: record 0 (): needs repair: number as answer (without --strict: repaired)\n",
     )
     done = ola("import", file, "--media", media, "--root", root, "--val-share", "0")
     [report] = root.glob("import-*.parquet")
     assert done.out.startswith(
-        f"4 records: 4 packed, 0 failed\n3 records were mended; `mended` in {report} says how\n"
+        f"4 records: 4 packed, 0 failed\n3 records were repaired; `mended` in {report} says how\n"
         f"    2 x {TAGLESS}\n    1 x number as answer\n"
     )
     assert pq.read_table(report)["mended"].to_pylist() == [["number as answer"], [TAGLESS], [TAGLESS], []]
@@ -405,9 +405,9 @@ def test_mends_are_counted_and_written_beside_the_records(media: Path, tmp_path:
 
 
 def test_a_strict_import_ends_at_the_first_record_to_mend(media: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"record 1 \(x\): needs mending: role user, role assistant"):
+    with pytest.raises(RunError, match=r"record 1 \(x\): needs repair: role user, role assistant"):
         import_records(
-            Wanted(listed(tmp_path, [FORMS["a number"][1], {"id": "x", **FORMS["sharegpt"][0]}]), str(media)),
+            ImportRequest(listed(tmp_path, [FORMS["a number"][1], {"id": "x", **FORMS["sharegpt"][0]}]), str(media)),
             str(tmp_path / "out"),
             strict=True,
         )

@@ -19,9 +19,9 @@ from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Request
 from pipeline.pack.check import check_run
 from pipeline.pack.export import ola_json
-from stages.catalogue import Place, catalogue
+from stages.catalogue import Place, read_catalogue
 from stages.decoding import Decoder
-from stages.evaluation.held_out import held_out
+from stages.evaluation.held_out import held_out_suites
 from stages.evaluation.runner import evaluate
 from stages.samples import Sample
 from stages.shards import split_frames
@@ -98,7 +98,7 @@ def test_pictures_keep_their_order_and_each_its_size(root: Path) -> None:
 def test_a_step_of_training_learns_what_the_model_makes_of_the_records(root: Path, model: str, tmp_path: Path) -> None:
     processor = OlaProcessor.from_pretrained(model)
     expected = by_hand(processor, root / "train")
-    table = catalogue([str(root / "train")]).table.to_pylist()
+    table = read_catalogue([str(root / "train")]).table.to_pylist()
     places = [Place(n, row["id"], row["uri"], row["offset"], row["size"]) for n, row in enumerate(table)]
     loaded = Decoder(processor, 0)[places]
     assert not isinstance(loaded, Exception)
@@ -122,9 +122,9 @@ def test_a_step_of_training_learns_what_the_model_makes_of_the_records(root: Pat
 def test_what_is_evaluated_is_the_models_own_answer(
     root: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.evaluation.held_out.SAID", TOKENS)
+    monkeypatch.setattr("stages.evaluation.held_out.MAX_TOKENS", TOKENS)
     ola = Ola.from_pretrained(model)
-    suites = held_out(str(root / "val"), files.senses(frames=1))
+    suites = held_out_suites(str(root / "val"), files.readers(frames=1))
     evaluate(ola, suites, tmp_path, "model")
     found = {question.id: question for suite in suites for question in suite.questions}
     asked = {}

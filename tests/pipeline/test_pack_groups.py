@@ -24,7 +24,7 @@ from pipeline.pack.groups import groups_of
 from pipeline.pack.publish import current_manifest, pack, rows_of
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
-from stages.catalogue import catalogue, current
+from stages.catalogue import current, read_catalogue
 from stages.trainer import train
 from tests.pipeline.test_pack_tasks import annotated, commit_part
 from tests.stages.lessons import read, short, training, write_model
@@ -83,7 +83,7 @@ def test_new_videos_make_new_shards_alone(tmp_path: Path) -> None:
     loaded = [str(path) for path in sorted(Path(plan.root, current(plan.root)["omni"]).glob("*.tar"))]
     keys = {sample["__key__"] for sample in webdataset.WebDataset(loaded, shardshuffle=False)}
     assert keys == {row.key for row in rows(plan.root) if row.stage == "omni"}
-    assert len(catalogue([plan.root])) == sum(row.split == "train" for row in rows(plan.root))
+    assert len(read_catalogue([plan.root])) == sum(row.split == "train" for row in rows(plan.root))
 
 
 def test_a_video_that_changed_changes_its_group_alone(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_training_on_the_set_of_yesterday_is_not_disturbed(tmp_path: Path) -> No
     root, model = tmp_path / "run", write_model(tmp_path / "model")
     plan = made(root, 2)
     packed(plan, PackSettings(val=0, shard_mb=1))
-    tasks, said = set(catalogue([str(root)]).ids(range(len(catalogue([str(root)]))))), list[str]()
+    tasks, said = set(read_catalogue([str(root)]).ids(range(len(read_catalogue([str(root)]))))), list[str]()
 
     def say(line: str) -> None:
         if line.startswith("step ") and not said:
@@ -212,7 +212,7 @@ def test_training_on_the_set_of_yesterday_is_not_disturbed(tmp_path: Path) -> No
 
     train(training((str(root),), model, tmp_path / "out", short(steps=None, batch=1)), say=say)
     assert {task for _, task in read(tmp_path / "out")} == tasks
-    assert len(catalogue([str(root)])) > len(tasks)
+    assert len(read_catalogue([str(root)])) > len(tasks)
 
 
 def test_groups_that_cannot_be_read_are_made_anew(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pipeline.annotation.text_rules import (
     without_sound_notes,
 )
 from pipeline.prompts import prompt
-from stages.languages import language, script
+from stages.languages import detect_language, detect_script
 from stages.text_metrics import exact, f1, words
 from tests.pipeline.scripted import QUESTIONS, SAID
 
@@ -61,7 +61,7 @@ def test_repetition(text: str, low: float, high: float) -> None:
     [("Hello there", "LATIN"), ("привет", "CYRILLIC"), ("こんにちは世界", "CJK"), ("42!", None), ("ＡＢＣ", "LATIN")],
 )
 def test_script(text: str, expected: str | None) -> None:
-    assert script(text) == expected
+    assert detect_script(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_script(text: str, expected: str | None) -> None:
     ],
 )
 def test_language(text: str, expected: str | None) -> None:
-    assert language(text) == expected
+    assert detect_language(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -129,13 +129,13 @@ def test_sigterm_saves_the_step_of_a_training(tmp_path: Path) -> None:
     (saved,) = (cut / "see").glob("step-*/DONE")
     done = int(saved.parent.name.removeprefix("step-"))
     assert said == (
-        f"ola: ended by SIGTERM: phase see: step {done} of 12 is saved; give the same command again to go on after it\n"
+        f"ola: ended by SIGTERM: phase see: step {done} of 12 is saved; run the same command again to resume\n"
     )
     assert process.returncode == 143
     assert done < 12
     assert survivors(cut) == []
     again = ola(*given, "--out", cut, "--decoders", "0")
-    assert f"goes on after step {done} of 12" in again.out
+    assert f"resumes after step {done} of 12" in again.out
     losses = [[row["loss"] for row in logged(out, "see")] for out in (whole, cut)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     one, two = tensors(whole / "model"), tensors(cut / "model")

@@ -16,7 +16,7 @@ from manifests.schema import records_table
 from ola.processor import OlaProcessor
 from pipeline.media import audio
 from pipeline.pack.writer import ShardWriter
-from stages.catalogue import Catalogue, catalogue
+from stages.catalogue import Catalogue, read_catalogue
 from stages.loader import Loader
 from stages.recipe import Phase
 from stages.samples import KINDS, Pictures, Sample, Sound, Task, media_tokens, members_of, text_tokens, turn
@@ -134,7 +134,7 @@ def phase(**changes: Any) -> Phase:
 
 def ordered(folder: Path, seed: int = 0, **changes: Any) -> tuple[Catalogue, Order]:
     """The catalogue of a set, and the order of a phase over it."""
-    found = catalogue([str(folder)])
+    found = read_catalogue([str(folder)])
     return found, Order(found, phase(**changes), seed)
 
 
@@ -149,6 +149,6 @@ def loader(folder: Path, processor: OlaProcessor, **changes: Any) -> Loader:
     """Over all sets below the folder, or the one that it is; the order's settings among the loader's own."""
     own = {name: changes.pop(name) for name in ("rank", "ranks", "workers", "first", "last") if name in changes}
     sets = [str(folder)] if (folder / "shards.parquet").exists() else sorted(map(str, folder.iterdir()))
-    found = catalogue(sets)
+    found = read_catalogue(sets)
     order = Order(found, phase(**changes), 0)
     return Loader(found, order, processor, **{"first": 0, "last": order.steps()} | own)

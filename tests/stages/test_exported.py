@@ -19,7 +19,7 @@ from pipeline.engine.engines import InlineEngine
 from pipeline.pack.export import ola_json
 from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings
-from stages.catalogue import catalogue
+from stages.catalogue import read_catalogue
 from stages.loader import Loader
 from stages.sampling import Order
 from tests.ola import tiny
@@ -59,7 +59,7 @@ def test_the_exported_samples_are_those_of_the_loader(tmp_path: Path) -> None:
     )
     ola_json(str(root), tmp_path / "ola.json")
     records = {record["id"]: record for record in json.loads((tmp_path / "ola.json").read_text())}
-    tasks = catalogue([str(root)])
+    tasks = read_catalogue([str(root)])
     order = Order(tasks, phase(sequence_tokens=4000))
     seen = set()
     for step in Loader(tasks, order, processor, 0, order.steps()):

@@ -16,7 +16,7 @@ from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings
 from stages import catalogue as shelves
 from stages import sampling
-from stages.catalogue import Packing, catalogue
+from stages.catalogue import LiveCatalogue, read_catalogue
 from stages.errors import StagesError
 from stages.trainer import train
 from tests.pipeline.test_pack_tasks import annotated
@@ -51,8 +51,8 @@ class Packer:
 
 
 def test_nothing_is_missed_or_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelves, "GLANCE", 0.01)
-    monkeypatch.setattr(sampling, "TOGETHER", 1)
+    monkeypatch.setattr(shelves, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(sampling, "SHUFFLED_SHARDS", 1)
     root, model = tmp_path / "run", write_model(tmp_path / "model")
     packer, said = Packer(root), list[tuple[str, int]]()
 
@@ -69,25 +69,25 @@ def test_nothing_is_missed_or_read_twice(tmp_path: Path, monkeypatch: pytest.Mon
     assert steps[0] < packer.shards, "it has begun before all was packed"
     tasks = Counter(task for (_, task), count in read(tmp_path / "out").items() for _ in range(count))
     assert set(tasks.values()) == {1}
-    assert set(tasks) == set(catalogue([str(root)]).ids(range(len(catalogue([str(root)])))))
+    assert set(tasks) == set(read_catalogue([str(root)]).ids(range(len(read_catalogue([str(root)])))))
     assert not (root / shelves.PACKING).exists()
 
 
 def test_what_is_packing_is_what_will_be_packed(tmp_path: Path) -> None:
     packer = Packer(tmp_path)
-    before = catalogue([str(tmp_path)], live=True)
+    before = read_catalogue([str(tmp_path)], live=True)
     packer.finish()
-    after = catalogue([str(tmp_path)], live=True)
-    assert isinstance(before, Packing)
-    assert not isinstance(after, Packing)
+    after = read_catalogue([str(tmp_path)], live=True)
+    assert isinstance(before, LiveCatalogue)
+    assert not isinstance(after, LiveCatalogue)
     assert before.digest == after.digest
-    assert before.places(range(len(before))) == after.places(range(len(after)))
+    assert before.locate(range(len(before))) == after.locate(range(len(after)))
 
 
 def test_a_run_that_packs_no_more_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelves, "GLANCE", 0.01)
-    monkeypatch.setattr(shelves, "PATIENCE", 0.1)
+    monkeypatch.setattr(shelves, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(shelves, "CLOSE_TIMEOUT", 0.1)
     packer = Packer(tmp_path)
-    with pytest.raises(StagesError, match=r"train-000000.tar: no shard was closed for .*still at work"):
-        catalogue([str(tmp_path)], live=True).places([0])
+    with pytest.raises(StagesError, match=r"train-000000.tar: no shard was closed for .*still packs"):
+        read_catalogue([str(tmp_path)], live=True).locate([0])
     packer.finish()

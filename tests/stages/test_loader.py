@@ -20,7 +20,7 @@ from PIL import Image
 from manifests import storage
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Wave
-from stages.catalogue import catalogue
+from stages.catalogue import read_catalogue
 from stages.decoding import OPEN_SHARDS
 from stages.loader import Loader, Step
 from stages.samples import Sample, Task, turn
@@ -120,7 +120,7 @@ def test_a_task_is_given_what_its_tags_name(tmp_path: Path, processor: OlaProces
     write_set(tmp_path, [(said, members)], shards=1)
     [step] = loader(tmp_path, processor, sequence_tokens=10_000)
     [pack] = step.packs
-    names = catalogue([str(tmp_path)]).ids(pack.rows)
+    names = read_catalogue([str(tmp_path)]).ids(pack.rows)
     given = {name.split("-")[2]: prompt for name, prompt in zip(names, pack.prompts, strict=True)}
     assert (len(given["speech_recognition"].visuals), len(given["speech_recognition"].sounds)) == (0, 1)
     assert (len(given["subtitle"].visuals), len(given["subtitle"].sounds)) == (1, 1)
@@ -229,7 +229,7 @@ def test_shards_in_an_object_store_give_the_same(mixed: Path, processor: OlaProc
     sets = [path for path in sorted(mixed.iterdir()) if path.name != "image"]
 
     def steps(sources: list[str]) -> list[Step]:
-        found = catalogue(sources)
+        found = read_catalogue(sources)
         return list(Loader(found, Order(found, phase(), 0), processor, 0, 2, workers=1))
 
     local = steps([str(folder) for folder in sets])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stages.catalogue import Catalogue
 from stages.errors import StagesError
 from stages.samples import KINDS
-from stages.sampling import TOGETHER, Order, gathered, packed, shared
+from stages.sampling import SHUFFLED_SHARDS, Order, apportion, group_by_sample, pack_starts
 from tests.stages.shardset import phase
 
 SIZES = st.dictionaries(st.sampled_from(list(KINDS)), st.integers(1, 40), min_size=1, max_size=5)
@@ -53,7 +53,7 @@ def test_each_task_comes_once_an_epoch(sizes: dict[str, int], seed: int, epoch: 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 5))
 def test_tasks_of_a_sample_come_together(samples: list[int], most: int) -> None:
-    rows = gathered(np.array(samples), most).tolist()
+    rows = group_by_sample(np.array(samples), most).tolist()
     assert sorted(rows) == list(range(len(samples)))
     runs: list[list[int]] = []
     for row in rows:  # in the order of the first task of each run
@@ -96,7 +96,7 @@ def test_steps_are_the_epoch_in_packs_within_the_budget(sizes: dict[str, int], b
 @given(TOKENS, st.integers(1, 120))
 def test_packs_are_neighbours_and_only_a_task_alone_is_over_the_budget(tokens: list[int], budget: int) -> None:
     lengths = np.array(tokens)
-    starts = packed(lengths, budget)
+    starts = pack_starts(lengths, budget)
     assert (starts[0], starts[-1]) == (0, len(tokens))
     for start, end in pairwise(starts):
         assert lengths[start:end].sum() <= budget or end - start == 1
@@ -125,7 +125,7 @@ def test_seed_epoch_and_data_each_change_the_order() -> None:
 @given(SIZES, st.integers(0, 40))
 def test_a_step_is_at_its_place_in_its_epoch(sizes: dict[str, int], step: int) -> None:
     of = order(sizes)
-    number, within = of.at(step)
+    number, within = of.locate_step(step)
     assert 0 <= within < len(of.epoch(number))
     assert sum(len(of.epoch(n)) for n in range(number)) + within == step
 
@@ -184,7 +184,7 @@ def test_replay_is_its_share_of_all_that_is_drawn(own: int, earlier: int, share:
 
 @given(st.integers(0, 500), st.dictionaries(st.text(max_size=3), st.floats(0.01, 100), min_size=1, max_size=6))
 def test_whole_numbers_add_up_and_are_near_their_shares(total: int, weights: dict[str, float]) -> None:
-    given_ = shared(total, weights)
+    given_ = apportion(total, weights)
     assert sum(given_.values()) == total
     whole = sum(weights.values())
     assert all(abs(given_[name] - total * weight / whole) < 1 + 1e-9 for name, weight in weights.items())
@@ -207,7 +207,7 @@ def test_so_many_tokens_and_not_a_step_more(tokens: int) -> None:
     lengths = of.tokens
 
     def came(steps: int) -> int:
-        places = [of.at(step) for step in range(steps)]
+        places = [of.locate_step(step) for step in range(steps)]
         return sum(int(lengths[pack].sum()) for epoch, step in places for pack in of.epoch(epoch).packs(step))
 
     assert came(of.steps() - 1) < tokens <= came(of.steps())
@@ -240,7 +240,7 @@ def test_a_live_first_epoch_takes_shards_in_the_order_they_are_packed() -> None:
     """Some are shuffled together; each task still comes once, and later epochs are as ever."""
     tasks = made({"image_caption": 100})
     live, whole = (Order(tasks, phase(), 0, live) for live in (True, False))
-    shards = live.shards[live.epoch(0).rows] // TOGETHER
+    shards = live.shards[live.epoch(0).rows] // SHUFFLED_SHARDS
     assert sorted(live.epoch(0).rows) == list(range(100))
     assert np.all(np.diff(shards) >= 0)
     assert len(set(shards)) == 5

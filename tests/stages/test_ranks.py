@@ -15,7 +15,7 @@ import torch
 from stages.distributed import train_on_ray
 from stages.errors import StagesError, Stopped
 from stages.ranks import World
-from stages.recipe import packaged
+from stages.recipe import packaged_recipes
 from stages.trainer import train
 from tests.stages.lessons import lessons, logged, read, short, tensors, training, write_model
 
@@ -44,7 +44,7 @@ def test_killed_on_one_rank_and_gone_on_with_on_two(ray_here: None, tmp_path: Pa
     process.wait()
     said: list[str] = []
     last = train_on_ray(training(shards, model, out, short(batch=3), save_every=1), 2, said.append)
-    assert "goes on after step" in said[0]
+    assert "resumes after step" in said[0]
     assert last == (out / "model").resolve()
     whole, pieced = ([row["loss"] for row in logged(tmp_path / name)] for name in ("one", "two"))
     assert len(pieced) == 6
@@ -66,15 +66,15 @@ def test_ranks_that_are_asked_to_stop_save_the_same_step(ray_here: None, tmp_pat
     model, shards = write_model(tmp_path / "model"), lessons(tmp_path / "shards", KINDS[:1], 2)
     plan, said = training(shards, model, tmp_path / "out", short(steps=40), save_every=100), list[str]()
     with pytest.raises(Stopped, match=r"^phase test: step \d+ of 40 is saved$") as caught:
-        train_on_ray(plan, 2, said.append, asked=lambda: any(line.startswith("step 2/") for line in said))
+        train_on_ray(plan, 2, said.append, stop_requested=lambda: any(line.startswith("step 2/") for line in said))
     (saved,) = (tmp_path / "out" / "test").glob("step-*/DONE")
     step = int(saved.parent.name.removeprefix("step-"))
     assert f"step {step} of 40" in str(caught.value)
     assert 2 <= step < 40
     resumed: list[str] = []
     with pytest.raises(Stopped):
-        train(plan, World(asked=lambda: True), resumed.append)
-    assert f"goes on after step {step} of 40" in resumed[0]
+        train(plan, World(stop_requested=lambda: True), resumed.append)
+    assert f"resumes after step {step} of 40" in resumed[0]
 
 
 @pytest.mark.slow
@@ -85,4 +85,4 @@ def test_what_a_rank_cannot_do_is_one_line(ray_here: None, tmp_path: Path) -> No
 
 
 def test_the_recipes_of_the_paper_are_there() -> None:
-    assert {"progressive", "direct", "balanced", "image", "video", "omni"} <= set(packaged())
+    assert {"progressive", "direct", "balanced", "image", "video", "omni"} <= set(packaged_recipes())

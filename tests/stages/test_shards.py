@@ -177,30 +177,33 @@ def without_magic(made: bytes) -> bytes:
 
 SHARD = tar(flat(SAMPLES))
 FAULTS = {
-    "flipped name byte": (b"b" + SHARD[1:], "byte 0: the header's checksum"),
+    "flipped name byte": (b"b" + SHARD[1:], "byte 0: header checksum"),
     "flipped byte in the second header": (
         SHARD[:1100] + b"9" + SHARD[1101:],
-        "byte 1024: the header's checksum",
+        "byte 1024: header checksum",
     ),
-    "cut in a header": (SHARD[:1200], "byte 1024: the tar is cut 176 bytes into a header"),
-    "cut in the data": (SHARD[:2000], "byte 1024: the tar is cut inside 'a-1.wav'"),
-    "cut in the padding": (SHARD[:2300], "byte 1024: the tar is cut inside 'a-1.wav'"),
+    "cut in a header": (SHARD[:1200], "byte 1024: the tar is truncated 176 bytes into a header"),
+    "cut in the data": (SHARD[:2000], "byte 1024: the tar is truncated inside 'a-1.wav'"),
+    "cut in the padding": (SHARD[:2300], "byte 1024: the tar is truncated inside 'a-1.wav'"),
     "no end blocks": (SHARD[:-1024], "byte 4096: the tar ends without its two zero blocks"),
-    "one end block": (SHARD[:-512], "byte 4096: 512 bytes stand where"),
-    "empty": (b"", "byte 0: 0 bytes stand where|byte 0: the tar ends"),
-    "two tars in one": (SHARD + SHARD, "byte 4096: there is data after the end"),
+    "one end block": (SHARD[:-512], "byte 4096: expected the two zero blocks of the end, got 512"),
+    "empty": (b"", "byte 0: expected the two zero blocks of the end, got 0|byte 0: the tar ends"),
+    "two tars in one": (SHARD + SHARD, "byte 4096: data after the end"),
     "of no known form": (
         without_magic(made_by_tarfile(tarfile.GNU_FORMAT)),
-        "byte 0: neither a USTAR nor a GNU",
+        "byte 0: expected a USTAR or GNU header",
     ),
-    "a link": (made_by_tarfile(tarfile.USTAR_FORMAT, type=tarfile.SYMTYPE), "byte 0: type b'2' is not"),
+    "a link": (
+        made_by_tarfile(tarfile.USTAR_FORMAT, type=tarfile.SYMTYPE),
+        "byte 0: expected a regular file, got type b'2'",
+    ),
     "a broken pax header": (
         made_by_tarfile(tarfile.PAX_FORMAT, mtime=0.5).replace(b"13 mtime=", b"99 mtime=", 1),
-        "byte 0: a pax header that cannot be read",
+        "byte 0: invalid pax header",
     ),
     "cut in a pax header": (
         made_by_tarfile(tarfile.PAX_FORMAT, mtime=0.5)[:700],
-        "byte 0: the tar is cut inside 'a header",
+        "byte 0: the tar is truncated inside 'an extra header",
     ),
     "no extension": (tar({"a": b"1"}), "byte 0: 'a' is not <key>.<extension>"),
     "key comes again": (tar({"a.txt": b"1", "b.txt": b"2", "a.wav": b"3"}), "byte 2048: key 'a' comes again"),
@@ -240,7 +243,7 @@ def test_a_repeated_extension_is_named() -> None:
 @pytest.mark.parametrize(
     ("offsets", "message"),
     [
-        ([0, 2560], "byte 2560: there is data after the end"),
+        ([0, 2560], "byte 2560: data after the end"),
         ([0, 2048, 4096], "byte 2048: no sample starts here|byte 1024"),
         ([0, 4096], "byte 2560: 'b_2.json' does not fit sample 'a-1'"),
     ],

@@ -16,9 +16,9 @@ from PIL import Image
 
 from ola.generation import Ola
 from ola.prompt import Request, Wave
-from stages.checkpoints import alone
+from stages.checkpoints import lock_folder
 from stages.errors import StagesError
-from stages.parameters import part_of, rate_share
+from stages.parameters import module_of, rate_share
 from stages.samples import GIVEN, KINDS, PICTURES, Sample
 from stages.shards import split_frames
 from stages.trainer import Training, train
@@ -63,7 +63,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
         train(cut, say=until(5))
     said: list[str] = []
     train(cut, say=said.append)
-    assert "goes on after step 4 of 6" in said[0]
+    assert "resumes after step 4 of 6" in said[0]
     losses = [[row["loss"] for row in logged(tmp_path / name)] for name in ("whole", "cut")]
     assert len(losses[0]) == 6
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
@@ -83,9 +83,9 @@ def test_an_epoch_reads_each_task_once(shards: tuple[str, ...], model: str, tmp_
 def test_what_is_not_named_is_not_touched(shards: tuple[str, ...], model: str, tmp_path: Path) -> None:
     train(training(shards, model, tmp_path, short(lr={"visual_projector": 1e-2, "decoder": 1e-2}, steps=2)), say=len)
     before, after = tensors(model), tensors(tmp_path / "model")
-    changed = {part_of(name) for name in before if not torch.equal(before[name], after[name])}
+    changed = {module_of(name) for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"visual_projector", "decoder"}
-    same = {name for name in before if part_of(name) not in changed}
+    same = {name for name in before if module_of(name) not in changed}
     assert all(torch.equal(before[name], after[name]) for name in same)
 
 
@@ -166,7 +166,9 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(shards: tuple[str, ...]
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
 
     try:
-        with pytest.raises(StagesError, match=r"could not be saved: .*File too large.*last good one is step-000001"):
+        with pytest.raises(
+            StagesError, match=r"could not be saved: .*File too large.*last complete checkpoint is step-000001"
+        ):
             train(whole, say=say)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -178,16 +180,16 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(shards: tuple[str, ...]
 
 def test_two_trainings_do_not_share_a_folder(shards: tuple[str, ...], model: str, tmp_path: Path) -> None:
     plan = training(shards, model, tmp_path, short(steps=1))
-    with alone(tmp_path), pytest.raises(StagesError, match="another training is at work there"):
+    with lock_folder(tmp_path), pytest.raises(StagesError, match="another training uses this folder"):
         train(plan, say=len)
     train(plan, say=len)
 
 
 def test_a_checkpoint_of_other_data_is_not_gone_on_from(shards: tuple[str, ...], model: str, tmp_path: Path) -> None:
     train(training(shards, model, tmp_path, short(steps=1)), say=len)
-    with pytest.raises(StagesError, match=r"step-000001: .*: phase.steps: 1 there, 2 here; go on"):
+    with pytest.raises(StagesError, match=r"step-000001: .*: phase.steps: 1 there, 2 here; use the settings"):
         train(training(shards, model, tmp_path, short(steps=2)), say=len)
-    with pytest.raises(StagesError, match=r"settings: seed: 0 there, 1 here; go on"):
+    with pytest.raises(StagesError, match=r"settings: seed: 0 there, 1 here; use the settings"):
         train(training(shards, model, tmp_path, short(steps=1), seed=1), say=len)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.training_log import EARLY, TrainingLog
+from stages.training_log import MIN_STEPS, TrainingLog
 
 
 def log_of(folder: Path, spike: float = 4.0, **losses: list[float]) -> TrainingLog:
@@ -30,13 +30,13 @@ def test_a_spike_is_many_times_the_usual_loss_and_a_good_deal_above_it(
     tmp_path: Path, usual: float, loss: float, is_spike: bool
 ) -> None:
     assert not TrainingLog(tmp_path).is_spike({"chat": (1000.0, 1)}), "too early to say"
-    log = log_of(tmp_path, chat=[usual] * EARLY)
+    log = log_of(tmp_path, chat=[usual] * MIN_STEPS)
     assert log.is_spike({"chat": (loss * 7, 7)}) is is_spike
-    assert not log_of(tmp_path, spike=0, chat=[usual] * EARLY).is_spike({"chat": (1e9, 7)})
+    assert not log_of(tmp_path, spike=0, chat=[usual] * MIN_STEPS).is_spike({"chat": (1e9, 7)})
 
 
 def test_a_kind_is_held_against_itself(tmp_path: Path) -> None:
-    log = log_of(tmp_path, image_chat=[0.2] * EARLY, chat=[5.0] * EARLY)
+    log = log_of(tmp_path, image_chat=[0.2] * MIN_STEPS, chat=[5.0] * MIN_STEPS)
     assert not log.is_spike({"chat": (5.5 * 9, 9)})
     assert not log.is_spike({"chat": (5.5 * 9, 9), "image_chat": (0.0, 0)})
     assert log.is_spike({"image_chat": (5.5 * 9, 9)})
@@ -47,8 +47,8 @@ def test_a_kind_is_held_against_itself(tmp_path: Path) -> None:
 def test_small_batches_of_easy_and_hard_tasks_are_no_spikes(tmp_path: Path) -> None:
     chance = random.Random(5)
     losses = [chance.choice([0.3, 0.4, 0.5, 3.0]) for _ in range(60)]
-    log = log_of(tmp_path, image_chat=losses[:EARLY])
-    for loss in losses[EARLY:]:
+    log = log_of(tmp_path, image_chat=losses[:MIN_STEPS])
+    for loss in losses[MIN_STEPS:]:
         assert not log.is_spike({"image_chat": (loss, 1)})
         log.losses["image_chat"].append(loss)
     assert log.is_spike({"image_chat": (4.0, 1)})

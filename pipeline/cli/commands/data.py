@@ -29,10 +29,10 @@ def import_command(
 ) -> None:
     """Import external conversations and media (Ola-Data, LLaVA, JSONL) as shards. Exit 1 if no record can be used."""
     from pipeline.cli.import_records import show_import
-    from pipeline.importing.importer import Wanted
+    from pipeline.importing.importer import ImportRequest
 
-    wanted = Wanted(file, media, frames, val_share, workers=workers)
-    raise typer.Exit(GOOD if show_import(wanted, root, strict, retry) else POOR)
+    request = ImportRequest(file, media, frames, val_share, workers=workers)
+    raise typer.Exit(GOOD if show_import(request, root, strict, retry) else POOR)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -22,7 +22,7 @@ from pathlib import Path
 from pipeline.synthetic.nano import train
 from pipeline.synthetic.nano.train import WorkFolder
 from pipeline.synthetic.world.vocabulary import find_split
-from stages.evaluation.comparison import Line, draw
+from stages.evaluation.comparison import ComparisonRow, draw
 
 ORDERS = ("progressive", "direct", "balanced")
 SEEDS = (0, 1, 2)
@@ -73,12 +73,12 @@ def publish(scores: Mapping[str, Sequence[Mapping[str, float]]], folder: Path) -
     draw(ORDERS, lines, folder / "figure3.png")
 
 
-def _comparison_line(suite: str, scores: Mapping[str, Sequence[Mapping[str, float]]], first: float) -> Line:
+def _comparison_line(suite: str, scores: Mapping[str, Sequence[Mapping[str, float]]], first: float) -> ComparisonRow:
     values_by_order = {order: [seed[suite] for seed in scores[order]] for order in ORDERS}
     values = tuple(statistics.fmean(values_by_order[order]) for order in ORDERS)
     relative = tuple(value / first if first else None for value in values)
     spread = tuple(half_interval(values_by_order[order]) / first if first else 0.0 for order in ORDERS)
-    return Line(suite, "right", False, values, relative, (len(SEEDS),) * len(ORDERS), spread)
+    return ComparisonRow(suite, "right", False, values, relative, (len(SEEDS),) * len(ORDERS), spread)
 
 
 def half_interval(values: Sequence[float]) -> float:

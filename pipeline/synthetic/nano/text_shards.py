@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from manifests import storage
-from pipeline.importing.reindex import index
+from pipeline.importing.reindex import index_shards
 from pipeline.pack.build import ORIGINS, SCORES
 from pipeline.pack.settings import PackSettings
 from pipeline.pack.writer import ShardWriter
@@ -38,7 +38,7 @@ def write_shard_set(root: str, name: str, samples: Iterable[Sample]) -> int:
             while writer.bytes < SHARD_BYTES and (sample := next(waiting, None)) is not None:
                 _add_sample(writer, sample)
         shards += 1
-    return index(folder, root)
+    return index_shards(folder, root)
 
 
 def make_sample(name: str, exchanges: Sequence[Exchange], meta: object) -> Sample:

@@ -67,9 +67,9 @@ def transcript_metrics(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     word_error: word error rate over the clips with a voice, of normalised texts. missing: clips with a voice and
     without a transcript. invented: clips with a transcript and without a voice.
     """
-    from stages.evaluation.scores import spoken, word_error
+    from stages.evaluation.scores import normalize_speech, word_error
 
-    voiced = [(spoken(truth), spoken(prediction)) for truth, prediction in pairs if truth]
+    voiced = [(normalize_speech(truth), normalize_speech(prediction)) for truth, prediction in pairs if truth]
     return {
         "clips": len(pairs),
         "voiced": len(voiced),

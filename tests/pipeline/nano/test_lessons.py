@@ -23,8 +23,8 @@ from pipeline.synthetic.world.questions import ambiguous_questions, make_questio
 from pipeline.synthetic.world.scenes import compose_scene
 from pipeline.synthetic.world.score import ScoredClip
 from pipeline.synthetic.world.truth import Truth
-from stages.catalogue import catalogue
-from stages.decoding import Decoder, Loaded
+from stages.catalogue import read_catalogue
+from stages.decoding import Decoder, LoadedPack
 from tests.ola import tiny
 from tests.pipeline.nano.conftest import Run
 from tests.runs import ola
@@ -153,7 +153,7 @@ def test_rare_lessons_are_repeated(run: Run) -> None:
 def test_lessons_are_imported_and_loaded(run: Run, tmp_path: Path) -> None:
     said = ola("import", run.file, "--root", tmp_path, "--val-share", "0", "--strict")
     assert said.code == 0, said
-    found = catalogue([str(tmp_path)])
+    found = read_catalogue([str(tmp_path)])
     assert len(found) == run.counts.total()
     records = run.records()
     assert found.counts() == Counter(
@@ -163,8 +163,8 @@ def test_lessons_are_imported_and_loaded(run: Run, tmp_path: Path) -> None:
     samples = found.table.group_by("uri").aggregate([("offset", "count_distinct")]).to_pydict()
     assert sum(samples["offset_count_distinct"]) == 10 + 10 + 9 + 9
     one_each = [int(rows[0]) for rows in found.kinds().values()]
-    loaded = Decoder(OlaProcessor(tiny.tokenizer(), tiny.config()), 0)[found.places(one_each)]
-    assert isinstance(loaded, Loaded)
+    loaded = Decoder(OlaProcessor(tiny.tokenizer(), tiny.config()), 0)[found.locate(one_each)]
+    assert isinstance(loaded, LoadedPack)
     assert (len(loaded.pack.prompts), loaded.faults) == (4, ())
 
 

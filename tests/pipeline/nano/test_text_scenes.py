@@ -29,8 +29,8 @@ from pipeline.synthetic.world.captions import describe_sight, describe_sound
 from pipeline.synthetic.world.questions import make_questions
 from pipeline.synthetic.world.scenes import compose_scene
 from pipeline.synthetic.world.vocabulary import SPLITS, split_of_seed
-from stages.catalogue import catalogue
-from stages.decoding import Decoder, Loaded
+from stages.catalogue import read_catalogue
+from stages.decoding import Decoder, LoadedPack
 from stages.samples import Sample
 from stages.shards import ShardReader
 from tests.ola import tiny
@@ -51,11 +51,11 @@ def samples(root: Path) -> list[Sample]:
 
 def test_a_shard_set_is_written_and_loaded(made: tuple[Path, Counter[str]]) -> None:
     root, counts = made
-    found = catalogue([str(root)])
+    found = read_catalogue([str(root)])
     assert len(found) == counts["in all"] == counts.total() / 2
     assert set(found.counts()) == {"chat"}
-    loaded = Decoder(OlaProcessor(tiny.tokenizer(), tiny.config()), 0)[found.places(range(5))]
-    assert isinstance(loaded, Loaded)
+    loaded = Decoder(OlaProcessor(tiny.tokenizer(), tiny.config()), 0)[found.locate(range(5))]
+    assert isinstance(loaded, LoadedPack)
     assert (len(loaded.pack.prompts), loaded.faults) == (5, ())
 
 

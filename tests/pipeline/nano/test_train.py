@@ -16,7 +16,7 @@ from pipeline.synthetic.nano import card, figure3, train
 from pipeline.synthetic.nano.initial_weights import initial_model
 from pipeline.synthetic.nano.tokenizer import build_tokenizer
 from pipeline.synthetic.nano.train import WorkFolder
-from stages.recipe import recipe
+from stages.recipe import read_recipe
 from stages.training_log import Figures, TrainingLog
 
 
@@ -37,7 +37,7 @@ def test_a_completed_stage_is_skipped_and_a_failed_one_runs_again(tmp_path: Path
 
 
 def test_recipes_are_valid_and_those_of_figure_3_take_equal_steps() -> None:
-    found = {file.stem: recipe(str(file)) for file in train.RECIPES.glob("*.yaml")}
+    found = {file.stem: read_recipe(str(file)) for file in train.RECIPES.glob("*.yaml")}
     assert {"primer", "text", "media"} < found.keys()
     orders = [found[f"figure3-{order}"].phases for order in figure3.ORDERS]
     assert len({sum(phase.steps or 0 for phase in phases) for phases in orders}) == 1
@@ -64,7 +64,7 @@ def test_a_card_has_the_results_of_each_split_and_the_curves(tmp_path: Path) -> 
     for step in range(25):
         of_kind = {"chat": 2.0 / (step + 1)}
         log.add(Figures(step + 1, 25, 0, 1.0, 1.0, {}, 10, 1.0, 0.0, None, of_kind, {"image": 4}, 0), ["task"])
-    log.write(25, log.take())
+    log.write(25, log.take_tables())
     results = {
         "val": {"image_qa": {"right": 0.95, "n": 40}, "judged": {"right": 1.0, "n": 10, "guessed": 0.2}},
         "test": {"transcribe, words": {"right": 0.5, "n": 8}, "judged": {"right": 0.9, "n": 30, "guessed": 0.6}},

@@ -23,7 +23,7 @@ from manifests.records import PackedTask
 from manifests.schema import records_table
 from ola.prompt import Answer, Request, Wave
 from pipeline.pack.writer import ShardWriter
-from stages.evaluation.questions import Senses, Unreadable
+from stages.evaluation.questions import MediaReaders, Unreadable
 from stages.samples import KINDS, Pictures, Sample, Sound, Task, turn
 
 COLUMNS = ("index", "question", "hint", "A", "B", "C", "D", "answer", "category", "l2-category", "image")
@@ -209,7 +209,7 @@ def wav() -> bytes:
     return file.getvalue()
 
 
-def senses(frames: int = 64, hears: bool = True) -> Senses:
+def readers(frames: int = 64, has_speech: bool = True) -> MediaReaders:
     """Media that need no decoder: a video is its file's name in grey, and an empty one cannot be read."""
 
     def watch(path: str, frames: int) -> tuple[list[np.ndarray], Wave]:
@@ -220,4 +220,4 @@ def senses(frames: int = 64, hears: bool = True) -> Senses:
     def hear(path: str) -> Wave:
         return Wave(np.zeros(1600, np.float32))
 
-    return Senses(watch, hear, frames, hears)
+    return MediaReaders(watch, hear, frames, has_speech)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from stages.errors import StagesError
-from stages.evaluation.comparison import Line, compare, draw, span
+from stages.evaluation.comparison import ComparisonRow, compare, draw, value_range
 from stages.evaluation.runner import Result
 
 
@@ -80,7 +80,7 @@ def test_names_are_told_apart(tmp_path: Path) -> None:
 def test_metrics_must_agree(tmp_path: Path) -> None:
     one = stored(tmp_path, "a", mmbench=result("accuracy", 1))
     two = stored(tmp_path, "b", mmbench=result("F1", 1))
-    with pytest.raises(StagesError, match="mmbench: scored by several metrics"):
+    with pytest.raises(StagesError, match="mmbench: expected one metric, got several"):
         compare([one, two])
 
 
@@ -98,7 +98,7 @@ def test_the_picture(tmp_path: Path) -> None:
 
 def test_what_is_drawn_holds_its_intervals() -> None:
     lines = [
-        Line("image QA", "right", False, (0.8, 0.9), (1.0, 1.1), (3, 3), (0.05, 0.4)),
-        Line("video QA", "right", False, (0.8, None), (1.0, None), (3, 3)),
+        ComparisonRow("image QA", "right", False, (0.8, 0.9), (1.0, 1.1), (3, 3), (0.05, 0.4)),
+        ComparisonRow("video QA", "right", False, (0.8, None), (1.0, None), (3, 3)),
     ]
-    assert span(lines) == pytest.approx((0.7, 1.5))
+    assert value_range(lines) == pytest.approx((0.7, 1.5))

@@ -26,7 +26,7 @@ def rows(out: Path, suite: str) -> list[dict[str, Any]]:
 
 
 def colours(tmp_path: Path) -> Suite:
-    return mmbench(files.mmbench(tmp_path / "dev.tsv"), files.senses())
+    return mmbench(files.mmbench(tmp_path / "dev.tsv"), files.readers())
 
 
 def test_circular_accuracy(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_unparsed_and_unreadable_are_wrong(tmp_path: Path) -> None:
     video = tmp_path / "made"
     video.write_bytes(b"video")
     files.videomme(tmp_path / "set", video)
-    suite = videomme(tmp_path / "set", files.senses())
+    suite = videomme(tmp_path / "set", files.readers())
     ola = Scripted(lambda request: "It may be A or B" if "001-1" in request.text else "A")
     found = evaluate(ola, [suite], tmp_path / "out", "model")["videomme"]
     assert found["value"] == pytest.approx(1 / 3, abs=1e-6)
@@ -79,14 +79,14 @@ def test_unparsed_and_unreadable_are_wrong(tmp_path: Path) -> None:
     assert errors[2].startswith("no video gone-1")
     again = Scripted(lambda request: "C")
     shutil.copy(video, tmp_path / "set" / "data" / "gone-1.mp4")
-    suite = videomme(tmp_path / "set", files.senses())
+    suite = videomme(tmp_path / "set", files.readers())
     assert evaluate(again, [suite], tmp_path / "out", "model")["videomme"]["errors"] == 0
     assert len(again.asked) == 1  # what could not be asked is asked again, and nothing else
 
 
 def test_word_error_of_a_whole_set(tmp_path: Path) -> None:
     said = iter(["He began a complaint.", "Mr. Smith has 22"])
-    suite = librispeech(files.librispeech(tmp_path / "speech"), files.senses())
+    suite = librispeech(files.librispeech(tmp_path / "speech"), files.readers())
     found = evaluate(Scripted(lambda request: next(said)), [suite], tmp_path, "model")["librispeech"]
     # one deletion in five and four words; the third utterance has no sound, and its three words count as missed
     assert found["value"] == pytest.approx((1 + 3) / 12, abs=1e-6)
@@ -126,7 +126,7 @@ def test_other_weights_and_other_words_are_asked_anew(tmp_path: Path) -> None:
     assert evaluate(other, [colours(tmp_path)], tmp_path, "other")["mmbench"]["model"] == "other"
     assert len(other.asked) == 3
     changed = [files.mmbench_rows()[0] | {"question": "What colour?"}, *files.mmbench_rows()[1:]]
-    suite = mmbench(files.mmbench(tmp_path / "dev.tsv", changed), files.senses())
+    suite = mmbench(files.mmbench(tmp_path / "dev.tsv", changed), files.readers())
     again = Scripted(lambda request: "C")
     evaluate(again, [suite], tmp_path, "other")
     assert [request.text for request in again.asked] == [suite.questions[0].text]
@@ -161,13 +161,16 @@ def test_an_error_keeps_the_answers_before_it(tmp_path: Path) -> None:
 
 def test_a_chunk_at_a_time(tmp_path: Path) -> None:
     many = [files.mmbench_rows()[0] | {"index": str(n)} for n in range(70)]
-    suite, ola = mmbench(files.mmbench(tmp_path / "dev.tsv", many), files.senses()), Scripted(lambda request: "A")
+    suite, ola = (
+        mmbench(files.mmbench(tmp_path / "dev.tsv", many), files.readers()),
+        Scripted(lambda request: "A"),
+    )
     assert evaluate(ola, [suite], tmp_path, "model")["mmbench"]["value"] == 1
     assert ola.sizes == [32, 32, 6]
 
 
 def test_results_of_other_suites_stay(tmp_path: Path) -> None:
-    speech = librispeech(files.librispeech(tmp_path / "speech"), files.senses())
+    speech = librispeech(files.librispeech(tmp_path / "speech"), files.readers())
     evaluate(Scripted(lambda request: "A"), [colours(tmp_path)], tmp_path, "model")
     evaluate(Scripted(lambda request: "A"), [speech], tmp_path, "model")
     assert set(read_results(tmp_path)) == {"mmbench", "librispeech"}
@@ -178,9 +181,9 @@ def test_results_of_other_suites_stay(tmp_path: Path) -> None:
 def test_files_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "answers").mkdir()
     (tmp_path / "answers" / "mmbench.parquet").write_bytes(b"PAR1")
-    with pytest.raises(StagesError, match="not answers of this version"):
+    with pytest.raises(StagesError, match="expected answers of this version"):
         evaluate(Scripted(lambda request: "A"), [colours(tmp_path)], tmp_path, "model")
     for text in ("{", "[]", json.dumps({"mmbench": {"value": 1}}), json.dumps({"mmbench": 1})):
         (tmp_path / "results.json").write_text(text)
-        with pytest.raises(StagesError, match=r"results\.json: no results"):
+        with pytest.raises(StagesError, match=r"results\.json: expected results"):
             read_results(tmp_path)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.choice_parsing import chosen_letter
-from stages.evaluation.scores import ACCURACY, F1, exact_match, spoken, word_error_metric
+from stages.evaluation.scores import ACCURACY, F1, exact_match, normalize_speech, word_error_metric
 
 WORD_ERROR = word_error_metric()
 OPTIONS = {"A": "A dog.", "B": "Two cats.", "C": "A bird in a tree", "D": "None of the above"}
@@ -96,8 +96,8 @@ def test_a_group_is_right_if_all_of_it_is() -> None:
 
 
 def test_whispers_normaliser() -> None:
-    assert spoken("Mr. Smith's got twenty-two, um, [laughs] DOGS!") == "mister smith has got 22 dogs"
-    assert spoken("colour") == "colour"  # no table of spellings
+    assert normalize_speech("Mr. Smith's got twenty-two, um, [laughs] DOGS!") == "mister smith has got 22 dogs"
+    assert normalize_speech("colour") == "colour"  # no table of spellings
 
 
 def test_word_error_is_of_all_words() -> None:

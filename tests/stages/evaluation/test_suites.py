@@ -13,13 +13,13 @@ import pytest
 from ola.prompt import Wave
 from stages.errors import StagesError
 from stages.evaluation.benchmarks import librispeech, mmbench, videomme
-from stages.evaluation.held_out import held_out
+from stages.evaluation.held_out import held_out_suites
 from stages.evaluation.questions import Unreadable
 from tests.stages.evaluation import files
 
 
 def test_mmbench(tmp_path: Path) -> None:
-    suite = mmbench(files.mmbench(tmp_path / "dev.tsv"), files.senses())
+    suite = mmbench(files.mmbench(tmp_path / "dev.tsv"), files.readers())
     first, turned, other = suite.questions
     assert first.text == (
         'Question: Which "colour"?\nOptions:\nA. red\nB. blue\nPlease select the correct answer from the options above.'
@@ -34,20 +34,20 @@ def test_mmbench(tmp_path: Path) -> None:
 
 def test_mmbench_that_is_none(tmp_path: Path) -> None:
     columns = tuple(name for name in files.COLUMNS if name != "answer")
-    with pytest.raises(StagesError, match=r"test\.tsv: .* no column answer; the answers of test splits"):
-        mmbench(files.mmbench(tmp_path / "test.tsv", columns=columns), files.senses())
+    with pytest.raises(StagesError, match=r"test\.tsv: .* missing columns: answer; test splits have no answers"):
+        mmbench(files.mmbench(tmp_path / "test.tsv", columns=columns), files.readers())
     wrong = [files.mmbench_rows()[0] | {"answer": "D"}]
-    with pytest.raises(StagesError, match="row '7': the answer 'D' is none of its options A, B"):
-        mmbench(files.mmbench(tmp_path / "wrong.tsv", wrong), files.senses())
+    with pytest.raises(StagesError, match="row '7': answer: expected one of A, B, got 'D'"):
+        mmbench(files.mmbench(tmp_path / "wrong.tsv", wrong), files.readers())
     (tmp_path / "ragged.tsv").write_text("index\tquestion\n1\n2\t3\t4\n")
     for path in (tmp_path / "ragged.tsv", tmp_path, tmp_path / "absent.tsv"):
-        with pytest.raises(StagesError, match="not MMBench's TSV"):
-            mmbench(path, files.senses())
+        with pytest.raises(StagesError, match="expected MMBench's TSV"):
+            mmbench(path, files.readers())
 
 
 def test_a_picture_that_is_none(tmp_path: Path) -> None:
     rows = [files.mmbench_rows()[0] | {"image": "bm90IGEgcGljdHVyZQ==" * 9}]
-    [question] = mmbench(files.mmbench(tmp_path / "dev.tsv", rows), files.senses()).questions
+    [question] = mmbench(files.mmbench(tmp_path / "dev.tsv", rows), files.readers()).questions
     with pytest.raises(Unreadable, match="not a picture"):
         question.request()
 
@@ -57,7 +57,7 @@ def test_videomme(tmp_path: Path) -> None:
     video.write_bytes(b"video")
     parquet = files.videomme(tmp_path / "set", video)
     for path in (parquet, tmp_path / "set"):
-        suite = videomme(path, files.senses(frames=3))
+        suite = videomme(path, files.readers(frames=3))
         assert [(question.id, question.reference) for question in suite.questions] == [
             (question, answer) for *_, question, answer in files.VIDEO_QA
         ]
@@ -82,36 +82,36 @@ def test_a_deaf_model_only_sees(tmp_path: Path) -> None:
     video = tmp_path / "made"
     video.write_bytes(b"video")
     files.videomme(tmp_path / "set", video)
-    assert videomme(tmp_path / "set", files.senses(hears=False)).questions[0].request().sounds == []
+    assert videomme(tmp_path / "set", files.readers(has_speech=False)).questions[0].request().sounds == []
     with pytest.raises(StagesError, match="no speech encoder"):
-        librispeech(files.librispeech(tmp_path / "speech"), files.senses(hears=False))
+        librispeech(files.librispeech(tmp_path / "speech"), files.readers(has_speech=False))
 
 
 def test_videomme_that_is_none(tmp_path: Path) -> None:
     pq.write_table(pa.table({"other": [1]}), tmp_path / "other.parquet")
-    with pytest.raises(StagesError, match="no Parquet file with Video-MME's columns"):
-        videomme(tmp_path, files.senses())
+    with pytest.raises(StagesError, match="expected Video-MME's Parquet file with the columns"):
+        videomme(tmp_path, files.readers())
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
-    with pytest.raises(StagesError, match="not Video-MME's Parquet file"):
-        videomme(tmp_path, files.senses())
+    with pytest.raises(StagesError, match="expected Video-MME's Parquet file"):
+        videomme(tmp_path, files.readers())
 
 
 def test_librispeech(tmp_path: Path) -> None:
-    suite = librispeech(files.librispeech(tmp_path), files.senses())
+    suite = librispeech(files.librispeech(tmp_path), files.readers())
     said = {name: text for chapter in files.SPEECH.values() for name, text in chapter.items()}
     assert {question.id: question.reference for question in suite.questions} == said
     assert [question.categories for question in suite.questions] == [("test-clean",), ("test-clean",), ("test-other",)]
     assert [type(sound) for sound in suite.questions[0].request().sounds] == [Wave]
     with pytest.raises(Unreadable, match=r"no 367-130732-0000\.flac or \.wav"):
         suite.questions[2].request()
-    one = librispeech(tmp_path / "test-clean", files.senses())
+    one = librispeech(tmp_path / "test-clean", files.readers())
     assert {question.categories for question in one.questions} == {("test-clean",)}
-    with pytest.raises(StagesError, match="no transcripts in LibriSpeech's layout"):
-        librispeech(tmp_path / "test-clean" / "none", files.senses())
+    with pytest.raises(StagesError, match="expected transcripts in LibriSpeech's layout"):
+        librispeech(tmp_path / "test-clean" / "none", files.readers())
 
 
 def test_held_out_shards(tmp_path: Path) -> None:
-    suites = {suite.name: suite for suite in held_out(str(files.shards(tmp_path)), files.senses(frames=2))}
+    suites = {suite.name: suite for suite in held_out_suites(str(files.shards(tmp_path)), files.readers(frames=2))}
     names = {name: suite.metric.name for name, suite in suites.items()}
     assert names == {
         "shards-cross_modal_qa": "F1",
@@ -135,7 +135,7 @@ def test_held_out_shards(tmp_path: Path) -> None:
 
 
 def test_four_views(tmp_path: Path) -> None:
-    suites = held_out(str(files.shards(tmp_path)), files.senses(), views=True)
+    suites = held_out_suites(str(files.shards(tmp_path)), files.readers(), views=True)
     shown = {}
     for suite in suites[:4]:
         request = suite.questions[0].request()
@@ -151,6 +151,6 @@ def test_four_views(tmp_path: Path) -> None:
 
 def test_shards_without_any_held_out(tmp_path: Path) -> None:
     with pytest.raises(StagesError, match="no task of the split 'val'"):
-        held_out(str(files.shards(tmp_path / "run", split="train")), files.senses())
+        held_out_suites(str(files.shards(tmp_path / "run", split="train")), files.readers())
     with pytest.raises(StagesError, match="no shards"):
-        held_out(str(tmp_path), files.senses())
+        held_out_suites(str(tmp_path), files.readers())
