@@ -1,4 +1,4 @@
-"""Records of what is said in clips and of what a model makes of them. Import them from `manifests.records`."""
+"""Records of speech in clips and of model output about clips. Import them from `manifests.records`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """A word and when it is said, in seconds on the clip's own clock."""
+    """A spoken word with its start and end, in seconds on the clip's clock."""
 
     text: str
     start: float
@@ -16,15 +16,15 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """What is said between two times, in seconds on the clip's own clock.
+    """Speech between two times, in seconds on the clip's clock.
 
-    Scores tell how far to believe it, and `flags` name the rules that doubt it (see `pipeline.media.hallucination`).
-    Only a recogniser has avg_logprob: of its tokens, natural logarithm; and no_speech_prob: 0..1. Of every source are
-    compression_ratio: bytes of text by bytes of it deflated; repeated, distinct, stock, voiced: shares, 0..1;
-    longest_word: characters; pace: words a second.
+    The scores tell how reliable the text is. `flags` name the rules that reject it (see
+    `pipeline.media.hallucination`). Only recognisers give avg_logprob (natural logarithm, mean over the tokens) and
+    no_speech_prob (0..1). Every source has compression_ratio (bytes of text / bytes of deflated text), repeated,
+    distinct, stock and voiced (shares, 0..1), longest_word (characters) and pace (words per second).
 
-    text and words are what is spoken. original: the text as its source shows it, where more than speech stands in it,
-    else empty. speaker: who speaks, where the source names one speaker.
+    text, words: speech only. original: the source's text, if it holds more than speech, else empty. speaker: name of
+    the speaker, if the source names one.
     """
 
     start: float
@@ -47,7 +47,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unspoken:
-    """What a subtitle tells beside speech, between two times in seconds on the clip's own clock.
+    """Subtitle text that is not speech, between two times in seconds on the clip's clock.
 
     kind: `speaker` (a name), `sound`, `song` or `credit`.
     """
@@ -60,16 +60,16 @@ class Unspoken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """What is said in one clip.
+    """The transcript of one clip.
 
-    origin: `sidecar`, `embedded`, `whisperx` or `ola`; track: which file, stream or model. word_times: `given` by the
-    source, `interpolated` over a segment by the length of its words, `aligned` to the sound by a model made for it, or
+    origin: `sidecar`, `embedded`, `whisperx` or `ola`. track: the file, stream or model. word_times: `given` by the
+    source, `interpolated` over a segment by the length of its words, `aligned` to the sound by an alignment model, or
     `recognised` (the recogniser's own). coverage: share of the clip that segments cover. flagged: share of the words
-    that lie in segments with flags. unspoken: what the source tells beside speech.
+    that lie in segments with flags. unspoken: subtitle text that is not speech.
 
-    language: the tag of the file or stream, or what the recogniser detected in the sound (with language_probability).
-    text_language: the language that the text is in, with its probability, 0..1; null where the text is too short to
-    tell. flags: `language mismatch`, where both are known and plainly differ.
+    language: the tag of the file or stream, or the language that the recogniser detected in the sound (with
+    language_probability). text_language: the language of the text, with its probability, 0..1; null if the text is too
+    short to tell. flags: `language mismatch`, if both languages are known and differ.
     """
 
     id: str
@@ -92,12 +92,12 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCall:
-    """What a model was asked and what it said, word for word; `prompt_tokens` count the media too.
+    """The prompt and the answer of one model call, verbatim; `prompt_tokens` include the media.
 
-    finish: why it ended (`stop`, `length`). latency: seconds to its end. notes: what was thinned to fit its context.
-    read_tokens: positions of the prompt that the model read for this answer, without beginnings that it had read for
-    others; 0 where that is not known. margin: logit of the likeliest token less that of the next, at the token of the
-    answer where that is least: what is near 0 may come out otherwise on other hardware; null where that is not known.
+    finish: why the answer ended (`stop`, `length`). latency: seconds to its end. notes: which media were thinned to fit
+    the context. read_tokens: prompt positions that were prefilled for this answer, without a prefix that was already in
+    the cache; 0 if unknown. margin: smallest difference, over the answer's tokens, between the logits of the two most
+    likely tokens; an answer with a margin near 0 may differ on other hardware; null if unknown.
     """
 
     prompt: str
@@ -113,7 +113,7 @@ class ModelCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screening:
-    """Whether a transcript is worth asking about, as a language model sees it: probabilities of `yes`, 0..1."""
+    """A language model's rating of a transcript: probabilities (0..1) that it is complete and informative."""
 
     id: str
     clip: str
@@ -125,9 +125,9 @@ class Screening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """What is seen or heard in a clip, in words. view: `image` (the middle frame), `video`, `sound` or `joint`.
+    """A caption of a clip. view: `image` (the middle frame), `video`, `sound` or `joint`.
 
-    left_out: views of the same clip whose captions could not be used: why, and what the model said.
+    left_out: views of the same clip whose captions were rejected: the reason and the model's answer.
     """
 
     id: str
@@ -141,12 +141,12 @@ class Caption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question about a clip that was made from its frames, its sound and its transcript.
+    """A question about a clip, generated from its frames, its sound and its transcript.
 
-    number: from 0, within the clip; kind: what sort of question (see the prompt of `ask`); options: of a multiple
-    choice, whose answer is then a letter, else empty. left_out: why other questions of `asked` are no records.
-    departures: how `asked` leaves the prompt's form: `fence`, `markup`, `labels`, `broken lines`, `preamble`,
-    `postscript`.
+    number: index within the clip, from 0. kind: the sort of question (see the prompt of `ask`). options: of a multiple
+    choice, whose answer is a letter; else empty. left_out: why other questions of the call `asked` were rejected.
+    departures: how the answer of `asked` departs from the prompt's form: `fence`, `markup`, `labels`, `broken lines`,
+    `preamble`, `postscript`.
     """
 
     id: str
@@ -165,9 +165,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewAnswer:
-    """An answer to a question under one view, beside the reference answer.
+    """An answer to a question from one view, compared with the reference answer.
 
-    agreement: probability that a model says both mean the same; exact: equal after normalisation; f1: of their words.
+    agreement: a model's probability that both mean the same. exact: equal after normalisation. f1: word overlap.
     """
 
     answer: str
@@ -178,9 +178,9 @@ class ViewAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """How a question is answered from frames and sound, from each alone, and from neither.
+    """The answers to one question from frames and sound, from each alone, and from neither.
 
-    prompt_tokens, answer_tokens, read_tokens: of the answers under all views together, as in `ModelCall`.
+    prompt_tokens, answer_tokens, read_tokens: sums over the calls of all views, as in `ModelCall`.
     """
 
     id: str

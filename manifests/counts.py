@@ -1,4 +1,4 @@
-"""What became of the inputs of a step: the counts of a part, which its file's footer carries."""
+"""Counts of a step's outcomes. The footer of a part's file holds those of the part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OK, DROPPED, FAILED = "ok", "dropped", "failed"
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the inputs of a step: inputs = ok + dropped + failed; `outputs` are the records made of them."""
+    """Counts of a step's outcomes: inputs = ok + dropped + failed. outputs: records made from the `ok` inputs."""
 
     inputs: int = 0
     ok: int = 0
@@ -23,8 +23,8 @@ class Counts:
     reasons: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, outcomes: Iterable[Outcome]) -> Counts:
-        """Counts of the outcomes of one part."""
+    def from_outcomes(cls, outcomes: Iterable[Outcome]) -> Counts:
+        """Count the outcomes of one part."""
         counts = cls()
         for outcome in outcomes:
             counts.inputs += 1
@@ -37,7 +37,7 @@ class Counts:
 
     @classmethod
     def sum(cls, parts: Iterable[Counts]) -> Counts:
-        """Counts of several parts together."""
+        """Return the sum of the counts of several parts."""
         total = cls()
         for counts in parts:
             total.add(counts)

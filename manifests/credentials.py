@@ -1,6 +1,6 @@
-"""Credentials of S3 from the profiles of AWS's own tools (`~/.aws`, `AWS_PROFILE`), which obstore does not read.
+"""S3 credentials from AWS profiles (`~/.aws`, `AWS_PROFILE`), which obstore does not read.
 
-Keys in the environment, web identities and containers' credentials go before profiles: obstore reads those itself.
+Keys in the environment, web identities and container credentials take precedence: obstore reads those itself.
 """
 
 from __future__ import annotations
@@ -17,52 +17,54 @@ KEYS = {"aws_access_key_id": "access_key_id", "aws_secret_access_key": "secret_a
 
 
 def s3_credentials() -> dict[str, Any]:
-    """Arguments for an S3Store: {} where obstore finds the credentials itself.
+    """Return credential arguments for an S3Store; {} if obstore finds the credentials itself.
 
-    boto3 resolves every kind of profile. Without boto3, profiles that hold their keys work. Raises OSError where
+    With boto3 every kind of profile works, without it only profiles that hold their keys. Raises OSError if
     `AWS_PROFILE` names a profile that does not exist or needs boto3 (SSO, roles, `credential_process`).
     """
     named = os.environ.get("AWS_PROFILE")
-    if any(name in os.environ for name in FIRST) or not (named or any(path.exists() for path in _files())):
+    if any(name in os.environ for name in FIRST) or not (named or any(path.exists() for path in _profile_files())):
         return {}
     try:
         import boto3
     except ImportError:
         return _stored_keys(named)
-    return _from_boto3(boto3.Session(), named) if named is None or _sections(named) else _unknown(named)
+    return (
+        _from_boto3(boto3.Session(), named) if named is None or _read_sections(named) else _raise_unknown_profile(named)
+    )
 
 
 def _from_boto3(session: Any, named: str | None) -> dict[str, Any]:
     if session.get_credentials() is None:
-        return {} if named is None else _unknown(named)
+        return {} if named is None else _raise_unknown_profile(named)
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     return {"credential_provider": Boto3CredentialProvider(session)}
 
 
 def _stored_keys(named: str | None) -> dict[str, Any]:
-    found = {KEYS[key]: text for section in _sections(named or "default") for key, text in section.items()
+    found = {KEYS[key]: text for section in _read_sections(named or "default") for key, text in section.items()
              if key in KEYS}  # fmt: skip
     if "access_key_id" in found:
         return found
-    return {} if named is None else _unknown(named)
+    return {} if named is None else _raise_unknown_profile(named)
 
 
-def _unknown(named: str) -> dict[str, Any]:
-    raise OSError(f"AWS_PROFILE={named}: no keys for this profile in {' or '.join(map(str, _files()))} "
+def _raise_unknown_profile(named: str) -> dict[str, Any]:
+    raise OSError(f"AWS_PROFILE={named}: no keys for this profile in {' or '.join(map(str, _profile_files()))} "
                   "(profiles with SSO, roles or credential_process need boto3: pip install boto3)")  # fmt: skip
 
 
-def _files() -> list[Path]:
+def _profile_files() -> list[Path]:
     names = (("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"), ("AWS_CONFIG_FILE", "~/.aws/config"))
     return [Path(os.environ.get(name, usual)).expanduser() for name, usual in names]
 
 
-def _sections(profile: str) -> list[dict[str, str]]:
-    """What both files say of a profile; the file of credentials last, so that it wins."""
+def _read_sections(profile: str) -> list[dict[str, str]]:
+    """Return a profile's sections of both files; the credentials file comes last and so takes precedence."""
     parser = configparser.RawConfigParser()
     found = []
-    for path in reversed(_files()):
+    for path in reversed(_profile_files()):
         parser.clear()
         parser.read(path)
         found += [dict(parser[name]) for name in (f"profile {profile}", profile) if parser.has_section(name)]

@@ -1,4 +1,4 @@
-"""Names of half-written files, and their removal after the process that wrote them was killed."""
+"""Names of half-written files, and removal of those whose process was killed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 
 import psutil
 
-DRAFT = ".draft"  # what a half-written file is called; never listed, removed when a run starts
+DRAFT = ".draft"  # suffix of a half-written file: never listed, removed when a run starts
 NAME = re.compile(re.escape(DRAFT) + r"-(\d+)-[0-9a-f]{8}$")
 
 
 def name(path: str) -> str:
-    """A fresh name for a draft of `path`, with this process in it."""
+    """Return a new name for a draft of `path`, which includes this process's id."""
     return f"{path}{DRAFT}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 def folder() -> Path:
-    """The folder of drafts for object stores, below this machine's temporary folder."""
+    """Return the folder of drafts for object stores, below this machine's temporary folder."""
     path = Path(tempfile.gettempdir(), f"ola-drafts-{process_space()}")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
@@ -31,9 +31,9 @@ def folder() -> Path:
 
 @cache
 def process_space() -> str:
-    """Within what a process id means one process: the boot, the namespace of process ids, the user.
+    """Return the scope in which a process id is unique: the boot, the PID namespace, the user.
 
-    Containers that share a temporary folder have different ones.
+    Containers that share a temporary folder have different scopes.
     """
     boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     told = (
@@ -44,12 +44,12 @@ def process_space() -> str:
 
 @cache
 def sweep_once(path: Path) -> None:
-    """`sweep`, once in this process: so every node loses the drafts of its killed workers."""
+    """Call `sweep` once per process, so that every node deletes the drafts of its killed workers."""
     sweep(path)
 
 
 def sweep(path: Path) -> None:
-    """Delete the drafts in a folder whose process is gone."""
+    """Delete the drafts in a folder whose process has ended."""
     for draft in path.iterdir():
         match = NAME.search(draft.name)
         with suppress(OSError):
@@ -58,9 +58,9 @@ def sweep(path: Path) -> None:
 
 
 def lives(process: int, since: float) -> bool:
-    """Whether a process of this id runs that was there at a time (seconds since 1970): ids are used again."""
+    """Return whether the process with this id runs and started before `since` (seconds since 1970): ids are reused."""
     try:
-        return psutil.Process(process).create_time() <= since + 1  # the start is known to a hundredth of a second
+        return psutil.Process(process).create_time() <= since + 1  # the start time is rounded to 10 ms
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""Whether a value can be stored in a field of a record, and read back the same."""
+"""Check that a value can be stored in a record's field and read back unchanged."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from manifests.schema import SCALARS, hints
 
 
 def misfit(hint: Any, value: Any, name: str = "") -> str | None:
-    """What keeps `value` from being stored as `hint` says and read back the same; None where nothing does.
+    """Return why `value` cannot be stored as type `hint` and read back unchanged; None if it can.
 
-    Arrow alone would cut 3.5 to 3, and store a record of another type as a row of nulls.
+    Without this check Arrow would truncate 3.5 to 3, and store a record of another type as a row of nulls.
     """
     if is_dataclass(hint):
         if type(value) is not hint:

@@ -1,4 +1,4 @@
-"""The forms of a URI, and the file system of pyarrow or fsspec that holds it."""
+"""Normalise URIs, and open the pyarrow or fsspec file system that a URI names."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pyarrow import fs as pafs
 
 
 def is_local(uri: str) -> bool:
-    """Whether `uri` is a path on this machine (with or without `file://`)."""
+    """Return whether `uri` is a local path (with or without `file://`)."""
     return "://" not in uri or uri.startswith("file://")
 
 
 def normal(uri: str | os.PathLike[str]) -> str:
-    """`uri` in the form used everywhere: absolute path for local files, no trailing slash."""
+    """Return `uri` in normal form: an absolute path for local files, no trailing slash."""
     text = os.fspath(uri)
     if is_local(text):
         return os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
@@ -23,19 +23,19 @@ def normal(uri: str | os.PathLike[str]) -> str:
 
 
 def join(uri: str, *names: str) -> str:
-    """`uri` with path components added."""
+    """Append path components to `uri`."""
     return "/".join([uri.rstrip("/"), *names])
 
 
 def s3_endpoint() -> str | None:
-    """The endpoint that the environment names instead of Amazon's."""
+    """Return the S3 endpoint that the environment names; None for Amazon's."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 def s3_region(bucket: str) -> str:
-    """The region of a bucket: what the environment says, else what Amazon says. Raises OSError."""
+    """Return a bucket's region: from the environment, else from Amazon. Raises OSError."""
     named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if named or s3_endpoint():  # another endpoint has no regions: asking Amazon would be wrong
+    if named or s3_endpoint():  # buckets at another endpoint are unknown to Amazon
         return named or "us-east-1"
     return str(pafs.resolve_s3_region(bucket))
 
@@ -43,7 +43,7 @@ def s3_region(bucket: str) -> str:
 @cache
 def _remote(scheme: str, bucket: str) -> pafs.FileSystem:
     if scheme == "s3" and s3_endpoint():
-        # asking for the bucket's region, as from_uri does, would go to AWS whatever the endpoint
+        # `from_uri` would ask AWS for the bucket's region even with another endpoint
         return pafs.S3FileSystem(endpoint_override=s3_endpoint(), region=s3_region(bucket))
     try:
         return pafs.FileSystem.from_uri(f"{scheme}://{bucket}")[0]
@@ -54,9 +54,9 @@ def _remote(scheme: str, bucket: str) -> pafs.FileSystem:
 
 
 def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The file system that holds `uri`, and the path within it.
+    """Return the file system that holds `uri`, and the path within it.
 
-    Credentials, region and endpoint of object stores come from where their own tools take them (`AWS_PROFILE`,
+    Credentials, region and endpoint of object stores come from the usual environment variables (`AWS_PROFILE`,
     `AWS_ENDPOINT_URL`, ...).
     """
     if is_local(uri):
@@ -66,11 +66,11 @@ def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
 
 
 def store_of(uri: str) -> str:
-    """What fails and answers as one: the bucket or server of a URI."""
+    """Return the bucket or server of a URI: the unit for which failures and retries are counted."""
     scheme, _, path = uri.partition("://")
     return f"{scheme}://{path.partition('/')[0]}"
 
 
 def forget() -> None:
-    """Forget all connections: the environment names other stores now."""
+    """Close all connections, for example after the environment names other stores."""
     _remote.cache_clear()

@@ -1,4 +1,4 @@
-"""A disk or a quota that is full: how it is told from other errors, and the name of the file that did not fit."""
+"""Recognise errors of a full disk or quota, and name the file that did not fit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk or a quota: no fault of the record, which is not blamed for it
-WORDS = tuple(os.strerror(number) for number in FULL)  # DuckDB and safetensors give no number
+FULL = (errno.ENOSPC, errno.EDQUOT)  # full disk or quota: never a `failed` row, since no record caused it
+WORDS = tuple(os.strerror(number) for number in FULL)  # DuckDB and safetensors raise errors without errno
 
 
 def is_full(error: BaseException) -> bool:
-    """Tell whether an error, or what it came from, is a full disk."""
+    """Return whether an error or one of its causes is a full disk or quota."""
     seen: BaseException | None = error
     while seen is not None:
         if (isinstance(seen, OSError) and seen.errno in FULL) or any(words in str(seen) for words in WORDS):
@@ -22,8 +22,8 @@ def is_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def file_named(path: str) -> Iterator[None]:
-    """Name the file in the error of a full disk: Python's own has no name where a write fails."""
+def name_full_disk_file(path: str) -> Iterator[None]:
+    """Add the file name to an error of a full disk: Python's own error from a write has none."""
     try:
         yield
     except OSError as error:

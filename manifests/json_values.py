@@ -1,4 +1,4 @@
-"""Values as JSON can hold them: Python's own `json` writes `NaN` and `Infinity`, which no other reader takes."""
+"""Convert values to valid JSON: Python's `json` writes `NaN` and `Infinity`, which other readers reject."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def json_value(value: Any) -> Any:
-    """The value with null for a number that is not finite, base64 for bytes, and text for the keys of mappings.
+    """Return the value with null for numbers that are not finite, base64 for bytes, and text for mapping keys.
 
-    Values of other types that JSON lacks (dates) stay as they are. Raises RecursionError where it is nested too deep.
+    Values of other types that JSON lacks (dates) stay unchanged. Raises RecursionError if the nesting is too deep.
     """
     if isinstance(value, float) and not math.isfinite(value):
         return None

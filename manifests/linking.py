@@ -1,4 +1,4 @@
-"""One file at two places without its bytes being moved: a hard link on disk, a copy within the store elsewhere."""
+"""Make a file appear at a second path without transferring its bytes: a hard link, or a copy within the store."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import tempfile
 
 from manifests import object_store, storage
 
-# of a file system without hard links, of two file systems, or of a file that has as many links as it may
+# no hard links on this file system, paths on two file systems, or the maximum number of links
 UNLINKABLE = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
 
 def link(source: str, target: str) -> None:
-    """Make the file at `source` appear at `target` as well, in the place of one that is there.
+    """Link or copy the file at `source` to `target`; an existing target is replaced.
 
-    Raises OSError, FileNotFoundError where there is no source.
+    Raises OSError, or FileNotFoundError if the source does not exist.
     """
     if storage.is_local(source):
         _link(storage.normal(source), storage.normal(target))

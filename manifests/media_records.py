@@ -1,4 +1,4 @@
-"""Records of sources, videos, clips, and what is seen and heard in them. Import them from `manifests.records`."""
+"""Records of sources, videos, clips and their media. Import them from `manifests.records`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """A span of a video that an input list names as a clip. `meta`: the columns in which rows of the video differ."""
+    """A span of a video that an input list names as a clip. meta: the columns in which rows of the video differ."""
 
     start_ms: int
     end_ms: int
@@ -16,17 +16,17 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One thing named in the input, before it is known whether it is a video.
+    """A file, tar member or table row that the input names; it may turn out not to be a video.
 
-    stamp: what the store tells of the file for nothing beside its size (modification time in ns, or ETag); empty where
-    it tells nothing. companions: digest of the sidecars' suffixes, sizes and stamps; empty without sidecars. metadata:
-    uris of the files beside it that tell its title and the like; described: their digest, likewise.
-    sha256: of its bytes, where they were read for a comparison; empty where they cannot be read. read_bytes: their
-    number, where it was not known before (`bytes` is 0 then): of rows of tables in stores. twin: uri of the source of
-    which this one is an exact copy. removed: whether it was removed (`ola remove`); it then stays out of the run.
-    `meta` is a JSON object: the further columns of an input list (licence, url, title, ...). spans: those that a list
-    names as the clips, by their starts. apart: uri of a file with the sound, for a video that has none.
-    given: whether the files of `metadata` also tell captions and questions, for `pack.given`.
+    stamp: the file's modification time in ns, or its ETag; empty if the store tells neither. companions: digest of the
+    sidecars' suffixes, sizes and stamps; empty without sidecars. metadata: uris of the metadata files beside the source
+    (title and the like). described: digest of these files, like `companions`. sha256: digest of the bytes, if they were
+    read for a comparison; empty if they cannot be read. read_bytes: number of the bytes read, if it was unknown before
+    (`bytes` is 0 then), as for table rows in stores. twin: uri of the source of which this source is an exact copy.
+    removed: whether `ola remove` took the source out of the run. meta: a JSON object of the other columns of an input
+    list (licence, url, title, ...). spans: the clips that a list names, by start. apart: uri of a file with the sound,
+    for a video without a sound track. given: whether the files of `metadata` also hold captions and questions, for
+    `pack.given`.
     """
 
     id: str
@@ -50,7 +50,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoundTrack:
-    """One sound track; `index` counts the streams of the file from 0."""
+    """A sound track. index: of the stream in the file, from 0."""
 
     index: int
     codec: str
@@ -61,7 +61,7 @@ class SoundTrack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubtitleTrack:
-    """One text stream; `position` counts the subtitle streams of the file from 0."""
+    """A subtitle stream. position: among the file's subtitle streams, from 0."""
 
     position: int
     codec: str
@@ -70,7 +70,7 @@ class SubtitleTrack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """A stretch of a video's clock, in seconds, in which neither picture nor sound was recorded."""
+    """A time span of a video, in seconds, without picture and sound."""
 
     start: float
     end: float
@@ -78,9 +78,9 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """One of several recordings in a file, `size` bytes from `offset`. The other fields are those of `Video`, its own.
+    """One of several recordings in a file: `size` bytes from `offset`. Fields that `Video` has, too, mean the same.
 
-    start: where it begins on the video's clock, in seconds.
+    start: on the video's clock, in seconds.
     """
 
     offset: int
@@ -101,21 +101,20 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
-    """A probed video. Times are seconds on its own clock, whose zero is the container's start time.
+    """A probed video. Times are seconds from the container's start time.
 
-    `width` and `height` are as displayed: pixels made square, `rotation` (degrees clockwise) applied; where `mirrored`,
-    left and right of the coded picture are swapped before it is rotated.
-    `transfer`, `primaries`, `matrix` and `range` are what the first frame says of its colours, by ffmpeg's names (HDR:
-    `smpte2084`, which is PQ, and `arib-std-b67`, which is HLG; range: `tv` is limited, `pc` full), or `unknown`;
-    `mapped`: whether frames are stored in other colours than these, those of BT.709 and of ordinary brightness.
-    `interlaced`: whether frames say so or look like it; of those with combs, one moment is stored.
-    `picture` and `sound` are the streams that are used, counted from 0 over the file.
-    `frames`, `duration` and `variable_rate` are counted from the packets, since headers lie or are silent (mkv).
-    `stamp` is that of the source when it was read: whoever reads the file later compares it.
-    `pieces` are the recordings of a file whose clock restarts, one after the other on the video's clock; else none. The
-    fields of the picture and the sound are then those of the first. `gaps` are part of the duration.
-    `spans` are those of the source: where there are any, they are the clips. `apart` is the uri of the file whose sound
-    is used; it is empty where the video has its own, or none.
+    `width` and `height` are as displayed: with square pixels and `rotation` (degrees clockwise) applied. If `mirrored`,
+    left and right of the coded picture are swapped before the rotation. `transfer`, `primaries`, `matrix` and `range`
+    are the colour tags of the first frame, by ffmpeg's names (HDR: `smpte2084`, which is PQ, and `arib-std-b67`, which
+    is HLG; range: `tv` is limited, `pc` full), or `unknown`. `mapped`: whether frames are tone-mapped to BT.709 and
+    standard dynamic range before they are stored. `interlaced`: whether frames are tagged or detected as interlaced; of
+    combed frames, one field is stored. `picture` and `sound` are the indices of the streams that are used, from 0 over
+    the file. `frames`, `duration` and `variable_rate` are counted from the packets, since headers may be wrong or lack
+    them (mkv). `stamp` is the source's stamp when it was read; later readers compare it with the file's. `pieces` are
+    the recordings of a file whose clock restarts, in order on the video's clock; else none. The fields of the picture
+    and the sound are then those of the first recording. `gaps` are part of the duration. `spans` are those of the
+    source: if there are any, they are the clips. `apart` is the uri of a separate sound file; empty if the video has
+    its own sound, or none.
     """
 
     id: str
@@ -157,13 +156,12 @@ class Video:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """A span of a video, with what one cheap pass over it measured.
+    """A span of a video, with measures from one fast pass over the file.
 
-    motion: mean absolute difference of neighbouring frames, 0..100 (ffmpeg's mafd);
-    frozen, black, silence: share of the span, 0..1; loudness: integrated LUFS (ITU-R BS.1770).
-    The last two are None where there is no sound to measure. frames: pictures that begin within the span;
-    longest_gap: the longest time without a new one, in seconds; both are None in rows of older versions.
-    meta: of the span of an input list that it was made of.
+    motion: mean absolute difference of neighbouring frames, 0..100 (ffmpeg's mafd). frozen, black, silence: share of
+    the span, 0..1. loudness: integrated LUFS (ITU-R BS.1770). silence and loudness are None without sound. frames:
+    number of frames that start within the span. longest_gap: longest time without a new frame, in seconds. frames and
+    longest_gap are None in rows of older versions. meta: of the input list's span, if the clip was made from one.
     """
 
     id: str
@@ -182,7 +180,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """Bytes that lie in a file: `size` bytes from `offset` of `uri` (relative to the run's root)."""
+    """A byte range of a file: `size` bytes from `offset` of `uri` (relative to the run's root)."""
 
     uri: str
     offset: int
@@ -191,12 +189,12 @@ class Media:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footage:
-    """The frames and sound of one clip, at the pixel size the trainer uses.
+    """The stored frames and sound of one clip, at the pixel size that the trainer uses.
 
-    frames: JPEGs end to end, `frame_bytes` long each, shown at `frame_ms` on the clip's own clock.
-    sound: a 16 kHz mono PCM16 WAV as long as the clip, or None where the video has no sound track.
-    cancelled: share of the sound's energy that is lost where its channels are mixed, 0..1; None for a single channel.
-    channel: number of the channel, from 0, that is taken alone since in the mix the channels cancel each other.
+    frames: concatenated JPEGs with the lengths `frame_bytes` and the times `frame_ms` on the clip's clock.
+    sound: a 16 kHz mono PCM16 WAV as long as the clip, or None if the video has no sound track.
+    cancelled: share of the sound's energy that mixing the channels loses, 0..1; None for a single channel.
+    channel: index of the only channel used, from 0, if the channels cancel each other in the mix.
     """
 
     id: str

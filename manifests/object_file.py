@@ -1,4 +1,4 @@
-"""An object of a store as a seekable file, as Parquet readers want one."""
+"""Open an object of a store as a seekable file, for Parquet readers."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from obstore import GetOptions
     from obstore.store import ObjectStore
 
-ENDS = ("s3", "gs")  # stores that give the last bytes of an object whose size is not known
-NO_RANGE = "non-partial response"  # in obstore's error where a store answers with the whole object
-END = 64 << 10  # bytes that come with the first request: the footer of a Parquet file, or all of a small one
+ENDS = ("s3", "gs")  # stores that serve suffix ranges: the last bytes of an object of unknown size
+NO_RANGE = "non-partial response"  # in obstore's error if a store ignores the range and sends the whole object
+END = 64 << 10  # bytes read by the first request: the footer of a Parquet file, or all of a small file
 
 
 class ObjectFile(io.RawIOBase):
-    """An object as a seekable file; each read is one request, but for what came when it was opened.
+    """An object as a seekable file. Opening reads the end of the object; each read of other bytes is one request.
 
-    OSError once the object was replaced.
+    Reads raise OSError if the object was replaced meanwhile.
     """
 
     def __init__(self, uri: str, stamp: str = "") -> None:
-        """Ask for the end of the object, with its size and ETag. Raises FileNotFoundError.
+        """Read the end of the object, its size and its ETag. Raises FileNotFoundError.
 
-        stamp: the ETag, where it is known: nothing is asked then, the size is unknown, and only `read_at` may be used.
+        stamp: the ETag, if known. Then no request is made, the size is unknown, and only `read_at` may be called.
         """
         super().__init__()
         self.uri = uri
@@ -41,11 +41,11 @@ class ObjectFile(io.RawIOBase):
         self.length, self.stamp, self.position = entry.size, entry.stamp, 0
 
     def size(self) -> int:
-        """Size in bytes."""
+        """Return the size in bytes."""
         return self.length
 
     def read_at(self, size: int, offset: int) -> bytes:
-        """Up to `size` bytes from `offset`; fewer only at the end of the object."""
+        """Read up to `size` bytes from `offset`; fewer only at the end of the object."""
         end = min(offset + size, self.length)
         if end <= offset:
             return b""
@@ -54,19 +54,19 @@ class ObjectFile(io.RawIOBase):
         return read_range(self.uri, offset, end, self.stamp)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Up to `size` bytes from where the file stands; all that are left if it is negative or None."""
+        """Read up to `size` bytes from the current position; all that are left if `size` is negative or None."""
         data = self.read_at(self.length if size is None or size < 0 else size, self.position)
         self.position += len(data)
         return data
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill a buffer as far as the object goes, and return the number of bytes."""
+        """Read into a buffer and return the number of bytes."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def read_buffer(self, size: int) -> bytes:
-        """The same as `read`: pyarrow's files have both."""
+        """Call `read`: pyarrow's files have both methods."""
         return self.read(size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
@@ -75,7 +75,7 @@ class ObjectFile(io.RawIOBase):
         return self.position
 
     def tell(self) -> int:
-        """Where the file stands."""
+        """Return the current position."""
         return self.position
 
     def readable(self) -> bool:
@@ -88,19 +88,19 @@ class ObjectFile(io.RawIOBase):
 
 
 def read_end(uri: str, size: int) -> tuple[bytes, Entry]:
-    """The last bytes of an object, at most `size`, with its size and ETag, by one request where the store allows that.
+    """Read at most the last `size` bytes of an object, its size and its ETag; by one request if the store allows it.
 
     Raises FileNotFoundError.
     """
     if uri.partition("://")[0] not in ENDS:
-        return b"", _looked(uri)
+        return b"", _require_entry(uri)
 
     def end(store: ObjectStore, key: str) -> tuple[bytes, Entry]:
         try:
             result = obstore.get(store, key, options={"range": {"suffix": size}})
         except BaseError as error:
-            if NO_RANGE in str(error):  # to ask again would give the same answer
-                raise OSError(f"{uri}: the store gives no end of it") from error
+            if NO_RANGE in str(error):  # a retry would give the same answer
+                raise OSError(f"{uri}: the store does not serve the last bytes of an object") from error
             raise
         data, entry = bytes(result.bytes()), entry_of(result.meta, key)
         check_length(uri, len(data), min(size, entry.size))
@@ -110,18 +110,18 @@ def read_end(uri: str, size: int) -> tuple[bytes, Entry]:
         return ask(uri, end)
     except (FileNotFoundError, StoreAway):
         raise
-    except OSError:  # an empty object has no end: stores answer 416, or with the whole object
-        return b"", _looked(uri)
+    except OSError:  # stores answer a suffix range of an empty object with 416, or with the whole object
+        return b"", _require_entry(uri)
 
 
-def _looked(uri: str) -> Entry:
+def _require_entry(uri: str) -> Entry:
     if (entry := look(uri)) is None:
         raise FileNotFoundError(2, "no such object", uri)
     return entry
 
 
 def read_range(uri: str, start: int, end: int, stamp: str) -> bytes:
-    """Bytes from `start` up to `end`, by one request. Raises OSError once the object has another ETag than `stamp`."""
+    """Read the bytes from `start` up to `end`, by one request. Raises OSError if the ETag is no longer `stamp`."""
     options: GetOptions = {"range": (start, end)}
     if stamp:
         options["if_match"] = stamp

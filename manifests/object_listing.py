@@ -1,4 +1,4 @@
-"""What lies below a prefix of an object store."""
+"""List the objects and folders below a prefix of an object store."""
 
 from __future__ import annotations
 
@@ -12,68 +12,70 @@ from obstore.exceptions import InvalidPathError
 
 from manifests import remote_files
 from manifests.filesystems import resolve, store_of
-from manifests.object_store import Entry, entry_of, fault_of, located, look
-from manifests.retries import repeated
+from manifests.object_store import Entry, entry_of, fault_of, locate, look
+from manifests.retries import retry
 from manifests.store_errors import errors
 
 if TYPE_CHECKING:
     from obstore import ListResult, ObjectMeta
 
-PAGE = 1000  # objects that a store tells of by one request
-HEADS = 16  # requests at once where many small ones are made
+PAGE = 1000  # objects per page of a store's listing
+HEADS = 16  # concurrent HEAD requests
 
 
 def listing(uri: str, recursive: bool) -> list[Entry]:
-    """Objects below a prefix, in no order. Markers of empty folders (`folder/`, 0 bytes) are left out.
+    """List the objects below a prefix, in no order, without markers of empty folders (`folder/`, 0 bytes).
 
-    One request for 1,000 objects, and where `recursive`, one HEAD for each empty object: it may be a marker.
-    Objects whose keys are no paths (`a//b`, `a/../b`) come with their `fault`; such a listing costs one HEAD for each
-    other object, since obstore refuses it as a whole and pyarrow gives no ETags. Keys that begin with `/` are taken
-    for keys without it.
+    Makes one request per 1,000 objects and, if `recursive`, one HEAD per empty object, which may be a marker.
+    Objects whose keys are no valid paths (`a//b`, `a/../b`) get a `fault`. A listing with such keys costs one HEAD per
+    other object, since obstore rejects the whole listing and pyarrow gives no ETags. A `/` at the start of a key is
+    ignored.
     """
-    _, key = located(uri)
+    _, key = locate(uri)
     try:
-        metas = list(_below(uri)) if recursive else list(_level(uri)["objects"])
+        metas = list(_list_all(uri)) if recursive else list(_list_level(uri)["objects"])
     except FileNotFoundError:
         return []
     except InvalidPathError:
         return _listing_by_names(uri, recursive)
-    return _without_markers(uri, key, metas) if recursive else _entries(key, metas)  # without depth markers are folders
+    return (
+        _drop_markers(uri, key, metas) if recursive else _make_entries(key, metas)
+    )  # a listing of one level shows markers as folders
 
 
 def listing_up_to(uri: str, limit: int) -> list[Entry] | None:
-    """Objects at any depth below a prefix, in no order; None if there are more than `limit`, or keys that are no paths.
+    """List the objects at any depth below a prefix, in no order; None if there are over `limit`, or invalid keys.
 
-    One request for 1,000 objects, and one HEAD for each empty object, as in `listing`.
+    Makes one request per 1,000 objects and one HEAD per empty object, as in `listing`.
     """
-    _, key = located(uri)
+    _, key = locate(uri)
     try:
-        metas = list(islice(_below(uri), limit + 1))
+        metas = list(islice(_list_all(uri), limit + 1))
     except FileNotFoundError:
         return []
     except InvalidPathError:
         return None
-    return None if len(metas) > limit else _without_markers(uri, key, metas)
+    return None if len(metas) > limit else _drop_markers(uri, key, metas)
 
 
-def _below(uri: str) -> Iterator[ObjectMeta]:
-    """Objects at any depth below a prefix; each page of 1,000 is asked for until it comes."""
+def _list_all(uri: str) -> Iterator[ObjectMeta]:
+    """Yield the objects at any depth below a prefix; each page of 1,000 is retried on its own."""
     pages = Pages(uri)
-    while page := repeated(store_of(uri), pages.following):
+    while page := retry(store_of(uri), pages.next_page):
         yield from page
 
 
 class Pages:
-    """The pages of a listing, one at a time; after a failed request the listing goes on behind the last page."""
+    """The pages of a listing, one at a time. After a failed request, the listing continues after the last page."""
 
     def __init__(self, uri: str) -> None:
-        """Nothing is asked yet."""
+        """Make no request yet."""
         self.uri, self.last = uri, ""
         self.stream: Iterator[Sequence[ObjectMeta]] | None = None
 
-    def following(self) -> Sequence[ObjectMeta]:
-        """Return the next page; an empty one is the end. Raises PassingFault, or another OSError."""
-        store, key = located(self.uri)
+    def next_page(self) -> Sequence[ObjectMeta]:
+        """Return the next page; an empty page ends the listing. Raises PassingFault or another OSError."""
+        store, key = locate(self.uri)
         try:
             with errors(self.uri):
                 if self.stream is None:
@@ -86,36 +88,36 @@ class Pages:
         return page
 
 
-def _level(uri: str) -> ListResult[Sequence[ObjectMeta]]:
-    """Objects and folders right below a prefix. obstore asks for all pages; after a fault it makes each one again."""
+def _list_level(uri: str) -> ListResult[Sequence[ObjectMeta]]:
+    """List the objects and folders directly below a prefix. obstore requests all pages and retries each of them."""
     tries = count()
 
     def whole() -> ListResult[Sequence[ObjectMeta]]:
-        store, key = located(uri, retries=next(tries) > 0)
+        store, key = locate(uri, retries=next(tries) > 0)
         with errors(uri):
             return obstore.list_with_delimiter(store, key or None)
 
-    return repeated(store_of(uri), whole)
+    return retry(store_of(uri), whole)
 
 
 def folders(uri: str) -> list[str]:
-    """Names of the folders right below a prefix, by one request for 1,000."""
-    return [path.rsplit("/", 1)[-1] for path in _level(uri)["common_prefixes"]]
+    """Return the names of the folders directly below a prefix, by one request per 1,000."""
+    return [path.rsplit("/", 1)[-1] for path in _list_level(uri)["common_prefixes"]]
 
 
-def _entries(key: str, metas: Iterable[ObjectMeta]) -> list[Entry]:
+def _make_entries(key: str, metas: Iterable[ObjectMeta]) -> list[Entry]:
     start = len(key) + 1 if key else 0
     return [entry_of(meta, meta["path"][start:]) for meta in metas if meta["path"] != key]
 
 
-def _without_markers(uri: str, key: str, metas: Iterable[ObjectMeta]) -> list[Entry]:
-    entries = _entries(key, metas)
+def _drop_markers(uri: str, key: str, metas: Iterable[ObjectMeta]) -> list[Entry]:
+    entries = _make_entries(key, metas)
     folders = {entry.path.rpartition("/")[0] for entry in entries}
     return [e for e in entries if e.size or not _is_marker(uri, e.path, folders)]
 
 
 def _is_marker(uri: str, path: str, folders: set[str]) -> bool:
-    """Whether an empty object is the marker of a folder: obstore cuts the slash at the end of its key."""
+    """Return whether an empty object is a folder's marker, whose key ends with a slash (obstore strips the slash)."""
     return path in folders or look(f"{uri}/{path}") is None
 
 

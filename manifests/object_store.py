@@ -1,11 +1,11 @@
-"""Objects in S3, Google Cloud Storage and Azure through `obstore`: all requests to them.
+"""All requests to objects in S3, Google Cloud Storage and Azure, through `obstore`.
 
-A request that fails in a way that may pass is made again, see `manifests.retries`; its last error is StoreAway.
+Requests that fail for a temporary reason are retried, see `manifests.retries`; in the end they raise StoreAway.
 
-An object is seen whole or not at all. A small one is one PUT. A large one is a multipart upload, which obstore aborts
-when reading or sending fails. Each call runs in native code: an exception that a signal handler raises (Ctrl-C) waits
-until the call has ended, so it cannot cut a write.
-Errors are OSError with one line. FileNotFoundError: there is no such object.
+Writes are atomic. A small object is one PUT; a large object is a multipart upload, which obstore aborts if reading or
+sending fails. Each call runs in native code: an exception from a signal handler (Ctrl-C) is raised only after the call
+has ended, so it cannot interrupt a write.
+Errors are OSError with a message of one line; FileNotFoundError if the object does not exist.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from obstore.store import from_url
 from manifests import snapshot
 from manifests.credentials import s3_credentials
 from manifests.filesystems import s3_endpoint, s3_region, store_of
-from manifests.retries import PassingFault, patience, repeated
+from manifests.retries import PassingFault, patience, retry
 from manifests.store_errors import errors
 
 if TYPE_CHECKING:
@@ -34,21 +34,22 @@ if TYPE_CHECKING:
     from obstore.store import BackoffConfig, ClientConfig, ObjectStore, RetryConfig
 
 SCHEMES = ("s3", "gs", "abfs", "abfss")
-SMALL = 8 << 20  # bytes: up to here an object is one PUT
-PARTS = 9000  # of a multipart upload; stores allow 10,000
-AT_ONCE = 4  # parts of one upload in flight: SMALL bytes each lie in memory
-# Of a call that makes many requests: one that fails does not begin it anew. All others are `repeated`.
+SMALL = 8 << 20  # largest object in bytes that is written by one PUT
+PARTS = 9000  # most parts of a multipart upload; stores allow 10,000
+AT_ONCE = 4  # concurrent parts of one upload: each holds SMALL bytes in memory
+# Retry time within obstore, for calls that make many requests: a failed request does not restart the call. All other
+# calls are retried by `retry`.
 SECONDS = 60.0
-SILENCE = 60  # seconds without a byte, after which a store that answers no more is asked again
+SILENCE = 60  # seconds without a byte after which a request is retried
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in a listing: its path below the folder that was asked for, its size in bytes, its stamp, its fault.
+    """A file in a listing. path: below the listed folder. size: in bytes.
 
-    stamp: ETag, or modification time in ns: it changes when the file is written again; empty where there is neither.
-    fault: why the object cannot be read under its name ("" if it can be).
+    stamp: the ETag, or the modification time in ns; changes when the file is rewritten; empty if there is neither.
+    fault: why the object cannot be read by its name; "" if it can.
     """
 
     path: str
@@ -58,7 +59,7 @@ class Entry:
 
 
 def holds(uri: str) -> bool:
-    """Whether `uri` names an object of a store that this module reads."""
+    """Return whether `uri` has the scheme of a store that this module reads."""
     return uri.partition("://")[0] in SCHEMES
 
 
@@ -70,7 +71,7 @@ def _retries(seconds: float) -> RetryConfig:
 
 @cache
 def _store(scheme: str, bucket: str, seconds: float = 0.0) -> ObjectStore:
-    """seconds: that the store makes each request again itself."""
+    """Open a bucket. seconds: how long obstore itself retries each request."""
     config = _retries(seconds)
     client: ClientConfig = {"timeout": "1h", "read_timeout": f"{SILENCE}s", "connect_timeout": "10s"}
     if scheme != "s3":
@@ -83,33 +84,33 @@ def _store(scheme: str, bucket: str, seconds: float = 0.0) -> ObjectStore:
 
 
 def forget() -> None:
-    """Forget all connections: the environment names other stores now."""
+    """Close all connections, for example after the environment names other stores."""
     _store.cache_clear()
 
 
 def ask(uri: str, request: Callable[[ObjectStore, str], T]) -> T:
-    """Make one request for an object: `request` gets store and key. Raises OSError, or StoreAway."""
-    store, key = located(uri)
+    """Call `request` with the object's store and key, with retries. Raises OSError or StoreAway."""
+    store, key = locate(uri)
 
     def once() -> T:
         with errors(uri):
             return request(store, key)
 
-    return repeated(store_of(uri), once)
+    return retry(store_of(uri), once)
 
 
-def _change(uri: str, request: Callable[[ObjectStore, str], T]) -> T:
-    """Make a request that writes or deletes an object."""
+def _ask_to_change(uri: str, request: Callable[[ObjectStore, str], T]) -> T:
+    """Call a request that writes or deletes the object, and drop its cached answers."""
     try:
         return ask(uri, request)
     finally:
         snapshot.forget(uri)
 
 
-def located(uri: str, retries: bool = False) -> tuple[ObjectStore, str]:
-    """Store and key. Raises OSError for a key that cannot be asked for.
+def locate(uri: str, retries: bool = False) -> tuple[ObjectStore, str]:
+    """Return the store and the key of a URI. Raises OSError for an invalid key.
 
-    retries: whether the store makes each request again itself, for calls that make many.
+    retries: let obstore retry each request, for calls that make many requests.
     """
     scheme, _, path = uri.partition("://")  # not urlsplit: keys may hold ? and #
     bucket, _, key = path.rstrip("/").partition("/")
@@ -120,19 +121,19 @@ def located(uri: str, retries: bool = False) -> tuple[ObjectStore, str]:
 
 
 def fault_of(key: str) -> str:
-    """Why an object of this key cannot be read by its URI; "" if it can be."""
+    """Return why an object with this key cannot be read by its URI; "" if it can."""
     names = key.split("/")
     if "" in names:
-        return "the key holds an empty folder name (//): rename the object"
+        return "the key has an empty folder name (//); rename the object"
     if {".", ".."} & set(names):
-        return "the key holds a folder named . or ..: rename the object"
+        return "the key has a folder named . or ..; rename the object"
     return ""
 
 
 def look(uri: str) -> Entry | None:
-    """Size and ETag of an object, by one HEAD; None where there is none."""
-    _, key = located(uri)
-    if not key:  # stores answer a HEAD of the bucket as if it were an object
+    """Return the size and ETag of an object, by one HEAD; None if it does not exist."""
+    _, key = locate(uri)
+    if not key:  # stores answer a HEAD of the bucket like that of an object
         return None
     try:
         return entry_of(ask(uri, obstore.head), key)
@@ -141,71 +142,71 @@ def look(uri: str) -> Entry | None:
 
 
 def modified(uri: str) -> float:
-    """When an object was written, by the store's clock: seconds since 1970. Raises OSError."""
+    """Return when an object was written, in seconds since 1970 by the store's clock. Raises OSError."""
     return ask(uri, obstore.head)["last_modified"].timestamp()
 
 
 def entry_of(meta: ObjectMeta, path: str) -> Entry:
-    """An object as a listing shows it."""
+    """Convert obstore's metadata to an Entry."""
     return Entry(path, meta["size"], meta["e_tag"] or "")
 
 
 def read(uri: str) -> bytes:
-    """All bytes of an object. Raises OSError where fewer come than the store said."""
+    """Read all bytes of an object. Raises OSError if fewer arrive than the store announced."""
     return _read(uri)[0]
 
 
 def _read(uri: str) -> tuple[bytes, ObjectMeta]:
     def whole(store: ObjectStore, key: str) -> tuple[bytes, ObjectMeta]:
         result = obstore.get(store, key)
-        return _whole(uri, result), result.meta
+        return _read_body(uri, result), result.meta
 
     return ask(uri, whole)
 
 
-def _whole(uri: str, result: GetResult) -> bytes:
+def _read_body(uri: str, result: GetResult) -> bytes:
     data = bytes(result.bytes())
     check_length(uri, len(data), result.meta["size"])
     return data
 
 
 def read_if_there(uri: str) -> bytes | None:
-    """All bytes of an object; None where there is none."""
+    """Read all bytes of an object; None if it does not exist."""
     with suppress(FileNotFoundError):
         return read(uri)
     return None
 
 
 def read_up_to(uri: str, limit: int) -> bytes | None:
-    """All bytes of an object of at most `limit` bytes; None for a larger one, of which nothing is read."""
+    """Read all bytes of an object of at most `limit` bytes; None for a larger object, which is not read."""
 
     def whole(store: ObjectStore, key: str) -> bytes | None:
         result = obstore.get(store, key)
-        return None if result.meta["size"] > limit else _whole(uri, result)
+        return None if result.meta["size"] > limit else _read_body(uri, result)
 
     return ask(uri, whole)
 
 
 def check_length(uri: str, got: int, size: int) -> None:
-    """Raise PassingFault where fewer or more bytes came than there are."""
+    """Raise PassingFault unless the number of bytes received equals the object's size."""
     if got != size:
-        raise PassingFault(f"{uri}: {got} bytes came of {size}")
+        raise PassingFault(f"{uri}: expected {size} bytes, got {got}")
 
 
 def write(uri: str, data: bytes) -> None:
-    """Write an object of few bytes by one PUT."""
-    _change(uri, lambda store, key: obstore.put(store, key, data, use_multipart=False))
+    """Write a small object by one PUT."""
+    _ask_to_change(uri, lambda store, key: obstore.put(store, key, data, use_multipart=False))
 
 
 def upload(path: str, uri: str) -> None:
-    """Write a local file as an object: one PUT, or a multipart upload that holds 32 MB of it in memory at a time."""
+    """Upload a local file: by one PUT, or by a multipart upload that holds 32 MB in memory at a time."""
     size = os.path.getsize(path)
     if size <= SMALL:
         write(uri, Path(path).read_bytes())
         return
     chunk = max(SMALL, -(-size // PARTS))
-    several, _ = located(uri, retries=True)
-    _change(
+    several, _ = locate(uri, retries=True)
+    _ask_to_change(
         uri,
         lambda _, key: obstore.put(
             several, key, Path(path), use_multipart=True, chunk_size=chunk, max_concurrency=AT_ONCE
@@ -214,24 +215,24 @@ def upload(path: str, uri: str) -> None:
 
 
 def create(uri: str, data: bytes) -> bool:
-    """Write an object by one PUT only if there is none. Return whether the object has these bytes now.
+    """Create an object by one conditional PUT. Return whether the object now has these bytes.
 
-    A PUT that succeeded but whose answer was lost is sent again and finds its own object there. So an object that is
-    there counts as written if it holds the same bytes.
+    If the answer to a successful PUT is lost, the retry finds the object already there. So an existing object with the
+    same bytes counts as written.
     """
     return create_version(uri, data) is not None
 
 
 def create_version(uri: str, data: bytes) -> UpdateVersion | None:
-    """Do what `create` does. Return the version of the object; None where the object has other bytes."""
+    """Create an object like `create`. Return its version; None if the object exists with other bytes."""
     try:
-        return _version(_change(uri, lambda store, key: obstore.put(store, key, data, mode="create")))
+        return _version(_ask_to_change(uri, lambda store, key: obstore.put(store, key, data, mode="create")))
     except (AlreadyExistsError, PreconditionError):
-        return _same(uri, data)
+        return _version_if_equal(uri, data)
 
 
-def _same(uri: str, data: bytes) -> UpdateVersion | None:
-    """The version of an object if it holds these bytes; None where it does not, or there is none."""
+def _version_if_equal(uri: str, data: bytes) -> UpdateVersion | None:
+    """Return the version of an object if it holds these bytes, else None."""
     found = read_version(uri)
     return found[1] if found is not None and found[0] == data else None
 
@@ -246,7 +247,7 @@ def _version(meta: ObjectMeta | PutResult) -> UpdateVersion:
 
 
 def read_version(uri: str) -> tuple[bytes, UpdateVersion] | None:
-    """An object's bytes and its version, for `replace`; None where there is no object."""
+    """Read an object's bytes and its version, for `replace`; None if it does not exist."""
     with suppress(FileNotFoundError):
         data, meta = _read(uri)
         return data, _version(meta)
@@ -254,24 +255,24 @@ def read_version(uri: str) -> tuple[bytes, UpdateVersion] | None:
 
 
 def replace(uri: str, data: bytes, version: UpdateVersion) -> UpdateVersion | None:
-    """Write an object only if it still has this version. Return its new version; None where it was changed or removed.
+    """Write an object only if it still has this version. Return its new version; None if it was changed or deleted.
 
-    As with `create`, an object that holds these bytes already counts as written.
+    As with `create`, an object that already holds these bytes counts as written.
     """
     try:
-        return _version(_change(uri, lambda store, key: obstore.put(store, key, data, mode=version)))
+        return _version(_ask_to_change(uri, lambda store, key: obstore.put(store, key, data, mode=version)))
     except (PreconditionError, AlreadyExistsError, FileNotFoundError):
-        return _same(uri, data)
+        return _version_if_equal(uri, data)
 
 
 def copy(source: str, target: str) -> None:
-    """Copy an object within its bucket; the store moves the bytes."""
-    _, copied = located(target)
+    """Copy an object within its bucket, inside the store."""
+    _, copied = locate(target)
     ask(source, lambda store, key: obstore.copy(store, key, copied))
     snapshot.forget(target)
 
 
 def remove(uri: str) -> None:
-    """Delete an object; it is no error if there is none."""
+    """Delete an object if it exists."""
     with suppress(FileNotFoundError):
-        _change(uri, obstore.delete)
+        _ask_to_change(uri, obstore.delete)

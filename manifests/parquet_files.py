@@ -1,4 +1,4 @@
-"""Parquet files of committed rows: how they are read and written, and the error that names a damaged one."""
+"""Read and write Parquet files of committed rows; a damaged file raises an error that names the file."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ ROWS_FOOTER = b"ola.rows"
 
 
 class Damaged(OSError):
-    """A file of committed parts cannot be read: it was cut short, emptied or overwritten."""
+    """A file of committed parts is unreadable: truncated, emptied or overwritten."""
 
 
 @dataclass(frozen=True)
 class PartFacts:
-    """What the footer says of a part. digest: of its rows; None in files of releases that stored none."""
+    """The facts about a part in its file's footer. digest: of the rows; None in files of older releases."""
 
     counts: Counts
     digest: str | None
 
     @classmethod
-    def of(cls, metadata: Mapping[bytes, bytes] | None) -> PartFacts:
-        """Read the facts in the metadata of a part file. Raises ValueError, TypeError or KeyError without them."""
+    def from_metadata(cls, metadata: Mapping[bytes, bytes] | None) -> PartFacts:
+        """Parse the facts from a part file's metadata. Raises ValueError, TypeError or KeyError if they are missing."""
         stored = dict(metadata or {})
         digest = stored.get(ROWS_FOOTER)
         return cls(Counts(**json.loads(stored[FOOTER])), digest.decode() if digest else None)
 
     @property
     def metadata(self) -> dict[bytes, str]:
-        """The facts as the metadata of a part file."""
+        """Return the facts as metadata of a part file."""
         counts = {FOOTER: json.dumps(asdict(self.counts))}
         return counts | ({ROWS_FOOTER: self.digest} if self.digest else {})
 
 
 @contextmanager
-def damage_named(uri: str) -> Iterator[None]:
-    """Raise Damaged, with the name of the file, where the block cannot make sense of its content."""
+def raise_damaged(uri: str) -> Iterator[None]:
+    """Raise Damaged, with the file's name, if the block fails to parse the file."""
     try:
         yield
     except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
@@ -52,29 +52,29 @@ def damage_named(uri: str) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """The words of an error on one line, or else its type."""
+    """Return an error's message on one line, or its type if the message is empty."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_facts(uri: str) -> PartFacts:
     """Read the footer of a part file. Raises FileNotFoundError or Damaged."""
-    with damage_named(uri), storage.open_random(uri) as file:
-        return PartFacts.of(pq.read_metadata(file).metadata)
+    with raise_damaged(uri), storage.open_random(uri) as file:
+        return PartFacts.from_metadata(pq.read_metadata(file).metadata)
 
 
 def read_undamaged(uri: str) -> pa.Table:
-    """Read all rows of a Parquet file. Raises Damaged, or OSError where the file cannot be reached."""
-    with damage_named(uri):
+    """Read all rows of a Parquet file. Raises Damaged, or OSError if the store does not answer."""
+    with raise_damaged(uri):
         return read_parquet(uri)
 
 
 def read_parquet(uri: str) -> pa.Table:
-    """A Parquet file as a table. Raises OSError, or pyarrow's ArrowException where it is none."""
+    """Read a Parquet file. Raises OSError, or pyarrow's ArrowException if it is not Parquet."""
     return pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
 
 
 def parquet_bytes(table: pa.Table, row_group: int | None = None) -> bytes:
-    """A table as a Parquet file. row_group: rows of each group; None leaves the choice to pyarrow."""
+    """Return a table as the bytes of a Parquet file. row_group: rows per row group; None for pyarrow's default."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", row_group_size=row_group)
     return bytes(sink.getvalue().to_pybytes())

@@ -1,8 +1,8 @@
-"""Records: one frozen dataclass per noun, from which Arrow schemas are derived (see `manifests.schema`).
+"""All record types: frozen dataclasses, from which Arrow schemas are derived (see `manifests.schema`).
 
-Media are referenced by uri, offset and size, never carried. Ids come from content: a video's is the digest of its
-bytes, a clip's the video's and its span. A field named like another record in lower case (`video`, `clip`) holds the
-id of that record; `manifests.ledger` joins along those names.
+Records refer to media by uri, offset and size. Ids are content-based: a video's id is the digest of its bytes, a clip's
+id is its video's id and its span. A field named like another record in lower case (`video`, `clip`) holds that record's
+id; `pipeline.plan` joins records along these fields.
 """
 
 from __future__ import annotations
@@ -51,20 +51,18 @@ __all__ = [
 ]
 
 
-# Fields in which equal runs differ: what a clock said, what a model had read already for other requests, and a number
-# whose last digits follow from the batch.
+# Fields that differ between equal runs: times, prefix-cache hits, and a number whose last digits depend on the batch.
 TIMINGS = ("seconds", "latency", "read_tokens", "margin")
-REMOVED = "removed"  # reason of a source that `ola remove` took out
+REMOVED = "removed"  # reason in the row of a source that `ola remove` took out
 ID_DIGITS = 20  # 80 bits: with a billion videos the chance of one collision is under one in a million
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedTask:
-    """A row of `shards.parquet`: one task, and where its sample lies in which shard.
+    """A row of `shards.parquet`: one task, with the shard and the offset of its sample.
 
-    offset, size: the sample's bytes in the tar, headers and padding included. The `*_offset` of a member is where its
-    data begin. digest: BLAKE3 of the sample's bytes. tokens: what the task takes in Ola's context (its text is
-    estimated).
+    offset, size: byte range of the sample in the tar, with headers and padding. `*_offset` of a member: where its data
+    begin. digest: BLAKE3 of the sample's bytes. tokens: the task's length in Ola's context (estimated for text).
     """
 
     id: str
@@ -89,7 +87,7 @@ class PackedTask:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A step's answer for an input that a rule keeps out: not an error, but a row with its reason."""
+    """A step's answer for an input that a rule excludes; it becomes a `dropped` row with this reason."""
 
     reason: str
     detail: str | None = None
@@ -97,7 +95,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one input of a step: rows if `ok`, else the reason it was `dropped` or `failed`."""
+    """The outcome of one input of a step: its records if `ok`, else the reason why it was `dropped` or `failed`."""
 
     input: str
     status: str

@@ -1,6 +1,6 @@
-"""Files that pyarrow and fsspec read (hdfs://, …): the calls of `manifests.storage` for them, made until they succeed.
+"""File operations on pyarrow and fsspec file systems (hdfs://, …) for `manifests.storage`, with retries.
 
-A fault may pass if it is of the connection. Lengths are compared with what the file system says.
+Connection errors are retried. Lengths are compared with the file system's sizes.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import TypeVar
 from pyarrow import fs as pafs
 
 from manifests.filesystems import resolve, store_of
-from manifests.retries import PassingFault, repeated
+from manifests.retries import PassingFault, retry
 
 PASSING = (errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE,
            errno.EHOSTUNREACH, errno.ENETUNREACH)  # fmt: skip
-WORDS = ("HTTP status 5", "SLOW_DOWN", "NETWORK_CONNECTION", "curlCode")  # of Arrow's own client of S3
-CLIENT, TRANSPORT = "httpx", "TransportError"  # of the Hub's client, whose errors are no OSError
-COPY_BYTES = 8 << 20  # larger blocks gain nothing over a network; smaller ones cost round trips
+WORDS = ("HTTP status 5", "SLOW_DOWN", "NETWORK_CONNECTION", "curlCode")  # in errors of Arrow's S3 client
+CLIENT, TRANSPORT = "httpx", "TransportError"  # of the Hugging Face Hub's client, whose errors are not OSError
+COPY_BYTES = 8 << 20  # larger blocks are no faster over a network; smaller blocks cost round trips
 T = TypeVar("T")
 
 
 def ask(uri: str, request: Callable[[pafs.FileSystem, str], T]) -> T:
-    """Make a call that gets the file system and the path. Raises OSError, or StoreAway."""
+    """Call `request` with the file system and the path of a URI, with retries. Raises OSError or StoreAway."""
     filesystem, path = resolve(uri)
 
     def once() -> T:
@@ -35,7 +35,7 @@ def ask(uri: str, request: Callable[[pafs.FileSystem, str], T]) -> T:
                 raise
             raise PassingFault(f"{uri}: {' '.join(str(error).split())}") from error
 
-    return repeated(store_of(uri), once)
+    return retry(store_of(uri), once)
 
 
 def _is_passing(error: Exception) -> bool:
@@ -46,17 +46,17 @@ def _is_passing(error: Exception) -> bool:
 
 
 def look(uri: str) -> pafs.FileInfo:
-    """What the file system says of a path."""
+    """Return the file system's information about a path."""
     return ask(uri, lambda filesystem, path: filesystem.get_file_info(path))
 
 
 def below(uri: str, recursive: bool) -> list[pafs.FileInfo]:
-    """The files below a folder; [] where there is none."""
+    """List the files below a folder; [] if the folder does not exist."""
     return [info for info in entries(uri, recursive) if info.type == pafs.FileType.File]
 
 
 def entries(uri: str, recursive: bool) -> list[pafs.FileInfo]:
-    """The files and folders below a folder; [] where there is none."""
+    """List the files and folders below a folder; [] if the folder does not exist."""
     return ask(
         uri,
         lambda filesystem, path: list(
@@ -66,39 +66,39 @@ def entries(uri: str, recursive: bool) -> list[pafs.FileInfo]:
 
 
 def read(uri: str) -> bytes:
-    """All bytes of a file."""
+    """Read all bytes of a file."""
 
     def whole(filesystem: pafs.FileSystem, path: str) -> bytes:
         with filesystem.open_input_file(path) as file:
             data, size = bytes(file.read()), file.size()
-        return _of_length(uri, data, size)
+        return _check_length(uri, data, size)
 
     return ask(uri, whole)
 
 
-def _of_length(uri: str, data: bytes, size: int) -> bytes:
+def _check_length(uri: str, data: bytes, size: int) -> bytes:
     if len(data) != size:
-        raise PassingFault(f"{uri}: {len(data)} bytes came of {size}")
+        raise PassingFault(f"{uri}: expected {size} bytes, got {len(data)}")
     return data
 
 
 def download(uri: str, target: str, size: int) -> None:
-    """Copy a file of this size to a local path."""
+    """Download a file of this size to a local path."""
 
     def whole(filesystem: pafs.FileSystem, path: str) -> None:
         with open(target, "wb") as sink, filesystem.open_input_stream(path) as stream:
             shutil.copyfileobj(stream, sink, COPY_BYTES)
             if sink.tell() != size:
-                raise PassingFault(f"{uri}: {sink.tell()} bytes came of {size}")
+                raise PassingFault(f"{uri}: expected {size} bytes, got {sink.tell()}")
 
     ask(uri, whole)
 
 
 def upload(source: str, uri: str) -> None:
-    """Copy a local file to a URI."""
+    """Upload a local file to a URI."""
 
     def whole(filesystem: pafs.FileSystem, path: str) -> None:
-        # pyarrow completes an upload even when the block raised; so nothing may raise in it but the upload itself
+        # pyarrow completes an upload even if the block raised, so only the upload itself may raise in the block
         with open(source, "rb") as data, filesystem.open_output_stream(path) as sink:
             shutil.copyfileobj(data, sink, COPY_BYTES)
 
@@ -106,5 +106,5 @@ def upload(source: str, uri: str) -> None:
 
 
 def remove(uri: str) -> None:
-    """Delete a file that is there."""
+    """Delete an existing file."""
     ask(uri, lambda filesystem, path: filesystem.delete_file(path))

@@ -1,8 +1,8 @@
-"""Requests to stores that fail for a while are made again: how long, after which waits, and how often it was done.
+"""Retry requests to stores: for how long, after which waits, and with a count of the retries.
 
-The patience is a number of minutes in the environment (OLA_STORE_PATIENCE), so processes that are started here have the
-same. It counts from the last answer of a store: when a store stays away, the first request waits for as long, and those
-after it fail at once, until the store answers again.
+The environment variable OLA_STORE_PATIENCE holds the minutes for which requests are retried; child processes inherit
+it. The time counts from a store's last answer: if a store is down, the first request is retried for that long, and
+later requests fail at once until the store answers again.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 VARIABLE = "OLA_STORE_PATIENCE"
-MINUTES = 5.0  # a store's bad minutes are rarely more; a mistyped endpoint is known after as long
-FIRST_WAIT, LONGEST_WAIT = 0.2, 15.0  # seconds; each wait is drawn from the upper half of twice the one before
-SIGN = 5.0  # seconds of a wait between two calls of `waiting`
+MINUTES = 5.0  # most outages of a store are shorter; a mistyped endpoint fails after this time
+FIRST_WAIT, LONGEST_WAIT = 0.2, 15.0  # seconds; the limit doubles each time, each wait is random in its upper half
+CALL_INTERVAL = 5.0  # seconds between two calls of the functions in `waiting`
 T = TypeVar("T")
 
 
 class PassingFault(OSError):
-    """A request failed in a way that may pass: 5xx, 429, a cut connection, a time-out, a body that is too short.
+    """A temporary failure of a request: 5xx, 429, a lost connection, a time-out, a body that is too short.
 
-    has_moved: whether the request came further than the one before, as a download does that goes on where it was.
+    has_moved: whether the request made progress, as a download does that resumes.
     """
 
     has_moved = False
 
 
 class StoreAway(OSError):
-    """A store failed for as long as requests are made again. That is no fault of what was asked for."""
+    """A store did not answer within the time for retries. The requested object is not to blame."""
 
 
 @dataclass
 class Health:
-    """What is known of a store: since when it has failed, its last failure, and why (monotonic seconds).
+    """The health of a store. since: start of the outage. last, words: time and message of the last failure.
 
-    was_slow: whether the last failure took long, as a time-out does. objects: up to two that did not come since then.
+    Times are monotonic seconds. was_slow: whether the last failure took long, as a time-out does. objects: up to two
+    objects that failed since then.
     """
 
     since: float | None = None
@@ -51,16 +52,16 @@ class Health:
     objects: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answered(self) -> None:
-        """The store answers."""
+    def record_answer(self) -> None:
+        """Record that the store answered: the outage has ended."""
         self.since = None
         self.objects.clear()
 
-    def failed(self, words: str, asked: float) -> float:
-        """The store failed just now, after it was asked. Return since when it has."""
+    def record_failure(self, words: str, asked: float) -> float:
+        """Record a failure. words: its message; asked: when the request began. Return the start of the outage."""
         with self.lock:
             self.last, self.words = time.monotonic(), words
-            self.was_slow = self.last - asked > SIGN
+            self.was_slow = self.last - asked > CALL_INTERVAL
             if len(self.objects) < 2:
                 self.objects.add(words.partition(": ")[0])
             self.since = self.last if self.since is None else self.since
@@ -69,18 +70,18 @@ class Health:
 
 @dataclass
 class Tally:
-    """How often requests were made again in this process and those that it started."""
+    """The number of retries in this process and its child processes."""
 
     number: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, more: int) -> None:
-        """Count requests that were made again, here or in another process."""
+        """Add retries of this process or a child process."""
         with self.lock:
             self.number += more
 
     def take(self) -> int:
-        """Return the number and set it to 0: for a process that reports it to another one."""
+        """Return the number and set it to 0; a child process then reports it to its parent."""
         with self.lock:
             number, self.number = self.number, 0
             return number
@@ -95,7 +96,7 @@ waiting: list[Callable[[], None]] = []  # called while a request of the main thr
 
 
 def patience() -> float:
-    """Minutes that requests are made again. Raises OSError where the environment names no number."""
+    """Return the minutes for which requests are retried. Raises OSError if the variable is not a number."""
     text = os.environ.get(VARIABLE, "")
     try:
         minutes = float(text or MINUTES)
@@ -107,10 +108,10 @@ def patience() -> float:
 
 
 @contextmanager
-def patient_for(minutes: float | None) -> Iterator[None]:
-    """Have this patience, in processes that are started as well, until the block ends; None: as it was."""
+def temporary_patience(minutes: float | None) -> Iterator[None]:
+    """Set the minutes for retries, also for child processes, until the block ends; None changes nothing."""
     before = os.environ.get(VARIABLE)
-    be_patient_for(minutes)
+    set_patience(minutes)
     try:
         yield
     finally:
@@ -118,16 +119,16 @@ def patient_for(minutes: float | None) -> Iterator[None]:
         os.environ.update({} if before is None else {VARIABLE: before})
 
 
-def be_patient_for(minutes: float | None) -> None:
-    """Have this patience from now on; None: as it was."""
+def set_patience(minutes: float | None) -> None:
+    """Set the minutes for retries from now on; None changes nothing."""
     if minutes is not None:
         os.environ[VARIABLE] = f"{minutes:g}"
 
 
-def repeated(store: str, request: Callable[[], T]) -> T:
-    """Make a request to a store until there is an answer, which may be an error.
+def retry(store: str, request: Callable[[], T]) -> T:
+    """Call a request until the store answers, even with an error. Return the answer.
 
-    Raises StoreAway where all requests ended in a PassingFault for the whole patience.
+    Raises StoreAway if every call ended in a PassingFault until the time for retries was over.
     """
     seconds, state = patience() * 60, health.setdefault(store, Health())
     _check_away(store, state, seconds)
@@ -137,43 +138,42 @@ def repeated(store: str, request: Callable[[], T]) -> T:
         try:
             answer = request()
         except PassingFault as fault:
-            since = state.failed(str(fault), asked)
+            since = state.record_failure(str(fault), asked)
             if fault.has_moved or not wait:
                 began, wait = state.last, FIRST_WAIT
             if (left := seconds - (state.last - min(began, since))) <= 0:
-                raise _away(store, state, seconds) from fault
+                raise _away_error(store, state, seconds) from fault
             tally.add(1)
             _sleep(min(left, random.uniform(wait / 2, wait)))
             wait = min(LONGEST_WAIT, 2 * wait)
         except BaseException:
-            state.answered()
+            state.record_answer()
             raise
         else:
-            state.answered()
+            state.record_answer()
             return answer
 
 
 def _check_away(store: str, state: Health, seconds: float) -> None:
-    """Raise StoreAway where the store is known to be away, and let somebody wait a moment ago: it is not asked."""
+    """Raise StoreAway without a request if the store is down and its last failure was recent and slow."""
     if _is_away(state, seconds) and state.was_slow and time.monotonic() - state.last < LONGEST_WAIT:
-        raise _away(store, state, seconds)
+        raise _away_error(store, state, seconds)
 
 
 def away() -> StoreAway | None:
-    """The error of a store that is known to be away; None where there is none."""
+    """Return the StoreAway error of a store that is down; None if no store is."""
     seconds = patience() * 60
     found = ((store, state) for store, state in health.items() if _is_away(state, seconds))
-    return next((_away(store, state, seconds) for store, state in found), None)
+    return next((_away_error(store, state, seconds) for store, state in found), None)
 
 
 def _is_away(state: Health, seconds: float) -> bool:
     return state.since is not None and state.last - state.since >= seconds
 
 
-def _away(store: str, state: Health, seconds: float) -> StoreAway:
+def _away_error(store: str, state: Health, seconds: float) -> StoreAway:
     waited = f"{seconds / 60:.3g} minutes" if seconds >= 60 else f"{seconds:.3g} s"
-    # without what differs from one request to the next, so that errors of one cause are equal; but one object alone
-    # may be what is wrong
+    # errors of one cause are equal: the message names the object only if all failures are of that object
     words = re.split(r"status code: |HTTP error: ", state.words.partition(": ")[2])[-1]
     if len(state.objects) == 1:
         words = f"{words} for {next(iter(state.objects), '')}"
@@ -183,11 +183,11 @@ def _away(store: str, state: Health, seconds: float) -> StoreAway:
 def _sleep(seconds: float) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        _give_sign()
-        time.sleep(min(left, SIGN))
-    _give_sign()
+        _call_waiting()
+        time.sleep(min(left, CALL_INTERVAL))
+    _call_waiting()
 
 
-def _give_sign() -> None:
+def _call_waiting() -> None:
     for call in waiting if threading.current_thread() is threading.main_thread() else ():
         call()

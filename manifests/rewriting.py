@@ -1,6 +1,6 @@
-"""Other rows for parts that are committed, in the place of those that they have. Every file is replaced at once.
+"""Replace the rows of committed parts. Each file is replaced atomically.
 
-A part in a block file is replaced within that file, whose other parts stay as they are.
+A part in a block file is replaced within that file; the file's other parts stay unchanged.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from manifests.row_digest import digest_rows
 
 
 def rewrite_parts(manifest: Manifest, tables: Mapping[int, pa.Table]) -> None:
-    """Replace the rows of committed parts. tables: the new rows by part, with the schema that the part has.
+    """Replace the rows of committed parts. tables: the new rows by part, in the part's schema.
 
-    Raises Damaged where the block file of a part cannot be read.
+    Raises Damaged if the block file of a part cannot be read.
     """
     by_block: dict[BlockFile, dict[int, pa.Table]] = defaultdict(dict)
     for part, table in tables.items():
@@ -37,7 +37,7 @@ def rewrite_parts(manifest: Manifest, tables: Mapping[int, pa.Table]) -> None:
 
 
 def remove_unread(manifest: Manifest, parts: Iterable[int]) -> None:
-    """Delete the files of these parts that lie beside a block file, and that nobody reads."""
+    """Delete the files of these parts whose rows are in a block file: no reader uses them."""
     for part in parts:
         block = block_of(manifest.folder_uri, part)
         if storage.exists(block.part_uri(part)) and block.exists():
@@ -49,19 +49,19 @@ def _block_bytes(block: BlockFile, changed: Mapping[int, pa.Table]) -> bytes:
     schemas = [table.schema.remove_metadata() for table in held.values()]
     writer = BlockWriter(pa.unify_schemas(schemas, promote_options="permissive"))
     for part in parts_of(block.number):
-        writer.add(held[part], PartFacts.of(held[part].schema.metadata))
+        writer.add(held[part], PartFacts.from_metadata(held[part].schema.metadata))
     return writer.close()
 
 
 def with_facts(table: pa.Table) -> pa.Table:
-    """Return a part's rows with their counts and their digest, which its file carries in the footer."""
+    """Return a part's rows with their counts and digest as metadata, as the file's footer holds them."""
     plain = table.replace_schema_metadata(None)
-    facts = PartFacts(Counts.of(_outcomes(plain)), digest_rows(plain))
+    facts = PartFacts(Counts.from_outcomes(_outcomes(plain)), digest_rows(plain))
     return plain.replace_schema_metadata(facts.metadata)
 
 
 def _outcomes(table: pa.Table) -> Iterator[Outcome]:
-    """Make outcomes that are enough to count: the records are numbers in their place."""
+    """Yield outcomes for counting: numbers stand in for the records."""
     columns = ["input", "status", "seconds", "reason"]
     for name, group in groupby(table.select(columns).to_pylist(), key=lambda row: str(row["input"])):
         rows = list(group)

@@ -1,4 +1,4 @@
-"""From record types to Arrow and back: the one place where dataclass fields become typed, nested columns.
+"""Convert records to Arrow tables and back: dataclass fields become typed, nested columns.
 
 table = to_table(Clip, outcomes)      # the ledger's columns first, then the record's
 clips = from_rows(Clip, table.to_pylist())
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class MissingColumn(ValueError):
-    """Stored rows lack a field that their record needs."""
+    """Stored rows lack a column that their record type requires."""
 
 
 SCALARS: Mapping[type, pa.DataType] = {
@@ -31,7 +31,7 @@ SCALARS: Mapping[type, pa.DataType] = {
     bool: pa.bool_(),
 }
 
-# Every manifest begins with these; `input` is the id of the record that the step was given.
+# The first columns of every manifest; `input` is the id of the step's input record.
 LEDGER_FIELDS = (
     pa.field("input", pa.string(), nullable=False),
     pa.field("status", pa.string(), nullable=False),
@@ -42,7 +42,7 @@ LEDGER_FIELDS = (
 
 
 def arrow_type(annotation: Any) -> pa.DataType:
-    """Arrow type of a record's field: scalars, nested records, `tuple[X, ...]`, and `X | None`."""
+    """Return the Arrow type of a field: a scalar, a nested record, `tuple[X, ...]` or `X | None`. Raises TypeError."""
     if annotation in SCALARS:
         return SCALARS[annotation]
     if is_dataclass(annotation):
@@ -57,55 +57,55 @@ def arrow_type(annotation: Any) -> pa.DataType:
 
 @cache
 def hints(record: type) -> dict[str, Any]:
-    """The evaluated type hints of a record type, by field name."""
+    """Return the evaluated type hints of a record type, by field name."""
     return typing.get_type_hints(record)
 
 
 def record_fields(record: type) -> list[pa.Field]:
-    """One Arrow field per dataclass field; all nullable, since dropped inputs leave them empty."""
+    """Return one Arrow field per dataclass field; all nullable, since rows of dropped inputs leave them empty."""
     return [pa.field(f.name, arrow_type(hints(record)[f.name])) for f in fields(record)]
 
 
 @cache
 def record_schema(record: type) -> pa.Schema:
-    """Schema of a table that holds these records and nothing else."""
+    """Return the schema of a table of these records, without the ledger's columns."""
     return pa.schema(record_fields(record))
 
 
 @cache
 def manifest_schema(record: type) -> pa.Schema:
-    """Schema of the manifest of a step that gives these records."""
+    """Return the schema of a manifest: the ledger's columns and those of the record type."""
     return pa.schema([*LEDGER_FIELDS, *record_fields(record)])
 
 
 def to_table(record: type, outcomes: Iterable[Outcome]) -> pa.Table:
-    """The committed form of `outcomes`: one row a record, or one row for an input that was dropped or failed."""
+    """Convert outcomes to manifest rows: one row per record, or one row for a dropped or failed input."""
     rows: list[dict[str, Any]] = []
     for outcome in outcomes:
         head = {name: getattr(outcome, name) for name in ("input", "status", "reason", "detail", "seconds")}
         bodies = [asdict(typing.cast(Any, r)) for r in outcome.records] or [{}]
-        # the time belongs to the input: only its first row carries it, so that sums over rows stay right
+        # only the first row of an input has its time, so that sums over rows are right
         rows += [{**head, **body, "seconds": outcome.seconds if n == 0 else 0.0} for n, body in enumerate(bodies)]
     return pa.Table.from_pylist(rows, schema=manifest_schema(record))
 
 
 def records_table(record: type, records: Sequence[Any]) -> pa.Table:
-    """A plain table of records, without the ledger's columns."""
+    """Convert records to a table without the ledger's columns."""
     return pa.Table.from_pylist([asdict(each) for each in records], schema=record_schema(record))
 
 
 @cache
 def adapter(record: type) -> Any:
-    """Validator that turns rows into records, nested ones included."""
+    """Return the pydantic validator that converts rows to records, nested records included."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(record)
 
 
 def from_rows(record: type[R], rows: Iterable[Mapping[str, Any]]) -> list[R]:
-    """Make records of rows. A missing column takes the field's default; columns that are not the record's are ignored.
+    """Convert rows to records. A missing column takes the field's default; other columns are ignored.
 
-    Raises MissingColumn where the field has no default.
+    Raises MissingColumn if the field has no default.
     """
     from pydantic import ValidationError
 

@@ -1,7 +1,7 @@
-"""The journal of a part in an object store: a worker's own file, copied into the root every few minutes.
+"""Journals of parts in an object store: each worker's local file is copied into the root every few minutes.
 
-A node that is lost takes what was done since the last copy, and no more. The copy holds the step's notes as well. It is
-replaced only by the worker that read its last version, so that a worker that was cut off revives nothing later.
+A lost node loses only the records since the last copy. The copy includes the step's notes. A worker replaces the copy
+only if no other worker has written it since, so a worker that was cut off cannot overwrite a newer journal.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pathlib import Path
 from manifests import drafts, object_store, storage
 from manifests.journal import DONE, notes_path
 
-INTERVAL = 120.0  # seconds between copies: what a lost node costs, against a request each
-HEAD = b"{}\n"  # of every copy: a part that was reopened with nothing to keep has one, too
+INTERVAL = 120.0  # seconds between copies: the most work that a lost node loses; each copy is a request
+HEAD = b"{}\n"  # first line of every copy, so that a reopened part with nothing to keep has a copy, too
 
 
 class SharedJournal:
-    """The copy at `uri` of one part's journal."""
+    """The copy of one part's journal at `uri`."""
 
     def __init__(self, uri: str, exists: bool = True) -> None:
-        """Read what an earlier worker left. Raises OSError where the store does not answer.
+        """Read the copy of an earlier worker. Raises OSError if the store does not answer.
 
-        exists: False where a listing shows that no worker left anything; then no request is made.
+        exists: False if a listing shows no copy; then no request is made.
         """
         self.uri, self.lost = uri, False
         if not exists:
@@ -38,25 +38,25 @@ class SharedJournal:
             self.data, self.version = found if found is not None else (b"", None)
 
     def fetch(self, path: Path) -> None:
-        """Make the local files: the journal at `path`, and its notes. Lines that are there already stay, as the last.
+        """Write the journal at `path` and its notes from the copy. Existing local lines stay, after those of the copy.
 
-        They are of a worker on this machine that was killed before it could copy them.
+        Such lines come from a worker on this machine that was killed before it copied them.
         """
         lines = self.data.splitlines(keepends=True)
-        _join(path, [line for line in lines if line.startswith(b'{"')])
+        _prepend_lines(path, [line for line in lines if line.startswith(b'{"')])
         if notes := [line for line in lines if line.startswith(b"[")]:
-            _join(notes_path(path), notes)
+            _prepend_lines(notes_path(path), notes)
 
     def push(self, path: Path) -> None:
-        """Copy whole lines of the local files into the store, if there are new ones and nobody else wrote meanwhile."""
+        """Copy the complete lines of the local files to the store, if there are new ones and no other worker wrote."""
         data = HEAD + b"".join(_whole_lines(file) for file in (path, notes_path(path)))
         if data != self.data and any(line.startswith((DONE, b"[")) for line in data.splitlines()):
             self.write(data)
 
     def write(self, data: bytes) -> bool:
-        """Replace the copy, unless another worker did since it was read: then this one writes no more.
+        """Replace the copy. If another worker has replaced it since it was read, write nothing from now on.
 
-        Returns whether the copy has these bytes now.
+        Returns whether the copy now has these bytes.
         """
         if self.lost:
             return False
@@ -72,7 +72,7 @@ class SharedJournal:
         return not self.lost
 
     def is_replaced(self) -> bool:
-        """Whether the copy in the store is one that this worker has neither read nor written. One request."""
+        """Return whether another worker has replaced the copy, by one request."""
         if self.lost or not object_store.holds(self.uri):
             return self.lost
         found = object_store.look(self.uri)
@@ -80,18 +80,18 @@ class SharedJournal:
         return found is not None and found.stamp != known
 
     def remove(self) -> None:
-        """Delete the copy, if there is one."""
+        """Delete the copy if it exists and is this worker's."""
         if self.data and not self.lost:
             storage.remove(self.uri)
 
     @contextmanager
-    def copied(self, path: Path) -> Iterator[None]:
-        """Copy the local files every INTERVAL while the block lasts."""
+    def copying(self, path: Path) -> Iterator[None]:
+        """Copy the local files every INTERVAL seconds until the block ends."""
         ended = threading.Event()
 
         def copy() -> None:
             while not ended.wait(INTERVAL):
-                with suppress(OSError):  # the next one may come through
+                with suppress(OSError):  # the next copy may succeed
                     self.push(path)
 
         thread = threading.Thread(target=copy, daemon=True)
@@ -108,8 +108,8 @@ def _whole_lines(path: Path) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
-def _join(path: Path, lines: list[bytes]) -> None:
-    """Put lines before those of a file, but for what it holds already."""
+def _prepend_lines(path: Path, lines: list[bytes]) -> None:
+    """Insert lines at the start of a file, without those that the file has already."""
     held = _whole_lines(path)
     known = set(held.splitlines(keepends=True))
     fresh = Path(drafts.name(str(path)))

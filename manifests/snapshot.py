@@ -1,8 +1,8 @@
-"""What this process has read of object stores while nobody else writes there, so that nothing is asked for twice.
+"""Cache answers of object stores while no other process writes there, so that no request is made twice.
 
-A run that holds its root, and has no workers at work, looks at the same listings and small objects many times: to
-register sources, to find what is to be done, to pack, to count. Inside `snapshot` each of them is one request. Whatever
-this process writes or deletes is forgotten at once.
+A run that holds its root and has no workers running reads the same listings and small objects many times: to register
+sources, to find pending parts, to pack, to count. Inside `snapshot` each of them is one request. Writes and deletions
+by this process invalidate the cache.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-SMALL = 1 << 16  # bytes of an object that is kept: control files, and neither rows nor media
+SMALL = 1 << 16  # largest object in bytes that is cached: control files, but neither rows nor media
 
-_answers: dict[tuple[str, str], Any] | None = None  # by call and URI; None outside of a snapshot
-_changes = 0  # counts what this process has written and deleted
+_answers: dict[tuple[str, str], Any] | None = None  # by call and URI; None outside a snapshot
+_changes = 0  # number of writes and deletions by this process
 _lock = threading.Lock()
 
 
 @contextmanager
 def snapshot() -> Iterator[None]:
-    """Keep answers of stores while the block lasts. A block within another one changes nothing."""
+    """Cache answers of stores until the block ends. A nested block changes nothing."""
     if _answers is not None:
         yield
         return
-    _begin({})
+    _set_answers({})
     try:
         yield
     finally:
-        _begin(None)
+        _set_answers(None)
 
 
 @contextmanager
 def suspended() -> Iterator[None]:
-    """Ask stores anew while the block lasts, in which others write, and keep no answer of before."""
+    """Disable and clear the cache until the block ends, because other processes write."""
     is_kept = _answers is not None
-    _begin(None)
+    _set_answers(None)
     try:
         yield
     finally:
-        _begin({} if is_kept else None)
+        _set_answers({} if is_kept else None)
 
 
 def renew() -> None:
-    """Forget all answers: others may have written until now."""
+    """Clear the cache: other processes may have written."""
     if _answers is not None:
-        _begin({})
+        _set_answers({})
 
 
-def kept(call: str, uri: str, ask: Callable[[], T]) -> T:
-    """Return the answer of a call about a URI: the one that is kept, or a new one. What `ask` raises is not kept."""
+def cached(call: str, uri: str, ask: Callable[[], T]) -> T:
+    """Return the cached answer for a call and a URI, or call `ask` and cache its answer. Errors are not cached."""
     answers, changes = _answers, _changes
     if answers is None:
         return ask()
@@ -68,7 +68,7 @@ def kept(call: str, uri: str, ask: Callable[[], T]) -> T:
 
 
 def forget(uri: str) -> None:
-    """Forget what was said of an object, and of the folders that it is in."""
+    """Remove the cached answers about an object and the folders that contain it."""
     global _changes  # noqa: PLW0603
     with _lock:
         _changes += 1
@@ -77,7 +77,7 @@ def forget(uri: str) -> None:
                 (_answers or {}).pop((call, asked), None)
 
 
-def _begin(answers: dict[tuple[str, str], Any] | None) -> None:
+def _set_answers(answers: dict[tuple[str, str], Any] | None) -> None:
     global _answers  # noqa: PLW0603  one view of the stores for the whole process
     with _lock:
         _answers = answers

@@ -1,8 +1,8 @@
-"""Every path of a run goes through here: a folder on this machine or an object store, named by one URI.
+"""All file operations of a run, on local paths and object stores alike, by URI.
 
-Object stores (s3://, gs://, abfs://) go through obstore, see `manifests.object_store`; hdfs:// and what fsspec knows
-through `pyarrow.fs`. A write is seen whole or not at all: locally by draft and rename, in object stores because an
-object appears when its upload is complete. Every function raises OSError where a store does not answer.
+Object stores (s3://, gs://, abfs://) are read through obstore, see `manifests.object_store`; hdfs:// and the file
+systems of fsspec through `pyarrow.fs`. Writes are atomic: locally by draft and rename; in object stores an object
+appears when its upload is complete. Every function raises OSError if a store does not answer.
 """
 
 from __future__ import annotations
@@ -22,52 +22,52 @@ from pyarrow import fs as pafs
 from manifests import drafts, object_download, object_listing, object_store, remote_files, snapshot
 from manifests.drafts import DRAFT
 from manifests.filesystems import is_local, join, normal, resolve
-from manifests.full_disk import file_named
+from manifests.full_disk import name_full_disk_file
 from manifests.object_file import ObjectFile
 from manifests.object_store import Entry
 
-__all__ = ["DRAFT", "Entry", "is_local", "join", "normal", "resolve"]  # made elsewhere, named here
+__all__ = ["DRAFT", "Entry", "is_local", "join", "normal", "resolve"]  # re-exported from other modules
 
-STAMP = ".stamp"  # after the name of a fetched copy: the file that holds its stamp
+STAMP = ".stamp"  # suffix to the name of a fetched copy: the file that holds its stamp
 
 
 def exists(uri: str) -> bool:
-    """Whether a file (not a folder) is there."""
+    """Return whether a file (not a folder) exists."""
     return os.path.isfile(normal(uri)) if is_local(uri) else look(uri) is not None
 
 
 def look(uri: str) -> Entry | None:
-    """The file at `uri` as a listing shows it, or None if there is none. Raises OSError where that cannot be told."""
+    """Return the listing entry of the file at `uri`; None if the file does not exist. Raises OSError."""
     if object_store.holds(uri):
-        return snapshot.kept("look", uri, lambda: object_store.look(uri))
+        return snapshot.cached("look", uri, lambda: object_store.look(uri))
     info = remote_files.look(uri)
     return Entry(info.path, info.size, str(info.mtime_ns or "")) if info.type == pafs.FileType.File else None
 
 
 def listing(uri: str, recursive: bool = False) -> list[Entry]:
-    """Files below a folder, sorted by path; [] where there is no such folder. Drafts are not shown.
+    """List the files below a folder, sorted by path, without drafts; [] if the folder does not exist.
 
-    Objects that cannot be read under their names are shown with their `fault`."""
+    Objects that cannot be read by their names have a `fault`."""
     found = _listing(uri, recursive)
     return sorted((e for e in found if not drafts.NAME.search(e.path)), key=lambda entry: entry.path)
 
 
 def listing_up_to(uri: str, limit: int) -> list[Entry] | None:
-    """Files at any depth below a prefix; None if there are more than `limit`, or if this store cannot stop there."""
+    """List the files at any depth below a prefix; None if there are over `limit`, or the store has no such listing."""
     found = object_listing.listing_up_to(uri, limit) if object_store.holds(uri) else None
     return None if found is None else [entry for entry in found if not drafts.NAME.search(entry.path)]
 
 
 def _listing(uri: str, recursive: bool) -> list[Entry]:
     if object_store.holds(uri):
-        return snapshot.kept(f"listing {recursive}", uri, lambda: object_listing.listing(uri, recursive))
-    start = len(resolve(uri)[1].strip("/")) + 1  # some file systems of fsspec begin all paths with a slash
+        return snapshot.cached(f"listing {recursive}", uri, lambda: object_listing.listing(uri, recursive))
+    start = len(resolve(uri)[1].strip("/")) + 1  # some file systems of fsspec start all paths with a slash
     found = remote_files.below(uri, recursive)
     return [Entry(info.path.lstrip("/")[start:], info.size, str(info.mtime_ns or "")) for info in found]
 
 
 def folders(uri: str) -> list[str]:
-    """Names of the folders right below a folder, sorted; [] where there is no such folder."""
+    """Return the sorted names of the folders directly below a folder; [] if the folder does not exist."""
     if object_store.holds(uri):
         return sorted(object_listing.folders(uri))
     found = remote_files.entries(uri, recursive=False)
@@ -75,7 +75,7 @@ def folders(uri: str) -> list[str]:
 
 
 def read_bytes(uri: str) -> bytes:
-    """All bytes of a file. Raises FileNotFoundError, or OSError with the store's reason or if some are missing."""
+    """Read all bytes of a file. Raises FileNotFoundError; OSError if the store fails or sends too few bytes."""
     if is_local(uri):
         return Path(normal(uri)).read_bytes()
     if not object_store.holds(uri):
@@ -87,7 +87,7 @@ def read_bytes(uri: str) -> bytes:
 
 
 def read_up_to(uri: str, limit: int) -> bytes | None:
-    """All bytes of a file of at most `limit` bytes; None for a larger one. One request. Raises OSError."""
+    """Read all bytes of a file of at most `limit` bytes, by one request; None for a larger file. Raises OSError."""
     if object_store.holds(uri):
         return object_store.read_up_to(uri, limit)
     found = look(uri)
@@ -95,9 +95,9 @@ def read_up_to(uri: str, limit: int) -> bytes | None:
 
 
 def read_if_there(uri: str) -> bytes | None:
-    """All bytes of a file; None where there is none. One request, where `exists` before `read_bytes` would be two."""
+    """Read all bytes of a file, by one request; None if the file does not exist."""
     if object_store.holds(uri):
-        return snapshot.kept("read", uri, lambda: object_store.read_if_there(uri))
+        return snapshot.cached("read", uri, lambda: object_store.read_if_there(uri))
     try:
         return read_bytes(uri)
     except FileNotFoundError:
@@ -105,7 +105,7 @@ def read_if_there(uri: str) -> bytes | None:
 
 
 def open_random(uri: str) -> Any:
-    """A seekable file with `read_at(size, offset)`; local files are mapped into memory."""
+    """Open a seekable file with `read_at(size, offset)`; local files are memory-mapped."""
     if object_store.holds(uri):
         return ObjectFile(uri)
     if is_local(uri):
@@ -114,7 +114,7 @@ def open_random(uri: str) -> Any:
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Write a file so that readers see all of it or nothing."""
+    """Write a file atomically."""
     if object_store.holds(uri) and len(data) <= object_store.SMALL:
         object_store.write(uri, data)
         return
@@ -123,11 +123,11 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 
 def create(uri: str, data: bytes) -> bool:
-    """Write a file only if none is there, in one step. Return whether the file has these bytes now.
+    """Create a file atomically, unless it exists. Return whether the file now has these bytes.
 
-    So two writers of the same bytes both get True, and a write that is sent again after a lost answer is no failure.
-    Where neither the file system has hard links nor the store conditions (hdfs://, fsspec), it is asked for first and
-    written then: two writers at the same moment may both write.
+    Two writers of the same bytes both get True, so a retry after a lost answer succeeds. Without hard links on the file
+    system or conditional writes in the store (hdfs://, fsspec), the check and the write are two steps: two concurrent
+    writers may both write.
     """
     if object_store.holds(uri):
         return object_store.create(uri, data)
@@ -142,21 +142,21 @@ def create(uri: str, data: bytes) -> bool:
 def _link(path: str, data: bytes) -> bool:
     name = draft_path(path)
     try:
-        with file_named(path), open(name, "wb") as file:
+        with name_full_disk_file(path), open(name, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        return _linked(name, path) or Path(path).read_bytes() == data
+        return _try_link(name, path) or Path(path).read_bytes() == data
     finally:
         Path(name).unlink(missing_ok=True)
 
 
-def _linked(name: str, path: str) -> bool:
+def _try_link(name: str, path: str) -> bool:
     try:
         os.link(name, path)
     except FileExistsError:
         return False
-    except OSError:  # no hard links here
+    except OSError:  # this file system has no hard links
         if os.path.exists(path):
             return False
         os.replace(name, path)
@@ -165,14 +165,14 @@ def _linked(name: str, path: str) -> bool:
 
 @contextmanager
 def draft(uri: str) -> Iterator[str]:
-    """A local path to write to; when the block ends well, the file takes its place at `uri` at once.
+    """Give a local path to write to. After the block the file is moved to `uri` atomically.
 
-    The draft of a local file lies beside it, so that the rename is atomic; one for an object store lies in the
-    temporary folder. A block that raises leaves nothing.
+    The draft of a local file is in the same folder, so that the rename is atomic; that of an object is in the temporary
+    folder. If the block raises, the draft is deleted.
     """
     path = draft_path(uri)
     try:
-        with file_named(uri):
+        with name_full_disk_file(uri):
             yield path
             place(path, uri)
     finally:
@@ -180,7 +180,7 @@ def draft(uri: str) -> Iterator[str]:
 
 
 def draft_path(uri: str) -> str:
-    """A fresh local name for a draft of `uri`, in a folder that exists."""
+    """Return a new local path for a draft of `uri`, in an existing folder."""
     if is_local(uri):
         Path(normal(uri)).parent.mkdir(parents=True, exist_ok=True)
         return drafts.name(normal(uri))
@@ -190,7 +190,7 @@ def draft_path(uri: str) -> str:
 
 
 def place(path: str, uri: str) -> None:
-    """Move a finished local draft to `uri`, atomically and on disk before it is seen."""
+    """Move a finished local draft to `uri` atomically, after the data are synced to disk."""
     if is_local(uri):
         with open(path, "rb") as file:
             os.fsync(file.fileno())
@@ -199,12 +199,12 @@ def place(path: str, uri: str) -> None:
     if object_store.holds(uri):
         object_store.upload(path, uri)
     else:
-        _uninterrupted(lambda: remote_files.upload(path, uri))
+        _call_uninterrupted(lambda: remote_files.upload(path, uri))
     os.unlink(path)
 
 
-def _uninterrupted(call: Callable[[], None]) -> None:
-    """Make a call in a thread, which no signal handler interrupts. What a handler raises is raised after the call."""
+def _call_uninterrupted(call: Callable[[], None]) -> None:
+    """Run a call in a thread, where signal handlers do not interrupt it. A handler's exception is raised after it."""
     ended: list[BaseException | None] = []
     lock = _thread.allocate_lock()
     lock.acquire()
@@ -219,7 +219,7 @@ def _uninterrupted(call: Callable[[], None]) -> None:
             lock.release()
 
     raised: BaseException | None = None
-    _thread.start_new_thread(run, ())  # threading's own locks are not safe against exceptions of signal handlers
+    _thread.start_new_thread(run, ())  # the locks of `threading` are not safe if signal handlers raise
     while not ended:
         try:
             lock.acquire(timeout=1)
@@ -230,7 +230,7 @@ def _uninterrupted(call: Callable[[], None]) -> None:
 
 
 def remove(uri: str) -> None:
-    """Delete a file; it is no error if it is not there."""
+    """Delete a file if it exists."""
     if is_local(uri):
         Path(normal(uri)).unlink(missing_ok=True)
     elif object_store.holds(uri):
@@ -240,7 +240,7 @@ def remove(uri: str) -> None:
 
 
 def remove_folder(uri: str) -> None:
-    """Delete a folder with all files below it; it is no error if it is not there."""
+    """Delete a folder with all files below, if it exists."""
     if is_local(uri):
         shutil.rmtree(normal(uri), ignore_errors=True)
     for entry in listing(uri, recursive=True):
@@ -248,9 +248,9 @@ def remove_folder(uri: str) -> None:
 
 
 def remove_drafts(root: str) -> None:
-    """Delete what killed processes left half-written: below a local root, and in this machine's temporary folder.
+    """Delete the drafts of killed processes, below a local root and in this machine's temporary folder.
 
-    Nobody else may be writing below the root.
+    No other process may be writing below the root.
     """
     if is_local(root):
         for path in Path(normal(root)).glob(f"**/*{DRAFT}-*"):
@@ -259,9 +259,9 @@ def remove_drafts(root: str) -> None:
 
 
 def fetch(uri: str, folder: str) -> str:
-    """A local path with the bytes of `uri`: itself, or a copy in `folder`, made once.
+    """Return a local path with the bytes of `uri`: the path itself, or a copy in `folder` that is downloaded once.
 
-    Raises OSError where it cannot be read, or where fewer bytes come than the store says there are.
+    Raises OSError if the file cannot be read, or if fewer bytes arrive than the store announced.
     """
     if is_local(uri):
         return normal(uri)
@@ -278,15 +278,15 @@ def fetch(uri: str, folder: str) -> str:
 
 
 def stamp_of(uri: str, folder: str) -> str:
-    """The stamp of what `fetch` put into `folder` (for local files: of the file as it is now).
+    """Return the stamp of the copy that `fetch` made in `folder`; for a local file, the file's current stamp.
 
-    It equals `Entry.stamp` unless the file was replaced. Raises FileNotFoundError where nothing was fetched.
+    The stamp equals `Entry.stamp` unless the file was replaced. Raises FileNotFoundError if there is no copy.
     """
     return str(os.stat(normal(uri)).st_mtime_ns) if is_local(uri) else Path(copy_path(uri, folder) + STAMP).read_text()
 
 
 def copy_path(uri: str, folder: str) -> str:
-    """Where `fetch` puts its copy of a remote file."""
+    """Return the path of the copy that `fetch` makes of a remote file."""
     return os.path.join(folder, hashlib.sha256(uri.encode()).hexdigest()[:24])
 
 

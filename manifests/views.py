@@ -1,10 +1,10 @@
-"""DuckDB over the manifests: a view a step, in memory here and in `<root>/manifest.duckdb` for everybody else.
+"""DuckDB views over the manifests, one per step: in memory, and in `<root>/manifest.duckdb` for users.
 
 connection = connect(root, manifests)
 connection.sql("SELECT status, count(*) FROM split GROUP BY ALL")
 
-The view of a step has all columns of its record. Rows that were written before the record had a column hold the
-default of its field there; fields that were added within nested records are null.
+A step's view has all columns of its record. In rows written before a column was added, the column has the field's
+default; fields added to nested records are null.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from manifests import blocks, storage
 from manifests.ledger import Damaged, Manifest
-from manifests.moved_root import DATABASE, literal_path, movable, quoted, setting
+from manifests.moved_root import DATABASE, literal_path, movable_statements, setting, sql_string
 from manifests.parquet_files import read_undamaged
 from manifests.records import PackedTask
 from manifests.schema import record_schema
@@ -31,10 +31,13 @@ from manifests.sources import SourceManifest
 from manifests.stored_rows import StoredRows
 
 SCRIPT = "views.sql"
-ROW_FILE = "file_of_row"  # a column that views read and do not show
-FILES = "files_of_"  # how the name of a store's files begins, over which a view is made
-ATTEMPTS = 3  # of a query whose files are replaced while it runs
-FILE_GONE = (duckdb.IOException, duckdb.InvalidInputException)  # what DuckDB raises then; also for other reasons
+ROW_FILE = "file_of_row"  # name of an internal column that views hide
+FILES = "files_of_"  # prefix to a view's name: the registered rows of its files in a store
+ATTEMPTS = 3  # of a query whose files are replaced meanwhile
+FILE_GONE = (
+    duckdb.IOException,
+    duckdb.InvalidInputException,
+)  # DuckDB's errors, also for other causes
 T = TypeVar("T")
 SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN"}
 
@@ -42,15 +45,15 @@ SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.float64(): "DOUBLE
 def sources(
     root: str, manifests: Iterable[Manifest], shards: Mapping[str, str], damaged: list[Damaged] | None = None
 ) -> dict[str, list[str]]:
-    """Name of each view, with the Parquet files it reads; what has no file yet has no view.
+    """Return the Parquet files of each view by the view's name; steps without files are left out.
 
-    `shards` maps a stage to its shard set's folder below the root. damaged: where it is given, every file is read
-    first; those that cannot be read are put there and left out.
+    shards: the folder of each stage's shard set, below the root. damaged: if given, every file is read first;
+    unreadable files are appended to this list and left out.
     """
     found = {}
     for manifest in manifests:
         folder = literal_path(manifest.folder_uri)
-        names = manifest.file_names() if damaged is None else _undamaged(manifest, damaged)
+        names = manifest.file_names() if damaged is None else _undamaged_names(manifest, damaged)
         found[manifest.name] = [f"{folder}/{name}" for name in names]
     for stage, folder in shards.items():
         path = storage.join(root, folder, "shards.parquet")
@@ -59,20 +62,20 @@ def sources(
     return {name: files for name, files in found.items() if files}
 
 
-def _undamaged(manifest: Manifest, damaged: list[Damaged]) -> list[str]:
-    """Names of the files of a manifest that can be read whole."""
+def _undamaged_names(manifest: Manifest, damaged: list[Damaged]) -> list[str]:
+    """Return the names of a manifest's undamaged files; append the damage of others to `damaged`."""
     faults: list[Damaged] = []
     try:
         names = manifest.file_names()
         found = [name for name in names if _can_be_read(storage.join(manifest.folder_uri, name), faults)]
     except FileNotFoundError:  # compacted meanwhile
-        return _undamaged(manifest, damaged)
+        return _undamaged_names(manifest, damaged)
     damaged += faults
     return found
 
 
 def _can_be_read(uri: str, damaged: list[Damaged]) -> bool:
-    """Read a file; if it is damaged, put that into `damaged`."""
+    """Return whether a file can be read; if not, append the error to `damaged`."""
     try:
         read_undamaged(uri)
     except Damaged as damage:
@@ -83,37 +86,37 @@ def _can_be_read(uri: str, damaged: list[Damaged]) -> bool:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that a view must have. defaults: SQL of the values that `ok` rows without them hold, by name."""
+    """The columns of a view. defaults: SQL values, by column, for `ok` rows of files that lack the column."""
 
     schema: pa.Schema
     defaults: Mapping[str, str]
 
 
 def columns_of(record: type, schema: pa.Schema) -> Columns:
-    """The columns of a view of these records, stored with this schema."""
+    """Return the columns of a view of these records, stored with this schema."""
     known = {field.name: field.default for field in fields(record) if field.default is not MISSING}
     literals = {name: _literal(value) for name, value in known.items()}
     return Columns(schema, {name: text for name, text in literals.items() if text is not None})
 
 
 def _literal(value: Any) -> str | None:
-    """A field's default in SQL; None for null, and for records."""
+    """Return a field's default as SQL; None for null and for records."""
     if isinstance(value, tuple):
         inner = [_literal(each) for each in value]
         return None if None in inner else f"[{', '.join(map(str, inner))}]"
     if value is None or is_dataclass(value):
         return None
-    return quoted(value) if isinstance(value, str) else str(value)
+    return sql_string(value) if isinstance(value, str) else str(value)
 
 
 def _columns(manifests: Iterable[Manifest], shards: Iterable[str]) -> dict[str, Columns]:
-    """What each view must have, by the view's name."""
+    """Return the columns of each view, by the view's name."""
     found = {manifest.name: columns_of(manifest.record, manifest.schema) for manifest in manifests}
     packed = columns_of(PackedTask, record_schema(PackedTask))
     return found | {f"shards_{stage}": packed for stage in shards}
 
 
-def _views(tables: Mapping[str, str], columns: Mapping[str, Columns]) -> list[str]:
+def _view_statements(tables: Mapping[str, str], columns: Mapping[str, Columns]) -> list[str]:
     made = [f"CREATE OR REPLACE VIEW {name} AS {_select(table, columns[name])}" for name, table in tables.items()]
     stages = [name for name in tables if name.startswith("shards_")]
     if stages:
@@ -123,47 +126,47 @@ def _views(tables: Mapping[str, str], columns: Mapping[str, Columns]) -> list[st
 
 
 def _read_parquet(files: Sequence[str], more: str = "") -> str:
-    # a folder above the root may be called `width=640`: that is no column
+    # a parent folder of the root may be named like `width=640`, which is no partition column
     options = f"union_by_name = true, hive_partitioning = false{more}"
-    return f"read_parquet([{', '.join(map(quoted, files))}], {options})"
+    return f"read_parquet([{', '.join(map(sql_string, files))}], {options})"
 
 
 def _read_folder(folder: str) -> str:
-    """Make SQL that reads a step's folder as it is when queried: block files, and part files without a block file."""
+    """Return SQL that reads the files that a step's folder has at query time: block files and other part files."""
     rows = _read_parquet([f"{folder}/{blocks.PATTERN}"], f", filename = '{ROW_FILE}'")
     part = rf"try_cast(regexp_extract({ROW_FILE}, '/part-(\d+)\.parquet$', 1) AS BIGINT)"
     first = r"regexp_extract(file, '/parts-(\d+)-\d+\.parquet$', 1)::BIGINT"
-    compacted = f"SELECT {first} // {blocks.BLOCK} FROM glob({quoted(f'{folder}/{blocks.BLOCK_PATTERN}')})"
+    compacted = f"SELECT {first} // {blocks.BLOCK} FROM glob({sql_string(f'{folder}/{blocks.BLOCK_PATTERN}')})"
     is_single = f"coalesce({part} // {blocks.BLOCK}, -1) NOT IN ({compacted})"
     return f"(SELECT * EXCLUDE ({ROW_FILE}) FROM {rows} WHERE {is_single})"
 
 
 def _select(table: str, columns: Columns) -> str:
-    """All rows of a table; columns that it lacks hold their default in `ok` rows, and else null of their type."""
-    nulls = ", ".join(f"NULL::{sql_type(column.type)} AS {_name(column.name)}" for column in columns.schema)
+    """Return SQL that selects all rows; missing columns get their default in `ok` rows, else a typed null."""
+    nulls = ", ".join(f"NULL::{sql_type(column.type)} AS {_quoted_name(column.name)}" for column in columns.schema)
     rows = f"SELECT {nulls} WHERE false UNION ALL BY NAME SELECT * FROM {table}"
     filled = ", ".join(
-        f"CASE WHEN id IS NOT NULL THEN coalesce({_name(name)}, {default}) END AS {_name(name)}"
+        f"CASE WHEN id IS NOT NULL THEN coalesce({_quoted_name(name)}, {default}) END AS {_quoted_name(name)}"
         for name, default in columns.defaults.items()
     )
     return f"SELECT * REPLACE ({filled}) FROM ({rows})" if filled else rows
 
 
 def sql_type(arrow: pa.DataType) -> str:
-    """DuckDB's name of a type that records are stored with."""
+    """Return DuckDB's name of an Arrow type."""
     if pa.types.is_struct(arrow):
-        return f"STRUCT({', '.join(f'{_name(field.name)} {sql_type(field.type)}' for field in arrow.fields)})"
+        return f"STRUCT({', '.join(f'{_quoted_name(field.name)} {sql_type(field.type)}' for field in arrow.fields)})"
     if pa.types.is_list(arrow):
         return f"{sql_type(arrow.value_type)}[]"
     return SQL_TYPES[arrow]
 
 
-def _name(column: str) -> str:
+def _quoted_name(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
 def names(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """Names of the views that a connection has."""
+    """Return the names of the views of a connection."""
     found = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     return {name for (name,) in found if not name.startswith(FILES)}
 
@@ -179,7 +182,7 @@ def columns_by_view(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str
 
 
 def query(connect: Callable[[], duckdb.DuckDBPyConnection], ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-    """Ask a connection. Where files were compacted before they were read, ask a new one."""
+    """Call `ask` with a connection; if files were compacted meanwhile, retry with a new connection."""
     for _ in range(ATTEMPTS - 1):
         with suppress(*FILE_GONE), connect() as connection:
             return ask(connection)
@@ -194,38 +197,38 @@ def connect(
     damaged: list[Damaged] | None = None,
     checked: bool = False,
 ) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with all views; object stores are read through Arrow, so no extension is fetched.
+    """Open an in-memory DuckDB with all views. Object stores are read through Arrow, without a DuckDB extension.
 
-    Parts whose damage keeps a view from being made are left out, and put into `damaged`. checked: every part is read
-    first, so that none that is damaged within fails a query later.
+    Parts that are too damaged for a view are left out and appended to `damaged`. checked: read every part first, so
+    that no damaged part can fail a query later.
     """
     columns = _columns(manifests, shards)
     if not checked:
         files, before = sources(root, manifests, shards), None
-        while files != before:  # some may have been compacted before they were opened
+        while files != before:  # files may be compacted before they are opened
             with suppress(duckdb.Error, pa.ArrowException, FileNotFoundError):
-                return _connected(root, files, columns)
+                return _connect_files(root, files, columns)
             files, before = sources(root, manifests, shards), files
-    return _connected(root, sources(root, manifests, shards, [] if damaged is None else damaged), columns)
+    return _connect_files(root, sources(root, manifests, shards, [] if damaged is None else damaged), columns)
 
 
-def of_tables(manifests: Sequence[Manifest], tables: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
-    """Open an in-memory DuckDB with the views of these manifests over tables of their rows, by name."""
+def connect_tables(manifests: Sequence[Manifest], tables: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB with these manifests' views over tables. tables: rows by the manifest's name."""
     connection = duckdb.connect()
     columns = _columns(manifests, ())
     show_tables(connection, tables)
-    for statement in _views({name: f"{FILES}{name}" for name in tables}, columns):
+    for statement in _view_statements({name: f"{FILES}{name}" for name in tables}, columns):
         connection.execute(statement)
     return connection
 
 
 def show_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table]) -> None:
-    """Put other tables, of the same schemas, in the places of those that the views show."""
+    """Replace the tables under the views by others of the same schemas."""
     for name, table in tables.items():
         connection.register(f"{FILES}{name}", table)
 
 
-def _connected(
+def _connect_files(
     root: str, files: Mapping[str, Sequence[str]], columns: Mapping[str, Columns]
 ) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
@@ -233,20 +236,20 @@ def _connected(
     if not storage.is_local(root):
         tables = {name: f"{FILES}{name}" for name in files}
         for name, of in files.items():
-            connection.register(tables[name], _stored(of, columns[name].schema))
-    for statement in _views(tables, columns):
+            connection.register(tables[name], _stored_rows(of, columns[name].schema))
+    for statement in _view_statements(tables, columns):
         connection.execute(statement)
     return connection
 
 
-def _stored(files: Sequence[str], columns: pa.Schema) -> StoredRows:
+def _stored_rows(files: Sequence[str], columns: pa.Schema) -> StoredRows:
     return StoredRows([re.sub(r"\[([\[*?])\]", r"\1", file) for file in files], columns)
 
 
 def write(root: str, manifests: Sequence[Manifest], shards: Mapping[str, str]) -> None:
-    """Write `views.sql`, and for a local root `manifest.duckdb`: each replaces the one before at once.
+    """Write `views.sql` and, for a local root, `manifest.duckdb`; both are replaced atomically.
 
-    The views of steps have the parts that are committed when they are queried.
+    The views of steps show the parts that are committed at query time.
     """
     columns, files = _columns(manifests, shards), sources(root, manifests, shards)
     stepwise = {
@@ -255,21 +258,21 @@ def write(root: str, manifests: Sequence[Manifest], shards: Mapping[str, str]) -
         if m.name in files and not isinstance(m, SourceManifest)
     }
     try:
-        _write(root, _views({name: _read_parquet(of) for name, of in files.items()} | stepwise, columns))
+        _write(root, _view_statements({name: _read_parquet(of) for name, of in files.items()} | stepwise, columns))
     except duckdb.Error:
         files = sources(root, manifests, shards, [])
-        _write(root, _views({name: _read_parquet(of) for name, of in files.items()}, columns))
+        _write(root, _view_statements({name: _read_parquet(of) for name, of in files.items()}, columns))
 
 
 def _write(root: str, views: Sequence[str]) -> None:
-    made = movable(root, views)
+    made = movable_statements(root, views)
     advice = f"-- of a root that was moved: {setting('<its new place>')}; before these\n" if made else ""
     storage.write_bytes(storage.join(root, SCRIPT), (advice + "".join(f"{s};\n" for s in made)).encode())
     if not storage.is_local(root):
         return
-    with tempfile.TemporaryDirectory() as folder:  # DuckDB takes no file whose path has a `?`, as a root's may
+    with tempfile.TemporaryDirectory() as folder:  # DuckDB cannot open a path with a `?`, which a root may have
         path = os.path.join(folder, DATABASE)
-        with duckdb.connect(path) as connection:  # its end writes its log into the file
+        with duckdb.connect(path) as connection:  # closing it writes the log into the file
             for statement in (setting(root), *made):
                 connection.execute(statement)
         storage.write_bytes(storage.join(root, DATABASE), Path(path).read_bytes())

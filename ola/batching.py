@@ -1,4 +1,4 @@
-"""How much is computed at once: runs of things that fit, and what the memory of a GPU has room for."""
+"""Split work into batches that fit in memory, and compute how many cache positions fit on a GPU."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from transformers import Qwen2ForCausalLM
 
 
 def free_positions(model: Qwen2ForCausalLM) -> int:
-    """Positions of the cache of keys and values that fit into the free memory of the model's GPU; 0 elsewhere.
+    """Return how many KV cache positions fit in the free memory of the model's GPU; 0 on other devices.
 
-    Of a GPU that processes share, what is left of this process's fraction counts, as torch was told it.
+    On a GPU that processes share, only the free part of this process's memory fraction counts.
     """
     if model.device.type != "cuda":
         return 0
@@ -22,13 +22,13 @@ def free_positions(model: Qwen2ForCausalLM) -> int:
 
 
 def position_bytes(config: Any, dtype: torch.dtype) -> int:
-    """Bytes of keys and values that one position takes in all layers: 57,344 at 7B sizes in bfloat16."""
+    """Return the bytes of keys and values per position over all layers: 57,344 at 7B sizes in bfloat16."""
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(2 * config.num_hidden_layers * config.num_key_value_heads * width * dtype.itemsize)
 
 
 def runs(count: int, fits: Callable[[int, int], bool]) -> Iterator[slice]:
-    """`count` things in a row cut into the longest runs that fit (start, end); one that never fits is a run alone."""
+    """Yield slices of `count` items: the longest runs for which fits(start, end); an item that never fits is alone."""
     start = 0
     for end in range(1, count + 1):
         if end == count or not fits(start, end + 1):

@@ -1,8 +1,8 @@
-"""BEATs: the encoder of what is not speech (arXiv 2212.09058), as Ola uses it.
+"""BEATs, the encoder of sounds that are not speech (arXiv 2212.09058), as Ola uses it.
 
-In: normalised filter banks (n, frames, bins). Out: (n, frames // 16 * 8, D): one vector for each 16x16 patch, eight
-bands of each step in a row. Always float32, whatever the rest of the model computes in; padding is not masked, so
-silence is encoded too. Without dropout and layer drop: Ola keeps this tower frozen.
+In: normalised filter banks (n, frames, bins). Out: (n, frames // 16 * 8, D): one vector per 16x16 patch, the eight
+bands of each step in sequence. Always computes in float32. Padding is not masked, so silence is encoded, too. There is
+no dropout and no layer drop, since Ola keeps this tower frozen.
 
 Legend: n chunks, L patches, D width, h heads, d width of a head.
 """
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from ola.config import BeatsConfig
 
-# Bounds the memory of one pass: there are two float32 tables of 12 x 1496 x 1496 a chunk.
+# Bounds the memory of one pass: each chunk has two float32 tables of 12 x 1496 x 1496.
 CHUNKS_PER_PASS = 8
-BUCKETS_PER_GATE = 4  # a gate is the sum of four of its linear's eight outputs
+BUCKETS_PER_GATE = 4  # each of the two gates is the sum of four of the linear's eight outputs
 
 
 class Beats(nn.Module):
-    """Patches, a convolution for positions, and post-norm blocks that share one table of relative positions."""
+    """Patch embedding, convolutional positions, and post-norm blocks that share one relative position table."""
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
@@ -40,39 +40,39 @@ class Beats(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.relative_attention_bias = RelativePositions(config)
         self.layers = nn.ModuleList(BeatsLayer(config) for _ in range(config.num_hidden_layers))
-        # The classifier of the 527 AudioSet classes: no part of what Ola hears, kept so that a checkpoint stays whole.
+        # The classifier of the 527 AudioSet classes: not used by Ola, kept so that checkpoints stay complete.
         self.predictor = nn.Linear(width, config.num_classes)
 
     def forward(self, fbank_nTF: Tensor) -> Tensor:
-        """(n, frames, bins) to (n, L, D) in float32, some chunks at a time."""
+        """Encode (n, frames, bins) to (n, L, D) in float32, CHUNKS_PER_PASS chunks at a time."""
         device = fbank_nTF.device.type
-        # Devices without autocast, as `meta` is, have none to switch off.
+        # Devices such as `meta` have no autocast to switch off.
         has_autocast = torch.amp.is_autocast_available(device)
         with torch.autocast(device, enabled=False) if has_autocast else nullcontext():
-            return torch.cat([self._encoded(some) for some in fbank_nTF.float().split(CHUNKS_PER_PASS)])
+            return torch.cat([self._encode_chunks(some) for some in fbank_nTF.float().split(CHUNKS_PER_PASS)])
 
-    def _encoded(self, fbank_nTF: Tensor) -> Tensor:
-        x_nLD = self.positioned(self.patches(fbank_nTF))
+    def _encode_chunks(self, fbank_nTF: Tensor) -> Tensor:
+        x_nLD = self.add_positions(self.embed_patches(fbank_nTF))
         bias_1hLL = self.relative_attention_bias(x_nLD.shape[1])
         for layer in self.layers:
             x_nLD = layer(x_nLD, bias_1hLL)
         return x_nLD
 
-    def patches(self, fbank_nTF: Tensor) -> Tensor:
-        """(n, frames, bins) to (n, L, embed_dim), normalised."""
+    def embed_patches(self, fbank_nTF: Tensor) -> Tensor:
+        """Embed (n, frames, bins) as normalised patches (n, L, embed_dim)."""
         x_nLD: Tensor = self.patch_norm(self.patch_embed(fbank_nTF[:, None]).flatten(2).transpose(1, 2))
         return x_nLD
 
-    def positioned(self, x_nLD: Tensor) -> Tensor:
-        """(n, L, embed_dim) to (n, L, D), with what the convolution says of each position."""
+    def add_positions(self, x_nLD: Tensor) -> Tensor:
+        """Project (n, L, embed_dim) to (n, L, D) and add the convolutional position embedding."""
         x_nLD = self.patch_proj(x_nLD)
         length = x_nLD.shape[1]
         around = self.pos_conv(x_nLD.transpose(1, 2))[..., :length].transpose(1, 2)
-        positioned: Tensor = self.norm(x_nLD + F.gelu(around))
-        return positioned
+        add_positions: Tensor = self.norm(x_nLD + F.gelu(around))
+        return add_positions
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Moves with the model, but stays float32 when the model is cast: the original computes it so."""
+        """Follow the model's device but keep float32, as in the original, when the model is cast."""
 
         def kept(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
@@ -82,7 +82,7 @@ class Beats(nn.Module):
 
 
 class BeatsLayer(nn.Module):
-    """Gated attention and a feed-forward, each added to a scaled-up residual before its norm (DeepNorm)."""
+    """Gated attention and a feed-forward, each added to a scaled residual before the norm (DeepNorm)."""
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class BeatsLayer(nn.Module):
 
 
 class GatedAttention(nn.Module):
-    """Attention whose relative position bias each query scales by a gate of its own."""
+    """Attention with a relative position bias that is scaled by a gate per query."""
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
@@ -130,20 +130,20 @@ class GatedAttention(nn.Module):
 
 
 class RelativePositions(nn.Embedding):
-    """A learned bias per head for the bucket of a distance: exact when near, logarithmic when far (as in T5)."""
+    """A learned bias per head and distance bucket; buckets are exact for near, logarithmic for far distances (T5)."""
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__(config.num_buckets, config.num_attention_heads)
         self.max_distance = config.max_distance
 
     def forward(self, length: int) -> Tensor:  # type: ignore[override]
-        """The bias of `length` patches on one another: (1, h, L, L)."""
+        """Return the bias between `length` patches: (1, h, L, L)."""
         at = torch.arange(length, device=self.weight.device)
         bias_LLh = super().forward(self.buckets(at[None, :] - at[:, None]))
         return bias_LLh.permute(2, 0, 1)[None]
 
     def buckets(self, distance: Tensor) -> Tensor:
-        """Bucket of each distance (key - query): one half of them for each direction."""
+        """Return the bucket of each distance (key - query); half of the buckets are for each direction."""
         half = self.num_embeddings // 2
         exact = half // 2
         far = distance.abs().clamp(min=1).float()

@@ -1,8 +1,8 @@
-"""Tensors in files, before they are read.
+"""Find tensors in checkpoint files, and copy them to their targets block by block.
 
-In: a folder of safetensors, or a `.pt` file. Out: name, shape, dtype and a way to copy rows to where they stay. A
-memory-mapped file counts against a process until it is closed, which would double the peak; so tensors are read, a
-block at a time.
+In: a folder of safetensors, or a `.pt` file. Out: name, shape, dtype and a copy function of each tensor. Safetensors
+are read in blocks and not memory-mapped: mapped pages count as the process's memory until the file is closed, which
+would double the peak.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
 class BadCheckpoint(ValueError):
-    """A checkpoint that is damaged, unsafe, or not this model's."""
+    """A checkpoint is damaged, unsafe, or of another model."""
 
 
 class Stored(Protocol):
@@ -39,7 +39,7 @@ class Stored(Protocol):
     def dtype(self) -> torch.dtype: ...
 
     def copy_into(self, target: Tensor, first_row: int = 0) -> None:
-        """Fill `target` with as many rows, from `first_row` on, converted to its dtype and device."""
+        """Fill `target` with rows from `first_row` on, converted to its dtype and device."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Unpickled:
-    """A tensor of a `.pt` file, which torch maps into memory."""
+class PickledTensor:
+    """A tensor of a `.pt` file, memory-mapped by torch."""
 
     tensor: Tensor
 
@@ -86,22 +86,22 @@ class Unpickled:
 
 
 def tensors_of(folder: Path) -> dict[str, Stored]:
-    """Every tensor of the safetensors of a folder, whole or sharded. BadCheckpoint where a file lacks or is damaged."""
+    """Return all tensors of a folder's safetensors, by name. Raises BadCheckpoint if a file is missing or damaged."""
     if (folder / INDEX).is_file():
         placed: dict[str, str] = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
         files = sorted(set(placed.values()))
     else:
         placed, files = {}, [SINGLE]
     if absent := [file for file in files if not (folder / file).is_file()]:
-        raise BadCheckpoint(f"{folder} lacks {', '.join(absent)}: copy the whole checkpoint")
+        raise BadCheckpoint(f"{folder} lacks {', '.join(absent)}; copy the complete checkpoint")
     found: dict[str, Stored] = {name: span for file in files for name, span in _spans(folder / file).items()}
     if lost := sorted(set(placed) - set(found)):
         raise BadCheckpoint(f"{folder / INDEX} names tensors that no shard holds: {', '.join(lost)}")
     return found
 
 
-def unpickled(file: Path) -> dict[str, Any]:
-    """The contents of a `.pt` file: tensors and plain values. BadCheckpoint where it would run code."""
+def load_pickled(file: Path) -> dict[str, Any]:
+    """Load a `.pt` file of tensors and plain values. Raises BadCheckpoint if loading it would run code."""
     try:
         contents = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:

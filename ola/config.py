@@ -1,8 +1,8 @@
-"""Every size of the model.
+"""The configuration of the model.
 
-In: `config.json`, of this project or of the released weights. Out: one object that the towers, the processor and the
-loader read. The released file says nothing of its towers, so their defaults here are the released sizes, and it
-loads as it is: its `mm_*` and `speech_*` keys stay as plain attributes.
+In: `config.json` of this project or of the released weights. Out: one object for the towers, the processor and the
+loader. The released file has no sizes of its towers, so the defaults here are the released sizes. Its `mm_*` and
+`speech_*` keys become plain attributes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Config = TypeVar("Config", bound=PretrainedConfig)
 
 
 class BeatsConfig(PretrainedConfig):
-    """Sizes of BEATs, the encoder of sounds that are not speech; defaults: iter3+ AS2M finetuned on AS2M, cpt2."""
+    """Sizes of BEATs, the encoder of sounds that are not speech; defaults of iter3+ AS2M finetuned on AS2M, cpt2."""
 
     model_type = "beats"
 
@@ -74,12 +74,12 @@ class BeatsConfig(PretrainedConfig):
         self.num_classes = num_classes
 
 
-def _made(kind: type[Config], given: Config | dict[str, Any] | None, defaults: dict[str, Any]) -> Config:
+def _make_config(kind: type[Config], given: Config | dict[str, Any] | None, defaults: dict[str, Any]) -> Config:
     return given if isinstance(given, kind) else kind(**defaults | dict(given or {}))
 
 
-def _named_for(given: dict[str, Any]) -> dict[str, Any]:
-    """The settings with rotary positions under the names that this transformers reads: 5 has one entry, 4.57 two."""
+def _rename_rotary_settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Convert the settings of rotary positions for the installed transformers: 5 has one entry, 4.57 has two."""
     if not IS_OLD or not isinstance(given.get("rope_parameters"), dict):
         return given
     rope = dict(given["rope_parameters"])
@@ -89,11 +89,11 @@ def _named_for(given: dict[str, Any]) -> dict[str, Any]:
 
 
 class OlaConfig(Qwen2Config):
-    """The decoder's sizes (Qwen2's own names) with those of the towers, the projectors and the inputs.
+    """Sizes of the decoder (by Qwen2's names), the towers, the projectors and the inputs.
 
-    `has_speech` False: Ola-Image and Ola-Video, which see but do not hear; a released file says so by naming no
-    `speech_encoder`. `speech_encoder_ds_rate` encoder frames make one token. `tokenizer_model_max_length` bounds a
-    training sequence, and a prompt with its answer. `limits` are fields of `Limits` that differ from its defaults.
+    has_speech: False for Ola-Image and Ola-Video, which have no audio encoders; the default is whether the file has a
+    `speech_encoder`. speech_encoder_ds_rate: encoder frames per token. tokenizer_model_max_length: longest training
+    sequence, and longest prompt with its answer. limits: fields of `Limits` that differ from its defaults.
     """
 
     model_type = "ola_qwen"
@@ -120,10 +120,10 @@ class OlaConfig(Qwen2Config):
     ) -> None:
         released = "mm_vision_tower" in kwargs
         self.has_speech = has_speech if has_speech is not None else not released or bool(kwargs.get("speech_encoder"))
-        self.vision = _made(SiglipVisionConfig, vision, VISION)
-        self.whisper = _made(WhisperConfig, whisper, WHISPER)
+        self.vision = _make_config(SiglipVisionConfig, vision, VISION)
+        self.whisper = _make_config(WhisperConfig, whisper, WHISPER)
         self.whisper.max_source_positions = AUDIO_FRAMES_PER_S * audio_chunk_seconds
-        self.beats = _made(BeatsConfig, beats, {})
+        self.beats = _make_config(BeatsConfig, beats, {})
         self.pool = pool
         self.speech_encoder_ds_rate = speech_encoder_ds_rate
         self.speech_projector_size = speech_projector_size
@@ -131,21 +131,21 @@ class OlaConfig(Qwen2Config):
         self.max_frames = max_frames
         self.tokenizer_model_max_length = tokenizer_model_max_length
         self.limits = limits or {}
-        super().__init__(**_named_for(kwargs))
+        super().__init__(**_rename_rotary_settings(kwargs))
 
     @property
     def cell(self) -> int:
-        """Pixels along a side of what becomes one token."""
+        """Return the pixels per side of the square that becomes one token."""
         return cast("int", self.vision.patch_size) * self.pool
 
     @property
     def fits(self) -> Limits:
-        """The pixel sizes this model takes."""
+        """Return the pixel sizes that the model accepts."""
         return Limits(**{"cell": self.cell} | self.limits)
 
     @property
     def speech_chunk_tokens(self) -> int:
-        """Embeddings of one chunk of sound: its stacked frames and a newline; 151 as released."""
+        """Return the tokens of one chunk of sound: its stacked frames and a newline; 151 as released."""
         return self.whisper.max_source_positions // self.speech_encoder_ds_rate + 1
 
 

@@ -1,8 +1,7 @@
-"""The decoder of an Ola on its own, for engines that know Qwen2 alone, and the rest of that Ola without it.
+"""Split an Ola into its decoder, for engines that run Qwen2, and the model without the decoder.
 
-In: a folder of Ola's weights. Out: a folder of a plain Qwen2 (`config.json`, one file of safetensors) that is whole as
-soon as it is there; and a model that still encodes and splices. Together they hold nothing twice but the embeddings of
-tokens.
+In: a folder of Ola's weights. Out: a folder of a plain Qwen2 (`config.json`, one file of safetensors), which appears
+atomically; and a model that encodes media and splices prompts. Only the token embeddings are in both.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from transformers import Qwen2Config
 
 from ola.checkpoint import DTYPES, SINGLE, Stored
 from ola.model import OlaForConditionalGeneration
-from ola.weights import checked, config_of, fill
+from ola.weights import config_of, fill, prepare_checked
 
 DECODER = ("model.", "lm_head.")
-# Both ways in which transformers has written the base of the rotary positions.
+# The names under which versions of transformers store the rotary base.
 ROTARY = ("rope_parameters", "rope_scaling", "rope_theta")
 
 
 def export_decoder(folder: Path, out: Path) -> None:
-    """Write the decoder of `folder` to `out`, a tensor at a time, in its stored dtypes; nothing to do if it is there.
+    """Write the decoder of `folder` to `out`, tensor by tensor, in the stored dtypes, unless `out` exists.
 
-    Whoever comes while another writes waits for him; a process that is killed leaves a draft beside `out`, which the
-    next one removes. BadCheckpoint where `folder` holds no whole Ola.
+    A second process waits while the first one writes. A killed process leaves a draft beside `out`, which the next
+    process removes. Raises BadCheckpoint if `folder` holds no complete Ola.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.with_name(f"{out.name}.lock").open("w") as lock:
@@ -42,33 +41,33 @@ def export_decoder(folder: Path, out: Path) -> None:
         draft = out.with_name(f"{out.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
-        found = checked(OlaForConditionalGeneration, folder, config_of(folder))
+        found = prepare_checked(OlaForConditionalGeneration, folder, config_of(folder))
         names = [name for name, _ in found.model.named_parameters() if name.startswith(DECODER)]
-        (draft / "config.json").write_text(json.dumps(_config(folder), indent=2) + "\n", encoding="utf-8")
-        _write({name: found.stored[found.sources[name]] for name in names}, draft / SINGLE)
+        (draft / "config.json").write_text(json.dumps(_decoder_config(folder), indent=2) + "\n", encoding="utf-8")
+        _write_safetensors({name: found.stored[found.sources[name]] for name in names}, draft / SINGLE)
         draft.rename(out)
 
 
 def without_decoder(
     folder: Path, dtype: torch.dtype | str = "auto", device: torch.device | str = "cpu"
 ) -> OlaForConditionalGeneration:
-    """All of the model but the decoder's layers and its head, which are not even read; errors as `from_pretrained`."""
-    found = checked(OlaForConditionalGeneration, folder, config_of(folder))
+    """Load the model without the decoder's layers and its head. Raises the errors of `from_pretrained`."""
+    found = prepare_checked(OlaForConditionalGeneration, folder, config_of(folder))
     found.model.model.layers = nn.ModuleList()
     if not found.model.config.tie_word_embeddings:
         found.model.lm_head = nn.Identity()
     return fill(found, folder, dtype, device)
 
 
-def _config(folder: Path) -> dict[str, object]:
+def _decoder_config(folder: Path) -> dict[str, object]:
     given = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     known = {*Qwen2Config().to_dict(), *ROTARY}
     of_qwen2 = {"model_type": Qwen2Config.model_type, "architectures": ["Qwen2ForCausalLM"]}
     return {name: value for name, value in given.items() if name in known} | of_qwen2
 
 
-def _write(tensors: Mapping[str, Stored], file: Path) -> None:
-    """In the format of safetensors: the length of a header in JSON, the header, the bytes."""
+def _write_safetensors(tensors: Mapping[str, Stored], file: Path) -> None:
+    """Write a safetensors file: the length of the JSON header, the header, the bytes."""
     names = {dtype: name for name, dtype in DTYPES.items()}
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0

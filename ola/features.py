@@ -1,7 +1,7 @@
-"""From sound to the features that the two audio encoders take.
+"""Compute the input features of the two audio encoders.
 
-In: a `Wave` of any rate and any number of channels. Out: 16 kHz mono, cut into chunks of equal length, and of each
-chunk Whisper's log-mel and the Kaldi filter bank of BEATs. Both count 100 frames a second.
+In: a `Wave` of any rate and number of channels. Out: 16 kHz mono in chunks of equal length, and for each chunk
+Whisper's log-mel and the Kaldi filter bank of BEATs, both at 100 frames per second.
 
 Shapes: N chunks, S samples, T frames, F bins of frequency, M mel bins.
 """
@@ -20,63 +20,63 @@ from ola.prompt import Wave
 RATE = 16_000
 FRAME, HOP = 400, 160  # 25 ms and 10 ms
 KALDI_FFT = 512
-BLOCK = 30 * RATE  # samples computed at a time, so that memory does not grow with the sound
-MAX_CHANNELS = 32  # more of them are samples of an array that is laid the wrong way round
-# Mean and twice the deviation of the filter bank over AudioSet, as BEATs was trained.
+BLOCK = 30 * RATE  # samples per pass, so that memory does not grow with the sound
+MAX_CHANNELS = 32  # an array with more channels most likely has its axes swapped
+# Mean and twice the standard deviation of the filter bank over AudioSet, from the training of BEATs.
 FBANK_MEAN, FBANK_SPREAD = 15.41663, 2 * 6.55582
 
 
 def mono16k(wave: Wave) -> np.ndarray:
-    """The sound as float32 (samples,) at 16 kHz: mean of the channels, resampled by soxr at its high quality.
+    """Convert a sound to float32 (samples,) at 16 kHz: the mean of the channels, resampled by soxr in high quality.
 
-    ValueError for an empty sound, samples of another type, channels laid last, a rate below 1 and samples that are
-    no numbers.
+    Raises ValueError for an empty sound, another sample type, channels on the last axis, a rate below 1, and samples
+    that are not finite.
     """
     import soxr
 
-    samples = _checked(wave)
+    samples = _check_wave(wave)
     scale = np.float32(1 / 32_768 if samples.dtype == np.int16 else 1)
     mono: np.ndarray = np.atleast_2d(samples.astype(np.float32, copy=False)).mean(axis=0) * scale
     if wave.rate == RATE:
         return mono
-    expected = -(-mono.size * RATE // wave.rate)  # the original pads or cuts to this
+    expected = -(-mono.size * RATE // wave.rate)  # the original pads or cuts to this length
     resampled = soxr.resample(mono, wave.rate, RATE, quality="HQ")[:expected]
     return np.pad(resampled, (0, expected - resampled.size))
 
 
 def chunks(samples: np.ndarray, seconds: int) -> Tensor:
-    """16 kHz mono (samples,) -> float32 (N, S) of `seconds` each, the last one padded with silence."""
+    """Split 16 kHz mono (samples,) into float32 chunks (N, S) of `seconds` each; the last is padded with silence."""
     size = seconds * RATE
     count = -(-samples.size // size)
     return torch.from_numpy(np.pad(samples, (0, count * size - samples.size)).reshape(count, size))
 
 
 def log_mel(chunks_NS: Tensor, bins: int) -> Tensor:
-    """Log-mel of Whisper: (N, S) -> float32 (N, bins, S / 160), cut off at 10^-8 of each chunk's own peak."""
-    return torch.cat([_log_mel(some_NS, _whisper_filters(bins)) for some_NS in _blocks(chunks_NS)])
+    """Compute Whisper's log-mel: (N, S) to float32 (N, bins, S / 160), clipped at 10^-8 of each chunk's peak."""
+    return torch.cat([_log_mel(some_NS, _whisper_filters(bins)) for some_NS in _split_blocks(chunks_NS)])
 
 
 def fbank(chunks_NS: Tensor, bins: int = 128) -> Tensor:
-    """Normalised filter bank of BEATs: (N, S) -> float32 (N, (S - 400) // 160 + 1, bins), 25 ms frames every 10 ms."""
-    return torch.cat([_fbank(some_NS, _kaldi_filters(bins)) for some_NS in _blocks(chunks_NS)])
+    """Compute BEATs' normalised filter bank: (N, S) to float32 (N, (S - 400) // 160 + 1, bins), 25 ms every 10 ms."""
+    return torch.cat([_fbank(some_NS, _kaldi_filters(bins)) for some_NS in _split_blocks(chunks_NS)])
 
 
-def _checked(wave: Wave) -> np.ndarray:
+def _check_wave(wave: Wave) -> np.ndarray:
     samples = np.asarray(wave.samples)
     if samples.dtype != np.int16 and samples.dtype.kind != "f":
-        raise ValueError(f"a sound of {samples.dtype} samples; give floats in [-1, 1] or int16")
+        raise ValueError(f"sound: expected floats in [-1, 1] or int16, got {samples.dtype}")
     if samples.ndim not in (1, 2) or not samples.size:
-        raise ValueError(f"a sound of shape {samples.shape} holds none; give (samples,) or (channels, samples)")
+        raise ValueError(f"sound: expected shape (samples,) or (channels, samples), got {samples.shape}")
     if samples.ndim == 2 and len(samples) > MAX_CHANNELS:
-        raise ValueError(f"a sound of {len(samples)} channels of {samples.shape[1]}; give (channels, samples): turn it")
+        raise ValueError(f"sound: expected shape (channels, samples), got {samples.shape}; swap its axes")
     if wave.rate < 1:
-        raise ValueError(f"a sound at {wave.rate} Hz; give the rate of its samples")
+        raise ValueError(f"sound: expected a rate in Hz, got {wave.rate}")
     if bad := samples.size - int(np.isfinite(samples).sum()):
-        raise ValueError(f"{bad} of {samples.size} samples are NaN or infinite; repair the sound or leave it out")
+        raise ValueError(f"sound: expected finite samples, got {bad} of {samples.size} that are NaN or infinite")
     return samples
 
 
-def _blocks(chunks_NS: Tensor) -> Iterator[Tensor]:
+def _split_blocks(chunks_NS: Tensor) -> Iterator[Tensor]:
     yield from chunks_NS.split(max(1, BLOCK // chunks_NS.shape[1]))
 
 
@@ -110,7 +110,7 @@ def _whisper_filters(bins: int) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _kaldi_filters(bins: int) -> Tensor:
-    """(F, M) triangles on Kaldi's mel scale from 20 Hz; written out, since libraries warn of the one that is empty."""
+    """Return Kaldi's triangular mel filters (F, M) from 20 Hz; own code, since libraries warn about an empty filter."""
     mel_F = 1127 * np.log1p(np.arange(KALDI_FFT // 2 + 1) * RATE / KALDI_FFT / 700)
     edges = np.linspace(1127 * np.log1p(20 / 700), mel_F[-1], bins + 2)
     width = edges[1] - edges[0]

@@ -29,7 +29,7 @@ from ola.prefixes import Prefix, alike_together
 from ola.processor import OlaProcessor
 from ola.prompt import Answer, Picture, Prompt, Request, Sound, Visual, Wave
 from ola.speech.detokenise import Detokeniser
-from ola.splicing import placeholders, places
+from ola.splicing import placeholder_positions, placeholders
 
 # Twice a decoder's batch, so that few batches are filled in part; 0.9 GB of embeddings at 7B sizes in bfloat16.
 WINDOW_TOKENS = 131_072
@@ -145,7 +145,7 @@ class Ola:
     @torch.inference_mode()
     def _replies(self, window: Sequence[_Asked]) -> list[Reply]:
         """Encode what is new, and splice."""
-        spans, seconds = self.encodings.of([one.prompt for one in window])
+        spans, seconds = self.encodings.embed([one.prompt for one in window])
         uses = Counter(medium.digest for one in window for medium in one.prompt.media)
         for one in window:
             one.seconds["encode"] = sum((seconds.get(m.digest, 0.0) / uses[m.digest] for m in one.prompt.media), 0.0)
@@ -255,7 +255,7 @@ class _Once(OlaProcessor):
 def prefixes_of(prompt: Prompt, spans: Mapping[str, Tensor]) -> tuple[Prefix, ...]:
     """The beginnings of a prompt that end with a medium, by digests of their tokens and media; spans: by digest."""
     content, found, start, length = hashlib.sha256(), list[Prefix](), 0, 0
-    for place, medium in zip(places(prompt.input_ids), prompt.media, strict=True):
+    for place, medium in zip(placeholder_positions(prompt.input_ids), prompt.media, strict=True):
         if not medium.digest:
             break
         content.update(f"{prompt.input_ids[start:place].tolist()} {medium.digest}".encode())

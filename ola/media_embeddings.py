@@ -1,4 +1,4 @@
-"""Embeddings of media, each encoded once however many prompts hold it."""
+"""Cache of media embeddings, so that media shared by several prompts are encoded once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ola.prompt import Prompt, Sound, Visual
 
 
 class Encodings:
-    """Embeddings of media, each encoded once; the least recently used leave when they exceed `limit` tokens.
+    """An LRU cache of media embeddings, of at most `limit` tokens.
 
-    encoded: how many media went through the encoders. hits: how often one that was asked for had been before.
-    seconds: what the encoders took. tokens: embeddings kept.
+    encoded: number of media encoded. hits: number of cache hits. seconds: time of the encoders. tokens: cached
+    embeddings.
     """
 
     def __init__(self, model: OlaForConditionalGeneration, limit: int) -> None:
@@ -26,8 +26,8 @@ class Encodings:
         self.seconds = 0.0
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
 
-    def of(self, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """By digest: the embeddings (tokens, C) of the prompts' media, and the seconds of those encoded just now."""
+    def embed(self, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Return by digest the embeddings (tokens, C) of the prompts' media, and the seconds of newly encoded media."""
         asked = [medium for prompt in prompts for medium in prompt.media]
         media = {medium.digest: medium for medium in asked}
         found = {digest: self._kept[digest] for digest in media if digest in self._kept}

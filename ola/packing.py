@@ -1,13 +1,13 @@
-"""Rows that hold several sequences end to end, each read as if it were alone: training wastes nothing on padding.
+"""Pack several sequences in one row, with attention within each, so that training needs no padding.
 
-In: prompts whose media are encoded. Out: what Qwen2's model takes to read them as one row. A model is made to with
-`attn_implementation="packed"`, a name registered with transformers when this module is imported. Attention then runs
-within each sequence: it costs the sum of their squared lengths, and no mask of the row is ever made.
+In: prompts whose media are encoded. Out: the arguments with which Qwen2 reads the prompts as one row, for a model with
+`attn_implementation="packed"`; importing this module registers the name with transformers. Attention costs the sum of
+the squared lengths of the sequences, and no mask over the row is made.
 
-Neighbours that begin alike, as tasks of one video do, are a `SharedPrefix`: what they share lies in the row once. Each
-still reads what it would read alone, so that losses and gradients stay what they were.
+Neighbours with a common prefix, such as tasks of one video, form a `SharedPrefix`: the prefix is in the row once. Each
+sequence attends to the same positions as if it were alone, so losses and gradients do not change.
 
-Legend: N positions of a row, L of a sequence or a bunch, h heads, d width of a head, C width of the decoder.
+Legend: N positions of a row, L of a sequence or a shared prefix, h heads, d width of a head, C width of the decoder.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMa
 from ola.prompt import Prompt
 
 PACKED = "packed"
-"""The attention's name: `config._attn_implementation`."""
-ALIKE = 0.5  # of the longest of a bunch: where less is shared, attention under a mask costs more than it saves
+"""Name of the attention in `config._attn_implementation`."""
+LEAST_SHARED = 0.5  # of the longest of a group: where less is shared, attention under a mask costs more than it saves
 
 
 @dataclass(frozen=True)
 class SharedPrefix:
-    """Sequences in a row: first the positions that they share, then those of each alone. One alone shares nothing."""
+    """Sequences in a row: first the `shared` positions, then the `rests` of each. A single sequence shares none."""
 
     shared: int
     rests: tuple[int, ...]
@@ -41,18 +41,18 @@ class SharedPrefix:
         return self.shared + sum(self.rests)
 
     def positions(self) -> Iterator[Tensor]:
-        """Of what is shared, then of each rest, which goes on where that ends."""
+        """Yield the position ids of the shared prefix, then of each rest, which continue those of the prefix."""
         yield torch.arange(self.shared)
         yield from (torch.arange(self.shared, self.shared + rest) for rest in self.rests)
 
-    def places(self) -> list[Tensor]:
-        """Where the positions of each sequence lie in the bunch."""
+    def sequence_positions(self) -> list[Tensor]:
+        """Return the indices of each sequence's positions within the group."""
         starts = accumulate(self.rests, initial=self.shared)
         shared = torch.arange(self.shared)
         return [torch.cat([shared, torch.arange(at, at + n)]) for at, n in zip(starts, self.rests, strict=False)]
 
     def mask(self) -> Tensor:
-        """(L, L), whether the position of a row may look at that of a column: at what is shared, and at its own."""
+        """Return the attention mask (L, L): each position sees the prefix and its own sequence, causally."""
         owners = torch.arange(len(self.rests)).repeat_interleave(torch.tensor(self.rests))
         owner_L = torch.cat([torch.full((self.shared,), -1), owners])
         seen = (owner_L[:, None] == owner_L) | (owner_L == -1)
@@ -61,33 +61,33 @@ class SharedPrefix:
 
 @dataclass(frozen=True)
 class PrefixGroup:
-    """Prompts `first` to `end` (without it) whose first `ids` tokens are the same, with all of their media."""
+    """Prompts from `first` up to `end` (exclusive) whose first `ids` tokens are equal and include all media."""
 
     first: int
     end: int
     ids: int
 
 
-def bunched(prompts: Sequence[Prompt], lengths: Sequence[int]) -> list[PrefixGroup]:
-    """Neighbours that begin alike, together. lengths: of the prompts, media and all.
+def group_prefixes(prompts: Sequence[Prompt], lengths: Sequence[int]) -> list[PrefixGroup]:
+    """Group neighbouring prompts with a common prefix. lengths: of the prompts with their media.
 
-    Media are the same whose digests are, unless these are empty.
+    Media are equal if their digests are equal and not empty.
     """
     found = [PrefixGroup(0, 1, 0)]
     for n in range(1, len(prompts)):
         last = found[-1]
-        first, ids = prompts[last.first], _begin_alike(prompts[last.first], prompts[n])
+        first, ids = prompts[last.first], _count_shared_tokens(prompts[last.first], prompts[n])
         ids = min(ids, last.ids or ids)
         shared = lengths[last.first] - len(first.input_ids) + ids
-        if ids and shared >= ALIKE * max(lengths[last.first : n + 1]):
+        if ids and shared >= LEAST_SHARED * max(lengths[last.first : n + 1]):
             found[-1] = PrefixGroup(last.first, n + 1, ids)
         else:
             found.append(PrefixGroup(n, n + 1, 0))
     return found
 
 
-def _begin_alike(one: Prompt, other: Prompt) -> int:
-    """How many tokens two prompts begin with, all media among them; each keeps a token of its own."""
+def _count_shared_tokens(one: Prompt, other: Prompt) -> int:
+    """Count the first tokens that two prompts share, with all media; at least one token of each is not shared."""
     digests = [[medium.digest for medium in each.media] for each in (one, other)]
     if digests[0] != digests[1] or "" in digests[0]:
         return 0
@@ -96,33 +96,37 @@ def _begin_alike(one: Prompt, other: Prompt) -> int:
     return ids if int((one.input_ids[:ids] < 0).sum()) >= len(one.media) else 0
 
 
-def pieces(prompts: Sequence[Prompt]) -> Iterator[int]:
-    """The positions that are read of prompts in a row: what a bunch shares, and the rest of each prompt."""
-    for alike in bunched(prompts, [prompt.length for prompt in prompts]):
+def row_lengths(prompts: Sequence[Prompt]) -> Iterator[int]:
+    """Yield the lengths of the pieces of a row of prompts: of each group's prefix, then of each prompt's rest."""
+    for alike in group_prefixes(prompts, [prompt.length for prompt in prompts]):
         some = prompts[alike.first : alike.end]
         yield from [some[0].length - len(some[0].input_ids) + alike.ids] if alike.ids else []
         yield from [len(prompt.input_ids) - alike.ids if alike.ids else prompt.length for prompt in some]
 
 
 def is_packed(config: PretrainedConfig) -> bool:
-    """Whether a model of this configuration reads packed rows."""
+    """Return whether a model with this configuration reads packed rows."""
     packed: bool = config._attn_implementation == PACKED
     return packed
 
 
-def row(pieces: list[Tensor], config: PretrainedConfig, bunches: Sequence[SharedPrefix] = ()) -> dict[str, Any]:
-    """The arguments with which Qwen2's model reads embeddings (L, C) as one row (1, N, C).
+def row_arguments(
+    embeddings: list[Tensor], config: PretrainedConfig, prefixes: Sequence[SharedPrefix] = ()
+) -> dict[str, Any]:
+    """Return the arguments with which Qwen2 reads embeddings (L, C) as one row (1, N, C).
 
-    bunches: of these pieces; without, each piece is a sequence. Each sequence is counted from 0.
+    prefixes: groups of these embeddings; if empty, each is a sequence. Position ids of each sequence start at 0.
     """
-    bunches = bunches or [SharedPrefix(0, (len(x_LC),)) for x_LC in pieces]
-    positions_N = torch.cat([part for bunch in bunches for part in bunch.positions()])
+    prefixes = prefixes or [SharedPrefix(0, (len(x_LC),)) for x_LC in embeddings]
+    positions_N = torch.cat([part for prefix in prefixes for part in prefix.positions()])
     return {
-        "inputs_embeds": torch.cat(pieces)[None],
-        "position_ids": positions_N[None].to(pieces[0].device),
-        # Masks that are given are not made; else transformers makes one of N x N for positions that start anew.
+        "inputs_embeds": torch.cat(embeddings)[None],
+        "position_ids": positions_N[None].to(embeddings[0].device),
+        # Given masks, even None, keep transformers from making one of N x N for position ids that restart.
         "attention_mask": dict.fromkeys(config.layer_types),
-        "bunches": [(len(bunch), bunch.mask().to(pieces[0].device) if bunch.shared else None) for bunch in bunches],
+        "prefixes": [
+            (len(prefix), prefix.mask().to(embeddings[0].device) if prefix.shared else None) for prefix in prefixes
+        ],
         "use_cache": False,
     }
 
@@ -133,25 +137,25 @@ def attend(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    bunches: Sequence[tuple[int, Tensor | None]] | None = None,
+    prefixes: Sequence[tuple[int, Tensor | None]] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each sequence of a row: (1, h, N, d) to (1, N, h, d); keys may have fewer heads.
+    """Compute causal attention within each sequence of a row: (1, h, N, d) to (1, N, h, d); keys may have fewer heads.
 
-    bunches: the length of each, and its mask if it is of several sequences. Without them it is transformers' `sdpa`, so
-    that a model set to packed rows generates, and its encoders hear, as ever. ValueError of a sequence longer than the
-    sliding window of a layer that has one.
+    prefixes: the length and the mask of each group; the mask is None for a single sequence. If `prefixes` is None, this
+    is transformers' `sdpa`, so that a model set to packed rows can still generate and encode sound. Raises ValueError
+    for a sequence longer than the sliding window of the layer.
     """
-    if bunches is None:
+    if prefixes is None:
         out: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
         return out
-    lengths, window = [length for length, _ in bunches], kwargs.get("sliding_window")
+    lengths, window = [length for length, _ in prefixes], kwargs.get("sliding_window")
     if window is not None and max(lengths) > window:
         raise ValueError(f"a sequence of {max(lengths)} exceeds the sliding window of {window}: do not pack")
-    # A call a bunch, on a CPU too: forward and backward of 32 to 1024 positions, eager matmuls took 0.7 to 5 times
-    # as long there, for the kernel skips what lies ahead and keeps no scores.
+    # One call for each group, on a CPU too: at 32 to 1024 positions eager matmuls, forward and backward, took 0.7 to 5
+    # times as long. The kernel skips later positions and keeps no scores.
     parts = zip(*(x_1hNd.split(lengths, dim=2) for x_1hNd in (query, key, value)), strict=True)
-    masks = [None if mask_LL is None else mask_LL[None, None] for _, mask_LL in bunches]
+    masks = [None if mask_LL is None else mask_LL[None, None] for _, mask_LL in prefixes]
     read = [
         sdpa_attention_forward(module, q, k, v, mask, **kwargs)[0] for (q, k, v), mask in zip(parts, masks, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""From pictures to the pixels that the vision tower takes.
+"""Convert pictures to the pixels that the vision tower takes.
 
 In: PIL images of any mode, or uint8 RGB arrays. Out: the two views of an image, or the frames of a video, as uint8
 (height, width, 3) at the sizes of `ola.geometry`. Resizing is PIL's bicubic, as in the original.
@@ -14,36 +14,36 @@ from PIL import ExifTags, Image, ImageOps
 from ola.geometry import PAD_GREY, Fit, Limits, Size, image_low_size, image_size, pad_offset, video_size
 from ola.prompt import Picture
 
-# PIL turns these into RGB as one expects; it clips integers of 32 bits and floats, whose range it cannot know.
+# PIL converts these to RGB correctly. It clips 32-bit integers and floats, whose range it does not know.
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
-UPRIGHT = 1  # of EXIF's orientations
+UPRIGHT = 1  # EXIF orientation of an upright picture
 
 
 def rgb(picture: Picture) -> Image.Image:
-    """The picture upright in 8-bit RGB; transparency is dropped, not blended, as in the original.
+    """Convert a picture to upright 8-bit RGB; transparency is dropped, not blended, as in the original.
 
-    ValueError for an array that is not uint8 (height, width, 3) and for modes whose range of values is unknown.
+    Raises ValueError for an array that is not uint8 (height, width, 3), and for modes of unknown range.
     """
     if isinstance(picture, np.ndarray):
-        return Image.fromarray(_checked(picture))
-    picture.load()  # some formats say which way is up after their pixels
+        return Image.fromarray(_check_pixels(picture))
+    picture.load()  # some formats store the orientation after the pixels
     upright = picture.getexif().get(ExifTags.Base.Orientation, UPRIGHT) == UPRIGHT
-    image = picture if upright else ImageOps.exif_transpose(picture)  # which copies, also what is upright
+    image = picture if upright else ImageOps.exif_transpose(picture)  # it always copies
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode not in MODES:
-        raise ValueError(f"a picture of mode {image.mode}, whose range is unknown; convert it to 8-bit RGB first")
-    if "transparency" in image.info:  # PIL warns unless it goes by way of RGBA
+        raise ValueError(f"picture: expected 8-bit values, got mode {image.mode}; convert it to RGB first")
+    if "transparency" in image.info:  # without this step PIL warns
         image = image.convert("RGBA")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def fit(picture: Picture, how: Fit) -> np.ndarray:
-    """The upright RGB picture at the size of `how`: resized, or centred on grey; uint8 (height, width, 3).
+    """Return the picture as upright RGB at the size of `how`: resized, or centred on grey; uint8 (height, width, 3).
 
-    A picture that has its size already is not copied: the array may be the caller's own, or read-only.
+    A picture that already has this size is not copied: the result may be the caller's array, or read-only.
     """
-    size = _size(picture)
+    size = _picture_size(picture)
     if size == how.size:
         return np.asarray(picture)
     if how.how == "resize":
@@ -56,26 +56,26 @@ def fit(picture: Picture, how: Fit) -> np.ndarray:
 
 
 def image_views(picture: Picture, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
-    """The low and the high view of an image, uint8 (height, width, 3); the low one is made from the high one."""
+    """Return the low and the high view of an image, uint8 (height, width, 3); the low one is made from the high one."""
     image = rgb(picture)
     high = np.array(fit(image, image_size(*image.size, limits)))
-    low = Fit(image_low_size(_size(high), limits), "resize")
+    low = Fit(image_low_size(_picture_size(high), limits), "resize")
     return np.array(fit(high, low)), high
 
 
 def video_views(frames: Sequence[Picture], indices: Sequence[int], limits: Limits) -> np.ndarray:
-    """The frames at `indices`, uint8 (T, height, width, 3). ValueError unless they are of one size, naming the frame.
+    """Return the frames at `indices`, uint8 (T, height, width, 3). Raises ValueError unless all have one size.
 
-    An array that has its size already is copied once and goes no other way.
+    An array that already has the target size is copied once, without PIL.
     """
-    first = _upright(frames[indices[0]])
-    size = _size(first)
+    first = _rotate_upright(frames[indices[0]])
+    size = _picture_size(first)
     how = video_size(*size, limits)
     views = np.empty((len(indices), how.size[1], how.size[0], 3), np.uint8)
     for view, index in zip(views, indices, strict=True):
-        frame = first if index == indices[0] else _upright(frames[index])
-        if _size(frame) != size:
-            width, height = _size(frame)
+        frame = first if index == indices[0] else _rotate_upright(frames[index])
+        if _picture_size(frame) != size:
+            width, height = _picture_size(frame)
             raise ValueError(
                 f"frame {index} of the video is {width}x{height}, frame {indices[0]} {size[0]}x{size[1]}; "
                 "scale them to one size first"
@@ -84,7 +84,7 @@ def video_views(frames: Sequence[Picture], indices: Sequence[int], limits: Limit
     return views
 
 
-def _checked(picture: np.ndarray) -> np.ndarray:
+def _check_pixels(picture: np.ndarray) -> np.ndarray:
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise ValueError(
             f"a picture of {picture.dtype} with shape {picture.shape}; give uint8 (height, width, 3), RGB in 0..255"
@@ -92,9 +92,9 @@ def _checked(picture: np.ndarray) -> np.ndarray:
     return picture
 
 
-def _upright(picture: Picture) -> Picture:
-    return _checked(picture) if isinstance(picture, np.ndarray) else rgb(picture)
+def _rotate_upright(picture: Picture) -> Picture:
+    return _check_pixels(picture) if isinstance(picture, np.ndarray) else rgb(picture)
 
 
-def _size(picture: Picture) -> Size:
+def _picture_size(picture: Picture) -> Size:
     return (picture.shape[1], picture.shape[0]) if isinstance(picture, np.ndarray) else picture.size

@@ -1,8 +1,7 @@
-"""From what one asks, or what a training sample says, to what the model reads: `OlaProcessor`.
+"""Convert requests and training samples to prompts: `OlaProcessor`.
 
-In: raw pictures, frames, sounds and text. Out: `Prompt`s, whose length is known without a model. What does not fit
-the model's context is thinned by one rule, and said so in the prompt's notes; questions, answers and images are never
-cut.
+In: raw pictures, frames, sounds and text. Out: `Prompt`s, whose length is known without a model. Videos and sounds that
+exceed the context are thinned, and the prompt's notes say so. Questions, answers and images are never cut.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from blake3 import blake3
 from torch import Tensor
 from transformers import AutoProcessor, PreTrainedTokenizerBase
 
-from ola import geometry, located
+from ola import geometry, locate_model
 from ola.config import OlaConfig
 from ola.conversation import Layouts, Turn
 from ola.features import chunks, fbank, log_mel, mono16k
@@ -32,56 +31,58 @@ Medium = Visual | Sound
 
 
 class OlaProcessor:
-    """Tokenizer, pictures and sounds of one model."""
+    """Prepares text, pictures and sounds for one model."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: OlaConfig) -> None:
-        """ValueError if the tokenizer lacks a control token, or has more tokens than the model."""
+        """Raises ValueError if the tokenizer lacks a control token, or has more tokens than the model."""
         if len(tokenizer) > config.vocab_size:
-            raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}: not a pair")
+            raise ValueError(
+                f"tokenizer: expected at most {config.vocab_size} tokens (the model), got {len(tokenizer)}"
+            )
         self.tokenizer, self.config = tokenizer, config
         self.layouts = Layouts(tokenizer)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **ignored: Any) -> OlaProcessor:
-        """From a folder with tokenizer files and a config.json; what else transformers passes along is not used."""
-        folder = located(folder)
+        """Load the tokenizer files and config.json of a folder. Other arguments of transformers are ignored."""
+        folder = locate_model(folder)
         config = config_of(folder)
         return cls(load_tokenizer(folder, config), config)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write what `from_pretrained` reads."""
+        """Write the files that `from_pretrained` reads."""
         self.config.save_pretrained(folder)
         save_tokenizer(self.tokenizer, folder)
 
     def image(self, picture: Picture) -> Visual:
-        """Both views of an image. ValueError for a picture whose pixels cannot be told."""
+        """Prepare both views of an image. Raises ValueError for a picture with pixel values of unknown range."""
         views = image_views(picture, self.config.fits)
         low, high = (_channels_first(view[None]) for view in views)
         return Visual("image", (low, high), _digest("image", *views))
 
     def video(self, frames: Sequence[Picture], digest: str = "") -> Visual:
-        """At most `max_frames` of the frames, evenly spaced. ValueError for no frame, or frames of several sizes.
+        """Prepare at most `max_frames` evenly spaced frames. Raises ValueError without frames, or for several sizes.
 
-        digest: names the content, where the caller has a name for it; else its pixels do.
+        digest: a name of the content, if the caller has one; "" for a digest of the pixels.
         """
         indices = frame_indices(len(frames), min(len(frames), self.config.max_frames))
         views = video_views(frames, indices, self.config.fits)
         return Visual("video", (_channels_first(views),), digest or _digest("video", views))
 
     def sound(self, wave: Wave) -> Sound:
-        """Features of all chunks of a sound. ValueError for a bad sound, or a model that does not hear."""
-        self._hears()
+        """Compute the features of a sound. Raises ValueError for a bad sound, or a model without audio encoders."""
+        self._check_hears()
         samples = mono16k(wave)
         chunks_NS = chunks(samples, self.config.audio_chunk_seconds)
         mel = log_mel(chunks_NS, self.config.whisper.num_mel_bins)
         return Sound(mel, fbank(chunks_NS, self.config.beats.num_mel_bins), _digest("sound", samples))
 
     def prompt(self, request: Request) -> Prompt:
-        """A request in the inference layout, with room for its answer.
+        """Convert a request to a prompt in the inference layout, with room for the answer.
 
-        ValueError for a turn that asks nothing, a medium in the wrong place, and what cannot be thinned to fit.
+        Raises ValueError for an empty question, a medium in the wrong field, and media that cannot be thinned to fit.
         """
-        _check_asked(request)
+        _check_questions(request)
         visuals = [given if isinstance(given, Visual) else self.image(given) for given in request.images]
         notes: list[str] = []
         if isinstance(request.video, Visual):
@@ -97,27 +98,27 @@ class OlaProcessor:
         heard = len(request.sounds)
         _check_media_turns(request, len(visuals) + heard)
         ids = self.layouts.inference(request, heard, len(visuals))
-        prompt = self._fitted(ids, [*visuals, *sounds], sounds[heard:], request.max_new_tokens)
+        prompt = self._fit_context(ids, [*visuals, *sounds], sounds[heard:], request.max_new_tokens)
         return replace(prompt, notes=(*notes, *prompt.notes))
 
     def sample(
         self, turns: Sequence[Turn], visuals: Sequence[Visual] = (), sounds: Sequence[Sound] = (), spoken: bool = False
     ) -> Prompt:
-        """A conversation in the training layout, with labels; its human turns hold `<image>` and `<speech>` tags.
+        """Convert a conversation with `<image>` and `<speech>` tags to a prompt in the training layout, with labels.
 
-        spoken: its sounds are questions, and its human turns are kept as they stand. ValueError if tags and media
-        differ in number, and for what cannot be thinned to fit.
+        spoken: the sounds are questions, and the human turns stay unchanged. Raises ValueError if the numbers of tags
+        and media differ, and for media that cannot be thinned to fit.
         """
         ids, labels = self.layouts.training(turns, spoken)
         for tag, given in ((IMAGE, visuals), (SPEECH, sounds)):
             if ids.count(tag) != len(given):
                 name, what = ("<image>", "images or videos") if tag == IMAGE else ("<speech>", "sounds")
                 raise ValueError(f"the turns have {ids.count(tag)} {name} tags for {len(given)} {what}; give as many")
-        prompt = self._fitted(ids, [*visuals, *sounds], sounds if spoken else ())
+        prompt = self._fit_context(ids, [*visuals, *sounds], sounds if spoken else ())
         return replace(prompt, labels=torch.tensor(labels))
 
     def tokens(self, medium: Medium) -> int:
-        """Positions that a medium takes."""
+        """Return the number of positions of a medium."""
         if isinstance(medium, Sound):
             return geometry.sound_tokens(len(medium.mel), 1, self.config.speech_chunk_tokens)
         (_, _, low_height, low_width), (frames, _, height, width) = medium.views[0].shape, medium.views[-1].shape
@@ -125,14 +126,16 @@ class OlaProcessor:
             return geometry.video_tokens(width, height, frames, self.config.cell)
         return geometry.image_tokens(width, height, (low_width, low_height), self.config.cell)
 
-    def _fitted(self, ids: list[int], media: Sequence[Medium], questions: Sequence[Sound], answer: int = 0) -> Prompt:
-        """The prompt, thinned so that `answer` positions are left; `questions` are sounds to be kept whole."""
+    def _fit_context(
+        self, ids: list[int], media: Sequence[Medium], questions: Sequence[Sound], answer: int = 0
+    ) -> Prompt:
+        """Return the prompt, with media thinned to leave `answer` positions. questions: sounds that stay whole."""
         if any(isinstance(medium, Sound) for medium in media):
-            self._hears()
+            self._check_hears()
         text, room = len(ids) - len(media), self.config.tokenizer_model_max_length - answer
         parts = [1 if medium in questions else _parts(medium) for medium in media]
         keep = parts_kept(parts, [self.tokens(medium) for medium in media], room - text)
-        kept = [medium if k == n else _thinned(medium, k) for medium, n, k in zip(media, parts, keep, strict=True)]
+        kept = [medium if k == n else _thin(medium, k) for medium, n, k in zip(media, parts, keep, strict=True)]
         sizes = [self.tokens(medium) for medium in kept]
         if text + sum(sizes) > room:
             each = "".join(f", {_kind(medium)} {size}" for medium, size in zip(kept, sizes, strict=True))
@@ -145,12 +148,12 @@ class OlaProcessor:
         sounds = tuple(medium for medium in kept if isinstance(medium, Sound))
         return Prompt(torch.tensor(ids), visuals, sounds, None, text + sum(sizes), tuple(notes))
 
-    def _hears(self) -> None:
+    def _check_hears(self) -> None:
         if not self.config.has_speech:
             raise ValueError("this model has no speech encoder: leave the sounds out, or take a model that hears")
 
 
-def _check_asked(request: Request) -> None:
+def _check_questions(request: Request) -> None:
     shows = request.images or request.video is not None or request.sounds
     shown = set(request.media_turns) or ({0} if shows else set())
     for number, (question, _) in enumerate(request.history):
@@ -174,11 +177,11 @@ def _kind(medium: Medium) -> str:
 
 
 def _parts(medium: Medium) -> int:
-    """What a medium can be thinned to: chunks of a sound, frames of a video; an image is one part."""
+    """Return the number of parts for thinning: chunks of a sound, frames of a video, 1 for an image."""
     return len(medium.mel) if isinstance(medium, Sound) else len(medium.views[-1])
 
 
-def _thinned(medium: Medium, keep: int) -> Medium:
+def _thin(medium: Medium, keep: int) -> Medium:
     indices = frame_indices(_parts(medium), keep)
     digest = blake3(f"{medium.digest} {indices}".encode()).hexdigest()
     if isinstance(medium, Sound):

@@ -1,8 +1,8 @@
-"""From what the encoders see and hear to what the language model reads (paper, 3.1).
+"""Project the features of the encoders to embeddings for the language model (paper, 3.1).
 
-In: patch features of a picture, or frames of the audio encoders. Out: embeddings (tokens, C) of one medium, with the
-vectors that mark its borders. Local-global attention pooling makes one token of 2x2 patches; ten audio frames (0.2 s)
-make one token.
+In: patch features of a picture, or frames of the audio encoders. Out: embeddings (tokens, C) of one medium, with begin,
+end and newline vectors. Local-global attention pooling makes one token of 2x2 patches; ten audio frames (0.2 s) make
+one token.
 
 Legend: T pictures or frames, gh x gw their grid, k the pooling window, D the encoder's width, C the decoder's.
 """
@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from ola.config import OlaConfig
 
 
-def _border(width: int) -> nn.Parameter:
+def _border_vector(width: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(width) * width**-0.5)
 
 
 class LocalGlobalPooling(nn.Module):
-    """Each channel of a k x k window is a weighted mean of its cells; the weights see a cell beside the window's mean.
+    """Pool each k x k window by a weighted mean per channel; a cell's weight depends on the cell and the window's mean.
 
-    `stride` 1 changes nothing, 2 is Ola's, 4 is for shorter sequences.
+    stride: 1 changes nothing, 2 is Ola's, 4 gives shorter sequences.
     """
 
     def __init__(self, width: int, stride: int) -> None:
@@ -34,7 +34,7 @@ class LocalGlobalPooling(nn.Module):
         self.predictor = nn.ModuleList([nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width)])
 
     def forward(self, x_TggC: Tensor) -> Tensor:
-        """(T, gh, gw, C) to (T, gh / k, gw / k, C); ValueError unless k divides the grid."""
+        """Pool (T, gh, gw, C) to (T, gh / k, gw / k, C). Raises ValueError unless k divides the grid."""
         k = self.stride
         if x_TggC.shape[1] % k or x_TggC.shape[2] % k:
             raise ValueError(f"a grid of {x_TggC.shape[1]}x{x_TggC.shape[2]} patches cannot be pooled {k}x{k}")
@@ -45,7 +45,7 @@ class LocalGlobalPooling(nn.Module):
         return pooled
 
     def _scores(self, cells_TggkC: Tensor) -> Tensor:
-        # The first linear over [cell, mean] is split in two, so that a window's mean is multiplied once, not k*k times.
+        # The first linear over [cell, mean] is split, so that a window's mean is multiplied once and not k*k times.
         first, gelu, last = self.predictor
         on_cell, on_mean = first.get_parameter("weight").chunk(2, dim=1)
         of_mean = F.linear(cells_TggkC.mean(dim=-2, keepdim=True), on_mean, first.get_parameter("bias"))
@@ -54,7 +54,7 @@ class LocalGlobalPooling(nn.Module):
 
 
 class VisualProjector(nn.Module):
-    """Linear, pool, GELU, linear; then rows closed by a newline vector."""
+    """Linear, pooling, GELU, linear; each row ends with a newline vector."""
 
     def __init__(self, config: OlaConfig) -> None:
         super().__init__()
@@ -62,17 +62,17 @@ class VisualProjector(nn.Module):
         self.proj1 = nn.Linear(config.vision.hidden_size, width)
         self.pooler = LocalGlobalPooling(width, config.pool)
         self.proj2 = nn.Linear(width, width)
-        self.image_newline, self.image_begin = _border(width), _border(width)
-        self.image_end, self.image_sep = _border(width), _border(width)
+        self.image_newline, self.image_begin = _border_vector(width), _border_vector(width)
+        self.image_end, self.image_sep = _border_vector(width), _border_vector(width)
 
     def image(self, views: Sequence[Tensor]) -> Tensor:
-        """An image of views (1, gh, gw, D), the low before the high, to [begin, rows, sep, rows, end]."""
+        """Project an image's views (1, gh, gw, D), low before high, to [begin, rows, sep, rows, end]."""
         rows = [self._rows(view)[0] for view in views]
         parted = [part for row in rows for part in (self.image_sep[None], row)][1:]
         return torch.cat([self.image_begin[None], *parted, self.image_end[None]])
 
     def video(self, frames_TggD: Tensor) -> Tensor:
-        """Frames (T, gh, gw, D) to [begin, (rows, sep) x T, end]."""
+        """Project frames (T, gh, gw, D) to [begin, (rows, sep) x T, end]."""
         rows_TNC = self._rows(frames_TggD)
         rows_TNC = torch.cat([rows_TNC, self.image_sep.expand(len(rows_TNC), 1, -1)], dim=1)
         return torch.cat([self.image_begin[None], rows_TNC.flatten(0, 1), self.image_end[None]])
@@ -84,7 +84,7 @@ class VisualProjector(nn.Module):
 
 
 class SpeechProjector(nn.Module):
-    """Stacks frames, linear, ReLU, linear; each chunk closed by a newline vector."""
+    """Frame stacking, linear, ReLU, linear; each chunk ends with a newline vector."""
 
     def __init__(self, config: OlaConfig) -> None:
         super().__init__()
@@ -93,10 +93,14 @@ class SpeechProjector(nn.Module):
         self.linear1 = nn.Linear(frame * self.stack, config.speech_projector_size)
         self.linear2 = nn.Linear(config.speech_projector_size, config.hidden_size)
         width = config.hidden_size
-        self.speech_newline, self.speech_begin, self.speech_end = _border(width), _border(width), _border(width)
+        self.speech_newline, self.speech_begin, self.speech_end = (
+            _border_vector(width),
+            _border_vector(width),
+            _border_vector(width),
+        )
 
     def forward(self, x_nTD: Tensor) -> Tensor:
-        """Chunks of one sound (n, T, D) to (2 + n * (T // stack + 1), C); a rest shorter than a stack is dropped."""
+        """Project a sound's chunks (n, T, D) to (2 + n * (T // stack + 1), C); an incomplete stack is dropped."""
         stacked = x_nTD[:, : x_nTD.shape[1] // self.stack * self.stack].unflatten(1, (-1, self.stack)).flatten(2)
         x_nTC = self.linear2(F.relu(self.linear1(stacked)))
         x_nTC = torch.cat([x_nTC, self.speech_newline.expand(len(x_nTC), 1, -1)], dim=1)

@@ -1,7 +1,7 @@
-"""What one asks of the model, and what the model reads.
+"""Requests to the model, the prompts made of them, and answers.
 
-A `Request` holds raw media and a question. `OlaProcessor` turns it into a `Prompt`: token ids with one placeholder a
-medium, beside media ready for the encoders. Training samples become prompts too, with labels.
+A `Request` holds raw media and a question. `OlaProcessor` converts it to a `Prompt`: token ids with one placeholder per
+medium, and media prepared for the encoders. Training samples become prompts with labels.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from PIL.Image import Image
 from torch import Tensor
 
 IMAGE = -300
-"""Placeholder of an image or a video in `Prompt.input_ids` (the original's number)."""
+"""Placeholder of an image or a video in `Prompt.input_ids`, as in the original."""
 SPEECH = -200
-"""Placeholder of a sound in `Prompt.input_ids` (the original's number)."""
+"""Placeholder of a sound in `Prompt.input_ids`, as in the original."""
 IGNORE = -100
-"""Label of a position that is not learned."""
+"""Label of a position without a loss."""
 
 Picture = Image | np.ndarray
 """A PIL image of any mode, or uint8 (height, width, 3) RGB."""
@@ -35,11 +35,11 @@ class Wave:
 
 @dataclass(frozen=True, eq=False)
 class Visual:
-    """An image or a video as the vision tower takes it.
+    """An image or a video, prepared for the vision tower.
 
     views: uint8 RGB (0..255), or float already scaled to [-1, 1]. An image: its low view (1, 3, h, w), then its high
     view (1, 3, H, W). A video: its frames (T, 3, h, w), alone.
-    digest: names the content; equal digests are encoded once.
+    digest: of the content; media with equal digests are encoded once.
     """
 
     kind: Literal["image", "video"]
@@ -49,10 +49,10 @@ class Visual:
 
 @dataclass(frozen=True, eq=False)
 class Sound:
-    """A sound as the two audio encoders take it, in chunks of `OlaConfig.audio_chunk_seconds`, the last one padded.
+    """A sound, prepared for the two audio encoders in chunks of `OlaConfig.audio_chunk_seconds`, the last one padded.
 
-    mel: log-mel of Whisper (chunks, bins, 100 a second), float32. fbank: normalised filter bank of BEATs (chunks,
-    100 a second - 2, bins), float32. digest: names the content.
+    mel: log-mel of Whisper (chunks, bins, 100 per s), float32. fbank: normalised filter bank of BEATs (chunks, 100 per
+    s - 2, bins), float32. digest: of the content.
     """
 
     mel: Tensor
@@ -64,14 +64,15 @@ class Sound:
 class Request:
     """A question about any number of images, at most one video, and sounds.
 
-    text: the question; what looks like a control token in it is plain text. spoken_question: a sound that asks in
-    its stead. history: earlier (question, answer) turns. video: its frames in order, of one size. media_turns: the turn
-    (0 is the first) in which each medium is shown, of the images in order, then of the video, then of the sounds; these
-    numbers must not fall. Empty: all in the first turn. Media may be given ready (`OlaProcessor.image`, `.video`,
-    `.sound`), which saves doing that again when several requests share them.
-    temperature 0 decodes greedily; above it `seed` fixes the answer. In float32 on a CPU the answer does not depend on
-    the batch that the request falls in; elsewhere it may, where two tokens are about as probable.
-    stop: strings that end the answer and are not part of it.
+    text: the question; control tokens in it are read as plain text. spoken_question: a sound in place of the text.
+    history: earlier (question, answer) turns. video: frames in order, of one size. media_turns: the turn, from 0, of
+    each medium: of the images in order, then of the video, then of the sounds; the numbers must not decrease. Empty:
+    all in the first turn. Media may be prepared before (`OlaProcessor.image`, `.video`, `.sound`), so that several
+    requests share them.
+
+    temperature: 0 decodes greedily; above 0, `seed` determines the answer. In float32 on a CPU the answer does not
+    depend on the batch; elsewhere it may, if two tokens have almost equal probability. stop: strings that end the
+    answer and are not part of it.
     """
 
     text: str = ""
@@ -91,12 +92,12 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """One sequence before its media are encoded.
+    """A sequence of tokens with media that are not encoded yet.
 
-    input_ids: (n,) int64 with `IMAGE` and `SPEECH` in place of media; the first len(visuals) placeholders, of
-    whichever kind, take the visuals in order, the others the sounds: that is how the model was trained.
-    labels: (n,) int64 with `IGNORE`, or None. length: positions once the media are spliced in.
-    notes: what was thinned to fit, in words.
+    input_ids: (n,) int64 with `IMAGE` and `SPEECH` as placeholders of media. The first len(visuals) placeholders,
+    whatever their kind, take the visuals in order, the others the sounds, as in the model's training. labels: (n,)
+    int64 with `IGNORE`, or None. length: positions after the media are spliced in. notes: descriptions of media that
+    were thinned to fit.
     """
 
     input_ids: Tensor
@@ -108,20 +109,19 @@ class Prompt:
 
     @property
     def media(self) -> tuple[Visual | Sound, ...]:
-        """In the order in which placeholders take them."""
+        """Return the media in the order of their placeholders."""
         return (*self.visuals, *self.sounds)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said to one request.
+    """The model's answer to one request.
 
-    finish: `stop` (an end token or a stop string), `length` (max_new_tokens reached) or `cancel`. tokens: the ids
-    generated, with the end token. seconds: wall clock by phase, `encode` (this request's share), `first_token` and
-    `total` since the call began. prompt_tokens: positions of the prompt; read_tokens: those of them that the decoder
-    read for this request, without the beginnings that it had read for others (0: the decoder does not tell). margin: by
-    how much the logit of the likeliest token exceeded that of the next, at the token where that was least; None where
-    the decoder does not tell.
+    finish: `stop` (an end token or a stop string), `length` (max_new_tokens reached) or `cancel`. tokens: generated
+    ids, with the end token. seconds: wall clock by phase: `encode` (this request's share), `first_token` and `total`
+    since the start of the call. prompt_tokens: positions of the prompt. read_tokens: positions that were prefilled for
+    this request, without prefixes from the cache (0 if the decoder does not report this). margin: smallest difference,
+    over the answer's tokens, between the logits of the two most likely tokens; None if the decoder does not report it.
     """
 
     text: str

@@ -1,6 +1,6 @@
-"""The choice of the next token in each row of a batch: the likeliest, or one drawn by the seed of its reply.
+"""Choose the next token in each row of a batch: the most likely one, or a random one from the reply's seed.
 
-Legend: B rows, N new tokens at most, V vocabulary, K tokens of it, C width of the decoder.
+Legend: B rows, N maximum number of new tokens, V vocabulary, K tokens of it, C width of the decoder.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def margins(logits_BV: Tensor) -> Tensor:
 
 
 class TokenChoice:
-    """Picks a token in each row, as its reply asks."""
+    """Chooses a token in each row by the sampling settings of its reply."""
 
     def __init__(self, replies: Sequence[Reply], steps: int, device: torch.device) -> None:
         self.greedy = all(reply.temperature == 0 for reply in replies)
         self.cut = any(reply.top_p < 1 for reply in replies)
         if not self.greedy:
-            # One number a token from the row's own seed, made ahead so that they cross to the device once.
+            # One number per token from the row's seed, all made in advance and copied to the device once.
             streams = [random.Random(reply.seed) for reply in replies]
             numbers = [[stream.random() for _ in range(steps)] for stream in streams]
             self.uniform_BN = torch.tensor(numbers, dtype=torch.float64, device=device)
@@ -68,22 +68,22 @@ class TokenChoice:
 
 
 def draw(logits_BV: Tensor, uniform_B: Tensor, temperature_B: Tensor, top_p_B: Tensor | None) -> Tensor:
-    """The token at which each row's cumulated probability, tokens in order of their ids, passes `uniform_B`.
+    """Return the token at which each row's cumulative probability, in order of token ids, exceeds `uniform_B`.
 
-    In order of ids rather than of probability, so that rounding in another batch shape, which swaps tokens of almost
-    equal probability, hardly ever changes the token. A temperature of 0 counts as 1.
+    The order is by id and not by probability: rounding in another batch shape swaps tokens of almost equal probability,
+    and would then change the result. A temperature of 0 counts as 1.
     """
     divisor_B = torch.where(temperature_B > 0, temperature_B, 1.0)
     share_BV = (logits_BV / divisor_B[:, None]).softmax(dim=-1, dtype=torch.float64)
     if top_p_B is not None:
-        share_BV = share_BV * (share_BV >= _least_kept(share_BV, top_p_B))
+        share_BV = share_BV * (share_BV >= _probability_cutoff(share_BV, top_p_B))
     sum_BV = share_BV.cumsum(dim=-1)
     token_B1 = torch.searchsorted(sum_BV, uniform_B[:, None] * sum_BV[:, -1:], right=True)
     return token_B1[:, 0].clamp(max=logits_BV.shape[1] - 1)
 
 
-def _least_kept(share_BV: Tensor, top_p_B: Tensor) -> Tensor:
-    """(B, 1): the smallest probability among the likeliest tokens that together reach `top_p_B`."""
+def _probability_cutoff(share_BV: Tensor, top_p_B: Tensor) -> Tensor:
+    """Return (B, 1): the smallest probability among the most likely tokens that together reach `top_p_B`."""
     falling_BV = share_BV.sort(dim=-1, descending=True).values
     before_BV = falling_BV.cumsum(dim=-1) - falling_BV
     last_B = (before_BV < top_p_B[:, None]).sum(dim=-1) - 1

@@ -1,7 +1,7 @@
-"""One token in each row of a batch, in shapes that never change: on CUDA the step is a graph that is replayed.
+"""Decode one token per row of a batch in static shapes, on CUDA as a replayed graph.
 
-A step of a 7B decoder takes 18 ms of Python and launches on an H200, where its kernels take 7 to 13. Attention sees all
-columns of the cache under a mask, so that no kernel is planned anew for a length that grows.
+A step of a 7B decoder on an H200 takes 18 ms for Python and kernel launches, while its kernels take 7 to 13 ms.
+Attention sees all columns of the cache under a mask, so that shapes do not depend on the length.
 
 Legend: as in `ola.decoding`; G query heads to a key head.
 """
@@ -22,12 +22,12 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMa
 from ola.sampling import precise_logits
 
 GROUPED = "grouped"
-"""The attention's name: `config._attn_implementation`."""
-WORTH = 4  # steps from which on a graph pays: making one takes about as long as two steps without
+"""Name of the attention in `config._attn_implementation`."""
+WORTH = 4  # least steps for which a graph is captured: capturing takes about as long as two steps
 
 
 class CacheLayer(DynamicLayer):
-    """One layer of the cache in buffers made once; grown by a token at a time, it would be copied at each."""
+    """A layer of the KV cache in static buffers. A cache that grows by a token would be copied at each step."""
 
     keys: Tensor
     values: Tensor
@@ -35,22 +35,22 @@ class CacheLayer(DynamicLayer):
     def __init__(self, rows: int, columns: int, like_bhWd: Tensor) -> None:
         super().__init__()
         self.dtype, self.device, self.is_initialized = like_bhWd.dtype, like_bhWd.device, True
-        # Zeros, because what is masked is still multiplied, and a NaN of unused memory would spread.
+        # Zeros, because masked values are still multiplied, and a NaN in uninitialised memory would spread.
         shape = (rows, like_bhWd.shape[1], columns, like_bhWd.shape[3])
         self.buffers = [like_bhWd.new_zeros(shape) for _ in range(2)]
         self.column_1: Tensor | None = None
 
     def fill(self, rows_b: Tensor, *parts: Tensor) -> None:
-        """Put in keys and values (b, h, W, d) of the prompts of these rows."""
+        """Store the keys and values (b, h, W, d) of the prompts of these rows."""
         for buffer, part_bhWd in zip(self.buffers, parts, strict=True):
             buffer[:, :, : part_bhWd.shape[2]].index_copy_(0, rows_b, part_bhWd)
 
     def show(self, columns: int) -> None:
-        """Let attention see the first columns."""
+        """Show the first columns to attention."""
         self.keys, self.values = (buffer[:, :, :columns] for buffer in self.buffers)
 
     def fix(self, column_1: Tensor) -> None:
-        """From now on show all columns, and write into the one that `column_1` names when it is read."""
+        """From now on show all columns, and write to the column whose index `column_1` holds at that time."""
         self.column_1 = column_1
         self.show(self.buffers[0].shape[2])
 
@@ -65,7 +65,7 @@ class CacheLayer(DynamicLayer):
         return self.keys, self.values
 
     def keep(self, rows_B: Tensor, width: int, old_width: int) -> None:
-        """Leave only some rows, and of the prompts' columns the first `width`."""
+        """Keep only some rows, and of the prompts' columns the first `width`."""
         columns = self.keys.shape[2] - old_width + width
         parts = ((buffer[rows_B, :, :width], buffer[rows_B, :, old_width:]) for buffer in self.buffers)
         self.buffers = [torch.cat(part, dim=2) for part in parts]
@@ -73,12 +73,12 @@ class CacheLayer(DynamicLayer):
 
 
 class StaticStep:
-    """Writes one token a row into caches of K columns, those that lie ahead masked."""
+    """Decodes one token per row with caches of K columns; later columns are masked."""
 
     def __init__(
         self, model: Qwen2ForCausalLM, layers: Sequence[CacheLayer], open_BK: Tensor, lengths_B1: Tensor, left: int
     ) -> None:
-        """open_BK: the columns that rows may look at so far. lengths_B1: of the prompts. left: steps at most."""
+        """open_BK: the columns that each row sees so far. lengths_B1: of the prompts. left: maximum number of steps."""
         self.model, self.layers, self.lengths_B1 = model, layers, lengths_B1
         self.mask_B11K = additive(open_BK, model.dtype)
         self.ids_B1, self.positions_B1 = torch.zeros_like(lengths_B1), torch.zeros_like(lengths_B1)
@@ -90,7 +90,7 @@ class StaticStep:
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, chosen_B: Tensor, position: int, column: int) -> Tensor:
-        """Logits (B, V) after the tokens `chosen_B`, `position` after the prompts; valid until the next call."""
+        """Return logits (B, V) after `chosen_B`, valid until the next call. position: counted from the prompt's end."""
         self.ids_B1.copy_(chosen_B[:, None])
         torch.add(self.lengths_B1, position, out=self.positions_B1)
         self.column_1.fill_(column)
@@ -116,7 +116,7 @@ class StaticStep:
 
 
 def additive(open_BK: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, 1, 1, K): what is added to the scores of attention, 0 where a column is open."""
+    """Return the additive attention mask (B, 1, 1, K), which is 0 for open columns."""
     closed_BK = torch.zeros_like(open_BK, dtype=dtype).masked_fill(~open_BK, torch.finfo(dtype).min)
     return closed_BK[:, None, None]
 
@@ -124,10 +124,10 @@ def additive(open_BK: Tensor, dtype: torch.dtype) -> Tensor:
 def attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """transformers' `sdpa`; of a single token the G query heads of a key head are G queries.
+    """Compute transformers' `sdpa`; for a single token, the G query heads of a key head become G queries.
 
-    So keys and values are not repeated for each query head, as transformers before 5.23 does under a mask: 139 ms a
-    step against 16 on an H200 (128 rows of 2,176 columns).
+    This avoids repeating keys and values per query head, as transformers before 5.23 does under a mask: 139 ms per step
+    against 16 ms on an H200 (128 rows of 2,176 columns).
     """
     rows, heads, queries, _ = query.shape
     if queries > 1 or attention_mask is None or attention_mask.shape[1] > 1:

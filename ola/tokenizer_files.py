@@ -1,7 +1,7 @@
-"""Tokenizers in a folder, written and read alike by transformers 4.57 and 5.
+"""Save and load tokenizers so that transformers 4.57 and 5 read the same files.
 
-Version 5 writes another class and a list of special tokens, which 4.57 does not load, and 4.57 lets its own default
-decide whether texts begin with a space, where version 5 goes by `tokenizer.json`.
+Version 5 writes another class and a list of special tokens, which 4.57 cannot load. Whether a space is put before a
+text depends in 4.57 on its own default, in version 5 on `tokenizer.json`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ IS_OLD = int(transformers.__version__.split(".", maxsplit=1)[0]) < 5
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Write what both versions load."""
+    """Save a tokenizer in files that both versions load."""
     tokenizer.save_pretrained(folder)
     (Path(folder) / CONFIG).write_text(json.dumps(facts_for_both(Path(folder)), indent=2) + "\n", encoding="utf-8")
 
 
 def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder that either version wrote. Raises OSError or ValueError, as transformers does."""
+    """Load a tokenizer that either version wrote. Raises OSError or ValueError, as transformers does."""
     if not IS_OLD or not (folder / CONFIG).is_file():
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, config=config)
         return loaded
@@ -40,7 +40,7 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
 
 
 def facts_for_both(folder: Path) -> dict[str, Any]:
-    """What `tokenizer_config.json` says, in the words of 4.57, which version 5 knows as well."""
+    """Return the content of `tokenizer_config.json` in the form of 4.57, which version 5 also reads."""
     facts: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if facts.get("tokenizer_class") == "TokenizersBackend":
         facts["tokenizer_class"] = "PreTrainedTokenizerFast"

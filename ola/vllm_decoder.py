@@ -1,8 +1,8 @@
-"""Prompt embeddings to token ids by vLLM: requests join and leave its batch at each step, whatever their lengths.
+"""Decode prompt embeddings to token ids by vLLM, with continuous batching.
 
-In: the folder that `ola.export` writes, and `Reply`s. Out: (which reply, token id) as they come. Its greedy ids are
-those of `TorchDecoder`; sampled ones follow the same odds and repeat with their seed, but are others, since vLLM draws
-in its own way. Written for vLLM 0.32, which is imported when a decoder is made.
+In: the folder that `ola.export` writes, and `Reply`s. Out: (index of the reply, token id), as they are generated.
+Greedy ids equal those of `TorchDecoder`. Sampled ids have the same distribution and are reproducible by seed, but
+differ, since vLLM has its own sampler. Written for vLLM 0.32, which is imported when a decoder is made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, set_num_threads  # before vLLM puts a stub in its place
+from torch import Tensor, set_num_threads  # imported before vLLM replaces it by a stub
 
 from ola.decoding import Reply
 
@@ -26,18 +26,18 @@ CPU_CACHE = 4 * 2**30  # bytes of keys and values: 73,000 tokens at 7B sizes in 
 
 
 class VllmDecoder:
-    """A Qwen2 in vLLM, in this very process. Calls may overlap, in one thread or in several: they share the batch.
+    """A Qwen2 in vLLM, in this process. Concurrent calls, from one or several threads, share a batch.
 
-    Prompts that begin alike (the same clip, another question) are read once, as far as they do.
+    A common prefix of prompts (the same clip, another question) is prefilled once.
     """
 
     def __init__(self, folder: str | Path, dtype: torch.dtype, share: float = 0.8, **options: Any) -> None:
-        """share: of the GPU's memory, for weights and cache; encoders and their embeddings need some beside it.
+        """share: of the GPU's memory, for weights and cache; encoders and embeddings need the rest.
 
-        On a CPU the cache takes `CPU_CACHE`, or as many GiB as VLLM_CPU_KVCACHE_SPACE says. options: of vLLM's
-        `EngineArgs`, which says what is wrong with them.
+        On a CPU the cache takes `CPU_CACHE` bytes, or VLLM_CPU_KVCACHE_SPACE GiB if it is set. options: arguments of
+        vLLM's `EngineArgs`, which validates them.
         """
-        # In a process of its own it would outlive one that is killed, and embeddings would cross a socket.
+        # A separate engine process would survive a kill of this process, and embeddings would go through a socket.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         from vllm import EngineArgs, LLMEngine, SamplingParams
         from vllm.platforms import current_platform
@@ -51,17 +51,19 @@ class VllmDecoder:
             "skip_tokenizer_init": True,
             "logprobs_mode": "raw_logits",
             "disable_log_stats": True,
-            "enforce_eager": on_cpu,  # compiling for a CPU takes longer than most of its runs
+            "enforce_eager": on_cpu,  # compiling for a CPU takes longer than most runs
         }
-        # One thread for all, since vLLM's kernels for CPUs hang when another one with another count of threads comes.
+        # One thread for all calls: vLLM's CPU kernels hang if a thread with another thread count calls them.
         self.thread = ThreadPoolExecutor(1, "vllm", set_num_threads, (torch.get_num_threads(),))
-        self.engine = self._there(LLMEngine.from_engine_args, EngineArgs(str(folder), **settings | room | options))
+        self.engine = self._call_engine(
+            LLMEngine.from_engine_args, EngineArgs(str(folder), **settings | room | options)
+        )
         self.params, self.kind = SamplingParams, RequestOutputKind.DELTA
         self.names = map(str, count())
         self.arrived: dict[str, deque[Any]] = {}
 
     def decode(self, replies: Sequence[Reply]) -> Generator[tuple[int, int], None, None]:
-        """(index of a reply, its next token id), as they come. VLLMValidationError where a prompt is too long."""
+        """Yield (index of a reply, its next token id). Raises VLLMValidationError if a prompt is too long."""
         with closing(self._outputs(replies)) as outputs:
             for index, output in outputs:
                 reply = replies[index]
@@ -71,7 +73,7 @@ class VllmDecoder:
                         yield index, token
 
     def scores(self, replies: Sequence[Reply], ids: Sequence[int]) -> Tensor:
-        """Logits (replies, ids) as the model gives them, before any sampling: at most 128 ids, vLLM's limit."""
+        """Return the raw logits (replies, ids) of the next token, for at most 128 ids (vLLM's limit)."""
         asked = [replace(reply, max_new_tokens=1, temperature=0.0, finished=False) for reply in replies]
         found = torch.empty(len(replies), len(ids))
         with closing(self._outputs(asked, logprob_token_ids=list(ids))) as outputs:
@@ -81,37 +83,37 @@ class VllmDecoder:
         return found
 
     def _outputs(self, replies: Sequence[Reply], **more: Any) -> Generator[tuple[int, Any], None, None]:
-        """(index of a reply, what a step added to it) until all have finished, or were marked as finished."""
+        """Yield (index of a reply, a step's output for it) until all replies have finished."""
         arrived: deque[Any] = deque()
         flying: dict[str, int] = {}
         try:
             for index, reply in enumerate(replies):
-                flying[self._there(self._add, reply, arrived, more)] = index
+                flying[self._call_engine(self._add, reply, arrived, more)] = index
             while flying:
-                for output in self._there(self._wait, arrived):
-                    if output.request_id in flying:  # else its reader ended it in the meantime
+                for output in self._call_engine(self._wait, arrived):
+                    if output.request_id in flying:  # else the caller has ended it meanwhile
                         yield flying[output.request_id], output.outputs[0]
                     if output.finished:
                         flying.pop(output.request_id, None)
                 ended = [name for name, index in flying.items() if replies[index].finished]
                 if ended:
-                    self._there(self._drop, ended)
+                    self._call_engine(self._abort, ended)
                 flying = {name: index for name, index in flying.items() if name not in ended}
         finally:
-            self._there(self._drop, flying)
+            self._call_engine(self._abort, flying)
 
-    def _there(self, call: Callable[..., Any], *given: Any) -> Any:
-        """Call what touches the engine, where nothing else does."""
+    def _call_engine(self, call: Callable[..., Any], *given: Any) -> Any:
+        """Run a call on the engine's thread, which alone uses the engine."""
         return self.thread.submit(call, *given).result()
 
     def _add(self, reply: Reply, arrived: deque[Any], more: dict[str, Any]) -> str:
-        """Put a reply into the batch; what is made of it goes to `arrived`."""
+        """Add a reply to the batch; its outputs are appended to `arrived`. Return the name of the request."""
         name, prompt = next(self.names), {"type": "embeds", "prompt_embeds": reply.embeds.cpu()}
         params = self.params(
             max_tokens=reply.max_new_tokens,
             temperature=reply.temperature,
             top_p=reply.top_p,
-            seed=reply.seed % 2**63,  # -1 would be any seed
+            seed=reply.seed % 2**63,  # -1 would mean a random seed
             stop_token_ids=sorted(reply.end_ids),
             ignore_eos=True,
             detokenize=False,
@@ -123,7 +125,7 @@ class VllmDecoder:
         return name
 
     def _wait(self, arrived: deque[Any]) -> list[Any]:
-        """What another call's step brought already, or what the next step brings."""
+        """Return the outputs queued for this call; if there are none, run one engine step and return its outputs."""
         if not arrived:
             for output in self.engine.step():
                 self.arrived[output.request_id].append(output)
@@ -133,8 +135,8 @@ class VllmDecoder:
         arrived.clear()
         return given
 
-    def _drop(self, names: Collection[str]) -> None:
-        """Take out of the batch what nobody waits for."""
+    def _abort(self, names: Collection[str]) -> None:
+        """Remove requests from the batch whose outputs are no longer wanted."""
         self.engine.abort_request([*names])
         for name in names:
             self.arrived.pop(name, None)

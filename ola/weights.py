@@ -1,9 +1,9 @@
-"""Reading checkpoints: which tensor of a file becomes which tensor of the model.
+"""Load checkpoints: map the tensors of files to the tensors of the model.
 
 In: a folder in this project's layout, or in that of the released Ola weights (sharded safetensors; the audio encoders
-among them, or as `.pt` files beside them). Out: a model with every tensor filled, or one `BadCheckpoint` that names all
-that is missing, unexpected or mis-shaped, before a byte of weights is read. Each tensor is read straight to where it
-stays, so that loading needs little more memory than the weights.
+in them or in separate `.pt` files). Out: a model with every tensor filled, or a `BadCheckpoint` that names all missing,
+unexpected or misshapen tensors, before any weights are read. Each tensor is read directly into its target, so that
+loading needs little more memory than the weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, Qwen2ForCausalLM
 
-from ola.checkpoint import DTYPES, BadCheckpoint, Stored, Unpickled, tensors_of, unpickled
+from ola.checkpoint import DTYPES, BadCheckpoint, PickledTensor, Stored, load_pickled, tensors_of
 from ola.config import AUDIO_FRAMES_PER_S, OlaConfig
 
 Model = TypeVar("Model", bound=Qwen2ForCausalLM)
@@ -27,7 +27,7 @@ VIT = "model.vision_tower.vision_tower."
 WHISPER = "model.speech_encoder.whisper_model."
 BEATS = "model.speech_encoder.beats_model."
 
-# Our names to those of the released weights, by longest prefix; # is the number of a layer.
+# Names in this project to names in the released weights, by longest prefix; # is the number of a layer.
 NAMES = {
     "model.": "model.",
     "lm_head.": "lm_head.",
@@ -64,7 +64,7 @@ NAMES = {
     "speech_encoder.beats.layers.#.": BEATS + "encoder.layers.#.",
     "speech_encoder.beats.predictor.": BEATS + "predictor.",
 }
-# Our sizes of BEATs to those of its checkpoint's `cfg`.
+# Fields of `BeatsConfig` to those of a BEATs checkpoint's `cfg`.
 BEATS_SIZES = {
     "hidden_size": "encoder_embed_dim",
     "intermediate_size": "encoder_ffn_embed_dim",
@@ -78,12 +78,12 @@ BEATS_SIZES = {
     "max_distance": "max_distance",
     "num_classes": "predictor_class",
 }
-# One table, which the released weights repeat in each layer.
+# The released weights repeat this table in each layer.
 SHARED = re.compile(re.escape(BEATS) + r"encoder\.layers\.[1-9]\d*\.self_attn\.relative_attention_bias\.weight")
 
 
 def released_name(name: str) -> str:
-    """Where the released weights keep our tensor `name`; of q, k and v it is the one tensor that holds all three."""
+    """Return the released name of tensor `name`; q, k and v all map to the tensor that holds all three."""
     layer = re.search(r"(?<=\.)\d+(?=\.)", name)
     general = name if layer is None else name[: layer.start()] + "#" + name[layer.end() :]
     prefix = max((prefix for prefix in NAMES if general.startswith(prefix)), key=len)
@@ -93,9 +93,9 @@ def released_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Loading(Generic[Model]):
-    """A model on the meta device, and where each of its tensors is to come from.
+    """A model on the meta device, and the source of each of its tensors.
 
-    sources: our names to names in `stored`. faults: a line for each tensor that is missing, unexpected or mis-shaped.
+    sources: tensor names to names in `stored`. faults: a line per missing, unexpected or misshapen tensor.
     """
 
     model: Model
@@ -105,7 +105,7 @@ class Loading(Generic[Model]):
 
 
 def config_of(folder: Path) -> OlaConfig:
-    """The sizes of the model in a folder. BadCheckpoint where it has no `config.json` of an Ola."""
+    """Read the configuration of the model in a folder. Raises BadCheckpoint without an Ola's `config.json`."""
     if not (folder / "config.json").is_file():
         raise BadCheckpoint(f"{folder} has no config.json: name the folder of a downloaded model")
     given, _ = OlaConfig.get_config_dict(folder)
@@ -115,7 +115,7 @@ def config_of(folder: Path) -> OlaConfig:
 
 
 def prepare(kind: type[Model], folder: Path, config: OlaConfig) -> Loading[Model]:
-    """Hold the names and shapes of a folder against those of the model, without reading a weight."""
+    """Compare the tensor names and shapes of a folder with those of the model, without reading weights."""
     stored = tensors_of(folder)
     released = any(name.startswith(VIT) for name in stored)
     if released and config.has_speech and not any(name.startswith((WHISPER, BEATS)) for name in stored):
@@ -129,12 +129,12 @@ def prepare(kind: type[Model], folder: Path, config: OlaConfig) -> Loading[Model
 def load(
     kind: type[Model], folder: Path, config: OlaConfig, dtype: torch.dtype | str, device: torch.device | str
 ) -> Model:
-    """A model of `kind` with the weights of `folder`, in evaluation mode; see `from_pretrained`."""
-    return fill(checked(kind, folder, config), folder, dtype, device)
+    """Load a model of `kind` from `folder`, in evaluation mode; see `from_pretrained`."""
+    return fill(prepare_checked(kind, folder, config), folder, dtype, device)
 
 
-def checked(kind: type[Model], folder: Path, config: OlaConfig) -> Loading[Model]:
-    """As `prepare`. BadCheckpoint names every fault."""
+def prepare_checked(kind: type[Model], folder: Path, config: OlaConfig) -> Loading[Model]:
+    """Call `prepare`. Raises BadCheckpoint with all faults."""
     found = prepare(kind, folder, config)
     if found.faults:
         raise BadCheckpoint(f"{folder} does not hold this model's tensors:\n  " + "\n  ".join(found.faults))
@@ -142,23 +142,23 @@ def checked(kind: type[Model], folder: Path, config: OlaConfig) -> Loading[Model
 
 
 def fill(found: Loading[Model], folder: Path, dtype: torch.dtype | str, device: torch.device | str) -> Model:
-    """Read what the model has of parameters, and make it ready; what was taken from it is not read."""
+    """Read the weights of the parameters that the model has, and return it in evaluation mode."""
     kinds = dtypes_of(found, dtype, device)
     for name, parameter in found.model.named_parameters():
         kept = torch.empty(parameter.shape, dtype=kinds[name], device=device)
-        _read(name, found.sources[name], found.stored, kept)
-        _place(found.model, name, kept)
+        _read_tensor(name, found.sources[name], found.stored, kept)
+        _set_tensor(found.model, name, kept)
     return _finish(found.model, folder, device)
 
 
 def dtypes_of(found: Loading[Model], dtype: torch.dtype | str, device: torch.device | str) -> dict[str, torch.dtype]:
-    """Return the dtype that each parameter is loaded as; BEATs computes in float32. Raises ValueError for no dtype."""
-    exact = _exact(dtype, found.stored["model.embed_tokens.weight"].dtype, torch.device(device))
+    """Return the dtype to load each parameter as; float32 for BEATs. Raises ValueError for an unknown dtype."""
+    exact = _load_dtype(dtype, found.stored["model.embed_tokens.weight"].dtype, torch.device(device))
     return {name: each.dtype if "beats" in name else exact for name, each in found.model.named_parameters()}
 
 
-def _exact(dtype: torch.dtype | str, stored: torch.dtype, device: torch.device) -> torch.dtype:
-    """`auto`: as stored, but for float16 on a CPU, where it multiplies forty times as slowly as float32."""
+def _load_dtype(dtype: torch.dtype | str, stored: torch.dtype, device: torch.device) -> torch.dtype:
+    """Return the dtype; for `auto` the stored one, or float32 for float16 on a CPU, where float16 is 40x slower."""
     if isinstance(dtype, torch.dtype):
         return dtype
     stored = torch.float32 if stored is torch.float16 and device.type == "cpu" else stored
@@ -169,8 +169,8 @@ def _exact(dtype: torch.dtype | str, stored: torch.dtype, device: torch.device) 
 
 
 def speech_files(folder: Path, config: OlaConfig) -> dict[str, Stored]:
-    """The audio encoders from the `.pt` files that `config.json` names, with their sizes put into `config`."""
-    whisper = unpickled(_beside(folder, config.speech_encoder))
+    """Load the audio encoders from the `.pt` files that `config.json` names; set their sizes in `config`."""
+    whisper = load_pickled(_find_encoder_file(folder, config.speech_encoder))
     dims = whisper["dims"]
     config.whisper.update(
         {
@@ -183,17 +183,17 @@ def speech_files(folder: Path, config: OlaConfig) -> dict[str, Stored]:
         }
     )
     config.audio_chunk_seconds = dims["n_audio_ctx"] // AUDIO_FRAMES_PER_S
-    beats = unpickled(_beside(folder, config.music_encoder))
+    beats = load_pickled(_find_encoder_file(folder, config.music_encoder))
     config.beats.update({ours: beats["cfg"][theirs] for ours, theirs in BEATS_SIZES.items() if theirs in beats["cfg"]})
     encoder: dict[str, Stored] = {
-        WHISPER + name.removeprefix("encoder."): Unpickled(tensor)
+        WHISPER + name.removeprefix("encoder."): PickledTensor(tensor)
         for name, tensor in whisper["model_state_dict"].items()
         if name.startswith("encoder.")
     }
-    return encoder | {BEATS + name: Unpickled(tensor) for name, tensor in beats["model"].items()}
+    return encoder | {BEATS + name: PickledTensor(tensor) for name, tensor in beats["model"].items()}
 
 
-def _beside(folder: Path, named: str) -> Path:
+def _find_encoder_file(folder: Path, named: str) -> Path:
     file = folder / Path(named).name
     if not file.is_file():
         raise BadCheckpoint(
@@ -217,35 +217,35 @@ def _faults(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, Stored])
 
 
 def _shapes(model: nn.Module, sources: Mapping[str, str]) -> Iterable[tuple[str, tuple[int, ...]]]:
-    """Name and shape of each tensor that is to be in the files."""
+    """Yield the name and shape of each tensor that the files must have."""
     for name, parameter in model.named_parameters():
         source, shape = sources[name], tuple(parameter.shape)
         yield source, (3 * shape[0], *shape[1:]) if ".qkv." in source else shape
         if source.endswith(".weight_v"):
-            yield _norm_of(source), (1, 1, shape[2])
+            yield _norm_name(source), (1, 1, shape[2])
 
 
-def _read(name: str, source: str, stored: Mapping[str, Stored], kept: Tensor) -> None:
+def _read_tensor(name: str, source: str, stored: Mapping[str, Stored], kept: Tensor) -> None:
     third = next((i for i, of in enumerate("qkv") if ".qkv." in source and f".{of}_proj." in name), 0)
     stored[source].copy_into(kept, third * len(kept))
-    if source.endswith(".weight_v"):  # weight norm, a norm for each tap
+    if source.endswith(".weight_v"):  # weight norm, with one norm per tap
         length = torch.empty(1, 1, kept.shape[2], dtype=kept.dtype, device=kept.device)
-        stored[_norm_of(source)].copy_into(length)
+        stored[_norm_name(source)].copy_into(length)
         kept *= length / kept.norm(dim=(0, 1), keepdim=True)
 
 
-def _norm_of(source: str) -> str:
+def _norm_name(source: str) -> str:
     return source.removesuffix("v") + "g"
 
 
-def _place(model: nn.Module, name: str, kept: Tensor) -> None:
+def _set_tensor(model: nn.Module, name: str, kept: Tensor) -> None:
     module, _, leaf = name.rpartition(".")
     owner = model.get_submodule(module)
     setattr(owner, leaf, nn.Parameter(kept, requires_grad=getattr(owner, leaf).requires_grad))
 
 
 def _finish(model: Model, folder: Path, device: torch.device | str) -> Model:
-    # Its table of frequencies is no parameter: it was computed on the meta device.
+    # The frequency table is no parameter and was computed on the meta device, so it is computed again.
     with torch.device(device):
         model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config)
     model.tie_weights()

@@ -1,4 +1,4 @@
-"""`python -m pipeline`: the command line `ola`, for places where no console script is installed (Ray jobs)."""
+"""Run the command line `ola` as `python -m pipeline`, if no console script is installed (Ray jobs)."""
 
 from pipeline.cli import main
 

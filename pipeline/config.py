@@ -1,7 +1,7 @@
-"""The configuration of a run: one commented YAML, dotted overrides, and errors that name key, value and choices.
+"""Load and check the configuration of a run: a YAML file and dotted overrides; errors name key, value and choices.
 
-Sections named after steps decide what comes out, and are part of the steps' keys. Everything else (engine, workers,
-resources) decides only how fast it comes and may change from one run to the next.
+Sections named after steps determine the output and are part of the steps' keys. All other settings (engine, workers,
+resources) change only the speed and may differ from run to run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Config(BaseModel):
-    """All settings of a run; the defaults are what `ola run INPUT --root ROOT` does."""
+    """All settings of a run, with the defaults of `ola run INPUT --root ROOT`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,7 +78,7 @@ class Config(BaseModel):
 
     @field_validator("steps")
     @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_step_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in STEPS:
                 raise ValueError(f"no step '{name}' (choices: {', '.join(STEPS)})")
@@ -86,7 +86,7 @@ class Config(BaseModel):
 
     @field_validator("workers", mode="before")
     @classmethod
-    def _workers(cls, workers: Any) -> Any:
+    def _check_workers(cls, workers: Any) -> Any:
         for name, count in workers.items() if isinstance(workers, dict) else [(None, workers)]:
             if name not in (None, *STEPS):
                 raise ValueError(f"no step '{name}' (choices: {', '.join(STEPS)})")
@@ -96,25 +96,25 @@ class Config(BaseModel):
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The steps of this run. Raises ConfigError where one asks a model and there is none."""
+        """Return the names of the run's steps. Raises ConfigError if a step asks a model and none is configured."""
         asking = [name for name in STEPS if self.asks(name)]
         if self.annotator.model or self.annotator.engine != "torch":
             return self.steps or tuple(STEPS)
         if "transcribe" in asking and "transcribe" in (self.steps or STEPS):
-            raise ConfigError("transcribe.sources: ola asks a model: name its folder (annotator.model)")
+            raise ConfigError("transcribe.sources: ola asks a model; set annotator.model to its folder")
         if lacking := [name for name in self.steps if name in asking]:
-            raise ConfigError(f"step '{lacking[0]}' asks a model: name its folder (annotator.model)")
+            raise ConfigError(f"step '{lacking[0]}' asks a model; set annotator.model to its folder")
         return self.steps or tuple(name for name in STEPS if name not in asking)
 
     def limits(self) -> dict[str, Resources]:
-        """What each step may use: its own defaults, with the `resources` section on top."""
+        """Return each step's resources: its defaults, overridden by the `resources` section. Raises ConfigError."""
         for name in self.resources:
             if name not in STEPS:
                 raise ConfigError(f"resources.{name}: no such step (choices: {', '.join(STEPS)})")
         return {name: self._resources(name) for name in self.chosen}
 
     def _resources(self, name: str) -> Resources:
-        facts = {**self._made(name).resources.model_dump(), **self.resources.get(name, {})}
+        facts = {**self._make_step(name).resources.model_dump(), **self.resources.get(name, {})}
         asks, device = self.asks(name), self._cuda_setting(name)
         if asks:
             facts["gpus"] = facts["gpus"] or self.annotator.share
@@ -126,37 +126,37 @@ class Config(BaseModel):
         return validate_settings(Resources, facts, f"resources.{name}")
 
     def _cuda_setting(self, name: str) -> str:
-        """The setting by which a step computes on CUDA; "" for none. On Ray such a worker needs a share of a GPU."""
+        """Return the setting that puts a step on CUDA; "" for none. On Ray such a worker needs a share of a GPU."""
         devices = {"annotator.device": self.annotator.device if self.asks(name) else ""}
         if name == "transcribe" and "whisperx" in self.transcribe.sources:
             devices["transcribe.whisperx.device"] = self.transcribe.whisperx.device
         return next((f"{key}={device}" for key, device in devices.items() if device.startswith(CUDA)), "")
 
     def plan(self, root: str) -> Plan:
-        """The checked plan of this configuration below `root`, with the keys that the root remembers."""
+        """Build and check the plan of this configuration below `root`, with the root's remembered keys."""
         remembered = load_keys(root).facts
         uri = storage.join(storage.normal(root), RUN)
         stored = _yaml_file(uri) if not remembered and storage.exists(uri) else {}
-        return build_plan(root, [self._made(name) for name in self.chosen], self.limits(), remembered, stored)
+        return build_plan(root, [self._make_step(name) for name in self.chosen], self.limits(), remembered, stored)
 
     def with_weights(self) -> Config:
-        """This configuration with the digest of the annotator's weights. Raises ConfigError where there are none."""
+        """Return this configuration with the digest of the annotator's weights. Raises ConfigError without weights."""
         return self.model_copy(update={"annotator": self.annotator.resolved(self.engine)})
 
-    def _made(self, name: str) -> Step[Any, Any]:
+    def _make_step(self, name: str) -> Step[Any, Any]:
         step = STEPS[name](getattr(self, name))
         if isinstance(step, ModelStep):
             step.annotator = self.annotator
         return step
 
     def asks(self, name: str) -> bool:
-        """Whether a step asks the annotator with these settings."""
-        step = self._made(name)
+        """Return whether a step asks the annotator under these settings."""
+        step = self._make_step(name)
         return isinstance(step, ModelStep) and step.asks
 
 
 def load(file: str | None, overrides: Sequence[str], base: Mapping[str, Any] | None = None) -> Config:
-    """`base` (the run's own settings), then the YAML file, then `a.b=value` overrides. Raises ConfigError."""
+    """Merge `base` (the stored settings), a YAML file and `a.b=value` overrides, in this order. Raises ConfigError."""
     facts: dict[str, Any] = dict(base or {})
     if file is not None:
         facts = merge_settings(facts, _yaml_file(file))
@@ -169,7 +169,7 @@ def load(file: str | None, overrides: Sequence[str], base: Mapping[str, Any] | N
 
 
 def merge_settings(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `top` laid over it, section by section."""
+    """Return `base` overridden by `top`, section by section."""
     both = dict(base)
     for key, value in top.items():
         under = both.get(key)
@@ -178,7 +178,7 @@ def merge_settings(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str,
 
 
 def nest_value(keys: Sequence[str], value: Any) -> dict[str, Any]:
-    """{'a': {'b': value}} for keys a, b."""
+    """Return nested dicts: {'a': {'b': value}} for keys a, b."""
     return {keys[0]: nest_value(keys[1:], value) if len(keys) > 1 else value}
 
 
@@ -202,19 +202,19 @@ def _yaml_value(override: str, text: str) -> Any:
 
 
 def validate_settings(model: type[M], facts: Mapping[str, Any], prefix: str = "") -> M:
-    """A model of the facts; the first thing wrong becomes one line that names key, value and choices."""
+    """Validate settings against a pydantic model. Raises ConfigError with one line: key, value and choices."""
     try:
         return model.model_validate(facts)
     except ValidationError as error:
         first = error.errors()[0]
         keys = [*prefix.split("."), *map(str, first["loc"])] if prefix else [str(key) for key in first["loc"]]
-        raise ConfigError(_complaint(model, keys, first)) from error
+        raise ConfigError(_error_line(model, keys, first)) from error
 
 
-def _complaint(model: type[BaseModel], keys: list[str], error: Any) -> str:
+def _error_line(model: type[BaseModel], keys: list[str], error: Any) -> str:
     key = ".".join(keys)
     if error["type"] == "extra_forbidden":
-        section = _section(model, [str(k) for k in error["loc"][:-1]])
+        section = _find_section(model, [str(k) for k in error["loc"][:-1]])
         choices = list(section.model_fields)
         near = difflib.get_close_matches(keys[-1], choices, n=1)
         return f"{key}: no such setting{f', did you mean {near[0]!r}?' if near else ''} (choices: {', '.join(choices)})"
@@ -225,7 +225,7 @@ def _complaint(model: type[BaseModel], keys: list[str], error: Any) -> str:
 
 
 def _expected(error: Any) -> str:
-    """Return what should have been there, from pydantic's words: `Input should be a valid number, unable to …`."""
+    """Return the expected value from pydantic's message, such as `Input should be a valid number, unable to …`."""
     if error["type"] in {"model_type", "model_attributes_type"}:
         return "a section of settings"
     message = re.sub(r"^(Input|Value|\w+) should (be|have) ", "", error["msg"])
@@ -234,7 +234,7 @@ def _expected(error: Any) -> str:
     return message.replace("a valid ", "a ").replace("a integer", "an integer")
 
 
-def _section(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel]:
+def _find_section(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel]:
     for key in keys:
         annotation = model.model_fields[key].annotation
         assert isinstance(annotation, type)
@@ -244,13 +244,13 @@ def _section(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel]:
 
 
 def dump(config: Config) -> str:
-    """The resolved configuration as YAML, for `run.yaml`."""
+    """Return the resolved configuration as YAML, for `run.yaml`."""
     text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     return text
 
 
-def of_run(root: str) -> Config:
-    """The configuration of the run at `root`. Raises ConfigError where there is none."""
+def load_run(root: str) -> Config:
+    """Load the configuration of the run at `root`. Raises ConfigError if there is no run."""
     uri = storage.join(storage.normal(root), RUN)
     if not storage.exists(uri):
         raise ConfigError(f"no run at {root}: expected {RUN} there; name the root of a run")

@@ -1,4 +1,4 @@
-"""Errors that are nobody's fault in the code (a store that stays away, a full disk, a damaged file) as one line."""
+"""Turn errors with a known external cause (a store that is down, a full disk, a damaged file) into one line."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from manifests.ledger import Damaged, one_line
 from manifests.retries import StoreAway
 from pipeline.errors import OlaError, RunError, StaysOpen
 
-DAMAGE = re.compile(r"(?:\S+://|/)\S.*? is damaged: delete it and run again \([^)]*\)")  # in the words of DuckDB
+DAMAGE = re.compile(r"(?:\S+://|/)\S.*? is damaged: delete it and run again \([^)]*\)")  # within an error of DuckDB
 
 
 def known_cause(error: BaseException) -> OlaError | None:
-    """The error as one of ours that says what to do; None where its cause is not known."""
+    """Return an OlaError that says what to do about the error's cause; None if the cause is unknown."""
     if isinstance(error, OlaError):
         return error
     away = error if isinstance(error, StoreAway) else retries.away() if isinstance(error, duckdb.Error) else None
     if away is not None:
-        return StaysOpen(f"{away}; what is committed stays: run again")
+        return StaysOpen(f"{away}; committed parts are kept: run again")
     if is_full(error):
         return RunError(f"no space left: {_file(error)}; make space and run again")
     if isinstance(error, Damaged):
@@ -39,7 +39,7 @@ def _file(error: BaseException) -> str:
 
 @contextmanager
 def explain_known_errors() -> Iterator[None]:
-    """Raise errors whose cause is known as one of ours, of one line."""
+    """Raise errors with a known cause as an OlaError of one line."""
     try:
         yield
     except Exception as error:

@@ -1,21 +1,21 @@
-"""What can go wrong, as one tree. The library raises these; the command line prints their one line.
+"""The error classes. The library raises these errors; the command line prints each as one line.
 
 OlaError
-├── ConfigError       a setting, a plan or an input list is wrong: nothing has run
+├── ConfigError       a setting, a plan or an input list is wrong: no step has run
 │   └── NeedsUnmet    the machine or the cluster lacks what the run's steps need
-├── RunError          the run cannot go on (a step's weights are missing, somebody else works on this root)
+├── RunError          the run cannot go on (a step's weights are missing, another run holds the root)
 │   ├── OpenFailed    a step's `open()` raised; carries the original traceback
-│   ├── StaysOpen     a store stayed away: parts stay open
-│   └── PartsSetAside the run came to its end without some parts, which stay open
+│   ├── StaysOpen     a store is down: parts stay open
+│   └── PartsSetAside the run has finished except for some parts, which stay open
 ├── SetAside          one part cannot go on; the others do
-├── Unavailable       what may pass (a store that fails, a file replaced meanwhile): no row, the part stays open
-├── BadMedia          this file cannot be used: becomes a `failed` row with this reason
-└── StepFault         a step did not answer for its batch; the worker turns it into rows
-    ├── Raised        it raised
-    ├── Died          its process died
-    │   └── DeviceLost    its GPU does not answer this process any more; a new one may have better luck
-    ├── Killed        its process was killed from outside: by the machine, not by what it did
-    └── OverLimit     it took longer or more memory than its limit, and was killed
+├── Unavailable       a temporary failure (a store, a file replaced meanwhile): no row, the part stays open
+├── BadMedia          a file is unusable: becomes a `failed` row with this reason
+└── StepFault         a step gave no answer for its batch; the worker makes rows of the fault
+├── StepRaised    the step raised
+├── ProcessDied   the step's process died
+│   └── DeviceLost    the GPU stopped answering the process; a new process may succeed
+├── ProcessKilled the step's process got a SIGKILL from outside, not because of its own work
+└── OverLimit     the step exceeded its time or memory limit and was killed
 """
 
 from __future__ import annotations
@@ -24,56 +24,56 @@ from collections.abc import Sequence
 
 
 class OlaError(Exception):
-    """Anything of ours that a user should read as one line."""
+    """Base class of errors that the command line prints as one line."""
 
 
 class ConfigError(OlaError):
-    """A setting, a plan or an input list is wrong; nothing has run."""
+    """A setting, a plan or an input list is wrong; no step has run."""
 
 
 class NeedsUnmet(ConfigError):
-    """The machine or the cluster lacks what the run's steps need; a line for each thing. Nothing has run."""
+    """The machine or the cluster lacks requirements of the run's steps, one per line. No step has run."""
 
 
 class RunError(OlaError):
-    """The run cannot go on; what is committed stays."""
+    """The run cannot go on; committed parts are kept."""
 
 
 class OpenFailed(RunError):
-    """A step could not open (weights missing, wrong version); `detail` is the original traceback."""
+    """A step's `open()` raised (weights missing, wrong version). detail: the original traceback."""
 
     def __init__(self, message: str, detail: str = "") -> None:
-        """Keep both parts in `args`, so that the error survives being pickled by Ray."""
+        """Keep both values in `args`, so that Ray can pickle the error."""
         super().__init__(message, detail)
         self.detail = detail
 
     def __str__(self) -> str:
-        """The one line."""
+        """Return the line to print."""
         return str(self.args[0])
 
 
 class StaysOpen(RunError):
-    """A store stayed away for as long as requests are made again: what is not committed stays open."""
+    """A store did not answer within the time for retries: parts that are not committed stay open."""
 
 
 class SetAside(OlaError):
-    """A part cannot go on in this run: it stays open, and the others go on. `detail` is a traceback, or empty.
+    """A part cannot go on in this run and stays open; other parts go on. detail: a traceback, or empty.
 
     by_gpu: whether the worker's GPU is to blame.
     """
 
     def __init__(self, part: int, step: str, reason: str, detail: str = "", by_gpu: bool = False) -> None:
-        """Keep all in `args`, so that it survives being pickled."""
+        """Keep all values in `args`, so that the error can be pickled."""
         super().__init__(part, step, reason, detail, by_gpu)
         self.part, self.step, self.reason, self.detail, self.by_gpu = part, step, reason, detail, by_gpu
 
     def __str__(self) -> str:
-        """The one line."""
+        """Return the line to print."""
         return f"part {self.part} at step '{self.step}': {self.reason}"
 
 
 def set_aside_lines(aside: Sequence[SetAside]) -> list[str]:
-    """A line for each part that was set aside; parts of one step with the same reason have the same line."""
+    """Return the lines about parts that were set aside; parts with the same step and reason share a line."""
     groups: dict[tuple[str, str], list[int]] = {}
     for fault in aside:
         groups.setdefault((fault.step, fault.reason), []).append(fault.part)
@@ -86,30 +86,30 @@ def set_aside_lines(aside: Sequence[SetAside]) -> list[str]:
 
 
 class PartsSetAside(RunError):
-    """The run did all but some parts, which stay open: the next run tries them again."""
+    """The run finished except for some parts, which stay open: the next run tries them again."""
 
     def __init__(self, lines: Sequence[str]) -> None:
-        """lines: what each part is, and why it was set aside; equal parts of it may share a line, see `lines_of`."""
+        """lines: the parts and why they were set aside, see `set_aside_lines`."""
         super().__init__(lines)
         self.lines = list(dict.fromkeys(lines))
         self.number = len(lines)
 
     def __str__(self) -> str:
-        """A line for each, below one that counts them."""
+        """Return a line with the number of parts, then the lines."""
         many = f"{self.number} part{'s' * (self.number != 1)} set aside and still open; run again to try again"
         return "\n".join([many, *(f"  {line}" for line in self.lines)])
 
 
 class Unavailable(OlaError):
-    """A file or store cannot be used now, and may be usable later: no row is written, and the part stays open."""
+    """A file or store is temporarily unavailable: no row is written, and the part stays open."""
 
 
 class GpuBroken(Unavailable):
-    """A GPU failed for one record after the other: the part stays open, and the worker may be of no use."""
+    """A GPU failed for several records in a row: the part stays open, and the worker may be unusable."""
 
 
 class BadMedia(OlaError):
-    """A file, or what a model made of it, cannot be used. `str()` is the row's reason; `detail` tells all."""
+    """A file, or a model's answer about it, is unusable. `str()` is the reason in the row. detail: the full message."""
 
     def __init__(self, reason: str, detail: str | None = None) -> None:
         """Keep the reason for the row and the detail for `ola why`."""
@@ -118,7 +118,7 @@ class BadMedia(OlaError):
 
 
 class StepFault(OlaError):
-    """A step did not answer for its batch. `reason` is short and groups well; `detail` tells all."""
+    """A step gave no answer for its batch. reason: short, the same for equal faults. detail: the full message."""
 
     def __init__(self, reason: str, detail: str | None = None) -> None:
         """Keep the reason for the row and the detail for `ola why`."""
@@ -127,7 +127,7 @@ class StepFault(OlaError):
 
 
 class StepRaised(StepFault):
-    """The step raised; its process lives on."""
+    """The step raised; its process is still running."""
 
 
 class ProcessDied(StepFault):
@@ -135,17 +135,17 @@ class ProcessDied(StepFault):
 
 
 class DeviceLost(ProcessDied):
-    """The GPU answers this process no more, whatever it is asked: the process was ended."""
+    """The GPU no longer answers the step's process, which was therefore ended."""
 
 
 class ProcessKilled(StepFault):
-    """The step's process got a SIGKILL that was not ours: the kernel was out of memory, or somebody killed it.
+    """The step's process got a SIGKILL from outside: from the kernel (out of memory) or from a user.
 
-    opening: whether that was while its `open` ran.
+    opening: whether the step's `open` was running.
     """
 
     opening = False
 
 
 class OverLimit(StepFault):
-    """The step took too long or too much memory, and was killed."""
+    """The step exceeded its time or memory limit and was killed."""

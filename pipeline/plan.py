@@ -1,8 +1,8 @@
-"""The plan of a run: which steps in which order, under which keys. Checked before anything runs.
+"""Build and check the plan of a run: its steps in order, with their keys.
 
-The key of a step is the digest of its facts (name, version, settings, prompts, weights) and of the key before it, or
-a key that the root remembers for the same facts (`pipeline.state.keys`). Its manifest lies in a folder of that key;
-nothing else decides what is stale.
+The key of a step is the digest of its facts (name, version, settings, prompts, weights) and of the previous step's
+key, or a key that the root remembers for the same facts (`pipeline.state.keys`). The step's manifest is in a folder
+named with that key. A step runs again only if its key changes.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pipeline.step import Resources, Step, input_record, parts_of
 
 @dataclass(frozen=True)
 class Planned:
-    """A step in its place: its manifest, the manifests it reads by record type, and what it may use.
+    """A step in a plan: its manifest, the manifests it reads by record type, and its resources.
 
-    facts: what its key stands for, as JSON gives it back; the key before it is `before`.
+    facts: the values that the step's key is a digest of, as parsed JSON; `before` is the previous step's key.
     """
 
     step: Step[Any, Any]
@@ -39,23 +39,23 @@ class Planned:
 
     @property
     def before(self) -> Manifest:
-        """The manifest whose records are the inputs, a row each."""
+        """Return the manifest whose `ok` rows are the step's inputs."""
         return self.reads[next(iter(parts_of(self.step.takes).values()))]
 
     def inputs(self, part: int, held: dict[Manifest, pa.Table] | None = None) -> list[Any]:
-        """What the step is given for one part: a record, or a bundle of records, for each `ok` row before it.
+        """Return the step's inputs for one part: a record, or a dataclass of records, per `ok` row of `before`.
 
-        held: rows of this part that are here already; what is read is added.
+        held: tables of this part by manifest; tables that are read are added.
         """
         held = {} if held is None else held
         wanted = parts_of(self.step.takes)
-        tables = {record: self._records(record, part, held) for record in wanted.values()}
+        tables = {record: self._read_records(record, part, held) for record in wanted.values()}
         first = next(iter(wanted.values()))
         if "" in wanted:
             return list(tables[first].values())
-        return [self._bundle(record, wanted, tables) for record in tables[first].values()]
+        return [self._join_records(record, wanted, tables) for record in tables[first].values()]
 
-    def _records(self, record: type, part: int, held: dict[Manifest, pa.Table]) -> dict[str, Any]:
+    def _read_records(self, record: type, part: int, held: dict[Manifest, pa.Table]) -> dict[str, Any]:
         manifest = self.reads[record]
         if manifest not in held:
             held[manifest] = manifest.read(part)
@@ -63,8 +63,8 @@ class Planned:
         records: list[Any] = from_rows(record, rows)
         return {made.id: made for made in records}
 
-    def _bundle(self, first: Any, wanted: Mapping[str, type], tables: Mapping[type, dict[str, Any]]) -> Any:
-        """Follow the ids from the first record: a Footage names its clip, the Clip its video."""
+    def _join_records(self, first: Any, wanted: Mapping[str, type], tables: Mapping[type, dict[str, Any]]) -> Any:
+        """Find the other records by the ids in the first one: a Footage has its clip's id, the Clip its video's."""
         found: dict[type, Any] = {type(first): first}
         for record in wanted.values():
             if record not in found:
@@ -74,13 +74,13 @@ class Planned:
         return self.step.takes(**{name: found[record] for name, record in wanted.items()})
 
     def name_of(self, value: Any) -> str:
-        """Id of the input: what its row is named after."""
+        """Return the id of an input, which its rows have as `input`."""
         return str(input_record(self.step.takes, value).id)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All steps of a run below one root, in order, after the sources."""
+    """The sources and all steps of a run below one root, in order."""
 
     root: str
     sources: SourceManifest
@@ -88,16 +88,16 @@ class Plan:
 
     @property
     def manifests(self) -> list[Manifest]:
-        """The sources and the manifest of every step, in order."""
+        """Return the manifest of the sources and of every step, in order."""
         return [self.sources, *(planned.manifest for planned in self.steps)]
 
     @property
     def key(self) -> str:
-        """Key of the last step: what follows the plan stands on it."""
+        """Return the key of the last step."""
         return self.steps[-1].manifest.key if self.steps else ""
 
-    def named(self, name: str) -> Planned:
-        """The step of that name."""
+    def find_step(self, name: str) -> Planned:
+        """Return the step with this name. Raises ConfigError."""
         for planned in self.steps:
             if planned.step.name == name:
                 return planned
@@ -111,10 +111,10 @@ def build_plan(
     remembered: Mapping[str, Facts] = {},
     stored: Mapping[str, Any] = {},
 ) -> Plan:
-    """Put steps in their place below `root`. Raises ConfigError when one needs what none before it makes.
+    """Build the plan of steps below `root`. Raises ConfigError if a step needs records that no earlier step makes.
 
-    remembered: the facts of folders that the root has already, see `pipeline.state.keys`. stored: the settings in
-    `run.yaml` of a root that remembers nothing.
+    remembered: facts by step folder of the root, see `pipeline.state.keys`. stored: the settings in `run.yaml`, for a
+    root without `keys.json`.
     """
     root = storage.normal(root)
     sources = SourceManifest(root, 0, "source", "", Source)
@@ -123,8 +123,8 @@ def build_plan(
     key = ""
     for number, step in enumerate(steps, start=1):
         step.root = root
-        _check(step, [before.step.name for before in planned])
-        reads = {record: _maker(step, record, makers) for record in parts_of(step.takes).values()}
+        _check_step(step, [before.step.name for before in planned])
+        reads = {record: _find_maker(step, record, makers) for record in parts_of(step.takes).values()}
         facts = _as_json({**step.facts(), "before": key})
         defaults = _as_json(step.defaults())
         manifest = Manifest(root, number, step.name, key_for(facts, defaults, remembered), step.gives)
@@ -138,15 +138,15 @@ def build_plan(
 
 
 def _as_json(facts: Facts) -> dict[str, Any]:
-    """Facts as they come back from `keys.json`: tuples are lists."""
+    """Convert facts as `keys.json` does: tuples become lists."""
     back: dict[str, Any] = json.loads(json.dumps(facts))
     return back
 
 
-def _check(step: Step[Any, Any], before: Sequence[str]) -> None:
-    """A step stands in a plan once, and the records it takes together can be found by the ids they name."""
+def _check_step(step: Step[Any, Any], before: Sequence[str]) -> None:
+    """Raise ConfigError unless the step is unique in the plan and its inputs can be joined by id."""
     if step.name in before:
-        raise ConfigError(f"step '{step.name}' is there twice; take one of them out of steps")
+        raise ConfigError(f"steps: expected each step once, got '{step.name}' twice; remove one")
     held: list[type] = []
     for record in parts_of(step.takes).values():
         if held and not any(record.__name__.lower() in hints(holder) for holder in held):
@@ -155,7 +155,7 @@ def _check(step: Step[Any, Any], before: Sequence[str]) -> None:
         held.append(record)
 
 
-def _maker(step: Step[Any, Any], record: type, makers: Mapping[type, Manifest]) -> Manifest:
+def _find_maker(step: Step[Any, Any], record: type, makers: Mapping[type, Manifest]) -> Manifest:
     if record in makers:
         return makers[record]
     from pipeline.steps import STEPS

@@ -1,8 +1,8 @@
-"""A run: register the sources, bring every part through every step, pack. What is done already is passed over.
+"""Run the pipeline: register the sources, bring every part through every step, pack. Committed parts are skipped.
 
     run(Config(inputs=("videos",)), "out")
 
-Kill it at any moment and start it again: it goes on where it was.
+A run that was killed continues when it is started again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import groupby
 from manifests import storage, views
 from manifests.ledger import Counts, Manifest
 from manifests.records import Source
-from manifests.retries import patient_for
+from manifests.retries import temporary_patience
 from manifests.snapshot import renew, snapshot
 from manifests.sources import Registered
 from pipeline import config as configuration
@@ -54,13 +54,13 @@ from pipeline.state.reopen import reopen_changed, reopen_failed
 from stages.catalogue import current
 
 PACK = "pack"
-SAMPLE = 4  # parts whose times tell what a step costs, until the run has measured its own
+SAMPLE = 4  # committed parts whose times estimate a step's cost, until the run has measured it
 Engine = InlineEngine | RayEngine
 
 
 @dataclass(frozen=True)
 class Options:
-    """What holds for one run only: limit on videos, the only step to run, and whether failed records run again."""
+    """Options of a single run. limit: of sources. only: the one step to run. retry: run failed records again."""
 
     limit: int | None = None
     only: str | None = None
@@ -68,7 +68,7 @@ class Options:
 
 
 def run(config: Config, root: str, options: Options = Options()) -> Plan:
-    """Do all there is to do at `root`. Raises ConfigError before anything runs, RunError when it cannot go on."""
+    """Run all pending work at `root`. Raises ConfigError before any step runs, RunError if the run cannot go on."""
     root = storage.normal(root)
     config = config.with_weights()
     plan = config.plan(root)
@@ -78,14 +78,14 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
     if packable(plan):
         check_where(plan, config.pack)
     if not config.inputs and not plan.sources.committed():
-        raise ConfigError("inputs: nothing to do; name files, folders, globs or lists: ola run INPUT… --root ROOT")
-    patience = patient_for(config.store_patience)
+        raise ConfigError("inputs: expected files, folders, globs or lists, got none; do ola run INPUT… --root ROOT")
+    patience = temporary_patience(config.store_patience)
     with snapshot(), explain_known_errors(), patience, open_engine(config) as engine:
         passed_over = Counter[str]()
         found = discover(config.inputs, plan.root, passed_over, config.media_column, bool(config.pack.given))
-        _check(config, plan, options, engine, found)  # before anything is written
-        with exclusive_run(root), _shows_lanes(engine, root):
-            renew()  # of what was read before the root was this run's
+        _check_engine(config, plan, options, engine, found)  # before anything is written
+        with exclusive_run(root), _lane_states_written(engine, root):
+            renew()  # drop answers from before the root was locked
             check_finished(root)
             removed = removed_videos(root)
             found = expand_containers(found, plan.sources.folder_uri, engine.map, config.media_column, removed)
@@ -99,8 +99,8 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
     return plan
 
 
-def _check(config: Config, plan: Plan, options: Options, engine: Engine, found: Sequence[Source]) -> None:
-    """Raise ConfigError unless the engine can do what there is to do: a run with nothing to do needs no GPU."""
+def _check_engine(config: Config, plan: Plan, options: Options, engine: Engine, found: Sequence[Source]) -> None:
+    """Raise ConfigError unless the engine can do the pending work; a run without pending work needs no GPU."""
     needs = needs_of(config, options.only)
     try:
         engine.check(plan.root, [container_of(source.uri) for source in found if not source.fault], needs)
@@ -111,7 +111,7 @@ def _check(config: Config, plan: Plan, options: Options, engine: Engine, found: 
 
 @contextmanager
 def open_engine(config: Config) -> Iterator[Engine]:
-    """Open the engine that the settings ask for, in its cluster if one is named, and close it after the block."""
+    """Open the configured engine, in its cluster if one is named, and close it after the block."""
     engine = RayEngine(config.workers, config.ray_address) if config.engine == "ray" else InlineEngine()
     try:
         engine.join()
@@ -121,8 +121,8 @@ def open_engine(config: Config) -> Iterator[Engine]:
 
 
 @contextmanager
-def _shows_lanes(engine: Engine, root: str) -> Iterator[None]:
-    """Have a cluster's engine write what its lanes do into the root while the block lasts."""
+def _lane_states_written(engine: Engine, root: str) -> Iterator[None]:
+    """Have a Ray engine write the states of its lanes into the root until the block ends."""
     if isinstance(engine, InlineEngine):
         yield
         return
@@ -134,9 +134,9 @@ def _shows_lanes(engine: Engine, root: str) -> Iterator[None]:
 
 
 def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only: str | None = None) -> None:
-    """Bring all parts through all steps, then pack; `only` one of them if it is named.
+    """Bring all parts through all steps, then pack. only: the one step to run, or pack.
 
-    Raises PartsSetAside in the end, if some parts could not go on.
+    Raises PartsSetAside at the end if some parts could not go on.
     """
     aside: list[SetAside] = []
     damaged: Sequence[str] = ()
@@ -144,12 +144,12 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
     try:
         if only != PACK:
             steps = [planned for planned in plan.steps if only in (None, planned.step.name)]
-            _tidy(steps)
+            _remove_unread_files(steps)
             numbers = pending(steps, parts)
-            if len(numbers) == len(parts) and (warning := conditions_warning(plan.root)):  # all is new
+            if len(numbers) == len(parts) and (warning := conditions_warning(plan.root)):  # a new run
                 say_on_stderr(f"warning: {warning}")
             if numbers:
-                views.write(plan.root, plan.manifests, current(plan.root))  # to look at while it works
+                views.write(plan.root, plan.manifests, current(plan.root))  # for users who query the run while it works
                 with compacting(plan, parts):
                     aside = engine.map(lanes(steps, config.isolate), numbers)
                     aside += _compare_what_was_read(config, plan, steps, parts, engine, {each.part for each in aside})
@@ -167,9 +167,9 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
 def _compare_what_was_read(
     config: Config, plan: Plan, steps: Sequence[Planned], parts: Sequence[int], engine: Engine, aside: Collection[int]
 ) -> list[SetAside]:
-    """Find exact copies among the sources whose bytes no index had read, and bring their parts through the steps again.
+    """Find exact copies among sources that no index has read, and run the steps on their parts again.
 
-    aside: parts that could not go on. Returns the parts that cannot now.
+    aside: parts that were set aside before. Returns the parts that are set aside now.
     """
     if not plan.sources.has_unread():
         return []
@@ -183,44 +183,45 @@ def _compare_what_was_read(
     return failed
 
 
-def _tidy(steps: Sequence[Planned]) -> None:
+def _remove_unread_files(steps: Sequence[Planned]) -> None:
     for planned in steps:
-        with suppress(OSError):  # files that nobody reads may wait for the next run
+        with suppress(OSError):  # the next run deletes them
             remove_left_journals(planned.manifest)
 
 
 def _keep_facts(steps: Sequence[Planned]) -> None:
     for planned in steps:
-        with suppress(OSError):  # then whoever looks at the run reads a footer for each part
+        with suppress(OSError):  # readers then read each part's footer
             planned.manifest.keep_facts()
 
 
 def pack_on(engine: Engine) -> Write:
-    """Return what brings the lanes of a pack through an engine."""
+    """Return a function that runs the lanes of a pack on an engine."""
     return lambda make, numbers: engine.map([LanePlan(make)], numbers)
 
 
 def all_manifests(plan: Plan) -> list[Manifest]:
-    """Manifests of the steps, and of the last whole pack."""
+    """Return the manifests of the sources, of the steps, and of the last complete pack."""
     packed = current_manifest(plan)
     return plan.manifests + ([packed] if packed is not None else [])
 
 
 def lanes(steps: Sequence[Planned], isolate: bool) -> list[LanePlan]:
-    """Neighbouring steps that ask for the same hardware share a lane."""
+    """Group the steps into lanes: neighbouring steps with the same CPUs and GPUs share a lane."""
     session = uuid.uuid4().hex
     made = []
     for wants, group in groupby(steps, key=lambda planned: (planned.resources.cpus, planned.resources.gpus)):
         held = list(group)
-        # they work one after the other: what a lane takes at once is what its largest step takes
+        # the steps of a lane run one after the other, so the largest step determines the lane's memory
         memory = max(planned.resources.memory_gb for planned in held) * 1e9
         make, names = partial(StepLane, held, session, isolate), tuple(planned.step.name for planned in held)
-        made.append(LanePlan(make, *wants, memory, retries=-1, seconds=_cost(held), steps=names))  # journals count
+        seconds = _seconds_per_part(held)
+        made.append(LanePlan(make, *wants, memory, retries=-1, seconds=seconds, steps=names))  # journals limit retries
     return made
 
 
-def _cost(steps: Sequence[Planned]) -> float:
-    """Seconds that a lane of these steps needs for a part, by the parts it has done; 0 where some step has none."""
+def _seconds_per_part(steps: Sequence[Planned]) -> float:
+    """Return the seconds per part of a lane of these steps, from committed parts; 0 if a step has none."""
     means = []
     for planned in steps:
         found = planned.manifest.more_counts((), SAMPLE).values()
@@ -230,7 +231,7 @@ def _cost(steps: Sequence[Planned]) -> float:
 
 
 def pending(steps: Sequence[Planned], parts: Sequence[int]) -> list[int]:
-    """Parts that some step has not committed, of those whose inputs are there."""
+    """Return the parts that some step has not committed although its inputs are."""
     done = [set(planned.manifest.committed()) for planned in steps]
     before = {manifest for planned in steps[:1] for manifest in planned.reads.values() if manifest.key}
     ready = set(parts).intersection(*(manifest.committed() for manifest in before))
@@ -260,15 +261,15 @@ def _register(
         digests=digests,
         live=partial(live_uris, found),
         reopen=reopen,
-        measure=digests.measured,
+        measure=digests.measure,
     )
     if not parts:
-        raise ConfigError(f"inputs: no file in {', '.join(config.inputs)}")
+        raise ConfigError(f"inputs: expected at least one file, got none in {', '.join(config.inputs)}")
     return parts
 
 
 def totals(plan: Plan, counts: PartCounts) -> list[tuple[str, Counts]]:
-    """Counts of every step, in order; pack last, once it has run. counts: see `pipeline.state.ledger_law`."""
+    """Return the summed counts of every step, in order, and of pack if it has run. counts: by manifest and part."""
     counted = [(planned.step.name, Counts.sum(counts[planned.step.name].values())) for planned in plan.steps]
     packed = current_manifest(plan)
     return counted + ([(PACK, packed.total())] if packed is not None else [])

@@ -1,14 +1,14 @@
-"""What a step is: one verb over records. It knows nothing of Ray, of Parquet or of other steps.
+"""The base class of steps. A step turns records into records; it does not depend on Ray, Parquet or other steps.
 
     class Count(Step[Clip, Length]):
         name, takes, gives = "count", Clip, Length
         def run(self, batch):
             return [[Length(id=clip.id, clip=clip.id, ms=clip.end_ms - clip.start_ms)] for clip in batch]
 
-    Count().run([clip])                   # in a REPL: no engine, no files
+    Count().run([clip])                   # works in a REPL, without an engine or files
 
-`takes` is a record type, or a dataclass of records (`Clip` and its `Video`): then the first field is the input and
-the others are looked up for it. What a step needs before it follows from that, and the plan is checked for it.
+`takes` is a record type, or a dataclass of records (`Clip` and its `Video`): then the first field is the input, and the
+others are looked up by id. The plan is checked for steps that make all records in `takes`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Out = TypeVar("Out")
 
 
 class Settings(BaseModel):
-    """What decides a step's result: its fields are the YAML keys, and part of the step's key."""
+    """Settings that determine a step's result. Field names are YAML keys; the values are part of the step's key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Resources(BaseModel):
-    """What a step may use: decides how fast and how safely it runs, never what comes out."""
+    """Resources and limits of a step: they affect its speed and safety, never its result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,104 +48,104 @@ class Resources(BaseModel):
     """GPUs of a worker."""
     batch: int = 1
     """Records that the step gets at once."""
-    seconds: float = 120.0  # what takes longer than this beyond its allowance does not come back
+    seconds: float = 120.0  # a batch that exceeds this limit most likely hangs
     """Limit on the wall-clock time of a batch, to which an allowance for the size of its records is added."""
     memory_gb: float = 4.0  # a 4K decoder with its reference frames stays under 1 GB
     """Limit on the resident memory of the step's process and its children, in GB."""
 
 
 class Step(Generic[In, Out]):
-    """One verb. Subclasses give `name`, `takes`, `gives` and `run`; the rest has defaults."""
+    """Base class of steps. Subclasses define `name`, `takes`, `gives` and `run`; all else has defaults."""
 
     name: ClassVar[str]
-    version: ClassVar[int] = 1  # raise it when the same settings give another result
+    version: ClassVar[int] = 1  # increase it when the same settings give another result
     takes: ClassVar[type]
     gives: ClassVar[type]
     settings_type: ClassVar[type[Settings]] = Settings
     resources: Resources = Resources()
-    together: ClassVar[str | None] = None  # a field of the input: neighbours that agree in it share a batch
+    together: ClassVar[str | None] = None  # a field of the input: neighbours with the same value share a batch
     keeps_media: ClassVar[bool] = False
-    shares: str = ""  # steps of a lane with the same word here live in one process, and share what it holds
-    clips_at_once: int = 0  # steps of one process take a part in slices of so many clips; 0: one step after the other
-    signs: ClassVar[bool] = False  # calls `hand_over` after each record: its limits are for one record, not the batch
+    shares: str = ""  # steps of a lane with the same value run in one process and share its memory
+    clips_at_once: int = 0  # clips per slice in which steps of one process take a part; 0: one step after the other
+    signs: ClassVar[bool] = False  # `run` calls `hand_over` after each record; its limits are per record
 
-    media: MediaTar  # where a step with `keeps_media` puts bytes; there while `run` runs
-    root: str  # of the run: what references to media are relative to; there once the step is planned
-    notes: str  # a file of the part's own, for what would be dear to do again; there while `run` runs, "" for none
-    scratch: str  # a folder for copies of remote files; there while `run` runs
-    alive: Callable[[], None]  # a sign of life: the time limit of the record begins anew
-    hand_over: Callable[[Any], None]  # of a step that `signs`: journals the next input's answer before it returns
+    media: MediaTar  # where a step with `keeps_media` writes media; set while `run` runs
+    root: str  # root of the run, to which references to media are relative; set once the step is planned
+    notes: str  # path of a file of the part for costly intermediate results; "" for none; set while `run` runs
+    scratch: str  # folder for copies of remote files; set while `run` runs
+    alive: Callable[[], None]  # restarts the time limit of the record
+    hand_over: Callable[[Any], None]  # if `signs`: journals the answer for the next input
 
     def __init__(self, settings: Settings | None = None) -> None:
-        """Keep the settings; weights are loaded by `open`."""
-        self.alive, self.hand_over = unheard, untaken
+        """Store the settings; `open` loads the weights."""
+        self.alive, self.hand_over = ignore_sign_of_life, ignore_answer
         self.settings: Any = self.settings_type() if settings is None else settings
 
     def open(self) -> None:
-        """Load what is heavy. Called once per process, before the first batch; raising ends the run."""
+        """Load weights. Called once per process, before the first batch; an error ends the run."""
 
     def run(self, batch: Sequence[In]) -> Sequence[list[Out] | Drop | BadMedia]:
-        """One entry per input, in order: the records made of it, why a rule drops it, or why it alone failed.
+        """Return one answer per input, in order: its records, a Drop, or a BadMedia if this input failed.
 
-        Whatever is raised fails the whole batch: those of its records for which no answer was handed over run again.
+        If `run` raises, the records of the batch without a handed-over answer run again one by one.
         """
         raise NotImplementedError
 
     def originals(self, record: In) -> str:
-        """URI of the original that the record is made of, where the step reads it; "" for a step that does not."""
+        """Return the URI of the original file if the step reads it; "" if not."""
         return ""
 
     def allowance(self, record: In) -> float:
-        """Seconds that a record of this size may take on top of the limit."""
+        """Return the seconds that this record may take on top of the limit."""
         return 0.0
 
     def facts(self) -> dict[str, Any]:
-        """All that decides the step's result, for its key. Steps with prompts or weights add their digests."""
+        """Return all values that determine the step's result, for its key. Steps with prompts or weights add theirs."""
         return {"step": self.name, "version": self.version, "settings": self.settings.model_dump(mode="json")}
 
     def defaults(self) -> dict[str, Any]:
-        """The default values of what `facts` says, in the same places.
+        """Return the default values of `facts`, under the same keys.
 
-        Facts that are added by a later version, and have these values, leave the keys of older runs valid.
+        A fact that a later version adds leaves the keys of older runs valid while it has this value.
         """
         return {"settings": default_values(type(self.settings))}
 
 
 def default_values(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the defaults of a model's fields as JSON; fields without a default are left out."""
+    """Return the defaults of a settings model as JSON; fields without a default are left out."""
     optional = {name: field for name, field in model.model_fields.items() if not field.is_required()}
     values = {name: field.get_default(call_default_factory=True) for name, field in optional.items()}
     as_json: dict[str, Any] = to_jsonable_python(values)
     return as_json
 
 
-def unheard() -> None:
-    """A sign of life where nobody watches."""
+def ignore_sign_of_life() -> None:
+    """Do nothing: there is no time limit to restart."""
 
 
-def untaken(answer: Any) -> None:
-    """Ignore an answer that is handed over: `run` returns it as well."""
+def ignore_answer(answer: Any) -> None:
+    """Do nothing: `run` returns the answer as well."""
 
 
 def parts_of(takes: type) -> dict[str, type]:
-    """Field name to record type of what a step takes; a plain record is its own only part, under ''."""
+    """Return the record types that a step takes, by field name; a plain record type has the name ''."""
     found = {name: hint for name, hint in hints(takes).items() if is_dataclass(hint)} if is_bundle(takes) else {}
     return typing.cast(dict[str, type], found) or {"": takes}
 
 
 def is_bundle(takes: type) -> bool:
-    """Whether `takes` is a dataclass of records, and not a record: records have an `id` of their own."""
+    """Return whether `takes` is a dataclass of records, which has no `id`, and not a record."""
     return is_dataclass(takes) and "id" not in hints(takes)
 
 
 def input_record(takes: type, value: Any) -> Any:
-    """The record that the input's row is named after."""
+    """Return the record whose id is the input's id."""
     name = next(iter(parts_of(takes)))
     return getattr(value, name) if name else value
 
 
 def batches(step: Step[In, Out], size: int, inputs: Sequence[In]) -> Iterator[list[In]]:
-    """The inputs in groups of `size`; or, with `together`, all neighbours that agree in that field."""
+    """Yield the inputs in batches of `size`; with `together`, in groups of neighbours that agree in this field."""
     if step.together is None:
         for start in range(0, len(inputs), size):
             yield list(inputs[start : start + size])

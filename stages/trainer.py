@@ -26,7 +26,7 @@ from torch.distributed.tensor import DTensor
 from manifests.json_values import json_value
 from ola.checkpoint import BadCheckpoint, tensors_of
 from ola.model import OlaForConditionalGeneration
-from ola.packing import pieces
+from ola.packing import row_lengths
 from ola.processor import OlaProcessor
 from ola.prompt import IGNORE, Prompt
 from stages import checkpoints, parameters
@@ -197,7 +197,7 @@ class PhaseTraining:
         self.optimizer.step()
         self.optimizer.zero_grad()
         seconds = time.perf_counter() - started + step.waited
-        lengths = [length for pack in step.packs for length in pieces(pack.prompts)]
+        lengths = [length for pack in step.packs for length in row_lengths(pack.prompts)]
         figures = Figures(
             step.number + 1, self.steps, step.epoch, loss, norm,
             {group["part"]: group["lr"] for group in self.optimizer.param_groups},
@@ -218,7 +218,7 @@ class PhaseTraining:
         """
         counted = [pack for pack in packs if pack.counts]
         prompts = [prompt for pack in counted for prompt in pack.prompts]
-        read = sum(length for pack in counted for length in pieces(pack.prompts))
+        read = sum(length for pack in counted for length in row_lengths(pack.prompts))
         sizes = torch.tensor([sum(map(count_supervised, prompts)), read])
         count, tokens = (int(size) for size in self.world.sum(sizes.to(self.world.device)))
         pack_losses = []  # losses stay on the device until the step ends: reading them synchronises

@@ -1,1 +1,1 @@
-"""Streamed speech: sentences are spoken while the model still writes (paper: streaming decoding with CosyVoice)."""
+"""Streaming speech: sentences are spoken while the model still generates (paper: streaming with CosyVoice)."""

@@ -1,7 +1,7 @@
-"""Speakers: they turn a sentence into mono int16 PCM, in chunks, so that playback starts early.
+"""Speakers convert a sentence to mono int16 PCM, in chunks, so that playback starts early.
 
-`Espeak` works offline and needs no weights: a robot's voice, to hear that everything works. `CosyVoice` is the voice
-of the paper. Whatever else has `rate` and `speak` is a `Speaker` too.
+`Espeak` is a robotic voice for tests, which works offline without weights. `CosyVoice` is the voice of the paper. Any
+object with `rate` and `speak` is a `Speaker`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Samples = npt.NDArray[np.int16]
 
 
 class Speaker(Protocol):
-    """A voice. rate: samples a second. speak: the sound of plain text, as (samples,) chunks; closing it stops."""
+    """A voice. rate: samples per second. speak: yields the sound of plain text in chunks (samples,) until closed."""
 
     @property
     def rate(self) -> int: ...
@@ -33,7 +33,7 @@ class Speaker(Protocol):
 
 
 def write_wav(path: str | os.PathLike[str], chunks: Iterable[Samples], rate: int) -> float:
-    """Write chunks as they come to a mono 16-bit WAV file at `rate` Hz; gives its seconds."""
+    """Write a stream of chunks to a mono 16-bit WAV file at `rate` Hz. Return its seconds."""
     samples = 0
     with wave.open(os.fspath(path), "wb") as file:
         file.setnchannels(1)
@@ -41,7 +41,7 @@ def write_wav(path: str | os.PathLike[str], chunks: Iterable[Samples], rate: int
         file.setframerate(rate)
         for chunk in chunks:
             if chunk.dtype != np.int16 or chunk.ndim != 1:
-                raise TypeError(f"a chunk of sound is {chunk.dtype} {chunk.shape}; a speaker gives int16 (samples,)")
+                raise TypeError(f"speaker: expected chunks of int16 (samples,), got {chunk.dtype} {chunk.shape}")
             file.writeframes(chunk.astype("<i2").tobytes())
             samples += len(chunk)
     return samples / rate
@@ -52,16 +52,16 @@ SYNCHRONOUS, UTF8, WORDS_A_MINUTE = 2, 1, 1
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int16), ctypes.c_int, ctypes.c_void_p)
 CHUNK_MS = 200
 HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
-# espeak-ng keeps its voice and its callback in globals of the process.
+# espeak-ng stores its voice and its callback in global variables.
 ONE_AT_A_TIME = threading.Lock()
 
 
 class Espeak:
-    """The voice of espeak-ng, with the library and data that `espeakng-loader` (GPLv3) carries.
+    """The voice of espeak-ng, with the library and data of the package `espeakng-loader` (GPLv3).
 
-    voice: its name there, such as en-us, en-gb-x-rp or de, with a variant if wanted (en-us+f3). chinese: speaks the
-    sentences that have a Chinese character, foreign words too. The same text always gives the same samples.
-    ImportError names the extra to install; ValueError a voice that does not exist.
+    voice: espeak-ng's name, such as en-us, en-gb-x-rp or de, with an optional variant (en-us+f3). chinese: voice for
+    sentences with a Chinese character. Equal texts give equal samples. Raises ImportError without the package,
+    ValueError for an unknown voice.
     """
 
     rate = 22_050
@@ -73,20 +73,20 @@ class Espeak:
                 pass
 
     def speak(self, text: str) -> Iterator[Samples]:
-        """Sentence by sentence, each made in a few ms, so that closing stops a long text too."""
+        """Yield the sound sentence by sentence, so that closing stops a long text."""
         finder = SentenceFinder()
         for sentence in finder.push(text) + finder.flush():
-            yield from self._say(sentence)
+            yield from self._synthesise(sentence)
 
-    def _say(self, sentence: str) -> list[Samples]:
+    def _synthesise(self, sentence: str) -> list[Samples]:
         chunks: list[Samples] = []
 
-        def heard(samples: Any, count: int, events: object) -> int:
+        def receive_samples(samples: Any, count: int, events: object) -> int:
             if samples and count:
                 chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
             return 0
 
-        callback = CALLBACK(heard)
+        callback = CALLBACK(receive_samples)
         text = sentence.replace("\0", " ").encode(errors="replace") + b"\0"
         with espeak_library(self._chinese if HAN.search(sentence) else self._voice, self._pace) as library:
             library.espeak_SetSynthCallback(callback)
@@ -98,7 +98,7 @@ class Espeak:
 
 @contextmanager
 def espeak_library(voice: str, words_a_minute: int) -> Iterator[ctypes.CDLL]:
-    """The library, loaded anew (1 ms): the phases its oscillators keep would make a sentence depend on the last."""
+    """Load the library again (1 ms): its oscillators keep their phases, so a sentence would depend on the last."""
     try:
         import espeakng_loader
     except ImportError as error:
@@ -111,9 +111,9 @@ def espeak_library(voice: str, words_a_minute: int) -> Iterator[ctypes.CDLL]:
             if library.espeak_Initialize(SYNCHRONOUS, CHUNK_MS, espeakng_loader.get_data_path().encode(), 0) < 0:
                 raise RuntimeError("espeak-ng does not start: reinstall espeakng-loader")
             if library.espeak_SetVoiceByName(voice.encode()):
-                raise ValueError(f"espeak-ng has no voice {voice!r}; take one such as en-us, en-gb-x-rp, de or cmn")
+                raise ValueError(f"espeak-ng has no voice {voice!r}; name one such as en-us, en-gb-x-rp, de or cmn")
             library.espeak_SetParameter(WORDS_A_MINUTE, words_a_minute, 0)
-            library.srand(1)  # libc's: breathy voices draw from it
+            library.srand(1)  # seeds libc's generator, which breathy voices use
             yield library
         finally:
             library.espeak_Terminate()
@@ -121,11 +121,11 @@ def espeak_library(voice: str, words_a_minute: int) -> Iterator[ctypes.CDLL]:
 
 
 class CosyVoice:
-    """CosyVoice 2 or later, speaking in the voice of a recording.
+    """CosyVoice 2 or later, with the voice of a recording.
 
-    engine: a `cosyvoice.cli.cosyvoice.CosyVoice2`, or what has its `sample_rate` and `inference_zero_shot`.
-    prompt_text: what the recording says. prompt_speech: the recording as the installed CosyVoice takes it: a 16 kHz
-    float tensor (1, samples), for newer ones the path of a file.
+    engine: a `cosyvoice.cli.cosyvoice.CosyVoice2`, or an object with its `sample_rate` and `inference_zero_shot`.
+    prompt_text: the text of the recording. prompt_speech: the recording, in the form of the installed CosyVoice: a 16
+    kHz float tensor (1, samples), in newer versions the path of a file.
     """
 
     def __init__(self, engine: Any, prompt_text: str, prompt_speech: object) -> None:
@@ -134,7 +134,7 @@ class CosyVoice:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], prompt_text: str, prompt_speech: object) -> CosyVoice:
-        """With the weights in `folder`. ImportError says where CosyVoice is to be had."""
+        """Load the weights in `folder`. Raises ImportError, with instructions, if CosyVoice is not installed."""
         try:
             from cosyvoice.cli.cosyvoice import CosyVoice2
         except ImportError as error:
@@ -145,7 +145,7 @@ class CosyVoice:
         return cls(CosyVoice2(os.fspath(folder)), prompt_text, prompt_speech)
 
     def speak(self, text: str) -> Iterator[Samples]:
-        """Chunks as the engine makes them; what lies outside [-1, 1] is clipped."""
+        """Yield the engine's chunks, clipped to [-1, 1]."""
         for piece in self._engine.inference_zero_shot(text, *self._prompt, stream=True):
             samples = piece["tts_speech"].detach().cpu().float().numpy().reshape(-1)
             yield (samples.clip(-1, 1) * 32767).round().astype(np.int16)

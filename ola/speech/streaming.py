@@ -1,9 +1,9 @@
-"""Speak text while it grows: text, sentences and sound as events.
+"""Speak text while it is generated; text, sentences and sound are events.
 
     pieces ─ a thread ─► sentences, at most `ahead` waiting ─ a thread ─► sound, at most 10 s waiting ─► the caller
 
-Both waits are bounded, so that a slow speaker holds the model back, rather than that much is made which a listener
-who interrupts never hears. Text does not wait for sound.
+Both queues are bounded, so that a slow speaker slows the model down, and little is generated that a listener who
+interrupts never hears. Text does not wait for sound.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from dataclasses import dataclass, field
 from ola.speech.sentences import SentenceFinder, SpokenText
 from ola.speech.speakers import Samples, Speaker
 
-# Enough for a player to live on while the next sentence is made, little enough to throw away.
+# Long enough for playback while the next sentence is synthesised, short enough to discard.
 SOUND_AHEAD_S = 10.0
 
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of text, as it came."""
+    """A piece of generated text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence has been found; joined, they are the whole text."""
+    """A complete sentence; the joined sentences are the whole text."""
 
     index: int
     text: str
@@ -47,10 +47,10 @@ class Pcm:
 
 @dataclass
 class Metrics:
-    """How soon it was heard, in seconds; the first three count from the start and are None for what never came.
+    """Times of a speech in seconds; the first three count from the start, and are None if there was no such event.
 
-    sound: how long all of it plays. synthesis: how long the speaker worked. gaps: for each sentence spoken, the
-    silence before or inside it, had one begun to play with the first sound.
+    sound: duration of all sound. synthesis: working time of the speaker. gaps: for each spoken sentence, the silence
+    before or inside it, if playback starts with the first sound.
     """
 
     first_text: float | None = None
@@ -63,25 +63,25 @@ class Metrics:
 
     @property
     def real_time_factor(self) -> float | None:
-        """Seconds of work for a second of sound: below 1 the speaker keeps up. None without sound."""
+        """Return the synthesis time per second of sound; below 1 the speaker keeps up. None without sound."""
         return self.synthesis / self.sound if self.sound else None
 
 
 class _Ended(Exception):
-    """Unwinds a thread when there is nobody left to work for."""
+    """Ends a thread after the speech has ended."""
 
 
 class Speech:
-    """The events of a text being spoken, made by `speak`.
+    """An iterator over the events of a text that is being spoken; made by `speak`.
 
-    Iterating raises what `pieces` or the speaker raised, after the events before it. `metrics` are complete then.
+    An error of `pieces` or the speaker is raised after the events before it. At the end `metrics` are complete.
     """
 
     def __init__(self, pieces: Iterable[str], speaker: Speaker, finder: SentenceFinder, ahead: int) -> None:
         self.metrics = Metrics()
         self._pieces, self._speaker, self._finder, self._ahead = pieces, speaker, finder, ahead
         self._started = time.perf_counter()
-        self._changed = threading.Condition()  # guards all below
+        self._changed = threading.Condition()  # guards all fields below
         self._events: deque[Text | Sentence | Pcm] = deque()
         self._unsaid: deque[tuple[int, str] | None] = deque()  # None: the text is complete
         self._unheard = 0  # samples in _events
@@ -104,7 +104,7 @@ class Speech:
         raise error or StopIteration
 
     def cancel(self) -> None:
-        """End it, from any thread: iterating ends, what was not yet taken is dropped, nothing more is begun."""
+        """End the speech, from any thread. Iteration ends, pending events are dropped, and no more work starts."""
         self._end()
         with self._changed:
             self._events.clear()
@@ -116,7 +116,7 @@ class Speech:
             self._changed.notify_all()
 
     @contextmanager
-    def _when(self, ready: Callable[[], bool]) -> Iterator[None]:
+    def _wait_until(self, ready: Callable[[], bool]) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: self._ended or ready())
             if self._ended:
@@ -125,19 +125,19 @@ class Speech:
             self._changed.notify_all()
 
     def _emit(self, event: Text | Sentence | Pcm, ready: Callable[[], bool] = lambda: True) -> None:
-        with self._when(ready):
+        with self._wait_until(ready):
             self._events.append(event)
             self._unheard += len(event.samples) if isinstance(event, Pcm) else 0
 
-    def _leave(self, unsaid: tuple[int, str] | None) -> None:
-        with self._when(lambda: len(self._unsaid) < self._ahead):
+    def _put_sentence(self, unsaid: tuple[int, str] | None) -> None:
+        with self._wait_until(lambda: len(self._unsaid) < self._ahead):
             self._unsaid.append(unsaid)
 
-    def _take(self) -> tuple[int, str] | None:
-        with self._when(lambda: bool(self._unsaid)):
+    def _take_sentence(self) -> tuple[int, str] | None:
+        with self._wait_until(lambda: bool(self._unsaid)):
             return self._unsaid.popleft()
 
-    def _run(self, work: Callable[[], None]) -> None:
+    def _run_thread(self, work: Callable[[], None]) -> None:
         try:
             work()
         except _Ended:
@@ -145,38 +145,38 @@ class Speech:
         except BaseException as error:  # noqa: BLE001  raised again by __next__
             self._end(error)
 
-    def _read(self) -> None:
+    def _read_text(self) -> None:
         spoken = SpokenText()
         with _closing(self._pieces):
             for piece in filter(None, self._pieces):
-                self.metrics.first_text = self.metrics.first_text or self._now()
+                self.metrics.first_text = self.metrics.first_text or self._elapsed()
                 self._emit(Text(piece))
-                self._hand_over(self._finder.push(piece), spoken)
-        self._hand_over(self._finder.flush(), spoken)
-        self._leave(None)
+                self._add_sentences(self._finder.push(piece), spoken)
+        self._add_sentences(self._finder.flush(), spoken)
+        self._put_sentence(None)
 
-    def _hand_over(self, sentences: list[str], spoken: SpokenText) -> None:
+    def _add_sentences(self, sentences: list[str], spoken: SpokenText) -> None:
         for sentence in sentences:
-            self.metrics.first_sentence = self.metrics.first_sentence or self._now()
+            self.metrics.first_sentence = self.metrics.first_sentence or self._elapsed()
             index = self.metrics.sentences
             self.metrics.sentences += 1
             self._emit(Sentence(index, sentence))
             if words := spoken(sentence):
-                self._leave((index, words))
+                self._put_sentence((index, words))
 
-    def _speak(self) -> None:
+    def _speak_sentences(self) -> None:
         plays_until = 0.0
-        while unsaid := self._take():
+        while unsaid := self._take_sentence():
             index, words = unsaid
             self.metrics.gaps.append(0.0)
             with _closing(chunks := self._speaker.speak(words)):
-                plays_until = self._pass_on(index, chunks, plays_until)
+                plays_until = self._emit_sound(index, chunks, plays_until)
         self._end()
 
-    def _pass_on(self, index: int, chunks: Iterator[Samples], plays_until: float) -> float:
-        asked = self._now()
+    def _emit_sound(self, index: int, chunks: Iterator[Samples], plays_until: float) -> float:
+        asked = self._elapsed()
         for samples in chunks:
-            came = self._now()
+            came = self._elapsed()
             self.metrics.synthesis += came - asked
             if self.metrics.first_sound is None:
                 self.metrics.first_sound = plays_until = came
@@ -185,17 +185,17 @@ class Speech:
             plays_until = max(came, plays_until) + seconds
             self.metrics.sound += seconds
             self._emit(Pcm(index, samples), lambda: self._unheard < SOUND_AHEAD_S * self._speaker.rate)
-            asked = self._now()
-        self.metrics.synthesis += self._now() - asked
+            asked = self._elapsed()
+        self.metrics.synthesis += self._elapsed() - asked
         return plays_until
 
-    def _now(self) -> float:
+    def _elapsed(self) -> float:
         return time.perf_counter() - self._started
 
 
 @contextmanager
 def _closing(stream: object) -> Iterator[None]:
-    """Ends the work behind a generator; a list has nothing to close."""
+    """Close a generator after the block; do nothing for other iterables."""
     try:
         yield
     finally:
@@ -206,16 +206,19 @@ def _closing(stream: object) -> Iterator[None]:
 def speak(
     pieces: Iterable[str], speaker: Speaker, finder: SentenceFinder | None = None, ahead: int = 4
 ) -> Iterator[Speech]:
-    """Speak a text while it comes: `with speak(pieces, speaker) as speech: for event in speech: ...`.
+    """Speak a text while it is generated: `with speak(pieces, speaker) as speech: for event in speech: ...`.
 
-    ahead: how many sentences may wait for the speaker before no more text is read. `pieces` and the speaker are each
-    drawn on, and closed, in a thread of their own. Leaving the block cancels what still goes on and waits for both;
-    a piece or a chunk just being made cannot be interrupted. ValueError for an `ahead` below 1.
+    ahead: sentences that may wait for the speaker before reading of text pauses. `pieces` and the speaker are each
+    iterated and closed in a separate thread. Leaving the block cancels the speech and waits for both threads, which
+    first finish the current piece or chunk. Raises ValueError for an `ahead` below 1.
     """
     if ahead < 1:
-        raise ValueError(f"ahead is {ahead}: at least one sentence must be able to wait for the speaker")
+        raise ValueError(f"ahead: expected at least 1 sentence, got {ahead}")
     speech = Speech(pieces, speaker, finder or SentenceFinder(), ahead)
-    threads = [threading.Thread(target=speech._run, args=[work]) for work in (speech._read, speech._speak)]
+    threads = [
+        threading.Thread(target=speech._run_thread, args=[work])
+        for work in (speech._read_text, speech._speak_sentences)
+    ]
     for thread in threads:
         thread.start()
     try:

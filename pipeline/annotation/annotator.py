@@ -25,7 +25,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 from manifests.records import Footage, ModelCall
-from ola import located
+from ola import locate_model
 from pipeline import step
 from pipeline.annotation.annotator_settings import CPU, CUDA, OURS, VLLM_SHARE, AnnotatorSettings, device_for
 from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
@@ -106,7 +106,7 @@ def _on_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
     from ola.processor import OlaProcessor
     from ola.vllm_decoder import VllmDecoder
 
-    folder = located(settings.model)
+    folder = locate_model(settings.model)
     decoder = cache_folder() / f"decoder-{digest_of(settings.model)}"
     export_decoder(folder, decoder)
     model = without_decoder(folder, settings.dtype, device)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ola import located
+from ola import locate_model
 from pipeline import step
 from pipeline.annotation.model_digest import digest_of
 from pipeline.errors import ConfigError
@@ -57,7 +57,7 @@ class AnnotatorSettings(step.Settings):
         """GPUs that a worker on Ray takes."""
         if self.gpus is not None:
             return self.gpus
-        is_large = bool(self.model) and self.device == "" and weight_bytes(located(self.model)) > LARGE
+        is_large = bool(self.model) and self.device == "" and weight_bytes(locate_model(self.model)) > LARGE
         return float(is_large or self.device.startswith(CUDA))
 
     def _kind_of_device(self, engine: str) -> str:
@@ -85,7 +85,7 @@ def device_for(settings: AnnotatorSettings, has_gpu: bool) -> str:
 
 
 def _chosen_device(settings: AnnotatorSettings, has_gpu: bool) -> str:
-    weights = weight_bytes(located(settings.model))
+    weights = weight_bytes(locate_model(settings.model))
     if not settings.device and not has_gpu and weights > LARGE:
         raise ConfigError(
             f"annotator.model: {weights / 1e9:.0f} GB of weights and no GPU for them; set annotator.gpus=1 where there "

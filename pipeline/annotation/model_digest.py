@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ola import located
+from ola import locate_model
 from pipeline.errors import ConfigError
 
 BLOCK = 16 << 20  # bytes hashed at once, by all cores
@@ -28,7 +28,7 @@ def digest_of(folder: str) -> str:
 
     Raises ConfigError where there is no such folder.
     """
-    home = located(folder)
+    home = locate_model(folder)
     if not home.is_dir():
         raise ConfigError(f"annotator.model: no folder {folder}")
     known = _remembered()

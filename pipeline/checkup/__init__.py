@@ -1,5 +1,5 @@
-"""Checks of what a run needs: GPUs, the machine, the store, the cluster, packages and programs.
+"""Check the requirements of a run: GPUs, the machine, the store, the cluster, packages and programs.
 
-`needs.py` reads from the settings what a run needs; each other module holds the checks of one family, whose findings
-`ola doctor` prints. `upfront.py` makes the cheap ones before each run.
+`needs.py` derives the requirements from the settings. Each other module holds one group of checks, whose findings `ola
+doctor` prints. `upfront.py` runs the cheap checks before each run.
 """

@@ -1,6 +1,6 @@
-"""The nodes of a cluster: versions, what they see of the root, and their GPUs by Ray and by torch.
+"""Check the nodes of a cluster: versions, access to the root, and GPUs as Ray and torch count them.
 
-The task that looks around on each node is that of `pipeline.checkup.nodes`; here it asks torch for its GPUs as well.
+The task on each node is that of `pipeline.checkup.nodes`, which here also asks torch for its GPUs.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ ADVICE = "start one with `ray start --head`, or name another as ray_address or R
 
 
 def address_of(config: Config) -> str:
-    """Return the address of the cluster that a run of this configuration joins; "" for none."""
+    """Return the address of the Ray cluster that a run joins; "" for none."""
     address = config.ray_address or os.environ.get("RAY_ADDRESS", "")
     return address if config.engine == "ray" and address != "local" else ""
 
 
 def inspect_nodes(address: str, paths: Sequence[str]) -> NodeView:
-    """Return what this machine sees, and which GPUs torch sees; runs on each node."""
+    """Return this node's view, with the GPUs that torch sees; runs on each node."""
     view = look(address, paths)
     has_driver = view.cuda is not None and view.cuda.supports is not None
     return replace(view, seen=torch_view(hidden=True) if has_driver else TorchView(words="there is no NVIDIA driver"))
 
 
 def cluster_findings(config: Config, root: str, needs: Needs, sizes: ModelSizes | None = None) -> Iterator[Finding]:
-    """Yield what the nodes of the cluster lack, or that they lack nothing."""
+    """Check the nodes of the cluster and yield the findings."""
     address = address_of(config)
     if not address:
         yield unneeded("cluster")
@@ -58,8 +58,8 @@ def cluster_findings(config: Config, root: str, needs: Needs, sizes: ModelSizes 
 
 
 def findings_of(views: Sequence[NodeView], root: str, token: Sequence[str], needs: Needs) -> Iterator[Finding]:
-    """Yield a finding for each fault of a node; without faults, one that tells what they have in common."""
-    faults = [missing("cluster", *_parted(line)) for line in faults_of_views(views, root, token, needs)]
+    """Yield a finding per fault of a node; without faults, one finding about all nodes."""
+    faults = [missing("cluster", *_split_advice(line)) for line in faults_of_views(views, root, token, needs)]
     faults += [fault for view in views if (fault := gpus_fault(view)) is not None]
     yield from faults
     gpus = sum(view.gpus for view in views)
@@ -72,7 +72,7 @@ def findings_of(views: Sequence[NodeView], root: str, token: Sequence[str], need
 
 
 def gpus_fault(view: NodeView) -> Finding | None:
-    """Return that torch sees fewer GPUs on a node than Ray hands out there; None if it does not."""
+    """Return a finding if torch sees fewer GPUs on a node than Ray assigns there; else None."""
     if view.seen is None or len(view.seen.cards) >= view.gpus:
         return None
     words = f" ({view.seen.words})" if view.seen.words else ""
@@ -81,6 +81,6 @@ def gpus_fault(view: NodeView) -> Finding | None:
                    "`ola doctor --set annotator.device=cuda` there")  # fmt: skip
 
 
-def _parted(line: str) -> tuple[str, str]:
+def _split_advice(line: str) -> tuple[str, str]:
     found, _, advice = line.partition("; ")
     return found, advice

@@ -1,4 +1,4 @@
-"""What a check finds: one line that says what is there, whether that is enough, and what to do where it is not."""
+"""Findings of checks: what was found, whether it is enough, and what to do if not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of a report. advice: what to do where the state is LOW or MISSING."""
+    """One line of a report. advice: what to do if the state is LOW or MISSING."""
 
     name: str
     state: State
@@ -25,26 +25,26 @@ class Finding:
     advice: str = ""
 
     def __str__(self) -> str:
-        """Return name, what was found and, unless that is good, the advice."""
+        """Return the name, what was found, and the advice."""
         advice = f"; {self.advice}" if self.advice and self.state is not State.GOOD else ""
         return f"{self.name}: {self.found}{advice}"
 
 
 def good(name: str, found: str) -> Finding:
-    """Return the finding that nothing must be done."""
+    """Return a finding that a requirement is met."""
     return Finding(name, State.GOOD, found)
 
 
 def low(name: str, found: str, advice: str) -> Finding:
-    """Return the finding that a run may go on, worse than it could."""
+    """Return a finding that a run is possible, but slower or riskier."""
     return Finding(name, State.LOW, found, advice)
 
 
 def missing(name: str, found: str, advice: str) -> Finding:
-    """Return the finding that a run would fail."""
+    """Return a finding that a run would fail."""
     return Finding(name, State.MISSING, found, advice)
 
 
 def unneeded(name: str) -> Finding:
-    """Return the finding that this run does not use what the name says."""
+    """Return a finding that this run does not need the named thing."""
     return Finding(name, State.UNNEEDED)

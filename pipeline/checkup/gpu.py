@@ -1,8 +1,8 @@
-"""The NVIDIA driver against the CUDA that torch is built for, and the memory of GPUs against a model.
+"""Compare the NVIDIA driver with the CUDA version of torch, and the memory of GPUs with a model's size.
 
-A torch that is built for a newer CUDA than the driver supports sees no GPU and says nothing: `cuda.is_available()` is
-False. `cuda_view` finds that out in milliseconds, without importing torch or opening a GPU; `torch_view` asks torch
-itself, in a process of its own.
+If torch is built for a newer CUDA than the driver supports, it sees no GPU, without an error: `cuda.is_available()` is
+False. `cuda_view` detects this in milliseconds, without importing torch or opening a GPU; `torch_view` asks torch in
+another process.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from pipeline.checkup.finding import Finding, good, low, missing, unneeded
 from pipeline.checkup.model_sizes import ModelSizes
 from pipeline.checkup.needs import Needs
 
-OLDEST_DRIVER = {12: "525", 13: "580"}  # for Linux, by the major version of CUDA that a build of torch needs
-WHEELS = {12: "cu126", 13: "cu130"}  # torch's own index of a build for that CUDA
+OLDEST_DRIVER = {12: "525", 13: "580"}  # on Linux, by the major CUDA version of a torch build
+WHEELS = {12: "cu126", 13: "cu130"}  # torch's package index, by major CUDA version
 DRIVER_FILES = ("/sys/module/nvidia/version", "/proc/driver/nvidia/version")
-TIMEOUT = 120.0  # seconds for torch to be imported: a cold disk may take one minute
+TIMEOUT = 120.0  # seconds for importing torch: from a cold disk it may take one minute
 ASK_TORCH = """
 import json, torch
 many = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -41,11 +41,11 @@ print(json.dumps([[each.name, each.total_memory, torch.cuda.mem_get_info(n)[0], 
 
 @dataclass(frozen=True)
 class CudaView:
-    """What is known of CUDA on a machine without opening a GPU.
+    """CUDA on a machine, as far as known without opening a GPU.
 
-    torch: version of torch; "" where it is not installed. build: the CUDA that it is built for; "" for none. driver:
-    version of the NVIDIA driver; "" if it cannot be told. supports: the newest CUDA that the driver supports; None
-    where there is no driver. other: a torch for GPUs of another maker, about which nothing is checked here.
+    torch: version of torch; "" if not installed. build: the CUDA version of the torch build; "" for none. driver:
+    version of the NVIDIA driver; "" if unknown. supports: the newest CUDA that the driver supports; None without a
+    driver. other: torch is built for another maker's GPUs, which are not checked.
     """
 
     torch: str = ""
@@ -57,7 +57,7 @@ class CudaView:
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU as torch sees it: its name, its memory and what is free of it in bytes, its compute capability."""
+    """A GPU as torch sees it: name, total and free memory in bytes, compute capability."""
 
     name: str
     memory: int
@@ -67,14 +67,14 @@ class Card:
 
 @dataclass(frozen=True)
 class TorchView:
-    """The GPUs that torch sees, and what it says on standard error where it sees none."""
+    """The GPUs that torch sees. words: torch's standard error, if it sees none."""
 
     cards: tuple[Card, ...] = ()
     words: str = ""
 
 
 def cuda_view() -> CudaView:
-    """Return what is known of CUDA here, in milliseconds."""
+    """Return the view of CUDA on this machine, in milliseconds."""
     facts, supports = _torch_facts(), _driver_supports()
     version = str(facts.get("__version__", ""))
     other = bool(facts.get("hip") or facts.get("xpu"))
@@ -82,7 +82,7 @@ def cuda_view() -> CudaView:
 
 
 def _torch_facts() -> dict[str, Any]:
-    """Return the names in torch's `version.py`, which is read without importing torch."""
+    """Return the variables in torch's `version.py`, without importing torch."""
     spec = find_spec("torch")
     with suppress(OSError):
         for folder in (spec.submodule_search_locations or []) if spec else []:
@@ -91,7 +91,7 @@ def _torch_facts() -> dict[str, Any]:
 
 
 def _driver_supports() -> tuple[int, int] | None:
-    """Return the newest CUDA that the driver supports; no GPU is opened for it."""
+    """Return the newest CUDA that the driver supports, without opening a GPU."""
     number = ctypes.c_int(0)
     try:
         failed = ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
@@ -101,7 +101,7 @@ def _driver_supports() -> tuple[int, int] | None:
 
 
 def _driver_version() -> str:
-    """Return the version of the kernel's NVIDIA driver, as 580.65.06; "" if it cannot be told."""
+    """Return the version of the NVIDIA kernel driver, such as 580.65.06; "" if unknown."""
     for name in DRIVER_FILES:
         with suppress(OSError):
             if match := re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", Path(name).read_text()):
@@ -110,9 +110,9 @@ def _driver_version() -> str:
 
 
 def torch_view(hidden: bool = False) -> TorchView:
-    """Ask torch for its GPUs, in a process of its own.
+    """Ask torch for its GPUs, in another process.
 
-    hidden: also those that CUDA_VISIBLE_DEVICES hides, as Ray sets it for tasks without a GPU.
+    hidden: include GPUs that CUDA_VISIBLE_DEVICES hides, as Ray does for tasks without a GPU.
     """
     environment = {key: value for key, value in os.environ.items() if not (hidden and key == "CUDA_VISIBLE_DEVICES")}
     try:
@@ -124,7 +124,7 @@ def torch_view(hidden: bool = False) -> TorchView:
 
 
 def view_of(out: str, errors: str) -> TorchView:
-    """Return what the process of `torch_view` wrote."""
+    """Parse the output of the process of `torch_view`."""
     words = " ".join(errors.strip().splitlines()[-1:])
     try:
         found = json.loads(out.strip().splitlines()[-1])
@@ -135,9 +135,9 @@ def view_of(out: str, errors: str) -> TorchView:
 
 
 def cuda_fault(view: CudaView, hidden: str | None = None) -> tuple[str, str] | None:
-    """Return what keeps torch from a GPU, and what to do about it; None where nothing is known to.
+    """Return why torch cannot use a GPU, and what to do; None if no fault is known.
 
-    hidden: the value of CUDA_VISIBLE_DEVICES, where it counts.
+    hidden: the value of CUDA_VISIBLE_DEVICES, if it applies.
     """
     if view.other:
         return None
@@ -155,20 +155,20 @@ def cuda_fault(view: CudaView, hidden: str | None = None) -> tuple[str, str] | N
 def _build_fault(view: CudaView, supports: tuple[int, int]) -> tuple[str, str] | None:
     driver = " ".join(filter(None, ("driver", view.driver, f"with CUDA {supports[0]}.{supports[1]}")))
     if not view.build:
-        return f"torch {view.torch} is a build without CUDA, beside a {driver}", install(view.torch, supports)
+        return f"torch {view.torch} is a build without CUDA, beside a {driver}", install_command(view.torch, supports)
     major = int(view.build.partition(".")[0])
     if supports[0] >= major:
         return None
     oldest = OLDEST_DRIVER.get(major, "")
     newer = f"update the NVIDIA driver{f' to {oldest} or newer' if oldest else ''}"
     found = f"torch {view.torch} is built for CUDA {view.build}, and here is a {driver}: it sees no GPU"
-    older = install(view.torch, supports) if supports[0] >= min(WHEELS) else ""
+    older = install_command(view.torch, supports) if supports[0] >= min(WHEELS) else ""
     cards = " (GPUs from Blackwell on need the newer driver)" if supports[0] == min(WHEELS) else ""
     return found, f"{newer}, or take the build for it{cards}: {older}" if older else newer
 
 
-def install(torch: str, supports: tuple[int, int]) -> str:
-    """Return the command that installs this version of torch in the newest build that a driver can run."""
+def install_command(torch: str, supports: tuple[int, int]) -> str:
+    """Return the command that installs this version of torch in the newest build that the driver supports."""
     fitting = [wheel for major, wheel in WHEELS.items() if major <= supports[0]]
     if not fitting:
         return f"update the NVIDIA driver to {OLDEST_DRIVER[max(WHEELS)]} or newer"
@@ -177,7 +177,7 @@ def install(torch: str, supports: tuple[int, int]) -> str:
 
 
 def gpu_findings(needs: Needs, view: CudaView, seen: TorchView, sizes: ModelSizes | None) -> Iterator[Finding]:
-    """Yield whether torch can use a GPU here, and whether the model fits in its memory."""
+    """Check that torch can use a GPU here and that the model fits in its memory; yield the findings."""
     if not needs.gpu:
         yield unneeded("GPU")
         return
@@ -188,20 +188,20 @@ def gpu_findings(needs: Needs, view: CudaView, seen: TorchView, sizes: ModelSize
         yield missing("GPU", f"{needs.gpu} needs one, and torch {view.torch} sees none{words}",
                       "see what `nvidia-smi` says; restart the machine after an update of the driver")  # fmt: skip
     else:
-        yield good("GPU", f"{names(seen.cards)}; torch {view.torch} for CUDA {view.build}, driver {view.driver}")
+        yield good("GPU", f"{card_names(seen.cards)}; torch {view.torch} for CUDA {view.build}, driver {view.driver}")
         if sizes is not None:
             yield memory_finding(sizes, needs.annotator, seen.cards)
 
 
-def names(cards: Sequence[Card]) -> str:
-    """Return the GPUs in words: 2 x NVIDIA H100 (80 GB)."""
+def card_names(cards: Sequence[Card]) -> str:
+    """Return the GPUs as text, such as 2 x NVIDIA H100 (80 GB)."""
     kinds = dict.fromkeys((card.name, round(card.memory / 1e9)) for card in cards)
     counts = {kind: sum((card.name, round(card.memory / 1e9)) == kind for card in cards) for kind in kinds}
     return ", ".join(f"{many} x {name} ({memory} GB)" for (name, memory), many in counts.items())
 
 
 def memory_finding(sizes: ModelSizes, annotator: AnnotatorSettings, cards: Sequence[Card]) -> Finding:
-    """Return whether a worker's share of the smallest GPU holds the weights and the cache of one batch."""
+    """Check that a worker's share of the smallest GPU holds the weights and the cache of one batch."""
     card = min(cards, key=lambda each: each.memory)
     share = min(annotator.share, 1.0) or 1.0
     total = sizes.total_on_vllm if annotator.engine == "vllm" else sizes.total

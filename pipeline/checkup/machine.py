@@ -1,6 +1,6 @@
-"""The limits of this machine: shared memory, open files, room on its disks.
+"""Check this machine's limits: shared memory, open files, disk space.
 
-The functions that judge are pure; `machine_findings` gives them what this machine has.
+The functions that judge values are pure; `machine_findings` passes them this machine's values.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pipeline.config import Config
 from pipeline.sources.scratch import RESERVE
 
 SHM = Path("/dev/shm")
-LEAST_SHM, ENOUGH_SHM = 64 << 20, 1 << 30  # bytes: what a container has by default; an object store without a spill
-LEAST_FILES, ENOUGH_FILES = 256, 1024  # open files of one process: what DuckDB and PyAV open; the usual limit
-RAY_FILES = 8192  # open files of Ray's processes, each with a connection for each actor
-ROOM = 10e9  # bytes free: an hour of video makes about 150 MB of frames and sound
+LEAST_SHM, ENOUGH_SHM = 64 << 20, 1 << 30  # bytes: default of a container; size of an object store that does not spill
+LEAST_FILES, ENOUGH_FILES = 256, 1024  # open files per process: what DuckDB and PyAV open; the usual limit
+RAY_FILES = 8192  # open files of a Ray process, which has a connection per actor
+ROOM = 10e9  # free bytes: an hour of video makes about 150 MB of frames and sound
 
 
 def machine_findings(config: Config, root: str, starts_ray: bool, decoder: int = 0) -> Iterator[Finding]:
-    """Yield what this machine has of what a run needs.
+    """Check this machine's limits for a run and yield the findings.
 
-    starts_ray: the run starts a Ray of its own here. decoder: bytes that vLLM's first start writes.
+    starts_ray: whether the run starts Ray here. decoder: bytes that vLLM writes at its first start.
     """
     total = shutil.disk_usage(SHM).total if SHM.is_dir() else None
     yield shm_finding(total) if starts_ray else unneeded("/dev/shm")
@@ -49,7 +49,7 @@ def machine_findings(config: Config, root: str, starts_ray: bool, decoder: int =
 
 
 def shm_finding(total: int | None) -> Finding:
-    """Return whether /dev/shm is large enough for Ray. total: its size in bytes, None where there is none."""
+    """Check that /dev/shm is large enough for Ray. total: its size in bytes; None if it does not exist."""
     advice = "start the container with --shm-size=8g, or on Kubernetes mount an emptyDir with medium: Memory there"
     if total is None or total < LEAST_SHM:
         return missing("/dev/shm", "there is none" if total is None else f"{total / 1e6:.0f} MB for Ray", advice)
@@ -58,7 +58,7 @@ def shm_finding(total: int | None) -> Finding:
 
 
 def files_finding(soft: int, hard: int, ray: bool) -> Finding:
-    """Return whether a process may open enough files. soft, hard: its limits, -1 for none; Ray goes up to the hard."""
+    """Check the limits on open files. soft, hard: -1 for unlimited; Ray raises its limit to the hard one."""
     limit = hard if ray else soft
     enough, least = (RAY_FILES, ENOUGH_FILES) if ray else (ENOUGH_FILES, LEAST_FILES)
     found = "no limit" if limit < 0 else f"up to {limit}"
@@ -69,13 +69,13 @@ def files_finding(soft: int, hard: int, ray: bool) -> Finding:
 
 
 def free_at(path: str) -> int:
-    """Return the bytes free on the disk that holds a path, which need not be there yet."""
+    """Return the free bytes on the disk of a path, which need not exist."""
     folder = next(each for each in (Path(path), *Path(path).parents) if each.exists())
     return shutil.disk_usage(folder).free
 
 
 def room_finding(name: str, path: str, free: int, least: float, advice: str) -> Finding:
-    """Return whether a disk has room. least: bytes below which nothing works."""
+    """Check that a disk has free space. least: bytes without which a run fails."""
     found = f"{free / 1e9:.1f} GB free at {path}"
     if free < least:
         return missing(name, f"{found}, expected {least / 1e9:.1f} GB", f"free some, or {advice}")

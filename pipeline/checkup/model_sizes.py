@@ -1,6 +1,6 @@
-"""How much memory Ola takes on a GPU, from the headers of its weights: no weight is read.
+"""Compute the memory that Ola takes on a GPU, from the headers of its weight files.
 
-In: the folder of a model and the dtype that it is loaded as. Out: bytes of its weights and of the caches for one batch.
+In: a model's folder and the dtype that it is loaded as. Out: bytes of its weights and of the caches for one batch.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ OVERHEAD = 2 * 10**9  # bytes: CUDA's context and the activations of a pass over
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """Bytes on a GPU. decoder: of the weights, those of the decoder. cache: keys and values of one batch of answers.
+    """A model's bytes on a GPU. decoder: the decoder's part of the weights. cache: keys and values of one batch.
 
-    context: keys and values of the longest prompt. embeddings: of the media that are kept, and of one window.
+    context: keys and values of the longest prompt. embeddings: of cached media, and of one window.
     """
 
     weights: int
@@ -28,33 +28,33 @@ class ModelSizes:
 
     @property
     def total(self) -> int:
-        """Bytes with torch's decoder."""
+        """Return the bytes with torch's decoder."""
         return self.weights + self.cache + self.embeddings + OVERHEAD
 
     @property
     def total_on_vllm(self) -> int:
-        """Bytes with vLLM, whose share must hold the decoder and one longest prompt, and the rest all else."""
+        """Return the bytes with vLLM: its share must hold the decoder and one longest prompt, the rest all else."""
         beside = self.weights - self.decoder + self.embeddings + OVERHEAD
         return round(max((self.decoder + self.context) / VLLM_SHARE, beside / (1 - VLLM_SHARE)))
 
     def __str__(self) -> str:
-        """Return the weights, and all the rest."""
+        """Return the size of the weights as text."""
         return f"{self.weights / 1e9:.1f} GB of weights, the rest cache"
 
 
 def model_sizes(folder: Path, dtype: str) -> ModelSizes:
     """Return the bytes that a model takes when it is loaded as `dtype`.
 
-    Raises BadCheckpoint or OSError where the folder holds no whole model.
+    Raises BadCheckpoint or OSError if the folder holds no complete model.
     """
     from ola.batching import position_bytes
     from ola.decoding import PREFIX_TOKENS, TOKEN_BUDGET
     from ola.export import DECODER
     from ola.generation import CACHE_TOKENS, WINDOW_TOKENS
     from ola.model import OlaForConditionalGeneration
-    from ola.weights import checked, config_of, dtypes_of
+    from ola.weights import config_of, dtypes_of, prepare_checked
 
-    loading = checked(OlaForConditionalGeneration, folder, config_of(folder))
+    loading = prepare_checked(OlaForConditionalGeneration, folder, config_of(folder))
     config = loading.model.config
     kinds = dtypes_of(loading, dtype, "cuda")
     sizes = {name: each.numel() * kinds[name].itemsize for name, each in loading.model.named_parameters()}

@@ -1,6 +1,6 @@
-"""What the steps of a run need beside the packages that are always installed, read from its settings.
+"""Derive from the settings what the steps of a run need beside the packages that are always installed.
 
-In: the configuration. Out: `Needs`. Nothing is imported or opened for it; the model's folder is only listed.
+In: the configuration. Out: `Needs`. No package is imported; the model's folder is only listed.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ola import located
+from ola import locate_model
 from pipeline.annotation.annotator_settings import LARGE, OURS, AnnotatorSettings, weight_bytes
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a run needs.
+    """The requirements of a run.
 
-    asking: the steps that ask the annotator. packages: modules that steps import, by the setting that asks for them.
-    gpu: the setting for which torch must see a GPU; "" for none. gpus: that a worker of the steps takes, or 0.
+    asking: the steps that ask the annotator. packages: (setting, module) of modules that steps import.
+    gpu: the setting that requires a GPU; "" for none. gpus: the GPUs of a worker, or 0.
     """
 
     asking: tuple[str, ...] = ()
@@ -33,12 +33,12 @@ class Needs:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The steps that need any of it."""
+        """Return the steps with any of these requirements."""
         return (*(("transcribe",) if self.listening else ()), *self.asking)
 
     @property
     def model(self) -> str:
-        """The folder of Ola's weights, where one of our engines loads them; else ""."""
+        """Return the folder of Ola's weights if an engine of this project loads them; else ""."""
         return self.annotator.model if self.asking and self.annotator.engine in OURS else ""
 
 
@@ -46,7 +46,7 @@ NOTHING = Needs()
 
 
 def needs_of(config: Config, only: str | None = None) -> Needs:
-    """Return what the run of a configuration needs, or its only step. Raises ConfigError as `Config.chosen`."""
+    """Return the requirements of a run, or of its only step. Raises ConfigError as `Config.chosen`."""
     steps = [name for name in config.chosen if only in (None, name)]
     asking = tuple(name for name in steps if config.asks(name))
     listening = "transcribe" in steps and "whisperx" in config.transcribe.sources
@@ -62,19 +62,19 @@ def needs_of(config: Config, only: str | None = None) -> Needs:
 
 
 def _annotator_gpu(annotator: AnnotatorSettings, gpus: float) -> str:
-    """Return the setting by which the annotator needs a GPU."""
+    """Return the setting that makes the annotator require a GPU."""
     if annotator.engine not in OURS or annotator.device == "cpu":
         return ""
     if annotator.device.startswith("cuda"):
         return f"annotator.device={annotator.device}"
-    size = weight_bytes(located(annotator.model)) if annotator.model else 0
+    size = weight_bytes(locate_model(annotator.model)) if annotator.model else 0
     if size > LARGE and not annotator.gpus and not annotator.device:
         return f"annotator.model of {size / 1e9:.0f} GB"
     return f"annotator.gpus={gpus:g}" if gpus else ""
 
 
 def _recogniser_gpu(recogniser: RecogniserSettings, gpus: float) -> str:
-    """Return the setting by which WhisperX needs a GPU."""
+    """Return the setting that makes WhisperX require a GPU."""
     if recogniser.engine != "whisperx" or recogniser.device == "cpu":
         return ""
     if recogniser.device.startswith("cuda"):

@@ -1,7 +1,7 @@
-"""Check before a run that every node of a cluster sees the root and the inputs, and has the same packages and GPUs.
+"""Check before a run that every node of a cluster sees the root and the inputs, and has the required packages and GPUs.
 
-In: the root and the first inputs. A file of a random name is written to a local root; a small task on each node looks
-for it, and for the inputs. Out: nothing, or the ConfigError that names the node and what it lacks.
+A file with a random name is written to a local root; a small task on each node looks for this file and for the first
+inputs. A missing file, package or GPU raises a ConfigError that names the node.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from pipeline.checkup.upfront import raise_for
 from pipeline.engine.cluster import Say, say_on_stderr
 from pipeline.errors import ConfigError
 
-TOKEN = ".seen-by-all-nodes-"  # the file that nodes look for, then something random
-FIRST = 3  # inputs that are looked for: all of them may be millions
-SOON, PATIENCE = 5.0, 60.0  # seconds until it is said that nodes are waited for; until those left are gone on without
-# decide what rows hold and how they are stored; `ola-pipeline` may be absent where the code comes with the job
+TOKEN = ".seen-by-all-nodes-"  # start of the name of the file that nodes look for
+FIRST = 3  # inputs that nodes look for: a run may have millions
+SOON, PATIENCE = 5.0, 60.0  # seconds until a message about waiting for nodes; until the run goes on without them
+# packages that affect rows and files; `ola-pipeline` may be missing if the code comes with the job
 PACKAGES = ("ola-pipeline", "ray", "pyarrow", "duckdb", "pydantic", "numpy", "av", "torch", "transformers")
 
 
 @dataclass(frozen=True)
 class NodeView:
-    """What a node sees: its address, the paths that it lacks, and versions of Python and of packages.
+    """A node's report: its address, missing paths, and versions of Python and packages.
 
-    tools: of the packages that only some runs need, those that are installed. cuda: the driver and the build of torch.
-    gpus: that Ray hands out there. seen: those that torch sees, where it was asked.
+    tools: installed packages that only some runs need. cuda: the driver and the build of torch. gpus: the GPUs that Ray
+    assigns there. seen: the GPUs that torch sees, if it was asked.
     """
 
     address: str
@@ -50,20 +50,20 @@ class NodeView:
 
 
 class Place(NamedTuple):
-    """A node by its address, with the GPUs that Ray hands out there."""
+    """A node's address and the number of GPUs that Ray assigns there."""
 
     address: str
     gpus: float
 
 
 def look(address: str, paths: Sequence[str]) -> NodeView:
-    """Return what this machine sees; runs on each node."""
+    """Return this node's report; runs on each node."""
     lacks = tuple(path for path in paths if not os.path.exists(path))
     return NodeView(address, lacks, versions(), tuple(name for name in OPTIONAL if find_spec(name)), cuda_view())
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that are installed here, without those of builds (`+cpu`)."""
+    """Return the versions of Python and of installed packages, without build tags (`+cpu`)."""
     found = {"Python": ".".join(platform.python_version_tuple()[:2])}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
@@ -72,25 +72,25 @@ def versions() -> dict[str, str]:
 
 
 def check_nodes(root: str, inputs: Sequence[str], say: Say = say_on_stderr, needs: Needs = NOTHING) -> None:
-    """Raise ConfigError unless every node that can work sees what this process sees, and has its packages.
+    """Raise ConfigError unless every node with CPUs or GPUs sees the same paths and has the same packages.
 
-    Raises NeedsUnmet where nodes lack what the steps of the run need.
+    Raises NeedsUnmet if nodes lack requirements of the run's steps.
     """
     with token_file(root) as token:
         check_views(views_of_nodes([*token, *first_files(inputs)], say), root, token, needs)
 
 
 def first_files(inputs: Sequence[str]) -> list[str]:
-    """Return the first local inputs that are there."""
+    """Return the first existing local inputs."""
     files = [storage.normal(name) for name in inputs if storage.is_local(name)]
     return [name for name in files if os.path.exists(name)][:FIRST]
 
 
 @contextmanager
 def token_file(root: str) -> Iterator[list[str]]:
-    """The path of a new file in a local root while the block lasts; none for a store. Folders made for it go as well.
+    """Give the path of a new file in a local root, which exists until the block ends; no path for a store.
 
-    Raises ConfigError where the root cannot be written.
+    Folders made for the file are deleted, too. Raises ConfigError if the root is not writable.
     """
     if not storage.is_local(root):
         yield []
@@ -107,15 +107,15 @@ def token_file(root: str) -> Iterator[list[str]]:
         yield [str(path)]
     finally:
         path.unlink(missing_ok=True)
-        with suppress(OSError):  # somebody else writes there by now
+        with suppress(OSError):  # another process writes there
             for each in made:
                 each.rmdir()
 
 
 def check_views(views: Sequence[NodeView], root: str, token: Sequence[str], needs: Needs = NOTHING) -> None:
-    """Raise ConfigError for the first node that lacks the root's file or an input, or has other versions.
+    """Raise ConfigError for the first node that lacks the root's file or an input, or has other package versions.
 
-    Raises NeedsUnmet with all that nodes lack of what the steps of a run need.
+    Raises NeedsUnmet with all requirements that nodes lack.
     """
     for line in [*_path_faults(views, root, token), *_version_faults(views, versions())]:
         raise ConfigError(line)
@@ -123,7 +123,7 @@ def check_views(views: Sequence[NodeView], root: str, token: Sequence[str], need
 
 
 def faults_of_views(views: Sequence[NodeView], root: str, token: Sequence[str], needs: Needs) -> list[str]:
-    """Return a line for each thing that a node lacks."""
+    """Return a line per fault of a node."""
     paths, packages = _path_faults(views, root, token), _version_faults(views, versions())
     return [*paths, *packages, *_need_faults(views, needs)]
 
@@ -154,9 +154,9 @@ def _version_faults(views: Sequence[NodeView], here: Mapping[str, str]) -> Itera
 
 
 def _need_faults(views: Sequence[NodeView], needs: Needs) -> Iterator[str]:
-    """Yield what the nodes lack on which the steps may run: those with GPUs, where the steps take GPUs.
+    """Yield the missing requirements of nodes on which the steps may run: GPU nodes, if the steps take GPUs.
 
-    A cluster without GPUs may get nodes that have some, so their absence is no fault.
+    A cluster without GPUs may still get GPU nodes, so this is no fault.
     """
     for view in views:
         if needs.gpus and not view.gpus:
@@ -172,35 +172,35 @@ def _need_faults(views: Sequence[NodeView], needs: Needs) -> Iterator[str]:
 def views_of_nodes(
     paths: Sequence[str], say: Say = say_on_stderr, run: Callable[..., NodeView] = look
 ) -> list[NodeView]:
-    """Return what each node that is alive and has CPUs or GPUs sees. Waits PATIENCE seconds, and says so.
+    """Return the reports of all live nodes with CPUs or GPUs. Waits up to PATIENCE seconds, with a message.
 
-    Raises ConfigError where no node answers, or one cannot run our code.
+    Raises ConfigError if no node answers, or a node cannot run this package.
     """
     import ray
 
-    calls = _calls(paths, run)
+    calls = _start_calls(paths, run)
     done, left = ray.wait(list(calls), num_returns=len(calls), timeout=SOON) if calls else ([], [])
     if left:
-        say(f"waiting up to {PATIENCE:.0f} s for {len(left)} of {len(calls)} nodes: {_named(calls, left)}")
+        say(f"waiting up to {PATIENCE:.0f} s for {len(left)} of {len(calls)} nodes: {_addresses(calls, left)}")
         done, left = ray.wait(list(calls), num_returns=len(calls), timeout=PATIENCE - SOON)
     if left:
-        say(f"going on without a look at {len(left)} nodes that do not answer: {_named(calls, left)}")
-    views = [view for call in done if (view := _view(call, calls[call])) is not None]
+        say(f"going on without a look at {len(left)} nodes that do not answer: {_addresses(calls, left)}")
+    views = [view for call in done if (view := _fetch_view(call, calls[call])) is not None]
     if calls and not views:
         raise ConfigError(f"cluster: none of its {len(calls)} nodes ran a small task within {PATIENCE:.0f} s; see them "
                           "with `ray status`")  # fmt: skip
     return views
 
 
-def _calls(paths: Sequence[str], run: Callable[..., NodeView]) -> dict[Any, Place]:
-    """Start the task on each node. Returns the nodes by call."""
+def _start_calls(paths: Sequence[str], run: Callable[..., NodeView]) -> dict[Any, Place]:
+    """Start the task on each node. Return the nodes by call."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     task, calls = ray.remote(run), dict[Any, Place]()
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     for node in nodes:
-        works = node["Resources"].get("CPU", 0) or node["Resources"].get("GPU", 0)  # many heads have neither
+        works = node["Resources"].get("CPU", 0) or node["Resources"].get("GPU", 0)  # many head nodes have neither
         if node["Alive"] and works:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             options = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there)
@@ -209,8 +209,8 @@ def _calls(paths: Sequence[str], run: Callable[..., NodeView]) -> dict[Any, Plac
     return calls
 
 
-def _view(call: Any, place: Place) -> NodeView | None:
-    """Return a node's answer; None for a node that was lost meanwhile. Raises ConfigError where it lacks our code."""
+def _fetch_view(call: Any, place: Place) -> NodeView | None:
+    """Return a node's report; None if the node was lost meanwhile. Raises ConfigError if it lacks this package."""
     import ray
 
     try:
@@ -226,5 +226,5 @@ def _view(call: Any, place: Place) -> NodeView | None:
         ) from error
 
 
-def _named(calls: Mapping[Any, Place], left: Sequence[Any]) -> str:
+def _addresses(calls: Mapping[Any, Place], left: Sequence[Any]) -> str:
     return ", ".join(sorted(calls[call].address for call in left)[:5])

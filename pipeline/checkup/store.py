@@ -1,6 +1,6 @@
-"""The place of a root: whether it can be listed, read and written, keeps conditional writes, and agrees on the time.
+"""Check that a root's store can be listed, read and written, honours conditional writes, and has the right time.
 
-A few small objects of a random name are written for it and deleted again.
+The checks write a few small objects with random names and delete them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from manifests import object_store, storage
 from pipeline.checkup.finding import Finding, good, low, missing
 
-PROBE = ".checkup-"  # before the random part of a name
-SKEW, REFUSED = 300.0, 900.0  # seconds between two clocks: where a warning is due; where S3 refuses requests
+PROBE = ".checkup-"  # start of an object's random name
+SKEW, REFUSED = 300.0, 900.0  # seconds between two clocks: for a warning; for S3 to refuse requests
 ADVICE = "check the credentials and endpoint of the environment (AWS_PROFILE, AWS_ENDPOINT_URL, …) and their rights"
 UNGUARDED = (
     "the store does not keep conditional writes (If-None-Match): two runs at this root may destroy each other's work",
@@ -26,7 +26,7 @@ UNGUARDED = (
 
 
 def store_findings(root: str) -> Iterator[Finding]:
-    """Yield what the place of a root allows."""
+    """Check a root, local or in a store, and yield the findings."""
     if not root:
         return
     if storage.is_local(root):
@@ -34,11 +34,11 @@ def store_findings(root: str) -> Iterator[Finding]:
     elif object_store.holds(root):
         yield from object_store_findings(root)
     else:
-        yield from _listed(root)
+        yield from _listing_findings(root)
 
 
 def folder_finding(root: str) -> Finding:
-    """Return whether a local root, or the folder that it will be made in, can be written and locked."""
+    """Check that a local root, or the folder in which it will be made, can be written and locked."""
     folder = next(each for each in (Path(root), *Path(root).parents) if each.exists())
     try:
         with tempfile.NamedTemporaryFile(prefix=PROBE, dir=folder) as file:
@@ -49,8 +49,8 @@ def folder_finding(root: str) -> Finding:
 
 
 def object_store_findings(root: str) -> Iterator[Finding]:
-    """Yield whether an object store can be listed, written and read, keeps conditions, and agrees on the time."""
-    yield from _listed(root)
+    """Check listing, writing, reading, conditional writes and the clock of an object store; yield the findings."""
+    yield from _listing_findings(root)
     uri = _new_probe(root)
     try:
         before = time.time()
@@ -58,7 +58,7 @@ def object_store_findings(root: str) -> Iterator[Finding]:
         after = time.time()
         yield good("store: write", f"{storage.normal(root)} can be written")
     except OSError as error:
-        yield _failed("store: write", error)
+        yield _failure_finding("store: write", error)
         return
     try:
         yield from _written_findings(uri, before, after)
@@ -67,27 +67,27 @@ def object_store_findings(root: str) -> Iterator[Finding]:
             storage.remove(uri)
 
 
-def _failed(name: str, error: OSError) -> Finding:
+def _failure_finding(name: str, error: OSError) -> Finding:
     skewed = "TooSkewed" in str(error)
     return missing(name, str(error), "set this machine's clock (NTP)" if skewed else ADVICE)
 
 
-def _listed(root: str) -> Iterator[Finding]:
+def _listing_findings(root: str) -> Iterator[Finding]:
     try:
         found = len(storage.folders(root))
         yield good("store: list", f"{storage.normal(root)} has {found} folders")
     except OSError as error:
-        yield _failed("store: list", error)
+        yield _failure_finding("store: list", error)
 
 
 def _written_findings(uri: str, before: float, after: float) -> Iterator[Finding]:
-    """Yield what a store does with an object that was just written, between two times of this machine."""
+    """Check reading, conditional writes and the clock with an object written between two times; yield the findings."""
     try:
         came = storage.read_bytes(uri) == b"probe"
         yield good("store: read", "what was written is read") if came else missing("store: read", "other bytes", ADVICE)
         yield clock_finding(object_store.modified(uri), before, after)
     except OSError as error:
-        yield _failed("store: read", error)
+        yield _failure_finding("store: read", error)
     name = "store: conditional writes"
     try:
         yield good(name, "they are kept") if _keeps_conditions(uri) else missing(name, *UNGUARDED)
@@ -96,8 +96,8 @@ def _written_findings(uri: str, before: float, after: float) -> Iterator[Finding
 
 
 def clock_finding(stored: float, before: float, after: float) -> Finding:
-    """Return whether a store's time of a write is that of this machine, between `before` and `after` (seconds)."""
-    skew = max(before - stored - 1, stored - after, 0.0)  # the store's time is cut to whole seconds
+    """Check that a store's time of a write lies between this machine's times `before` and `after` (seconds)."""
+    skew = max(before - stored - 1, stored - after, 0.0)  # the store's time is truncated to whole seconds
     found = f"this machine's clock and the store's are {skew:.0f} s apart"
     advice = f"set this machine's clock (NTP): S3 refuses requests at {REFUSED / 60:.0f} minutes"
     if skew <= SKEW:
@@ -106,14 +106,14 @@ def clock_finding(stored: float, before: float, after: float) -> Finding:
 
 
 def _keeps_conditions(uri: str) -> bool:
-    """Whether a store refuses to create an object that is there already. Raises OSError."""
+    """Return whether a store refuses to create an existing object. Raises OSError."""
     return not object_store.create(uri, b"another")
 
 
 def conditions_warning(root: str) -> str:
-    """Return why the store of a root cannot keep two runs apart; "" where it can, or the root is not in such a store.
+    """Return a warning if the root's store cannot lock a root against a second run; "" if it can, or for other roots.
 
-    Up to five requests. What fails otherwise is left to the requests of the run itself.
+    Makes up to five requests. Other errors are ignored here, since the run's own requests report them.
     """
     with suppress(OSError):
         if object_store.holds(root):

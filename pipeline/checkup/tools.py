@@ -1,4 +1,4 @@
-"""Packages and programs: those that every run needs, and vLLM and WhisperX, which have venvs of their own."""
+"""Check packages and programs: those that every run needs, and vLLM and WhisperX, which have separate venvs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ OPTIONAL = {
     "requirements.lock, and start `ola` from there; or leave whisperx out of transcribe.sources",
 }
 NAMES = {"vllm": "vLLM", "whisperx": "WhisperX"}
-TIMEOUT = 300.0  # seconds for a package to be imported
+TIMEOUT = 300.0  # seconds for importing a package
 
 
 def tool_findings(needs: Needs, here: bool = True) -> Iterator[Finding]:
-    """Yield what there is of packages and programs. here: whether the steps run on this machine, not on a cluster."""
+    """Check packages and programs and yield the findings. here: the steps run on this machine, not on a cluster."""
     yield from packages()
     yield ffmpeg()
     yield decoders()
@@ -40,7 +40,7 @@ def tool_findings(needs: Needs, here: bool = True) -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Yield one finding for the dependencies that are installed, and one for each that is not."""
+    """Yield one finding for all installed dependencies, and one for each missing dependency."""
     found = {}
     for name in ALWAYS:
         try:
@@ -51,7 +51,7 @@ def packages() -> Iterator[Finding]:
 
 
 def ffmpeg() -> Finding:
-    """Return whether the ffmpeg of imageio-ffmpeg runs and has the filters with which a video is scanned."""
+    """Check that the ffmpeg of imageio-ffmpeg runs and has the filters of the scan."""
     from pipeline.media.safety import ffmpeg_exe
 
     try:
@@ -66,7 +66,7 @@ def ffmpeg() -> Finding:
 
 
 def decoders() -> Finding:
-    """Return whether PyAV brings the decoders of usual videos."""
+    """Check that PyAV has the decoders of common videos."""
     import av
 
     if lacks := [name for name in DECODERS if name not in av.codecs_available]:
@@ -75,7 +75,7 @@ def decoders() -> Finding:
 
 
 def package_finding(key: str, name: str, fault_of: Callable[[str], str]) -> Finding:
-    """Return whether the package that a setting asks for is usable. fault_of: why a package is not, or ""."""
+    """Check the package that a setting requires. fault_of: returns why a package is unusable, or ""."""
     fault = fault_of(name)
     if fault:
         return missing(NAMES.get(name, name), f"{key} asks for it, and {fault}", advice_for(key, name))
@@ -83,17 +83,17 @@ def package_finding(key: str, name: str, fault_of: Callable[[str], str]) -> Find
 
 
 def advice_for(key: str, name: str) -> str:
-    """Return how to get the package that a setting asks for."""
+    """Return how to install the package that a setting requires."""
     return OPTIONAL.get(name, f"set PYTHONPATH so that {name} can be imported, or change {key}")
 
 
 def missing_package(name: str) -> str:
-    """Return why a package cannot be found, or "". It is not imported."""
+    """Return why a package cannot be found, or "", without importing it."""
     return "" if find_spec(name) is not None else f"there is no {name} in {sys.prefix}"
 
 
 def import_fault(name: str) -> str:
-    """Return why a package cannot be imported, or "", after a try in a process of its own."""
+    """Return why a package cannot be imported, or "", after trying in another process."""
     if fault := missing_package(name):
         return fault
     try:
@@ -106,7 +106,7 @@ def import_fault(name: str) -> str:
 
 
 def deployment() -> Finding:
-    """Return where the container files and the RayJob lie."""
+    """Return a finding with the folder of the container files and the RayJob."""
     if (DEPLOY / "rayjob.yaml").is_file():
         return good("files for containers and Kubernetes", str(DEPLOY))
     return low("files for containers and Kubernetes", f"none in {DEPLOY}", "install the package again")

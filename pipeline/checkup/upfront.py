@@ -1,4 +1,4 @@
-"""The checks that are made before each run: those that cost milliseconds, and without which its plan would fail."""
+"""Run the checks before each run that take milliseconds."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pipeline.sources.containers.members import container_of, parted
 
 
 def check_here(needs: Needs) -> None:
-    """Raise NeedsUnmet unless this machine has what the steps of a run need."""
+    """Raise NeedsUnmet unless this machine meets the requirements of a run's steps."""
     raise_for(faults_here(needs))
 
 
 def faults_here(needs: Needs) -> Iterator[str]:
-    """Yield a line for each thing that a run needs and this machine lacks."""
+    """Yield a line per requirement of a run that this machine lacks."""
     for key, name in needs.packages:
         if fault := missing_package(name):
             yield f"{key}: expected {NAMES.get(name, name)}, and {fault}; {advice_for(key, name)}"
@@ -30,15 +30,15 @@ def faults_here(needs: Needs) -> Iterator[str]:
 
 
 def raise_for(faults: Iterable[str]) -> None:
-    """Raise NeedsUnmet with all faults, a line each, if there is any."""
+    """Raise NeedsUnmet with all faults, one per line, if there is any."""
     if lines := list(dict.fromkeys(faults)):
         raise NeedsUnmet("\n".join([*lines, "nothing has run; `ola doctor` with the same settings checks more"]))
 
 
 def has_work(plan: Plan, steps: Collection[str], found: Iterable[Source], limit: int | None = None) -> bool:
-    """Whether these steps have something to do: a source that is new or changed, or a part that is not committed.
+    """Return whether these steps have work: a new or changed source, or a part that is not committed.
 
-    limit: of the sources in all. It reads all sources, so it is asked only where something is missing.
+    limit: most sources of the run. The check reads all sources, so it runs only if a requirement is missing.
     """
     known = {each.source.uri: _facts(each.source) for each in plan.sources.registered()}
     takes_more = limit is None or len(known) < limit

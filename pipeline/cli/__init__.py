@@ -1,4 +1,4 @@
-"""The command line `ola`. The commands are declared in `commands`, a file a group of `ola --help`."""
+"""The command line `ola`. The package `commands` declares the commands, one file per group of `ola --help`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ for group in (run, look, data, train, model):
 
 
 def main() -> None:
-    """Run the console script: an error of this project becomes one line on stderr."""
+    """Run the console script. Errors of this project are printed as one line on stderr."""
     with errors_in_a_line():
         shorten_tmpdir()
         app()

@@ -1,4 +1,4 @@
-"""Values as people read them: numbers with five digits, ids shortened, text on one line."""
+"""Format values for tables: numbers with five digits, shortened ids, text on one line."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 from manifests.json_values import json_value
 
-DIGITS = 5  # that a number shows, all before the point included
-SMALLEST, LARGEST = 1e-4, 1e15  # outside, numbers are shown with an exponent
+DIGITS = 5  # significant digits of a number
+SMALLEST, LARGEST = 1e-4, 1e15  # numbers outside this range have an exponent
 ID = re.compile(r"([0-9a-f]{20}|[0-9a-f]{64})(-.*)?", re.DOTALL)
-ID_DIGITS = 8  # that a shortened id shows at least
+ID_DIGITS = 8  # least digits of a shortened id
 
 
 def number_text(value: float) -> str:
-    """Return a number with five digits, or with all before the point and one after it."""
+    """Return a number with five digits; more, if the integer part is longer, and one decimal."""
     if not math.isfinite(value):
         return str(value)
     if value and not SMALLEST <= abs(value) < LARGEST:
@@ -34,7 +34,7 @@ def clock(ms: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as seconds, or from a minute on as minutes or hours."""
+    """Return a duration as text in seconds, minutes or hours."""
     if seconds < 10:
         return f"{seconds:.2f} s"
     if seconds < 60:
@@ -44,7 +44,7 @@ def duration(seconds: float) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Return a value of a query's answer as text; null is empty, lists and structs are JSON."""
+    """Return a value of a query result as text: null is empty, lists and structs are JSON."""
     match value:
         case None:
             return ""
@@ -55,43 +55,43 @@ def value_text(value: Any) -> str:
         case Decimal():
             return str(value) if value == value.to_integral_value() else number_text(float(value))
         case list() | tuple() | dict():
-            return json.dumps(_rounded(json_value(value)), ensure_ascii=False, default=str)
+            return json.dumps(_round_numbers(json_value(value)), ensure_ascii=False, default=str)
     return str(json_value(value))
 
 
-def _rounded(value: Any) -> Any:
+def _round_numbers(value: Any) -> Any:
     match value:
         case float():
             return float(f"{value:.{DIGITS}g}")
         case list():
-            return [_rounded(each) for each in value]
+            return [_round_numbers(each) for each in value]
         case dict():
-            return {key: _rounded(each) for key, each in value.items()}
+            return {key: _round_numbers(each) for key, each in value.items()}
     return value
 
 
 def one_line(text: str) -> str:
-    """Return the text on one line, without characters that steer a terminal."""
+    """Return the text on one line, without terminal control characters."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(text.split()))
 
 
 def with_short_ids(columns: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-    """Shorten the ids in columns that hold nothing else, all to the same length, where each stays unique."""
-    held = [_ids(column) for column in columns]
+    """Shorten the ids in columns that hold only ids, all to one length at which they stay unique."""
+    held = [_match_ids(column) for column in columns]
     digits = _unique_digits({match[1] for matches in held for match in matches})
     return [
-        [_shortened(value, digits) for value in column] if matches else column
+        [_shorten_id(value, digits) for value in column] if matches else column
         for column, matches in zip(columns, held, strict=True)
     ]
 
 
-def _shortened(value: str | None, digits: int) -> str | None:
+def _shorten_id(value: str | None, digits: int) -> str | None:
     match = ID.fullmatch(value or "")
     return f"{match[1][:digits]}…{match[2] or ''}" if match and digits < len(match[1]) else value
 
 
-def _ids(column: Iterable[Any]) -> list[re.Match[str]]:
-    """Return the ids of a column; none where a value is something else."""
+def _match_ids(column: Iterable[Any]) -> list[re.Match[str]]:
+    """Return the matches of a column's ids; [] if a value is no id."""
     values = [value for value in column if value is not None]
     found = [ID.fullmatch(value) for value in values if isinstance(value, str)]
     matches = [match for match in found if match]
@@ -99,7 +99,7 @@ def _ids(column: Iterable[Any]) -> list[re.Match[str]]:
 
 
 def _unique_digits(heads: set[str]) -> int:
-    """Return how many digits tell all ids of the same length apart."""
+    """Return the number of digits that keep all ids unique."""
     by_length = [{head for head in heads if len(head) == length} for length in {len(head) for head in heads}]
     digits = ID_DIGITS
     while any(len({head[:digits] for head in some}) < len(some) for some in by_length):

@@ -1,4 +1,4 @@
-"""`ola chat`: ask a model about pictures, a video and sounds; read the answer as it comes, and hear it."""
+"""`ola chat`: ask a model about pictures, a video and sounds; stream the answer as text and as speech."""
 
 from __future__ import annotations
 
@@ -20,72 +20,74 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Files to ask about."""
+class MediaFiles:
+    """The media files of a question."""
 
     images: Sequence[Path] = ()
     video: Path | None = None
     sounds: Sequence[Path] = ()
 
 
-def chat(folder: Path, shown: Shown, asked: Request, speak_to: Path | None, device: str | None, dtype: str) -> None:
-    """Answer `asked`; where it has no text, answer line after line of standard input. Raises RunError and BadMedia."""
+def chat(
+    folder: Path, files: MediaFiles, request: Request, speak_to: Path | None, device: str | None, dtype: str
+) -> None:
+    """Answer a request; if it has no text, answer each line of standard input. Raises RunError and BadMedia."""
     from ola.generation import Ola
     from ola.model import OlaForConditionalGeneration
     from ola.processor import OlaProcessor
 
-    try:  # the media first: a wrong file should not cost the minutes in which weights are read
+    try:  # media before weights, so that a wrong file fails at once
         processor = OlaProcessor.from_pretrained(folder)
-        request = with_media(processor, shown, asked)
+        request = add_media(processor, files, request)
         model = OlaForConditionalGeneration.from_pretrained(folder, dtype=dtype, device=device_of(device))
-        if asked.text:
+        if request.text:
             answer(Ola(model, processor), request, speak_to)
         else:
             converse(Ola(model, processor), request, speak_to)
-    except (ValueError, OSError) as error:  # what the model says of a folder or of a request
+    except (ValueError, OSError) as error:  # errors about the folder or the request
         raise RunError(str(error)) from error
 
 
-def device_of(asked: str | None) -> str:
-    """The device asked for, or the GPU if there is one. Raises ConfigError."""
+def device_of(named: str | None) -> str:
+    """Return the device that is named, else a GPU if there is one, else the CPU. Raises ConfigError."""
     import torch
 
     try:
-        kind = torch.device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
+        kind = torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
-        raise ConfigError(f"--device {asked}: no such device (cpu, cuda, cuda:1, …)") from error
+        raise ConfigError(f"--device: expected a device (cpu, cuda, cuda:1, …), got {named!r}") from error
     if kind.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {asked}: this torch sees no GPU (see: ola doctor)")
+        raise ConfigError(f"--device {named}: torch sees no GPU; do ola doctor")
     return str(kind)
 
 
-def with_media(processor: OlaProcessor, shown: Shown, asked: Request) -> Request:
-    """The request with the media of the files, prepared once for all its turns."""
+def add_media(processor: OlaProcessor, files: MediaFiles, request: Request) -> Request:
+    """Return the request with the files' media, which are prepared once for all turns."""
     from pipeline.media.user_media import hear, look, watch
 
-    sounds = [hear(str(path)) for path in shown.sounds]
-    frames, own_sound = watch(str(shown.video), processor.config.max_frames) if shown.video else ([], None)
+    sounds = [hear(str(path)) for path in files.sounds]
+    frames, own_sound = watch(str(files.video), processor.config.max_frames) if files.video else ([], None)
     if own_sound is not None and processor.config.has_speech:
         sounds.insert(0, own_sound)
     return replace(
-        asked,
-        images=[processor.image(look(str(path))) for path in shown.images],
+        request,
+        images=[processor.image(look(str(path))) for path in files.images],
         video=processor.video(frames) if frames else None,
         sounds=[processor.sound(sound) for sound in sounds],
     )
 
 
 def converse(ola: Ola, request: Request, speak_to: Path | None) -> None:
-    """Answer line after line, with the conversation so far; Ctrl-C ends an answer, Ctrl-D the conversation."""
+    """Answer each line of standard input, with the history. Ctrl-C ends an answer, Ctrl-D the conversation."""
     turn = 0
-    while (text := _line()) is not None:
+    while (text := _read_line()) is not None:
         if text.strip():
             turn += 1
             said = answer(ola, replace(request, text=text), speak_to and speak_to.with_stem(f"{speak_to.stem}-{turn}"))
             request = replace(request, history=[*request.history, (text, said)])
 
 
-def _line() -> str | None:
+def _read_line() -> str | None:
     try:
         return input("> " if sys.stdin.isatty() else "")
     except (EOFError, KeyboardInterrupt):
@@ -93,7 +95,7 @@ def _line() -> str | None:
 
 
 def answer(ola: Ola, request: Request, speak_to: Path | None) -> str:
-    """Print the answer as it comes; with a file to speak to, write its sound there as well."""
+    """Print the answer while it is generated, and return it. speak_to: WAV file for the spoken answer, or None."""
     said: list[str] = []
 
     def show(piece: str) -> None:
@@ -108,12 +110,12 @@ def answer(ola: Ola, request: Request, speak_to: Path | None) -> str:
             for piece in pieces:
                 show(piece)
         else:
-            _say(pieces, speak_to, show)
+            _speak_answer(pieces, speak_to, show)
     print()
     return "".join(said)
 
 
-def _say(pieces: Iterator[str], speak_to: Path, show: Callable[[str], None]) -> None:
+def _speak_answer(pieces: Iterator[str], speak_to: Path, show: Callable[[str], None]) -> None:
     from ola.speech.speakers import Espeak, write_wav
     from ola.speech.streaming import speak
 
@@ -122,13 +124,13 @@ def _say(pieces: Iterator[str], speak_to: Path, show: Callable[[str], None]) -> 
     except ImportError as error:
         raise RunError(str(error)) from error
     with speak(pieces, speaker) as speech:
-        seconds = write_wav(speak_to, _sounds(speech, show), speaker.rate)
+        seconds = write_wav(speak_to, _show_text_and_yield_sound(speech, show), speaker.rate)
     first = speech.metrics.first_sound
     heard = f"first sound after {first:.2f} s" if first is not None else "nothing to say"
     print(f"\n({seconds:.1f} s in {speak_to}; {heard})", end="", file=sys.stderr)
 
 
-def _sounds(speech: Speech, show: Callable[[str], None]) -> Iterator[Samples]:
+def _show_text_and_yield_sound(speech: Speech, show: Callable[[str], None]) -> Iterator[Samples]:
     from ola.speech.streaming import Pcm, Text
 
     for event in speech:

@@ -1,4 +1,4 @@
-"""`ola clean`: a table of what no plan and no reader needs, and its deletion."""
+"""`ola clean`: list files that no plan and no reader needs, and delete them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pipeline.state.lease import exclusive_run
 
 
 def clean_and_report(root: str, yes: bool) -> None:
-    """List what can be deleted; yes: delete it. Raises RunError where another process works at the root."""
+    """List the files that can be deleted. yes: delete them. Raises RunError if another process works at the root."""
     root = storage.normal(root)
-    config = configuration.of_run(root)
+    config = configuration.load_run(root)
     plan, console = config.plan(root), Console()
     found = leftovers(plan, config.pack)
     show(console, found)
@@ -30,7 +30,7 @@ def clean_and_report(root: str, yes: bool) -> None:
 
 
 def show(console: Console, found: list[Leftover]) -> None:
-    """Print a line for each thing that can be deleted, and their sum."""
+    """Print a line for each folder or file that can be deleted, and their total size."""
     if not found:
         console.print("nothing to delete", highlight=False)
         return

@@ -1,4 +1,4 @@
-"""`ola compare`: the scores of several models side by side, relative to the first."""
+"""`ola compare`: print the scores of several models side by side, relative to the first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def compare(paths: Sequence[Path], png: Path | None) -> None:
-    """Print the scores of several models beside each other, and draw them relative to the first. Raises StagesError."""
+    """Print the scores of several models, and draw them relative to the first. Raises StagesError."""
     from rich.console import Console
 
     from stages.evaluation.comparison import compare as read
@@ -21,19 +21,19 @@ def compare(paths: Sequence[Path], png: Path | None) -> None:
 
     names, lines = read(paths)
     console = Console()
-    console.print(compared(names, lines))
+    console.print(comparison_table(names, lines))
     for line in lines:
         if line.uneven:
             counts = ", ".join(f"{name} {count}" for name, count in zip(names, line.counts, strict=True))
-            said = f"{line.suite}: asked of different numbers of questions ({counts})"
+            said = f"{line.suite}: the models were asked different numbers of questions ({counts})"
             console.print(said, markup=False, highlight=False)
     if png is not None:
         draw(names, lines, png)
         console.print(f"{png} is drawn", markup=False, highlight=False)
 
 
-def compared(names: Sequence[str], lines: Sequence[ComparisonRow]) -> Table:
-    """A row a suite; in brackets what a score is relative to the first model's, above 1 if it is better."""
+def comparison_table(names: Sequence[str], lines: Sequence[ComparisonRow]) -> Table:
+    """Return a table with a row per suite; in brackets each score relative to the first model's."""
     from rich.table import Table
     from rich.text import Text
 
@@ -45,10 +45,10 @@ def compared(names: Sequence[str], lines: Sequence[ComparisonRow]) -> Table:
         table.add_column(Text(name), justify="right")
     for line in lines:
         pairs = zip(line.values, line.relative, strict=True)
-        cells = ["–" if value is None else f"{value:.4f}" + _bracketed(relative) for value, relative in pairs]
+        cells = ["–" if value is None else f"{value:.4f}" + _bracket_ratio(relative) for value, relative in pairs]
         table.add_row(line.suite, line.metric + " ↓" * line.falls, *cells)
     return table
 
 
-def _bracketed(relative: float | None) -> str:
+def _bracket_ratio(relative: float | None) -> str:
     return "" if relative is None else f" ({relative:.3f})"

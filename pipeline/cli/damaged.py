@@ -1,4 +1,4 @@
-"""Name the files that a command had to leave out of its answer, and end it with the exit code of an error."""
+"""Report the damaged files that a command left out of its answer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pipeline.errors import RunError
 
 
 @contextmanager
-def damage_named() -> Iterator[list[Damaged]]:
-    """Give a list for the damage that is found. After the block raise RunError, of one line, if there is any."""
+def collect_damage() -> Iterator[list[Damaged]]:
+    """Give a list to which the block appends damage. After the block, raise RunError if the list is not empty."""
     found: list[Damaged] = []
     yield found
     lines = list(dict.fromkeys(map(str, found)))
     if lines:
-        more = f"; and {len(lines) - 1} files more: `ola status` names them" if len(lines) > 1 else ""
+        more = f"; {len(lines) - 1} more files are damaged: `ola status` names them" if len(lines) > 1 else ""
         raise RunError(f"{lines[0]}{more}")

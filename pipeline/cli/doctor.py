@@ -1,4 +1,4 @@
-"""`ola doctor`: whether machine, store and cluster have what a run needs, and how to get what is missing."""
+"""`ola doctor`: check that machine, store and cluster meet a run's requirements, and advise on what is missing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import typer
 
-from manifests.retries import patient_for
-from ola import located
+from manifests.retries import temporary_patience
+from ola import locate_model
 from pipeline import config as configuration
 from pipeline.checkup.cluster import address_of, cluster_findings
 from pipeline.checkup.finding import Finding, State, good, missing, unneeded
@@ -21,31 +21,31 @@ from pipeline.checkup.tools import tool_findings
 from pipeline.cli.run import settings
 from pipeline.config import Config
 
-PATIENCE = 0.1  # minutes that a store which fails is asked again: enough for one bad answer
+PATIENCE = 0.1  # minutes for retries of store requests: enough for one failure
 
 
 def examine(file: str | None, root: str, model: str, sets: Sequence[str]) -> bool:
-    """Print what there is of what a run with these settings needs. Returns whether nothing is missing.
+    """Check the requirements of a run with these settings and print the findings. Return whether all are met.
 
-    Raises ConfigError for settings that no run would take.
+    Raises ConfigError for invalid settings.
     """
-    with patient_for(PATIENCE):
+    with temporary_patience(PATIENCE):
         config = _settings(file, root, [*sets, *([f"annotator.model={model}"] if model else [])])
         return report(findings(config, root))
 
 
 def _settings(file: str | None, root: str, sets: Sequence[str]) -> Config:
-    """Return the settings of the run; those that a root has stored count where it can be read."""
+    """Return the settings of the run, with those stored in the root if it can be read."""
     if root:
         try:
             return settings((), root, file, sets)
-        except OSError:  # what is wrong with the store is one of the findings
+        except OSError:  # a later finding reports the store's error
             pass
     return configuration.load(file, sets)
 
 
 def report(found: Iterator[Finding]) -> bool:
-    """Print each finding as it comes, and last what this run does not need. Returns whether nothing is missing."""
+    """Print each finding, and at the end what this run does not need. Return whether nothing is missing."""
     states, idle = set(), []
     for finding in found:
         states.add(finding.state)
@@ -59,7 +59,7 @@ def report(found: Iterator[Finding]) -> bool:
 
 
 def findings(config: Config, root: str) -> Iterator[Finding]:
-    """Yield all that is found; the quick checks come first. Raises ConfigError as `needs_of`."""
+    """Run all checks, fast ones first, and yield their findings. Raises ConfigError as `needs_of`."""
     needs, cluster = needs_of(config), address_of(config)
     yield from tool_findings(needs, here=not cluster)
     sizes, whole = _sizes(needs) if needs.model else (None, unneeded("model"))
@@ -73,16 +73,16 @@ def findings(config: Config, root: str) -> Iterator[Finding]:
 
 
 def _sizes(needs: Needs) -> tuple[ModelSizes | None, Finding]:
-    """Return the sizes of the model that is asked, or None where it is not whole; and which of the two it is."""
+    """Return the sizes of the model, or None if its folder is incomplete, and the finding about it."""
     try:
-        sizes = model_sizes(located(needs.model), needs.annotator.dtype)
+        sizes = model_sizes(locate_model(needs.model), needs.annotator.dtype)
     except (ValueError, OSError) as error:
         return None, missing("model", " ".join(str(error).split())[:300], f"`ola model {needs.model}` names all faults")
     return sizes, good("model", f"{needs.model} is whole: {sizes.weights / 1e9:.1f} GB of weights")
 
 
 def _gpus(needs: Needs) -> tuple[CudaView, TorchView]:
-    """Return what is known of CUDA here; torch is asked only where nothing keeps it from a GPU."""
+    """Return the views of CUDA and of torch; torch is started only if no fault of CUDA is known."""
     view = cuda_view()
     asks = needs.gpu and cuda_fault(view, os.environ.get("CUDA_VISIBLE_DEVICES")) is None
     return view, torch_view() if asks else TorchView()

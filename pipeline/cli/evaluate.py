@@ -1,4 +1,4 @@
-"""`ola evaluate`: ask a model the questions of benchmarks and print its scores."""
+"""`ola evaluate`: run a model on benchmarks and print its scores."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from stages.evaluation.questions import MediaReaders, Suite
     from stages.evaluation.runner import Result
 
-UNPARSED, LONGEST = 3, 100  # answers of a suite that are shown, and characters of each
+UNPARSED, LONGEST = 3, 100  # unparsed answers shown per suite, and characters of each
 SUITES = ("mmbench", "videomme", "librispeech", "shards")
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Asked(NamedTuple):
-    """How a model is asked: see the flags of `ola evaluate`."""
+class EvaluationOptions(NamedTuple):
+    """The options of `ola evaluate`."""
 
     limit: int | None = None
     frames: int | None = None
@@ -34,35 +34,35 @@ class Asked(NamedTuple):
     dtype: str = "auto"
 
 
-def evaluate(folder: Path, named: Sequence[str], out: Path, how: Asked) -> bool:
-    """Print the scores of a model; whether every suite had a question that could be asked.
+def evaluate(folder: Path, named: Sequence[str], out: Path, options: EvaluationOptions) -> bool:
+    """Evaluate a model on suites and print its scores. Return whether each suite had a question without an error.
 
-    named: `NAME=PATH`. Raises ConfigError, RunError and StagesError before a weight is read, where they can be.
+    named: suites as `NAME=PATH`. Raises ConfigError, RunError and StagesError, if possible before weights are read.
     """
-    from ola import located
+    from ola import locate_model
     from ola.generation import Ola
     from ola.weights import config_of
     from pipeline.annotation.model_digest import digest_of
     from pipeline.cli.chat import device_of
     from stages.evaluation.runner import evaluate as ask
 
-    folder, places = located(folder), [_named(each) for each in named]
+    folder, places = locate_model(folder), [_parse_suite(each) for each in named]
     if not folder.is_dir():
         raise ConfigError(f"--model: expected a folder of weights, got {str(folder)!r}, which does not exist")
     try:
         config = config_of(folder)
-        readers = _media_readers(how.frames or config.max_frames, config.has_speech)
-        suites = [suite for name, place in places for suite in _suites(name, place, readers, how.views)]
-        ola = Ola.from_pretrained(folder, dtype=how.dtype, device=device_of(how.device))
-    except (ValueError, OSError) as error:  # what the model says of a folder
+        readers = _media_readers(options.frames or config.max_frames, config.has_speech)
+        suites = [suite for name, place in places for suite in _open_suites(name, place, readers, options.views)]
+        ola = Ola.from_pretrained(folder, dtype=options.dtype, device=device_of(options.device))
+    except (ValueError, OSError) as error:  # errors about the folder
         raise RunError(str(error)) from error
     with _Progress() as progress:
-        found = ask(ola, suites, out, f"{digest_of(str(folder))[:16]} {how.dtype}", how.limit, progress.tell)
-    _show(found, out)
+        found = ask(ola, suites, out, f"{digest_of(str(folder))[:16]} {options.dtype}", options.limit, progress.tell)
+    _print_results(found, out)
     return all(facts["errors"] < facts["n"] for facts in found.values())
 
 
-def _named(pair: str) -> tuple[str, str]:
+def _parse_suite(pair: str) -> tuple[str, str]:
     name, _, place = pair.partition("=")
     if name not in SUITES or not place:
         raise ConfigError(f"--suite: expected NAME=PATH with a NAME of {', '.join(SUITES)}, got {pair!r}")
@@ -71,7 +71,7 @@ def _named(pair: str) -> tuple[str, str]:
     return name, place
 
 
-def _suites(name: str, place: str, readers: MediaReaders, views: bool) -> Sequence[Suite]:
+def _open_suites(name: str, place: str, readers: MediaReaders, views: bool) -> Sequence[Suite]:
     from stages.evaluation import benchmarks
     from stages.evaluation.held_out import held_out_suites
 
@@ -89,11 +89,11 @@ def _media_readers(frames: int, has_speech: bool) -> MediaReaders:
     from pipeline.media.user_media import hear, watch
     from stages.evaluation.questions import MediaReaders
 
-    return MediaReaders(_readable(watch), _readable(hear), frames, has_speech)
+    return MediaReaders(_raising_unreadable(watch), _raising_unreadable(hear), frames, has_speech)
 
 
-def _readable(read: Callable[P, R]) -> Callable[P, R]:
-    """The same, with the error that stages know."""
+def _raising_unreadable(read: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a reader so that it raises Unreadable in place of BadMedia."""
     from stages.evaluation.questions import Unreadable
 
     @wraps(read)
@@ -107,7 +107,7 @@ def _readable(read: Callable[P, R]) -> Callable[P, R]:
 
 
 class _Progress:
-    """A bar a suite, in a terminal."""
+    """Shows a progress bar per suite, in a terminal."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -125,26 +125,26 @@ class _Progress:
         self.bars.stop()
 
     def tell(self, suite: str, done: int, of: int) -> None:
-        """So many questions of a suite are answered."""
+        """Update the bar of a suite. done, of: answered questions, and all questions."""
         if suite not in self.suites:
             self.suites[suite] = self.bars.add_task(suite, total=of)
         self.bars.update(self.suites[suite], completed=done)
 
 
-def _show(found: Mapping[str, Result], out: Path) -> None:
+def _print_results(found: Mapping[str, Result], out: Path) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(scores(found))
+    console.print(score_table(found))
     for suite, facts in found.items():
-        for said in unparsed(out, suite) if facts["unparsed"] else ():
+        for said in unparsed_answers(out, suite) if facts["unparsed"] else ():
             console.print(f"{suite}, not read: {said}", markup=False, highlight=False)
     places = f"answers: {out / 'answers'}; for scripts: {out / 'results.json'}"
     console.print(places, markup=False, highlight=False, soft_wrap=True)
 
 
-def unparsed(out: Path, suite: str) -> list[str]:
-    """The first answers to a suite that choose nothing, or say nothing; the file of answers has all of them."""
+def unparsed_answers(out: Path, suite: str) -> list[str]:
+    """Return the first answers of a suite that could not be parsed; the file of answers has all of them."""
     from manifests.parquet_files import read_parquet
 
     rows = read_parquet(str(out / "answers" / f"{suite}.parquet")).to_pylist()
@@ -152,8 +152,8 @@ def unparsed(out: Path, suite: str) -> list[str]:
     return [repr(" ".join(answer.split())[:LONGEST]) for answer in said[:UNPARSED]]
 
 
-def scores(found: Mapping[str, Result]) -> Table:
-    """A row a suite. Answers that could not be read, and questions that could not be asked, are wrong ones."""
+def score_table(found: Mapping[str, Result]) -> Table:
+    """Return a table with a row per suite. Unparsed answers and failed questions count as wrong."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, caption="↓: less is better; unparsed answers and errors count as wrong")

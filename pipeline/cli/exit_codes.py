@@ -1,4 +1,4 @@
-"""How commands end: exit codes, and errors of ours as one line on stderr."""
+"""Exit codes of commands, and printing of errors as one line on stderr."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ CODES = {ConfigError: WRONG, PartsSetAside: PARTLY, StaysOpen: PARTLY}
 
 @contextmanager
 def errors_in_a_line() -> Iterator[None]:
-    """End the process with one line and an exit code where the block raises an error of ours, or of a file."""
+    """End the process with one line and an exit code if the block raises an OlaError, StagesError or OSError."""
     try:
         with explain_known_errors():
             yield
     except (OlaError, StagesError, MissingColumn, OSError) as error:
-        retries.tally.take()  # the error's line says what matters
+        retries.tally.take()  # the error's line replaces the count of retries
         typer.echo(f"ola: {error if not isinstance(error, OSError) else one_line(error)}", err=True)
         detail = getattr(error, "detail", "")
         if detail:

@@ -1,4 +1,4 @@
-"""`ola import`: what became of the records of others, and where their shards are."""
+"""`ola import`: import external conversations, and print the outcome and the shards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.importing.reindex import index_shards
 
 
 def show_import(request: ImportRequest, root: str, strict: bool, retry: bool) -> bool:
-    """Import a JSON, or index a folder of tars, and print what came of it; whether anything can be trained on."""
+    """Import a JSON file, or index a folder of tars, and print a report. Return whether there is any training task."""
     if os.path.isdir(request.file):
         tasks = index_shards(request.file, root)
         print(f"{tasks} tasks in the tars of {request.file}")

@@ -1,4 +1,4 @@
-"""`ola model`: what a folder of weights holds, module by module, and what is missing, before a weight is read."""
+"""`ola model`: list the modules in a folder of weights and its faults, from headers alone."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from ola.model import OlaForConditionalGeneration
     from ola.weights import Loading
 
-# The encoders of sound are told apart; all else is one row for each part of the model.
+# The audio encoders get a row each; every other module of the model is one row.
 APART = "speech_encoder."
 
 
 def show_model(folder: Path) -> bool:
-    """Print sizes and dtypes by module, then each fault; whether there is none. Raises RunError without a model."""
+    """Print sizes and dtypes by module, then each fault. Return whether there is none. Raises RunError."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    loading = prepared(folder)
+    loading = prepare_model(folder)
     table = Table(title=Text(str(folder)))
     for name, right in (("module", False), ("parameters", True), ("stored as", False), ("MB", True)):
         table.add_column(name, justify="right" if right else "left")
-    for name, *cells in rows(loading):
+    for name, *cells in module_rows(loading):
         table.add_row(name, *cells)
     console = Console()
     console.print(table)
@@ -37,26 +37,26 @@ def show_model(folder: Path) -> bool:
     return not loading.faults
 
 
-def prepared(folder: Path) -> Loading[OlaForConditionalGeneration]:
-    """The folder's names and shapes beside those of the model."""
-    from ola import located
+def prepare_model(folder: Path) -> Loading[OlaForConditionalGeneration]:
+    """Compare the folder's tensor names and shapes with the model's. Raises RunError."""
+    from ola import locate_model
     from ola.model import OlaForConditionalGeneration
     from ola.weights import config_of, prepare
 
     try:
-        return prepare(OlaForConditionalGeneration, located(folder), config_of(located(folder)))
+        return prepare(OlaForConditionalGeneration, locate_model(folder), config_of(locate_model(folder)))
     except (ValueError, OSError) as error:
         raise RunError(str(error)) from error
 
 
-def rows(loading: Loading[OlaForConditionalGeneration]) -> Iterable[tuple[str, str, str, str]]:
-    """Module, parameters, dtypes and megabytes as stored; the last row is the whole."""
+def module_rows(loading: Loading[OlaForConditionalGeneration]) -> Iterable[tuple[str, str, str, str]]:
+    """Return rows of module, parameters, stored dtypes and megabytes; the last row is the total."""
     parameters: Counter[str] = Counter()
     size: Counter[str] = Counter()
     dtypes: dict[str, set[str]] = {}
     for name, parameter in loading.model.named_parameters():
         stored = loading.stored.get(loading.sources[name])
-        for module in (_module(name), "all"):
+        for module in (_module_name(name), "all"):
             parameters[module] += parameter.numel()
             size[module] += parameter.numel() * stored.dtype.itemsize if stored else 0
             dtypes.setdefault(module, set()).add(str(stored.dtype).removeprefix("torch.") if stored else "missing")
@@ -64,5 +64,5 @@ def rows(loading: Loading[OlaForConditionalGeneration]) -> Iterable[tuple[str, s
         yield module, f"{parameters[module]:,}", ", ".join(sorted(dtypes[module])), f"{size[module] / 1e6:,.1f}"
 
 
-def _module(name: str) -> str:
+def _module_name(name: str) -> str:
     return ".".join(name.split(".")[: 2 if name.startswith(APART) else 1])

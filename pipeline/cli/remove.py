@@ -1,4 +1,4 @@
-"""`ola remove`: take videos out of a root, after a table of what will be deleted."""
+"""`ola remove`: delete videos from a root, after showing what will be deleted."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from pipeline.state.lease import exclusive_run
 
 
 def remove_and_report(root: str, names: Sequence[str], listed: str, note: str, yes: bool) -> None:
-    """Show what will be removed, ask, remove it, and say what was done. Raises ConfigError where nothing was done."""
+    """Show what will be removed, ask for confirmation, and remove it. Raises ConfigError if nothing was removed."""
     root = storage.normal(root)
     wanted = [*names, *(read_list(listed) if listed else ())]
-    config = configuration.of_run(root)
+    config = configuration.load_run(root)
     plan = config.plan(root)
     if not wanted and not record.unfinished_sources(root):
         raise ConfigError("remove: expected ids, paths or names of videos, got none; name some, or give --list FILE")
@@ -46,7 +46,7 @@ def remove_and_report(root: str, names: Sequence[str], listed: str, note: str, y
 
 
 def show(console: Console, targets: Targets, sets: Sequence[str]) -> None:
-    """Print a table of the sources that go, and the shard sets that are deleted."""
+    """Print a table of the sources to remove, and the shard sets to delete."""
     rows = [(targets.ids[each.source.uri], each.source.uri, each.part) for each in targets.registered]
     console.print(result_table(("video", "uri", "part"), rows))
     for folder in sets:
@@ -54,7 +54,7 @@ def show(console: Console, targets: Targets, sets: Sequence[str]) -> None:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask, unless the user said yes before. Raises ConfigError if the answer is no, or nobody can be asked."""
+    """Ask for confirmation, unless `yes`. Raises ConfigError if the answer is no, or without a terminal."""
     if yes:
         return
     if not sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""`ola replay`: run one record again and show how the outcome differs from the committed one."""
+"""`ola replay`: run one record again and compare the outcome with the committed one."""
 
 from __future__ import annotations
 
@@ -18,36 +18,37 @@ from pipeline.plan import Planned
 
 
 def replay(root: str, name: str, step: str) -> bool:
-    """Print each field that differs, and the record's new answer; whether it is the same. Raises ConfigError."""
-    planned = plan_of(root).named(step)
-    value, rows = _found(planned, name)
-    before, after = _told(planned, rows), _again(planned, value)
+    """Run a record again and print each field that differs. Return whether none does. Raises ConfigError."""
+    planned = plan_of(root).find_step(step)
+    value, rows = _find_input(planned, name)
+    before, after = _committed_fields(planned, rows), _run_again(planned, value)
     differences = list(_differences(before, after))
     print("\n".join(differences) if differences else f"{step} {name}: the same as committed")
     return not differences
 
 
-def _found(planned: Planned, name: str) -> tuple[Any, list[dict[str, Any]]]:
-    """The input whose id begins so, and its committed rows."""
+def _find_input(planned: Planned, name: str) -> tuple[Any, list[dict[str, Any]]]:
+    """Return the input whose id starts with `name`, and its committed rows. Raises ConfigError."""
     for part in planned.manifest.committed():
         rows = [row for row in planned.manifest.read(part).to_pylist() if row["input"].startswith(name)]
         if not rows:
             continue
         names = sorted({row["input"] for row in rows})
         if len(names) > 1:
-            raise ConfigError(f"{name!r} is {len(names)} inputs of {planned.step.name}: {', '.join(names[:5])}, …")
+            some = ", ".join(names[:5])
+            raise ConfigError(f"{name!r}: expected one input of {planned.step.name}, got {len(names)}: {some}, …")
         return next(value for value in planned.inputs(part) if planned.name_of(value) == names[0]), rows
-    raise ConfigError(f"no input of {planned.step.name} begins with {name!r} (try: ola why)")
+    raise ConfigError(f"{name!r}: expected the start of an id of an input of {planned.step.name}; do ola why")
 
 
-def _told(planned: Planned, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _committed_fields(planned: Planned, rows: list[dict[str, Any]]) -> dict[str, Any]:
     if rows[0]["status"] != "ok":
         return {"status": rows[0]["status"], "reason": rows[0]["reason"]}
     records: list[Any] = from_rows(planned.manifest.record, rows)
-    return _flat([asdict(record) for record in records])
+    return _flatten([asdict(record) for record in records])
 
 
-def _again(planned: Planned, value: Any) -> dict[str, Any]:
+def _run_again(planned: Planned, value: Any) -> dict[str, Any]:
     step = planned.step
     with tempfile.TemporaryDirectory() as folder:
         step.scratch, step.notes = folder, ""
@@ -61,17 +62,17 @@ def _again(planned: Planned, value: Any) -> dict[str, Any]:
         return {"status": "dropped", "reason": answer.reason}
     if isinstance(answer, BadMedia):
         return {"status": "failed", "reason": str(answer)}
-    return _flat([asdict(record) for record in answer])
+    return _flatten([asdict(record) for record in answer])
 
 
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested fields by dotted names."""
+def _flatten(value: Any, name: str = "") -> dict[str, Any]:
+    """Return nested fields as one dict with dotted keys."""
     if isinstance(value, list | tuple):
         value = dict(enumerate(value))
     if not isinstance(value, dict) or not value:
         return {name: value}
     inner = value.items()
-    return {key: leaf for part, held in inner for key, leaf in _flat(held, f"{name}.{part}".lstrip(".")).items()}
+    return {key: leaf for part, held in inner for key, leaf in _flatten(held, f"{name}.{part}".lstrip(".")).items()}
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:

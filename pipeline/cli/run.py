@@ -1,4 +1,4 @@
-"""`ola run`: settings, the run with its progress, and what came of it."""
+"""`ola run`: load the settings, run with live progress, and report the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from manifests.ledger import Damaged
 from manifests.retries import Tally
 from manifests.snapshot import snapshot
 from pipeline import config as configuration
-from pipeline.cli.damaged import damage_named
+from pipeline.cli.damaged import collect_damage
 from pipeline.cli.status import funnel
 from pipeline.cli.tables import output_width
 from pipeline.config import Config
@@ -43,10 +43,10 @@ def run_and_report(
     yes: bool = False,
     metrics: Path | None = None,
 ) -> int:
-    """Exit code of the run: 0, or 1 where too little came out.
+    """Run the pipeline and print a report. Return the exit code: 0, or 1 if the yield is below `min_yield`.
 
-    yes: do work again without asking. metrics: the file for Prometheus.
-    Raises ConfigError where it may not do work again.
+    yes: repeat work without asking. metrics: file for Prometheus.
+    Raises ConfigError if the user refuses to repeat work.
     """
     config = settings(inputs, root, file, sets).with_weights()
     console = Console()
@@ -55,18 +55,18 @@ def run_and_report(
     for line in again:
         console.print(str(line), markup=False, highlight=False, soft_wrap=True)
     if not yes:
-        ask_before(again, config.ask_above_hours)
+        confirm_rerun(again, config.ask_above_hours)
     try:
         with MetricsFile(metrics), Progress(plan, console, config.engine == "ray"):
             plan = run(config, root, options)
     except PartsSetAside as error:
         aside = error
     console.print(funnel(totals(plan, read_counts(plan).counts), output_width()), markup=False, highlight=False)
-    with damage_named() as damaged:
+    with collect_damage() as damaged:
         made, given, what = run_yield(plan, options.only, damaged)
     share = made / given if given else 0.0
     console.print(f"{made} of {given} {what} ({share:.0%})", highlight=False)
-    for note in (not_media.line(not_media.read(plan.root)), nothing_listens(plan)):
+    for note in (not_media.line(not_media.read(plan.root)), listening_warning(plan)):
         if note:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
     if number := retries.tally.take():
@@ -80,10 +80,10 @@ def run_and_report(
     return 0
 
 
-def ask_before(again: Sequence[RerunStep], limit: float) -> None:
-    """Ask whether to go on, if the work that is done again took more than `limit` hours.
+def confirm_rerun(again: Sequence[RerunStep], limit: float) -> None:
+    """Ask for confirmation if the work to be repeated took more than `limit` hours.
 
-    Raises ConfigError if the answer is no, and where there is no terminal to ask on.
+    Raises ConfigError if the answer is no, or without a terminal.
     """
     seconds = sum(each.seconds for each in again)
     if seconds <= limit * 3600:
@@ -99,8 +99,8 @@ def ask_before(again: Sequence[RerunStep], limit: float) -> None:
     )
 
 
-def nothing_listens(plan: Plan) -> str:
-    """One line where most clips have no subtitles and no source of `transcribe` listens to them; else ""."""
+def listening_warning(plan: Plan) -> str:
+    """Return a warning if most clips have no subtitles and no source of `transcribe` is a recogniser; else ""."""
     planned = next((planned for planned in plan.steps if planned.step.name == "transcribe"), None)
     if planned is None or set(planned.step.settings.sources) & set(LISTENERS):
         return ""
@@ -115,16 +115,16 @@ def nothing_listens(plan: Plan) -> str:
 
 
 def settings(inputs: Sequence[str], root: str, file: str | None, sets: Sequence[str]) -> Config:
-    """The YAML file, or without one the settings that the run at `root` had; then overrides, then named inputs."""
+    """Load the YAML file, or else the settings stored at `root`, then apply overrides and named inputs."""
     stored = storage.join(storage.normal(root), configuration.RUN)
-    base = configuration.of_run(root).model_dump(mode="json") if file is None and storage.exists(stored) else {}
+    base = configuration.load_run(root).model_dump(mode="json") if file is None and storage.exists(stored) else {}
     config = configuration.load(file, sets, base)
     named = tuple(storage.normal(name) for name in inputs or config.inputs)
     return config.model_copy(update={"inputs": named})
 
 
 def run_yield(plan: Plan, only: str | None, damaged: list[Damaged]) -> tuple[int, int, str]:
-    """How much of what came out: videos that reached the shards, or of one step alone the inputs that went well."""
+    """Return (count, total, text): videos that reached the shards, or with `only` the step's `ok` inputs."""
     if only in (None, PACK) and packable(plan):
         packed = current_manifest(plan)
         counts = packed.part_counts().values() if packed is not None else ()
@@ -133,6 +133,6 @@ def run_yield(plan: Plan, only: str | None, damaged: list[Damaged]) -> tuple[int
             there = "shards" in views.names(connection)
             rows = connection.sql("SELECT count(DISTINCT video) FROM shards").fetchall() if there else [(0,)]
         return rows[0][0], plan.steps[0].manifest.total().inputs, "videos reached the shards"
-    planned = plan.named(only) if only else plan.steps[-1]
+    planned = plan.find_step(only) if only else plan.steps[-1]
     total = planned.manifest.total()
     return total.ok, total.inputs, f"inputs of '{planned.step.name}' went well"

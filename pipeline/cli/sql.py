@@ -1,4 +1,4 @@
-"""`ola sql`: a query over the views of a root, or what there is to ask."""
+"""`ola sql`: run a query over the views of a root, or list the views."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import duckdb
 
 from manifests import views
 from manifests.ledger import Damaged
-from pipeline.cli.damaged import damage_named
+from pipeline.cli.damaged import collect_damage
 from pipeline.cli.open_run import connect
-from pipeline.cli.sql_mistakes import mistake
+from pipeline.cli.sql_mistakes import explain_error
 from pipeline.cli.sql_output import PARQUET, Answer, answer_of, check_output, write_parquet, write_text
 from pipeline.cli.sql_views import overview
 from pipeline.error_causes import known_cause
@@ -19,12 +19,12 @@ from pipeline.errors import ConfigError
 
 
 def show_query(root: str, query: str, form: str, out: Path | None) -> None:
-    """Print or write the answer of a query; without a query, print the views.
+    """Print or write the result of a query; without a query, print the views.
 
-    Raises ConfigError for a wrong query, and RunError where damaged files were left out.
+    Raises ConfigError for a wrong query, and RunError if damaged files were left out.
     """
     check_output(form, out)
-    with damage_named() as damaged:
+    with collect_damage() as damaged:
         if query:
             _show_query(root, query, form, out, damaged)
         else:
@@ -40,7 +40,7 @@ def _show_query(root: str, query: str, form: str, out: Path | None, damaged: lis
         except duckdb.Error:
             columns.update(views.columns_by_view(connection))
             raise
-        if relation is None:  # a statement that answers nothing
+        if relation is None:  # a statement without a result
             return None
         if form == PARQUET:
             write_parquet(relation, out)
@@ -51,9 +51,9 @@ def _show_query(root: str, query: str, form: str, out: Path | None, damaged: lis
         answer = views.query(lambda: connect(root, damaged), ask)
     except duckdb.Error as error:
         if isinstance(error, duckdb.CatalogException) and damaged:
-            return  # the view is missing because all its files are damaged, which is what is said
+            return  # all files of the view are damaged, and the caller reports this
         if (cause := known_cause(error)) is not None:
             raise cause from error
-        raise ConfigError(f"sql: {mistake(error, query, columns)}") from error
+        raise ConfigError(f"sql: {explain_error(error, query, columns)}") from error
     if answer is not None:
         write_text(answer, form, out)

@@ -1,4 +1,4 @@
-"""The forms in which `ola sql` writes an answer."""
+"""Write query results in the formats of `ola sql`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ PARQUET = "parquet"
 
 @dataclass(frozen=True)
 class Answer:
-    """The columns and rows of a query's answer."""
+    """The column names and rows of a query result."""
 
     names: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
 
 def answer_of(relation: duckdb.DuckDBPyRelation) -> Answer:
-    """Run a query. Times with a time zone become text as DuckDB writes it, since its client needs pytz for them."""
+    """Run a query and return its result. Times with a time zone become text: DuckDB's client needs pytz for them."""
     if not any(ZONED in str(kind) for kind in relation.types):
         return Answer(relation.columns, relation.fetchall())
     columns = [f"c{n}" for n in range(len(relation.types))]
@@ -48,7 +48,7 @@ def answer_of(relation: duckdb.DuckDBPyRelation) -> Answer:
 
 
 def check_output(form: str, out: Path | None) -> None:
-    """Raise ConfigError where the answer cannot be written so."""
+    """Raise ConfigError if the result cannot be written in this format to this file."""
     if form == PARQUET and out is None and sys.stdout.isatty():
         raise ConfigError("--format parquet: expected a file or a pipe, got a terminal; do --out FILE, or add > FILE")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
@@ -56,7 +56,7 @@ def check_output(form: str, out: Path | None) -> None:
 
 
 def write_text(answer: Answer, form: str, out: Path | None) -> None:
-    """Print the answer, or write it into a file."""
+    """Print the result, or write it to a file."""
     text = FORMS[form](answer)
     if out is None:
         sys.stdout.write(text)
@@ -66,12 +66,12 @@ def write_text(answer: Answer, form: str, out: Path | None) -> None:
 
 
 def write_parquet(relation: duckdb.DuckDBPyRelation, out: Path | None) -> None:
-    """Write the answer as Parquet into a file, or to the standard output."""
+    """Write the result as Parquet to a file or to standard output."""
     if out is not None:
         with _draft(out) as draft:
             relation.write_parquet(str(draft))
         return
-    with tempfile.TemporaryDirectory() as folder:  # Parquet is not written in one go
+    with tempfile.TemporaryDirectory() as folder:  # DuckDB cannot write Parquet to a pipe
         path = Path(folder, "answer.parquet")
         relation.write_parquet(str(path))
         with path.open("rb") as file:
@@ -80,7 +80,7 @@ def write_parquet(relation: duckdb.DuckDBPyRelation, out: Path | None) -> None:
 
 @contextmanager
 def _draft(out: Path) -> Iterator[Path]:
-    """Give a path beside the file, which replaces it after the block."""
+    """Give the path of a draft in the same folder, which replaces the file after the block."""
     draft = Path(drafts.name(str(out)))
     try:
         yield draft
@@ -107,7 +107,7 @@ def _csv(answer: Answer) -> str:
 
 
 def _vertical(answer: Answer) -> str:
-    """Make a line for each value; values of several lines are indented."""
+    """Return one line per value; further lines of a value are indented."""
     names = [one_line(name) for name in answer.names]
     size = max(map(len, names), default=0)
     lines = []

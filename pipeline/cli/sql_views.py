@@ -1,4 +1,4 @@
-"""What `ola sql ROOT` prints: the views, their columns, how they join, and examples that run."""
+"""Describe the views for `ola sql ROOT`: their columns, their joins, and example queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import duckdb
 from manifests import views
 from pipeline.cli.tables import output_width
 
-WIDTH = 100  # of a line, where neither a terminal nor COLUMNS tells it
+WIDTH = 100  # characters per line without a terminal and COLUMNS
 ROWS = {
     "source": "files and records that were named in the input",
     "ingest": "videos, probed",
@@ -25,7 +25,7 @@ ROWS = {
     "pack": "tasks that were considered for the shards",
     "shards": "tasks in the current shards",
 }
-# The view whose id a column holds.
+# The view that a column's ids refer to.
 IDS = {
     "source": "source",
     "video": "ingest",
@@ -34,7 +34,7 @@ IDS = {
     "transcript": "transcribe",
     "question": "ask",
 }
-# What a query needs, and the query.
+# The views that a query needs, and the query.
 EXAMPLES = (
     (("ingest",), "SELECT status, reason, count(*) AS videos FROM ingest GROUP BY ALL ORDER BY videos DESC"),
     (
@@ -51,11 +51,11 @@ EXAMPLES = (
     (("source",), "SELECT uri, bytes, fault FROM source ORDER BY bytes DESC LIMIT 10"),
     (("shards",), "SELECT video, count(DISTINCT clip) AS clips, count(*) AS tasks FROM shards GROUP BY ALL LIMIT 10"),
 )
-SHOWN = 3  # examples
+SHOWN = 3  # most examples
 
 
 def overview(connection: duckdb.DuckDBPyConnection, root: str) -> str:
-    """Return the text about the views of a connection to this root."""
+    """Return a text about the views of a connection to this root."""
     columns = views.columns_by_view(connection)
     order = [name for name in ROWS if name in columns] + sorted(columns.keys() - ROWS.keys())
     lines = [f"Views of {root}. Rows that are failed or dropped have status, reason and detail; the rest is null."]
@@ -80,7 +80,7 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str
 
 
 def joins(columns: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
-    """Return the columns that hold ids of a view, by the view."""
+    """Return the columns that refer to each view, by the view's name."""
     found: dict[str, list[str]] = {}
     for column, target in IDS.items():
         holders = [
@@ -94,5 +94,5 @@ def joins(columns: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
 
 
 def examples(columns: Mapping[str, object]) -> list[str]:
-    """Return the first examples whose views are there."""
+    """Return the first example queries whose views exist."""
     return [query for needed, query in EXAMPLES if all(name in columns for name in needed)][:SHOWN]

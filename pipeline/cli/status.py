@@ -1,4 +1,4 @@
-"""`ola status`: what became of every input of every step, and what the shards hold."""
+"""`ola status`: print the outcomes of every step and the contents of the shards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.cli.cell_text import duration
 from pipeline.cli.open_run import has_run, plan_of
 from pipeline.cli.tables import output_width
 from pipeline.engine import lane_states
-from pipeline.monitoring.progress import COUNTS, asked_tokens, keeps_tokens
+from pipeline.monitoring.progress import COUNTS, keeps_tokens, sum_tokens
 from pipeline.pack.publish import current_manifest, stage_of
 from pipeline.plan import Plan
 from pipeline.run import all_manifests, totals
@@ -32,13 +32,13 @@ REASONS = 8  # lines of reasons in the funnel; `--json` has all
 
 @snapshot()
 def show_status(root: str, as_json: bool) -> bool:
-    """Print the funnel, what the shards hold, and where a step was not given what the step before it made.
+    """Print the funnel, the contents of the shards, damaged files and violations of the law of the ledger.
 
-    True if the law of the ledger holds between all steps.
+    Return whether there is neither damage nor a violation.
     """
     root = storage.normal(root)
     plan = plan_of(root) if has_run(root) else None
-    counts, tokens, faults = looked_at(plan) if plan else ([], {}, [])
+    counts, tokens, faults = read_funnel(plan) if plan else ([], {}, [])
     unread: list[Damaged] = []
     shards, working = shard_facts(root, unread), lane_states.read(root)
     faults += [str(damage) for damage in unread]
@@ -66,30 +66,30 @@ def show_status(root: str, as_json: bool) -> bool:
     return not faults
 
 
-def looked_at(plan: Plan) -> tuple[list[tuple[str, Counts]], dict[str, dict[str, int]], list[str]]:
-    """The funnel's counts, the model's tokens by step, and what is wrong with the manifests."""
+def read_funnel(plan: Plan) -> tuple[list[tuple[str, Counts]], dict[str, dict[str, int]], list[str]]:
+    """Return the counts of all steps, the model's tokens by step, and the faults of the manifests."""
     books = read_counts(plan)
     packed = current_manifest(plan)
     of_pack = packed.part_counts().values() if packed is not None else ()
     all_damage = [*books.damaged.values(), *(each for each in of_pack if isinstance(each, Damaged))]
-    damaged = dict.fromkeys(map(str, all_damage))  # a block file is named once, not for each of its parts
+    damaged = dict.fromkeys(map(str, all_damage))  # one line per block file, not per part
     faults = [*damaged, *map(str, law_violations(plan, books))]
     return totals(plan, books.counts), {} if damaged else token_counts(plan), faults
 
 
 def token_counts(plan: Plan) -> dict[str, dict[str, int]]:
-    """Tokens of the prompts and answers of each step that keeps their counts."""
+    """Return the tokens of prompts and answers, by step, of the steps that store them."""
     asking = [planned.step.name for planned in plan.steps if keeps_tokens(planned.manifest.record)]
 
     def ask(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
         there = sorted(set(asking) & views.names(connection), key=asking.index)
-        return {name: asked_tokens(connection, name) for name in there}
+        return {name: sum_tokens(connection, name) for name in there}
 
     return views.query(lambda: views.connect(plan.root, all_manifests(plan), {}), ask)
 
 
 def step_facts(name: str, counts: Counts) -> dict[str, Any]:
-    """A step's line of the funnel, for scripts."""
+    """Return a step's line of the funnel as JSON."""
     return {
         "step": name,
         "inputs": counts.inputs,
@@ -103,7 +103,7 @@ def step_facts(name: str, counts: Counts) -> dict[str, Any]:
 
 
 def shard_facts(root: str, damaged: list[Damaged] | None = None) -> dict[str, dict[str, int]]:
-    """Files, samples, tasks and bytes of the current shard sets of each stage, but for those that are damaged."""
+    """Return the files, samples, tasks and bytes of the current shard sets, by stage, without damaged sets."""
     facts = {stage: {"files": 0, "samples": 0, "tasks": 0, "bytes": 0} for stage in FAMILIES}
     for name, folder in current(root).items():
         sizes = [e.size for e in storage.listing(storage.join(root, folder)) if e.path.endswith(".tar")]
@@ -118,7 +118,7 @@ def shard_facts(root: str, damaged: list[Damaged] | None = None) -> dict[str, di
 
 
 def funnel(counts: Sequence[tuple[str, Counts]], width: int | None = None) -> str:
-    """Return a line for each step, and below it why inputs were left behind. width: at which reasons are wrapped."""
+    """Return a line per step, each followed by the reasons of dropped and failed inputs. width: to wrap the reasons."""
     heads = ("inputs", "ok", "dropped", "failed", "outputs")
     rows = [(row.inputs, row.ok, row.dropped, row.failed, row.outputs) for _, row in counts]
     size = max((9, *(len(f"{number:,}") + 2 for numbers in rows for number in numbers)))
@@ -131,7 +131,7 @@ def funnel(counts: Sequence[tuple[str, Counts]], width: int | None = None) -> st
 
 
 def _reasons(counts: Counts, width: int | None) -> list[str]:
-    reasons = sorted(grouped(counts.reasons).items(), key=lambda pair: (-pair[1], pair[0]))
+    reasons = sorted(group_reasons(counts.reasons).items(), key=lambda pair: (-pair[1], pair[0]))
     lines = [f"    {count:,} x {' '.join(reason.split())}" for reason, count in reasons[:REASONS]]
     if len(reasons) > REASONS:
         lines.append(f"    and {len(reasons) - REASONS} reasons more: `ola status --json` has all")
@@ -139,8 +139,8 @@ def _reasons(counts: Counts, width: int | None) -> list[str]:
     return [part for line in lines for part in textwrap.wrap(line, width or len(line) + 1, subsequent_indent=indent)]
 
 
-def grouped(reasons: dict[str, int]) -> dict[str, int]:
-    """Reasons without the ids and numbers in which they differ."""
+def group_reasons(reasons: dict[str, int]) -> dict[str, int]:
+    """Add up reasons that differ only in ids and numbers."""
     merged: dict[str, int] = {}
     for reason, count in reasons.items():
         plain = re.sub(r"\b[0-9a-f]{20}\b|\b\d+(\.\d+)?\b", "…", reason)

@@ -1,4 +1,4 @@
-"""`ola train`: from the command line's words to a training, in this process or on several ranks."""
+"""`ola train`: train a recipe in this process or on several ranks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from manifests.storage import is_local, normal
-from ola import located
+from ola import locate_model
 from pipeline.annotation.model_digest import digest_of
 from pipeline.engine.engines import RayEngine
 from pipeline.errors import ConfigError
@@ -22,8 +22,8 @@ from stages.trainer import Training, train
 STEP = re.compile(r"step (\d+)/(\d+) · ")  # of Figures.line
 
 
-class Shown:
-    """What the training says: in a terminal a bar with the last step's figures, elsewhere a line a step."""
+class TrainingDisplay:
+    """Shows the training: in a terminal a bar with the last step's figures, elsewhere a line per step."""
 
     def __init__(self, console: Console) -> None:
         left, figures = TimeRemainingColumn(compact=True), TextColumn("{task.description}", markup=False)
@@ -32,7 +32,7 @@ class Shown:
         self.bar = self.progress.add_task("", visible=False)
 
     def __call__(self, line: str) -> None:
-        """A line of the training."""
+        """Show a line of the training's log."""
         step = STEP.match(line)
         if step is None or self.progress.disable:
             self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -49,35 +49,41 @@ def train_and_report(
     model: str,
     out: str,
     workers: int,
-    asked: Callable[[], bool] = never_stopped,
+    is_stop_asked: Callable[[], bool] = never_stopped,
     **options: Any,
 ) -> Path:
-    """Train a recipe; returns the folder of the last checkpoint. Raises StagesError or ConfigError.
+    """Train a recipe; return the folder of the last checkpoint. Raises StagesError or ConfigError.
 
-    asked: whether to save and stop after the step in hand.
+    is_stop_asked: returns whether to save and stop after the current step.
     """
     if not shards:
         raise ConfigError("--shards: expected the root of a packed run, or a folder with shards.parquet, got nothing")
     if not is_local(out):
         raise ConfigError(f"--out: expected a local folder that all ranks reach, got {out!r}")
-    if not located(model).is_dir():
+    if not locate_model(model).is_dir():
         raise ConfigError(f"--model: expected a folder of weights, got {model!r}, which does not exist")
-    # absolute: ranks on Ray have a folder of their own
-    sources, start, folder = tuple(map(normal, shards)), normal(str(located(model))), normal(out)
+    # absolute paths, since ranks on Ray have another working directory
+    sources, start, folder = tuple(map(normal, shards)), normal(str(locate_model(model))), normal(out)
     training = Training(read_recipe(name, settings), sources, start, folder, weights=digest_of(start)[:16], **options)
-    shown = Shown(Console())
-    with shown.progress:
-        return _alone(training, shown, asked) if workers == 1 else _on_ray(training, workers, shown, asked)
+    display = TrainingDisplay(Console())
+    with display.progress:
+        if workers == 1:
+            return _train_here(training, display, is_stop_asked)
+        return _train_on_ray(training, workers, display, is_stop_asked)
 
 
-def _alone(training: Training, shown: Shown, asked: Callable[[], bool]) -> Path:
+def _train_here(training: Training, display: TrainingDisplay, is_stop_asked: Callable[[], bool]) -> Path:
     import torch
 
-    return train(training, World(device="cuda" if torch.cuda.is_available() else "cpu", stop_requested=asked), shown)
+    return train(
+        training, World(device="cuda" if torch.cuda.is_available() else "cpu", stop_requested=is_stop_asked), display
+    )
 
 
-def _on_ray(training: Training, workers: int, shown: Shown, asked: Callable[[], bool]) -> Path:
-    """Train on ranks with a GPU each where the cluster has any, whatever this machine has."""
+def _train_on_ray(
+    training: Training, workers: int, display: TrainingDisplay, is_stop_asked: Callable[[], bool]
+) -> Path:
+    """Train on a Ray cluster, on one GPU per rank if the cluster has GPUs."""
     from stages.distributed import train_on_ray
 
     engine = RayEngine()
@@ -85,7 +91,7 @@ def _on_ray(training: Training, workers: int, shown: Shown, asked: Callable[[], 
         engine.connect()
         engine.check(training.out, [training.model, *training.sources])
         kind = engine.kind_of_ranks(workers)
-        shown(f"{workers} ranks with a {kind} each")
-        return train_on_ray(training, workers, shown, kind == "GPU", asked)
+        display(f"{workers} ranks with a {kind} each")
+        return train_on_ray(training, workers, display, kind == "GPU", is_stop_asked)
     finally:
         engine.close()

@@ -1,6 +1,6 @@
-"""`ola whatif`: what another `pack.where` or `pack.given` would put into the shards, beside the present ones.
+"""`ola whatif`: compare the shards under another `pack.where` or `pack.given` with the present ones.
 
-The very rules of pack are asked, over the manifests alone: no media are read, nothing is run, nothing is written.
+The rules of pack are evaluated over the manifests; no media are read and nothing is written.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from rich.table import Table
 
 from manifests import views
 from manifests.ledger import Damaged
-from pipeline.cli.damaged import damage_named
-from pipeline.config import of_run, validate_settings
+from pipeline.cli.damaged import collect_damage
+from pipeline.config import load_run, validate_settings
 from pipeline.errors import ConfigError
 from pipeline.pack.candidates import create_candidates, packable
 from pipeline.pack.rules import judge
@@ -36,10 +36,10 @@ FROM verdicts GROUP BY stage, kind
 
 
 @dataclass(frozen=True)
-class Harvest:
-    """What a `where` brings in: clips of all `candidates`, their seconds, and (tasks, tokens) by stage and kind.
+class PackYield:
+    """The packed clips of all `candidates`, their seconds, and (tasks, tokens) by stage and kind.
 
-    A token is counted as often as it is trained on: the frames of a clip once for each of its tasks that shows them.
+    A token counts as often as it is trained on: the frames of a clip once per task that shows them.
     """
 
     candidates: int
@@ -49,25 +49,25 @@ class Harvest:
 
     @property
     def share(self) -> float:
-        """Of the clips that could be packed, how many have a task in the shards."""
+        """Return the share of the candidate clips that have a task in the shards."""
         return self.clips / self.candidates if self.candidates else 0.0
 
     @property
     def tokens(self) -> int:
-        """Of all tasks."""
+        """Return the tokens of all tasks."""
         return sum(tokens for _, tokens in self.tasks.values())
 
 
-def harvests(
+def pack_yields(
     plan: Plan,
     settings: PackSettings,
     where: str,
     damaged: list[Damaged] | None = None,
     given: Sequence[Given] | None = None,
-) -> tuple[Harvest, Harvest]:
-    """What the settings bring in, and what `where` in the place of theirs would. Raises ConfigError for `where`.
+) -> tuple[PackYield, PackYield]:
+    """Return the yields with the settings and with another `where`. Raises ConfigError for a wrong `where`.
 
-    given: in the place of `pack.given`; None: the same.
+    given: replaces `pack.given`; None keeps it.
     """
     sorts = {"now": settings.given, "other": settings.given if given is None else tuple(given)}
     every = settings.model_copy(update={"given": tuple(sorted({*sorts["now"], *sorts["other"]}))})
@@ -75,34 +75,34 @@ def harvests(
     with views.connect(plan.root, plan.manifests, {}, damaged) as connection:
         create_candidates(connection, plan, every)
         judge(connection, settings, {"now": settings.where, "other": where}, without)
-        ((candidates, *clips),) = connection.sql(CLIPS).fetchall()  # clips and seconds now, clips and seconds then
+        ((candidates, *clips),) = connection.sql(CLIPS).fetchall()  # clips and seconds of both yields
         kinds = connection.sql(TASKS).fetchall()
     now, other = ({(stage, kind): (row[n], row[n + 1]) for stage, kind, *row in kinds if row[n]} for n in (0, 2))
-    return Harvest(candidates, clips[0], clips[1], now), Harvest(candidates, clips[2], clips[3], other)
+    return PackYield(candidates, clips[0], clips[1], now), PackYield(candidates, clips[2], clips[3], other)
 
 
 def show_whatif(root: str, where: str | None = None, given: str | None = None) -> None:
-    """Print both, side by side. where, given: in the place of the settings of this name; None: the same.
+    """Print both yields side by side. where, given: replace the settings of the same name; None keeps them.
 
-    given: as `caption,qa`. Raises ConfigError where there is no run, none that packs, or a setting is none.
+    given: such as `caption,qa`. Raises ConfigError without a run, for a run that cannot pack, or for a wrong setting.
     """
-    config = of_run(root)
+    config = load_run(root)
     plan = config.plan(root)
     if not packable(plan):
         raise ConfigError(f"{root}: a run without ingest, split, extract and transcribe packs nothing")
-    sorts = None if given is None else given_of(given)
-    with damage_named() as damaged:
-        now, then = harvests(plan, config.pack, config.pack.where if where is None else where, damaged, sorts)
-        Console().print(compared(now, then))
+    sorts = None if given is None else parse_given(given)
+    with collect_damage() as damaged:
+        now, then = pack_yields(plan, config.pack, config.pack.where if where is None else where, damaged, sorts)
+        Console().print(comparison_table(now, then))
 
 
-def given_of(text: str) -> tuple[Given, ...]:
-    """Return the sorts that a text names, as `caption,qa`; none for "". Raises ConfigError."""
+def parse_given(text: str) -> tuple[Given, ...]:
+    """Parse a value of `pack.given` such as `caption,qa`; "" is empty. Raises ConfigError."""
     return validate_settings(PackSettings, {"given": [each for each in text.split(",") if each]}, "pack").given
 
 
-def compared(now: Harvest, then: Harvest) -> Table:
-    """A line for each number, with both columns."""
+def comparison_table(now: PackYield, then: PackYield) -> Table:
+    """Return a table of both yields, with a row per number."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for head in ("now", "what if"):

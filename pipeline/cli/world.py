@@ -1,4 +1,4 @@
-"""`ola world`: small clips whose truth is known, and what a run made of them beside that truth."""
+"""`ola world`: make synthetic clips with known truth, and score a run against it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import typer
 if TYPE_CHECKING:
     from pipeline.synthetic.world.metrics import ScoredQuestion
 
-world = typer.Typer(help="Small clips whose truth is known, and how much of it a run has found.", no_args_is_help=True)
+world = typer.Typer(help="Make synthetic clips with known truth, and score a run on them.", no_args_is_help=True)
 
 
 @world.command()
 def make(
-    out: Annotated[Path, typer.Argument(help="Folder for the films and their truth.")],
-    clips: Annotated[int, typer.Option(min=1, help="How many.")] = 12,
-    seed: Annotated[int, typer.Option(help="Of the world; its range is the split: 0-999 train, 1000-1999 val, …")] = 0,
+    out: Annotated[Path, typer.Argument(help="Folder for the clips and their truth.")],
+    clips: Annotated[int, typer.Option(min=1, help="Number of clips.")] = 12,
+    seed: Annotated[int, typer.Option(help="Random seed; its range is the split: 0-999 train, 1000-1999 val, …")] = 0,
     subtitles: Annotated[
-        bool, typer.Option("--subtitles", help="An .srt beside each clip in which a voice is.")
+        bool, typer.Option("--subtitles", help="Write an .srt file for each clip with speech.")
     ] = False,
 ) -> None:
-    """Write clips (H.264 and AAC), each with its truth as JSON beside it; the same seed gives the same files."""
+    """Write clips (H.264 and AAC), each with its truth as JSON. The same seed gives the same files."""
     from pipeline.synthetic.world.generate import make_world
 
     made = Counter(scene.kind for scene in make_world(out, clips, seed, subtitles))
@@ -35,12 +35,12 @@ def make(
 
 @world.command()
 def score(
-    root: Annotated[str, typer.Argument(help="Folder or URI of a run over films of the world.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts, with every fault.")] = False,
-    faults: Annotated[int, typer.Option(min=0, help="How many faults are shown.")] = 8,
-    questions: Annotated[int, typer.Option(min=0, help="How many questions are shown, with their truth.")] = 0,
+    root: Annotated[str, typer.Argument(help="Folder or URI of a run on clips of `ola world make`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON with every fault, for scripts.")] = False,
+    faults: Annotated[int, typer.Option(min=0, help="Most faults to print.")] = 8,
+    questions: Annotated[int, typer.Option(min=0, help="Most questions to print, with their truth.")] = 0,
 ) -> None:
-    """What a run made of its films beside their truth: transcripts, captions, questions, needs, what was packed."""
+    """Compare a run's transcripts, captions, questions, needs and packed tasks with the truth of its clips."""
     from pipeline.synthetic.world.score import RunScore
 
     found = RunScore(root)
@@ -48,9 +48,9 @@ def score(
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
         return
-    for line in table(facts):
+    for line in measure_lines(facts):
         typer.echo(line)
-    for each in spread(found.questions, questions):
+    for each in pick_evenly(found.questions, questions):
         packed = ", in the shards" if each.packed else ""
         typer.echo(f"{each.film}: {each.question} {each.answer}")
         typer.echo(f"    {each.verdict}; needs {each.true_needs}, measured {each.measured_needs}{packed}")
@@ -60,28 +60,28 @@ def score(
         typer.echo(f"and {len(facts['faults']) - faults} more: --json has all")
 
 
-def spread(found: Sequence[ScoredQuestion], count: int) -> Sequence[ScoredQuestion]:
-    """So many of them, from all over the run, those in the shards first."""
+def pick_evenly(found: Sequence[ScoredQuestion], count: int) -> Sequence[ScoredQuestion]:
+    """Return up to `count` questions, spread evenly over the run; packed ones first."""
     some = [each for each in found if each.packed] or found
     return some[:: max(1, len(some) // count)][:count] if count else ()
 
 
-def table(facts: dict[str, Any]) -> Iterator[str]:
-    """The measures for people, a line each; the confusion matrix has the truth at its side."""
+def measure_lines(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield the measures as text lines; the confusion matrix has a row per true value."""
     for part in ("clips", "transcripts", "questions", "cross_modal"):
         yield f"{part:<13}" + ", ".join(
-            f"{name.replace('_', ' ')} {shown(value)}" for name, value in facts[part].items()
+            f"{name.replace('_', ' ')} {value_text(value)}" for name, value in facts[part].items()
         )
     for view, row in facts["captions"].items():
-        yield f"{'caption ' + view:<15}" + ", ".join(f"{name} {shown(value)}" for name, value in row.items())
+        yield f"{'caption ' + view:<15}" + ", ".join(f"{name} {value_text(value)}" for name, value in row.items())
     heads = list(next(iter(facts["needs"].values())))
     yield f"{'needs':<13}" + "".join(f"{head:>13}" for head in heads)
     for truth, counts in facts["needs"].items():
         yield f"{'truly ' + truth:<13}" + "".join(f"{counts[head]:>13}" for head in heads)
 
 
-def shown(value: float | int | None) -> str:
-    """A count, a share in percent, or a dash where there is nothing to count."""
+def value_text(value: float | int | None) -> str:
+    """Return a count, a share in percent, or a dash for None."""
     if value is None:
         return "-"
     return f"{value:.1%}" if isinstance(value, float) else str(value)

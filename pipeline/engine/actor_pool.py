@@ -76,7 +76,7 @@ class LaneActor:
         """Make the lane in the actor's own process. patience: with stores, in minutes."""
         hide_gpus()
         publish_on_ray()
-        retries.be_patient_for(patience)
+        retries.set_patience(patience)
         self.lane = make()
 
     def ready(self) -> None:

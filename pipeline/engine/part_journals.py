@@ -57,7 +57,7 @@ def part_journal(manifest: Manifest, part: int, session: str, is_shared: bool) -
     path, shared = _session_path(manifest, part, session), SharedJournal(manifest.uri(part, "journal"), is_shared)
     shared.fetch(path)
     try:
-        with shared.copied(path):
+        with shared.copying(path):
             yield JournalFile(path, shared)
     finally:
         with suppress(OSError):  # a store that does not answer must hide neither a commit nor an interrupt

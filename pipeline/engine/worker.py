@@ -166,7 +166,7 @@ class StepWorker:
             context.check_current(part)
             return self._commit_rows(part, manifest.rows(inputs, outcomes), held)
         check_law(manifest.name, inputs, outcomes)
-        tar = media.placed(manifest.root, partial(context.journal.places_draft, media.uri))
+        tar = media.placed(manifest.root, partial(context.journal.record_place, media.uri))
         context.check_current(part)
         rows = manifest.rows(inputs, [relocate_media(outcome, media.uri, tar) for outcome in outcomes])
         is_ours = self._commit_rows(part, rows, held)

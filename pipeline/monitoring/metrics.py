@@ -1,9 +1,9 @@
-"""Counters and gauges of a run for Prometheus: their definitions, the values of this process, and how they leave it.
+"""Define, count and publish the Prometheus metrics of a run.
 
-A worker counts each outcome when it journals it (`StepMetrics`), into the `VALUES` of its process. With `engine:
-inline` that process is the run, and `pipeline.monitoring.metrics_file` writes its values. With `engine: ray` each lane
-actor publishes its values through `ray.util.metrics`, and returns them with each part, so that the driver can add them
-up. An error in metrics is logged once and never ends a run.
+A worker counts each journaled outcome (`StepMetrics`) in the `VALUES` of its process. With `engine: inline` this is the
+run's process, and `pipeline.monitoring.metrics_file` writes the values. With `engine: ray` each lane actor publishes
+its values through `ray.util.metrics`, and returns them with each part to the driver, which adds them up. An error in
+metrics is logged once and never ends a run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Sink = Callable[["Metric", float, Labels], None]
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. labels: names of its labels, in the order in which values are given."""
+    """A metric. labels: names of its labels, in the order of label values."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -49,13 +49,13 @@ METRICS = {metric.name: metric for metric in (RECORDS, IN_FLIGHT, SECONDS, TOKEN
 
 Values = dict[tuple[str, Labels], float]  # by name and label values
 
-REFRESH = 1.0  # seconds: Ray forgets a gauge that is not set again within two of its reports, which come every 10 s
+REFRESH = 1.0  # seconds: Ray drops a gauge that is not set within two of its reports, one every 10 s
 
 _logged: set[str] = set()
 
 
-def harmless(function: Callable[P, None]) -> Callable[P, None]:
-    """Make a function log its first error instead of raising it."""
+def errors_logged(function: Callable[P, None]) -> Callable[P, None]:
+    """Wrap a function so that it logs its first error and raises none."""
 
     @wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -68,7 +68,7 @@ def harmless(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def log_once(what: str, error: Exception) -> None:
-    """Log an error of `what`, if it is the first one in this process."""
+    """Log an error, if it is the first error of `what` in this process."""
     if what not in _logged:
         _logged.add(what)
         line = " ".join(str(error).split())
@@ -76,16 +76,16 @@ def log_once(what: str, error: Exception) -> None:
 
 
 class Registry:
-    """The values of the metrics in this process. Threads may share it."""
+    """The values of the metrics in this process; thread-safe."""
 
     def __init__(self) -> None:
-        """Nothing is counted yet, and nothing is published."""
+        """Start without values and without a sink."""
         self.values: Values = {}
         self.sink: Sink | None = None
         self.lock = threading.Lock()
 
     def add(self, metric: Metric, value: float, *labels: str) -> None:
-        """Add to a counter. Adding 0 makes its series, so that a rate can be taken from the beginning."""
+        """Add to a counter. Adding 0 creates its series, so that its rate is defined from the start."""
         key = metric.name, labels
         with self.lock:
             self.values[key] = self.values.get(key, 0) + value
@@ -94,7 +94,7 @@ class Registry:
 
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         """Set a gauge."""
-        with self.lock:  # also while it publishes: `refresh` must not publish an older value after this one
+        with self.lock:  # held while publishing, so that `refresh` cannot publish an older value afterwards
             self.values[metric.name, labels] = value
             self._publish(metric, value, labels)
 
@@ -110,24 +110,24 @@ class Registry:
             return
         try:
             self.sink(metric, value, labels)
-        except Exception as error:  # noqa: BLE001  what is counted here must not suffer
+        except Exception as error:  # noqa: BLE001  the values must stay correct
             self.sink = None
             log_once("publishing on Ray", error)
 
     def take(self) -> Values:
-        """Return the counters as they grew since the last call. Gauges stay: they are of this process alone."""
+        """Return and reset the counters' growth since the last call. Gauges stay, since they belong to this process."""
         with self.lock:
             taken = {key: value for key, value in self.values.items() if METRICS[key[0]].kind == "counter"}
             self.values = {key: value for key, value in self.values.items() if key not in taken}
         return taken
 
     def merge(self, values: Mapping[tuple[str, Labels], float]) -> None:
-        """Add the counters that another process has taken."""
+        """Add counters that another process returned from `take`."""
         for (name, labels), value in values.items():
             self.add(METRICS[name], value, *labels)
 
     def clear(self) -> None:
-        """Forget all values."""
+        """Remove all values."""
         with self.lock:
             self.values = {}
 
@@ -138,17 +138,17 @@ class Registry:
         lines = []
         for metric in METRICS.values():
             lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
-            lines += [_sample(metric, labels, value) for (name, labels), value in values if name == metric.name]
+            lines += [_sample_line(metric, labels, value) for (name, labels), value in values if name == metric.name]
         return "".join(f"{line}\n" for line in lines)
 
 
-def _sample(metric: Metric, labels: Labels, value: float) -> str:
-    pairs = (f'{name}="{_escaped(label)}"' for name, label in zip(metric.labels, labels, strict=True))
+def _sample_line(metric: Metric, labels: Labels, value: float) -> str:
+    pairs = (f'{name}="{_escape_label(label)}"' for name, label in zip(metric.labels, labels, strict=True))
     return f"{metric.name}{{{','.join(pairs)}}} {int(value) if value == int(value) else value!r}"
 
 
-def _escaped(label: str) -> str:
-    text = label.encode(errors="backslashreplace").decode()  # a path may be any bytes
+def _escape_label(label: str) -> str:
+    text = label.encode(errors="backslashreplace").decode()  # a path may hold invalid UTF-8
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
@@ -156,28 +156,28 @@ VALUES = Registry()
 
 
 class StepMetrics:
-    """Counts what one worker does for one step. No method raises."""
+    """Counts the work of one worker on one step. No method raises."""
 
     def __init__(self, root: str, step: str) -> None:
-        """root: of the run, a label of all its series."""
+        """root: the run's root, a label of all series."""
         self.labels, self.in_flight, self.media_bytes = (root, step), 0, 0
         for status in (OK, DROPPED, FAILED):
             VALUES.add(RECORDS, 0, *self.labels, status)
 
-    @harmless
+    @errors_logged
     def opened(self, media_bytes: int) -> None:
-        """Note how much an earlier worker has left in the part's tar: that is not counted again."""
+        """Store the size of the part's tar at the start; these bytes are not counted again."""
         self.media_bytes = media_bytes
 
-    @harmless
+    @errors_logged
     def started(self, records: int) -> None:
-        """Note that the worker now works on so many records, and on no others."""
+        """Set the number of records in flight."""
         self.in_flight = records
         VALUES.set(IN_FLIGHT, records, *self.labels)
 
-    @harmless
+    @errors_logged
     def done(self, outcome: Outcome, media_bytes: int) -> None:
-        """Count an outcome. media_bytes: in the part's tar by now."""
+        """Count an outcome. media_bytes: current size of the part's tar."""
         VALUES.add(RECORDS, 1, *self.labels, outcome.status)
         VALUES.add(SECONDS, outcome.seconds, *self.labels)
         if media_bytes > self.media_bytes:
@@ -188,31 +188,31 @@ class StepMetrics:
             VALUES.add(TOKENS, answer.answer_tokens, *self.labels, "written")
         self.started(max(0, self.in_flight - 1))
 
-    @harmless
+    @errors_logged
     def ended(self) -> None:
-        """Note that the worker has left the part."""
+        """Set the number of records in flight to 0."""
         if self.in_flight:
             self.started(0)
 
-    @harmless
+    @errors_logged
     def committed(self) -> None:
-        """Count a part that is committed."""
+        """Count a committed part."""
         VALUES.add(PARTS, 1, *self.labels)
 
-    @harmless
+    @errors_logged
     def set_aside(self) -> None:
-        """Count a part that cannot go on."""
+        """Count a part that was set aside."""
         VALUES.add(ASIDE, 1, *self.labels)
 
 
 def answers_in(outcome: Outcome) -> set[ModelCall]:
-    """Return the model's answers that the records of an outcome hold. Several records may be made of one answer."""
+    """Return the distinct model calls in the records of an outcome; several records may share one call."""
     found = (getattr(record, "asked", None) for record in outcome.records)
     return {asked for asked in found if isinstance(asked, ModelCall)}
 
 
 def publish_on_ray() -> None:
-    """Publish what this process counts from now on at the Prometheus endpoint of its Ray node, as `ray_ola_…`."""
+    """Publish this process's metrics at the Prometheus endpoint of its Ray node, as `ray_ola_…`."""
     try:
         VALUES.sink = ray_sink()
         threading.Thread(target=_keep_refreshing, daemon=True).start()
@@ -227,7 +227,7 @@ def _keep_refreshing() -> None:
 
 
 def ray_sink() -> Sink:
-    """Return a function that records values with `ray.util.metrics`."""
+    """Return a sink that records values with `ray.util.metrics`."""
     from ray.util.metrics import Counter, Gauge
 
     made: dict[str, Any] = {}

@@ -1,5 +1,4 @@
-"""The file of `ola run --metrics FILE`: the run's metrics in Prometheus' text format, as node_exporter's textfile
-collector reads them."""
+"""Write the file of `ola run --metrics FILE` in Prometheus' text format, for node_exporter's textfile collector."""
 
 from __future__ import annotations
 
@@ -10,21 +9,21 @@ from types import TracebackType
 
 from manifests import drafts
 from pipeline.errors import ConfigError
-from pipeline.monitoring.metrics import VALUES, harmless
+from pipeline.monitoring.metrics import VALUES, errors_logged
 
 INTERVAL = 5.0  # seconds between writes: Prometheus seldom scrapes more often
 
 
 class MetricsFile:
-    """Writes the metrics of this process into a file, again and again while its block lasts, and once in the end."""
+    """Writes the metrics of this process to a file at intervals until its block ends, and once at the end."""
 
     def __init__(self, path: Path | None) -> None:
-        """path: of the file; None: nothing is written."""
+        """path: of the file; None to write none."""
         self.path, self.stop = path, threading.Event()
         self.thread = threading.Thread(target=self._keep_writing, daemon=True)
 
     def __enter__(self) -> MetricsFile:
-        """Begin with all counters at 0. Raises ConfigError where the file cannot be written."""
+        """Start with all counters at 0. Raises ConfigError if the file cannot be written."""
         if self.path is None:
             return self
         VALUES.clear()
@@ -52,14 +51,14 @@ class MetricsFile:
             ended = self.stop.wait(INTERVAL)
             self._try_to_write()
 
-    @harmless
+    @errors_logged
     def _try_to_write(self) -> None:
-        """Write, or log once why that fails: a full disk must not end the run."""
+        """Write the file; log the first error, since a full disk must not end the run."""
         if self.path is not None:
             self.write(self.path)
 
     def write(self, path: Path) -> None:
-        """Replace the file in one step. Raises OSError."""
+        """Replace the file atomically. Raises OSError."""
         draft = Path(drafts.name(str(path)))
         try:
             draft.write_text(VALUES.text(), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Live progress, read off the ledger: whatever engine works, and wherever, this sees what it has committed.
+"""Show live progress, read from the ledger's commits and from local journals, for any engine.
 
-In a terminal a table that stays in place; elsewhere (logs, `ray job submit`) a plain line whenever something moved.
+In a terminal this is a table in place; elsewhere (logs, `ray job submit`) a line after each change.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from rich.table import Table
 from rich.text import Text
 
 from manifests import retries, storage
-from manifests.journal import Growing, finished, journal_path, notes_path
+from manifests.journal import LineSum, count_finished, journal_path, notes_path
 from manifests.ledger import Counts, Manifest, one_line
 from manifests.schema import hints
 from pipeline.annotation.annotator import ModelStep
 from pipeline.engine import lane_states
 from pipeline.plan import Plan
 
-GLANCE = 0.5  # seconds between looks in a terminal: a listing a step
+POLL_SECONDS = 0.5  # seconds between updates in a terminal; each makes one listing per step
 T = TypeVar("T")
-PLAIN = 10.0  # seconds between lines elsewhere: a night's log stays readable
-WINDOW = 60.0  # seconds that tokens/s are of: answers come in waves of a batch
+LINE_SECONDS = 10.0  # seconds between lines elsewhere, so that a night's log stays readable
+WINDOW = 60.0  # seconds over which tokens/s are averaged, since answers come in batches
 
 
 COUNTS = ("prompt_tokens", "read_tokens", "answer_tokens")
-"""Of a step that asks a model: positions of its prompts, those that the model had to read, and tokens written."""
+"""Of a step that asks a model: prompt positions, prompt positions that were prefilled, and tokens generated."""
 
 
 def keeps_tokens(record: type) -> bool:
-    """Whether records of this type tell how many tokens their answers took."""
+    """Return whether records of this type hold token counts."""
     return not {"asked", "prompt_tokens"}.isdisjoint(hints(record))
 
 
-def asked_tokens(connection: duckdb.DuckDBPyConnection, rows: str) -> dict[str, int]:
-    """Sum `COUNTS` over the rows of a step, a view of that name. Several rows may be of one answer.
+def sum_tokens(connection: duckdb.DuckDBPyConnection, rows: str) -> dict[str, int]:
+    """Sum `COUNTS` over the rows of a step. rows: name of its view. Rows that share a model call count once.
 
-    Counts that the rows of an older version lack are 0.
+    Counts that rows of older versions lack are 0.
     """
     columns = dict(connection.sql(f"SELECT column_name, column_type FROM (DESCRIBE {rows})").fetchall())
     answers, inner = f"SELECT * FROM {rows} WHERE status = 'ok'", ""
@@ -59,23 +59,23 @@ def asked_tokens(connection: duckdb.DuckDBPyConnection, rows: str) -> dict[str, 
     return dict.fromkeys(COUNTS, 0) | {name: int(total or 0) for name, total in zip(held, found, strict=True)}
 
 
-class Flight:
-    """A part under way: the inputs that are done, and the tokens of the answers that it has."""
+class OpenPart:
+    """An open part: the number of inputs done, and the tokens generated so far."""
 
     def __init__(self, journal: Path, asks: bool) -> None:
-        """asks: whether its step notes answers."""
-        self.done, self.tokens, self.asks = finished(journal), Growing(notes_path(journal), answer_tokens), asks
+        """asks: whether the step writes notes about answers."""
+        self.done, self.tokens, self.asks = count_finished(journal), LineSum(notes_path(journal), answer_tokens), asks
 
     def look(self) -> int:
-        """The inputs done by now."""
+        """Read new lines and return the number of inputs done."""
         done = self.done.total()
-        if self.asks and self.done.offset:  # the journal comes first
+        if self.asks and self.done.offset:  # the notes exist only after the journal
             self.tokens.total()
         return done
 
 
 def answer_tokens(line: bytes) -> int:
-    """Tokens of the answer in a line of a step's notes; 0 for a line that holds something else, as a probability."""
+    """Return the answer's tokens from a line of a step's notes; 0 for a line about something else."""
     with suppress(ValueError, KeyError, TypeError):
         _name, facts = json.loads(line)
         return int(facts["answer_tokens"])
@@ -83,29 +83,29 @@ def answer_tokens(line: bytes) -> int:
 
 
 class Tally:
-    """Counts of one step as they grow: each part's footer is read once, and each line of a journal.
+    """The growing counts of one step. Each part's footer and each line of a journal is read once.
 
-    asks: whether the step asks a model; then the tokens of its answers are counted, in parts that are not committed
-    at the first look.
+    asks: whether the step asks a model. Then the tokens of its answers are counted, in parts that were open at the
+    first look.
     """
 
     def __init__(self, manifest: Manifest, asks: bool = False) -> None:
-        """Nothing is counted yet."""
+        """Start with empty counts."""
         self.manifest, self.asks = manifest, asks
         self.total, self.parts = Counts(), set[int]()
-        self.flights: dict[int, Flight] = {}
-        self.written = 0  # tokens, in parts that were committed since the first look
+        self.open_parts: dict[int, OpenPart] = {}
+        self.written = 0  # tokens in parts committed since the first look
         self.looks: deque[tuple[float, int]] = deque()
 
     def look(self, parts: Sequence[int]) -> int:
-        """Count what was committed since the last look; returns the inputs done in parts still in flight."""
+        """Count the parts committed since the last look; return the number of inputs done in open parts."""
         for part, counts in self.manifest.more_counts(self.parts).items():
-            if isinstance(counts, Counts):  # the run names what is damaged in the end
+            if isinstance(counts, Counts):  # the run reports damage at its end
                 self.total.add(counts)
             self.parts.add(part)
-            self._land(part)
+            self._close_part(part)
         waiting = [part for part in parts if part not in self.parts] if storage.is_local(self.manifest.root) else []
-        done = sum(self._flight(part).look() for part in waiting)
+        done = sum(self._find_open_part(part).look() for part in waiting)
         if self.asks:
             self.looks.append((time.monotonic(), self.tokens))
             while self.looks[-1][0] - self.looks[0][0] > WINDOW:
@@ -114,42 +114,42 @@ class Tally:
 
     @property
     def tokens(self) -> int:
-        """Written by the model, as far as the last look saw."""
-        return self.written + sum(flight.tokens.sum for flight in self.flights.values())
+        """Return the tokens generated until the last look."""
+        return self.written + sum(open_part.tokens.sum for open_part in self.open_parts.values())
 
     @property
     def rate(self) -> float:
-        """Tokens a second, over the last minute."""
+        """Return the tokens per second over the last minute."""
         if len(self.looks) < 2:
             return 0.0
         (began, before), (ended, after) = self.looks[0], self.looks[-1]
         return (after - before) / (ended - began)
 
-    def _flight(self, part: int) -> Flight:
-        if part not in self.flights:
+    def _find_open_part(self, part: int) -> OpenPart:
+        if part not in self.open_parts:
             journal = journal_path(self.manifest.root, self.manifest.path(part, "journal"))
-            self.flights[part] = Flight(journal, self.asks)
-        return self.flights[part]
+            self.open_parts[part] = OpenPart(journal, self.asks)
+        return self.open_parts[part]
 
-    def _land(self, part: int) -> None:
-        """Notes go with the journal when a part is committed; most of what the last look did not see is in its rows."""
-        flight = self.flights.pop(part, None)
+    def _close_part(self, part: int) -> None:
+        """Count the tokens of a committed part from its rows: its notes are deleted with the journal."""
+        open_part = self.open_parts.pop(part, None)
         if self.asks and self.looks:
-            self.written += max(flight.tokens.sum if flight else 0, self._stored(part))
+            self.written += max(open_part.tokens.sum if open_part else 0, self._read_tokens(part))
 
-    def _stored(self, part: int) -> int:
+    def _read_tokens(self, part: int) -> int:
         if not keeps_tokens(self.manifest.record):
             return 0
         with duckdb.connect() as connection:
             connection.register("part", self.manifest.read(part))
-            return asked_tokens(connection, "part")["answer_tokens"]
+            return sum_tokens(connection, "part")["answer_tokens"]
 
 
 class Progress:
-    """Shows a run while its block lasts."""
+    """Shows a run's progress until its block ends."""
 
     def __init__(self, plan: Plan, console: Console, has_lanes: bool = False) -> None:
-        """console: where to; whether it is a terminal decides the form. has_lanes: whether the run is on a cluster."""
+        """console: a terminal gets a table, anything else lines. has_lanes: whether the run is on a cluster."""
         self.tallies = [Tally(planned.manifest, isinstance(planned.step, ModelStep)) for planned in plan.steps]
         self.asks = any(tally.asks for tally in self.tallies)
         self.sources, self.console = Tally(plan.sources), console
@@ -158,20 +158,20 @@ class Progress:
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Progress:
-        """Begin to show."""
+        """Start the thread that shows the progress."""
         self.thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Show the last state and end."""
+        """Show the final state and end the thread."""
         self.stop.set()
         self.thread.join()
 
     def _watch(self) -> None:
-        """Show until the run ends. A terminal or log that takes nothing more ends the showing, and not the run."""
-        with suppress(OSError, SystemExit):  # rich ends a thread that writes into a closed pipe
+        """Show the progress until the run ends. A closed terminal or log ends only this thread."""
+        with suppress(OSError, SystemExit):  # rich raises SystemExit for a closed pipe
             if self.console.is_terminal:
                 self._show_table()
             else:
@@ -182,22 +182,22 @@ class Progress:
         with Live(shown, console=self.console, auto_refresh=False) as live:
             ended = False
             while not ended:
-                ended = self.stop.wait(GLANCE)
-                shown, error = self._look(self._tables, shown)
+                ended = self.stop.wait(POLL_SECONDS)
+                shown, error = self._try_to_look(self._tables, shown)
                 live.update(shown if error is None else Group(shown, Text(error)), refresh=True)
 
     def _show_lines(self) -> None:
-        if self.asks:  # what is there already is not this run's
-            self._look(self._line, "")
-        while not self.stop.wait(PLAIN):
-            line, error = self._look(self._line, "")
+        if self.asks:  # tokens of earlier runs do not count
+            self._try_to_look(self._line, "")
+        while not self.stop.wait(LINE_SECONDS):
+            line, error = self._try_to_look(self._line, "")
             self._print("\n".join([line, *self._lanes()]) if error is None else error)
 
-    def _look(self, look: Callable[[], T], otherwise: T) -> tuple[T, str | None]:
-        """What `look` sees of the run; or `otherwise`, and in one line why nothing can be seen now."""
+    def _try_to_look(self, look: Callable[[], T], otherwise: T) -> tuple[T, str | None]:
+        """Return the result of `look`; if it raises, return `otherwise` and the error in one line."""
         try:
             return look(), None
-        except Exception as error:  # noqa: BLE001  a full disk or a damaged file is the run's to report; the next look may succeed
+        except Exception as error:  # noqa: BLE001  the run itself reports such errors
             return otherwise, f"progress unknown for now: {one_line(error)}"
 
     def _parts(self) -> list[int]:
@@ -211,7 +211,7 @@ class Progress:
         return f"{done}/{len(parts) * len(self.tallies)} parts · records: {', '.join(steps)}"
 
     def _print(self, text: str) -> None:
-        """Print a line that says something new, with the tokens a second of now."""
+        """Print a line, if it differs from the last one, with the current tokens per second."""
         if text == self.last:
             return
         written = ", ".join(f"{t.manifest.name} {t.rate:.0f}" for t in self.tallies if t.rate)
@@ -224,7 +224,7 @@ class Progress:
         return Group(self._table(), *map(Text, self._lanes()))
 
     def _lanes(self) -> list[str]:
-        """What the lanes do, and how often stores had to be asked again, if they had."""
+        """Return the states of the lanes, and the number of retries of store requests, if any."""
         lanes = [str(lane) for lane in lane_states.read(self.root)] if self.has_lanes else []
         return lanes + ([str(retries.tally)] if retries.tally.number else [])
 

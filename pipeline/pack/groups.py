@@ -36,7 +36,7 @@ def groups_of(plan: Plan) -> list[Group]:
     """Return the groups of all parts of a run, in order. Parts that are in none yet get new ones, which are kept."""
     uri = storage.join(plan.root, GROUPS)
     before = _stored(uri)
-    sizes = {**dict.fromkeys(plan.named("ingest").manifest.committed(), 1), **plan.sources.committed()}
+    sizes = {**dict.fromkeys(plan.find_step("ingest").manifest.committed(), 1), **plan.sources.committed()}
     ends = [*before, *_ends({part: size for part, size in sizes.items() if part >= max(before, default=0)})]
     if ends != before:
         storage.write_bytes(uri, json.dumps(ends).encode())

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from manifests import storage
 from manifests.ledger import DROPPED, OK, Manifest, parquet_bytes
 from manifests.linking import link
-from manifests.parquet_files import damage_named, read_undamaged
+from manifests.parquet_files import raise_damaged, read_undamaged
 from manifests.records import Outcome, PackedTask
 from manifests.schema import from_rows, record_schema, records_table
 from pipeline.engine.actor_pool import Lane
@@ -91,7 +91,7 @@ def linked(root: str, shard: Shard, folder: str) -> pa.Table:
     assert shard.copied is not None
     other, name = shard.copied
     uri = storage.join(root, other, ROWS)
-    with damage_named(uri), storage.open_random(uri) as file:
+    with raise_damaged(uri), storage.open_random(uri) as file:
         table = pq.read_table(file, filters=pc.field("shard") == f"{name}.tar")
     for ending in (".tar", ".tar.idx"):
         link(storage.join(root, other, name + ending), storage.join(folder, shard.name + ending))

@@ -168,7 +168,7 @@ def _bring(write: Write, make: Callable[[], Any], numbers: Sequence[int]) -> Non
 
 def _check_videos(plan: Plan) -> None:
     """Raise RunError if two groups could have a video in common: within a part, the choice itself checks all ids."""
-    with views.connect(plan.root, [plan.named("ingest").manifest], {}, []) as connection:
+    with views.connect(plan.root, [plan.find_step("ingest").manifest], {}, []) as connection:
         if "ingest" in views.names(connection):
             check_unique(connection, ["ingest"])
 

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from manifests import storage, views
 from manifests.blocks import PartFiles
 from manifests.ledger import Damaged, Manifest, digest
-from manifests.parquet_files import damage_named
+from manifests.parquet_files import raise_damaged
 from pipeline.errors import RunError
 from pipeline.pack.candidates import SPOKEN, create_candidates
 from pipeline.pack.groups import FOLDER, Group
@@ -104,12 +104,12 @@ class Choice:
     @classmethod
     def read(cls, uri: str) -> Choice:
         """Read a choice from the footer of its file."""
-        with damage_named(uri), storage.open_random(uri) as file:
+        with raise_damaged(uri), storage.open_random(uri) as file:
             return cls(uri, **json.loads(pa.ipc.open_file(file).schema.metadata[FACTS]))
 
     def rows(self) -> pa.Table:
         """All its rows: batch, clip, id, kind, number, stage, key, split, shard (within the group), tokens, reason."""
-        with damage_named(self.uri), storage.open_random(self.uri) as file:
+        with raise_damaged(self.uri), storage.open_random(self.uri) as file:
             return pa.ipc.open_file(file).read_all()
 
     @staticmethod
@@ -235,7 +235,7 @@ class PartCandidates:
         tables = {name: pa.concat_tables((of[name] for of in parts), promote_options="permissive") for name in names}
         schemas = {name: table.schema for name, table in tables.items()}
         if self.connection is None or schemas != self.schemas:
-            self.connection, self.schemas = views.of_tables(self.manifests, tables), schemas
+            self.connection, self.schemas = views.connect_tables(self.manifests, tables), schemas
             create_candidates(self.connection, self.plan, self.settings)
         else:
             views.show_tables(self.connection, tables)

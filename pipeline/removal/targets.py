@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError
 from pipeline.media.video_file import video_id
 from pipeline.removal.rows import step_manifests
 from pipeline.sources.containers.members import is_unmeasured
-from pipeline.state.content_digests import INGEST, Unread, content
+from pipeline.state.content_digests import INGEST, UnreadSource, content
 from pipeline.state.registration import removed_source
 
 SHORTEST = 6  # characters of an id that are enough to name it
@@ -147,7 +147,7 @@ class KnownSources:
         found = each.source.sha256 or next((row.sha256 for row in rows if row.sha256), None)
         is_readable = not each.source.removed and each.source.fault is None
         if found is None and is_readable and (each.source.bytes or is_unmeasured(each.source)):
-            found = content(Unread(each.source.uri, each.source.stamp)).sha256 or None
+            found = content(UnreadSource(each.source.uri, each.source.stamp)).sha256 or None
         return replace(each, source=removed_source(each.source, found))
 
 

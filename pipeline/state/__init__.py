@@ -1,1 +1,1 @@
-"""The state of a run below its root: sources, keys of steps, the lock, compaction, and which steps must run again."""
+"""The state of a run below its root: sources, step keys, the lock, compaction, and steps that must run again."""

@@ -1,7 +1,7 @@
-"""From containers to sources: each container is indexed once, by a worker, into a file under the root.
+"""Expand containers (tar, zip, Parquet) into sources; a worker indexes each container once, in a file under the root.
 
-The index is named by the uri and the stamp of its container: one that is written again is indexed again. The driver
-reads indexes only.
+The index is named after the container's uri and stamp, so a rewritten container is indexed again. The driver reads only
+indexes.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from pipeline.sources.containers.long_meta import ROW_GROUP, short
 from pipeline.sources.containers.members import STREAMS, TABLES, is_container, member_stamp, parted
 
 FOLDER = "containers"  # below the folder of the sources
-A_TASK = 8  # containers that a worker indexes before it asks for more
-AGAIN = "cannot be read: "  # how the fault of a container begins that the next run looks at again
+A_TASK = 8  # containers per task of a worker
+AGAIN = "cannot be read: "  # start of the fault of a container that the next run indexes again
 SCHEMA = pa.schema(list(record_schema(MemberSource)))
 
 Run = Callable[[Sequence[LanePlan], Sequence[int]], object]  # `map` of an engine
@@ -39,9 +39,9 @@ Run = Callable[[Sequence[LanePlan], Sequence[int]], object]  # `map` of an engin
 
 @dataclass(frozen=True)
 class Container:
-    """A container as it was found. column: of a table, that holds the media; "" where that is to be found out.
+    """A container that discovery found. column: a table's column with the media; "" to detect the column.
 
-    removed: names of members of which the index tells nothing but their bytes.
+    removed: names of removed members; of these the index keeps only the size.
     """
 
     uri: str
@@ -52,7 +52,7 @@ class Container:
 
     @property
     def index(self) -> str:
-        """The name of its index."""
+        """Return the name of the index file."""
         return f"{digest(self.uri)}-{digest([self.bytes, self.stamp, self.column])}.parquet"
 
 
@@ -62,39 +62,39 @@ TODO = record_schema(Container)
 def expand_containers(
     found: Sequence[Source], folder: str, run: Run, column: str = "", removed: Iterable[str] = ()
 ) -> list[Source]:
-    """The sources, with those that lie in containers in the place of the containers, in their order, each uri once.
+    """Replace each container by the sources in it, in order, each uri once.
 
-    folder: uri of the folder of the sources. run: brings lanes to work, for containers that have no index.
+    folder: uri of the folder of the sources. run: runs lanes on an engine, for containers without an index.
     removed: uris of sources that were removed from the root.
     """
-    containers = _containers(found, column, removed)
+    containers = _find_containers(found, column, removed)
     if not containers:
         return list(found)
     folder = storage.join(folder, FOLDER)
-    _index(list(containers.values()), folder, run)
+    _make_indexes(list(containers.values()), folder, run)
     sources: dict[str, Source] = {}
     for source in found:
-        held = containers.get(_container(source) or "")
-        for each in [source] if held is None else _members(source, held, folder):
-            # what a list says of a member counts, whoever names its container as well
+        held = containers.get(_container_uri(source) or "")
+        for each in [source] if held is None else _read_members(source, held, folder):
+            # a member that a list names keeps the list's columns, even if its container is named as well
             if each.uri not in sources or (source.meta, source.spans) != ("{}", ()):
                 sources[each.uri] = each
     return list(sources.values())
 
 
-def _container(source: Source) -> str | None:
-    """The container that a source is, or lies in; None for a file."""
+def _container_uri(source: Source) -> str | None:
+    """Return the uri of the container that a source is, or is a member of; None for a plain file."""
     if source.fault or not source.bytes:
         return None
     member = parted(source.uri)
     return member[0] if member else source.uri if is_container(source.uri) else None
 
 
-def _containers(found: Sequence[Source], column: str, removed: Iterable[str]) -> dict[str, Container]:
+def _find_containers(found: Sequence[Source], column: str, removed: Iterable[str]) -> dict[str, Container]:
     gone: dict[str, list[str]] = defaultdict(list)
     for member in filter(None, map(parted, removed)):
         gone[member[0]].append(member[1])
-    named = ((_container(source), source) for source in found)
+    named = ((_container_uri(source), source) for source in found)
     return {
         uri: Container(
             uri, source.bytes, source.stamp, column if uri.lower().endswith(TABLES) else "", tuple(sorted(gone[uri]))
@@ -104,8 +104,8 @@ def _containers(found: Sequence[Source], column: str, removed: Iterable[str]) ->
     }
 
 
-def _index(containers: Sequence[Container], folder: str, run: Run) -> None:
-    """Have workers index what has no index yet, and delete the indexes of what the containers were before."""
+def _make_indexes(containers: Sequence[Container], folder: str, run: Run) -> None:
+    """Have workers index containers without an index, and delete the indexes of replaced containers."""
     there = {entry.path for entry in storage.listing(folder)}
     missing = [each for each in containers if each.index not in there]
     if not missing:
@@ -122,8 +122,8 @@ def _index(containers: Sequence[Container], folder: str, run: Run) -> None:
         storage.remove(storage.join(folder, name))
 
 
-def _members(source: Source, container: Container, folder: str) -> Iterator[Source]:
-    """The sources of one container; of a source that is a member, that one."""
+def _read_members(source: Source, container: Container, folder: str) -> Iterator[Source]:
+    """Yield the sources of one container; for a source that is a member, only this member."""
     index = container.index
     uri = storage.join(folder, index)
     columns = pq.ParquetFile(pa.BufferReader(storage.read_bytes(uri))).read(use_threads=False).to_pydict()
@@ -137,10 +137,10 @@ def _members(source: Source, container: Container, folder: str) -> Iterator[Sour
         rows = [replace(row, name=member[1]) for row in rows]
     for row in rows:
         if member is None or row.name == member[1]:
-            yield _source(source, container, row)
+            yield _make_source(source, container, row)
 
 
-def _source(named: Source, container: Container, row: MemberSource) -> Source:
+def _make_source(named: Source, container: Container, row: MemberSource) -> Source:
     def uri(name: str) -> str:
         return f"{container.uri}#{name}" if name else container.uri
 
@@ -149,7 +149,7 @@ def _source(named: Source, container: Container, row: MemberSource) -> Source:
         "bytes": row.bytes,
         "sidecars": tuple(map(uri, row.sidecars)),
         "fault": row.fault,
-        "meta": _joined(row.meta, named.meta),
+        "meta": _merge_meta(row.meta, named.meta),
         "stamp": member_stamp(container.stamp, row.place),
         "companions": row.companions,
         "sha256": row.sha256,
@@ -159,38 +159,38 @@ def _source(named: Source, container: Container, row: MemberSource) -> Source:
     return Source(id=source_id(Source(id="", **facts)), **facts)  # `replace` takes six times as long
 
 
-def _joined(member: str, listed: str) -> str:
-    """Metadata of a member; a column of the list that named it stands above a key of its own."""
+def _merge_meta(member: str, listed: str) -> str:
+    """Merge the metadata of a member with the columns of the list that names it; the list takes precedence."""
     if member == "{}" or listed == "{}":
         return listed if member == "{}" else member
     return json.dumps(json.loads(member) | json.loads(listed), sort_keys=True, ensure_ascii=False)
 
 
 class IndexLane(Lane):
-    """Indexes containers by the number of their chunk."""
+    """A lane whose numbers are chunks of containers to index."""
 
     def __init__(self, folder: str, todo: str) -> None:
-        """folder: of the indexes. todo: name of the file there that lists the containers."""
+        """folder: of the indexes. todo: name of the file in it that lists the containers."""
         self.folder, self.todo = folder, todo
 
     def __call__(self, number: int) -> None:
-        """Index one chunk of containers; one that has an index is passed over."""
+        """Index one chunk of containers; those that have an index are skipped."""
         table = read_parquet(storage.join(self.folder, self.todo)).slice(number * A_TASK, A_TASK)
         for container in from_rows(Container, table.to_pylist()):
             uri = storage.join(self.folder, container.index)
             if not storage.exists(uri):
-                storage.write_bytes(uri, parquet_bytes(_table(list(_rows(container))), ROW_GROUP))
+                storage.write_bytes(uri, parquet_bytes(_make_table(list(_index_rows(container))), ROW_GROUP))
 
 
-def _table(rows: Sequence[MemberSource]) -> pa.Table:
+def _make_table(rows: Sequence[MemberSource]) -> pa.Table:
     columns: dict[str, list[Any]] = {
         field.name: [getattr(row, field.name) for row in rows] for field in fields(MemberSource)
     }
     return pa.table(columns, schema=SCHEMA)
 
 
-def _rows(container: Container) -> Iterator[MemberSource]:
-    """The index of a container. What cannot be read is a row; what was read before that stays."""
+def _index_rows(container: Container) -> Iterator[MemberSource]:
+    """Yield the index rows of a container; if it cannot be read further, yield a row with the fault."""
     try:
         for row in listing.rows(container.uri, container.bytes, container.column):
             is_removed = row.name in container.removed

@@ -1,6 +1,6 @@
-"""The contents of sources: their sha256, from the ledger where they were read before, else read now by workers.
+"""Find the sha256 of sources: from the ledger if they were read before, else by workers that read the files.
 
-Only sources of equal size are compared, so most are never read here.
+Only sources of equal size are compared, so most sources are never read here.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pipeline.plan import Plan
 from pipeline.sources.containers.access import look, source_pieces
 from pipeline.sources.containers.members import container_of, is_unmeasured, parted
 
-A_TASK = 32  # sources that a worker reads before it writes down what it found
-QUESTIONS = 32  # to a store at once: each waits some 50 ms
+A_TASK = 32  # sources per task of a worker, whose digests are written to one file
+QUESTIONS = 32  # concurrent requests to a store: each takes some 50 ms
 INGEST = "ingest"
 
 Run = Callable[[Sequence[LanePlan], Sequence[int]], object]  # `map` of an engine
@@ -42,24 +42,24 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Unread:
-    """A source to read, and its stamp when it was found."""
+class UnreadSource:
+    """A source to read, and its stamp from discovery."""
 
     uri: str
     stamp: str
 
 
 def live_uris(found: Sequence[Source], sources: Sequence[Source]) -> set[str]:
-    """Uris of these sources whose files are there: found just now, or still in their place, or not known to be gone."""
+    """Return the uris of the sources that exist: those just found, and those still in the store or in a container."""
     if not sources:
         return set()
     there = {source.uri for source in found if source.fault is None}
     absent = [source for source in sources if source.uri not in there]
-    # what a container does not have any more that was written again since, and was found just now, is gone
+    # a member that is missing in a rewritten container no longer exists
     seen = {container_of(source.uri): _container_stamp(source) for source in found} if absent else {}
     asked = [each.uri for each in absent if seen.get(container_of(each.uri)) in (None, _container_stamp(each))]
     with ThreadPoolExecutor(QUESTIONS) as pool:
-        there.update(uri for uri, is_there in zip(asked, pool.map(_is_there, asked), strict=True) if is_there)
+        there.update(uri for uri, is_there in zip(asked, pool.map(_exists, asked), strict=True) if is_there)
     return there
 
 
@@ -67,38 +67,38 @@ def _container_stamp(source: Source) -> str:
     return source.stamp.rpartition("@")[0] if parted(source.uri) else source.stamp
 
 
-def _is_there(uri: str) -> bool:
+def _exists(uri: str) -> bool:
     try:
         return storage.look(container_of(uri)) is not None
-    except OSError:  # the store does not answer: taken for gone, its video would lose its place
+    except OSError:  # the store does not answer: if the source counted as missing, its video would lose its place
         return True
 
 
 class SourceDigests:
-    """Digests of sources by uri. Called once for all that registration wants to compare."""
+    """Finds digests of sources. Registration calls it once with all sources that it compares."""
 
     def __init__(self, plan: Plan, run: Run) -> None:
-        """run: brings lanes to work, for what must be read."""
+        """run: runs lanes on an engine, to read sources."""
         self.plan, self.run = plan, run
 
     def __call__(self, wanted: Sequence[Registered]) -> dict[str, str]:
-        """sha256 by uri; without those that cannot be read."""
+        """Return the sha256 by uri, without sources that cannot be read."""
         known = {each.source.uri: each.source.sha256 for each in wanted if each.source.sha256}
-        ingested = self._ingested([each for each in wanted if each.source.uri not in known])
+        ingested = self._contents_from_ledger([each for each in wanted if each.source.uri not in known])
         known |= {uri: read.sha256 for uri, read in ingested.items()}
-        unread = [Unread(each.source.uri, each.source.stamp) for each in wanted if each.source.uri not in known]
-        return known | {uri: read.sha256 for uri, read in self._read(unread).items() if read.sha256}
+        unread = [UnreadSource(each.source.uri, each.source.stamp) for each in wanted if each.source.uri not in known]
+        return known | {uri: read.sha256 for uri, read in self._contents_from_workers(unread).items() if read.sha256}
 
-    def measured(self, rows: Sequence[Registered]) -> dict[str, Content]:
-        """Size and sha256 by uri of the rows of tables that a step has read and no index has measured.
+    def measure(self, rows: Sequence[Registered]) -> dict[str, Content]:
+        """Return size and sha256, by uri, of table rows that a step has read but no index has measured.
 
-        Rows that did not become a video are read once more, by workers: they may be copies as well.
+        Rows that did not become a video are read again by workers, since they may be copies, too.
         """
         wanted = [each for each in rows if is_unmeasured(each.source)]
         wanted = wanted and [each for each in wanted if each.part in self._committed()]
-        known = self._ingested(wanted)
-        unread = [Unread(each.source.uri, each.source.stamp) for each in wanted if each.source.uri not in known]
-        return known | self._read(unread)
+        known = self._contents_from_ledger(wanted)
+        unread = [UnreadSource(each.source.uri, each.source.stamp) for each in wanted if each.source.uri not in known]
+        return known | self._contents_from_workers(unread)
 
     @property
     def _ingest(self) -> Manifest | None:
@@ -107,8 +107,8 @@ class SourceDigests:
     def _committed(self) -> Collection[int]:
         return self._ingest.committed() if self._ingest else ()
 
-    def _ingested(self, wanted: Sequence[Registered]) -> dict[str, Content]:
-        """Of sources that were ingested, from the rows of their parts."""
+    def _contents_from_ledger(self, wanted: Sequence[Registered]) -> dict[str, Content]:
+        """Return the contents of ingested sources by uri, from the rows of their parts."""
         ingest = self._ingest
         uris: dict[int, dict[str, str]] = defaultdict(dict)
         for each in wanted:
@@ -125,8 +125,8 @@ class SourceDigests:
             if name in uris[part]
         }
 
-    def _read(self, unread: Sequence[Unread]) -> dict[str, Content]:
-        """By workers, each of which writes down what it found: what was read before a kill is not read again."""
+    def _contents_from_workers(self, unread: Sequence[UnreadSource]) -> dict[str, Content]:
+        """Have workers read the sources. Each task stores its results in a file, so that a kill loses few of them."""
         if not unread:
             return {}
         folder = f"{self.plan.sources.folder}/contents-{digest([asdict(each) for each in unread])}"
@@ -141,26 +141,26 @@ class SourceDigests:
 
 
 def contents_of(ingest: Manifest, part: int) -> dict[str, Content]:
-    """What the videos of a committed part of `ingest` hold, by the ids of their sources."""
+    """Return the contents of the videos of a committed part of `ingest`, by source id."""
     table = ingest.read(part).select(["input", "status", "bytes", "sha256"])
     good = table.filter(pc.equal(table["status"], "ok")).to_pylist()
     return {row["input"]: Content(row["bytes"], row["sha256"]) for row in good}
 
 
 class ContentLane(Lane):
-    """Reads sources by the number of their chunk, and writes their digests down."""
+    """A lane whose numbers are chunks of sources to read; the digests are written to a file per chunk."""
 
     def __init__(self, folder: str) -> None:
-        """folder: with the list of all of them."""
+        """folder: holds the list of all sources to read."""
         self.folder = folder
 
     def __call__(self, number: int) -> None:
-        """Read one chunk of sources, unless that is done already."""
+        """Read one chunk of sources, unless its file exists."""
         uri = _read_uri(self.folder, number)
         if storage.exists(uri):
             return
         table = read_parquet(storage.join(self.folder, "unread.parquet")).slice(number * A_TASK, A_TASK)
-        found = [{"uri": row["uri"], **asdict(content(Unread(**row)))} for row in table.to_pylist()]
+        found = [{"uri": row["uri"], **asdict(content(UnreadSource(**row)))} for row in table.to_pylist()]
         schema = pa.schema([("uri", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string())])
         storage.write_bytes(uri, parquet_bytes(pa.Table.from_pylist(found, schema=schema)))
 
@@ -169,8 +169,8 @@ def _read_uri(folder: str, number: int) -> str:
     return storage.join(folder, f"read-{number:06d}.parquet")
 
 
-def content(unread: Unread) -> Content:
-    """What a file holds; nothing if it cannot be read, or is not the one that was found."""
+def content(unread: UnreadSource) -> Content:
+    """Return the content of a source; Content(0, "") if the file cannot be read or has changed since discovery."""
     try:
         found = _read_content(unread)
         now = look(unread.uri, unread.stamp)
@@ -181,8 +181,8 @@ def content(unread: Unread) -> Content:
     return found if now is not None and unread.stamp in ("", now.stamp) else Content(0, "")
 
 
-def _read_content(unread: Unread) -> Content:
-    """Read a source piece by piece. Raises OSError, and BadMedia for a row of a damaged row group."""
+def _read_content(unread: UnreadSource) -> Content:
+    """Read a source in blocks. Raises OSError, and BadMedia for a row of a damaged row group."""
     found, size = hashlib.sha256(), 0
     for piece in source_pieces(unread.uri, unread.stamp):
         found.update(piece)

@@ -1,8 +1,8 @@
-"""The keys of steps, and `<root>/keys.json`, which remembers the facts that each key was made of.
+"""Compute the keys of steps, and store the facts behind each key in `<root>/keys.json`.
 
-A remembered key stays valid when a newer version of the software adds settings: facts that the remembered ones lack
-count as equal where they have their default value. So an upgrade runs a step again only if its result would change.
-Roots of versions that wrote no `keys.json` have a `run.yaml`, which tells the settings that their version knew.
+A remembered key stays valid if a newer version of the software adds settings: a new fact counts as equal if it has its
+default value. So an upgrade runs a step again only if its result would change. Roots of older versions have no
+`keys.json`; their `run.yaml` shows which settings the version had.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Remembered:
-    """What `keys.json` holds.
+    """The content of `keys.json`.
 
-    facts: of each step folder that a run of this root has used, by the folder's name.
-    last: the folder that each step used in its last run, by the step's name.
+    facts: the facts of each step folder that a run has used, by the folder's name.
+    last: the folder of each step's last run, by the step's name.
     """
 
     facts: Mapping[str, Facts] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Remembered:
 
 
 def load(root: str) -> Remembered:
-    """Read `keys.json` of a root; empty where there is none. Raises ConfigError where it cannot be read."""
+    """Read `keys.json` of a root; empty if it does not exist. Raises ConfigError if it cannot be read."""
     uri = storage.join(storage.normal(root), KEYS)
     try:
         stored = json.loads(storage.read_bytes(uri))
@@ -54,9 +54,9 @@ def load(root: str) -> Remembered:
 
 
 def remember_plan(plan: Plan, only: str | None = None) -> None:
-    """Add the keys of a plan that begins to run to `keys.json`.
+    """Add the keys of a starting run's plan to `keys.json`.
 
-    only: the one step that runs, if not all do."""
+    only: the one step that runs; None for all."""
     used = {planned.step.name: planned.manifest.folder for planned in plan.steps if only in (None, planned.step.name)}
     facts = {planned.manifest.folder: planned.facts for planned in plan.steps}
     before = load(plan.root)
@@ -64,7 +64,7 @@ def remember_plan(plan: Plan, only: str | None = None) -> None:
 
 
 def remember_pack(root: str, folder: str, facts: Facts) -> None:
-    """Put the facts of a pack in the place of those of the pack before: with new videos each run has another."""
+    """Replace the facts of the last pack in `keys.json`: each run with new videos has a new pack folder."""
     before = load(root)
     others = {name: old for name, old in before.facts.items() if old["step"] != facts["step"]}
     _write(root, before, Remembered({**others, folder: facts}, before.last))
@@ -77,9 +77,9 @@ def _write(root: str, before: Remembered, after: Remembered) -> None:
 
 
 def key_for(facts: Facts, defaults: Facts, remembered: Mapping[str, Facts]) -> str:
-    """Return the key of a step with these facts: a remembered one that still holds, else the digest of the facts.
+    """Return the key of a step with these facts: a remembered key that is still valid, else the digest of the facts.
 
-    facts, defaults: as JSON gives them back. remembered: facts by folder.
+    facts, defaults: as parsed JSON. remembered: facts by folder.
     """
     fitting = [folder for folder, old in remembered.items() if _known_facts(facts, defaults, old) == old]
     if not fitting:
@@ -89,16 +89,17 @@ def key_for(facts: Facts, defaults: Facts, remembered: Mapping[str, Facts]) -> s
 
 
 def recall_facts(facts: Facts, defaults: Facts, step: str, settings: Facts) -> Facts:
-    """Return the facts as the version that wrote a `run.yaml` would have told them.
+    """Return the facts as the version that wrote `run.yaml` would have computed them.
 
-    settings: that file's, which names every setting of its version: the facts are without others at their defaults.
+    settings: those of `run.yaml`, which has every setting of its version; facts about other settings are removed if
+    they have their default values.
     """
     section = settings.get(step) or {}
     return _known_facts(facts, defaults, {**settings.get("annotator", {}), **section, "settings": section})
 
 
 def _known_facts(facts: Facts, defaults: Facts, old: Facts) -> dict[str, Any]:
-    """`facts` without those that `old` lacks and that have their default value, section by section."""
+    """Return `facts` without those that `old` lacks and that have their default value, section by section."""
     known = {}
     for name, value in facts.items():
         if name not in old:

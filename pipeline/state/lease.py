@@ -1,9 +1,9 @@
-"""One run at a time below a root: a lock of the kernel for a local root, an object that is renewed for a store.
+"""Lock a root for one run at a time: by a kernel lock on a local root, by a renewed lease object in a store.
 
-The object `<root>/.lock` names its holder, which writes it again every BEAT seconds. A killed holder does not. Who
-finds the object of another watches it for PATIENCE seconds of its own clock, so clocks need not agree. If the object
-did not change, its holder counts as dead and the watcher takes the object by a conditional write, which only one can
-win. A holder on the same machine whose process is gone counts as dead at once.
+The object `<root>/.lock` names its holder, which rewrites it every BEAT seconds. A run that finds another run's object
+watches it for PATIENCE seconds of its own clock, so clocks need not agree. If the object does not change, its holder
+counts as dead, and the watcher takes the object by a conditional write, which only one run can win. A holder on the
+same machine whose process has ended counts as dead at once.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from obstore import UpdateVersion
 
 LOCK = ".lock"
-BEAT = 10.0  # seconds between two writes of the holder: 360 requests an hour
-PATIENCE = 90.0  # seconds without a change after which a holder counts as dead: a beat, and a request that hung (60 s)
-GLANCE = 3.0  # seconds between two looks at the object of another
+BEAT = 10.0  # seconds between the holder's writes: 360 requests an hour
+PATIENCE = 90.0  # seconds without a change until a holder counts as dead: a beat and a hung request (60 s)
+POLL_SECONDS = 3.0  # seconds between two reads of another run's object
 
 
 @contextmanager
 def exclusive_run(root: str) -> Iterator[None]:
-    """Hold the root for this process until the block or the process ends. Raises RunError where another run holds it.
+    """Lock the root for this process until the block or the process ends. Raises RunError if another run holds it.
 
-    In a store: if another run has taken the root meanwhile (this process stood still for longer than PATIENCE), the
-    main thread is interrupted as by Ctrl-C and the block ends with RunError. Roots on other file systems (hdfs://,
-    fsspec) are not locked. Drafts of killed runs are removed at the start.
+    In a store, another run takes the root if this process was suspended for longer than PATIENCE: the main thread is
+    then interrupted as by Ctrl-C, and the block ends with RunError. Roots on other file systems (hdfs://, fsspec) are
+    not locked. Drafts of killed runs are removed at the start.
     """
-    hold = _kernel_lock if storage.is_local(root) else _leased if object_store.holds(root) else _unlocked
+    hold = _hold_kernel_lock if storage.is_local(root) else _hold_lease if object_store.holds(root) else _no_lock
     with hold(root):
         storage.remove_drafts(root)
         remove_left_drafts(root)
@@ -52,12 +52,12 @@ def exclusive_run(root: str) -> Iterator[None]:
 
 
 @contextmanager
-def _unlocked(root: str) -> Iterator[None]:
+def _no_lock(root: str) -> Iterator[None]:
     yield
 
 
 @contextmanager
-def _kernel_lock(root: str) -> Iterator[None]:
+def _hold_kernel_lock(root: str) -> Iterator[None]:
     import fcntl
 
     folder = Path(storage.normal(root))
@@ -80,7 +80,7 @@ def _kernel_lock(root: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class LeaseHolder:
-    """Who holds a root. space: where its process id means something, see `drafts.process_space`."""
+    """The process that holds a root. space: scope of its process id, see `drafts.process_space`."""
 
     host: str = field(default_factory=socket.gethostname)
     process: int = field(default_factory=os.getpid)
@@ -90,22 +90,22 @@ class LeaseHolder:
     beat: int = 0
 
     def stored(self) -> bytes:
-        """The bytes of the object."""
+        """Return the bytes of the lease object."""
         return json.dumps(asdict(self)).encode()
 
     @staticmethod
-    def of(data: bytes) -> LeaseHolder:
-        """The holder that an object names. Raises ValueError, KeyError or TypeError where it names none."""
+    def parse(data: bytes) -> LeaseHolder:
+        """Parse the holder from the object's bytes. Raises ValueError, KeyError or TypeError."""
         return LeaseHolder(**json.loads(data))
 
     def is_dead(self) -> bool:
-        """Whether its process is known to be gone; False where that cannot be known."""
+        """Return whether the holder's process is known to have ended; False if this cannot be known."""
         begun = datetime.fromisoformat(self.since).timestamp()
         return self.space == drafts.process_space() and not drafts.lives(self.process, begun)
 
 
 @contextmanager
-def _leased(root: str) -> Iterator[None]:
+def _hold_lease(root: str) -> Iterator[None]:
     lease = Lease(root)
     try:
         lease.take()
@@ -113,7 +113,7 @@ def _leased(root: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise ConfigError(f"--root {root}: {error}") from error
-    with _interrupts_main_thread(lease):
+    with _interrupt_main_thread_on_loss(lease):
         try:
             yield
         except KeyboardInterrupt:
@@ -125,11 +125,11 @@ def _leased(root: str) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_main_thread(lease: Lease) -> Iterator[None]:
-    """While the block runs, let a lost lease end the main thread's work, even where Ctrl-C is ignored (`nohup`)."""
+def _interrupt_main_thread_on_loss(lease: Lease) -> Iterator[None]:
+    """Let a lost lease interrupt the main thread until the block ends, even if Ctrl-C is ignored (`nohup`)."""
     main = threading.main_thread()
     if threading.current_thread() is not main or main.ident is None:
-        yield  # only the main thread can be interrupted: the block ends with RunError when it is done
+        yield  # only the main thread can be interrupted; in another thread the block raises RunError at its end
         return
     before, thread = signal.signal(signal.SIGUSR1, signal.default_int_handler), main.ident
     lease.on_loss = lambda: signal.pthread_kill(thread, signal.SIGUSR1)
@@ -141,10 +141,10 @@ def _interrupts_main_thread(lease: Lease) -> Iterator[None]:
 
 
 class Lease:
-    """The object that says who holds a root in a store, and the thread that renews it."""
+    """The object that names the holder of a root in a store, and the thread that renews the object."""
 
     def __init__(self, root: str) -> None:
-        """Nothing is asked or written yet."""
+        """Make no request yet."""
         self.root, self.uri, self.holder = root, storage.join(root, LOCK), LeaseHolder()
         self.version: UpdateVersion = {}
         self.lost = False
@@ -153,7 +153,7 @@ class Lease:
         self._thread = threading.Thread(target=self._renew, daemon=True, name="lease")
 
     def take(self) -> None:
-        """Take the root. Raises RunError where another run holds it, OSError where the store does not answer."""
+        """Lock the root. Raises RunError if another run holds it, OSError if the store does not answer."""
         while not storage.create(self.uri, self.holder.stored()):
             if self._take_from_dead():
                 break
@@ -168,12 +168,12 @@ class Lease:
         return found[1]
 
     def _take_from_dead(self) -> bool:
-        """Take the object of a dead holder; False where the object is gone. Raises RunError if its holder lives."""
+        """Take the object of a dead holder; return False if the object is gone. Raises RunError for a live holder."""
         found = object_store.read_version(self.uri)
         if found is None:
             return False
         data, version = found
-        if not _is_dead(data) and not self._stays(version):
+        if not _is_dead(data) and not self._is_unchanged(version):
             return False
         taken = object_store.replace(self.uri, self.holder.stored(), version)
         if taken is None:
@@ -181,22 +181,24 @@ class Lease:
         self.version = taken
         return True
 
-    def _stays(self, version: UpdateVersion) -> bool:
-        """Whether the object keeps its version for PATIENCE seconds; False where it goes. RunError if it changes."""
+    def _is_unchanged(self, version: UpdateVersion) -> bool:
+        """Return whether the object exists unchanged for PATIENCE seconds. Raises RunError if it changes."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            time.sleep(GLANCE)
+            time.sleep(POLL_SECONDS)
             found = object_store.read_version(self.uri)
             if found is None:
                 return False
             if found[1] != version:
-                raise RunError(f"another run is at work at {self.root} ({_named(found[0])}): wait for it, or end it")
+                raise RunError(
+                    f"another run is at work at {self.root} ({_describe_holder(found[0])}): wait for it, or end it"
+                )
         return True
 
     def _renew(self) -> None:
         while not self._ended.wait(BEAT):
             following = replace(self.holder, beat=self.holder.beat + 1)
-            with suppress(OSError):  # the store does not answer now: the next beat tells whether the root was taken
+            with suppress(OSError):  # the store does not answer: the next beat shows whether the root was taken
                 version = object_store.replace(self.uri, following.stored(), self.version)
                 if version is None and not self._ended.is_set():
                     self.lost = True
@@ -208,14 +210,14 @@ class Lease:
     def check(self) -> None:
         """Raise RunError if another run has taken the root."""
         if self.lost:
-            raise RunError(f"{self.root}: another run has taken this root, since this one was not heard of for "
+            raise RunError(f"{self.root}: another run has taken this root, since this run wrote no beat for "
                            f"{PATIENCE:.0f} s; what is committed stays")  # fmt: skip
 
     def release(self) -> None:
         """Stop renewing, and delete the object if it is still this run's."""
         self._ended.set()
-        self._thread.join(timeout=GLANCE)
-        with suppress(OSError):  # the run has ended well: who comes next waits for PATIENCE
+        self._thread.join(timeout=POLL_SECONDS)
+        with suppress(OSError):  # the run has succeeded: the next run waits for PATIENCE
             found = object_store.read_version(self.uri)
             if found is not None and not self.lost and _id_of(found[0]) == self.holder.id:
                 storage.remove(self.uri)
@@ -223,18 +225,18 @@ class Lease:
 
 def _is_dead(data: bytes) -> bool:
     with suppress(ValueError, TypeError):
-        return LeaseHolder.of(data).is_dead()
+        return LeaseHolder.parse(data).is_dead()
     return False
 
 
 def _id_of(data: bytes) -> str | None:
     with suppress(ValueError, TypeError):
-        return LeaseHolder.of(data).id
+        return LeaseHolder.parse(data).id
     return None
 
 
-def _named(data: bytes) -> str:
+def _describe_holder(data: bytes) -> str:
     with suppress(ValueError, TypeError):
-        holder = LeaseHolder.of(data)
+        holder = LeaseHolder.parse(data)
         return f"process {holder.process} on {holder.host}, since {holder.since}"
     return "its lock names nobody"

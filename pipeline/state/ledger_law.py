@@ -1,4 +1,4 @@
-"""The law of the ledger between steps: a step was given what the step before it made, no more and no less."""
+"""Check the law of the ledger between steps: the inputs of a step are exactly the outputs of the step before."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from manifests.ledger import Counts, Damaged
 from pipeline.plan import Plan
 
-PartCounts = Mapping[str, Mapping[int, Counts]]  # by the name of the manifest, then by part
+PartCounts = Mapping[str, Mapping[int, Counts]]  # by manifest name, then by part
 
 
 @dataclass(frozen=True)
 class CommittedCounts:
-    """What the footers of all committed parts say, and which of the files cannot be read."""
+    """The counts of all committed parts, and the damage of unreadable files by manifest name and part."""
 
     counts: PartCounts
     damaged: Mapping[tuple[str, int], Damaged]
@@ -21,7 +21,7 @@ class CommittedCounts:
 
 @dataclass(frozen=True)
 class LawViolation:
-    """A committed part of a step whose inputs are not the outputs of the step before."""
+    """A committed part whose number of inputs differs from the number of outputs of the step before."""
 
     step: str
     part: int
@@ -47,9 +47,9 @@ def read_counts(plan: Plan) -> CommittedCounts:
 
 
 def law_violations(plan: Plan, books: CommittedCounts) -> Iterator[LawViolation]:
-    """Every committed part whose inputs are not what the step before it has committed as outputs.
+    """Yield every committed part whose number of inputs differs from the outputs of the step before.
 
-    Parts whose inputs cannot be read are left out: they are damaged, and not known to be wrong.
+    Parts whose inputs cannot be read are left out, since nothing is known about them.
     """
     for planned in plan.steps:
         name = planned.before.name

@@ -1,8 +1,8 @@
-"""From what was found to parts: a source that changed or moved keeps its place, new ones form new parts.
+"""Register discovered sources in parts: changed or moved sources keep their places, new sources form new parts.
 
-In: the sources that discovery found. Out: one new file of all sources, or none where nothing changed. A source keeps
-its place in its part as long as its uri or its content is there. Of exact copies one is the owner and all others name
-it as their twin; the owner stays the owner, and if its file is gone a copy takes its place.
+In: the sources that discovery found. Out: a new file of all sources, or none if nothing changed. A source keeps its
+place in its part while its uri or its content exists. Of exact copies one is the owner, and all others name it as their
+twin. If the owner's file is deleted, a copy becomes the owner.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from pipeline.errors import RunError
 from pipeline.sources.containers.members import is_unmeasured, read_unit
 from pipeline.state.content_digests import Content
 
-LARGEST_PART = 32  # videos: a part is what one worker loses when it is killed
-LARGEST_TOGETHER = 128  # videos of one row group or one compressed tar: each part reads it from its beginning
-FEWEST_PARTS = 64  # of a large input, so that a few workers stay busy until the end
+LARGEST_PART = 32  # videos per part, by default
+LARGEST_TOGETHER = 128  # videos per part from one row group or compressed tar, which each part reads from its start
+FEWEST_PARTS = 64  # parts of a large input, so that all workers stay busy until the end
 NOTHING_BESIDE: Mapping[str, Any] = {
     "sidecars": (), "companions": "", "metadata": (), "described": "", "spans": (), "apart": "", "given": False,
 }  # fmt: skip
-NEW = -1  # part of a source that has none yet
+NEW = -1  # part number of a source that is not in a part yet
 
-Digests = Callable[[Sequence[Registered]], Mapping[str, str]]  # sha256 by uri, where it can be told
-Measure = Callable[[Sequence[Registered]], Mapping[str, Content]]  # by uri, of sources that no index has measured
-Live = Callable[[Sequence[Source]], set[str]]  # uris, of these sources, whose files are there
-Changes = Sequence[tuple[Registered, Registered]]  # what stood at a place, and what will stand there
+Digests = Callable[[Sequence[Registered]], Mapping[str, str]]  # returns sha256 by uri, for readable sources
+Measure = Callable[
+    [Sequence[Registered]], Mapping[str, Content]
+]  # returns contents by uri, of sources that no index has measured
+Live = Callable[[Sequence[Source]], set[str]]  # returns the uris whose files exist
+Changes = Sequence[tuple[Registered, Registered]]  # old and new source of a place
 
 
 def register(
@@ -44,31 +46,31 @@ def register(
     reopen: Callable[[Changes], None] = lambda changes: None,
     measure: Measure = lambda rows: {},
 ) -> list[int]:
-    """Bring the manifest up to date with what was found; returns the numbers of all parts.
+    """Update the manifest with the found sources; return the numbers of all parts.
 
-    limit: of sources in the whole run; per_part: videos of a part (default: 1 to 32, by how many are new). digests,
-    live: without them no copies are looked for. reopen: is told which places change, before the change is written.
-    measure: tells what rows of tables hold that were read since they were registered.
-    Raises RunError if another process registered sources meanwhile.
+    limit: of sources in the whole run. per_part: videos per part (default: 1 to 32, depending on the number of new
+    ones). digests, live: None to skip the search for copies. reopen: called with the changed places before they are
+    written. measure: returns the contents of table rows that were read since their registration. Raises RunError if
+    another process registered sources meanwhile.
     """
     number = manifest.next
     before = manifest.registered()
     after = merge_sources(before, found, limit)
     after = _with_measures(after, measure(after))
     if digests is not None and live is not None:
-        contents = digests(_to_compare(before, after))
-        fixed, rest = with_removed(after, contents)
+        contents = digests(_find_comparable(before, after))
+        fixed, rest = split_removed(after, contents)
         after = [*fixed, *assign_owners(before, reuse_places(rest, contents, live), contents, live)]
     after = assign_parts(after, found, per_part)
     if after != before:
-        reopen(_changes(before, after))
+        reopen(_changed_places(before, after))
         if not manifest.write(number, after):
             raise RunError(f"another run registered sources at {manifest.root} meanwhile: run again")
     return sorted({each.part for each in after})
 
 
 def merge_sources(before: Sequence[Registered], found: Iterable[Source], limit: int | None) -> list[Registered]:
-    """Registered sources as they were found now, then the new ones; those that were not found stay as they are."""
+    """Return the registered sources with the facts found now, then the new ones; sources not found stay unchanged."""
     rows = {each.source.uri: each for each in before}
     new = []
     for source in found:
@@ -84,17 +86,17 @@ def _with_measures(rows: Sequence[Registered], found: Mapping[str, Content]) -> 
     if not found:
         return list(rows)
 
-    def measured(source: Source) -> Source:
+    def add_measures(source: Source) -> Source:
         read = found.get(source.uri)
         return replace(source, read_bytes=read.bytes, sha256=read.sha256) if read else source
 
-    return [replace(each, source=measured(each.source)) for each in rows]
+    return [replace(each, source=add_measures(each.source)) for each in rows]
 
 
-def with_removed(rows: Sequence[Registered], contents: Mapping[str, str]) -> tuple[list[Registered], list[Registered]]:
-    """Split sources into those that are removed and all others. A copy of a removed one is removed as well.
+def split_removed(rows: Sequence[Registered], contents: Mapping[str, str]) -> tuple[list[Registered], list[Registered]]:
+    """Split sources into removed ones and all others. A copy of a removed source is removed as well.
 
-    contents: sha256 by uri. What is removed keeps its place and its uri for ever.
+    contents: sha256 by uri. A removed source keeps its place and its uri for ever.
     """
     gone = {each.source.sha256 for each in rows if each.source.removed and each.source.sha256}
     fixed, rest = list[Registered](), list[Registered]()
@@ -110,29 +112,29 @@ def with_removed(rows: Sequence[Registered], contents: Mapping[str, str]) -> tup
 
 
 def removed_source(source: Source, content: str | None) -> Source:
-    """Return what is kept of a source that is removed: enough to recognise it again."""
+    """Return the entry of a removed source, which has only the facts needed to recognise it again."""
     return replace(source, sha256=content, twin=None, removed=True, meta="{}", **NOTHING_BESIDE)
 
 
 def has_changed(held: Source, found: Source) -> bool:
-    """Whether a source is not what it was. One that cannot be read now is not known to have changed."""
+    """Return whether a source has changed since it was registered; False if it cannot be read now."""
     if found.fault and not held.fault:
         return False
     names = ["bytes", "sidecars", "fault", "meta", "metadata", "spans", "apart", "given"]
-    if held.stamp and found.stamp:  # earlier releases kept none
+    if held.stamp and found.stamp:  # earlier releases stored no stamps
         names += ["stamp", "companions", "described"]
     return any(getattr(held, name) != getattr(found, name) for name in names)
 
 
-def _to_compare(before: Sequence[Registered], after: Sequence[Registered]) -> list[Registered]:
-    """Sources whose content must be known: a new or changed one of a size that another has, and those others.
+def _find_comparable(before: Sequence[Registered], after: Sequence[Registered]) -> list[Registered]:
+    """Return the sources to compare by content: all of a size that a new or changed source shares with another.
 
-    One without a stamp may be of an earlier release, which left two owners where a file had moved.
+    A source without a stamp also counts as changed: earlier releases left two owners if a file had moved.
     """
     known = {(each.source.id, each.part, _size(each)) for each in before if each.source.stamp}
     comparable = [each for each in after if each.source.fault is None and _size(each)]
     values, counts = np.unique(np.fromiter(map(_size, comparable), np.int64), return_counts=True)
-    shared = set(values[counts > 1].tolist())  # most sizes are one file's alone: no list is made for each of them
+    shared = set(values[counts > 1].tolist())  # most sizes are unique; no list is made for these
     sizes: dict[int, list[Registered]] = defaultdict(list)
     for each in comparable:
         if _size(each) in shared:
@@ -150,9 +152,9 @@ def _size(each: Registered) -> int:
 
 
 def reuse_places(rows: Sequence[Registered], digests: Mapping[str, str], live: Live) -> list[Registered]:
-    """The sources, where a new one takes the place of one that is gone and whose content, or its own, nobody has read.
+    """Return the sources, with new ones in the places of missing sources if the content of either is unknown.
 
-    Size and stamp tell that it is the same file.
+    Equal size and stamp mean that it is the same file.
     """
     files = {_file(each): each for each in rows if each.part != NEW}
     new = [(files[_file(each)], each) for each in rows if each.part == NEW and _file(each) in files]
@@ -176,7 +178,7 @@ def _in_place_of(old: Registered, new: Registered) -> Registered:
 def assign_owners(
     before: Sequence[Registered], rows: Sequence[Registered], digests: Mapping[str, str], live: Live
 ) -> list[Registered]:
-    """The sources with one owner for each content, all others of it being its twins."""
+    """Return the sources with one owner per content; the other copies name it as their twin."""
     groups: dict[str, list[Registered]] = defaultdict(list)
     rest = []
     for each in rows:
@@ -190,22 +192,22 @@ def assign_owners(
     there = live([each.source for group in shared.values() for each in group])
     owners = {each.source.uri: each.source for each in before if not each.source.twin}
     for content, group in shared.items():
-        owned = [each for each in group if _owns(owners.get(each.source.uri), each.source, content)]
-        rest += _one_owner(content, group, owned, there)
+        owned = [each for each in group if _was_owner(owners.get(each.source.uri), each.source, content)]
+        rest += _choose_owner(content, group, owned, there)
     return rest
 
 
-def _owns(owner: Source | None, source: Source, content: str) -> bool:
-    """Whether a source was the owner of this content before. owner: what was at its uri then."""
+def _was_owner(owner: Source | None, source: Source, content: str) -> bool:
+    """Return whether a source was the owner of this content before. owner: the source that had its uri."""
     return owner is not None and (owner.id == source.id or owner.sha256 == content)
 
 
-def _one_owner(
+def _choose_owner(
     content: str, group: Sequence[Registered], owned: Sequence[Registered], there: set[str]
 ) -> list[Registered]:
-    """Copies of one content: the owner, and its twins. What is new takes the places of what is gone.
+    """Return the copies of one content, with one owner. New copies take the places of missing ones.
 
-    The owner is one whose file is there, by preference one that was it before, then one that has subtitles.
+    The owner is a source whose file exists, preferably the previous owner, then one with subtitles.
     """
 
     def rank(each: Registered) -> tuple[bool, bool, bool, str]:
@@ -215,16 +217,16 @@ def _one_owner(
     ordered = sorted(group, key=rank)
     uri = ordered[0].source.uri
     if owned and ordered[0] not in owned:
-        ordered = _moved(ordered[0], min(owned, key=rank), ordered)
+        ordered = _swap_places(ordered[0], min(owned, key=rank), ordered)
     gone = [each for each in ordered if each.part != NEW and each.source.uri not in there]
     new = [each for each in ordered if each.part == NEW]
     for left, come in zip(gone, new, strict=False):
-        ordered = _moved(come, left, ordered)
-    return [_copy(each, content, None if each.source.uri == uri else uri) for each in ordered]
+        ordered = _swap_places(come, left, ordered)
+    return [_with_content(each, content, None if each.source.uri == uri else uri) for each in ordered]
 
 
-def _moved(come: Registered, left: Registered, group: Sequence[Registered]) -> list[Registered]:
-    """The group with `come` in the place of `left`, which takes its place in turn, or is no more if it had none."""
+def _swap_places(come: Registered, left: Registered, group: Sequence[Registered]) -> list[Registered]:
+    """Return the group with `come` and `left` at each other's places; `left` is dropped if `come` had no place."""
     moved = {
         come: replace(come, part=left.part, place=left.place),
         left: replace(left, part=come.part, place=come.place),
@@ -232,8 +234,8 @@ def _moved(come: Registered, left: Registered, group: Sequence[Registered]) -> l
     return [moved.get(each, each) for each in group if each is not left or come.part != NEW]
 
 
-def _copy(each: Registered, content: str, twin: str | None) -> Registered:
-    """The same with its content known. The id of one that was and is an owner stays: it is not read again."""
+def _with_content(each: Registered, content: str, twin: str | None) -> Registered:
+    """Return the source with its content and twin. A lasting owner keeps its id, so that it is not read again."""
     source = replace(each.source, sha256=content, twin=twin)
     if twin is None and each.source.twin is None:
         return replace(each, source=source)
@@ -241,26 +243,26 @@ def _copy(each: Registered, content: str, twin: str | None) -> Registered:
 
 
 def assign_parts(rows: Iterable[Registered], found: Iterable[Source], per_part: int | None) -> list[Registered]:
-    """All sources in the order of their places; new ones in parts of their own, in the order they were found in."""
+    """Return all sources in the order of their places; new ones are in new parts, in the order of `found`."""
     held = [each for each in rows if each.part != NEW]
-    new = _in_order([each.source for each in rows if each.part == NEW], found)
+    new = _sort_as_found([each.source for each in rows if each.part == NEW], found)
     size = per_part or min(LARGEST_PART, -(-len(new) // FEWEST_PARTS) or 1)
     first = max((each.part for each in held), default=-1) + 1
-    parts = enumerate(_parts(new, size), start=first)
+    parts = enumerate(_group_sources(new, size), start=first)
     made = [Registered(source, part, place) for part, sources in parts for place, source in enumerate(sources)]
     return sorted([*held, *made], key=lambda each: (each.part, each.place))
 
 
-def _in_order(sources: Iterable[Source], found: Iterable[Source]) -> list[Source]:
+def _sort_as_found(sources: Iterable[Source], found: Iterable[Source]) -> list[Source]:
     left = {source.uri: source for source in sources}
     return [left.pop(source.uri) for source in found if source.uri in left]
 
 
-def _parts(sources: Iterable[Source], size: int) -> Iterator[list[Source]]:
-    """The sources in parts of `size`; what can only be read together stays together, up to LARGEST_TOGETHER."""
+def _group_sources(sources: Iterable[Source], size: int) -> Iterator[list[Source]]:
+    """Yield the sources in parts of `size`; sources of one read unit share a part, up to LARGEST_TOGETHER."""
     part: list[Source] = []
     for source in sources:
-        is_full = len(part) >= size and not _read_together(part[-1], source)
+        is_full = len(part) >= size and not _share_read_unit(part[-1], source)
         if is_full or len(part) >= max(size, LARGEST_TOGETHER):
             yield part
             part = []
@@ -269,16 +271,16 @@ def _parts(sources: Iterable[Source], size: int) -> Iterator[list[Source]]:
         yield part
 
 
-def _read_together(one: Source, other: Source) -> bool:
+def _share_read_unit(one: Source, other: Source) -> bool:
     unit = read_unit(one.uri, one.stamp)
     return bool(unit) and unit == read_unit(other.uri, other.stamp)
 
 
-def _changes(before: Sequence[Registered], after: Sequence[Registered]) -> Changes:
+def _changed_places(before: Sequence[Registered], after: Sequence[Registered]) -> Changes:
     there = {(each.part, each.place): each for each in after} if before else {}
     pairs = [(each, there[each.part, each.place]) for each in before]
-    return [(old, new) for old, new in pairs if _what_runs(old) != _what_runs(new)]
+    return [(old, new) for old, new in pairs if _run_facts(old) != _run_facts(new)]
 
 
-def _what_runs(each: Registered) -> tuple[str, bool]:
+def _run_facts(each: Registered) -> tuple[str, bool]:
     return each.source.id, each.source.removed

@@ -1,7 +1,7 @@
-"""Making committed parts pending again: for failed records, and for sources that changed. What still holds is kept.
+"""Reopen committed parts, for failed records and for changed sources. Outcomes that are still valid are kept.
 
-Always from the last step backwards: a kill in between leaves later steps open, which a run completes, and never an
-earlier step that was done anew under later ones that were not.
+Parts are reopened from the last step backwards. A kill in between leaves only later steps open, which the next run
+completes; no committed part of a later step ever refers to a reopened part.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Keep = Callable[[Outcome], bool]
 
 
 def has_not_failed(outcome: Outcome) -> bool:
-    """Whether an outcome is worth keeping when failed records run again."""
+    """Return whether an outcome is kept when failed records run again."""
     return outcome.status != FAILED
 
 
 def reopen_failed(plan: Plan, only: str | None) -> None:
-    """Make every part with a failed record pending again, from the failed step on; so, too, where the law is broken.
+    """Reopen every part with a failed record or a broken law of the ledger, from the failed step on.
 
-    only: a step; failed records of all others stay as they are.
+    only: the one step whose failed records run again; None for all.
     """
     books = read_counts(plan)
     counts = books.counts
@@ -56,9 +56,9 @@ def _reopen_from(plan: Plan, first: Planned, part: int, keep: Keep) -> None:
 
 
 def reopen_part(planned: Planned, part: int, keep: Keep = has_not_failed) -> None:
-    """Back from manifest to journal, with the outcomes to keep: their media stay in the tar that they lie in.
+    """Replace a part's committed file by a journal with the outcomes to keep. Their media stay in the part's tar.
 
-    A part that is under way keeps what its journal has of these outcomes.
+    An open part keeps those of these outcomes that its journal has.
     """
     manifest = planned.manifest
     rewrite_journal(manifest, part, [outcome for outcome in known_outcomes(planned, part) if keep(outcome)])
@@ -66,26 +66,26 @@ def reopen_part(planned: Planned, part: int, keep: Keep = has_not_failed) -> Non
 
 
 def known_outcomes(planned: Planned, part: int) -> list[Outcome]:
-    """The outcomes of a part that is committed, or those that its journal has."""
+    """Return the outcomes of a committed part, or those in an open part's journal."""
     manifest = planned.manifest
     return list(manifest.outcomes(part)) if manifest.has(part) else journal_outcomes(manifest, part)
 
 
 @dataclass(frozen=True)
 class PartChange:
-    """Sources of one part that others replace, and the videos that were made of the part's sources.
+    """The changed sources of one part, and the videos made of the part's sources.
 
-    changes: the old and the new source by the id of the old one. videos: ids of videos by the ids of their sources.
+    changes: old and new source, by the id of the old one. videos: ids of videos, by source id.
     """
 
     changes: Mapping[str, tuple[Source, Source]]
     videos: Mapping[str, str]
 
-    def spares(self, outcome: Outcome) -> bool:
-        """Whether an outcome of a step after `ingest` still holds.
+    def still_holds(self, outcome: Outcome) -> bool:
+        """Return whether an outcome of a step after `ingest` is still valid.
 
-        A video that only moved keeps what was made of it, but for failures, which may be due to its old place, and
-        for what names a sidecar by its old place. With other companions or spans nothing is kept of it.
+        A video that only moved keeps its outcomes, except failures (which its old place may have caused) and
+        transcripts that name a sidecar at its old place. With other companions or spans, no outcome is kept.
         """
         owner = next((source for source, video in self.videos.items() if outcome.input.startswith(video)), None)
         if owner is None or owner not in self.changes:
@@ -107,33 +107,33 @@ def _has_other_companions(old: Source, new: Source) -> bool:
 
 
 def reopen_changed(plan: Plan, changes: Sequence[tuple[Registered, Registered]]) -> None:
-    """Make the parts of changed sources pending, in the manifests of all keys that this root has."""
+    """Reopen the parts of changed sources, in the manifests of all keys of this root."""
     by_part: dict[int, dict[str, tuple[Source, Source]]] = defaultdict(dict)
     for old, new in changes:
         by_part[old.part][old.source.id] = old.source, new.source
     others = _other_folders(plan) if by_part else []
     for part, of_part in sorted(by_part.items()):
-        change = PartChange(of_part, _videos(plan.steps[0], part))
+        change = PartChange(of_part, _read_video_ids(plan.steps[0], part))
         for folder in others:
             blocks.remove_part(storage.join(plan.root, folder), part)
         for planned in reversed(plan.steps[1:]):
-            reopen_part(planned, part, change.spares)
+            reopen_part(planned, part, change.still_holds)
         reopen_part(plan.steps[0], part, partial(_is_ingested, change))
 
 
 def _is_ingested(change: PartChange, outcome: Outcome) -> bool:
-    """Whether an outcome of `ingest` holds: a changed source has another id, but one that was removed."""
+    """Return whether an outcome of `ingest` is kept: a changed source has a new id, except a removed source."""
     return outcome.input not in change.changes or not change.changes[outcome.input][1].removed
 
 
-def _videos(ingest: Planned, part: int) -> dict[str, str]:
-    """Ids of the videos of a part, by the ids of their sources, as far as they are known."""
+def _read_video_ids(ingest: Planned, part: int) -> dict[str, str]:
+    """Return the known video ids of a part, by source id."""
     outcomes = known_outcomes(ingest, part)
     return {outcome.input: str(cast(Video, outcome.records[0]).id) for outcome in outcomes if outcome.records}
 
 
 def _other_folders(plan: Plan) -> list[str]:
-    """Folders of steps under other keys than this plan's, the last step first."""
+    """Return the step folders of keys that this plan does not use, the last step first."""
     ours = {planned.manifest.folder for planned in plan.steps}
     found = [name for name in storage.folders(plan.root) if STEP_FOLDER.fullmatch(name) and name not in ours]
     return sorted(found, reverse=True)

@@ -1,4 +1,4 @@
-"""Which steps of a plan will do work again that the root's last run has done already, and why.
+"""Find the steps of a plan that will repeat work of the root's last run, and why.
 
 for again in what_runs_again(plan, keys.load(root)):
     print(again)              # split will run again: split.longest 30.0 -> 20.0 (12 parts done, 3.4 hours)
@@ -17,14 +17,14 @@ from pipeline.config import RUN
 from pipeline.plan import Plan, Planned
 from pipeline.state.keys import Facts, Remembered
 
-LONG = 40  # characters of a value beyond which only its name is told
-ANNOTATOR = ("model", "dtype", "engine")  # facts of a step that are settings of the annotator
+LONG = 40  # characters; of longer values only the setting's name is shown
+ANNOTATOR = ("model", "dtype", "engine")  # facts of a step that come from the annotator's settings
 MISSING = object()
 
 
 @dataclass(frozen=True)
 class RerunStep:
-    """A step that will run again. parts: that it had done; seconds: what they took, all workers together."""
+    """A step that will run again. parts: number of parts to repeat. seconds: their former time over all workers."""
 
     step: str
     why: str
@@ -32,20 +32,20 @@ class RerunStep:
     seconds: float
 
     def __str__(self) -> str:
-        """One line."""
+        """Return one line: the step, the reason, and the work that will be repeated."""
         done = f"{self.parts} part{'s' * (self.parts != 1)} done, {hours(self.seconds)}"
         return f"{self.step} will run again: {self.why} ({done})"
 
 
 def hours(seconds: float) -> str:
-    """A time in the unit that suits it."""
+    """Return a duration as text, in seconds, minutes or hours."""
     return f"{seconds / 3600:.1f} hours" if seconds >= 360 else f"{seconds:.0f} s"
 
 
 def steps_to_rerun(plan: Plan, remembered: Remembered, only: str | None = None) -> list[RerunStep]:
-    """The steps whose key changed since their last run, and that have parts to do which they had done.
+    """Return the steps that will repeat parts, since their keys changed after their last run.
 
-    only: the one step that will run, if not all do. Footers are read of no other steps.
+    only: the one step that will run; None for all. Footers of other steps are not read.
     """
     found: list[RerunStep] = []
     for planned in plan.steps:
@@ -62,7 +62,7 @@ def steps_to_rerun(plan: Plan, remembered: Remembered, only: str | None = None) 
 
 
 def _last_folder(plan: Plan, planned: Planned, remembered: Remembered) -> str | None:
-    """The folder that the step used last; of a root without `keys.json` the one with most parts."""
+    """Return the folder of the step's last run; without `keys.json`, the folder with the most parts."""
     name = planned.step.name
     if remembered.last or not storage.exists(storage.join(plan.root, RUN)):
         return remembered.last.get(name)
@@ -80,7 +80,7 @@ def _manifest_of(planned: Planned, folder: str) -> Manifest:
 
 
 def _lost_parts(planned: Planned, last: Manifest) -> dict[int, Counts]:
-    """Counts of the parts that the last run had done, and that are not there under the new key."""
+    """Return the counts of the parts that the last run committed and that the new key lacks."""
     counts = last.more_counts(planned.manifest.committed().keys())
     return {part: of_part for part, of_part in counts.items() if isinstance(of_part, Counts)}
 
@@ -94,27 +94,27 @@ def _reason(planned: Planned, old: Facts | None, earlier: list[str]) -> str:
 
 
 def changes(step: str, old: Facts, new: Facts) -> list[str]:
-    """What is different between two facts of a step, each under the name that a user knows it by."""
-    was, now = _flat(old), _flat(new)
+    """Return the differences between two facts of a step, by the names of their settings."""
+    was, now = _flatten(old), _flatten(new)
     differing = [path for path in {**now, **was} if was.get(path, MISSING) != now.get(path, MISSING)]
-    return [_change(step, path, was, now) for path in differing if path not in (("before",), ("step",))]
+    return [_describe_change(step, path, was, now) for path in differing if path not in (("before",), ("step",))]
 
 
-def _flat(facts: Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+def _flatten(facts: Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     flat: dict[tuple[str, ...], Any] = {}
     for name, value in facts.items():
-        flat.update(_flat(value, (*above, name)) if isinstance(value, dict) else {(*above, name): value})
+        flat.update(_flatten(value, (*above, name)) if isinstance(value, dict) else {(*above, name): value})
     return flat
 
 
-def _change(step: str, path: tuple[str, ...], was: Mapping[Any, Any], now: Mapping[Any, Any]) -> str:
-    name = _name(step, path)
+def _describe_change(step: str, path: tuple[str, ...], was: Mapping[Any, Any], now: Mapping[Any, Any]) -> str:
+    name = _setting_name(step, path)
     texts = [str(values.get(path, "not there")) for values in (was, now)]
     told = path[0] not in ("prompts", "model") and all(0 < len(text) <= LONG and "\n" not in text for text in texts)
     return f"{name} {texts[0]} -> {texts[1]}" if told else f"{name} changed"
 
 
-def _name(step: str, path: tuple[str, ...]) -> str:
+def _setting_name(step: str, path: tuple[str, ...]) -> str:
     if path[0] == "prompts":
         return ".".join(path)
     if path == ("version",):

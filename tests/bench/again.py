@@ -89,11 +89,11 @@ def make(folder: Path, root: Path) -> None:
 
 def fill(plan: Plan, part: int) -> None:
     """Commit one part of every step."""
-    sources: list[Source] = plan.named("ingest").inputs(part)
+    sources: list[Source] = plan.find_step("ingest").inputs(part)
     videos = [video_of(source) for source in sources]
     clips = {video.id: clips_of(video.id) for video in videos}
     flat = [clip for found in clips.values() for clip in found]
-    extract = plan.named("extract").manifest
+    extract = plan.find_step("extract").manifest
     media = MediaTar(extract.path(part, "tar"), storage.draft_path(extract.uri(part, "tar")))
     commit(plan, "ingest", part, {video.source: [video] for video in videos})
     commit(plan, "split", part, clips)
@@ -110,7 +110,7 @@ def commit(plan: Plan, name: str, part: int, records: Mapping[str, Sequence[obje
         Outcome(key, OK, 0.1, tuple(made)) if made else Outcome(key, DROPPED, 0.1, (), "no subtitles")
         for key, made in records.items()
     ]
-    plan.named(name).manifest.commit(part, list(records), outcomes)
+    plan.find_step(name).manifest.commit(part, list(records), outcomes)
 
 
 def video_of(source: Source) -> Video:

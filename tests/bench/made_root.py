@@ -46,7 +46,7 @@ def make(folder: Path, root: Path, clips: int) -> Plan:
 
 def _fill(plan: Plan, part: int, template: dict[str, pa.Table]) -> None:
     """Commit one part of every step; the first part's rows become the template of all of as many videos."""
-    sources: list[Source] = plan.named("ingest").inputs(part)
+    sources: list[Source] = plan.find_step("ingest").inputs(part)
     if not template:
         _first(plan, sources, template)
     new = [hashlib.sha256(source.id.encode()).hexdigest()[:ID_DIGITS] for source in sources]
@@ -68,7 +68,7 @@ def _of_sources(table: pa.Table, sources: list[Source]) -> pa.Table:
 
 def _first(plan: Plan, sources: list[Source], template: dict[str, pa.Table]) -> None:
     """Commit rows of as many videos as a part has to a part beyond all others, and take them away again."""
-    extract, scratch = plan.named("extract").manifest, 999_999
+    extract, scratch = plan.find_step("extract").manifest, 999_999
     media = MediaTar(extract.path(0, "tar"), storage.draft_path(extract.uri(0, "tar")))
     names = [hashlib.sha256(b"%d" % n).hexdigest()[:ID_DIGITS] for n in range(len(sources))]
     clips = {name: again.clips_of(name) for name in names}

@@ -94,12 +94,12 @@ def figure(times: list[Times], isolate: bool, millions: float) -> Figure:
 def run(root: Path, model: Path, isolate: bool) -> Times:
     """Make footage, and time the steps that ask over it."""
     plan, log = made(root, model), root / "times"
-    steps = [plan.named(name) for name in STEPS]
+    steps = [plan.find_step(name) for name in STEPS]
     began = time.monotonic()
     InlineEngine().map(lanes(steps, isolate), sorted(plan.sources.committed()))
     ended = time.monotonic()
     opened, *calls = [json.loads(line) for line in log.read_text().splitlines()]
-    verdicts = plan.named("verify").manifest.total()
+    verdicts = plan.find_step("verify").manifest.total()
     assert (verdicts.ok, verdicts.inputs) == (3 * PARTS * VIDEOS * CLIPS,) * 2, verdicts
     inside, preparing = (sum(call[name] for call in calls) for name in ("inside", "preparing"))
     requests = sum(call["requests"] for call in calls)
@@ -126,7 +126,7 @@ def made(root: Path, model: Path) -> Plan:
 
 def fill(plan: Plan, part: int, root: Path) -> None:
     """Commit one part of the steps before those that ask."""
-    sources: list[Source] = plan.named("ingest").inputs(part)
+    sources: list[Source] = plan.find_step("ingest").inputs(part)
     videos = {source.id: [video_of(source)] for source in sources}
     clips = {video.id: clips_of(video) for [video] in videos.values()}
     flat = [clip for some in clips.values() for clip in some]

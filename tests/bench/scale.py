@@ -76,7 +76,7 @@ def measured(folder: Path, clips: int) -> Iterator[tuple[str, float, float]]:
     folder.mkdir()
     root = folder / "root"
     plan = made_root.make(folder / "sources", root, clips)
-    clip = str(plan.named("split").manifest.read(0)["id"][0].as_py())
+    clip = str(plan.find_step("split").manifest.read(0)["id"][0].as_py())
     ola = (*again.OLA,)
     commands = {
         "first pack": (*ola, "run", str(folder / "sources"), "--root", str(root)),

@@ -57,7 +57,7 @@ def commit(manifest: Manifest, part: int, outcomes: list[Outcome] | None = None)
 
 
 def compact(manifest: Manifest) -> None:
-    for number in blocks.part_files(manifest.folder_uri).whole():
+    for number in blocks.part_files(manifest.folder_uri).complete_blocks():
         blocks.write_block(manifest.folder_uri, manifest.schema, number)
     blocks.remove_leftovers(manifest.folder_uri, blocks.part_files(manifest.folder_uri))
 

@@ -149,6 +149,6 @@ def test_a_store_that_falls_silent_is_asked_again(
     weather.clear()
     weather.silent = 1.0
     began = time.monotonic()
-    with retries.patient_for(0.02), pytest.raises(StoreAway):
+    with retries.temporary_patience(0.02), pytest.raises(StoreAway):
         storage.read_bytes(f"{folder}/a")
     assert time.monotonic() - began < 30

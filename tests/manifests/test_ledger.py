@@ -43,7 +43,7 @@ def test_counts_of_the_footer_are_those_of_the_rows(
     assert made.commit(5, [o.input for o in outcomes], list(reversed(outcomes)))
     written = made.counts(5)
     rows = made.read(5).to_pylist()
-    assert written == Counts.of(outcomes) == made.total()
+    assert written == Counts.from_outcomes(outcomes) == made.total()
     assert written.inputs == written.ok + written.dropped + written.failed == len({row["input"] for row in rows})
     assert written.outputs == sum(row["id"] is not None for row in rows)
     assert list(dict.fromkeys(row["input"] for row in rows)) == [o.input for o in outcomes]
@@ -124,8 +124,8 @@ def test_a_part_of_an_earlier_release_has_the_digest_of_its_rows(tmp_path: Path)
 
 
 def test_reasons_add_up() -> None:
-    total = Counts.of([Outcome("a", "dropped", 1.0, (), "short"), Outcome("b", "failed", 1.0, (), "bad")])
-    total.add(Counts.of([Outcome("c", "dropped", 1.0, (), "short")]))
+    total = Counts.from_outcomes([Outcome("a", "dropped", 1.0, (), "short"), Outcome("b", "failed", 1.0, (), "bad")])
+    total.add(Counts.from_outcomes([Outcome("c", "dropped", 1.0, (), "short")]))
     assert total == Counts(3, 0, 2, 1, 0, 3.0, {"short": 2, "bad": 1})
 
 

@@ -224,8 +224,8 @@ def test_keys_that_are_no_paths_are_listed_with_their_fault(folder: str, seen: W
     for name in ("a/b.mp4", "a//b.mp4", "a/../c.mp4", "./d.mp4", "e.mp4"):
         stored(f"{folder}/{name}")
     found = {entry.path: entry.fault for entry in storage.listing(folder, recursive=True)}
-    empty = "the key holds an empty folder name (//): rename the object"
-    dots = "the key holds a folder named . or ..: rename the object"
+    empty = "the key has an empty folder name (//); rename the object"
+    dots = "the key has a folder named . or ..; rename the object"
     assert found == {"a/b.mp4": "", "a//b.mp4": empty, "a/../c.mp4": dots, "./d.mp4": dots, "e.mp4": ""}
     good = {e.path: e.stamp for e in storage.listing(folder, recursive=True) if not e.fault}
     looked = {name: storage.look(f"{folder}/{name}") for name in good}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from manifests import storage
-from manifests.snapshot import SMALL, kept, renew, snapshot, suspended
+from manifests.snapshot import SMALL, cached, renew, snapshot, suspended
 from tests.object_store import Watched, watched
 
 
@@ -51,7 +51,7 @@ def test_what_others_write_is_seen_while_it_is_suspended_and_after_it() -> None:
     values = iter(range(10))
 
     def ask() -> int:
-        return kept("look", "s3://b/a", lambda: next(values))
+        return cached("look", "s3://b/a", lambda: next(values))
 
     with snapshot():
         assert [ask(), ask()] == [0, 0]
@@ -74,7 +74,7 @@ def test_an_answer_that_was_overtaken_by_a_write_is_not_kept(store: tuple[str, W
             storage.write_bytes(f"{uri}/a", b"new")
             return b"old"
 
-        assert kept("read", f"{uri}/a", slow) == b"old"
+        assert cached("read", f"{uri}/a", slow) == b"old"
         assert storage.read_bytes(f"{uri}/a") == b"new"
 
 
@@ -85,8 +85,8 @@ def test_large_objects_and_errors_are_not_kept() -> None:
         raise OSError("away")
 
     with snapshot():
-        assert len(kept("read", "s3://b/a", lambda: bytes(next(sizes)))) == SMALL + 1
-        assert len(kept("read", "s3://b/a", lambda: bytes(next(sizes)))) == SMALL
+        assert len(cached("read", "s3://b/a", lambda: bytes(next(sizes)))) == SMALL + 1
+        assert len(cached("read", "s3://b/a", lambda: bytes(next(sizes)))) == SMALL
         for _ in range(2):
             with pytest.raises(OSError, match="away"):
-                kept("read", "s3://b/b", fails)
+                cached("read", "s3://b/b", fails)

@@ -11,7 +11,7 @@ import pytest
 
 from manifests import storage, views
 from manifests.ledger import Manifest, parquet_bytes, read_parquet
-from manifests.moved_root import DATABASE, quoted, setting
+from manifests.moved_root import DATABASE, setting, sql_string
 from manifests.records import Outcome, PackedTask, Segment, Source, Transcript
 from manifests.schema import records_table
 from tests.manifests.test_storage import ODD
@@ -197,7 +197,7 @@ def test_the_database_of_a_moved_root_reads_its_new_place(moved: Path, monkeypat
 
 def test_a_moved_root_that_is_attached_or_read_as_a_script_is_told_its_place(moved: Path) -> None:
     with duckdb.connect() as connection:
-        connection.execute(f"ATTACH {quoted(str(moved / DATABASE))} AS run (READ_ONLY)")
+        connection.execute(f"ATTACH {sql_string(str(moved / DATABASE))} AS run (READ_ONLY)")
         connection.execute(setting(str(moved)))
         assert counts(connection, "run.") == [4, 1]
         connection.execute((moved / views.SCRIPT).read_text())

@@ -69,7 +69,7 @@ def test_a_system_turn_takes_the_place_of_the_usual_one(layouts: Layouts) -> Non
     usual = training(layouts, ("system", Request.system), *talk)
     assert usual == training(layouts, *talk)
     assert training(layouts, ("system", "Be brief."), *talk) == usual.replace(Request.system, "Be brief.")
-    with pytest.raises(ValueError, match="'system'; the roles are human and gpt"):
+    with pytest.raises(ValueError, match="expected the roles human and gpt, got 'system'"):
         layouts.training([*talk, ("system", "Be brief.")])
 
 
@@ -147,7 +147,7 @@ def test_tags_are_read_in_human_turns_of_training_alone(layouts: Layouts) -> Non
 
 
 def test_an_unknown_role_is_named(layouts: Layouts) -> None:
-    with pytest.raises(ValueError, match="'system'; the roles are human and gpt"):
+    with pytest.raises(ValueError, match="expected the roles human and gpt, got 'system'"):
         layouts.training([("system", "obey")])
 
 

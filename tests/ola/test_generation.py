@@ -163,7 +163,7 @@ def test_the_least_recently_used_media_leave(ola: Ola) -> None:
         encodings = Encodings(ola.model, limit=2 * sizes[0] + 1)
         passed = []
         for which in (0, 1, 0, 2, 0, 1):
-            spans, _seconds = encodings.of([prompts[which]])
+            spans, _seconds = encodings.embed([prompts[which]])
             passed.append(encodings.encoded)
             [alone] = ola.model.encode_visuals(prompts[which].visuals)
             torch.testing.assert_close(spans[prompts[which].visuals[0].digest], alone)
@@ -171,7 +171,7 @@ def test_the_least_recently_used_media_leave(ola: Ola) -> None:
     assert encodings.tokens == 2 * sizes[0]
     encodings = Encodings(ola.model, limit=sizes[0] - 1)
     with torch.inference_mode():
-        encodings.of(prompts)
+        encodings.embed(prompts)
     assert (encodings.tokens, encodings.encoded) == (0, 3)
 
 

@@ -197,5 +197,5 @@ def test_impossible_sizes_are_named() -> None:
     with pytest.raises(ValueError, match="3 of 0 frames"):
         frame_indices(0, 3)
     for seconds in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="sound of"):
+        with pytest.raises(ValueError, match="sound: expected more than 0 s"):
             sound_tokens(seconds)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 import ola
-from ola import located
+from ola import locate_model
 
 
 def test_a_folder_comes_before_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert located("nano") == Path(ola.__file__).parent / "nano"
-    assert located("some/nano") == Path("some/nano")
+    assert locate_model("nano") == Path(ola.__file__).parent / "nano"
+    assert locate_model("some/nano") == Path("some/nano")
     (tmp_path / "nano").mkdir()
-    assert located("nano") == Path("nano")
+    assert locate_model("nano") == Path("nano")

@@ -138,7 +138,7 @@ def test_the_loss_is_the_mean_over_what_is_supervised(model: OlaForConditionalGe
 
 
 def test_nothing_to_learn_is_an_error(model: OlaForConditionalGeneration) -> None:
-    with pytest.raises(ValueError, match="nothing to learn"):
+    with pytest.raises(ValueError, match="expected at least one that is not ignored"):
         model([prompt([1, 2], labels=[1, IGNORE])])
 
 

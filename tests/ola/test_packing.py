@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from ola.decoding import Reply, TorchDecoder
 from ola.model import OlaForConditionalGeneration, OlaOutput
-from ola.packing import PACKED, PrefixGroup, SharedPrefix, bunched, pieces, row
+from ola.packing import PACKED, PrefixGroup, SharedPrefix, group_prefixes, row_arguments, row_lengths
 from ola.prompt import IGNORE, IMAGE, SPEECH, Prompt, Sound
 from tests.ola import tiny
 from tests.ola.test_decoding import embedded
@@ -76,9 +76,9 @@ def test_nothing_outside_a_sequence_changes_it() -> None:
     embeds = embedded(model, 60)
     parts = [embeds[:20], embeds[20:33], embeds[33:]]
     with torch.inference_mode():
-        one = model.model(**row(parts, model.config)).last_hidden_state[0].split([20, 13, 27])
+        one = model.model(**row_arguments(parts, model.config)).last_hidden_state[0].split([20, 13, 27])
         parts[0], parts[2] = parts[0] + 1, parts[2][:5]
-        other = model.model(**row(parts, model.config)).last_hidden_state[0].split([20, 13, 5])
+        other = model.model(**row_arguments(parts, model.config)).last_hidden_state[0].split([20, 13, 5])
     assert not torch.allclose(one[0], other[0])
     assert torch.equal(one[1], other[1])
     torch.testing.assert_close(one[2][:5], other[2], rtol=0, atol=1e-5)
@@ -100,7 +100,7 @@ class Attentions(TorchFunctionMode):
 def test_attention_costs_the_squares_of_the_lengths() -> None:
     model = tiny.model(attn_implementation=PACKED)
     with Attentions() as attentions, torch.no_grad():
-        model.model(**row([embedded(model, length) for length in (64, 3, 1, 200)], model.config))
+        model.model(**row_arguments([embedded(model, length) for length in (64, 3, 1, 200)], model.config))
     once = [(64, 64, False), (3, 3, False), (1, 1, False), (200, 200, False)]
     assert attentions.seen == model.config.num_hidden_layers * once
 
@@ -255,37 +255,37 @@ def test_what_neighbours_begin_with_is_read_once_and_teaches_the_same() -> None:
     )
     seen: list[int] = []
     model.vision_tower.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    together, by_bunch = gradients(model, tasks_of_a_video())
+    together, by_prefix = gradients(model, tasks_of_a_video())
     assert seen == [2]
     alone, by_padding = gradients(tiny.model(), tasks_of_a_video())
     torch.testing.assert_close(together.losses, alone.losses, rtol=0, atol=1e-5)
-    like(by_bunch, by_padding)
+    like(by_prefix, by_padding)
     lengths = [len(model([some]).losses) and read[-1] for some in tasks_of_a_video()]
     shared = lengths[0] - 3  # positions of what the first three begin with, media and all
     assert read[0] == sum(lengths) - 2 * shared - 3
 
 
-def test_only_neighbours_that_share_most_are_a_bunch() -> None:
+def test_only_neighbours_that_share_most_share_a_prefix() -> None:
     texts = [prompt([1, 2, 3, 4, 5, 6]), prompt([1, 2, 3, 7]), prompt([1, 2, 9, 9, 9, 9])]
-    assert bunched(texts, [6, 4, 6]) == [PrefixGroup(0, 2, 3), PrefixGroup(2, 3, 0)]
-    assert bunched([texts[0]] * 2, [6, 6]) == [PrefixGroup(0, 2, 5)]  # each keeps a token of its own
+    assert group_prefixes(texts, [6, 4, 6]) == [PrefixGroup(0, 2, 3), PrefixGroup(2, 3, 0)]
+    assert group_prefixes([texts[0]] * 2, [6, 6]) == [PrefixGroup(0, 2, 5)]  # each keeps a token of its own
     pictures = [prompt([1, IMAGE, 2], image(seed)) for seed in (0, 0, 1)]
-    assert bunched(pictures, [42] * 3) == [PrefixGroup(0, 2, 2), PrefixGroup(2, 3, 0)]
+    assert group_prefixes(pictures, [42] * 3) == [PrefixGroup(0, 2, 2), PrefixGroup(2, 3, 0)]
     unnamed = prompt([1, SPEECH, 2], sound())
-    assert bunched([unnamed, unnamed], [22] * 2) == [PrefixGroup(0, 1, 0), PrefixGroup(1, 2, 0)]
+    assert group_prefixes([unnamed, unnamed], [22] * 2) == [PrefixGroup(0, 1, 0), PrefixGroup(1, 2, 0)]
 
 
-def test_a_bunch_looks_at_what_is_shared_and_at_its_own() -> None:
-    bunch = SharedPrefix(2, (1, 2))
-    assert bunch.mask().int().tolist() == [
+def test_a_shared_prefix_looks_at_what_is_shared_and_at_its_own() -> None:
+    prefix = SharedPrefix(2, (1, 2))
+    assert prefix.mask().int().tolist() == [
         [1, 0, 0, 0, 0],
         [1, 1, 0, 0, 0],
         [1, 1, 1, 0, 0],
         [1, 1, 0, 1, 0],
         [1, 1, 0, 1, 1],
     ]
-    assert torch.cat(list(bunch.positions())).tolist() == [0, 1, 2, 2, 3]
-    assert [place.tolist() for place in bunch.places()] == [[0, 1, 2], [0, 1, 3, 4]]
+    assert torch.cat(list(prefix.positions())).tolist() == [0, 1, 2, 2, 3]
+    assert [place.tolist() for place in prefix.sequence_positions()] == [[0, 1, 2], [0, 1, 3, 4]]
 
 
 def test_pieces_are_what_is_read() -> None:
@@ -298,5 +298,5 @@ def test_pieces_are_what_is_read() -> None:
         lambda _, __, given: read.append(given["inputs_embeds"].shape[1]), with_kwargs=True
     )
     model(prompts)
-    assert list(pieces(prompts)) == [sequences[0] - 3, 3, 2, 4, sequences[3], 3, 2, 1]
-    assert read == [sum(pieces(prompts))]
+    assert list(row_lengths(prompts)) == [sequences[0] - 3, 3, 2, 4, sequences[3], 3, 2, 1]
+    assert read == [sum(row_lengths(prompts))]

@@ -205,7 +205,7 @@ def test_tags_and_media_must_be_as_many(value: str, visuals: int, sounds: int, s
         (Request("Why?", images=frames(1), media_turns=[1]), "expected 1 numbers of turns from 0 to 0"),
         (Request("Why?", images=frames(2), media_turns=[0]), "expected 2 numbers of turns from 0 to 0"),
         (Request("Why?", images=frames(2), history=[("Who?", "He.")], media_turns=[1, 0]), "that never fall"),
-        (Request("Why?", sounds=[Wave(np.full(3, np.nan))]), "3 of 3 samples"),
+        (Request("Why?", sounds=[Wave(np.full(3, np.nan))]), "3 of 3 that are NaN"),
     ],
 )
 def test_bad_requests_are_named(request_: Request, says: str) -> None:
@@ -243,5 +243,5 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_of_another_model_is_refused() -> None:
-    with pytest.raises(ValueError, match="not a pair"):
+    with pytest.raises(ValueError, match="expected at most 100 tokens"):
         OlaProcessor(tiny.tokenizer(), tiny.config(vocab_size=100))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ola import located
+from ola import locate_model
 from ola.config import OlaConfig
 from ola.tokenizer_files import facts_for_both, load_tokenizer, save_tokenizer
 
@@ -13,7 +13,7 @@ TEXT = "what is a dog <|im_end|>"
 
 
 def test_saved_tokenizers_are_told_in_the_words_of_both(tmp_path: Path) -> None:
-    nano = load_tokenizer(located(Path("nano")), OlaConfig())
+    nano = load_tokenizer(locate_model(Path("nano")), OlaConfig())
     nano.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     save_tokenizer(nano, tmp_path)
     facts = json.loads((tmp_path / "tokenizer_config.json").read_text())

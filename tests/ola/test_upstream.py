@@ -190,12 +190,12 @@ def test_audio_encoders(
 ) -> None:
     stored, encoder = load_file(golden / "audio.safetensors"), original.speech_encoder
     features = processor.sound(sound_of(golden / read(golden, "manifest.json")["audio"]["wav_files"][sound]))
-    patches = encoder.beats.patches(features.fbank)
+    patches = encoder.beats.embed_patches(features.fbank)
     ours = {
         "whisper": encoder.whisper(features.mel).last_hidden_state,
         "beats": encoder.beats(features.fbank),
         "beats_patch_ln": patches,
-        "beats_after_pos_conv_ln": encoder.beats.positioned(patches),
+        "beats_after_pos_conv_ln": encoder.beats.add_positions(patches),
         "projector": original.encode_sounds([features])[0],
     }
     checked = [name for name in ours if f"{sound}.{name}" in stored]

@@ -254,7 +254,7 @@ def test_metrics_of_one_that_keeps_up_and_of_silence() -> None:
 
 
 def test_no_sentence_could_wait() -> None:
-    with pytest.raises(ValueError, match="ahead is 0"), speak([], Tone(), ahead=0):
+    with pytest.raises(ValueError, match="ahead: expected at least 1"), speak([], Tone(), ahead=0):
         pass
 
 

@@ -194,7 +194,7 @@ def test_a_node_with_another_kind_of_device_does_not_answer() -> None:
 
 def test_without_a_model_nothing_is_asked(tmp_path: Path) -> None:
     assert not set(load(None, []).chosen) & set(ASKING)
-    with pytest.raises(ConfigError, match=r"step 'ask' asks a model: name its folder \(annotator\.model\)"):
+    with pytest.raises(ConfigError, match=r"step 'ask' asks a model; set annotator\.model to its folder"):
         load(None, ["steps=[ingest, ask]"]).plan(str(tmp_path))
     with pytest.raises(ConfigError, match="no folder /nowhere"):
         load(None, ["annotator.model=/nowhere"]).plan(str(tmp_path))

@@ -104,7 +104,7 @@ def test_a_conversation_remembers(folder: Path, monkeypatch: pytest.MonkeyPatch)
     ("arguments", "message", "code"),
     [
         (("--dtype", "bfloat17", "Hi"), "no dtype 'bfloat17'", 3),
-        (("--device", "warp", "Hi"), "--device warp: no such device", 2),
+        (("--device", "warp", "Hi"), "--device: expected a device (cpu, cuda, cuda:1, …), got 'warp'", 2),
         (("--sound", "absent.wav", "Hi"), "'absent.wav' does not exist", 2),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ola import located
+from ola import locate_model
 from pipeline.annotation.annotator_settings import AnnotatorSettings
 from pipeline.checkup import gpu, machine, tools
 from pipeline.checkup.finding import Finding, State
@@ -159,8 +159,8 @@ def test_gpu_memory_against_weights_and_cache(
 
 
 def test_sizes_of_a_model_come_from_the_headers_of_its_weights() -> None:
-    stored = sum(path.stat().st_size for path in located("nano").glob("*.safetensors"))
-    sizes, large = (model_sizes(located("nano"), dtype) for dtype in ("float16", "float32"))
+    stored = sum(path.stat().st_size for path in locate_model("nano").glob("*.safetensors"))
+    sizes, large = (model_sizes(locate_model("nano"), dtype) for dtype in ("float16", "float32"))
     assert 0 < sizes.decoder < sizes.weights < large.weights <= 2.2 * stored
     assert large.cache == 2 * sizes.cache
     assert sizes.total > sizes.weights + sizes.cache

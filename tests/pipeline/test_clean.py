@@ -37,7 +37,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
 
 def litter(plan: Plan, root: Path) -> None:
-    extract = Path(plan.named("extract").manifest.folder_uri)
+    extract = Path(plan.find_step("extract").manifest.folder_uri)
     old = extract.with_name("03-extract-0123456789ab")
     shutil.copytree(extract, old)
     (extract / "part-000000.journal").write_text("of a part that is done\n")
@@ -59,7 +59,7 @@ def paths(plan: Plan) -> dict[str, int]:
 
 def expected(plan: Plan) -> set[str]:
     """The litter, and the sets and rows of the pack before."""
-    extract = plan.named("extract").manifest.folder
+    extract = plan.find_step("extract").manifest.folder
     now = current(plan.root)["omni"].rpartition("/")[2]
     listed = {entry.path for entry in storage.listing(plan.root, recursive=True)}
     sets = {
@@ -87,7 +87,7 @@ def test_what_is_deleted_leaves_the_run_as_it_was(plan: Plan, tmp_path: Path) ->
     delete(plan.root, leftovers(plan, SETTINGS))
     assert paths(plan) == {}
     assert (stats(plan.root), rows(plan)) == (tars, held)
-    extract = Path(plan.named("extract").manifest.folder_uri)
+    extract = Path(plan.find_step("extract").manifest.folder_uri)
     assert (extract / "part-000007.journal").exists()
     assert (tmp_path / "root/shards/omni/feedbeefcafe/train-000000.tar").exists()
     assert not [fault for fault in check_run(plan.root) if "is also in" not in fault], "but for the set that is a copy"

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline.cli.status import grouped
+from pipeline.cli.status import group_reasons
 from tests.media import numbered, pattern
 from tests.runs import Said, copy_of, files_of, finished, ola, rows, shards_of, status, talking
 
@@ -252,5 +252,5 @@ def test_the_command_as_a_user_gives_it(tmp_path: Path) -> None:
 def test_reasons_are_grouped_without_what_differs() -> None:
     reasons = {"truncated: 2.3 s of 10.0 s are there": 2, "truncated: 7 s of 8.0 s are there": 1, "an mp4 of MPEG-4": 1}
     expected = {"truncated: … s of … s are there": 3, "an mp4 of MPEG-…": 1}
-    assert grouped(reasons) == expected
-    assert grouped({f"duplicate of {'ab12' * 5}": 1}) == {"duplicate of …": 1}
+    assert group_reasons(reasons) == expected
+    assert group_reasons({f"duplicate of {'ab12' * 5}": 1}) == {"duplicate of …": 1}

@@ -273,7 +273,7 @@ def test_requests_grow_with_block_files_and_not_with_parts(tmp_path: Path, monke
     a_block, steps = 6, ("ingest", "split", "extract", "transcribe")
     monkeypatch.setattr(blocks, "BLOCK", a_block)
     monkeypatch.setattr(again, "CLIPS", 2)
-    monkeypatch.setattr(progress, "PLAIN", 600.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 600.0)
     found = []
     with watched("compacted") as (uri, watch):
         for count in (1, 2):

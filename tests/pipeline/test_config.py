@@ -73,7 +73,7 @@ def test_mistakes_of_the_input(tmp_path: Path) -> None:
         "none.csv": "inputs: no such list: ",
         "bad.csv": "row 1 names no video (columns looked for: uri, path, video, file)",
         "bad.jsonl": "is not a readable list: ",
-        "empty": "inputs: no file in ",
+        "empty": "inputs: expected at least one file, got none in ",
     }.items():
         said = ola("run", tmp_path / name, "--root", tmp_path / "out")
         assert (said.code, said.err.count("\n")) == (2, 1), said
@@ -88,7 +88,7 @@ def test_mistakes_of_the_command(tmp_path: Path) -> None:
     film = numbered("plain.mp4", 100)
     for arguments, text in {
         ("run", film): "--root: expected the folder or URI of the run, got nothing",
-        ("run", "--root", tmp_path / "out"): "inputs: nothing to do; name files, folders, globs or lists",
+        ("run", "--root", tmp_path / "out"): "inputs: expected files, folders, globs or lists, got none",
         ("run", film, "--root", film): "File exists",
         ("run", film, "--root", tmp_path / "out", "--config", tmp_path / "gone.yaml"): "No such file or directory",
         ("run", film, "--root", tmp_path / "out", "--config", bad): f"{bad}: while parsing",

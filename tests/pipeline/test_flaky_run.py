@@ -94,14 +94,14 @@ def test_a_store_that_stays_away_ends_the_run_with_one_line(
     assert said.code == 4, said
     assert said.err.count("\n") == 1
     assert said.err.startswith("ola: s3://minutes does not answer (503 Service Unavailable")
-    assert said.err.endswith("what is committed stays: run again\n")
+    assert said.err.endswith("committed parts are kept: run again\n")
     monkeypatch.setenv(retries.VARIABLE, "0.003")
     for command in (("status", root), ("sql", root, "FROM split"), ("check", root), ("why", root, "one.mp4")):
         gone = ola(*command)
         assert (gone.code, gone.err.count("\n"), gone.out) == (4, 1, ""), gone
     weather.clear()
     monkeypatch.setenv(retries.VARIABLE, "1")
-    for name in ("PATIENCE", "GLANCE"):  # its holder, which could not delete the lock, is this very process
+    for name in ("PATIENCE", "POLL_SECONDS"):  # its holder, which could not delete the lock, is this very process
         monkeypatch.setattr(lease, name, 0.5)
     assert ola("run", "--root", root, "--set", "store_patience=1").code == 0
     assert objects(BUCKET, "gone/shards/") == quiet[0]

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cli.whatif import given_of, harvests
-from pipeline.config import of_run
+from pipeline.cli.whatif import pack_yields, parse_given
+from pipeline.config import load_run
 from pipeline.errors import ConfigError
 from pipeline.pack.check import check_run
 from pipeline.pack.selection import facts_of
@@ -88,7 +88,7 @@ def bytes_below(root: Path) -> dict[str, bytes]:
 def test_scenes_go_to_the_clips_that_they_cover(finevideo: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(finevideo, root)
-    done(root, *of_run(str(root)).inputs, sets=[*SHORT, *BOTH])
+    done(root, *load_run(str(root)).inputs, sets=[*SHORT, *BOTH])
     caption = "<image>\nGive a caption for this video."
     scenes = "json.content_metadata.scenes"
     assert given_in(root) == {
@@ -103,7 +103,7 @@ def test_scenes_go_to_the_clips_that_they_cover(finevideo: Path, tmp_path: Path)
 def test_nothing_is_given_by_default(finevideo: Path) -> None:
     before = bytes_below(finevideo)
     assert not any(b"given" in data or b'"origin":"model"' in data for data in before.values())
-    config = of_run(str(finevideo))
+    config = load_run(str(finevideo))
     facts = facts_of(config.plan(str(finevideo)), config.pack)
     assert "given" not in facts["settings"], "the key of a root of before stays"
     assert "given_caption" not in facts["prompts"]
@@ -114,17 +114,17 @@ def test_nothing_is_given_by_default(finevideo: Path) -> None:
 
 
 def test_whatif_compares_with_and_without(finevideo: Path) -> None:
-    config = of_run(str(finevideo))
+    config = load_run(str(finevideo))
     plan = config.plan(str(finevideo))
-    now, then = harvests(plan, config.pack, "true", given=("caption", "qa"))
+    now, then = pack_yields(plan, config.pack, "true", given=("caption", "qa"))
     assert ("video", "given_caption") not in now.tasks
     assert then.tasks["video", "given_caption"][0] == 3
     both = config.pack.model_copy(update={"given": ("caption", "qa")})
-    now, then = harvests(plan, both, "task_origin = 'given'", given=())
+    now, then = pack_yields(plan, both, "task_origin = 'given'", given=())
     assert (now.tasks["video", "given_caption"][0], then.tasks) == (3, {})
-    assert given_of("qa,caption") == ("caption", "qa")
+    assert parse_given("qa,caption") == ("caption", "qa")
     with pytest.raises(ConfigError, match=r"pack\.given"):
-        given_of("captions")
+        parse_given("captions")
 
 
 TALK = [

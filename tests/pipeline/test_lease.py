@@ -51,7 +51,7 @@ def stored_root(store_at: str, request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same in seconds."""
-    for name, seconds in (("BEAT", 0.2), ("PATIENCE", 1.5), ("GLANCE", 0.1)):
+    for name, seconds in (("BEAT", 0.2), ("PATIENCE", 1.5), ("POLL_SECONDS", 0.1)):
         monkeypatch.setattr(lease, name, seconds)
 
 
@@ -110,7 +110,7 @@ def test_the_lock_of_a_killed_run_elsewhere_is_taken_after_some_patience(stored_
     began = time.monotonic()
     with exclusive_run(stored_root):
         assert time.monotonic() - began >= lease.PATIENCE
-        assert LeaseHolder.of(storage.read_bytes(storage.join(stored_root, ".lock"))).process == os.getpid()
+        assert LeaseHolder.parse(storage.read_bytes(storage.join(stored_root, ".lock"))).process == os.getpid()
 
 
 def test_of_many_that_wait_for_a_dead_one_only_one_goes_on(stored_root: str) -> None:
@@ -142,7 +142,7 @@ def test_the_lock_is_renewed(stored_root: str) -> None:
         seen: set[int] = set()
         end = time.monotonic() + 20
         while len(seen) < 3 and time.monotonic() < end:
-            seen.add(LeaseHolder.of(storage.read_bytes(storage.join(stored_root, ".lock"))).beat)
+            seen.add(LeaseHolder.parse(storage.read_bytes(storage.join(stored_root, ".lock"))).beat)
             time.sleep(0.05)
     assert len(seen) == 3
 
@@ -167,7 +167,7 @@ def test_a_run_that_has_lost_its_root_is_stopped_and_leaves_the_lock(
     finally:
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < 15
-    assert LeaseHolder.of(storage.read_bytes(storage.join(stored_root, ".lock"))).host == "node7"
+    assert LeaseHolder.parse(storage.read_bytes(storage.join(stored_root, ".lock"))).host == "node7"
 
 
 def test_a_frozen_run_that_wakes_up_has_lost(stored_root: str) -> None:

@@ -133,7 +133,7 @@ def test_a_folder_that_goes_costs_one_line_and_not_the_run(
         shutil.rmtree(folder)
         assert apply(plan, parts, InlineEngine(), isolate=False) == []
         time.sleep(0.1)
-    assert plan.named("take").manifest.total().ok == 10
+    assert plan.find_step("take").manifest.total().ok == 10
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("metrics: MetricsFile._try_to_write: FileNotFoundError")
 
@@ -149,7 +149,7 @@ def test_errors_in_metrics_are_one_line_each(
     plan, parts = planned(tmp_path, [toys.Take()], ["ok"] * 6, per_part=2)
     with caplog.at_level(logging.WARNING):
         assert apply(plan, parts, InlineEngine(), isolate=False) == []
-    assert plan.named("take").manifest.total().ok == 6
+    assert plan.find_step("take").manifest.total().ok == 6
     assert [record.getMessage() for record in caplog.records] == [
         "metrics: publishing on Ray: RuntimeError: no such instrument; the run goes on",
         "metrics: StepMetrics.done: RuntimeError: no such instrument; the run goes on",

@@ -283,7 +283,7 @@ def test_the_prompt_and_the_weights_count_where_ola_is_asked(tmp_path: Path, mon
 
 
 def test_ola_as_a_source_needs_a_model(tmp_path: Path) -> None:
-    message = r"^transcribe\.sources: ola asks a model: name its folder \(annotator\.model\)$"
+    message = r"^transcribe\.sources: ola asks a model; set annotator\.model to its folder$"
     for sets in ([], ["steps=[ingest,split,extract,transcribe]"]):
         with pytest.raises(ConfigError, match=message):
             load(None, ["transcribe.sources=[sidecar,ola]", *sets]).plan(str(tmp_path))

@@ -239,7 +239,7 @@ def test_where_no_part_changed_no_row_is_read(plan: Plan, monkeypatch: pytest.Mo
     monkeypatch.setattr(lanes, "select_tasks", counted)
     assert packed(plan) == before
     assert selections == []
-    path = Path(plan.named("split").manifest.uri(0))
+    path = Path(plan.find_step("split").manifest.uri(0))
     os.utime(path, (1, 1))
     assert packed(plan) == before
     assert len(selections) == 1, "a part that was written again is read"

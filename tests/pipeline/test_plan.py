@@ -56,7 +56,7 @@ def test_a_missing_maker_is_named(tmp_path: Path) -> None:
 
 
 def test_a_step_twice_and_strangers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="step 'take' is there twice"):
+    with pytest.raises(ConfigError, match="got 'take' twice"):
         build_plan(str(tmp_path), [Take(), Film(), Take()])
     with pytest.raises(ConfigError, match="step 'odd' takes a Pebble that no record before it names: Reel"):
         build_plan(str(tmp_path), [Take(), Film(), Odd()])
@@ -78,9 +78,9 @@ def test_keys_follow_what_decides_the_result(tmp_path: Path) -> None:
 def test_folders_tell_number_step_and_key(tmp_path: Path) -> None:
     made = build_plan(str(tmp_path), [Take(), Crack()])
     assert [m.folder for m in made.manifests] == ["00-source", f"01-take-{keys(made)[0]}", f"02-crack-{made.key}"]
-    assert made.named("crack") is made.steps[1]
+    assert made.find_step("crack") is made.steps[1]
     with pytest.raises(ConfigError, match=r"no step 'polish' in this run \(choices: take, crack\)"):
-        made.named("polish")
+        made.find_step("polish")
     assert build_plan(str(tmp_path), []).key == ""
 
 

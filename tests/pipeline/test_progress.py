@@ -61,7 +61,7 @@ def caption(clip: str, view: str, said: ModelCall) -> Caption:
 @pytest.fixture
 def journal(made: Plan) -> Iterator[Journal]:
     """Of the captions of part 0, under way."""
-    manifest = made.named("caption").manifest
+    manifest = made.find_step("caption").manifest
     one = Journal(journal_path(made.root, manifest.path(0, "journal")), Caption, "s", "l")
     one.start(["clip"])
     yield one
@@ -74,7 +74,7 @@ def note(journal: Journal, name: str, said: ModelCall, end: str = "\n") -> None:
 
 
 def test_answers_count_when_they_are_whole_and_once(made: Plan, journal: Journal) -> None:
-    tally = Tally(made.named("caption").manifest, asks=True)
+    tally = Tally(made.find_step("caption").manifest, asks=True)
     note(journal, "before", asked(7))
     tally.look([0, 1])
     assert (tally.tokens, tally.rate) == (7, 0)
@@ -92,7 +92,7 @@ def test_answers_count_when_they_are_whole_and_once(made: Plan, journal: Journal
 
 
 def test_what_a_commit_hides_is_read_off_its_rows(made: Plan, journal: Journal) -> None:
-    manifest = made.named("caption").manifest
+    manifest = made.find_step("caption").manifest
     tally = Tally(manifest, asks=True)
     tally.look([0, 1])
     note(journal, "image", asked(30))
@@ -150,7 +150,7 @@ WATCHED = """
 import sys
 from pipeline.monitoring import progress
 from pipeline.cli import main
-progress.GLANCE = 0.02
+progress.POLL_SECONDS = 0.02
 main()
 """
 
@@ -194,7 +194,7 @@ def test_what_cannot_be_read_is_a_line_until_it_can(made: Plan, monkeypatch: pyt
     def full(self: Manifest, seen: object) -> dict[int, Counts | Damaged]:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(progress, "GLANCE", 0.01)
+    monkeypatch.setattr(progress, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(Manifest, "more_counts", full)
     file = console.file
     assert isinstance(file, io.StringIO)

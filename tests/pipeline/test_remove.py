@@ -249,7 +249,7 @@ def test_names_that_mean_no_video_or_several_are_refused(tmp_path: Path) -> None
 
 def test_a_part_that_is_open_is_extracted_again(tmp_path: Path) -> None:
     plan = made_root(tmp_path, PARTS)
-    extract = plan.named("extract")
+    extract = plan.find_step("extract")
     reopen_part(extract, 1)
     assert any(video_id(6) in str(outcome) for outcome in known_outcomes(extract, 1))
     take_out(plan, video_id(GONE))
@@ -260,7 +260,7 @@ def test_a_part_that_is_open_is_extracted_again(tmp_path: Path) -> None:
 
 def test_a_damaged_part_is_named_in_one_line(tmp_path: Path) -> None:
     plan = made_root(tmp_path, PARTS)
-    Path(plan.named("transcribe").manifest.uri(1)).write_bytes(b"PAR1")
+    Path(plan.find_step("transcribe").manifest.uri(1)).write_bytes(b"PAR1")
     with pytest.raises(RunError, match=r"part-000001.parquet is damaged.*then do `ola remove` again"):
         take_out(plan, video_id(GONE))
     assert unfinished_sources(plan.root) == [source(GONE).uri]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from manifests import storage
-from pipeline.config import of_run
+from pipeline.config import load_run
 from pipeline.pack.check import check_run
 from pipeline.plan import build_plan as planned
 from pipeline.removal.procedure import Request, remove_videos
@@ -127,7 +127,7 @@ def test_a_container_tells_nothing_of_a_removed_video_when_it_is_indexed_again(t
     sets = ["steps=[ingest,split]"]
     done(root, held, sets=sets)
     assert told["a"] in _indexed(root)
-    config = of_run(str(root))
+    config = load_run(str(root))
     remove_videos(config.plan(str(root)), config.pack, write, Request([f"{held}#a.mp4"]))
     assert not list((root / "00-source").glob("containers/*"))
     done(root, held, sets=sets)

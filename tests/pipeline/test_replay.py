@@ -41,5 +41,5 @@ def test_a_difference_is_shown(root: Path) -> None:
 
 def test_what_is_not_there_is_said(root: Path) -> None:
     said = ola("replay", root, "nobody", "--step", "split")
-    assert (said.code, "no input of split begins with 'nobody'" in said.err) == (2, True)
+    assert (said.code, "'nobody': expected the start of an id of an input of split" in said.err) == (2, True)
     assert "no step 'sing'" in ola("replay", root, "x", "--step", "sing").err

@@ -17,7 +17,9 @@ MOST = {"run": 6 * VIDEOS * store.STEPS, "idle run": 40, "status": 40}
 
 
 def test_a_run_asks_the_store_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "PLAIN", 600.0)  # its looks, and the lease's beats, depend on how long it takes
+    monkeypatch.setattr(
+        progress, "LINE_SECONDS", 600.0
+    )  # its looks, and the lease's beats, depend on how long it takes
     taken = {}
     with watched(store.BUCKET) as (uri, app):
         store.put_videos(tmp_path, "in", VIDEOS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.cli.train import Shown
+from pipeline.cli.train import TrainingDisplay
 from tests.runs import ola
 from tests.stages.lessons import lessons, write_model
 
@@ -64,7 +64,7 @@ def test_what_is_wrong_is_one_line(
 
 def test_a_terminal_has_a_bar_with_the_last_step() -> None:
     screen = io.StringIO()
-    shown = Shown(Console(file=screen, force_terminal=True, width=120))
+    shown = TrainingDisplay(Console(file=screen, force_terminal=True, width=120))
     with shown.progress:
         shown("phase see: 2 steps")
         shown("step 1/2 · loss 3.0 [omni]")

@@ -25,7 +25,7 @@ from manifests.ledger import FOOTER
 from manifests.records import Transcript, Video
 from manifests.schema import MissingColumn, from_rows, hints
 from pipeline import config
-from pipeline.cli.run import ask_before
+from pipeline.cli.run import confirm_rerun
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.pack.settings import PackSettings
@@ -251,11 +251,11 @@ def test_a_terminal_is_asked(answer: str, code: int, tmp_path: Path, monkeypatch
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdin", terminal)
     asked = [RerunStep("caption", "prompts.caption changed", 3, 4000.0)]
-    ask_before([], 0.0)
-    ask_before(asked, 1.2)
+    confirm_rerun([], 0.0)
+    confirm_rerun(asked, 1.2)
     assert terminal.tell() == 0, "what took no longer than the limit is not asked about"
     with nullcontext() if code == 0 else pytest.raises(ConfigError, match="nothing has run"):
-        ask_before(asked, 1.0)
+        confirm_rerun(asked, 1.0)
     assert terminal.tell() == len(answer)
 
 
@@ -278,11 +278,11 @@ def test_a_step_that_is_not_run_keeps_its_last_folder(tmp_path: Path) -> None:
 
 def test_reasons_name_the_setting_as_a_user_knows_it(tmp_path: Path) -> None:
     root = copy_of(finished(), tmp_path)
-    plan = config.of_run(str(root)).plan(str(root))
+    plan = config.load_run(str(root)).plan(str(root))
     remembered = keys.load(str(root))
     folder = folders(root)["split"]
     facts = {
-        **plan.named("split").facts,
+        **plan.find_step("split").facts,
         "version": 2,
         "prompts": {"caption": "say it"},
         "model": "ab",

@@ -11,7 +11,7 @@ import pytest
 
 from manifests import storage
 from manifests.records import Clip, Footage, Media
-from pipeline.cli.whatif import harvests, show_whatif
+from pipeline.cli.whatif import pack_yields, show_whatif
 from pipeline.config import RUN, Config, dump
 from pipeline.errors import ConfigError
 from pipeline.pack.settings import PackSettings
@@ -29,7 +29,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 @pytest.mark.parametrize("where", ["true", "needs = 'both' OR kind = 'sound_caption'", "start_ms = 0", "false"])
 @pytest.mark.parametrize("caps", [{}, {"cross_modal_qa": 1, "video_caption": 0}])
 def test_it_foretells_what_pack_does(plan: Plan, where: str, caps: dict[str, int]) -> None:
-    now, then = harvests(plan, PackSettings(where="agree_both > 0.5", caps=caps), where)
+    now, then = pack_yields(plan, PackSettings(where="agree_both > 0.5", caps=caps), where)
     rows = packed(plan, where=where, caps=caps)
     assert {key: count for key, (count, _) in then.tasks.items()} == Counter((row.stage, row.kind) for row in rows)
     assert then.tokens == sum(row.tokens for row in rows)
@@ -43,7 +43,7 @@ def test_it_foretells_what_pack_does(plan: Plan, where: str, caps: dict[str, int
 def test_a_where_that_is_no_condition_is_refused_by_name(plan: Plan) -> None:
     for where in ("colour = 'red'", "motion >", "needs) OR ("):
         with pytest.raises(ConfigError, match=r"pack\.where: .*columns: clip, video"):
-            harvests(plan, PackSettings(), where)
+            pack_yields(plan, PackSettings(), where)
 
 
 def shot(made: Clip) -> Footage:

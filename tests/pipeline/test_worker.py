@@ -229,17 +229,17 @@ def test_a_late_attempt_leaves_the_rows_and_the_media_of_the_one_that_was_faster
     """A worker on a lost network is to place its tar; another did the part, with other bytes; the first goes on."""
     plan, parts = toys.planned(tmp_path, [Film()], ["ok"] * 3, per_part=3)
     manifest = plan.steps[0].manifest
-    late, places = plan.steps[0], Journal.places_draft
+    late, places = plan.steps[0], Journal.record_place
 
     def slow(self: Journal, draft: str, place: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Journal, "places_draft", places)
+            patch.setattr(Journal, "record_place", places)
             patch.setattr(toys, "FRAME", b"other ")
             InlineEngine().map(lanes(plan.steps, isolate=False), parts)
         places(self, draft, place)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Journal, "places_draft", slow)
+        patch.setattr(Journal, "record_place", slow)
         InlineEngine().map(lanes([late], isolate=False), parts)
     assert [film for film, _ in kept_bytes(manifest).values()] == [
         (b"other " + f"s{n:04d}".encode()) * (n % 7 + 1) for n in range(3)

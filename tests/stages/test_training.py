@@ -140,7 +140,7 @@ def asked(ola: Ola, said: Sample, members: Members) -> Any:
         turns, visuals if "<image>" in tags else [], sounds if "<speech>" in tags else [], task.spoken
     )
     assert prompt.labels is not None
-    answer = len(ola.processor.layouts._text(turns[1][1])) + 2  # its end token and the newline
+    answer = len(ola.processor.layouts._text_ids(turns[1][1])) + 2  # its end token and the newline
     cut = len(prompt.input_ids) - answer
     return type(prompt)(prompt.input_ids[:cut], prompt.visuals, prompt.sounds, None, prompt.length - answer)
 

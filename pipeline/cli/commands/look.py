@@ -44,9 +44,9 @@ def why(
     as_json: Json = False,
 ) -> None:
     """Show what each step did with a video, clip or task, how long it took, why it stopped. Exit 1 if none is found."""
-    from pipeline.cli.why import show_life
+    from pipeline.cli.why import show_history
 
-    raise typer.Exit(show_life(root, name, as_json))
+    raise typer.Exit(show_history(root, name, as_json))
 
 
 @app.command(rich_help_panel=PANEL)

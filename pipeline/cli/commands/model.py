@@ -30,10 +30,10 @@ def chat(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Ask a model about pictures, a video or sounds. The answer is printed while it is generated."""
     from ola.prompt import Request
-    from pipeline.cli.chat import Shown, chat
+    from pipeline.cli.chat import MediaFiles, chat
 
     asked = Request(text, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-    chat(model, Shown(image or (), video, sound or ()), asked, speak, device, dtype)
+    chat(model, MediaFiles(image or (), video, sound or ()), asked, speak, device, dtype)
 
 
 @app.command("model", rich_help_panel=PANEL)

@@ -58,9 +58,9 @@ def evaluate(
     dtype: Dtype = "auto",
 ) -> None:
     """Score a model on benchmarks. Run it again to ask only what has no answer. Exit 1 if a suite has no question."""
-    from pipeline.cli.evaluate import Asked, evaluate
+    from pipeline.cli.evaluate import EvaluationOptions, evaluate
 
-    asked = Asked(limit, frames, views, device, dtype)
+    asked = EvaluationOptions(limit, frames, views, device, dtype)
     raise typer.Exit(GOOD if evaluate(model, suite, out, asked) else POOR)
 
 

@@ -17,7 +17,7 @@ from manifests import storage, views
 from manifests.records import Media, PackedTask
 from manifests.schema import record_schema
 from pipeline.annotation.text_rules import option_text
-from pipeline.config import of_run
+from pipeline.config import load_run
 from pipeline.errors import ConfigError
 from pipeline.pack.candidates import create_candidates, packable
 from pipeline.steps.verify import NEEDS
@@ -67,7 +67,7 @@ class RunScore:
 
     def __init__(self, root: str) -> None:
         """Read the run's manifests and the truth files."""
-        config = of_run(root)
+        config = load_run(root)
         plan = config.plan(root)
         if not packable(plan):
             raise ConfigError(

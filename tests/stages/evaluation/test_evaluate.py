@@ -81,7 +81,7 @@ def test_side_by_side(tmp_path: Path) -> None:
     assert said.code == 0, said.err
     assert "0.5000 (1.000)" in said.out
     assert "0.2500 (2.000)" in said.out
-    assert "asked of different numbers of questions (a 9, b 10)" in said.out
+    assert "asked different numbers of questions (a 9, b 10)" in said.out
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,4 +1,4 @@
-"""The trees of `ola why`: a source, its video, the video's clips, and what each step made of them."""
+"""Draw the trees of `ola why`: a source, its video, the video's clips, and the records of each step."""
 
 from __future__ import annotations
 
@@ -12,62 +12,62 @@ from rich.tree import Tree
 
 from pipeline.cli.cell_text import clock, duration, number_text, one_line, value_text
 
-VIDEO, CLIP = 20, 40  # characters of their ids, with which the ids of all that is made of them begin
+VIDEO, CLIP = 20, 40  # length of their ids, which are prefixes of the ids of all records made of them
 NAME = 11  # width of a step's name
 VIEWS = {"both": "frames and sound", "video": "frames", "audio": "sound", "text": "neither"}
 Row = dict[str, Any]
-Life = Sequence[tuple[str, Row]]
+History = Sequence[tuple[str, Row]]
 
 
-def life_trees(life: Life, span: str = "") -> list[Tree]:
-    """Return a tree for each source. life: rows with their steps, in the order of the steps.
+def history_trees(history: History, span: str = "") -> list[Tree]:
+    """Return a tree per source. history: (step, row), in the order of the steps.
 
-    span: end of the ids of the clips that are shown; all are shown without it.
+    span: suffix of the ids of the clips to show; "" for all clips.
     """
     trees = []
-    for _, source in (each for each in life if each[0] == "source"):
-        tree = Tree(Text(f"{one_line(source['uri'])}  {_size(source['bytes'])}  source {source['id']}"))
-        for _, video in (each for each in life if each[0] == "ingest" and each[1]["input"] == source["id"]):
-            _add_video(tree.add(_step("ingest", [video])), video["id"], life, span)
+    for _, source in (each for each in history if each[0] == "source"):
+        tree = Tree(Text(f"{one_line(source['uri'])}  {_size_text(source['bytes'])}  source {source['id']}"))
+        for _, video in (each for each in history if each[0] == "ingest" and each[1]["input"] == source["id"]):
+            _add_video(tree.add(_step_text("ingest", [video])), video["id"], history, span)
         trees.append(tree)
     return trees
 
 
-def _add_video(tree: Tree, video: str | None, life: Life, span: str) -> None:
-    """Add the steps of a video, and its clips in the order of their times."""
-    below = [each for each in life if each[0] not in {"source", "ingest"} and each[1]["input"][:VIDEO] == video]
+def _add_video(tree: Tree, video: str | None, history: History, span: str) -> None:
+    """Add the rows of a video's steps to the tree, and its clips by time."""
+    below = [each for each in history if each[0] not in {"source", "ingest"} and each[1]["input"][:VIDEO] == video]
     cut = [row for step, row in below if step == "split"]
     if cut:
-        tree.add(_step("split", cut))
+        tree.add(_step_text("split", cut))
     clips = {row["id"]: row for row in cut if row["id"]}
     by_clip: dict[str, list[tuple[str, Row]]] = {clip: [] for clip in clips}
     for step, row in below:
         if step != "split":
             by_clip.setdefault(row["input"][:CLIP], []).append((step, row))
     for clip, rows in sorted(each for each in by_clip.items() if each[0].endswith(span)):
-        branch = tree.add(_clip(clip, clips.get(clip)))
+        branch = tree.add(_clip_text(clip, clips.get(clip)))
         for (step, _), some in groupby(rows, key=lambda each: (each[0], each[1]["input"])):
             _add_step(branch, step, [row for _, row in some])
 
 
 def _add_step(tree: Tree, step: str, rows: Sequence[Row]) -> None:
-    """Add what a step made of one input: beside its name, or below it where there are several records."""
-    branch = tree.add(_step(step, rows))
+    """Add a step's records of one input: one record beside the step's name, several below it."""
+    branch = tree.add(_step_text(step, rows))
     for row in rows:
         if row["status"] == "ok" and len(rows) > 1:
-            _add_asked(branch.add(Text(FACTS.get(step, _any)(row))), row)
+            _add_model_call(branch.add(Text(FACTS.get(step, _describe_columns)(row))), row)
         else:
-            _add_asked(branch, row)
+            _add_model_call(branch, row)
 
 
-def _add_asked(tree: Tree, row: Row) -> None:
+def _add_model_call(tree: Tree, row: Row) -> None:
     asked = row.get("asked") or {}
     for key in ("prompt", "answer") if asked else ():
         tree.add(Text(f"{key}: {asked[key]}"))
 
 
-def _step(step: str, rows: Sequence[Row]) -> Text:
-    """Return a step's name, what became of its input, how long that took, and what came of it or why nothing did."""
+def _step_text(step: str, rows: Sequence[Row]) -> Text:
+    """Return a line with a step's name, its status, its time, and its record or reason."""
     row, seconds = rows[0], sum(each["seconds"] for each in rows)
     text = Text(f"{step:<{NAME}} {row['status']:<7} {duration(seconds):>8}  ")
     if row["status"] != "ok":
@@ -75,29 +75,29 @@ def _step(step: str, rows: Sequence[Row]) -> Text:
     if step == "split" or len(rows) > 1:
         noun = {"split": "clip", "pack": "task", "ask": "question"}.get(step, "record")
         return text.append(f"{len(rows)} {noun}{'s' * (len(rows) != 1)}")
-    return text.append(FACTS.get(step, _any)(row))
+    return text.append(FACTS.get(step, _describe_columns)(row))
 
 
-def _clip(clip: str, row: Row | None) -> Text:
-    """Return a clip's span, id and measures."""
+def _clip_text(clip: str, row: Row | None) -> Text:
+    """Return a line with a clip's span, id and measures."""
     start, _, end = clip[VIDEO + 1 :].partition("-")
     if not (start.isdigit() and end.isdigit()):
         return Text(clip)
     span = f"{clock(int(start))} → {clock(int(end))} ({duration((int(end) - int(start)) / 1000)})"
-    return Text(f"{span}  {clip}{f'  {_measures(row)}' if row else ''}")
+    return Text(f"{span}  {clip}{f'  {_measures_text(row)}' if row else ''}")
 
 
-def _size(count: int) -> str:
+def _size_text(count: int) -> str:
     return f"{count:,} bytes" if count < 100_000 else f"{count / 1e6:,.1f} MB"
 
 
-def _measures(row: Row) -> str:
+def _measures_text(row: Row) -> str:
     shares = [f"{name} {row[name]:.0%}" for name in ("frozen", "black", "silence") if row[name] is not None]
     loudness = [f"{row['loudness']:.1f} LUFS"] if row["loudness"] is not None else []
     return ", ".join([f"motion {row['motion']:.2f}", *shares, *loudness])
 
 
-def _ingest(row: Row) -> str:
+def _describe_video(row: Row) -> str:
     sound = next((each for each in row["sounds"] if each["index"] == row["sound"]), None)
     heard = f"sound {sound['codec']} {sound['rate'] / 1000:g} kHz" if sound else "no sound"
     turned = [f"rotated {row['rotation']}°"] if row["rotation"] else []
@@ -106,54 +106,54 @@ def _ingest(row: Row) -> str:
     return ", ".join([clock(round(row["duration"] * 1000)), seen, rate, *turned, heard, f"video {row['id']}"])
 
 
-def _extract(row: Row) -> str:
+def _describe_media(row: Row) -> str:
     heard = "with sound" if row["sound"] else "without sound"
     return f"{len(row['frame_ms'])} frames of {row['width']}x{row['height']}, {heard}"
 
 
-def _transcribe(row: Row) -> str:
+def _describe_transcript(row: Row) -> str:
     track = PurePosixPath(row["track"] or "").name
     language = row["text_language"] or row["language"]
     facts = [f"{row['origin']} {track}".strip(), *([language] if language else []), f"{row['words']} words"]
     return f"{', '.join(facts)}: {one_line(row['text'])}"
 
 
-def _screen(row: Row) -> str:
+def _describe_screening(row: Row) -> str:
     return f"complete {row['complete']:.2f}, informative {row['informative']:.2f}"
 
 
-def _caption(row: Row) -> str:
+def _describe_caption(row: Row) -> str:
     return f"{row['view']}: {one_line(row['text'])}"
 
 
-def _ask(row: Row) -> str:
+def _describe_question(row: Row) -> str:
     options = f" [{' | '.join(map(one_line, row['options']))}]" if row["options"] else ""
     return f"{row['kind']}: {one_line(row['question'])}{options} → {one_line(row['answer'])}  {row['id']}"
 
 
-def _verify(row: Row) -> str:
+def _describe_verification(row: Row) -> str:
     return "; ".join(f"{name}: {row[view]['answer']!r} ({row[view]['agreement']:.2f})" for view, name in VIEWS.items())
 
 
-def _pack(row: Row) -> str:
+def _describe_task(row: Row) -> str:
     where = f"shards/{row['stage']} {row['shard']} at byte {row['offset']:,}"
     return f"{row['kind']}, {row['split']}, {row['tokens']} tokens, {where}  {row['id']}"
 
 
-def _any(row: Row) -> str:
-    """Return the columns of a step that is not known here."""
+def _describe_columns(row: Row) -> str:
+    """Return the columns of any step's row as text."""
     hidden = {"input", "status", "reason", "detail", "seconds", "asked", "clip", "video"}
     shown = {name: value for name, value in row.items() if name not in hidden and value is not None}
     return ", ".join(f"{name} {one_line(value_text(value))}" for name, value in shown.items())
 
 
 FACTS: dict[str, Callable[[Row], str]] = {
-    "ingest": _ingest,
-    "extract": _extract,
-    "transcribe": _transcribe,
-    "screen": _screen,
-    "caption": _caption,
-    "ask": _ask,
-    "verify": _verify,
-    "pack": _pack,
+    "ingest": _describe_video,
+    "extract": _describe_media,
+    "transcribe": _describe_transcript,
+    "screen": _describe_screening,
+    "caption": _describe_caption,
+    "ask": _describe_question,
+    "verify": _describe_verification,
+    "pack": _describe_task,
 }
