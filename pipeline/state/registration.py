@@ -29,9 +29,8 @@ NOTHING_BESIDE: Mapping[str, Any] = {
 NEW = -1  # part number of a source that is not in a part yet
 
 Digests = Callable[[Sequence[Registered]], Mapping[str, str]]  # returns sha256 by uri, for readable sources
-Measure = Callable[
-    [Sequence[Registered]], Mapping[str, Content]
-]  # returns contents by uri, of sources that no index has measured
+# returns contents by uri, of sources that no index has measured
+Measure = Callable[[Sequence[Registered]], Mapping[str, Content]]
 Live = Callable[[Sequence[Source]], set[str]]  # returns the uris whose files exist
 Changes = Sequence[tuple[Registered, Registered]]  # old and new source of a place
 
