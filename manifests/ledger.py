@@ -245,7 +245,7 @@ class Manifest:
 
             return dict(zip(parts, pool.map(counts, parts), strict=True))
 
-    def keep_facts(self) -> None:
+    def write_facts(self) -> None:
         """Write the facts of the part files that are not compacted to `facts.json`, for later readers of the run."""
         known_parts.write_summary(self.folder_uri, blocks.part_files(self.folder_uri).uncompacted())
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import obstore
 from obstore.exceptions import BaseError, PreconditionError
 
-from manifests.object_store import Entry, ask, check_length, entry_of, look
+from manifests.object_store import Entry, ask, check_length, entry_of, stat
 from manifests.retries import StoreAway
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def read_end(uri: str, size: int) -> tuple[bytes, Entry]:
 
 
 def _require_entry(uri: str) -> Entry:
-    if (entry := look(uri)) is None:
+    if (entry := stat(uri)) is None:
         raise FileNotFoundError(2, "no such object", uri)
     return entry
 

@@ -12,7 +12,7 @@ from obstore.exceptions import InvalidPathError
 
 from manifests import remote_files
 from manifests.filesystems import resolve, store_of
-from manifests.object_store import Entry, entry_of, fault_of, locate, look
+from manifests.object_store import Entry, entry_of, fault_of, locate, stat
 from manifests.retries import retry
 from manifests.store_errors import errors
 
@@ -118,7 +118,7 @@ def _drop_markers(uri: str, key: str, metas: Iterable[ObjectMeta]) -> list[Entry
 
 def _is_marker(uri: str, path: str, folders: set[str]) -> bool:
     """Return whether an empty object is a folder's marker, whose key ends with a slash (obstore strips the slash)."""
-    return path in folders or look(f"{uri}/{path}") is None
+    return path in folders or stat(f"{uri}/{path}") is None
 
 
 def _listing_by_names(uri: str, recursive: bool) -> list[Entry]:
@@ -127,5 +127,5 @@ def _listing_by_names(uri: str, recursive: bool) -> list[Entry]:
     faulty = [Entry(name, size, str(mtime or ""), fault_of(name)) for name, size, mtime in files if fault_of(name)]
     good = [name for name, *_ in files if not fault_of(name)]
     with ThreadPoolExecutor(HEADS) as pool:
-        seen = list(pool.map(lambda name: look(f"{uri}/{name}"), good))
+        seen = list(pool.map(lambda name: stat(f"{uri}/{name}"), good))
     return faulty + [Entry(name, e.size, e.stamp) for name, e in zip(good, seen, strict=True) if e is not None]

@@ -130,7 +130,7 @@ def fault_of(key: str) -> str:
     return ""
 
 
-def look(uri: str) -> Entry | None:
+def stat(uri: str) -> Entry | None:
     """Return the size and ETag of an object, by one HEAD; None if it does not exist."""
     _, key = locate(uri)
     if not key:  # stores answer a HEAD of the bucket like that of an object

@@ -45,7 +45,7 @@ def _is_passing(error: Exception) -> bool:
     return known or error.errno in PASSING or any(words in str(error) for words in WORDS)
 
 
-def look(uri: str) -> pafs.FileInfo:
+def stat(uri: str) -> pafs.FileInfo:
     """Return the file system's information about a path."""
     return ask(uri, lambda filesystem, path: filesystem.get_file_info(path))
 

@@ -75,7 +75,7 @@ class SharedJournal:
         """Return whether another worker has replaced the copy, by one request."""
         if self.lost or not object_store.holds(self.uri):
             return self.lost
-        found = object_store.look(self.uri)
+        found = object_store.stat(self.uri)
         known = "" if self.version is None else self.version.get("e_tag") or ""
         return found is not None and found.stamp != known
 

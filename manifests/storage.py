@@ -33,14 +33,14 @@ STAMP = ".stamp"  # suffix to the name of a fetched copy: the file that holds it
 
 def exists(uri: str) -> bool:
     """Return whether a file (not a folder) exists."""
-    return os.path.isfile(normal(uri)) if is_local(uri) else look(uri) is not None
+    return os.path.isfile(normal(uri)) if is_local(uri) else stat(uri) is not None
 
 
-def look(uri: str) -> Entry | None:
+def stat(uri: str) -> Entry | None:
     """Return the listing entry of the file at `uri`; None if the file does not exist. Raises OSError."""
     if object_store.holds(uri):
-        return snapshot.cached("look", uri, lambda: object_store.look(uri))
-    info = remote_files.look(uri)
+        return snapshot.cached("stat", uri, lambda: object_store.stat(uri))
+    info = remote_files.stat(uri)
     return Entry(info.path, info.size, str(info.mtime_ns or "")) if info.type == pafs.FileType.File else None
 
 
@@ -90,7 +90,7 @@ def read_up_to(uri: str, limit: int) -> bytes | None:
     """Read all bytes of a file of at most `limit` bytes, by one request; None for a larger file. Raises OSError."""
     if object_store.holds(uri):
         return object_store.read_up_to(uri, limit)
-    found = look(uri)
+    found = stat(uri)
     return None if found is not None and found.size > limit else read_bytes(uri)
 
 
@@ -293,7 +293,7 @@ def copy_path(uri: str, folder: str) -> str:
 def _download(uri: str, path: str) -> str:
     if object_store.holds(uri):
         return object_download.download(uri, path)
-    entry = look(uri)
+    entry = stat(uri)
     if entry is None:
         raise FileNotFoundError(2, "no such file", uri)
     remote_files.download(uri, path, entry.size)

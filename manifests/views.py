@@ -85,18 +85,18 @@ def _can_be_read(uri: str, damaged: list[Damaged]) -> bool:
 
 
 @dataclass(frozen=True)
-class Columns:
+class ViewColumns:
     """The columns of a view. defaults: SQL values, by column, for `ok` rows of files that lack the column."""
 
     schema: pa.Schema
     defaults: Mapping[str, str]
 
 
-def columns_of(record: type, schema: pa.Schema) -> Columns:
+def columns_of(record: type, schema: pa.Schema) -> ViewColumns:
     """Return the columns of a view of these records, stored with this schema."""
     known = {field.name: field.default for field in fields(record) if field.default is not MISSING}
     literals = {name: _literal(value) for name, value in known.items()}
-    return Columns(schema, {name: text for name, text in literals.items() if text is not None})
+    return ViewColumns(schema, {name: text for name, text in literals.items() if text is not None})
 
 
 def _literal(value: Any) -> str | None:
@@ -109,14 +109,14 @@ def _literal(value: Any) -> str | None:
     return sql_string(value) if isinstance(value, str) else str(value)
 
 
-def _columns(manifests: Iterable[Manifest], shards: Iterable[str]) -> dict[str, Columns]:
+def _columns(manifests: Iterable[Manifest], shards: Iterable[str]) -> dict[str, ViewColumns]:
     """Return the columns of each view, by the view's name."""
     found = {manifest.name: columns_of(manifest.record, manifest.schema) for manifest in manifests}
     packed = columns_of(PackedTask, record_schema(PackedTask))
     return found | {f"shards_{stage}": packed for stage in shards}
 
 
-def _view_statements(tables: Mapping[str, str], columns: Mapping[str, Columns]) -> list[str]:
+def _view_statements(tables: Mapping[str, str], columns: Mapping[str, ViewColumns]) -> list[str]:
     made = [f"CREATE OR REPLACE VIEW {name} AS {_select(table, columns[name])}" for name, table in tables.items()]
     stages = [name for name in tables if name.startswith("shards_")]
     if stages:
@@ -141,7 +141,7 @@ def _read_folder(folder: str) -> str:
     return f"(SELECT * EXCLUDE ({ROW_FILE}) FROM {rows} WHERE {is_single})"
 
 
-def _select(table: str, columns: Columns) -> str:
+def _select(table: str, columns: ViewColumns) -> str:
     """Return SQL that selects all rows; missing columns get their default in `ok` rows, else a typed null."""
     nulls = ", ".join(f"NULL::{sql_type(column.type)} AS {_quoted_name(column.name)}" for column in columns.schema)
     rows = f"SELECT {nulls} WHERE false UNION ALL BY NAME SELECT * FROM {table}"
@@ -229,7 +229,7 @@ def show_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.T
 
 
 def _connect_files(
-    root: str, files: Mapping[str, Sequence[str]], columns: Mapping[str, Columns]
+    root: str, files: Mapping[str, Sequence[str]], columns: Mapping[str, ViewColumns]
 ) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     tables = {name: _read_parquet(of) for name, of in files.items()}

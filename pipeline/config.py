@@ -95,9 +95,9 @@ class Config(BaseModel):
         return workers
 
     @property
-    def chosen(self) -> tuple[str, ...]:
+    def step_names(self) -> tuple[str, ...]:
         """Return the names of the run's steps. Raises ConfigError if a step asks a model and none is configured."""
-        asking = [name for name in STEPS if self.asks(name)]
+        asking = [name for name in STEPS if self.asks_model(name)]
         if self.annotator.model or self.annotator.engine != "torch":
             return self.steps or tuple(STEPS)
         if "transcribe" in asking and "transcribe" in (self.steps or STEPS):
@@ -106,16 +106,16 @@ class Config(BaseModel):
             raise ConfigError(f"step '{lacking[0]}' asks a model; set annotator.model to its folder")
         return self.steps or tuple(name for name in STEPS if name not in asking)
 
-    def limits(self) -> dict[str, Resources]:
+    def step_resources(self) -> dict[str, Resources]:
         """Return each step's resources: its defaults, overridden by the `resources` section. Raises ConfigError."""
         for name in self.resources:
             if name not in STEPS:
                 raise ConfigError(f"resources.{name}: no such step (choices: {', '.join(STEPS)})")
-        return {name: self._resources(name) for name in self.chosen}
+        return {name: self._resources(name) for name in self.step_names}
 
     def _resources(self, name: str) -> Resources:
         facts = {**self._make_step(name).resources.model_dump(), **self.resources.get(name, {})}
-        asks, device = self.asks(name), self._cuda_setting(name)
+        asks, device = self.asks_model(name), self._cuda_setting(name)
         if asks:
             facts["gpus"] = facts["gpus"] or self.annotator.share
         elif device and "gpus" not in self.resources.get(name, {}):
@@ -127,7 +127,7 @@ class Config(BaseModel):
 
     def _cuda_setting(self, name: str) -> str:
         """Return the setting that puts a step on CUDA; "" for none. On Ray such a worker needs a share of a GPU."""
-        devices = {"annotator.device": self.annotator.device if self.asks(name) else ""}
+        devices = {"annotator.device": self.annotator.device if self.asks_model(name) else ""}
         if name == "transcribe" and "whisperx" in self.transcribe.sources:
             devices["transcribe.whisperx.device"] = self.transcribe.whisperx.device
         return next((f"{key}={device}" for key, device in devices.items() if device.startswith(CUDA)), "")
@@ -137,7 +137,9 @@ class Config(BaseModel):
         remembered = load_keys(root).facts
         uri = storage.join(storage.normal(root), RUN)
         stored = _yaml_file(uri) if not remembered and storage.exists(uri) else {}
-        return build_plan(root, [self._make_step(name) for name in self.chosen], self.limits(), remembered, stored)
+        return build_plan(
+            root, [self._make_step(name) for name in self.step_names], self.step_resources(), remembered, stored
+        )
 
     def with_weights(self) -> Config:
         """Return this configuration with the digest of the annotator's weights. Raises ConfigError without weights."""
@@ -149,7 +151,7 @@ class Config(BaseModel):
             step.annotator = self.annotator
         return step
 
-    def asks(self, name: str) -> bool:
+    def asks_model(self, name: str) -> bool:
         """Return whether a step asks the annotator under these settings."""
         step = self._make_step(name)
         return isinstance(step, ModelStep) and step.asks

@@ -21,7 +21,7 @@ from manifests.schema import from_rows, hints
 from manifests.sources import SourceManifest
 from pipeline.errors import ConfigError
 from pipeline.state.keys import Facts, key_for, recall_facts
-from pipeline.step import Resources, Step, input_record, parts_of
+from pipeline.step import Resources, Step, input_record, record_types
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Planned:
     @property
     def before(self) -> Manifest:
         """Return the manifest whose `ok` rows are the step's inputs."""
-        return self.reads[next(iter(parts_of(self.step.takes).values()))]
+        return self.reads[next(iter(record_types(self.step.takes).values()))]
 
     def inputs(self, part: int, held: dict[Manifest, pa.Table] | None = None) -> list[Any]:
         """Return the step's inputs for one part: a record, or a dataclass of records, per `ok` row of `before`.
@@ -48,7 +48,7 @@ class Planned:
         held: tables of this part by manifest; tables that are read are added.
         """
         held = {} if held is None else held
-        wanted = parts_of(self.step.takes)
+        wanted = record_types(self.step.takes)
         tables = {record: self._read_records(record, part, held) for record in wanted.values()}
         first = next(iter(wanted.values()))
         if "" in wanted:
@@ -73,7 +73,7 @@ class Planned:
                 found[record] = tables[record][getattr(holder, name)]
         return self.step.takes(**{name: found[record] for name, record in wanted.items()})
 
-    def name_of(self, value: Any) -> str:
+    def input_id(self, value: Any) -> str:
         """Return the id of an input, which its rows have as `input`."""
         return str(input_record(self.step.takes, value).id)
 
@@ -124,7 +124,7 @@ def build_plan(
     for number, step in enumerate(steps, start=1):
         step.root = root
         _check_step(step, [before.step.name for before in planned])
-        reads = {record: _find_maker(step, record, makers) for record in parts_of(step.takes).values()}
+        reads = {record: _find_maker(step, record, makers) for record in record_types(step.takes).values()}
         facts = _as_json({**step.facts(), "before": key})
         defaults = _as_json(step.defaults())
         manifest = Manifest(root, number, step.name, key_for(facts, defaults, remembered), step.gives)
@@ -148,7 +148,7 @@ def _check_step(step: Step[Any, Any], before: Sequence[str]) -> None:
     if step.name in before:
         raise ConfigError(f"steps: expected each step once, got '{step.name}' twice; remove one")
     held: list[type] = []
-    for record in parts_of(step.takes).values():
+    for record in record_types(step.takes).values():
         if held and not any(record.__name__.lower() in hints(holder) for holder in held):
             names = ", ".join(holder.__name__ for holder in held)
             raise ConfigError(f"step '{step.name}' takes a {record.__name__} that no record before it names: {names}")

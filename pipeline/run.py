@@ -155,9 +155,9 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
                     aside += _compare_what_was_read(config, plan, steps, parts, engine, {each.part for each in aside})
         compact(plan, parts, engine.map)
         if numbers:
-            _keep_facts(steps)
+            _write_facts(steps)
         if only in (None, PACK) and packable(plan):
-            damaged = pack(plan, config.pack, pack_on(engine))
+            damaged = pack(plan, config.pack, pack_writer(engine))
     finally:
         views.write(plan.root, all_manifests(plan), current(plan.root))
     if aside or damaged:
@@ -189,13 +189,13 @@ def _remove_unread_files(steps: Sequence[Planned]) -> None:
             remove_left_journals(planned.manifest)
 
 
-def _keep_facts(steps: Sequence[Planned]) -> None:
+def _write_facts(steps: Sequence[Planned]) -> None:
     for planned in steps:
         with suppress(OSError):  # readers then read each part's footer
-            planned.manifest.keep_facts()
+            planned.manifest.write_facts()
 
 
-def pack_on(engine: Engine) -> Write:
+def pack_writer(engine: Engine) -> Write:
     """Return a function that runs the lanes of a pack on an engine."""
     return lambda make, numbers: engine.map([LanePlan(make)], numbers)
 

@@ -127,7 +127,7 @@ def ignore_answer(answer: Any) -> None:
     """Do nothing: `run` returns the answer as well."""
 
 
-def parts_of(takes: type) -> dict[str, type]:
+def record_types(takes: type) -> dict[str, type]:
     """Return the record types that a step takes, by field name; a plain record type has the name ''."""
     found = {name: hint for name, hint in hints(takes).items() if is_dataclass(hint)} if is_bundle(takes) else {}
     return typing.cast(dict[str, type], found) or {"": takes}
@@ -140,7 +140,7 @@ def is_bundle(takes: type) -> bool:
 
 def input_record(takes: type, value: Any) -> Any:
     """Return the record whose id is the input's id."""
-    name = next(iter(parts_of(takes)))
+    name = next(iter(record_types(takes)))
     return getattr(value, name) if name else value
 
 

@@ -157,7 +157,7 @@ def yaml_block(page: str) -> str:
 
 def test_the_settings_and_the_recipe_on_the_pages_are_valid(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(yaml_block("settings.md"), encoding="utf-8")
-    assert load(str(tmp_path / "run.yaml"), []).limits()["ingest"].memory_gb == 4.0
+    assert load(str(tmp_path / "run.yaml"), []).step_resources()["ingest"].memory_gb == 4.0
     (tmp_path / "own.yaml").write_text(yaml_block("train.md"), encoding="utf-8")
     assert [phase.name for phase in read_recipe(str(tmp_path / "own.yaml")).phases] == ["video"]
 

@@ -14,7 +14,15 @@ from pipeline.checkup.finding import Finding, good, low, missing, unneeded
 from pipeline.checkup.gpu import TorchView, memory_finding, torch_view
 from pipeline.checkup.model_sizes import ModelSizes
 from pipeline.checkup.needs import Needs
-from pipeline.checkup.nodes import NodeView, faults_of_views, first_files, look, token_file, versions, views_of_nodes
+from pipeline.checkup.nodes import (
+    NodeView,
+    faults_of_views,
+    first_files,
+    inspect_node,
+    token_file,
+    versions,
+    views_of_nodes,
+)
 from pipeline.config import Config
 from pipeline.engine.engines import RayEngine
 from pipeline.errors import ConfigError
@@ -28,9 +36,9 @@ def address_of(config: Config) -> str:
     return address if config.engine == "ray" and address != "local" else ""
 
 
-def inspect_nodes(address: str, paths: Sequence[str]) -> NodeView:
+def inspect_node_with_gpus(address: str, paths: Sequence[str]) -> NodeView:
     """Return this node's view, with the GPUs that torch sees; runs on each node."""
-    view = look(address, paths)
+    view = inspect_node(address, paths)
     has_driver = view.cuda is not None and view.cuda.supports is not None
     return replace(view, seen=torch_view(hidden=True) if has_driver else TorchView(words="there is no NVIDIA driver"))
 
@@ -46,7 +54,7 @@ def cluster_findings(config: Config, root: str, needs: Needs, sizes: ModelSizes 
         engine.join()
         shared: AbstractContextManager[list[str]] = token_file(root) if root else nullcontext([])
         with shared as token:
-            views = views_of_nodes([*token, *first_files(config.inputs)], run=inspect_nodes)
+            views = views_of_nodes([*token, *first_files(config.inputs)], run=inspect_node_with_gpus)
             yield from findings_of(views, root, token, needs)
         cards = [card for view in views if view.seen is not None for card in view.seen.cards]
         if needs.gpu and sizes is not None and cards:

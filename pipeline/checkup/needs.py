@@ -46,14 +46,14 @@ NOTHING = Needs()
 
 
 def needs_of(config: Config, only: str | None = None) -> Needs:
-    """Return the requirements of a run, or of its only step. Raises ConfigError as `Config.chosen`."""
-    steps = [name for name in config.chosen if only in (None, name)]
-    asking = tuple(name for name in steps if config.asks(name))
+    """Return the requirements of a run, or of its only step. Raises ConfigError as `Config.step_names`."""
+    steps = [name for name in config.step_names if only in (None, name)]
+    asking = tuple(name for name in steps if config.asks_model(name))
     listening = "transcribe" in steps and "whisperx" in config.transcribe.sources
     engines = [("annotator.engine", config.annotator.engine)] if asking else []
     engines += [("transcribe.whisperx.engine", config.transcribe.whisperx.engine)] if listening else []
     packages = tuple((key, engine.partition(":")[0]) for key, engine in engines if engine != "torch")
-    limits = config.limits()
+    limits = config.step_resources()
     gpus = max((limits[name].gpus for name in asking), default=0.0)
     heard = limits["transcribe"].gpus if listening else 0.0
     gpu = _annotator_gpu(config.annotator, gpus) if asking else ""

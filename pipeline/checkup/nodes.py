@@ -56,7 +56,7 @@ class Place(NamedTuple):
     gpus: float
 
 
-def look(address: str, paths: Sequence[str]) -> NodeView:
+def inspect_node(address: str, paths: Sequence[str]) -> NodeView:
     """Return this node's report; runs on each node."""
     lacks = tuple(path for path in paths if not os.path.exists(path))
     return NodeView(address, lacks, versions(), tuple(name for name in OPTIONAL if find_spec(name)), cuda_view())
@@ -170,7 +170,7 @@ def _need_faults(views: Sequence[NodeView], needs: Needs) -> Iterator[str]:
 
 
 def views_of_nodes(
-    paths: Sequence[str], say: Say = say_on_stderr, run: Callable[..., NodeView] = look
+    paths: Sequence[str], say: Say = say_on_stderr, run: Callable[..., NodeView] = inspect_node
 ) -> list[NodeView]:
     """Return the reports of all live nodes with CPUs or GPUs. Waits up to PATIENCE seconds, with a message.
 

@@ -18,7 +18,7 @@ from pipeline.removal import record
 from pipeline.removal.procedure import Request, remove_videos, targets_of
 from pipeline.removal.sets import stale_sets
 from pipeline.removal.targets import Targets, read_list
-from pipeline.run import open_engine, pack_on
+from pipeline.run import open_engine, pack_writer
 from pipeline.state.lease import exclusive_run
 
 
@@ -38,7 +38,7 @@ def remove_and_report(root: str, names: Sequence[str], listed: str, note: str, y
         show(console, targets, stale_sets(root, targets.videos))
         confirm("Remove them for good?", yes)
         with open_engine(config) as engine:
-            damaged = remove_videos(plan, config.pack, pack_on(engine), Request(wanted, note))
+            damaged = remove_videos(plan, config.pack, pack_writer(engine), Request(wanted, note))
     many = len(targets.registered)
     console.print(f"removed {many} source{'s' * (many != 1)}; {record.RECORD} says who asked", highlight=False)
     if damaged:

@@ -37,7 +37,7 @@ def _find_input(planned: Planned, name: str) -> tuple[Any, list[dict[str, Any]]]
         if len(names) > 1:
             some = ", ".join(names[:5])
             raise ConfigError(f"{name!r}: expected one input of {planned.step.name}, got {len(names)}: {some}, …")
-        return next(value for value in planned.inputs(part) if planned.name_of(value) == names[0]), rows
+        return next(value for value in planned.inputs(part) if planned.input_id(value) == names[0]), rows
     raise ConfigError(f"{name!r}: expected the start of an id of an input of {planned.step.name}; do ola why")
 
 

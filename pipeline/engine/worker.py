@@ -118,7 +118,7 @@ class StepWorker:
         context.journal.committed = True
 
     def _inputs(self, part: int, held: Rows) -> dict[str, Any]:
-        return {self.planned.name_of(value): value for value in self.planned.inputs(part, held)}
+        return {self.planned.input_id(value): value for value in self.planned.inputs(part, held)}
 
     def _run_rest(self, inputs: Mapping[str, Any], context: PartContext) -> None:
         journal = context.journal
@@ -203,7 +203,7 @@ class StepWorker:
 
     def _attempt(self, batch: Sequence[Any], context: PartContext) -> Iterator[Outcome]:
         """Outcomes of a batch that are not journalled yet; those that the step hands over are journalled at once."""
-        left = deque(self.planned.name_of(value) for value in batch)
+        left = deque(self.planned.input_id(value) for value in batch)
         watch = Stopwatch()
         context.start(list(left), in_order=self.planned.step.signs)
 
@@ -236,7 +236,7 @@ class StepWorker:
         After a SIGKILL from outside it gets KILLS processes in all. Other faults are the record's own. Raises
         Unavailable, or OpenFailed, after the last SIGKILL, and Unavailable where the GPU is to blame.
         """
-        name = self.planned.name_of(value)
+        name = self.planned.input_id(value)
         deaths, kills = context.journal.deaths(name), 0
         while isinstance(fault, ProcessDied | ProcessKilled):
             if isinstance(fault, ProcessKilled):
@@ -267,7 +267,7 @@ class StepWorker:
     ) -> list[Any]:
         """The step's answers, one per input, but for those that `answered` got. Raises StepFault, or Unavailable."""
         step, resources = self.planned.step, self.planned.resources
-        if any(context.journal.deaths(self.planned.name_of(value)) >= DEATHS for value in batch):
+        if any(context.journal.deaths(self.planned.input_id(value)) >= DEATHS for value in batch):
             raise ProcessDied("took its whole worker with it")
         allowances = [step.allowance(value) for value in batch]
         seconds = resources.seconds + (max(allowances) if step.signs else sum(allowances))

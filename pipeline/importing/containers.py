@@ -25,7 +25,7 @@ def split_member_uri(uri: str) -> tuple[str, str] | None:
 
 def read_member(archive: str, name: str) -> bytes:
     """Return the bytes of a member. Raises BadMedia if the archive or the member is missing or damaged."""
-    entry = storage.look(archive)
+    entry = storage.stat(archive)
     if entry is None:
         raise BadMedia("no such file", archive)
     try:

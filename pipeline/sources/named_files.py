@@ -59,7 +59,7 @@ def _entry(uri: str, folder: Folder) -> Entry:
 
 def _asked(uri: str) -> Entry:
     try:
-        entry = storage.look(uri)
+        entry = storage.stat(uri)
     except StoreAway:
         raise
     except (OSError, ValueError, ImportError) as error:

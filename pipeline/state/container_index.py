@@ -195,7 +195,7 @@ def _index_rows(container: Container) -> Iterator[MemberSource]:
         for row in listing.rows(container.uri, container.bytes, container.column):
             is_removed = row.name in container.removed
             yield replace(row, meta="{}", sidecars=(), companions="", apart="") if is_removed else row
-        now = storage.look(container.uri)
+        now = storage.stat(container.uri)
         if now is None or now.stamp != container.stamp:
             yield MemberSource(name="", fault=f"{AGAIN}it was replaced while it was read: run again")
     except StoreAway:

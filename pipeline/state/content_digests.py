@@ -69,7 +69,7 @@ def _container_stamp(source: Source) -> str:
 
 def _exists(uri: str) -> bool:
     try:
-        return storage.look(container_of(uri)) is not None
+        return storage.stat(container_of(uri)) is not None
     except OSError:  # the store does not answer: if the source counted as missing, its video would lose its place
         return True
 

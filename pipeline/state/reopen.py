@@ -118,10 +118,10 @@ def reopen_changed(plan: Plan, changes: Sequence[tuple[Registered, Registered]])
             blocks.remove_part(storage.join(plan.root, folder), part)
         for planned in reversed(plan.steps[1:]):
             reopen_part(planned, part, change.still_holds)
-        reopen_part(plan.steps[0], part, partial(_is_ingested, change))
+        reopen_part(plan.steps[0], part, partial(_is_kept, change))
 
 
-def _is_ingested(change: PartChange, outcome: Outcome) -> bool:
+def _is_kept(change: PartChange, outcome: Outcome) -> bool:
     """Return whether an outcome of `ingest` is kept: a changed source has a new id, except a removed source."""
     return outcome.input not in change.changes or not change.changes[outcome.input][1].removed
 

@@ -59,7 +59,7 @@ def test_a_summary_saves_the_footers(store: tuple[str, Watched]) -> None:
     uri, app = store
     manifest = made(f"{uri}/saves")
     counts = manifest.part_counts()
-    manifest.keep_facts()
+    manifest.write_facts()
     forget()
     app.requests.clear()
     assert manifest.part_counts() == counts
@@ -70,7 +70,7 @@ def test_a_summary_saves_the_footers(store: tuple[str, Watched]) -> None:
 def test_an_entry_that_makes_no_sense_is_not_believed(store: tuple[str, Watched], bad: Any) -> None:
     manifest = made(f"{store[0]}/bad")
     counts = manifest.part_counts()
-    manifest.keep_facts()
+    manifest.write_facts()
     summary = storage.join(manifest.folder_uri, known_parts.NAME)
     stored = json.loads(storage.read_bytes(summary))
     stamp = stored["part-000000.parquet"][0]
@@ -78,7 +78,7 @@ def test_an_entry_that_makes_no_sense_is_not_believed(store: tuple[str, Watched]
     storage.write_bytes(summary, json.dumps(stored | {"part-000000.parquet": own}).encode())
     forget()
     assert manifest.part_counts() == counts
-    manifest.keep_facts()
+    manifest.write_facts()
     assert json.loads(storage.read_bytes(summary)) == stored
     storage.remove_folder(manifest.folder_uri)
 
@@ -95,7 +95,7 @@ def test_a_summary_that_makes_no_sense_is_not_believed(store: tuple[str, Watched
 
 def test_a_part_that_was_written_again_is_read_again(store: tuple[str, Watched]) -> None:
     manifest = made(f"{store[0]}/again")
-    manifest.keep_facts()
+    manifest.write_facts()
     files = manifest.listed()
     manifest.remove(1)
     forget()  # another process writes it again

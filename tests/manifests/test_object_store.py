@@ -82,7 +82,7 @@ def test_what_each_call_costs(folder: str, seen: Watched, tmp_path: Path) -> Non
 
     assert requests(lambda: storage.write_bytes(uri, b"abc")) == ["PUT"]
     assert requests(lambda: storage.exists(uri)) == ["HEAD"]
-    assert requests(lambda: storage.look(uri)) == ["HEAD"]
+    assert requests(lambda: storage.stat(uri)) == ["HEAD"]
     assert requests(lambda: storage.read_bytes(uri)) == ["GET"]
     assert requests(lambda: storage.fetch(uri, str(tmp_path))) == ["GET"]
     assert requests(lambda: storage.fetch(uri, str(tmp_path))) == []
@@ -108,7 +108,7 @@ def test_a_large_upload_that_fails_is_aborted_and_leaves_what_was_there(folder: 
     assert not client().list_multipart_uploads(Bucket=BUCKET).get("Uploads")
     seen.before = lambda _: None
     storage.write_bytes(uri, bytes(40 << 20))
-    assert storage.look(uri) == storage.Entry(key(uri), 40 << 20, storage.listing(folder)[0].stamp)
+    assert storage.stat(uri) == storage.Entry(key(uri), 40 << 20, storage.listing(folder)[0].stamp)
 
 
 PLACE = """
@@ -174,12 +174,12 @@ def test_stamps_are_the_same_however_a_file_is_asked_for(folder: str, seen: Watc
         storage.stamp_of(uri, str(tmp_path))
     storage.write_bytes(uri, b"one")
     [entry] = storage.listing(folder)
-    looked = storage.look(uri)
+    looked = storage.stat(uri)
     assert looked is not None
     copy = storage.fetch(uri, str(tmp_path))
     assert entry.stamp == looked.stamp == storage.stamp_of(uri, str(tmp_path)) != ""
     storage.write_bytes(uri, b"two")
-    again = storage.look(uri)
+    again = storage.stat(uri)
     assert again is not None
     assert again.stamp != entry.stamp == storage.stamp_of(uri, str(tmp_path))
     assert Path(copy).read_bytes() == b"one"
@@ -228,7 +228,7 @@ def test_keys_that_are_no_paths_are_listed_with_their_fault(folder: str, seen: W
     dots = "the key has a folder named . or ..; rename the object"
     assert found == {"a/b.mp4": "", "a//b.mp4": empty, "a/../c.mp4": dots, "./d.mp4": dots, "e.mp4": ""}
     good = {e.path: e.stamp for e in storage.listing(folder, recursive=True) if not e.fault}
-    looked = {name: storage.look(f"{folder}/{name}") for name in good}
+    looked = {name: storage.stat(f"{folder}/{name}") for name in good}
     assert good == {name: entry.stamp for name, entry in looked.items() if entry is not None}
     assert [entry.path for entry in storage.listing(folder)] == ["e.mp4"]
     for read in (storage.exists, storage.read_bytes, storage.look):

@@ -145,7 +145,7 @@ def test_the_stamp_of_a_local_file_is_its_time(odd: str) -> None:
     uri = storage.join(odd, "x")
     storage.write_bytes(uri, b"1")
     os.utime(uri, ns=(5, 1_700_000_000_000_000_001))
-    looked = storage.look(uri)
+    looked = storage.stat(uri)
     assert looked is not None
     assert looked.stamp == storage.listing(odd)[0].stamp == storage.stamp_of(uri, "nowhere") == "1700000000000000001"
 

@@ -133,7 +133,7 @@ def test_large_weights_and_cuda_take_a_gpu_on_ray(tmp_path: Path) -> None:
         file.truncate(18 * 10**9)
 
     def gpus(step: str, *sets: str) -> float:
-        return load(None, ["engine=ray", *sets]).limits()[step].gpus
+        return load(None, ["engine=ray", *sets]).step_resources()[step].gpus
 
     large, listening = f"annotator.model={tmp_path}", "transcribe.sources=[whisperx]"
     assert gpus("caption", large) == gpus("caption", "annotator.model=nano", "annotator.device=cuda") == 1
@@ -193,7 +193,7 @@ def test_a_node_with_another_kind_of_device_does_not_answer() -> None:
 
 
 def test_without_a_model_nothing_is_asked(tmp_path: Path) -> None:
-    assert not set(load(None, []).chosen) & set(ASKING)
+    assert not set(load(None, []).step_names) & set(ASKING)
     with pytest.raises(ConfigError, match=r"step 'ask' asks a model; set annotator\.model to its folder"):
         load(None, ["steps=[ingest, ask]"]).plan(str(tmp_path))
     with pytest.raises(ConfigError, match="no folder /nowhere"):

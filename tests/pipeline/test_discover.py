@@ -204,7 +204,7 @@ def test_runs_inside_the_input_are_left_out(tmp_path: Path) -> None:
 def test_stamps_are_those_that_storage_tells(tmp_path: Path) -> None:
     video, subtitles = write(tmp_path / "a.mp4"), write(tmp_path / "a.en.srt")
     (source,) = found(tmp_path).values()
-    entry = storage.look(str(video))
+    entry = storage.stat(str(video))
     assert entry is not None
     assert source.stamp == entry.stamp == storage.stamp_of(str(video), "")
     os.utime(subtitles, ns=(1, 1))

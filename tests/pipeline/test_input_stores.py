@@ -74,7 +74,7 @@ def test_a_bucket_is_a_folder(seen: Watched) -> None:
         assert len(sources["d/b.mp4"].sidecars) == 1
         assert len(seen.requests) == 1
     assert not storage.exists("s3://found")
-    assert storage.look("s3://found/") is None
+    assert storage.stat("s3://found/") is None
 
 
 def test_runs_in_a_bucket_are_left_out(seen: Watched) -> None:

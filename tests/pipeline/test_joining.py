@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from pipeline.checkup import nodes
-from pipeline.checkup.cluster import inspect_nodes
+from pipeline.checkup.cluster import inspect_node_with_gpus
 from pipeline.checkup.gpu import cuda_view
 from pipeline.checkup.nodes import NodeView, check_nodes, check_views, versions, views_of_nodes
 from pipeline.engine import cluster
@@ -137,7 +137,7 @@ def test_other_packages_on_a_node_are_one_line(name: str, version: str | None) -
 
 
 def test_doctor_asks_the_torch_of_a_node(ray_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    (view,) = views_of_nodes([], run=inspect_nodes)
+    (view,) = views_of_nodes([], run=inspect_node_with_gpus)
     assert (view.cuda, view.gpus) == (cuda_view(), 0.0)
     assert view.seen is not None
     assert view.seen.cards or view.seen.words

@@ -177,7 +177,7 @@ def test_a_frozen_run_that_wakes_up_has_lost(stored_root: str) -> None:
         with exclusive_run(stored_root):
             holder.send_signal(signal.SIGCONT)
             assert holder.wait(timeout=30) != 0
-            assert object_store.look(storage.join(stored_root, ".lock")) is not None
+            assert object_store.stat(storage.join(stored_root, ".lock")) is not None
     finally:
         end(holder)
 

@@ -89,7 +89,7 @@ def test_a_bundle_is_looked_up_by_the_ids_its_records_name(tmp_path: Path) -> No
     InlineEngine().map(lanes(made.steps[:2], isolate=True), parts)
     polish = made.steps[2]
     settings = polish.inputs(0)
-    assert [polish.name_of(setting) for setting in settings] == [f"p-s000{n}-{m}" for n in (0, 3) for m in range(3)]
+    assert [polish.input_id(setting) for setting in settings] == [f"p-s000{n}-{m}" for n in (0, 3) for m in range(3)]
     assert all(setting.pebble.id == setting.grain.pebble for setting in settings)
     assert [pebble.id for pebble in made.steps[1].inputs(0)] == ["p-s0000", "p-s0003"]
 

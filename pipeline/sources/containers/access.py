@@ -47,7 +47,7 @@ def _stamp_now(container: str, held: str) -> str:
     """The stamp of a container; of an object that which it had: a range is read only as long as it has it."""
     if held and object_store.holds(container):
         return held
-    found = storage.look(container)
+    found = storage.stat(container)
     if found is None:
         raise FileNotFoundError(2, "no such file", container)
     return found.stamp
@@ -74,7 +74,7 @@ def read_companion(uri: str) -> bytes:
 def look(uri: str, stamp: str) -> storage.Entry | None:
     """A source as it is now, None where it is gone. A member is what it was as long as its container is."""
     member = parted(uri)
-    found = storage.look(member[0] if member else uri)
+    found = storage.stat(member[0] if member else uri)
     return (
         found
         if member is None or found is None
