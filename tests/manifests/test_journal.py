@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.journal import Journal, finished, journal_path
+from manifests.journal import Journal, count_finished, journal_path
 from manifests.records import Outcome, Segment, Source, Transcript, Word
 
 
@@ -49,7 +49,7 @@ def test_outcomes_are_read_back(tmp_path: Path) -> None:
     first.start(["a", "b", "c"])
     for outcome in outcomes:
         first.done(outcome)
-    assert finished(path).total() == 3
+    assert count_finished(path).total() == 3
     first.close(delete=False)
     assert reopened(path).outcomes == {o.input: o for o in outcomes}
 
@@ -142,12 +142,12 @@ def test_close_deletes_when_the_part_is_committed(tmp_path: Path) -> None:
     one = journal(path)
     one.close(delete=True)
     assert not path.exists()
-    assert finished(path).total() == 0
+    assert count_finished(path).total() == 0
 
 
 def test_what_is_finished_is_counted_as_it_grows_and_each_line_once(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    seen = finished(path)
+    seen = count_finished(path)
     assert seen.total() == 0
     left(path, "l1", ["a", "b"], done="ab")
     assert (seen.total(), seen.total()) == (2, 2)

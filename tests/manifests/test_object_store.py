@@ -231,7 +231,7 @@ def test_keys_that_are_no_paths_are_listed_with_their_fault(folder: str, seen: W
     looked = {name: storage.stat(f"{folder}/{name}") for name in good}
     assert good == {name: entry.stamp for name, entry in looked.items() if entry is not None}
     assert [entry.path for entry in storage.listing(folder)] == ["e.mp4"]
-    for read in (storage.exists, storage.read_bytes, storage.look):
+    for read in (storage.exists, storage.read_bytes, storage.stat):
         with pytest.raises(OSError, match=r"empty folder name \(//\)"):
             read(f"{folder}/a//b.mp4")
 
