@@ -141,7 +141,7 @@ class Config(BaseModel):
 
     def with_weights(self) -> Config:
         """This configuration with the digest of the annotator's weights. Raises ConfigError where there are none."""
-        return self.model_copy(update={"annotator": self.annotator.resolved(self.engine)})
+        return self.model_copy(update={"annotator": self.annotator.resolve(self.engine)})
 
     def _made(self, name: str) -> Step[Any, Any]:
         step = STEPS[name](getattr(self, name))

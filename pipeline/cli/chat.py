@@ -61,15 +61,15 @@ def device_of(asked: str | None) -> str:
 
 def with_media(processor: OlaProcessor, shown: Shown, asked: Request) -> Request:
     """The request with the media of the files, prepared once for all its turns."""
-    from pipeline.media.user_media import hear, look, watch
+    from pipeline.media.user_media import load_image, load_sound, load_video
 
-    sounds = [hear(str(path)) for path in shown.sounds]
-    frames, own_sound = watch(str(shown.video), processor.config.max_frames) if shown.video else ([], None)
+    sounds = [load_sound(str(path)) for path in shown.sounds]
+    frames, own_sound = load_video(str(shown.video), processor.config.max_frames) if shown.video else ([], None)
     if own_sound is not None and processor.config.has_speech:
         sounds.insert(0, own_sound)
     return replace(
         asked,
-        images=[processor.image(look(str(path))) for path in shown.images],
+        images=[processor.image(load_image(str(path))) for path in shown.images],
         video=processor.video(frames) if frames else None,
         sounds=[processor.sound(sound) for sound in sounds],
     )

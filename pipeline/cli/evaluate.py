@@ -86,10 +86,10 @@ def _suites(name: str, place: str, readers: MediaReaders, views: bool) -> Sequen
 
 
 def _media_readers(frames: int, has_speech: bool) -> MediaReaders:
-    from pipeline.media.user_media import hear, watch
+    from pipeline.media.user_media import load_sound, load_video
     from stages.evaluation.questions import MediaReaders
 
-    return MediaReaders(_readable(watch), _readable(hear), frames, has_speech)
+    return MediaReaders(_readable(load_video), _readable(load_sound), frames, has_speech)
 
 
 def _readable(read: Callable[P, R]) -> Callable[P, R]:
