@@ -143,7 +143,7 @@ class Config(BaseModel):
 
     def with_weights(self) -> Config:
         """Return this configuration with the digest of the annotator's weights. Raises ConfigError without weights."""
-        return self.model_copy(update={"annotator": self.annotator.resolved(self.engine)})
+        return self.model_copy(update={"annotator": self.annotator.resolve(self.engine)})
 
     def _make_step(self, name: str) -> Step[Any, Any]:
         step = STEPS[name](getattr(self, name))

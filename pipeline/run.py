@@ -34,8 +34,8 @@ from pipeline.engine.lane import StepLane
 from pipeline.engine.part_journals import remove_left_journals
 from pipeline.error_causes import explain_known_errors
 from pipeline.errors import ConfigError, NeedsUnmet, PartsSetAside, SetAside, set_aside_lines
-from pipeline.pack.candidates import packable
-from pipeline.pack.publish import Write, current_manifest, pack
+from pipeline.pack.candidates import is_packable
+from pipeline.pack.publish import RunLanes, current_manifest, pack
 from pipeline.pack.rules import check_where
 from pipeline.plan import Plan, Planned
 from pipeline.removal.media import PartMedia, part_tars
@@ -75,7 +75,7 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
     names = [*(planned.step.name for planned in plan.steps), PACK]
     if options.only not in (None, *names):
         raise ConfigError(f"--only {options.only}: no such step in this run (choices: {', '.join(names)})")
-    if packable(plan):
+    if is_packable(plan):
         check_where(plan, config.pack)
     if not config.inputs and not plan.sources.committed():
         raise ConfigError("inputs: expected files, folders, globs or lists, got none; do ola run INPUT… --root ROOT")
@@ -156,7 +156,7 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
         compact(plan, parts, engine.map)
         if numbers:
             _write_facts(steps)
-        if only in (None, PACK) and packable(plan):
+        if only in (None, PACK) and is_packable(plan):
             damaged = pack(plan, config.pack, pack_writer(engine))
     finally:
         views.write(plan.root, all_manifests(plan), current(plan.root))
@@ -195,7 +195,7 @@ def _write_facts(steps: Sequence[Planned]) -> None:
             planned.manifest.write_facts()
 
 
-def pack_writer(engine: Engine) -> Write:
+def pack_writer(engine: Engine) -> RunLanes:
     """Return a function that runs the lanes of a pack on an engine."""
     return lambda make, numbers: engine.map([LanePlan(make)], numbers)
 

@@ -15,7 +15,7 @@ import pytest
 from manifests import object_file
 from manifests.records import Media
 from pipeline.config import load
-from pipeline.media.media_store import Reader
+from pipeline.media.media_store import MediaReader
 from pipeline.run import run
 from tests.killing import errors_as_rows
 from tests.media import pattern, store
@@ -76,7 +76,7 @@ def range_sizes(patch: pytest.MonkeyPatch) -> list[int]:
 
 def footage(root: Path) -> dict[str, tuple[bytes, bytes]]:
     """Bytes of the frames and of the sound of each clip."""
-    read = Reader(str(root))
+    read = MediaReader(str(root))
     found = rows(root, "SELECT clip, frames, sound FROM extract WHERE status = 'ok' ORDER BY clip")
     return {clip: (bytes(read(Media(**frames))), bytes(read(Media(**sound)))) for clip, frames, sound in found}
 

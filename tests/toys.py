@@ -317,9 +317,9 @@ class Film(Toy):
 
     def _reel(self, source: Source) -> list[Reel] | Drop:
         self.note(source.id)
-        film = self.media.keep(f"{source.id}.mjpg", (FRAME + source.id.encode()) * source.bytes)
+        film = self.media.add(f"{source.id}.mjpg", (FRAME + source.id.encode()) * source.bytes)
         do(source)
-        sound = self.media.keep(f"{source.id}.wav", b"sound of " + source.id.encode())
+        sound = self.media.add(f"{source.id}.wav", b"sound of " + source.id.encode())
         return [Reel(id=source.id, source=source.id, film=film, sound=sound)]
 
 

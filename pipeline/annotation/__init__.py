@@ -1,1 +1,1 @@
-"""Annotation: the model that answers, and the rules that read and check what models and people wrote."""
+"""Annotation: the annotating model, speech recognition, and rules that parse and check text of models and people."""

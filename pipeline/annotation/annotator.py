@@ -1,9 +1,9 @@
-"""The model that annotates, as steps see it: it answers requests and gives probabilities of words.
+"""The annotating model: answers requests, and gives probabilities of words.
 
-`torch` is Ola's own batched generation; with `vllm` the decoder of the same Ola runs in vLLM. Any other engine is named
-as `module:factory`, a function that takes the settings and gives an `Annotator`. Steps that ask are `ModelStep`: they
-hand over all requests of a batch at once, and each answer is written down as it comes, so that a killed worker asks
-nothing twice.
+`torch` is Ola's own batched generation; with `vllm` the decoder of the same Ola runs in vLLM. Other engines are named
+`module:factory`: a function that takes the settings and returns an `Annotator`. Steps that use a model are a
+`ModelStep`. They send all requests of a batch at once and write each answer to a file as it comes, so that a killed
+worker repeats no request.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 from manifests.records import Footage, ModelCall
 from ola import locate_model
 from pipeline import step
-from pipeline.annotation.annotator_settings import CPU, CUDA, OURS, VLLM_SHARE, AnnotatorSettings, device_for
+from pipeline.annotation.annotator_settings import CPU, CUDA, OURS, VLLM_SHARE, AnnotatorSettings, choose_device
 from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
 from pipeline.errors import ConfigError
-from pipeline.media.audio import RATE, samples
-from pipeline.media.media_store import Reader
+from pipeline.media.audio import RATE, read_samples
+from pipeline.media.media_store import MediaReader
 from pipeline.prompts import prompt
 
 if TYPE_CHECKING:
@@ -39,29 +39,29 @@ if TYPE_CHECKING:
 
     from ola.prompt import Answer, Request, Wave
 
-Noted = TypeVar("Noted", dict[str, Any], float)
+Note = TypeVar("Note", dict[str, Any], float)
 
 CLIPS, CLIPS_ON_GPU = 8, 32  # of 30 frames, which are 6,000 positions: what `ola.prefixes` keeps holds as many
-DIGITS = 4  # of a probability: what lies behind them is rounding of the hardware's
+DIGITS = 4  # of a probability: further digits depend on the hardware
 
 
 class Annotator(Protocol):
-    """A model that answers. Media given raw and shared by several requests (the same objects) are prepared once."""
+    """A model that answers. Media objects that several requests share are encoded once."""
 
     def generate(
         self, requests: Sequence[Request], *, on_answer: Callable[[int, Answer], object] | None = None
     ) -> list[Answer]:
-        """An answer to each; `on_answer` is told each as soon as it is whole."""
+        """Return an answer to each request; calls `on_answer` with an index and answer as soon as it is complete."""
         ...
 
     def choose(self, requests: Sequence[Request], words: Sequence[str]) -> list[tuple[float, ...]]:
-        """How probable each of the words is as the beginning of the answer, of these words alone: they sum to 1."""
+        """Return for each request the probability of each word as the beginning of its answer; they sum to 1."""
         ...
 
 
-@lru_cache(maxsize=1)  # the steps of a process share the weights, and the media that are encoded already
+@lru_cache(maxsize=1)  # the steps of a process share the weights and the cached embeddings
 def open_annotator(settings: AnnotatorSettings) -> Annotator:
-    """The annotator, with its weights loaded. Raises ConfigError, or what the engine raises."""
+    """Load the annotator. Raises ConfigError, or what the engine raises."""
     if settings.engine not in OURS:
         return cast("Annotator", load_factory(settings.engine)(settings))
     if settings.engine == "vllm" and find_spec("vllm") is None:
@@ -73,20 +73,20 @@ def open_annotator(settings: AnnotatorSettings) -> Annotator:
 
     from ola.generation import Ola
 
-    device = device_for(settings, torch.cuda.is_available())
+    device = choose_device(settings, torch.cuda.is_available())
     if device == CPU:
-        torch.set_num_threads(1)  # several add in another order, and scores then differ from machine to machine
-    with _alone_on_its_gpu(settings.share if device != CPU else 1.0):
+        torch.set_num_threads(1)  # the order of sums depends on threads: scores would differ between machines
+    with _lock_gpu(settings.share if device != CPU else 1.0):
         if settings.engine == "vllm":
-            return _on_vllm(settings, device)
+            return _open_vllm(settings, device)
         return Ola.from_pretrained(settings.model, dtype=settings.dtype, device=device)
 
 
 @contextmanager
-def _alone_on_its_gpu(share: float) -> Iterator[None]:
-    """Let workers that share a GPU open one after the other: each takes its share of the memory that is free then.
+def _lock_gpu(share: float) -> Iterator[None]:
+    """Lock a shared GPU while a worker opens the model, so that each worker gets its share of the free memory.
 
-    share: of the GPU's memory; 0, or 1 and more, is all of it, and nobody to wait for.
+    share: of the GPU's memory; 0, or 1 and more: the worker has the GPU alone, and waits for no other.
     """
     if not 0 < share < 1:
         yield
@@ -100,7 +100,7 @@ def _alone_on_its_gpu(share: float) -> Iterator[None]:
         yield
 
 
-def _on_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
+def _open_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
     from ola.export import export_decoder, without_decoder
     from ola.generation import Ola
     from ola.processor import OlaProcessor
@@ -115,16 +115,18 @@ def _on_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
 
 
 def load_factory(name: str) -> Any:
-    """What `module:name` means. Raises ConfigError."""
-    module, _, made = name.partition(":")
+    """Import the object that `module:name` refers to. Raises ConfigError."""
+    module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), made)
+        return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"annotator.engine: no {name!r} ({error}); torch, vllm, or module:factory") from error
+        raise ConfigError(
+            f"annotator.engine: expected torch, vllm or module:factory, got {name!r} ({error})"
+        ) from error
 
 
 class ModelStep(step.Step[step.In, step.Out]):
-    """A step that asks a model. `annotator` is set by the configuration; `prompts` are files of `pipeline/prompts`."""
+    """A step that uses a model. The configuration sets `annotator`; `prompts` are files of `pipeline/prompts`."""
 
     prompts: ClassVar[tuple[str, ...]] = ()
     shares = "annotator"
@@ -135,37 +137,37 @@ class ModelStep(step.Step[step.In, step.Out]):
 
     @property
     def clips_at_once(self) -> int:  # type: ignore[override]
-        """As many clips as the model keeps in mind: 65,536 positions on a CPU, more on a GPU."""
+        """Clips whose media fit into the model's cache: 65,536 positions on a CPU, more on a GPU."""
         return CLIPS_ON_GPU if self.annotator.runs_on == CUDA else CLIPS
 
     @property
     def asks(self) -> bool:
-        """Whether it asks at all, with the settings it has; without, it needs no model."""
+        """Whether the step uses the model with its settings; if not, it needs no weights."""
         return True
 
     def open(self) -> None:
-        """Load the weights. Raises ConfigError if this node has other ones than the run began with."""
+        """Load the weights. Raises ConfigError if this node's weights differ from those that the run began with."""
         if self.asks:
             if self.annotator.digest:
                 check_digest(self.annotator.model, self.annotator.digest)
-            self.model, self.read = open_annotator(self.annotator), Reader(self.root)
+            self.model, self.read = open_annotator(self.annotator), MediaReader(self.root)
 
     def facts(self) -> dict[str, Any]:
-        """With the prompts' texts, and what the answers follow from of the model."""
+        """Return the facts of the step with the prompts' texts, the model's digest, dtype, engine and device."""
         if not self.asks:
             return super().facts()
-        weights = self.annotator.digest or self.annotator.resolved().digest
+        weights = self.annotator.digest or self.annotator.resolve().digest
         engine = "" if self.annotator.engine == "torch" else self.annotator.engine
         texts = {name: prompt(name) for name in self.prompts}
         answers = {"dtype": self.annotator.dtype, "engine": engine, "device": self.annotator.runs_on or CPU}
         return {**super().facts(), "prompts": texts, "model": weights, **answers}
 
     def defaults(self) -> dict[str, Any]:
-        """With the annotator's own. Earlier releases did not tell devices apart, and had never run on a GPU."""
+        """Return the defaults of the step with those of the annotator; rows of earlier releases count as from a CPU."""
         return {**super().defaults(), "dtype": AnnotatorSettings().dtype, "engine": "", "device": CPU}
 
-    def pictures(self, footage: Footage) -> list[Image]:
-        """The frames of a clip, in order."""
+    def load_frames(self, footage: Footage) -> list[Image]:
+        """Decode the frames of a clip, in order."""
         from PIL import Image
 
         data, frames, at = self.read(footage.frames), [], 0
@@ -174,56 +176,56 @@ class ModelStep(step.Step[step.In, step.Out]):
             at += size
         return cast("list[Any]", frames)
 
-    def sound(self, footage: Footage) -> Wave | None:
-        """The sound of a clip, or None if it has none."""
+    def load_sound(self, footage: Footage) -> Wave | None:
+        """Load the sound of a clip; None if it has none."""
         if footage.sound is None:
             return None
         from ola.prompt import Wave
 
-        return Wave(samples(self.read(footage.sound)), RATE)
+        return Wave(read_samples(self.read(footage.sound)), RATE)
 
-    def ask(self, requests: Mapping[str, Request]) -> dict[str, ModelCall]:
-        """Answers by the requests' names, which say what is asked of which record; none is asked twice in a part."""
-        noted = self._noted(requests, dict)
-        said = {name: ModelCall(**{**facts, "notes": tuple(facts["notes"])}) for name, facts in noted.items()}
-        names = [name for name in requests if name not in said]
+    def ask_model(self, requests: Mapping[str, Request]) -> dict[str, ModelCall]:
+        """Return the model's answers by the names of the requests. A name is sent to the model once in a part."""
+        notes = self._read_notes(requests, dict)
+        calls = {name: ModelCall(**{**facts, "notes": tuple(facts["notes"])}) for name, facts in notes.items()}
+        names = [name for name in requests if name not in calls]
 
         def note(index: int, answer: Answer) -> None:
-            said[names[index]] = model_call(requests[names[index]], answer)
-            self._note({names[index]: asdict(said[names[index]])})
+            calls[names[index]] = make_model_call(requests[names[index]], answer)
+            self._append_notes({names[index]: asdict(calls[names[index]])})
 
         if names:
             self.model.generate([requests[name] for name in names], on_answer=note)
-        return said
+        return calls
 
-    def yes(self, requests: Mapping[str, Request]) -> dict[str, float]:
-        """How probable `yes` is beside `no`, by the requests' names; none is asked twice in a part."""
-        said = self._noted(requests, float)
-        names = [name for name in requests if name not in said]
+    def yes_probabilities(self, requests: Mapping[str, Request]) -> dict[str, float]:
+        """Return the probability of `yes` against `no` by the names of the requests, each sent once in a part."""
+        known = self._read_notes(requests, float)
+        names = [name for name in requests if name not in known]
         chosen = self.model.choose([requests[name] for name in names], ("yes", "no")) if names else []
-        made = {name: round(float(yes), DIGITS) for name, (yes, _no) in zip(names, chosen, strict=True)}
-        self._note(made)
-        return said | made
+        new = {name: round(float(yes), DIGITS) for name, (yes, _no) in zip(names, chosen, strict=True)}
+        self._append_notes(new)
+        return known | new
 
-    def _noted(self, names: Container[str], kind: type[Noted]) -> dict[str, Noted]:
-        """What is noted under these names: an answer is a dict, a probability a float, and one name may have both."""
+    def _read_notes(self, names: Container[str], kind: type[Note]) -> dict[str, Note]:
+        """Read the noted values of one kind for these names: answers are dicts, probabilities floats."""
         if not self.notes or not Path(self.notes).exists():
             return {}
         with open(self.notes, "r+b") as file:
             whole = file.read().rpartition(b"\n")[0]
-            file.truncate(len(whole) + 1 if whole else 0)  # a line that was torn by a kill
+            file.truncate(len(whole) + 1 if whole else 0)  # cuts off a line that a kill left incomplete
         lines = map(json.loads, whole.splitlines())
         return {name: value for name, value in lines if name in names and isinstance(value, kind)}
 
-    def _note(self, said: Mapping[str, dict[str, Any] | float]) -> None:
-        if self.notes and said:
-            lines = (json.dumps([name, value], ensure_ascii=False) for name, value in said.items())
+    def _append_notes(self, notes: Mapping[str, dict[str, Any] | float]) -> None:
+        if self.notes and notes:
+            lines = (json.dumps([name, value], ensure_ascii=False) for name, value in notes.items())
             with open(self.notes, "ab") as file:
                 file.write("".join(f"{line}\n" for line in lines).encode())
 
 
-def model_call(request: Request, answer: Answer) -> ModelCall:
-    """What a row keeps of a request and its answer."""
+def make_model_call(request: Request, answer: Answer) -> ModelCall:
+    """Make the record of a request and its answer."""
     return ModelCall(
         prompt=request.text,
         answer=answer.text,
@@ -238,14 +240,14 @@ def model_call(request: Request, answer: Answer) -> ModelCall:
 
 
 def fill_prompt(name: str, **texts: str) -> str:
-    """The prompt `<name>.md` with `$name` replaced by texts, in one pass: what they hold is not replaced in turn.
+    """Return the prompt `<name>.md` with each `$name` replaced by its text; texts themselves are not expanded.
 
-    Raises KeyError where the prompt wants a text that is not given.
+    Raises KeyError where the prompt needs a text that is missing.
     """
     return Template(prompt(name)).substitute(texts)
 
 
 def fence_text(name: str, text: str) -> str:
-    """A text as data: between marks that it cannot contain, since they hold its own digest."""
+    """Return a text between marks with the text's own digest, which the text cannot contain."""
     mark = f"{name} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
     return f"[begin {mark}]\n{text}\n[end {mark}]"

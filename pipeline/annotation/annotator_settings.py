@@ -1,4 +1,4 @@
-"""Which model annotates, how, and on which device: its settings, and what follows from them."""
+"""Settings of the annotating model, and the choice of its device."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pipeline import step
 from pipeline.annotation.model_digest import digest_of
 from pipeline.errors import ConfigError
 
-OURS = ("torch", "vllm")  # engines whose weights torch holds; what a `module:factory` needs is not known
+OURS = ("torch", "vllm")  # engines that load the weights with torch; the needs of a `module:factory` are unknown
 CPU, CUDA = "cpu", "cuda"
-DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvmap", "/dev/kfd")  # one of them is there where torch may see a GPU
-LARGE = 4e9  # bytes of weights: what a CPU takes minutes a clip for is hardly meant
-# Of a worker's part of a GPU's memory, for weights and cache; the encoders, what they compute and what they made of
-# recent media take some 8 GB of the released sizes in bfloat16.
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvmap", "/dev/kfd")  # torch may see a GPU where one of these exists
+LARGE = 4e9  # bytes of weights: a CPU would take minutes a clip, which is hardly intended
+# Of a worker's part of a GPU's memory, for weights and cache. The encoders, their activations and the cached embeddings
+# of recent media take some 8 GB at the released sizes in bfloat16.
 VLLM_SHARE = 0.8
 
 
@@ -43,8 +43,8 @@ class AnnotatorSettings(step.Settings):
     runs_on: str = ""
     """Kind of device that answers; `ola run` sets it."""
 
-    def resolved(self, engine: str = "inline") -> AnnotatorSettings:
-        """With the digest of the weights as they are now, and where they answer. engine: of the run.
+    def resolve(self, engine: str = "inline") -> AnnotatorSettings:
+        """Return the settings with the digest of the weights and the kind of device. engine: of the run.
 
         Raises ConfigError where there are no weights.
         """
@@ -61,7 +61,7 @@ class AnnotatorSettings(step.Settings):
         return float(is_large or self.device.startswith(CUDA))
 
     def _kind_of_device(self, engine: str) -> str:
-        """Return `cuda` or `cpu`; "" where an engine of somebody else's decides."""
+        """Return `cuda` or `cpu`; "" for an external engine, which chooses by itself."""
         if self.engine not in OURS:
             return ""
         if self.device:
@@ -69,13 +69,13 @@ class AnnotatorSettings(step.Settings):
         return CUDA if (self.share > 0 if engine == "ray" else has_gpu()) else CPU
 
 
-def device_for(settings: AnnotatorSettings, has_gpu: bool) -> str:
-    """Where the weights go.
+def choose_device(settings: AnnotatorSettings, has_gpu: bool) -> str:
+    """Return the device for the weights.
 
-    Raises ConfigError where large ones would be left to a CPU by chance, and on another kind of device than that which
-    the run began with: its answers are others, and stand under another key.
+    Raises ConfigError where large weights would go to a CPU by default, or where the kind of device differs from that
+    at the beginning of the run: its answers differ, and have another key.
     """
-    device = _chosen_device(settings, has_gpu)
+    device = _default_device(settings, has_gpu)
     if settings.runs_on and not device.startswith(settings.runs_on):
         raise ConfigError(
             f"annotator.device: expected {settings.runs_on} on this node as where the run began, got {device}; set "
@@ -84,18 +84,18 @@ def device_for(settings: AnnotatorSettings, has_gpu: bool) -> str:
     return device
 
 
-def _chosen_device(settings: AnnotatorSettings, has_gpu: bool) -> str:
+def _default_device(settings: AnnotatorSettings, has_gpu: bool) -> str:
     weights = weight_bytes(locate_model(settings.model))
     if not settings.device and not has_gpu and weights > LARGE:
         raise ConfigError(
-            f"annotator.model: {weights / 1e9:.0f} GB of weights and no GPU for them; set annotator.gpus=1 where there "
-            "is one, or annotator.device=cpu to wait for a CPU"
+            f"annotator.model: expected a GPU for {weights / 1e9:.0f} GB of weights, got none; set annotator.gpus=1 on "
+            "a machine with a GPU, or annotator.device=cpu for a slow run on the CPU"
         )
     return settings.device or (CUDA if has_gpu else CPU)
 
 
 def has_gpu() -> bool:
-    """Whether torch sees a GPU here. It is only imported where there is a driver for one."""
+    """Return whether torch sees a GPU here. torch is imported only where there is a driver."""
     if not any(map(os.path.exists, DRIVERS)):
         return False
     import torch

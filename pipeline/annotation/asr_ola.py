@@ -1,7 +1,7 @@
-"""Speech recognition by Ola: cut a clip's sound into windows, and make transcript segments of its answers.
+"""Recognise speech with Ola: cut a clip's sound into windows, and make transcript segments from its answers.
 
-Ola tells no times: its words are placed no better than their window, of at most the 30 s that its encoders take at
-once. Sound is cut where it is quietest, so that no word is cut through, and none of it lies beyond what Ola hears.
+Ola gives no times, so its words are only placed within their window, of at most the 30 s that its encoders take at
+once. Sound is cut where it is quietest, so that no word is cut through.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from manifests.records import ModelCall, Segment, Word
 from pipeline.annotation.asr_whisperx import WINDOW
-from pipeline.annotation.text_rules import answer_fault, without_sound_notes
+from pipeline.annotation.text_rules import answer_fault, remove_sound_notes
 from pipeline.media import hallucination
 from pipeline.media.audio import RATE
 from pipeline.media.subtitles import WORD
@@ -20,27 +20,27 @@ from pipeline.media.subtitles import WORD
 if TYPE_CHECKING:
     from pipeline.annotation.asr_whisperx import Sound
 
-EARLIEST = 20  # seconds of a window; in the ten after them people pause for breath
-BLOCK, PAUSE = RATE // 10, 3  # samples whose level is told as one, and blocks in a pause
-FAINT = 1e-3  # of full scale, -60 dB: below it nobody is heard, and a model that is asked what is said makes it up
+EARLIEST = 20  # seconds of a window before its end may come; people pause for breath in the next ten
+BLOCK, PAUSE = RATE // 10, 3  # samples a level is measured over, and blocks in a pause
+FAINT = 1e-3  # of full scale, -60 dB: quieter sound has no speech, and a model would invent some
 
 
-def windows(sound: Sound) -> Iterator[tuple[int, int]]:
-    """First sample of each window and the one after its last, in order, without silence at their ends."""
+def find_windows(sound: Sound) -> Iterator[tuple[int, int]]:
+    """Yield the first sample of each window and the one after its last, in order, without silence at their ends."""
     import numpy as np
 
     first, longest = 0, WINDOW * RATE
     while first < len(sound):
         rest = sound[first:]
-        last = first + (len(rest) if len(rest) <= longest else _quietest(rest[:longest]))
-        heard = np.flatnonzero(np.abs(sound[first:last]) >= FAINT)
-        if len(heard):
-            yield first + int(heard[0]), first + int(heard[-1]) + 1
+        last = first + (len(rest) if len(rest) <= longest else _quietest_sample(rest[:longest]))
+        audible = np.flatnonzero(np.abs(sound[first:last]) >= FAINT)
+        if len(audible):
+            yield first + int(audible[0]), first + int(audible[-1]) + 1
         first = last
 
 
-def _quietest(sound: Sound) -> int:
-    """The middle of the quietest 0.3 s after the earliest; of several such, of the last."""
+def _quietest_sample(sound: Sound) -> int:
+    """Return the middle of the quietest 0.3 s after EARLIEST; the last of several."""
     import numpy as np
 
     first = EARLIEST * RATE
@@ -50,28 +50,29 @@ def _quietest(sound: Sound) -> int:
     return first + at * BLOCK + PAUSE * BLOCK // 2
 
 
-def dictated(asked: ModelCall, start: float, end: float) -> Segment | None:
-    """What an answer says between two times in seconds, scored and flagged; None of one without words.
+def make_segment(call: ModelCall, start: float, end: float) -> Segment | None:
+    """Make the scored and flagged segment of an answer, from `start` to `end` seconds; None if it has no words.
 
-    What stands in brackets, as `[music]`, are no words.
-
-    Of the rules against invented speech, those that need the decoder's scores or times of words say nothing. Added
-    are `refused` (it may be a quotation), `cut off` at the longest answer, and `thinned` where not all was heard.
+    Text in brackets, such as `[music]`, does not count as words. Rules that need the decoder's scores or times of words
+    do not apply. Additional flags: `refused` (may be a quotation), `cut off` at the longest answer, and `thinned` where
+    the encoders dropped some of the sound.
     """
-    text = " ".join(asked.answer.split())
-    if not without_sound_notes(text):
+    text = " ".join(call.answer.split())
+    if not remove_sound_notes(text):
         return None
-    stretch = hallucination.Stretch(tuple(spread(text, start, end)), compression_ratio=hallucination.compression(text))
-    (segment,) = hallucination.segments(stretch, voiced=None)
-    wrong = answer_fault(text, asked.finish)
-    doubts = [flag for flag in segment.flags if flag != "pace"]  # of the window, pauses and all, and not of the words
-    doubts += [wrong] if wrong in ("refused", "cut off") else []
-    doubts += ["thinned"] if asked.notes else []
+    stretch = hallucination.Stretch(
+        tuple(spread_words(text, start, end)), compression_ratio=hallucination.deflate_ratio(text)
+    )
+    (segment,) = hallucination.build_segments(stretch, voiced=None)
+    fault = answer_fault(text, call.finish)
+    doubts = [flag for flag in segment.flags if flag != "pace"]  # pace: of the whole window with its pauses
+    doubts += [fault] if fault in ("refused", "cut off") else []
+    doubts += ["thinned"] if call.notes else []
     return replace(segment, flags=tuple(doubts), pace=None)
 
 
-def spread(text: str, start: float, end: float) -> Iterator[Word]:
-    """Its words with the spaces before them, each as long as its letters; none pauses, since no pause is known."""
+def spread_words(text: str, start: float, end: float) -> Iterator[Word]:
+    """Yield the words with the spaces before them. Each gets time by its length, without pauses."""
     pace, at = (end - start) / len(text), 0
     for match in WORD.finditer(text):
         begin, at = at, match.end()

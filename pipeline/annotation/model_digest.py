@@ -1,7 +1,7 @@
-"""The digest of a folder of weights: every byte of every file counts, and each file is read once a machine.
+"""Compute the digest of a folder of weights, from every byte of every file; each file is read once a machine.
 
-What was read is remembered below $XDG_CACHE_HOME/ola (else ~/.cache/ola) by a file's path, size, mtime and ctime. The
-ctime is compared because `cp -p`, `rsync -t` and `tar` give new bytes an old mtime.
+Digests are cached below $XDG_CACHE_HOME/ola (else ~/.cache/ola) by a file's path, size, mtime and ctime. The ctime is
+compared because `cp -p`, `rsync -t` and `tar` give new bytes an old mtime.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ Known = dict[str, tuple[int, int, int, str]]  # by path: size, mtime and ctime i
 
 
 def digest_of(folder: str) -> str:
-    """Hex digest of a model's folder: of the names, sizes and bytes of its files, but for hidden ones.
+    """Return the hex digest of a model's folder, from the names, sizes and bytes of its files, without hidden ones.
 
     Raises ConfigError where there is no such folder.
     """
     home = locate_model(folder)
     if not home.is_dir():
-        raise ConfigError(f"annotator.model: no folder {folder}")
-    known = _remembered()
-    found = {path: _contents(path, known) for path in _files(home)}
-    now: Known = {os.path.realpath(path): facts for path, facts in found.items()}
-    if any(known.get(path) != facts for path, facts in now.items()):
-        _remember({**_remembered(), **now})
-    seen = hashlib.sha256()
+        raise ConfigError(f"annotator.model: expected a folder of weights, got {folder}, which does not exist")
+    known = _read_cache()
+    found = {path: _file_digest(path, known) for path in _list_files(home)}
+    current: Known = {os.path.realpath(path): facts for path, facts in found.items()}
+    if any(known.get(path) != facts for path, facts in current.items()):
+        _write_cache({**_read_cache(), **current})
+    total = hashlib.sha256()
     for path, (size, _mtime, _ctime, contents) in found.items():
-        seen.update(f"{path.relative_to(home).as_posix()} {size} {contents}\n".encode())
-    return seen.hexdigest()
+        total.update(f"{path.relative_to(home).as_posix()} {size} {contents}\n".encode())
+    return total.hexdigest()
 
 
 def check_digest(folder: str, expected: str) -> None:
-    """Raise ConfigError if the weights in a folder, on this node, are not those that the run began with."""
+    """Raise ConfigError if the weights in a folder on this node differ from those that the run began with."""
     found = digest_of(folder)
     if found != expected:
         raise ConfigError(
@@ -53,28 +53,28 @@ def check_digest(folder: str, expected: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps what is dear to make of a model."""
+    """Return the folder where this machine caches digests and converted weights."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ola"
 
 
-def _files(home: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones, in the order of their names. Links count as what they lead to."""
-    yield from sorted(_below(home, ()))
+def _list_files(home: Path) -> Iterator[Path]:
+    """Yield all files below a folder, without hidden ones, sorted by name. Links count as their targets."""
+    yield from sorted(_walk(home, ()))
 
 
-def _below(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
-    """above: real paths of the folders on the way here; a link back to one of them is passed over."""
+def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+    """Yield files below a folder. above: real paths of its parents, so that links to them are skipped."""
     above = (*above, os.path.realpath(folder))
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
         if path.is_dir() and os.path.realpath(path) not in above:
-            yield from _below(path, above)
+            yield from _walk(path, above)
         elif path.is_file():
             yield path
 
 
-def _contents(path: Path, known: Known) -> tuple[int, int, int, str]:
+def _file_digest(path: Path, known: Known) -> tuple[int, int, int, str]:
     stat, real = path.stat(), os.path.realpath(path)
     facts = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     if real in known and known[real][:3] == facts:
@@ -82,14 +82,14 @@ def _contents(path: Path, known: Known) -> tuple[int, int, int, str]:
     from blake3 import blake3
 
     hasher, block = blake3(max_threads=blake3.AUTO), memoryview(bytearray(BLOCK))
-    with open(path, "rb", buffering=0) as file:  # not mapped: a file that is cut meanwhile would kill the process
+    with open(path, "rb", buffering=0) as file:  # not mapped: truncating a mapped file would kill the process
         while read := file.readinto(block):
             hasher.update(block[:read])
     return *facts, hasher.hexdigest()
 
 
-def _remembered() -> Known:
-    # a cache that is not there or damaged costs a reading, no more
+def _read_cache() -> Known:
+    # without a cache, or with a damaged one, the files are read again
     with suppress(OSError, ValueError, TypeError, AttributeError):
         stored = json.loads((cache_folder() / CACHE).read_text(encoding="utf-8"))
         return {
@@ -99,11 +99,11 @@ def _remembered() -> Known:
     return {}
 
 
-def _remember(known: Known) -> None:
+def _write_cache(known: Known) -> None:
     with suppress(OSError):
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         fresh = folder / f"{CACHE}.{uuid.uuid4().hex[:8]}"
-        there = {path: facts for path, facts in known.items() if os.path.exists(path)}
-        fresh.write_text(json.dumps(there), encoding="utf-8")
+        existing = {path: facts for path, facts in known.items() if os.path.exists(path)}
+        fresh.write_text(json.dumps(existing), encoding="utf-8")
         os.replace(fresh, folder / CACHE)

@@ -1,7 +1,7 @@
-"""Tell refusals, and texts that name the clip's subtitles, by the tables of `phrases.yaml`.
+"""Detect refusals, and texts that mention the clip's subtitles, by the tables of `phrases.yaml`.
 
-A phrase counts where the text begins with it; what a model says of itself, where a sentence does. So who reports that
-somebody said "I cannot help you" does not refuse.
+A phrase counts at the beginning of the text; a statement of a model about itself, at the beginning of a sentence. So a
+report that somebody said "I cannot help you" is no refusal.
 """
 
 from __future__ import annotations
@@ -15,51 +15,53 @@ from importlib import resources
 import yaml
 
 Table = Mapping[str, Sequence[str]]
-BEFORE = r"[\s*_>#\-–—.…]*"  # what may stand before the first word; no quotation mark: who quotes does not refuse
+BEFORE = r"[\s*_>#\-–—.…]*"  # allowed before the first word; no quotation mark, since a quotation is no refusal
 COMMA = r"[\s,،，、.。;:!！;—–-]*"
 
 
-def refuses(text: str) -> bool:
-    """Whether a model says that it will not or cannot, or speaks of itself."""
-    plain = _plain(text)
-    return any(pattern.search(plain) for pattern in _refusals())
+def is_refusal(text: str) -> bool:
+    """Return whether the text says that a model will not or cannot answer, or is about the model itself."""
+    plain = _normalize(text)
+    return any(pattern.search(plain) for pattern in _refusal_patterns())
 
 
 def names_subtitles(text: str) -> bool:
-    """Whether a text speaks of the clip's subtitles as of what it is taken from."""
-    return _subtitles().search(_plain(text)) is not None
+    """Return whether a text mentions the clip's subtitles as its source."""
+    return _subtitles_pattern().search(_normalize(text)) is not None
 
 
 @cache
-def tables() -> Mapping[str, Table]:
-    """The tables of phrases, by name: patterns by language."""
+def load_tables() -> Mapping[str, Table]:
+    """Return the tables of phrases, by name: patterns by language."""
     text = resources.files("pipeline.annotation").joinpath("phrases.yaml").read_text(encoding="utf-8")
     found: Mapping[str, Table] = yaml.safe_load(text)
     return found
 
 
-def _plain(text: str) -> str:
+def _normalize(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def _any(phrases: Sequence[str]) -> str:
+def _any_of(phrases: Sequence[str]) -> str:
     return f"(?:{'|'.join(phrases)})"
 
 
-def _of_all_languages(name: str) -> str:
-    return _any([_any(phrases) for phrases in tables()[name].values()])
+def _any_language(name: str) -> str:
+    return _any_of([_any_of(phrases) for phrases in load_tables()[name].values()])
 
 
 @cache
-def _refusals() -> tuple[re.Pattern[str], ...]:
-    declined = tables()["declined"]
-    regretted = [f"{_any(words)}{COMMA}{_any(declined[code])}" for code, words in tables()["regrets"].items()]
-    itself, regrets = _of_all_languages("itself"), _of_all_languages("regrets")
-    starts = _any([*regretted, _of_all_languages("plain"), f"{regrets}{COMMA}{itself}"])
+def _refusal_patterns() -> tuple[re.Pattern[str], ...]:
+    declined = load_tables()["declined"]
+    regretted = [
+        f"{_any_of(words)}{COMMA}{_any_of(declined[code])}" for code, words in load_tables()["regrets"].items()
+    ]
+    itself, regrets = _any_language("itself"), _any_language("regrets")
+    starts = _any_of([*regretted, _any_language("plain"), f"{regrets}{COMMA}{itself}"])
     anchored = (f"^{BEFORE}{starts}", rf"(?:^|[.!?。！？]){BEFORE}{itself}")
     return tuple(re.compile(pattern, re.IGNORECASE) for pattern in anchored)
 
 
 @cache
-def _subtitles() -> re.Pattern[str]:
-    return re.compile(_of_all_languages("subtitles"), re.IGNORECASE)
+def _subtitles_pattern() -> re.Pattern[str]:
+    return re.compile(_any_language("subtitles"), re.IGNORECASE)

@@ -1,6 +1,6 @@
-"""Bring a model's questions into the form that the prompt asked for, and name how they depart from it.
+"""Normalize a model's questions to the form of the prompt, and name the departures from this form.
 
-Read is what can be meant in one way only: a code fence, bold type, bullets, other labels (`Question 1 [speech] -`,
+Accepted is what has one meaning only: a code fence, bold type, bullets, other labels (`Question 1 [speech] -`,
 `答案1：`), a text on the line after its label, and words before the first question or after the last answer.
 """
 
@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 from stages.choice_parsing import chosen_letter
 
-# What a model calls a question and an answer, where it leaves the prompt's `Q1` and `A1`: the words of the languages
-# that clips are mostly in.
+# Labels that models use instead of the prompt's `Q1` and `A1`, in the most common languages of clips.
 QUESTION = "q|question|frage|pregunta|pergunta|domanda|vraag|вопрос|问题?|問題?|質問|질문"
 ANSWER = (
     "a|answer|correct answer|antwort|respuesta|réponse|reponse|resposta|risposta|antwoord|ответ|答案?|回答|答え|정답|답"
@@ -26,7 +25,7 @@ OPEN, CLOSE, COLON = r"[(\[（【]", r"[)\]）】]", r"[\s:：.、)\-–—]*"
 
 @dataclass
 class NormalizedQuestions:
-    """Lines in the prompt's form, as far as they could be read, and the names of the departures from it."""
+    """Lines in the prompt's form, and the names of the departures from it."""
 
     lines: list[str] = field(default_factory=list)
     departures: tuple[str, ...] = ()
@@ -38,13 +37,13 @@ class NormalizedQuestions:
 
 
 def normalize_questions(text: str, kinds: Sequence[str], letters: str = "") -> NormalizedQuestions:
-    """Bring a model's questions into the form of the prompt; lines that cannot be read stay as they are.
+    """Convert a model's questions to the form of the prompt; lines that cannot be parsed stay as they are.
 
     kinds: of questions. letters: of the options of a multiple choice; "" where answers are in words.
     """
     found = dict[str, None]()
-    lines = list(_unmarked(text, found))
-    read = _read(lines, kinds, letters, found)
+    lines = list(_strip_markup(text, found))
+    read = _read_lines(lines, kinds, letters, found)
     first = next((n for n, line in enumerate(read) if _is_label(line, "Q")), 0)
     last = max((n for n, line in enumerate(read) if _is_label(line, "A")), default=len(read) - 1)
     if first:
@@ -54,8 +53,8 @@ def normalize_questions(text: str, kinds: Sequence[str], letters: str = "") -> N
     return NormalizedQuestions(read[first : last + 1], tuple(found))
 
 
-def _unmarked(text: str, found: dict[str, None]) -> Iterator[str]:
-    """Lines that hold something, without Markdown."""
+def _strip_markup(text: str, found: dict[str, None]) -> Iterator[str]:
+    """Yield the lines that are not empty, without Markdown."""
     for line in filter(None, map(str.strip, text.splitlines())):
         if FENCE.fullmatch(line) or RULE.fullmatch(line):
             found["fence" if FENCE.fullmatch(line) else "markup"] = None
@@ -66,11 +65,11 @@ def _unmarked(text: str, found: dict[str, None]) -> Iterator[str]:
         yield plain
 
 
-def _read(lines: Sequence[str], kinds: Sequence[str], letters: str, found: dict[str, None]) -> list[str]:
-    """Lines with the labels of the prompt; a text that stands below its label is put beside it."""
+def _read_lines(lines: Sequence[str], kinds: Sequence[str], letters: str, found: dict[str, None]) -> list[str]:
+    """Return the lines with the labels of the prompt; a text below its label is joined to it."""
     read, number, options = list[str](), 0, dict[str, str]()
     for line in lines:
-        label, number = _labelled(line, kinds, letters, number)
+        label, number = _normalize_label(line, kinds, letters, number)
         if label == line and read and read[-1].endswith(": ") and not _is_label(line, "QA"):
             label = read.pop() + line
             found["broken lines"] = None
@@ -79,19 +78,19 @@ def _read(lines: Sequence[str], kinds: Sequence[str], letters: str, found: dict[
         elif letters and (option := re.fullmatch(rf"([{letters}])\) (.*)", label)):
             options[option[1]] = option[2]
         elif letters and _is_label(label, "A"):
-            label = _by_letter(label, options)
+            label = _replace_by_letter(label, options)
         if not label.endswith(line) and re.sub(r"([:)])\s+", r"\1 ", line) != label.rstrip():
             found["labels"] = None
         read.append(label)
     return read
 
 
-def _labelled(line: str, kinds: Sequence[str], letters: str, number: int) -> tuple[str, int]:
-    """A line with the label of the prompt, and the number of the question that it belongs to."""
+def _normalize_label(line: str, kinds: Sequence[str], letters: str, number: int) -> tuple[str, int]:
+    """Return a line with the label of the prompt, and the number of its question."""
     kind = rf"{OPEN}?\s*({'|'.join(kinds)})\s*{CLOSE}?"
-    asked = re.fullmatch(rf"(?:(?:{QUESTION})\s*(\d*)|(\d+)){COLON}{kind}\s*{COLON}(.*)", line, re.IGNORECASE)
-    if asked and (asked[1] or asked[2] or str(number + 1)) == str(number + 1):
-        return f"Q{number + 1} ({asked[3].lower()}): {asked[4]}", number + 1
+    question = re.fullmatch(rf"(?:(?:{QUESTION})\s*(\d*)|(\d+)){COLON}{kind}\s*{COLON}(.*)", line, re.IGNORECASE)
+    if question and (question[1] or question[2] or str(number + 1)) == str(number + 1):
+        return f"Q{number + 1} ({question[3].lower()}): {question[4]}", number + 1
     option = re.fullmatch(rf"{OPEN}?([{letters}{letters.lower()}])[).:\]：）、]\s*(.*)", line) if letters else None
     if option:
         return f"{option[1].upper()}) {option[2]}", number
@@ -101,8 +100,8 @@ def _labelled(line: str, kinds: Sequence[str], letters: str, number: int) -> tup
     return line, number
 
 
-def _by_letter(line: str, options: dict[str, str]) -> str:
-    """The line of an answer with the letter of the option that it chooses."""
+def _replace_by_letter(line: str, options: dict[str, str]) -> str:
+    """Return the line of an answer with the letter of the option that it chooses."""
     label, _, answer = line.partition(": ")
     letter = chosen_letter(answer, options)
     return f"{label}: {letter}" if letter else line

@@ -1,7 +1,7 @@
-"""Rules about text of people and models: its words, its language, its questions, and their flaws.
+"""Rules for text of people and models: its words, its language, its questions, and their flaws.
 
-Pure functions: the steps that ask use them to tell a usable answer from one that is refused, cut off, in another
-language or not in the form that was asked for. They know no step and no model.
+Pure functions, without models: steps use them to detect answers that are refused, cut off, in another language or not
+in the form of the prompt.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 
-from pipeline.annotation.phrases import names_subtitles, refuses
+from pipeline.annotation.phrases import is_refusal, names_subtitles
 from stages.choice_parsing import chosen_letter
 from stages.languages import detect_language, detect_script
 from stages.text_metrics import exact, f1, significant_words, words
 
 KINDS = ("speech", "source", "order", "count", "reason", "mood")
-"""What the prompt of `ask` calls the kinds of questions."""
+"""Kinds of questions, as in the prompt of `ask`."""
 LETTERS = "ABCD"
-LONGEST_QUESTION, LONGEST_ANSWER = 80, 80  # words; the paper's are short, and whole paragraphs are no question
-SAME_QUESTION = 0.8  # F1 of the words: "What does he say?" and "What does she say?" are two questions at 0.75
+LONGEST_QUESTION, LONGEST_ANSWER = 80, 80  # words; those of the paper are short
+SAME_QUESTION = 0.8  # F1 of the words; "What does he say?" and "What does she say?" differ, at 0.75
 
 SOUND_NOTES = re.compile(r"\[[^\]]*\]|\([^)]*\)|（[^）]*）|【[^】]*】|\*[^*]*\*|[♩♪♫♬#]")  # [Music], (laughs), ♪
 
 
 @dataclass(frozen=True)
 class QuestionDraft:
-    """A question as a model wrote it. answer: in words; `options` hold it, of a multiple choice, at `letter`."""
+    """A question as a model wrote it. answer: in words; of a multiple choice, the option at `letter`."""
 
     kind: str
     question: str
@@ -36,19 +36,19 @@ class QuestionDraft:
     letter: str = ""
 
 
-def without_sound_notes(text: str) -> str:
-    """What is left of a subtitle without notes and sounds in brackets."""
+def remove_sound_notes(text: str) -> str:
+    """Return a subtitle without notes and without sounds in brackets."""
     return SOUND_NOTES.sub(" ", text).strip()
 
 
-def repetition(text: str) -> float:
-    """Share of the pairs of neighbouring words that came before: 0 for most speech, near 1 for a loop."""
+def repeated_pair_share(text: str) -> float:
+    """Return the share of word pairs that came before: 0 for most speech, near 1 for a loop."""
     pairs = list(pairwise(words(text)))
     return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
 def is_other_language(text: str, like: str) -> bool:
-    """Whether a text is in another script or language than another; a name in Latin letters is at home anywhere."""
+    """Return whether `text` is in another script or language than `like`; Latin names are allowed in any script."""
     found, home = detect_script(text), detect_script(like)
     if found is None or home is None:
         return False
@@ -59,33 +59,33 @@ def is_other_language(text: str, like: str) -> bool:
 
 
 def format_question(question: str, options: Sequence[str]) -> str:
-    """A question as it is put to a model, with its options by their letters."""
+    """Return a question with its lettered options, as it is put to a model."""
     return "\n".join([question, *(f"{letter}) {text}" for letter, text in zip(LETTERS, options, strict=False))])
 
 
 def option_text(answer: str, options: Sequence[str]) -> str:
-    """The option that an answer to a multiple choice means, by its letter or its words; else the answer itself."""
+    """Return the option that an answer chooses, by its letter or its words; else the answer itself."""
     by_letter = dict(zip(LETTERS, options, strict=False))
     return by_letter.get(chosen_letter(answer, by_letter) or "", answer) if options else answer
 
 
 def answer_fault(text: str, finish: str) -> str | None:
-    """What is wrong with a whole answer, whatever was asked."""
+    """Return what is wrong with an answer as a whole (`empty`, `refused`, `cut off`), or None."""
     if not words(text):
         return "empty"
-    if refuses(text):
+    if is_refusal(text):
         return "refused"
     return "cut off" if finish == "length" else None
 
 
 def parse_questions(text: str, count: int, choice: bool = False) -> list[QuestionDraft]:
-    """Read `count` questions in the form of the prompts `ask_open` or `ask_choice`.
+    """Parse `count` questions in the form of the prompts `ask_open` or `ask_choice`.
 
-    ValueError says at which line the text leaves the form, in no word of the text: it goes into a prompt. Empty
-    questions and answers are left for `flaws`.
+    ValueError names the line that departs from the form, without words of the text, since it goes into a prompt. Empty
+    questions and answers are left to `question_flaws`.
     """
     found: list[str] = []
-    forms, lines = list(_forms(count, choice)), [line.strip() for line in text.splitlines() if line.strip()]
+    forms, lines = list(_expected_lines(count, choice)), [line.strip() for line in text.splitlines() if line.strip()]
     for number, (line, form) in enumerate(zip_longest(lines, forms), start=1):
         if form is None:
             raise ValueError(f"line {number} is one too many")
@@ -94,26 +94,26 @@ def parse_questions(text: str, count: int, choice: bool = False) -> list[Questio
             raise ValueError(f"line {number} is {'missing' if line is None else 'not as it should be'}: {form[0]!r}")
         found += match.groups()
     size = len(found) // count
-    return [_draft(*found[start : start + size]) for start in range(0, len(found), size)]
+    return [_make_draft(*found[start : start + size]) for start in range(0, len(found), size)]
 
 
 def question_flaws(questions: Sequence[QuestionDraft], like: str) -> list[str | None]:
-    """Why each question of a clip is not kept, or None. like: the transcript, whose language they must be in."""
+    """Return the flaw of each question of a clip, or None. like: the transcript, for its language."""
     kept: list[QuestionDraft] = []
     found = []
     for draft in questions:
-        found.append(_flaw(draft, kept, like))
+        found.append(_find_flaw(draft, kept, like))
         kept += [] if found[-1] else [draft]
     return found
 
 
-def _flaw(draft: QuestionDraft, kept: Sequence[QuestionDraft], like: str) -> str | None:
-    asked, said = words(draft.question), words(draft.answer)
+def _find_flaw(draft: QuestionDraft, kept: Sequence[QuestionDraft], like: str) -> str | None:
+    question_words, answer_words = words(draft.question), words(draft.answer)
     choices = {tuple(significant_words(each)) for each in draft.options}
     rules = {
-        "empty": not asked or not significant_words(draft.answer) or () in choices,
-        "over-long": len(asked) > LONGEST_QUESTION or len(said) > LONGEST_ANSWER,
-        "refused": refuses(draft.question) or refuses(draft.answer),
+        "empty": not question_words or not significant_words(draft.answer) or () in choices,
+        "over-long": len(question_words) > LONGEST_QUESTION or len(answer_words) > LONGEST_ANSWER,
+        "refused": is_refusal(draft.question) or is_refusal(draft.answer),
         "names the subtitles": names_subtitles(draft.question) or names_subtitles(draft.answer),
         "leaks its answer": leaks_answer(draft.question, draft.answer),
         "repeats an option": len(choices) < len(draft.options),
@@ -126,25 +126,25 @@ def _flaw(draft: QuestionDraft, kept: Sequence[QuestionDraft], like: str) -> str
 
 
 def leaks_answer(question: str, answer: str) -> bool:
-    """Whether the words of the answer stand in the question, in a row."""
+    """Return whether the question contains the answer's words in a row."""
     given = significant_words(answer)
     return bool(given) and f" {' '.join(given)} " in f" {' '.join(significant_words(question))} "
 
 
-def _forms(count: int, choice: bool) -> Iterator[tuple[str, str]]:
-    """What each line should be: as one would say it, and as a pattern."""
+def _expected_lines(count: int, choice: bool) -> Iterator[tuple[str, str]]:
+    """Yield for each line its form in words and its pattern."""
     for number in range(1, count + 1):
         yield f"Q{number} ({', '.join(KINDS)}): question", rf"Q{number} \(({'|'.join(KINDS)})\):\s*(.*)"
         if choice:
             yield from ((f"{letter}) option", rf"{letter}\)\s*(.*)") for letter in LETTERS)
-        yield f"A{number}: {'letter' if choice else 'answer'}", _answer_form(number, choice)
+        yield f"A{number}: {'letter' if choice else 'answer'}", _answer_pattern(number, choice)
 
 
-def _answer_form(number: int, choice: bool) -> str:
+def _answer_pattern(number: int, choice: bool) -> str:
     return rf"A{number}:\s*" + (rf"([{LETTERS}])(?:[).:].*)?" if choice else "(.*)")
 
 
-def _draft(kind: str, question: str, *rest: str) -> QuestionDraft:
+def _make_draft(kind: str, question: str, *rest: str) -> QuestionDraft:
     *options, answer = rest
     if not options:
         return QuestionDraft(kind, question, answer)

@@ -63,15 +63,15 @@ def device_of(named: str | None) -> str:
 
 def add_media(processor: OlaProcessor, files: MediaFiles, request: Request) -> Request:
     """Return the request with the files' media, which are prepared once for all turns."""
-    from pipeline.media.user_media import hear, look, watch
+    from pipeline.media.user_media import load_image, load_sound, load_video
 
-    sounds = [hear(str(path)) for path in files.sounds]
-    frames, own_sound = watch(str(files.video), processor.config.max_frames) if files.video else ([], None)
+    sounds = [load_sound(str(path)) for path in files.sounds]
+    frames, own_sound = load_video(str(files.video), processor.config.max_frames) if files.video else ([], None)
     if own_sound is not None and processor.config.has_speech:
         sounds.insert(0, own_sound)
     return replace(
         request,
-        images=[processor.image(look(str(path))) for path in files.images],
+        images=[processor.image(load_image(str(path))) for path in files.images],
         video=processor.video(frames) if frames else None,
         sounds=[processor.sound(sound) for sound in sounds],
     )

@@ -8,7 +8,7 @@ from manifests import storage
 from pipeline import config as configuration
 from pipeline.cli.tables import result_table
 from pipeline.errors import RunError
-from pipeline.removal.leftovers import Leftover, delete, leftovers
+from pipeline.removal.leftovers import Leftover, delete_leftovers, find_leftovers
 from pipeline.state.lease import exclusive_run
 
 
@@ -17,13 +17,13 @@ def clean_and_report(root: str, yes: bool) -> None:
     root = storage.normal(root)
     config = configuration.load_run(root)
     plan, console = config.plan(root), Console()
-    found = leftovers(plan, config.pack)
+    found = find_leftovers(plan, config.pack)
     show(console, found)
     if not yes:
         return
     with exclusive_run(root):
         try:
-            delete(root, leftovers(config.plan(root), config.pack))
+            delete_leftovers(root, find_leftovers(config.plan(root), config.pack))
         except OSError as error:
             raise RunError(f"clean: {' '.join(str(error).split())}; then do `ola clean` again") from error
     console.print("deleted", highlight=False)

@@ -86,10 +86,10 @@ def _open_suites(name: str, place: str, readers: MediaReaders, views: bool) -> S
 
 
 def _media_readers(frames: int, has_speech: bool) -> MediaReaders:
-    from pipeline.media.user_media import hear, watch
+    from pipeline.media.user_media import load_sound, load_video
     from stages.evaluation.questions import MediaReaders
 
-    return MediaReaders(_raising_unreadable(watch), _raising_unreadable(hear), frames, has_speech)
+    return MediaReaders(_raising_unreadable(load_video), _raising_unreadable(load_sound), frames, has_speech)
 
 
 def _raising_unreadable(read: Callable[P, R]) -> Callable[P, R]:

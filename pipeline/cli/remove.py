@@ -12,12 +12,12 @@ from manifests import storage
 from pipeline import config as configuration
 from pipeline.cli.tables import result_table
 from pipeline.errors import ConfigError, PartsSetAside
-from pipeline.pack.candidates import packable
+from pipeline.pack.candidates import is_packable
 from pipeline.pack.rules import check_where
 from pipeline.removal import record
-from pipeline.removal.procedure import Request, remove_videos, targets_of
+from pipeline.removal.procedure import Request, find_targets, remove_videos
 from pipeline.removal.sets import stale_sets
-from pipeline.removal.targets import Targets, read_list
+from pipeline.removal.targets import Targets, read_names
 from pipeline.run import open_engine, pack_writer
 from pipeline.state.lease import exclusive_run
 
@@ -25,16 +25,16 @@ from pipeline.state.lease import exclusive_run
 def remove_and_report(root: str, names: Sequence[str], listed: str, note: str, yes: bool) -> None:
     """Show what will be removed, ask for confirmation, and remove it. Raises ConfigError if nothing was removed."""
     root = storage.normal(root)
-    wanted = [*names, *(read_list(listed) if listed else ())]
+    wanted = [*names, *(read_names(listed) if listed else ())]
     config = configuration.load_run(root)
     plan = config.plan(root)
     if not wanted and not record.unfinished_sources(root):
         raise ConfigError("remove: expected ids, paths or names of videos, got none; name some, or give --list FILE")
-    if packable(plan):
+    if is_packable(plan):
         check_where(plan, config.pack)
     console = Console()
     with exclusive_run(root):
-        targets = targets_of(plan, wanted)
+        targets = find_targets(plan, wanted)
         show(console, targets, stale_sets(root, targets.videos))
         confirm("Remove them for good?", yes)
         with open_engine(config) as engine:

@@ -21,8 +21,8 @@ from pipeline.config import Config
 from pipeline.errors import ConfigError, PartsSetAside
 from pipeline.monitoring.metrics_file import MetricsFile
 from pipeline.monitoring.progress import Progress
-from pipeline.pack.candidates import packable
-from pipeline.pack.publish import current_manifest, own
+from pipeline.pack.candidates import is_packable
+from pipeline.pack.publish import current_manifest, own_sets
 from pipeline.plan import Plan
 from pipeline.run import PACK, Options, run, totals
 from pipeline.sources import not_media
@@ -125,11 +125,11 @@ def settings(inputs: Sequence[str], root: str, file: str | None, sets: Sequence[
 
 def run_yield(plan: Plan, only: str | None, damaged: list[Damaged]) -> tuple[int, int, str]:
     """Return (count, total, text): videos that reached the shards, or with `only` the step's `ok` inputs."""
-    if only in (None, PACK) and packable(plan):
+    if only in (None, PACK) and is_packable(plan):
         packed = current_manifest(plan)
         counts = packed.part_counts().values() if packed is not None else ()
         damaged += [each for each in counts if isinstance(each, Damaged)]
-        with views.connect(plan.root, [], own(plan.root), damaged) as connection:
+        with views.connect(plan.root, [], own_sets(plan.root), damaged) as connection:
             there = "shards" in views.names(connection)
             rows = connection.sql("SELECT count(DISTINCT video) FROM shards").fetchall() if there else [(0,)]
         return rows[0][0], plan.steps[0].manifest.total().inputs, "videos reached the shards"

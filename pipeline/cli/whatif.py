@@ -17,8 +17,8 @@ from manifests.ledger import Damaged
 from pipeline.cli.damaged import collect_damage
 from pipeline.config import load_run, validate_settings
 from pipeline.errors import ConfigError
-from pipeline.pack.candidates import create_candidates, packable
-from pipeline.pack.rules import judge
+from pipeline.pack.candidates import create_candidates, is_packable
+from pipeline.pack.rules import judge_candidates
 from pipeline.pack.settings import Given, PackSettings
 from pipeline.plan import Plan
 
@@ -74,7 +74,7 @@ def pack_yields(
     without = {name: [f"given_{each}" for each in every.given if each not in kept] for name, kept in sorts.items()}
     with views.connect(plan.root, plan.manifests, {}, damaged) as connection:
         create_candidates(connection, plan, every)
-        judge(connection, settings, {"now": settings.where, "other": where}, without)
+        judge_candidates(connection, settings, {"now": settings.where, "other": where}, without)
         ((candidates, *clips),) = connection.sql(CLIPS).fetchall()  # clips and seconds of both yields
         kinds = connection.sql(TASKS).fetchall()
     now, other = ({(stage, kind): (row[n], row[n + 1]) for stage, kind, *row in kinds if row[n]} for n in (0, 2))
@@ -88,7 +88,7 @@ def show_whatif(root: str, where: str | None = None, given: str | None = None) -
     """
     config = load_run(root)
     plan = config.plan(root)
-    if not packable(plan):
+    if not is_packable(plan):
         raise ConfigError(f"{root}: a run without ingest, split, extract and transcribe packs nothing")
     sorts = None if given is None else parse_given(given)
     with collect_damage() as damaged:

@@ -21,7 +21,7 @@ from manifests.journal import NOTES, Journal, journal_path, notes_path, write_jo
 from manifests.ledger import Manifest
 from manifests.records import Outcome
 from manifests.shared_journal import HEAD, SharedJournal
-from pipeline.media.media_draft import MARK, remove_stale_drafts, remove_unheld
+from pipeline.media.media_draft import MARK, remove_stale_drafts, remove_unlocked
 
 STALE = 7 * 86400.0  # seconds: a file that nobody has written for so long is of a run that was killed
 
@@ -111,7 +111,7 @@ def remove_left_journals(manifest: Manifest) -> None:
     files = manifest.listed()
     for part in sorted(files.journals & files.committed().keys()):
         uri, drafts = manifest.uri(part, "journal"), draft_base(manifest, part)
-        remove_unheld(drafts.parent.glob(f"{drafts.name}{MARK}*"))
+        remove_unlocked(drafts.parent.glob(f"{drafts.name}{MARK}*"))
         storage.remove(f"{uri}{NOTES}")
         storage.remove(uri)  # last: a draft beside a journal is kept
 

@@ -44,7 +44,7 @@ from pipeline.engine.part_context import PartContext, Stopwatch
 from pipeline.engine.part_journals import JournalFile, draft_base, part_journal
 from pipeline.engine.sandbox import Sandbox
 from pipeline.errors import OpenFailed, ProcessDied, ProcessKilled, SetAside, StepFault, Unavailable
-from pipeline.media.media_draft import follow_places, part_draft
+from pipeline.media.media_draft import follow_placed_tars, part_draft
 from pipeline.media.media_store import MediaTar, media_of, relocate_media
 from pipeline.monitoring.metrics import StepMetrics
 from pipeline.plan import Planned
@@ -166,7 +166,7 @@ class StepWorker:
             context.check_current(part)
             return self._commit_rows(part, manifest.rows(inputs, outcomes), held)
         check_law(manifest.name, inputs, outcomes)
-        tar = media.placed(manifest.root, partial(context.journal.record_place, media.uri))
+        tar = media.place(manifest.root, partial(context.journal.record_place, media.uri))
         context.check_current(part)
         rows = manifest.rows(inputs, [relocate_media(outcome, media.uri, tar) for outcome in outcomes])
         is_ours = self._commit_rows(part, rows, held)
@@ -293,6 +293,6 @@ class StepWorker:
             return
         manifest = self.planned.manifest
         uri, base = manifest.path(part, "tar"), draft_base(manifest, part)
-        follow_places(manifest.root, journal.places, journal.outcomes)
+        follow_placed_tars(manifest.root, journal.places, journal.outcomes)
         with part_draft(uri, base, inputs, journal.outcomes) as tar:
             yield tar

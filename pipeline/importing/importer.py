@@ -27,7 +27,7 @@ from pipeline.importing.record_files import read_records
 from pipeline.importing.samples import make_sample
 from pipeline.importing.shard_stream import ImportedSample, ImportOutcome, ShardStream, failed_outcome
 from pipeline.pack.lanes import rows_uri
-from pipeline.pack.publish import announce, complete
+from pipeline.pack.publish import complete_set, publish_sets
 from pipeline.pack.settings import PackSettings
 from pipeline.state.lease import exclusive_run
 from pipeline.steps.extract import ExtractSettings
@@ -254,16 +254,16 @@ def _publish(root: str, key: str) -> None:
                 storage.remove(storage.join(full, entry.path))
         if shards:
             tables = [read_parquet(rows_uri(full, shard)) for shard in shards]
-            complete(full, tables)
+            complete_set(full, tables)
             imported[_set_name(kind, key)] = folder
-    announce(root, imported)
+    publish_sets(root, imported)
 
 
 def _unpublish(root: str, key: str) -> None:
     """Remove the sets from `shards/current.json` so that nobody reads them while their tars are rewritten."""
     names: dict[str, Any] = {_set_name(kind, key): None for kind in IMPORTED}
     if names.keys() & current(root).keys():
-        announce(root, names)
+        publish_sets(root, names)
     for kind in IMPORTED:
         storage.remove(storage.join(root, set_folder(kind, key), ROWS))
 

@@ -19,7 +19,7 @@ from ola.geometry import Fit, Size, frame_indices, image_size, video_size
 from pipeline.errors import BadMedia
 from pipeline.importing.containers import read_member, split_member_uri
 from pipeline.importing.references import Reference
-from pipeline.media.audio import wav
+from pipeline.media.audio import wav_bytes
 from pipeline.steps.extract import ExtractSettings
 
 PATCH_MS = 1000  # between frames of a patch: patches store no times; their frames were sampled at about 1 Hz
@@ -196,7 +196,7 @@ def fit_jpeg(data: bytes, fit: Callable[[int, int], Fit], swapped: bool = False)
 def _decode_video(path: str, frames: int) -> FrameSequence:
     from pipeline.media.audio_extraction import ClipRequest
     from pipeline.media.probe import probe
-    from pipeline.media.recordings import whole
+    from pipeline.media.recordings import extract_clip
     from pipeline.media.render import FrameRenderer
     from pipeline.steps.extract import Frames
 
@@ -204,9 +204,9 @@ def _decode_video(path: str, frames: int) -> FrameSequence:
     if facts is None:
         raise BadMedia("not a video: the file has no video stream")
     length = max(1, round(facts.duration * 1000))
-    renderer = FrameRenderer.of(facts, ExtractSettings().quality)
+    renderer = FrameRenderer.for_video(facts, ExtractSettings().quality)
     request = ClipRequest(0, length, Frames(policy="count", count=frames).times(0, facts.duration))
-    clip_media = whole(path, facts, request, renderer, sound=False)
+    clip_media = extract_clip(path, facts, request, renderer, sound=False)
     if not clip_media.frames:
         raise BadMedia("no frame can be decoded")
     return FrameSequence(
@@ -215,23 +215,23 @@ def _decode_video(path: str, frames: int) -> FrameSequence:
 
 
 def _is_canonical_wav(data: bytes) -> bool:
-    return len(data) > HEAD and len(data) % 2 == 0 and wav(data[HEAD:]) == data
+    return len(data) > HEAD and len(data) % 2 == 0 and wav_bytes(data[HEAD:]) == data
 
 
 def _decode_sound(path: str) -> bytes:
     import numpy as np
 
     from ola.features import mono16k
-    from pipeline.media.user_media import hear
+    from pipeline.media.user_media import load_sound
 
     try:
-        samples = mono16k(hear(path))
+        samples = mono16k(load_sound(path))
     except BadMedia as error:  # its reason begins with the path, and reasons are counted
         raise BadMedia("no sound can be decoded", str(error)) from error
     except ValueError as error:
         raise BadMedia("the file has no sound", str(error)) from error
     pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
-    return wav(pcm.tobytes())
+    return wav_bytes(pcm.tobytes())
 
 
 def _decode_base64(data: bytes) -> bytes:

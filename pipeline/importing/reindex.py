@@ -15,8 +15,8 @@ from manifests.records import PackedTask
 from manifests.schema import records_table
 from pipeline.errors import ConfigError
 from pipeline.pack.build import packed_rows
-from pipeline.pack.publish import announce, complete
-from pipeline.pack.writer import Placed, digest, index_bytes
+from pipeline.pack.publish import complete_set, publish_sets
+from pipeline.pack.writer import PlacedSample, digest, index_bytes
 from stages.samples import KINDS, Sample, sample_tokens, text_tokens
 from stages.shards import RawSample, ShardReader
 from stages.tar_format import Member, members
@@ -34,9 +34,9 @@ def index_shards(folder: str, root: str) -> int:
     stages = sorted({row.stage for row in rows})
     if len(stages) != 1:
         raise ConfigError(f"{folder}: expected samples of one stage, got {', '.join(stages)}; use a folder per stage")
-    complete(folder, [records_table(PackedTask, rows)])
+    complete_set(folder, [records_table(PackedTask, rows)])
     subfolder = folder.removeprefix(f"{root}/")
-    announce(root, {f"{stages[0]}_{key_of_facts(subfolder)}": subfolder})
+    publish_sets(root, {f"{stages[0]}_{key_of_facts(subfolder)}": subfolder})
     return len(rows)
 
 
@@ -65,7 +65,7 @@ def _task_rows(tar: str, raw: RawSample, tar_members: dict[str, Member], data: m
         or sample.key != raw.key.rpartition("/")[2]
     ):
         raise ValueError(f"sample {raw.key}: its json has the key {sample.key} and unknown task kinds {unknown}")
-    placed = Placed(
+    placed = PlacedSample(
         raw.offset,
         raw.size,
         digest(data),

@@ -1,1 +1,1 @@
-"""Access to pictures and sound in unknown files: what they are, where to cut them, and what is in them."""
+"""Read video, audio and subtitles of unknown files: probe them, plan clips, and extract frames, sound and text."""

@@ -13,14 +13,14 @@ BREAK = re.compile(r"\\[Nn]")
 
 
 def is_ass(text: str) -> bool:
-    """Whether a text is one of this format, whatever its file is called."""
+    """Return whether a text is in this format, whatever the name of its file is."""
     return SECTION.search(text) is not None and "Dialogue:" in text
 
 
-def blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
-    """Start and end in seconds, and the lines of each dialogue, once each; a line that is damaged is left out.
+def read_blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
+    """Yield start and end in seconds and the lines of each dialogue, without repetitions and damaged lines.
 
-    The name of a speaker comes first, as the voice tag of WebVTT: `<v John>`.
+    A speaker's name becomes the voice tag of WebVTT at the beginning: `<v John>`.
     """
     fields: Sequence[str] = FIELDS
     shown = set[tuple[float, float, str]]()
@@ -29,13 +29,13 @@ def blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
         if kind.strip().lower() == "format" and "text" in rest.lower():
             fields = tuple(name.strip().lower() for name in rest.split(","))
         elif kind.strip().lower() == "dialogue":
-            block = _block(fields, rest.split(",", len(fields) - 1))
-            if block is not None and block not in shown:  # a text in several layers is shown with an outline
+            block = _parse_block(fields, rest.split(",", len(fields) - 1))
+            if block is not None and block not in shown:  # a second layer repeats a text as its outline
                 shown.add(block)
                 yield block[0], block[1], BREAK.split(block[2])
 
 
-def _block(fields: Sequence[str], values: Sequence[str]) -> tuple[float, float, str] | None:
+def _parse_block(fields: Sequence[str], values: Sequence[str]) -> tuple[float, float, str] | None:
     facts = dict(zip(fields, values, strict=False))
     start, end = (STAMP.fullmatch(facts.get(name, "")) for name in ("start", "end"))
     if start is None or end is None or "text" not in facts:

@@ -1,7 +1,7 @@
-"""Make text from files plain: Unicode NFC, without control characters, escape sequences and marks that nobody sees.
+"""Normalize text from files: Unicode NFC, without control characters, escape sequences and invisible characters.
 
-Joiners, variation selectors and tags stay where the writing needs them: inside emoji, and between letters of scripts
-that are written with them (Persian, Hindi, Mongolian, ...).
+Joiners, variation selectors and tags stay where a script needs them: inside emoji, and between letters of Persian,
+Hindi, Mongolian and others.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ IDEOGRAPH = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\u1800-\u18af\u1000-\u109f\u
 
 
 def clean_text(text: str) -> str:
-    """The text in NFC, without what cannot be seen or said; spaces and line ends stay as they are."""
+    """Return the text in NFC without invisible characters; spaces and line ends stay."""
     if text.isascii() and text.isprintable():
         return text
-    return unicodedata.normalize("NFC", _without_marks(BLANKS.sub(" ", without_controls(text))))
+    return unicodedata.normalize("NFC", _remove_marks(BLANKS.sub(" ", remove_controls(text))))
 
 
-def without_controls(text: str) -> str:
-    """The text without escape sequences, control characters and bytes that could not be decoded; line ends stay."""
+def remove_controls(text: str) -> str:
+    """Remove escape sequences, control characters and bytes that could not be decoded; line ends stay."""
     return CONTROLS.sub("", ESCAPES.sub("", text))
 
 
-def _without_marks(text: str) -> str:
+def _remove_marks(text: str) -> str:
     text = INVISIBLE.sub("", text)
     if not NEEDED.search(text):
         return text
@@ -57,7 +57,7 @@ def _without_marks(text: str) -> str:
 
 
 def _is_needed(mark: str, before: list[str], after: str) -> bool:
-    """Whether a mark changes how its neighbours are written. before: what is kept of the text so far."""
+    """Return whether a mark changes how its neighbours are written. before: the characters kept so far."""
     last = before[-1] if before else ""
     if mark == "\u200d":  # zero-width joiner
         joins = _ends_emoji(before) and EMOJI.match(after) is not None

@@ -1,7 +1,7 @@
-"""What the numbers of a picture mean (ITU-T H.273), and HDR and wide colours brought to the RGB of ordinary screens.
+"""Read how a frame's colours are coded (ITU-T H.273), and convert HDR and wide-gamut frames to sRGB.
 
-HDR: light is taken relative to reference white, 203 cd/m² (ITU-R BT.2408); what is darker than three quarters of it
-stays as it is, the rest is pressed into what an ordinary screen has above that.
+HDR light is relative to reference white, 203 cd/m² (ITU-R BT.2408). Light below three quarters of reference white stays
+as it is; a knee compresses the light above into the rest of the range.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# ffmpeg's names; what is missing here is `unknown`
+# ffmpeg's names; other values are `unknown`
 TRANSFERS = {
     1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10: "log316",
     11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084",
@@ -41,8 +41,8 @@ WIDE = ("bt2020", "smpte432")
 
 WHITE = 203.0  # cd/m² of reference white, ITU-R BT.2408
 HLG_WHITE = 0.265  # scene light of reference white, signal 75 %
-# HLG leaves the rendering to the screen: gamma is 1.2 at a peak of 1000 cd/m² and less on a darker one, ITU-R BT.2100
-# note 5f. 1.08 is that of 500 cd/m², where the knee leaves nearly nothing to tell apart.
+# HLG leaves the rendering to the screen: gamma is 1.2 at a peak of 1000 cd/m² and lower on darker screens, ITU-R
+# BT.2100 note 5f. 1.08 is the gamma at 500 cd/m², near the brightest light that the knee still shows.
 HLG_GAMMA = 1.08
 LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)  # of BT.2020's primaries
 KNEE = 0.75  # of reference white
@@ -53,7 +53,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Colour:
-    """transfer, primaries, matrix and range by ffmpeg's names; `mapped`: whether `to_sdr` must change the colours."""
+    """Transfer, primaries, matrix and range by ffmpeg's names."""
 
     transfer: str = UNKNOWN
     primaries: str = UNKNOWN
@@ -62,17 +62,17 @@ class Colour:
 
     @property
     def hdr(self) -> bool:
-        """Whether it has light above reference white."""
+        """Whether the transfer codes light above reference white."""
         return self.transfer in (PQ, HLG)
 
     @property
     def mapped(self) -> bool:
-        """Whether an ordinary screen would show other colours."""
+        """Whether `to_sdr` must convert the colours, since an ordinary screen would show other ones."""
         return self.hdr or self.primaries in WIDE
 
 
 def colour_of(frame: Any) -> Colour:
-    """What an `av.VideoFrame` says of its colours."""
+    """Return the colour coding that an `av.VideoFrame` declares."""
     return Colour(
         TRANSFERS.get(int(frame.color_trc), UNKNOWN),
         PRIMARIES.get(int(frame.color_primaries), UNKNOWN),
@@ -82,21 +82,21 @@ def colour_of(frame: Any) -> Colour:
 
 
 def to_sdr(rgb: NDArray[np.uint16], colour: Colour) -> NDArray[np.uint8]:
-    """(height, width, 3) full-range R'G'B' of a `mapped` colour as 8-bit sRGB with the primaries of BT.709."""
+    """Convert full-range R'G'B' (height, width, 3) of a `mapped` colour to 8-bit sRGB with BT.709 primaries."""
     light = _light(colour.transfer)[rgb >> 4]
     if colour.transfer == HLG:
         light *= np.power(light @ LUMINANCE, np.float32(HLG_GAMMA - 1))[..., None]
     light = np.maximum(light @ _to_bt709(colour.primaries).T, 0)
     if colour.hdr:
         light *= _knee(np.maximum.reduce([light[..., n] for n in range(3)]))[..., None]
-    # a table over the root has its levels where the eye has
+    # indexed by the square root: finer steps in the dark, as in the eye
     roots = np.sqrt(np.minimum(light, 1)) * np.float32(LEVELS - 1)
     levels: NDArray[np.uint8] = _srgb()[np.rint(roots).astype(np.uint16)]
     return levels
 
 
 def _knee(peak: Floats) -> Floats:
-    """By what to multiply a pixel whose strongest primary is `peak`: its hue stays."""
+    """Return the factor for a pixel whose strongest primary is `peak`; one factor for all primaries keeps the hue."""
     over = np.maximum(peak - np.float32(KNEE), 0) / np.float32(1 - KNEE)
     kept = np.minimum(peak, np.float32(KNEE)) + np.float32(1 - KNEE) * over / (1 + over)
     factor: Floats = kept / np.maximum(peak, np.float32(1e-6))
@@ -105,7 +105,10 @@ def _knee(peak: Floats) -> Floats:
 
 @cache
 def _light(transfer: str) -> Floats:
-    """Light of each level, 1 at reference white: of the screen, for HLG of the scene. Other transfers are sRGB's."""
+    """Return the light of each level, 1 at reference white: scene light for HLG, else display light.
+
+    Transfers other than PQ and HLG count as sRGB.
+    """
     signal = np.linspace(0, 1, LEVELS)
     if transfer == PQ:  # BT.2100 table 4
         root = signal ** (32 / 2523)
@@ -120,7 +123,7 @@ def _light(transfer: str) -> Floats:
 
 @cache
 def _srgb() -> NDArray[np.uint8]:
-    """8-bit sRGB of each level of the root of light."""
+    """Return a table from the square root of light to 8-bit sRGB."""
     light = np.linspace(0, 1, LEVELS) ** 2
     signal = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
     levels: NDArray[np.uint8] = np.rint(255 * signal).astype(np.uint8)
@@ -129,12 +132,12 @@ def _srgb() -> NDArray[np.uint8]:
 
 @cache
 def _to_bt709(primaries: str) -> Floats:
-    """The matrix from light in these primaries to light in BT.709's; unknown ones of HDR are BT.2020's."""
+    """Return the matrix from light in these primaries to light in BT.709's. Unknown primaries of HDR are BT.2020's."""
     wide = _to_xyz(XY_OF.get(primaries, XY_OF["bt2020"]))
     return np.linalg.solve(_to_xyz(XY_OF["bt709"]), wide).astype(np.float32)
 
 
 def _to_xyz(corners: tuple[tuple[float, float], ...]) -> NDArray[np.float64]:
-    """The matrix from RGB to XYZ of primaries at these chromaticities, with D65 as white (SMPTE RP 177)."""
+    """Return the matrix from RGB with these chromaticities to XYZ, with D65 as white (SMPTE RP 177)."""
     columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in (*corners, D65)]).T
     return columns[:, :3] * np.linalg.solve(columns[:, :3], columns[:, 3])

@@ -1,4 +1,4 @@
-"""Packets and frames of an open container, as far as damage lets them be read."""
+"""Read packets and frames of an open container, past damage."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 from pipeline.media.libav_errors import is_damage
 
 
-def packets(container: Any, *streams: Any) -> Iterator[Any]:
-    """Packets of streams in the order of the file, then an empty one for each.
+def demux_packets(container: Any, *streams: Any) -> Iterator[Any]:
+    """Yield packets of streams in the order of the file, then an empty packet for each stream.
 
-    Damage can make libav find further streams on the way, for which PyAV's loop looks in vain once all is read.
+    Damage can make libav find further streams on the way; PyAV's loop then raises IndexError at the end.
     """
     with suppress(IndexError):
         yield from container.demux(streams)
 
 
 def start_of(container: Any) -> float:
-    """The container's start time in seconds: zero of the video's clock."""
+    """Return the container's start time in seconds: zero of the video's clock."""
     return (container.start_time or 0) / 1e6
 
 
-def decode(found: Iterable[Any], stream: Any) -> Iterator[Any]:
-    """Frames of the packets `found`, in the order they are shown; a damaged packet costs no more than itself."""
+def decode_packets(packets: Iterable[Any], stream: Any) -> Iterator[Any]:
+    """Yield the frames of packets in the order they are shown; a damaged packet is skipped."""
     import av.error
 
-    for packet in found:
+    for packet in packets:
         try:
             yield from stream.codec_context.decode(packet if packet.size else None)
         except av.error.FFmpegError as error:
@@ -36,5 +36,5 @@ def decode(found: Iterable[Any], stream: Any) -> Iterator[Any]:
 
 
 def stamp_of(frame: Any) -> int | None:
-    """When a frame is shown, in ticks of its stream."""
+    """Return when a frame is shown, in ticks of its stream."""
     return int(frame.pts) if frame.pts is not None else frame.dts

@@ -1,4 +1,4 @@
-"""Where the channels of a sound cancel each other in its mix, the strongest of them is heard instead."""
+"""Mix audio channels to mono; where the channels cancel each other in the mix, take the strongest channel instead."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 RATE = 48000
-FAR_WEAKER = 0.9  # share of the energy lost: 10 dB; a microphone that is wired the wrong way round loses 20 and more
-AUDIBLE = 10.0  # of 32768: what is weaker is the noise of a codec
+FAR_WEAKER = 0.9  # share of the energy lost: 10 dB; a channel with inverted polarity loses 20 dB and more
+AUDIBLE = 10.0  # of 32768: weaker sound is codec noise
 
 
 class Mix(NamedTuple):
@@ -21,31 +21,31 @@ class Mix(NamedTuple):
     channel: int | None = None
 
 
-def downmix(mono: bytes, apart: bytes, weights: tuple[float, ...]) -> Mix:
-    """The mix, or the strongest channel where the mix is far weaker than sounds that have nothing in common would be.
+def downmix(mono_pcm: bytes, channels_pcm: bytes, weights: tuple[float, ...]) -> Mix:
+    """Return the mono mix, or the strongest channel where the mix is far weaker than one of unrelated channels.
 
-    mono: PCM16 of the mix; apart: of the channels it is made of, interleaved; weights: of each in the mix.
+    mono_pcm: PCM16 of the mix; channels_pcm: of its channels, interleaved; weights: of each channel in the mix.
     """
-    channels = np.frombuffer(apart, dtype="<i2").reshape(-1, len(weights))
+    channels = np.frombuffer(channels_pcm, dtype="<i2").reshape(-1, len(weights))
     energies = np.array([_energy(channels[:, n]) for n in range(len(weights))]) * np.square(weights)
     strongest = int(energies.argmax())
     if energies[strongest] <= (weights[strongest] * AUDIBLE) ** 2:
-        return Mix(mono, 0.0)
-    lost = max(0.0, 1 - _energy(np.frombuffer(mono, dtype="<i2")) / float(energies.sum()))
+        return Mix(mono_pcm, 0.0)
+    lost = max(0.0, 1 - _energy(np.frombuffer(mono_pcm, dtype="<i2")) / float(energies.sum()))
     cancelled = round(lost, 4)
     if cancelled <= FAR_WEAKER:
-        return Mix(mono, cancelled)
+        return Mix(mono_pcm, cancelled)
     return Mix(channels[:, strongest].tobytes(), cancelled, strongest)
 
 
 def _energy(samples: NDArray[np.int16]) -> float:
-    """Mean of the squares, 0 of nothing."""
+    """Return the mean of the squares; 0 for no samples."""
     return float(np.square(samples, dtype=np.float64).mean()) if len(samples) else 0.0
 
 
 @cache
 def weights_of(layout: str, channels: int) -> tuple[float, ...]:
-    """How much of each channel of a layout libav puts into its mix for one channel; empty where it cannot tell."""
+    """Return the weight of each channel in libav's mono mix of a layout; empty where libav cannot mix the layout."""
     import av.error
 
     try:

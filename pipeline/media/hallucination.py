@@ -1,9 +1,9 @@
 """Score and flag transcript segments that were probably never spoken.
 
-Recognisers fill silence, noise and music with text: stock phrases of their training data, loops, words without a
-voice. Very many subtitles are what a recogniser wrote, so the rules judge every source of words. Nothing is deleted
-here: each rule leaves a score, and its name where the score is beyond its bound, so that SQL can draw the line
-elsewhere later.
+Speech recognisers fill silence, noise and music with text: stock phrases of their training data, loops, words where
+nobody speaks. Many subtitles are a recogniser's output, so the rules apply to every source. Nothing is deleted here:
+each rule stores a score, and its name as a flag where the score is beyond its bound, so that SQL can use other bounds
+later.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from manifests.records import Segment, Word
 from pipeline.media.subtitle_credits import is_credit
 from pipeline.media.subtitle_words import words_of
 
-PAUSE, BREATH = 1.0, 0.25  # seconds that part segments: anywhere, and after the end of a sentence
+PAUSE, BREATH = 1.0, 0.25  # seconds between segments: anywhere, and after the end of a sentence
 ENDS = ".!?…。！？"
-LONGEST_LOOP = 12  # words; "thanks for watching and see you in the next video" loops as one
-WINDOW = 30  # seconds of subtitles that are judged together, as many as a recogniser decodes at once
+LONGEST_LOOP = 12  # words; "thanks for watching and see you in the next video" loops as a whole
+WINDOW = 30  # seconds of subtitles that are scored together, as many as a recogniser decodes at once
 UNSPACED = re.compile(r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff]")  # Thai, Lao, Tibetan, Burmese, Khmer: no spaces
-SHORTEST = 0.5  # seconds: shorter stretches are told too coarsely for a pace
-MANY = 10  # words, of which a tenth may be `distinct` by chance no more
+SHORTEST = 0.5  # seconds: shorter segments have no reliable pace
+MANY = 10  # words: the share of distinct words of fewer is chance
 
-# Said by models where nothing is. The first are ends of videos, and count where nothing else is in the segment but
-# FILLERS: "thanks for watching over my dog" is speech. The second are sure wherever they stand, the third where they
-# are all that is heard. Credits of subtitles are the rest of it (see `pipeline.media.subtitle_credits`).
+# Phrases that models write where nothing is said. ENDINGS of videos count where the rest of the segment is FILLERS:
+# "thanks for watching over my dog" is speech. SURE count anywhere; ALONE count where nothing else is heard. Credits of
+# subtitles are such phrases, too (see `pipeline.media.subtitle_credits`).
 ENDINGS = """
 thanks for watching|thank you for watching|thank you so much for watching|see you in the next|see you next time
 please subscribe to my channel|please subscribe to the channel|please subscribe|like and subscribe
@@ -54,25 +54,25 @@ everybody have a great nice good day pour cette vidéo chaîne à la el vídeo b
 
 Span = tuple[float, float]
 
-# Bounds: compression and log-probability are those at which Whisper itself decodes again, no-speech the one at which
-# it stays silent; the others are rules of thumb of corpora made this way.
+# Bounds: at those of compression and log-probability Whisper itself decodes again, at that of no-speech Whisper writes
+# nothing; the others are rules of thumb of corpora made this way.
 RULES: dict[str, Callable[[Segment], bool]] = {
     "no words": lambda s: not any(sign.isalnum() for sign in s.text),
-    "compression": lambda s: above(s.compression_ratio, 2.4),
-    "improbable": lambda s: below(s.avg_logprob, -1.0),
-    "no speech": lambda s: above(s.no_speech_prob, 0.6),
-    "repeated": lambda s: above(s.repeated, 0.5),
-    "few words": lambda s: below(s.distinct, 0.3),
-    "stock phrase": lambda s: above(s.stock, 0.8),
-    "unvoiced": lambda s: below(s.voiced, 0.5),
-    "long word": lambda s: above(s.longest_word, 25),
-    "pace": lambda s: below(s.pace, 0.5) or above(s.pace, 6.0),
+    "compression": lambda s: is_above(s.compression_ratio, 2.4),
+    "improbable": lambda s: is_below(s.avg_logprob, -1.0),
+    "no speech": lambda s: is_above(s.no_speech_prob, 0.6),
+    "repeated": lambda s: is_above(s.repeated, 0.5),
+    "few words": lambda s: is_below(s.distinct, 0.3),
+    "stock phrase": lambda s: is_above(s.stock, 0.8),
+    "unvoiced": lambda s: is_below(s.voiced, 0.5),
+    "long word": lambda s: is_above(s.longest_word, 25),
+    "pace": lambda s: is_below(s.pace, 0.5) or is_above(s.pace, 6.0),
 }
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What was decoded at once, at most 30 s: words with the spaces before them, and the decoder's scores."""
+    """At most 30 s that a recogniser decoded at once: words with the spaces before them, and the decoder's scores."""
 
     words: tuple[Word, ...]
     avg_logprob: float | None = None
@@ -80,20 +80,20 @@ class Stretch:
     compression_ratio: float | None = None
 
 
-def above(score: float | None, bound: float) -> bool:
-    """Whether there is a score and it is too high."""
+def is_above(score: float | None, bound: float) -> bool:
+    """Return whether there is a score and it is above the bound."""
     return score is not None and score > bound
 
 
-def below(score: float | None, bound: float) -> bool:
-    """Whether there is a score and it is too low."""
+def is_below(score: float | None, bound: float) -> bool:
+    """Return whether there is a score and it is below the bound."""
     return score is not None and score < bound
 
 
-def segments(stretch: Stretch, voiced: Sequence[Span] | None) -> list[Segment]:
-    """Its sentences, or what lies between pauses, scored and flagged.
+def build_segments(stretch: Stretch, voiced: Sequence[Span] | None) -> list[Segment]:
+    """Split a recogniser's text at sentences and pauses. Returns segments with scores and flags.
 
-    `voiced`: where voice activity was found, in seconds on the words' clock; None where nobody looked.
+    voiced: spans of voice activity, in seconds on the words' clock; None where it was not measured.
     """
     found = [
         Segment(
@@ -104,30 +104,30 @@ def segments(stretch: Stretch, voiced: Sequence[Span] | None) -> list[Segment]:
             avg_logprob=stretch.avg_logprob,
             no_speech_prob=stretch.no_speech_prob,
         )
-        for group in sentences(stretch.words)
+        for group in split_sentences(stretch.words)
     ]
-    return judge_segments(found, alone=len(found) == 1, compression=stretch.compression_ratio, voiced=voiced)
+    return score_segments(found, alone=len(found) == 1, compression=stretch.compression_ratio, voiced=voiced)
 
 
-def of_subtitles(found: Sequence[Segment], *, alone: bool, paced: bool) -> list[Segment]:
-    """Segments of subtitles, scored and flagged: subtitles may be what a recogniser wrote down.
+def score_subtitles(found: Sequence[Segment], *, alone: bool, paced: bool) -> list[Segment]:
+    """Score and flag segments of subtitles, since subtitles may be a recogniser's output.
 
-    alone: all that the whole file says is one of the phrases of `ALONE`. paced: whether words have times of their own.
+    alone: all that the file says is one of the phrases of `ALONE`. paced: whether words have times of their own.
     """
     windows: list[list[Segment]] = []
     for segment in found:
         if not windows or segment.end - windows[-1][0].start > WINDOW:
             windows.append([])
         windows[-1].append(segment)
-    ratios = [compression(" ".join(segment.text for segment in window)) for window in windows]
+    ratios = [deflate_ratio(" ".join(segment.text for segment in window)) for window in windows]
     return [
         segment
         for window, ratio in zip(windows, ratios, strict=True)
-        for segment in judge_segments(window, alone=alone, compression=ratio, paced=paced)
+        for segment in score_segments(window, alone=alone, compression=ratio, paced=paced)
     ]
 
 
-def judge_segments(
+def score_segments(
     found: Sequence[Segment],
     *,
     alone: bool,
@@ -135,19 +135,19 @@ def judge_segments(
     voiced: Sequence[Span] | None = None,
     paced: bool = True,
 ) -> list[Segment]:
-    """Segments of one stretch with their scores and flags; paced: whether the times of words are told, not guessed.
+    """Score and flag the segments of one stretch. paced: whether the times of words are known, not interpolated.
 
-    Loops are looked for in the whole stretch, since each sentence of one is beyond reproach.
+    Loops are searched in the whole stretch, since a single sentence of a loop looks normal.
     """
-    words = plain(" ".join(segment.text for segment in found)).split()
+    words = normalize_text(" ".join(segment.text for segment in found)).split()
     scored = (
         replace(
             segment,
             compression_ratio=compression,
-            repeated=repeated(words),
+            repeated=repeated_share(words),
             distinct=len(set(words)) / len(words) if len(words) >= MANY else None,
-            stock=stock(segment.text, alone=alone),
-            voiced=None if voiced is None else share(segment.words, voiced),
+            stock=stock_share(segment.text, alone=alone),
+            voiced=None if voiced is None else voiced_share(segment.words, voiced),
             longest_word=max((len(word.text) for word in segment.words if not UNSPACED.search(word.text)), default=0),
             pace=len(segment.words) / max(SHORTEST, segment.end - segment.start) if paced else None,
         )
@@ -156,15 +156,18 @@ def judge_segments(
     return [replace(each, flags=tuple(name for name, doubts in RULES.items() if doubts(each))) for each in scored]
 
 
-def compression(text: str) -> float:
-    """Length of a text by its length deflated. Each sign counts as one byte: else scripts of three would seem loops."""
+def deflate_ratio(text: str) -> float:
+    """Return the length of a text divided by its deflated length, the compression ratio that Whisper uses.
+
+    Each character counts as one byte; else scripts of three bytes a character would look like loops.
+    """
     signs = {sign: n for n, sign in enumerate(sorted(set(text)))}
     data = bytes(map(signs.__getitem__, text)) if len(signs) <= 256 else text.encode("utf-16-le")
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
-def sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
-    """Words parted at long pauses, and at shorter ones where a sentence ends (not after `Mr.`)."""
+def split_sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
+    """Split words at long pauses, and at shorter pauses where a sentence ends (not after `Mr.`)."""
     group: list[Word] = []
     for word in words:
         if group:
@@ -177,13 +180,13 @@ def sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
         yield group
 
 
-def plain(text: str) -> str:
-    """Lower case, letters and digits with single spaces between."""
+def normalize_text(text: str) -> str:
+    """Return the text in lower case: letters and digits with single spaces between words."""
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
-def repeated(words: Sequence[str]) -> float:
-    """Share of the words in the longest loop: the same words three times on end (one word: four times, as in song)."""
+def repeated_share(words: Sequence[str]) -> float:
+    """Return the share of words in the longest loop: the same words three times on end (one word: four times)."""
     longest = 0
     for length in range(1, min(LONGEST_LOOP, len(words) // 3) + 1):
         run = 0
@@ -194,31 +197,35 @@ def repeated(words: Sequence[str]) -> float:
     return longest / len(words) if words else 0.0
 
 
-def stock(text: str, *, alone: bool) -> float:
-    """Share of the text in stock phrases and what goes with them; `alone`: nothing else is said around it."""
-    said = plain(text)
-    if (alone and said in ALONE.split("|")) or any(phrase in said for phrase in listed(SURE)) or is_credit(text):
+def stock_share(text: str, *, alone: bool) -> float:
+    """Return the share of the text in stock phrases and filler words; `alone`: nothing else is said around it."""
+    plain = normalize_text(text)
+    if (
+        (alone and plain in ALONE.split("|"))
+        or any(phrase in plain for phrase in split_phrases(SURE))
+        or is_credit(text)
+    ):
         return 1.0
-    left = ENDING.sub("\n", said)
-    if left == said:
+    rest_text = ENDING.sub("\n", plain)
+    if rest_text == plain:
         return 0.0
-    rest = [word for word in left.split() if word not in FILLERS]
-    return 1 - sum(map(len, rest)) / len(said.replace(" ", ""))
+    rest = [word for word in rest_text.split() if word not in FILLERS]
+    return 1 - sum(map(len, rest)) / len(plain.replace(" ", ""))
 
 
-def listed(table: str) -> list[str]:
-    """The phrases of a table, the longest first."""
+def split_phrases(table: str) -> list[str]:
+    """Return the phrases of a table, the longest first."""
     phrases = (phrase for line in table.split("\n") for phrase in line.split("|") if phrase)
     return sorted(phrases, key=len, reverse=True)
 
 
-ENDING = re.compile("|".join(listed(ENDINGS)))
+ENDING = re.compile("|".join(split_phrases(ENDINGS)))
 
 
-def share(words: Sequence[Word], spans: Sequence[Span]) -> float:
-    """Share of the words that lie where a voice is: half of each or a tenth of a second, as many run into a pause."""
-    return sum(_inside(word, spans) >= min(0.1, (word.end - word.start) / 2) for word in words) / len(words)
+def voiced_share(words: Sequence[Word], spans: Sequence[Span]) -> float:
+    """Return the share of words that lie in voiced spans, by half of the word or a tenth of a second."""
+    return sum(_overlap_seconds(word, spans) >= min(0.1, (word.end - word.start) / 2) for word in words) / len(words)
 
 
-def _inside(word: Word, spans: Sequence[Span]) -> float:
+def _overlap_seconds(word: Word, spans: Sequence[Span]) -> float:
     return sum(max(0.0, min(word.end, end) - max(word.start, start)) for start, end in spans)

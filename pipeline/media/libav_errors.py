@@ -1,7 +1,7 @@
-"""libav's errors in words that say what is wrong with the file.
+"""Translate libav's errors into messages that name the fault of the file.
 
-libav answers a damaged file with whatever its decoder returns: names of operating system errors (`PermissionError` for
--1) and numbers without a name. None of these is what it says.
+For a damaged file libav returns whatever its decoder returned: names of unrelated operating system errors
+(`PermissionError` for -1), or numbers without a name.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from contextlib import contextmanager
 
 from pipeline.errors import BadMedia, Unavailable
 
-# EIO and ENOMEM are not among them: demuxers give the one for a file cut off, decoders the other for an absurd size.
+# Without EIO, which demuxers return for a truncated file, and ENOMEM, which decoders return for an absurd size.
 PASSING = frozenset({errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT})
 
 
 @contextmanager
-def damage_named() -> Iterator[None]:
-    """Raise BadMedia for what libav finds wrong with a file; Unavailable for what the machine or its disk lacked."""
+def translate_libav_errors() -> Iterator[None]:
+    """Raise BadMedia for faults of a file that libav finds, and Unavailable for faults of the machine or its disk."""
     import av.error
 
     try:
         yield
     except av.error.FFmpegError as error:
-        raise cause_of(error) from error
+        raise as_pipeline_error(error) from error
     except UnicodeDecodeError as error:
         raise BadMedia("damaged: a text in its header cannot be read", str(error)) from error
 
 
-def cause_of(error: Exception) -> BadMedia | Unavailable:
-    """What an error of libav says of the file. error: an `av.error.FFmpegError`."""
+def as_pipeline_error(error: Exception) -> BadMedia | Unavailable:
+    """Return the BadMedia or Unavailable that an `av.error.FFmpegError` stands for."""
     import av.error
 
     detail = " ".join(str(error).split())
@@ -44,5 +44,5 @@ def cause_of(error: Exception) -> BadMedia | Unavailable:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an `av.error.FFmpegError` of a decoder is about what it was given."""
+    """Return whether an `av.error.FFmpegError` of a decoder is about its input."""
     return getattr(error, "errno", None) not in PASSING

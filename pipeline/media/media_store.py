@@ -1,8 +1,8 @@
-"""Where a step puts the media it makes, one tar a part, referenced by offset; and how others read them.
+"""Store the media that a step makes, one tar a part, and read them by reference.
 
-The tar is a draft until its part is committed, so a step that dies halfway through a record leaves nothing but bytes
-beyond `size`, which the next attempt overwrites (see `part_draft`). Then its name gets the digest of its bytes: two
-attempts at a part that made other bytes have two tars, and the rows of each refer to its own.
+The tar is a draft until its part is committed. A step that dies halfway through a record leaves only bytes beyond
+`size`, which the next attempt overwrites (see `part_draft`). The name of a finished tar contains the digest of its
+bytes: two attempts at a part with different bytes make two tars, and the rows of each refer to its own.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from stages.tar_format import header, padded
 
 R = TypeVar("R")
 
-OPEN_FILES = 4  # clips come video by video: neighbours lie in the same part's tar
+OPEN_FILES = 4  # clips come video by video, so neighbours lie in one tar
 
 
-class Reader:
+class MediaReader:
     """Reads references to media of a run; the last few files stay open."""
 
     def __init__(self, root: str) -> None:
@@ -34,7 +34,7 @@ class Reader:
         self.open = lru_cache(maxsize=OPEN_FILES)(lambda uri: storage.open_random(storage.join(root, uri)))
 
     def __call__(self, media: Media) -> memoryview:
-        """The bytes of a reference. Raises OSError when the file ends before them."""
+        """Return the bytes of a reference. Raises OSError when the file ends before them."""
         data = self.open(media.uri).read_at(media.size, media.offset)
         if len(data) != media.size:
             raise OSError(f"{media.uri}: {media.size} bytes at {media.offset} are not there")
@@ -43,27 +43,27 @@ class Reader:
 
 @dataclass
 class MediaTar:
-    """A part's tar in the making: `path` is its local draft.
+    """The draft of a part's tar, at the local `path`.
 
-    uri: stands in the references until the part is done, `<folder>/part-000012.tar`, or with the name of the draft
-    after that; see `placed`.
+    uri: in the references until the part is done, `<folder>/part-000012.tar` or that with the name of the draft after
+    it; see `place`.
     """
 
     uri: str
     path: str
     size: int = 0
 
-    def keep(self, name: str, data: bytes) -> Media:
-        """Add a file, and say where its bytes lie."""
-        with self._opened() as file:
+    def add(self, name: str, data: bytes) -> Media:
+        """Append a file. Returns the reference to its bytes."""
+        with self._open_draft() as file:
             file.seek(self.size)
             file.write(b"".join((header(name, len(data)), data, bytes(padded(len(data)) - len(data)))))
         media = Media(uri=self.uri, offset=self.size + 512, size=len(data))
         self.size += 512 + padded(len(data))
         return media
 
-    def placed(self, root: str, before: Callable[[str], None] = lambda name: None) -> str:
-        """End the tar and put it below the root. Returns its name there: `<folder>/part-000012-<digest>.tar`.
+    def place(self, root: str, before: Callable[[str], None] = lambda name: None) -> str:
+        """Close the tar and put it below the root. Returns its name there: `<folder>/part-000012-<digest>.tar`.
 
         before: is called with the name before the tar is there.
         """
@@ -74,15 +74,15 @@ class MediaTar:
         return name
 
     def close(self) -> None:
-        """End the tar: cut what a dead attempt left, and write the two empty blocks."""
-        with self._opened() as file:
+        """End the tar: cut off what a dead attempt left, and write the two empty blocks."""
+        with self._open_draft() as file:
             file.truncate(self.size)
             file.seek(self.size)
             file.write(bytes(1024))
 
     @contextmanager
-    def _opened(self) -> Iterator[BinaryIO]:
-        """Open the draft for a write during which nobody can take it over. Raises Unavailable if somebody has."""
+    def _open_draft(self) -> Iterator[BinaryIO]:
+        """Open the draft for a write, and lock it against a takeover. Raises Unavailable if it was taken over."""
         try:
             with open(self.path, "r+b" if self.size or os.path.exists(self.path) else "w+b") as file:
                 with suppress(OSError):  # a file system without locks
@@ -101,28 +101,30 @@ def _digest(path: str) -> str:
 
 
 def relocate_media(value: R, old: str, new: str) -> R:
-    """A record, or an outcome, whose references to media in the file `old` name the file `new`."""
+    """Return a record or outcome in which references to the file `old` refer to the file `new`."""
     if isinstance(value, Media):
         return replace(value, uri=new) if value.uri == old else value
     if isinstance(value, tuple):
         return cast(R, tuple(relocate_media(each, old, new) for each in value))
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    return replace(value, **{name: relocate_media(getattr(value, name), old, new) for name in _names(type(value))})
+    return replace(
+        value, **{name: relocate_media(getattr(value, name), old, new) for name in _field_names(type(value))}
+    )
 
 
 def media_of(value: object) -> Iterator[Media]:
-    """All references to media within a record or an outcome."""
+    """Yield all references to media in a record or an outcome."""
     if isinstance(value, Media):
         yield value
     elif isinstance(value, tuple):
         for each in value:
             yield from media_of(each)
     elif is_dataclass(value) and not isinstance(value, type):
-        for name in _names(type(value)):
+        for name in _field_names(type(value)):
             yield from media_of(getattr(value, name))
 
 
 @cache
-def _names(record: type) -> tuple[str, ...]:
+def _field_names(record: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(record))

@@ -1,4 +1,4 @@
-"""How a frame must be turned to be upright: what its display matrix says, as a mirror and a rotation."""
+"""Read the display matrix of a frame as a mirror and a rotation, and make the filters that turn the frame upright."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Orientation:
-    """mirrored: left and right of the coded picture are swapped first; rotation: degrees clockwise after that."""
+    """mirrored: swap left and right of the coded picture first; rotation: then turn by these degrees clockwise."""
 
     rotation: int = 0
     mirrored: bool = False
 
 
 def orientation_of(frame: Any) -> Orientation:
-    """The orientation of an `av.VideoFrame`, to the nearest quarter turn."""
+    """Return the orientation of an `av.VideoFrame`, to the nearest quarter turn."""
     from av.sidedata.sidedata import Type
 
     matrix = frame.side_data.get(Type.DISPLAYMATRIX)
@@ -30,6 +30,6 @@ def orientation_of(frame: Any) -> Orientation:
 
 
 def turning_filters(orientation: Orientation) -> list[tuple[str, str]]:
-    """ffmpeg's filters, as (name, options), that make the coded picture upright."""
+    """Return ffmpeg's filters, as (name, options), that turn the coded picture upright."""
     mirror = [("hflip", "")] if orientation.mirrored else []
     return mirror + [("transpose", "clock")] * (orientation.rotation % 360 // 90)

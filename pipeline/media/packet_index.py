@@ -1,7 +1,7 @@
-"""The packets of a video's picture, read without decoding: what headers say is often wrong or missing.
+"""Index the packets of a video's picture without decoding, since headers are often wrong or missing.
 
-An index knows when every frame is shown and which frames can be decoded without others. From it follow the exact
-frames for given times, and the least that must be decoded to get them.
+An index holds when each frame is shown and which frames can be decoded without others. It gives the exact frames for
+given times, and the fewest packets that must be decoded for them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.demux import packets
+from pipeline.media.demux import demux_packets
 from pipeline.media.timestamps import Track
 
-ROUNDING = 0.01  # of a tick: a time that falls on a frame may be a hair before it after some arithmetic
+ROUNDING = 0.01  # of a tick: arithmetic may put a frame's time slightly before the frame
 
 
 @dataclass(frozen=True)
-class Sound:
-    """What the same pass saw of the sound: how many packets, and when the last of them ends, in seconds."""
+class SoundPackets:
+    """Number of the audio packets, and when the last of them ends, in seconds."""
 
     packets: int = 0
     end: float = 0.0
@@ -32,11 +32,11 @@ class Sound:
 
 @dataclass(frozen=True)
 class PictureIndex:
-    """Packets in the order they are decoded, or, where `exact` is false, frames in the order they are shown.
+    """Packets in decoding order, or, where `exact` is false, frames in display order.
 
-    stamps: when each frame is shown, in ticks of `tick` seconds; keys: whether decoding can begin there;
-    hidden: whether an edit list cuts the frame off; end: when the last frame ends, in ticks;
-    exact: whether the packets gave the stamps; track, sound_track: the packets of picture and sound as they came.
+    stamps: when each frame is shown, in ticks of `tick` seconds; keys: whether decoding can begin there; hidden:
+    whether an edit list cuts the frame off; end: when the last frame ends, in ticks; exact: whether the packets gave
+    the stamps; track, sound_track: the packets of picture and sound in file order.
     """
 
     stamps: NDArray[np.int64]
@@ -45,26 +45,26 @@ class PictureIndex:
     tick: float
     end: int
     exact: bool
-    sound: Sound = Sound()
+    sound: SoundPackets = SoundPackets()
     track: Track = field(default_factory=Track)
     sound_track: Track = field(default_factory=Track)
 
-    @cached_property  # asked for by every clip, and eight hours have a million stamps to sort
+    @cached_property  # used by every clip; eight hours have a million stamps to sort
     def shown(self) -> NDArray[np.int64]:
-        """Stamps in the order they are shown."""
+        """Stamps of the visible frames in display order."""
         return np.unique(self.stamps[~self.hidden])
 
     @property
     def open_groups(self) -> bool:
-        """Whether some frame is shown before the key frame that it comes after."""
+        """Whether some frame is shown before the key frame that precedes it in decoding order."""
         latest_key = np.maximum.accumulate(np.where(self.keys, self.stamps, np.iinfo(np.int64).min))
         return bool((self.stamps < latest_key).any())
 
-    def choose(self, times: Sequence[float], start: float, end: float) -> list[int]:
-        """Stamps of the frames that a viewer sees at `times` (seconds), each once, in order.
+    def choose_stamps(self, times: Sequence[float], start: float, end: float) -> list[int]:
+        """Return the stamps of the frames that a viewer sees at `times` (seconds), each once, in order.
 
-        A frame from before `start` is taken only if no frame begins between `start` and `end`: else the first frame
-        of a clip could show the scene before it.
+        A frame from before `start` is taken only if no frame begins between `start` and `end`: else the first frame of
+        a clip could show the scene before.
         """
         shown = self.shown
         bounds = [ceil(time / self.tick - ROUNDING) for time in (start, end)]
@@ -75,8 +75,8 @@ class PictureIndex:
             chosen.add(int(shown[max(at, min(first, last - 1), 0)]))
         return sorted(chosen)
 
-    def needed(self, wanted: Sequence[int]) -> NDArray[np.bool_]:
-        """Which packets must be decoded to see the wanted stamps: from the key frame before each up to itself."""
+    def needed_packets(self, wanted: Sequence[int]) -> NDArray[np.bool_]:
+        """Mark the packets to decode for the wanted stamps: from the key frame before each up to its own packet."""
         need = np.zeros(len(self.stamps), dtype=bool)
         if not self.exact or not self.keys.any():
             return ~need
@@ -84,22 +84,25 @@ class PictureIndex:
         key_stamps = np.minimum.accumulate(self.stamps[starts][::-1])[::-1]
         place = {int(self.stamps[n]): int(n) for n in np.flatnonzero(~self.hidden)}
         for stamp in wanted:
-            # leading pictures of an open group are shown before its key frame: they belong to the group before
+            # leading pictures of an open group are shown before its key frame, so they count to the group before
             group = max(0, bisect_right(key_stamps, stamp) - 1)
             need[starts[group] if group or starts[0] == 0 else 0 : place[stamp] + 1] = True
         return need
 
 
 def read_index(container: Any, stream: Any, sound: Any = None) -> PictureIndex:
-    """Read all packets of `stream`, and count those of `sound` on the way."""
+    """Read all packets of `stream`, and count those of `sound` in the same pass."""
     stamps, keys, hidden, exact = [], [], [], True
     end = 0
-    track, heard = Track(tick=float(stream.time_base or 1)), Track(tick=float(sound.time_base or 0) if sound else 1.0)
-    for packet in packets(container, *(s for s in (stream, sound) if s is not None)):
+    track, sound_track = (
+        Track(tick=float(stream.time_base or 1)),
+        Track(tick=float(sound.time_base or 0) if sound else 1.0),
+    )
+    for packet in demux_packets(container, *(s for s in (stream, sound) if s is not None)):
         if not packet.size:
             continue
         if packet.stream is sound:
-            heard.take(packet.pts or 0, (packet.pts or 0) + (packet.duration or 0), packet.pos)
+            sound_track.add(packet.pts or 0, (packet.pts or 0) + (packet.duration or 0), packet.pos)
             continue
         exact &= packet.pts is not None
         stamp = packet.pts if packet.pts is not None else packet.dts or 0
@@ -108,7 +111,7 @@ def read_index(container: Any, stream: Any, sound: Any = None) -> PictureIndex:
         hidden.append(packet.is_discard)
         end = max(end, stamp + (packet.duration or 0))
         if packet.dts is not None:
-            track.take(packet.dts, packet.dts + (packet.duration or 0), packet.pos)
+            track.add(packet.dts, packet.dts + (packet.duration or 0), packet.pos)
     index = PictureIndex(
         stamps=np.array(stamps, dtype=np.int64),
         keys=np.array(keys, dtype=bool),
@@ -116,15 +119,15 @@ def read_index(container: Any, stream: Any, sound: Any = None) -> PictureIndex:
         tick=track.tick,
         end=end,
         exact=exact,
-        sound=Sound(len(heard.clock), max(heard.ends, default=0) * heard.tick),
+        sound=SoundPackets(len(sound_track.clock), max(sound_track.ends, default=0) * sound_track.tick),
         track=track,
-        sound_track=heard,
+        sound_track=sound_track,
     )
-    return replace(index, exact=exact and _told(index, container, stream))
+    return replace(index, exact=exact and _has_display_times(index, container, stream))
 
 
-def _told(index: PictureIndex, container: Any, stream: Any) -> bool:
-    """Whether stamps can be the times frames are shown at: an avi only has the order in which they are decoded."""
+def _has_display_times(index: PictureIndex, container: Any, stream: Any) -> bool:
+    """Return whether the stamps can be display times; those of an avi only give the decoding order."""
     shown = index.stamps[~index.hidden]
     if len(np.unique(shown)) != len(shown):
         return False
@@ -132,11 +135,11 @@ def _told(index: PictureIndex, container: Any, stream: Any) -> bool:
     return not (container.format.name == "avi" and stream.codec_context.has_b_frames and ordered)
 
 
-def decoded_index(index: PictureIndex, frames: Sequence[tuple[int | None, int]], rate: float) -> PictureIndex:
-    """The index of a file whose packets do not tell (avi, raw streams), from its decoded frames as (stamp, duration).
+def index_from_frames(index: PictureIndex, frames: Sequence[tuple[int | None, int]], rate: float) -> PictureIndex:
+    """Index a file whose packets lack display times (avi, raw streams). frames: (stamp, duration) as decoded.
 
-    Frames come out of the decoder in the order they are shown, whatever their stamps say; where some have none, they
-    are `rate` a second.
+    A decoder returns frames in display order, whatever their stamps are. Where stamps are missing, frames are `rate` a
+    second.
     """
     stamps = [stamp for stamp, _ in frames if stamp is not None]
     if len(stamps) < len(frames):

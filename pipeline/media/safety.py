@@ -1,7 +1,7 @@
-"""Unknown files are kept to themselves: no playlist, network protocol or second file, whatever a file says it is.
+"""Open unknown files without access to anything else: no playlist, network protocol or second file.
 
 ffmpeg's demuxers for playlists (hls, dash, concat, imf) and descriptions (sdp, image patterns) open other files and
-addresses; so only containers are allowed, by name, and only the protocol `file`, for a stretch of one `subfile`.
+addresses. So only containers are allowed, by name, and only the protocol `file`, for a byte range also `subfile`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from pipeline.errors import Unavailable
 from pipeline.media.byte_range import Local, path_of
 
-# containers of video and sound, by ffmpeg's demuxer names; those of sound alone are here so that such a file gets the
-# reason "no picture" instead of "not a video"
+# ffmpeg's demuxers of video and audio containers. Audio containers are allowed so that such a file gets the reason
+# "no picture" instead of "not a video".
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,mpegts,mpeg,mpegvideo,asf,ogg,rm,nut,mxf,gxf,wtv,dv,ivf,"
     "h264,hevc,m4v,obu,mjpeg,nsv,dhav,wav,w64,aiff,mp3,flac,aac,ac3,eac3,dts,caf,"
@@ -22,36 +22,36 @@ CONTAINERS = (
 )
 WHITELISTS: dict[str, str] = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
 
-# ffmpeg closes jumps of more than 10 s in MPEG streams; our times are those of the packets.
+# By default ffmpeg removes jumps of more than 10 s in MPEG streams; this project uses the times of the packets.
 AS_STAMPED = ("-dts_delta_threshold", "1e9", "-dts_error_threshold", "1e9")
 
 
 def safe_url(local: Local) -> str:
-    """A local path as ffmpeg cannot misread it: names may begin with `-` or look like `concat:` or `https:`."""
+    """Return a URL that ffmpeg cannot misread: names may begin with `-` or look like `concat:` or `https:`."""
     url = "file:" + str(Path(path_of(local)).absolute())
     return url if isinstance(local, str) else f"subfile,,start,{local.start},end,{local.end},,:{url}"
 
 
 def whitelists(local: Local) -> dict[str, Any]:
-    """Options under which libav opens nothing but this file: its protocols, and the formats of video and sound."""
+    """Return the options with which libav opens nothing but this file: allowed protocols and container formats."""
     return WHITELISTS if isinstance(local, str) else {**WHITELISTS, "protocol_whitelist": "file,subfile"}
 
 
 def ffmpeg_exe() -> str:
-    """The ffmpeg that comes with imageio-ffmpeg."""
+    """Return the path of the ffmpeg that comes with imageio-ffmpeg."""
     import imageio_ffmpeg
 
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 def open_container(local: Local) -> Any:
-    """A file opened by PyAV for reading, kept to itself. Raises av's FFmpegError or OSError."""
+    """Open a file with PyAV for reading, without access to other files. Raises av's FFmpegError or OSError."""
     import av
 
     return av.open(safe_url(local), container_options=dict(whitelists(local)), metadata_errors="replace")
 
 
 def check_not_killed(returncode: int) -> None:
-    """Raise Unavailable if somebody killed an ffmpeg (SIGKILL): the machine was out of memory, not the file bad."""
+    """Raise Unavailable if ffmpeg was killed (SIGKILL): the machine was out of memory, the file is not at fault."""
     if returncode == -signal.SIGKILL:
         raise Unavailable("ffmpeg was killed (SIGKILL): the machine is out of memory, or somebody kills it")

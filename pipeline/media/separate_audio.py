@@ -1,4 +1,4 @@
-"""A video whose sound lies in a file of its own (`12.mp4`, `12.m4a`): both in one file, with packets as they are."""
+"""Join a video and the audio beside it (`12.mp4`, `12.m4a`) into one file, without transcoding."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pipeline.errors import BadMedia, Unavailable
 from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitelists
 
 NO_ROOM = b"No space left on device"
-FORMS = ("mov", "nut")  # the second holds whatever codec the first does not
+FORMS = ("mov", "nut")  # nut takes the codecs that mov does not
 
 
 def join_audio(video: str, sound: str, path: str) -> str:
-    """`path`, a local file with the picture of one and the sound of the other, made once.
+    """Write the picture of one file and the sound of another to `path`, unless that exists. Returns `path`.
 
-    Raises BadMedia where the sound cannot be read; or Unavailable, where ffmpeg was killed or the disk is full.
+    Raises BadMedia where the sound cannot be read, Unavailable where ffmpeg was killed or the disk is full.
     """
     if not os.path.exists(path):
         partial = drafts.name(path)
@@ -34,11 +34,11 @@ def join_audio(video: str, sound: str, path: str) -> str:
 
 
 def _join(video: str, sound: str, form: str, target: str) -> str | None:
-    """Write the file; return the last line of what ffmpeg complains of, or None."""
+    """Write the file. Returns None, or the last line of ffmpeg's error output."""
     import ffmpeg
 
-    picture, voice = (ffmpeg.input(safe_url(path), **whitelists(path)) for path in (video, sound))
-    output = ffmpeg.output(picture["V:0"], voice["a:0"], target, format=form, codec="copy", fflags="+bitexact")
+    picture, audio = (ffmpeg.input(safe_url(path), **whitelists(path)) for path in (video, sound))
+    output = ffmpeg.output(picture["V:0"], audio["a:0"], target, format=form, codec="copy", fflags="+bitexact")
     command = output.global_args("-nostdin", "-v", "error", "-y").compile(cmd=ffmpeg_exe())
     done = subprocess.run(command, capture_output=True, check=False)
     check_not_killed(done.returncode)

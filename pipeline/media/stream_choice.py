@@ -1,14 +1,14 @@
-"""Which picture stream of a file is read, where there are several."""
+"""Choose the picture stream of a file with several."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def chosen_picture(container: Any) -> Any:
-    """The picture stream that a player shows, or None: one marked as default, of these the largest, then the first.
+def choose_picture(container: Any) -> Any:
+    """Return the picture stream that a player shows, or None: marked as default before others, then the largest.
 
-    Cover art, thumbnails and still pictures are never chosen.
+    Of equals the first is chosen. Cover art, thumbnails and still pictures are never chosen.
     """
     from av.stream import Disposition
 

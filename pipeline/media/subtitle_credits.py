@@ -1,12 +1,12 @@
-"""Tell credits of subtitles ("Subtitles by …", "Untertitel von …", addresses of sites) from what is said in a video."""
+"""Detect credits of subtitles ("Subtitles by …", "Untertitel von …", addresses of sites)."""
 
 from __future__ import annotations
 
 import re
 
-LONGEST = 90  # characters: credits are short, and what is longer may be a sentence that begins like one
+LONGEST = 90  # characters: a longer text may be a sentence that begins like a credit
 
-# What a credit names: words with capitals, digits or addresses, and small words between them. No sentence goes on so.
+# Names in a credit: words with capitals, digits or addresses, and small words between them, as in no sentence.
 SMALL = (
     "and|of|the|for|by|in|on|und|von|der|des|dem|im|für|durch|zur|par|pour|la|le|les|de|du|d|et|en|con|por|para|los"
     "|del|do|da|dos|das|e|pela|a|cura|di|dalla|della|van|het|door|av|og|och|af|communauté|comunidad|comunidade"
@@ -28,7 +28,7 @@ BY = (
     r"|(?:re-?)?sync|translation|transcript(?:ion)?|captioning|subtitling|corrections?|timing)"
     r"(?:(?:,| and| &|/| \+) ?\w+){0,2} by)"
 )
-# Only words for subtitles, or for work on them, and then a name.
+# A name follows these: words for subtitles, or for work on them.
 NAMED = (
     ENGLISH,
     BY,
@@ -52,7 +52,7 @@ NAMED = (
     r"|перевод(?:чик)? ?:|редактор субтитров|корректор ?:?)",
     r"(?i:υπότιτλοι ?:|απόδοση(?: διαλόγων)? ?:)",
 )
-# Alone in their line, whatever stands beside them.
+# Whole lines.
 WHOLE = (
     r"(?:中文|英文|日本語|双语)?字幕(?:组|組|志愿者|志願者|制作|製作|翻译|翻訳|校对|提供|[:：]|\s?by).{0,30}",
     r"(?:翻译|翻譯|翻訳|校对|校對|听译|時間軸|时间轴|压制|監製|监制)\s?[:：].{1,20}",
@@ -76,11 +76,11 @@ AD_WORDS = "sub|caption|download|support|best|watch|visit|contact|from|provided|
 AD = rf"(?i:(?:{AD_WORDS})\b.*{SUBTITLE_SITE}.*[^.?!])"
 
 CREDITS = tuple(re.compile(pattern) for pattern in (*(rf"(?:{by}){NAME}" for by in NAMED), *WHOLE, AD))
-# The name is one small word, or stands in the next cue: sure where nothing else is in the cue.
+# The name is one small word, or stands in the next cue. Counts only where nothing else is in the cue.
 OPEN = re.compile(
     rf"{ENGLISH}(?:{HANDLE}(?:\s+{SITE})?)?|(?i:(?:re-?)?sync(?:ed)?(?: (?:and|&) \w+)? by){HANDLE}(?:\s+{SITE})?"
 )
-# Without one of these no pattern matches: most cues are no credits, and are passed over by one search.
+# A quick first test, since most cues are no credits: without a match of this no other pattern matches.
 TRIGGER = re.compile(
     r"(?i)\bby\b|[:：©]|\(c\)|www|http|\.[a-z]{2}|titr|titel|t[ií]tul|legenda|sottotit|tekst|text|napis|субтитр|редактор"
     r"|корректор|字幕|자막|traduit|traducido|traduzido|übersetzt|vertaald|oversat|subtitle|caption|advertise|support us"
@@ -88,7 +88,7 @@ TRIGGER = re.compile(
 
 
 def is_credit(text: str, *, whole: bool = True) -> bool:
-    """Whether a text is a credit of subtitles. whole: it is all that its cue shows, not a line of more."""
+    """Return whether a text is a credit. whole: the text is all that its cue shows, not one line of several."""
     line = " ".join(text.split()).strip(" -–—♪*=~[](){}<>|\"'“”")
     if not line or len(line) > LONGEST or not TRIGGER.search(line):
         return False

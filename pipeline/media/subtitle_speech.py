@@ -1,7 +1,7 @@
-"""Tell what is spoken in a subtitle from what is not: names of speakers, sounds in brackets, songs, credits, dashes.
+"""Separate speech in a subtitle from names of speakers, sounds in brackets, songs, credits and dashes.
 
-Rules stand in the table `RULES`; each takes away only what is sure. "I (really) mean it" and "NASA: we have lift-off"
-are speech. Rules that need words know English best; brackets that stand alone, notes and credits know no language.
+The table `RULES` has the rules; each marks only what is certain. "I (really) mean it" and "NASA: we have lift-off" are
+speech. Rules that need words know English best; brackets that stand alone, notes and credits work in all languages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.media.subtitle_words import ASIDES, EDGE_VERBS, NO_SPEAKERS, NOUNS
 
 Labels = frozenset[str]
 SPEAKER, SOUND, SONG, CREDIT, MARK = "speaker", "sound", "song", "credit", ""
-OFTEN = 3  # cues that begin with the same `Name:` in a file: then it is a speaker's name
+OFTEN = 3  # cues of a file that begin with the same `Name:`, from which on this is a speaker's name
 
 LANGUAGES = (
     r"in (?:english|french|german|spanish|italian|russian|chinese|mandarin|japanese|korean|arabic|latin|\w+ese|\w+ish)"
@@ -28,8 +28,8 @@ DASH = "-–—‐‑―"
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A part of a text that is not spoken: its place, and what it is; `MARK` for a sign that tells nothing."""
+class UnspokenPart:
+    """A part of a text that is not spoken: its place, kind and text; `MARK` for signs without meaning, as a dash."""
 
     start: int
     end: int
@@ -39,9 +39,10 @@ class Cut:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a part that is not spoken looks like. sure: whether a match is one, in a text whose labels are known.
+    """A pattern for unspoken parts of a kind. sure: whether a match is one, given the text's labels.
 
-    Group `it` of the pattern is the part, or all of the match. Patterns see a text in which earlier parts are blank.
+    Group `it` of the pattern is the part; without this group, all of the match. Patterns see a text in which earlier
+    parts are blank.
     """
 
     kind: str
@@ -49,50 +50,50 @@ class Rule:
     sure: Callable[[re.Match[str], Labels], bool] = lambda match, labels: True
 
 
-def unspoken_cuts(text: str, labels: Labels = frozenset()) -> list[Cut]:
-    """All parts of a text that are not spoken, in order of their places. Lines of the text end with a line feed.
+def find_unspoken(text: str, labels: Labels = frozenset()) -> list[UnspokenPart]:
+    """Return all unspoken parts of a text, in order of their places. Lines of the text end with a line feed.
 
-    labels: what names speakers in the file, from `labels_of`.
+    labels: of speakers in the file, from `find_labels`.
     """
     if is_credit(text):
-        return [Cut(0, len(text), CREDIT, " ".join(text.split()))]
-    found, left = list[Cut](), text
+        return [UnspokenPart(0, len(text), CREDIT, " ".join(text.split()))]
+    found, remaining = list[UnspokenPart](), text
     for rule in RULES:
-        for match in rule.pattern.finditer(left):
+        for match in rule.pattern.finditer(remaining):
             group = "it" if "it" in rule.pattern.groupindex else 0
             start, end = match.span(group)
             if start < end and rule.sure(match, labels):
-                found.append(_cut(left[start:end], start, rule.kind))
-                left = left[:start] + re.sub(r"[^\n]", " ", left[start:end]) + left[end:]
-    return sorted(found, key=lambda cut: cut.start)
+                found.append(_unspoken_part(remaining[start:end], start, rule.kind))
+                remaining = remaining[:start] + re.sub(r"[^\n]", " ", remaining[start:end]) + remaining[end:]
+    return sorted(found, key=lambda part: part.start)
 
 
-def _cut(text: str, start: int, kind: str) -> Cut:
-    what = " ".join(text.split()).strip(">:： ")
-    words = _words(what)
-    if not any(map(str.isalnum, what)):
+def _unspoken_part(text: str, start: int, kind: str) -> UnspokenPart:
+    content = " ".join(text.split()).strip(">:： ")
+    words = _words(content)
+    if not any(map(str.isalnum, content)):
         kind = MARK
     elif kind == SOUND and words and all(word in VOICES for word in words):  # [Man]
-        kind, what = SPEAKER, what.strip("[]()（）【】［］ ")
-    return Cut(start, start + len(text), kind, what)
+        kind, content = SPEAKER, content.strip("[]()（）【】［］ ")
+    return UnspokenPart(start, start + len(text), kind, content)
 
 
-def remove_cuts(text: str, found: Iterable[Cut]) -> str:
-    """The text with `GAP` in the place of each character that is cut."""
-    for cut in found:
-        text = text[: cut.start] + GAP * (cut.end - cut.start) + text[cut.end :]
+def blank_unspoken(text: str, found: Iterable[UnspokenPart]) -> str:
+    """Return the text with `GAP` in the place of each unspoken character."""
+    for part in found:
+        text = text[: part.start] + GAP * (part.end - part.start) + text[part.end :]
     return text
 
 
-def closed(text: str) -> str:
-    """The text in one line, with its gaps closed: a stop after a gap follows the word before it."""
+def close_gaps(text: str) -> str:
+    """Return the text in one line without gaps; punctuation after a gap follows the word before it."""
     return " ".join(re.sub(rf"{GAP}+", " ", re.sub(rf"\s*{GAP}+(?=[,.;:!?])", "", text)).split())
 
 
-def labels_of(texts: Iterable[str]) -> Labels:
-    """What stands before a colon so often in a file that it must be a speaker, in small letters."""
+def find_labels(texts: Iterable[str]) -> Labels:
+    """Return the labels, in lower case, that stand before a colon so often in a file that they must be speakers."""
     counts = Counter(label for text in texts for label in set(_line_labels(text)))
-    return frozenset(label for label, many in counts.items() if many >= OFTEN)
+    return frozenset(label for label, count in counts.items() if count >= OFTEN)
 
 
 def _line_labels(text: str) -> Iterator[str]:
@@ -126,7 +127,7 @@ def _at_an_edge(match: re.Match[str]) -> bool:
 
 
 def _is_sound(match: re.Match[str], labels: Labels) -> bool:
-    """Whether a round bracket tells of a sound or of how something is said, and is no aside."""
+    """Return whether a round bracket describes a sound or a manner of speaking, and is no aside."""
     inner = " ".join(match["inner"].split())
     if _names_a_sound(match, labels) or _is_of_speaker(match):
         return True
@@ -136,7 +137,7 @@ def _is_sound(match: re.Match[str], labels: Labels) -> bool:
 
 
 def _is_of_speaker(match: re.Match[str]) -> bool:
-    """Whether a bracket begins a line with a voice, as `(man)`, or stands in a label, as in `JOHN (V.O.): Hi`."""
+    """Return whether a bracket begins a line with a voice, as `(man)`, or is in a label, as in `JOHN (V.O.): Hi`."""
     text = match.string
     before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()].strip(f" \t>{DASH}")
     words = _words(match["inner"])
@@ -146,7 +147,7 @@ def _is_of_speaker(match: re.Match[str]) -> bool:
 
 
 def _names_a_sound(match: re.Match[str], labels: Labels) -> bool:
-    """Whether a bracket has a word for a sound; a word that may be another's, only at the edge of a line."""
+    """Return whether a bracket has a word for a sound. Ambiguous words count only at the edge of a line."""
     inner = " ".join(match["inner"].casefold().split())
     words = _words(inner)
     if len(words) > 6 or any(word in ASIDES for word in words):
@@ -162,13 +163,13 @@ def _words(inner: str) -> list[str]:
 
 
 def _is_in_capitals(match: re.Match[str]) -> bool:
-    """Whether a bracket in capitals begins a line that is not in capitals."""
+    """Return whether a bracket in capitals begins a line that is not in capitals."""
     rest = match.string[match.end() :].lstrip(" \t")
     return match["inner"].isupper() and rest[:1].isupper() and not rest.isupper()
 
 
 def _is_speaker(match: re.Match[str], labels: Labels) -> bool:
-    """Whether a name before a colon is that of a speaker: by a rule for names, or since it comes often in the file."""
+    """Return whether the name before a colon is a speaker's, by rules for names or as a label of the file."""
     name, after = match["name"], match.string[match.end() :].lstrip(f" \t\n{DASH}\"“'‘¿¡…")
     words = name.split()
     if match["turn"] or name.casefold() in labels:
@@ -196,12 +197,12 @@ def _is_dash(match: re.Match[str], labels: Labels) -> bool:
     return line.lstrip()[:1] in DASH
 
 
-def _inflected(stems: Iterable[str]) -> re.Pattern[str]:
-    """Third persons and participles: `slams`, `hisses`, `slamming`."""
+def _inflection_pattern(stems: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern for third persons and participles of verbs: `slams`, `hisses`, `slamming`."""
     return re.compile(rf"(?i)\b(?:{'|'.join(sorted(stems))})(?:(?<=([a-z]))\1)?(?:e?s|ing)\b")
 
 
-VERB, EDGE_VERB = _inflected(VERBS), _inflected(EDGE_VERBS)
+VERB, EDGE_VERB = _inflection_pattern(VERBS), _inflection_pattern(EDGE_VERBS)
 MARKS = re.compile(rf"(?m)^[ \t]*(?:>>+|[{DASH}]+)[ \t]*|[\[(][^\[\]()]*[\])][ \t]*")
 LABEL = re.compile(
     r"(?m)(?:^|(?<=[.!?…\"”♪]))(?P<it>[ \t]*(?P<turn>>>+)?[ \t]*(?P<name>[^\W\d_][\w.'’&#/\- ]{0,40}?)[ \t]*[:：])"

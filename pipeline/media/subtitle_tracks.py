@@ -1,4 +1,4 @@
-"""Subtitles of a video: the file beside it or the text stream within it that is taken, and its cues."""
+"""Choose the subtitles of a video, a file beside it or a text stream within it, and read their cues."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from manifests.records import Video
 from pipeline.errors import BadMedia
 from pipeline.media import subtitles
-from pipeline.media.hallucination import stock
-from pipeline.media.recordings import parts
+from pipeline.media.hallucination import stock_share
+from pipeline.media.recordings import list_recordings
 from pipeline.media.subtitles import Cue
 from pipeline.media.text_encoding import decode_text
 from pipeline.sources.companions import SUBTITLES
 
-# Files bear either form: ISO 639-1, then those of ISO 639-2; the languages that subtitles mostly are in.
+# ISO 639-1, then ISO 639-2, of the most common languages of subtitles; file names have either form.
 LANGUAGES = """
 ar ara, bg bul, bn ben, ca cat, cs ces cze, da dan, de deu ger, el ell gre, en eng, es spa, et est, fa fas per, fi fin,
 fr fra fre, he heb iw, hi hin, hr hrv, hu hun, id ind, it ita, ja jpn, ko kor, lt lit, lv lav, ml mal, ms msa may,
@@ -25,12 +25,12 @@ th tha, tr tur, uk ukr, ur urd, vi vie, zh zho chi cmn
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})?", re.IGNORECASE)
 NO_LANGUAGES = ("sdh", "cc", "forced", "full", "auto", "orig", "sub", "subs", "dub")  # `talk.en.sdh.srt`
 Fetch = Callable[[Video], str]
-SAMPLE = 2000  # characters that tell the language of a whole file
+SAMPLE = 2000  # characters, enough to detect the language of a file
 
 
 @dataclass(frozen=True)
 class Track:
-    """All that a source has for a video: which file or stream it is, the language it claims, and its cues."""
+    """The subtitles that a source has for a video: file or stream, the language it claims, and its cues."""
 
     origin: str
     name: str
@@ -38,15 +38,15 @@ class Track:
     cues: tuple[Cue, ...]
 
     @property
-    def spoken(self) -> list[Cue]:
-        """Cues in which something is said."""
+    def spoken_cues(self) -> list[Cue]:
+        """Cues with spoken words."""
         return [cue for cue in self.cues if cue.words]
 
     @property
-    def sample(self) -> str:
-        """Its first words, which tell its language where a clip has too few."""
+    def sample_text(self) -> str:
+        """The first words of the track, to detect its language where a clip has too few words."""
         text = ""
-        for cue in self.spoken:
+        for cue in self.spoken_cues:
             if len(text) > SAMPLE:
                 break
             text += f"{cue.text} "
@@ -54,24 +54,24 @@ class Track:
 
     @property
     def is_stock(self) -> bool:
-        """Whether no cue says more than one of the phrases that a recogniser invents where nothing is said."""
-        return all(stock(cue.text, alone=True) == 1 for cue in self.spoken)
+        """Whether each cue is only a stock phrase that recognisers write where nothing is said."""
+        return all(stock_share(cue.text, alone=True) == 1 for cue in self.spoken_cues)
 
 
-def first_track(video: Video, sources: Sequence[str], language: str | None, fetch: Fetch) -> Track | None:
-    """What the first of the sources (`sidecar`, `embedded`) has that has anything; None where none has.
+def find_track(video: Video, sources: Sequence[str], language: str | None, fetch: Fetch) -> Track | None:
+    """Return the track of the first source (`sidecar`, `embedded`) that has one, or None.
 
-    language: preferred where a video has several. fetch: gives a local path with the video. Raises BadMedia.
+    language: preferred where a video has several. fetch: returns a local path of the video. Raises BadMedia.
     """
     ask: dict[str, Callable[[], Track | None]] = {
-        "sidecar": lambda: _sidecar(video, language),
-        "embedded": lambda: _embedded(video, language, fetch),
+        "sidecar": lambda: _read_sidecar(video, language),
+        "embedded": lambda: _read_embedded(video, language, fetch),
     }
     found = (ask[source]() for source in sources)
     return next((track for track in found if track is not None), None)
 
 
-def _sidecar(video: Video, language: str | None) -> Track | None:
+def _read_sidecar(video: Video, language: str | None) -> Track | None:
     if not video.sidecars:
         return None
 
@@ -80,33 +80,33 @@ def _sidecar(video: Video, language: str | None) -> Track | None:
         return _rank(sidecar_language(uri), language), len(uri), form, uri
 
     uri = min(video.sidecars, key=rank)
-    cues = subtitles.parse(decode_text(subtitles.read(uri)))
+    cues = subtitles.parse_cues(decode_text(subtitles.read_subtitles(uri)))
     if not cues:
         raise BadMedia(f"no subtitle can be read in {uri}")
     return Track("sidecar", uri, sidecar_language(uri), tuple(cues))
 
 
-def _embedded(video: Video, language: str | None, fetch: Fetch) -> Track | None:
+def _read_embedded(video: Video, language: str | None, fetch: Fetch) -> Track | None:
     if not video.subtitles:
         return None
     chosen = min(video.subtitles, key=lambda track: (_rank(track.language, language), track.position))
-    cues = subtitles.of_parts(parts(fetch(video), video), chosen.position, chosen.codec)
+    cues = subtitles.embedded_cues(list_recordings(fetch(video), video), chosen.position, chosen.codec)
     return Track("embedded", f"stream {chosen.position}", chosen.language, tuple(cues)) if cues else None
 
 
 def _rank(language: str | None, wanted: str | None) -> int:
-    return 0 if wanted and language and short(language) == short(wanted) else 1
+    return 0 if wanted and language and two_letter_code(language) == two_letter_code(wanted) else 1
 
 
-def short(language: str) -> str:
-    """A tag as two letters where there are two: `deu`, `ger` and `de-AT` are `de`."""
+def two_letter_code(language: str) -> str:
+    """Return a tag as two letters where there is such a code: `deu`, `ger` and `de-AT` are `de`."""
     tag = language.split("-", maxsplit=1)[0].lower()
     known = (codes.split() for codes in LANGUAGES.split(","))
     return next((codes[0] for codes in known if tag in codes), tag)
 
 
 def sidecar_language(uri: str) -> str | None:
-    """The tag of `talk.en.srt` and `talk.en.sdh.srt`; words that are no tag (`talk.final.srt`) are none."""
+    """Return the language tag of `talk.en.srt` or `talk.en.sdh.srt`; None for other words (`talk.final.srt`)."""
     pieces = uri.rsplit("/", 1)[-1].split(".")[:-1]
     while len(pieces) > 1 and pieces[-1].lower() in NO_LANGUAGES:
         pieces.pop()

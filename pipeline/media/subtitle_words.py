@@ -1,14 +1,14 @@
-"""Words by which brackets and labels of subtitles are told apart: sounds, voices, and what is neither."""
+"""Word lists that tell sounds, voices and asides in brackets and labels of subtitles apart."""
 
 from __future__ import annotations
 
 
 def words_of(table: str) -> frozenset[str]:
-    """The words of a table."""
+    """Return the words of a table."""
     return frozenset(table.split())
 
 
-# What makes a sound, as the verb of a bracket: `slams`, `slamming`. Sure wherever the bracket stands.
+# Stems of verbs for sounds, as in `slams` or `slamming`. They count wherever the bracket stands.
 VERBS = words_of("""
 applaud bang bark beep belch boo bray burp buzz cackl cheer chirp chim chuckl clang clank clap clatter click clink
 cough crackl creak cri cry gasp giggl grunt groan growl grumbl gurgl hiccup hiss honk howl hum inhal exhal jeer jingl
@@ -17,7 +17,7 @@ sigh sizzl slam slurp snarl sneez snicker sniff sniffl snor snort sob splash spl
 toot wail weep wheez whimper whin whisper whistl whoop whoosh yawn yell yelp
 """)
 
-# Sure where the bracket begins or ends a line, or follows a sentence.
+# They count where the bracket begins or ends a line, or follows a sentence.
 EDGE_VERBS = words_of("""
 blow breath chant chat chatter clear crash echo exclaim narrat play ring sing speak tick twitter
 """)
@@ -29,7 +29,7 @@ crowd whisper voiceover voice-over offscreen off-screen onscreen continues softl
 distorted unison tv radio speaker intercom sfx
 """)
 
-# The same in other languages, where the word can be nothing else.
+# Unambiguous words for sounds in other languages.
 OTHERS = words_of("""
 lacht lachen gelächter musik applaus beifall seufzt hustet flüstert räuspert rires rire musique applaudissements
 soupir soupire chuchote risas ríe música aplausos suspira susurra risate musica applausi sospira risos смех смеётся
@@ -37,7 +37,7 @@ soupir soupire chuchote risas ríe música aplausos suspira susurra risate music
 笑 笑声 笑い声 拍手 掌声 音楽 音乐 歓声 ため息 박수 웃음 음악
 """)
 
-# Words of people who speak: a bracket with one of them may be an aside.
+# Words of speech: a bracket with one of them may be an aside.
 ASIDES = words_of("""
 i i'm i'll i've you your you're we our me my mine it's that's don't can't yes no not really maybe perhaps well okay ok
 please thanks sorry hello hey what which why who how
@@ -50,7 +50,7 @@ clerk pilot captain computer voice voiceover both all crowd audience men women c
 everyone speaker male female mother father mom dad
 """)
 
-# Labels with a colon that are no names, and names that are spoken of more often than they speak.
+# Labels with a colon that are no speakers.
 NO_SPEAKERS = words_of("""
 warning note notes ps fyi attention caution danger alert update question answer fact example tip hint remember spoiler
 breaking news time date place location step rule lesson part chapter section episode scene act day week year number

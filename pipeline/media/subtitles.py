@@ -1,7 +1,7 @@
-"""Subtitle files (.srt, .vtt, .ass, .ssa), or text streams inside a video, become cues with words and times.
+"""Parse subtitle files (.srt, .vtt, .ass, .ssa) and text streams of a video to cues with words and times.
 
-Written here because the packaged parsers tried lose the text of cues with times between words (`<00:00:01.500>`), which
-is how automatic captions come, and those times are what we want of them.
+The packaged parsers that were tried lose the text of cues with times between words (`<00:00:01.500>`). Automatic
+captions come in this form, and these times are needed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from manifests.records import Segment, Unspoken, Word
 from pipeline.errors import BadMedia
 from pipeline.media import ass
 from pipeline.media.byte_range import Local
-from pipeline.media.clean_text import clean_text, without_controls
-from pipeline.media.recordings import Part
+from pipeline.media.clean_text import clean_text, remove_controls
+from pipeline.media.recordings import Recording
 from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitelists
-from pipeline.media.subtitle_speech import SPEAKER, Labels, closed, labels_of, remove_cuts, unspoken_cuts
+from pipeline.media.subtitle_speech import SPEAKER, Labels, blank_unspoken, close_gaps, find_labels, find_unspoken
 from pipeline.sources.companions import LARGEST_COMPANION
 from pipeline.sources.containers.access import read_companion
 from pipeline.sources.containers.members import parted
@@ -33,19 +33,19 @@ TAG = re.compile(r"</?[a-zA-Z][^<>]*>|\{\\[^}]*\}|\{[a-zA-Z]:[^}]*\}")
 VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^<>]+)>")
 DRAWING = re.compile(r"(?s)\{[^}]*\\p[1-9][^}]*\}.*?(?:\{[^}]*\\p0[^}]*\}|\Z)")
 BREAK = re.compile(r"\\N")
-# Scripts written without spaces: each sign counts as a word, with the marks after it, so that cues can be cut anywhere.
+# Scripts without spaces: each character counts as a word, with the marks after it, so that cues can be cut anywhere.
 SIGNS, MARKS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff", r"\u3001-\u303f\uff01-\uff20"
 WORD = re.compile(rf"[{SIGNS}][{MARKS}]*|[^\s{SIGNS}]+")
-FLASH = 0.05  # seconds: too short to be read; automatic captions have such cues between two rolls
+FLASH = 0.05  # seconds: too short to read; automatic captions have such cues before a line rolls up
 Block = tuple[float, float, list[str]]
 
 
 @dataclass(frozen=True)
 class Cue:
-    """One subtitle: what is spoken and its words, times in seconds on the video's clock.
+    """A subtitle: the spoken text and its words, with times in seconds on the video's clock.
 
-    apart: what it shows beside speech, with its kind (see `Unspoken`); original: the text with all that it shows, where
-    that is more than what is spoken.
+    unspoken: what the cue shows beside speech, with its kind (see `Unspoken`); original: the text with all that the cue
+    shows, where that is more than speech.
     """
 
     start: float
@@ -53,18 +53,18 @@ class Cue:
     text: str
     words: tuple[Word, ...]
     timed: bool
-    apart: tuple[tuple[str, str], ...] = ()
+    unspoken: tuple[tuple[str, str], ...] = ()
     original: str = ""
 
     @property
     def speaker(self) -> str:
-        """Who speaks, where the cue names one speaker; else empty."""
-        names = {text for kind, text in self.apart if kind == SPEAKER}
+        """The speaker, where the cue names exactly one; else empty."""
+        names = {text for kind, text in self.unspoken if kind == SPEAKER}
         return names.pop() if len(names) == 1 else ""
 
 
-def read(uri: str) -> bytes:
-    """The bytes of a subtitle file. Raises BadMedia where they are too many for one, OSError where there is none."""
+def read_subtitles(uri: str) -> bytes:
+    """Return the bytes of a subtitle file. Raises BadMedia where it is too large, OSError where it is missing."""
     if parted(uri) is not None:
         return read_companion(uri)
     data = storage.read_up_to(uri, LARGEST_COMPANION)
@@ -73,28 +73,30 @@ def read(uri: str) -> bytes:
     return data
 
 
-def parse(text: str) -> list[Cue]:
-    """Cues of a text, in order of time; notes, styles, numbers and repeated lines are left out.
+def parse_cues(text: str) -> list[Cue]:
+    """Parse a text to cues in order of time, without notes, styles, numbers and repeated lines.
 
-    A cue has the words that are spoken; one of which nothing is spoken has none, but what else it shows.
+    A cue without speech has no words, only its unspoken parts.
     """
-    text = without_controls(text)
-    blocks = [block for block in (ass.blocks(text) if ass.is_ass(text) else _blocks(text)) if block[1] > block[0]]
-    if _rolls(blocks):
-        blocks = list(_unrolled(blocks))
-    labels = labels_of("\n".join(map(_plain, lines)) for _, _, lines in blocks)
-    found = (_cue(start, end, "\n".join(lines), labels) for start, end, lines in blocks)
+    text = remove_controls(text)
+    blocks = [
+        block for block in (ass.read_blocks(text) if ass.is_ass(text) else _read_blocks(text)) if block[1] > block[0]
+    ]
+    if _are_rolling(blocks):
+        blocks = list(_unroll(blocks))
+    labels = find_labels("\n".join(map(_plain_text, lines)) for _, _, lines in blocks)
+    found = (_parse_cue(start, end, "\n".join(lines), labels) for start, end, lines in blocks)
     return sorted(filter(None, found), key=lambda cue: (cue.start, cue.end))
 
 
-def _blocks(text: str) -> Iterator[Block]:
+def _read_blocks(text: str) -> Iterator[Block]:
     lines: list[str] | None = None
     span = (0.0, 0.0)
     for line in text.splitlines():
         timing = TIMING.match(line)
         if timing:
             if lines:
-                # no empty line before it: the number of the new cue was taken for text of the old one
+                # without an empty line before the cue, its number was read as text of the cue before
                 yield *span, lines[:-1] if lines[-1].strip().isdigit() else lines
             lines, span = [], (_seconds(timing.groups()[:4]), _seconds(timing.groups()[4:]))
         elif lines is not None and line.strip():
@@ -106,26 +108,26 @@ def _blocks(text: str) -> Iterator[Block]:
         yield *span, lines
 
 
-def _rolls(blocks: Sequence[Block]) -> bool:
-    """Whether these are automatic captions, in which each line comes again above the next one."""
+def _are_rolling(blocks: Sequence[Block]) -> bool:
+    """Return whether the blocks are automatic captions, in which each line comes again above the next one."""
     return any(
-        after[1] - after[0] < FLASH and _plain(after[2][0]) == _plain(before[2][-1])
+        after[1] - after[0] < FLASH and _plain_text(after[2][0]) == _plain_text(before[2][-1])
         for before, after in pairwise(blocks)
     )
 
 
-def _unrolled(blocks: Sequence[Block]) -> Iterator[Block]:
-    """The blocks without the lines that the block before showed already."""
+def _unroll(blocks: Sequence[Block]) -> Iterator[Block]:
+    """Yield the blocks without the lines that the block before already showed."""
     shown: list[str] = []
     for start, end, lines in blocks:
-        plain = [_plain(line) for line in lines]
+        plain = [_plain_text(line) for line in lines]
         repeated = next((n for n in range(len(plain), 0, -1) if plain[:n] == shown[-n:]), 0)
         if repeated < len(lines):
             yield start, end, lines[repeated:]
         shown = plain
 
 
-def _plain(raw: str) -> str:
+def _plain_text(raw: str) -> str:
     return " ".join(clean_text(html.unescape(TAG.sub("", MARK.sub("", raw)))).split())
 
 
@@ -134,38 +136,40 @@ def _seconds(groups: Sequence[str | None]) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction.ljust(3, "0")) / 1000
 
 
-def _cue(start: float, end: float, raw: str, labels: Labels) -> Cue | None:
-    """Text between marks is spoken between their times; words in it share the time by their length."""
+def _parse_cue(start: float, end: float, raw: str, labels: Labels) -> Cue | None:
+    """Make a cue. Text between time marks is spoken between these times; its words share the time by their length."""
     pieces = MARK.split(DRAWING.sub("", raw))
     marks = [_seconds(pieces[n : n + 4]) for n in range(1, len(pieces), 5)]
     times = [start, *(min(max(mark, start), end) for mark in marks), end]
     texts = [clean_text(html.unescape(TAG.sub("", piece or ""))) for piece in pieces[::5]]
     whole = "".join(texts)
-    found = unspoken_cuts(whole, labels)
-    left = remove_cuts(whole, found)
-    if found and not any(map(str.isalnum, left)):
-        left = " " * len(whole)
+    found = find_unspoken(whole, labels)
+    spoken_text = blank_unspoken(whole, found)
+    if found and not any(map(str.isalnum, spoken_text)):
+        spoken_text = " " * len(whole)
     ends = list(accumulate(map(len, texts), initial=0))
-    spoken = [closed(left[first:last]) for first, last in pairwise(ends)]
-    words = [word for n, text in enumerate(spoken) for word in _spread(text, times[n], times[n + 1])]
+    spoken = [close_gaps(spoken_text[first:last]) for first, last in pairwise(ends)]
+    words = [word for n, text in enumerate(spoken) for word in _spread_words(text, times[n], times[n + 1])]
     named = [(SPEAKER, clean_text(name).strip()) for name in VOICE.findall(raw)]
-    apart = (*named, *((cut.kind, cut.text) for cut in found if cut.kind))
-    if not words and not apart:
+    unspoken = (*named, *((cut.kind, cut.text) for cut in found if cut.kind))
+    if not words and not unspoken:
         return None
     original = " ".join(whole.split()) if found else ""
-    return Cue(start, end, closed(left), tuple(words), timed=bool(marks), apart=apart, original=original)
+    return Cue(
+        start, end, close_gaps(spoken_text), tuple(words), timed=bool(marks), unspoken=unspoken, original=original
+    )
 
 
-def _spread(text: str, start: float, end: float) -> Iterator[Word]:
+def _spread_words(text: str, start: float, end: float) -> Iterator[Word]:
     pace = (end - start) / max(1, len(text))
     for match in WORD.finditer(text):
         yield Word(text=match.group(), start=start + match.start() * pace, end=start + match.end() * pace)
 
 
-def segment(cue: Cue, start: float, end: float) -> Segment | None:
-    """The part of a cue that is said between `start` and `end`, on a clock that begins at `start`.
+def cut_segment(cue: Cue, start: float, end: float) -> Segment | None:
+    """Return the part of a cue that is said between `start` and `end`, on a clock that begins at `start`.
 
-    A word belongs where its middle is, so that clips side by side share no word and lose none.
+    A word belongs to the span that contains its middle, so neighbouring clips share no word and lose none.
     """
     inside = [n for n, word in enumerate(cue.words) if start <= (word.start + word.end) / 2 < end]
     if not inside:
@@ -174,27 +178,29 @@ def segment(cue: Cue, start: float, end: float) -> Segment | None:
     whole = len(words) == len(cue.words)
     first, last = (cue.start, cue.end) if whole else (words[0].start, words[-1].end)
     return Segment(
-        start=_on(first, start, end),
-        end=_on(last, start, end),
-        text=_text(cue, inside[0], inside[-1]),
-        words=tuple(Word(text=w.text, start=_on(w.start, start, end), end=_on(w.end, start, end)) for w in words),
+        start=_clip_time(first, start, end),
+        end=_clip_time(last, start, end),
+        text=_text_between(cue, inside[0], inside[-1]),
+        words=tuple(
+            Word(text=w.text, start=_clip_time(w.start, start, end), end=_clip_time(w.end, start, end)) for w in words
+        ),
         speaker=cue.speaker,
         original=cue.original,
     )
 
 
-def unspoken(cues: Iterable[Cue], start: float, end: float) -> list[Unspoken]:
-    """What cues show beside speech between `start` and `end`, on a clock that begins at `start`."""
+def list_unspoken(cues: Iterable[Cue], start: float, end: float) -> list[Unspoken]:
+    """Return what cues show beside speech between `start` and `end`, on a clock that begins at `start`."""
     return [
-        Unspoken(start=_on(cue.start, start, end), end=_on(cue.end, start, end), kind=kind, text=text)
+        Unspoken(start=_clip_time(cue.start, start, end), end=_clip_time(cue.end, start, end), kind=kind, text=text)
         for cue in cues
         if start <= (cue.start + cue.end) / 2 < end
-        for kind, text in cue.apart
+        for kind, text in cue.unspoken
     ]
 
 
-def _text(cue: Cue, first: int, last: int) -> str:
-    """The text from one word to another, with the spaces that are, or are not, between them."""
+def _text_between(cue: Cue, first: int, last: int) -> str:
+    """Return the text from one word to another, with the original spaces between them."""
     places, at = [], 0
     for word in cue.words:
         at = cue.text.index(word.text, at)
@@ -202,18 +208,18 @@ def _text(cue: Cue, first: int, last: int) -> str:
     return cue.text[places[first][0] : places[last][1]]
 
 
-def _on(time: float, start: float, end: float) -> float:
+def _clip_time(time: float, start: float, end: float) -> float:
     return round(min(max(time, start), end) - start, 3)
 
 
-def embedded(path: Local, position: int, codec: str = "") -> str:
-    """A text stream of a video as WebVTT, or as ASS where its codec is that; `position` counts the subtitle streams.
+def extract_text_stream(path: Local, position: int, codec: str = "") -> str:
+    """Return a text stream of a video as WebVTT, or as ASS where its codec is ASS; `position` counts subtitle streams.
 
     Raises BadMedia; or Unavailable, where ffmpeg was killed.
     """
     import ffmpeg
 
-    form = "ass" if codec in ("ass", "ssa") else "webvtt"  # of which ffmpeg makes text of drawings
+    form = "ass" if codec in ("ass", "ssa") else "webvtt"  # in WebVTT ffmpeg turns drawings of ASS into text
     pipe = ffmpeg.input(safe_url(path), **whitelists(path)).output("pipe:", map=f"0:s:{position}", format=form)
     command = pipe.global_args("-nostdin", "-v", "error").compile(cmd=ffmpeg_exe())
     done = subprocess.run(command, capture_output=True, check=False)
@@ -224,19 +230,22 @@ def embedded(path: Local, position: int, codec: str = "") -> str:
     return done.stdout.decode(errors="replace")
 
 
-def of_parts(found: Sequence[Part], position: int, codec: str = "") -> list[Cue]:
-    """Cues of a text stream in all recordings of a video, on its clock. Raises BadMedia where none has it."""
+def embedded_cues(found: Sequence[Recording], position: int, codec: str = "") -> list[Cue]:
+    """Return the cues of a text stream in all recordings, on the video's clock. Raises BadMedia where none has it."""
     cues: list[Cue] = []
     for n, part in enumerate(found):
         try:
-            cues += [_later(cue, part.start_ms / 1000) for cue in parse(embedded(part.local, position, codec))]
+            cues += [
+                _shift_cue(cue, part.start_ms / 1000)
+                for cue in parse_cues(extract_text_stream(part.local, position, codec))
+            ]
         except BadMedia:
             if not cues and n == len(found) - 1:
                 raise
     return cues
 
 
-def _later(cue: Cue, seconds: float) -> Cue:
-    """The cue that much later."""
+def _shift_cue(cue: Cue, seconds: float) -> Cue:
+    """Return the cue moved by some seconds."""
     words = tuple(replace(word, start=word.start + seconds, end=word.end + seconds) for word in cue.words)
     return replace(cue, start=cue.start + seconds, end=cue.end + seconds, words=words)

@@ -6,10 +6,13 @@ import math
 from functools import cache
 from typing import Any
 
-LEAST = 20  # bytes of letters in UTF-8: 20 Latin letters or 7 Chinese signs; of less nothing is told
-LIKELY = 0.6  # probability from which on a language is named
-SURE, OUT = 0.85, 0.1  # a mismatch: so much for the language found and its kin, so little for the one claimed and its
-# Languages that short texts do not tell apart, and dialects that are taken for the language.
+LEAST = 20  # bytes of letters in UTF-8 for a detection: 20 Latin letters or 7 Chinese characters
+LIKELY = 0.6  # least probability of a detected language
+SURE, OUT = (
+    0.85,
+    0.1,
+)  # of a mismatch: least probability of the language found, greatest of the claimed one, with their kin
+# Languages that are confused in short texts, and dialects.
 KIN = [
     set(kin.split())
     for kin in [
@@ -49,8 +52,8 @@ def _identifier() -> Any:
 
 
 def language_of(text: str) -> tuple[str | None, float | None]:
-    """The likeliest language of a text (ISO 639-1 where it has a code there) and its probability; None where unsure."""
-    ranked = _ranked(text)
+    """Return the likeliest language of a text (ISO 639-1 if listed) and its probability, or (None, None)."""
+    ranked = _rank_languages(text)
     best = max(ranked, key=ranked.__getitem__, default=None)
     if best is None or best == "zxx" or ranked[best] < LIKELY:
         return None, None
@@ -58,21 +61,21 @@ def language_of(text: str) -> tuple[str | None, float | None]:
 
 
 def is_mismatch(text: str, claimed: str) -> bool:
-    """Whether a text is plainly not in the language (two letters) that it is claimed to be in."""
-    ranked = _ranked(text)
+    """Return whether a text is clearly not in the claimed language (two letters)."""
+    ranked = _rank_languages(text)
     if claimed not in ranked:
         return False
     best = max(ranked, key=ranked.__getitem__)
-    return _probability(best, ranked) >= SURE and _probability(claimed, ranked) <= OUT
+    return _kin_probability(best, ranked) >= SURE and _kin_probability(claimed, ranked) <= OUT
 
 
-def _probability(language: str, ranked: dict[str, float]) -> float:
+def _kin_probability(language: str, ranked: dict[str, float]) -> float:
     kin = {language}.union(*(group for group in KIN if language in group))
     return math.fsum(ranked.get(each, 0.0) for each in kin)
 
 
-def _ranked(text: str) -> dict[str, float]:
-    """Probability of each language; empty for a text too short to tell."""
+def _rank_languages(text: str) -> dict[str, float]:
+    """Return the probability of each language; empty for a text that is too short."""
     if len("".join(filter(str.isalpha, text)).encode()) < LEAST:
         return {}
     return dict(_identifier().rank(text))

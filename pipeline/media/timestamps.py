@@ -1,11 +1,11 @@
-"""Breaks in a file's clock: where another recording begins, and stretches in which nothing was recorded.
+"""Find breaks in a file's clock: joins, where another recording begins, and gaps, where nothing was recorded.
 
-The first pass over a file notes every packet in a `Track` for the picture and one for the sound. From the two follow
+The first pass over a file notes every packet in a `Track` for the picture and one for the sound. The two tracks show
 
 - joins: the clock jumps back, since recordings were joined byte by byte or a stream was captured while it restarted;
 - gaps: the clock jumps forward, and neither picture nor sound lies in between.
 
-MPEG clocks count 33 bits and begin anew after 26.5 hours. libav adds what is missing, also to the clock of a later
+MPEG clocks count 33 bits and begin anew after 26.5 hours. libav adds the lost bits, also to the clock of a later
 recording that is lower than the first one's: such a join looks like a jump far ahead.
 """
 
@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-SETBACK = 1.0  # seconds; packets are in the order of this clock, but muxers have been seen to be some frames off
-GAP = 5.0  # seconds without picture and sound; less is loss in a stream, which players bridge
-USUAL = 10  # times the longest usual interval between pictures: slides change seldom, and at odd times
+SETBACK = 1.0  # seconds back that count as a jump; some muxers write packets some frames out of order
+GAP = 5.0  # seconds without picture and sound; shorter ones are lost packets of a stream
+USUAL = 10  # times the 95th percentile of intervals between pictures: slides change seldom and irregularly
 WRAP = (1 << 33) / 90000  # seconds that an MPEG clock counts
 MPEG = frozenset({"mpegts", "mpeg"})
-STRAY = 2  # packets; so few with another time than those around them are damage, not a recording
-NEAR = 10.0  # seconds; the sound of a recording begins within these of its picture
+STRAY = 2  # packets; so few with another time than their neighbours are damage, not a recording
+NEAR = 10.0  # seconds between the beginnings of sound and picture of a recording, at most
 
 Floats = NDArray[np.float64]
 Spans = list[tuple[float, float]]
@@ -32,21 +32,21 @@ Spans = list[tuple[float, float]]
 
 @dataclass
 class Track:
-    """Packets of a stream in the order of the file: their clock, when each ends (both in ticks), and byte position."""
+    """Packets of a stream in file order: their clock, when each ends (both in ticks), and byte position."""
 
     clock: array[int] = field(default_factory=lambda: array("q"))
     ends: array[int] = field(default_factory=lambda: array("q"))
     positions: array[int] = field(default_factory=lambda: array("q"))
     tick: float = 1.0
 
-    def take(self, clock: int, end: int, position: int | None) -> None:
+    def add(self, clock: int, end: int, position: int | None) -> None:
         """Note a packet."""
         self.clock.append(clock)
         self.ends.append(end)
         self.positions.append(-1 if position is None else position)
 
     def restarts(self, wraps: bool) -> list[int]:
-        """Numbers of the packets at which the clock begins anew. wraps: whether it counts 33 bits."""
+        """Return the numbers of the packets at which the clock begins anew. wraps: whether the clock counts 33 bits."""
         seconds = np.array(self.clock, dtype=np.float64) * self.tick
         if not _jumps(seconds, wraps).any():
             return []
@@ -65,10 +65,10 @@ def _jumps(seconds: Floats, wraps: bool) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Join:
-    """Where another recording begins: one ends at byte `end`, the next begins at byte `start`.
+    """The place where one recording ends, at byte `end`, and the next begins, at byte `start`.
 
-    In between, packets of both lie mixed. `last`: where the last packet of the old one begins; `setback`: seconds by
-    which the clock jumps back.
+    Packets of both recordings lie mixed in between. `last`: where the last packet of the old one begins; `setback`:
+    seconds by which the clock jumps back.
     """
 
     end: int
@@ -77,32 +77,32 @@ class Join:
     setback: float
 
 
-def joins(picture: Track, sound: Track, container: str) -> list[Join]:
-    """Joins of a file in order. container: libav's name of its format."""
+def find_joins(picture: Track, sound: Track, container: str) -> list[Join]:
+    """Return the joins of a file in order. container: libav's name of its format."""
     wraps = container in MPEG
     others = sound.restarts(wraps)
     found = []
     for n in picture.restarts(wraps):
         position = picture.positions[n]
-        near = _nearest(sound, others, position)
-        ends, starts = _mixed(picture, n, sound, near)
+        near = _nearest_restart(sound, others, position)
+        ends, starts = _join_bounds(picture, n, sound, near)
         setback = (picture.clock[n - 1] - picture.clock[n]) * picture.tick
         found.append(Join(ends, starts, picture.positions[n - 1], setback))
     return found
 
 
-def _nearest(sound: Track, restarts: Sequence[int], position: int) -> int | None:
-    """The restart of the sound that belongs to one of the picture at byte `position`."""
+def _nearest_restart(sound: Track, restarts: Sequence[int], position: int) -> int | None:
+    """Return the restart of the sound that belongs to the restart of the picture at byte `position`, or None."""
     if not restarts:
         return None
     near = min(restarts, key=lambda n: abs(sound.positions[n] - position))
-    between = abs(int(np.searchsorted(_known(sound.positions), position)) - near)
+    between = abs(int(np.searchsorted(_fill_positions(sound.positions), position)) - near)
     lengths = np.median(np.diff(np.array(sound.clock))) * sound.tick if len(sound.clock) > 1 else 0.0
     return near if between * lengths < NEAR else None
 
 
-def _mixed(picture: Track, n: int, sound: Track, m: int | None) -> tuple[int, int]:
-    """Bytes at which the old recording ends and the new one begins, of which neither has packets of the other."""
+def _join_bounds(picture: Track, n: int, sound: Track, m: int | None) -> tuple[int, int]:
+    """Return the bytes at which the old recording ends and the new one begins, without packets of the other."""
     position = picture.positions[n]
     if m is None:
         return position, position
@@ -111,17 +111,17 @@ def _mixed(picture: Track, n: int, sound: Track, m: int | None) -> tuple[int, in
     return (first, first) if late < first else (first, max(position, sound.positions[m]))
 
 
-def _known(positions: Sequence[int]) -> NDArray[np.int64]:
-    """Positions, where some packets of a group have none, without those."""
+def _fill_positions(positions: Sequence[int]) -> NDArray[np.int64]:
+    """Return positions with each unknown one (-1) replaced by the position before."""
     return np.maximum.accumulate(np.array(positions, dtype=np.int64))
 
 
-def gaps(shown: Floats, sound: Track) -> Spans:
-    """Stretches, in seconds, of more than GAP without picture and sound.
+def find_gaps(shown: Floats, sound: Track) -> Spans:
+    """Return the spans, in seconds, of more than GAP without picture and sound.
 
-    shown: when each picture is shown, ascending. How long it is shown is no help: mp4 lengthens the last one before a
-    gap. A picture that stands while there is sound is no gap; without sound, only one that stands far longer than the
-    others is.
+    shown: when each picture is shown, ascending. Durations of pictures are not used: mp4 lengthens the last picture
+    before a gap. A still picture with sound is no gap. Without sound, a still picture is a gap only if it lasts far
+    longer than the others.
     """
     if len(shown) < 2:
         return []
@@ -129,11 +129,11 @@ def gaps(shown: Floats, sound: Track) -> Spans:
     until = shown[:-1] + np.median(intervals)
     least = max(GAP, USUAL * float(np.percentile(intervals, 95)))
     empty = [(float(until[n]), float(shown[n + 1])) for n in np.flatnonzero(shown[1:] - until > least)]
-    return [span for hole in empty for span in _silent(hole, sound)]
+    return [span for hole in empty for span in _silent_parts(hole, sound)]
 
 
-def _silent(hole: tuple[float, float], sound: Track) -> Spans:
-    """The parts of a hole in the picture, longer than GAP, in which no sound lies."""
+def _silent_parts(hole: tuple[float, float], sound: Track) -> Spans:
+    """Return the parts of a hole in the picture, longer than GAP, in which no sound lies."""
     begins = np.array(sound.clock, dtype=np.float64) * sound.tick
     lengths = np.array(sound.ends, dtype=np.float64) * sound.tick - begins
     ends = begins + np.minimum(lengths, 2 * np.median(lengths)) if len(begins) else begins  # mp4 lengthens the last one

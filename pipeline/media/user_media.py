@@ -1,7 +1,7 @@
-"""A file of a user, as the model is asked about it: a picture, a video with its sound, or a sound.
+"""Load a user's file as the model takes it: an image, a video with its sound, or a sound.
 
-Frames of a video come as the pipeline stores them for training, so that the model sees in a chat what it was trained
-on. Raises BadMedia with the reason, OSError where a file cannot be read.
+Frames of a video are rendered as for training, so that the model sees in a chat what it was trained on. Raises BadMedia
+with the reason, OSError where a file cannot be read.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pipeline.errors import BadMedia
 from pipeline.media.audio import RATE
 from pipeline.media.audio_extraction import ClipRequest
 from pipeline.media.probe import Facts, probe
-from pipeline.media.recordings import whole
+from pipeline.media.recordings import extract_clip
 from pipeline.media.render import FrameRenderer
 from pipeline.media.safety import open_container
 from pipeline.sources.file_signature import guess
 
-QUALITY = 95  # of the frames on their way, of 100
+QUALITY = 95  # JPEG quality of the frames
 
 
-def look(path: str) -> Image.Image:
-    """A picture, decoded."""
+def load_image(path: str) -> Image.Image:
+    """Decode an image file."""
     try:
         with Image.open(path) as picture:
             picture.load()
@@ -35,17 +35,17 @@ def look(path: str) -> Image.Image:
         raise BadMedia(f"{path}: not a picture ({error})") from error
 
 
-def watch(path: str, frames: int) -> tuple[Sequence[Image.Image], Wave | None]:
-    """At most `frames` pictures spread evenly over a video, and its sound if it has one."""
+def load_video(path: str, frames: int) -> tuple[Sequence[Image.Image], Wave | None]:
+    """Return at most `frames` images spread evenly over a video, and its sound if it has one."""
     facts = _facts(path)
-    stretch = facts.duration / frames
-    cut = ClipRequest(0, max(1, round(facts.duration * 1000)), tuple((n + 0.5) * stretch for n in range(frames)))
-    painter = FrameRenderer.of(facts, QUALITY)
-    shot = whole(path, facts, cut, painter)
-    if not shot.frames:
+    interval = facts.duration / frames
+    request = ClipRequest(0, max(1, round(facts.duration * 1000)), tuple((n + 0.5) * interval for n in range(frames)))
+    renderer = FrameRenderer.for_video(facts, QUALITY)
+    clip = extract_clip(path, facts, request, renderer)
+    if not clip.frames:
         raise BadMedia(f"{path}: no frame of it can be decoded")
-    wave = None if shot.pcm is None else Wave(np.frombuffer(shot.pcm, np.int16), RATE)
-    return [Image.open(io.BytesIO(jpeg)) for _, jpeg in shot.frames], wave
+    wave = None if clip.pcm is None else Wave(np.frombuffer(clip.pcm, np.int16), RATE)
+    return [Image.open(io.BytesIO(jpeg)) for _, jpeg in clip.frames], wave
 
 
 def _facts(path: str) -> Facts:
@@ -58,8 +58,8 @@ def _facts(path: str) -> Facts:
     return facts
 
 
-def hear(path: str) -> Wave:
-    """The first sound track of any file that has one, at its own rate."""
+def load_sound(path: str) -> Wave:
+    """Return the first audio track of a file, at its own rate."""
     import av
     import av.error
 
@@ -68,7 +68,7 @@ def hear(path: str) -> Wave:
             if not container.streams.audio:
                 raise BadMedia(f"{path}: no sound in it")
             stream = container.streams.audio[0]
-            resampler = av.AudioResampler("fltp")  # the one form of sample; rate and channels stay
+            resampler = av.AudioResampler("fltp")  # converts only the sample format; rate and channels stay
             decoded = [part for frame in container.decode(stream) for part in resampler.resample(frame)]
             parts = [part.to_ndarray() for part in (*decoded, *resampler.resample(None))]
             if not parts:

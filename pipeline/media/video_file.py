@@ -1,6 +1,6 @@
-"""The bytes of a video as `ingest` saw them, for every step that reads them later.
+"""Fetch the bytes of a video as `ingest` saw them, for every later step.
 
-A file may be replaced or moved while a run is at work. New frames must not come under the old digest.
+A file may be replaced or moved during a run. New frames must not come under the old digest.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from pipeline.sources.containers.members import container_of
 from pipeline.sources.scratch import JOINED, local_copy
 
 
-def original(video: Video, scratch: str) -> str:
-    """A local path with the video's bytes. scratch: folder for copies of remote files.
+def fetch_original(video: Video, scratch: str) -> str:
+    """Return a local path with the video's bytes. scratch: folder for copies of remote files.
 
-    Raises Unavailable if the file at the video's uri is another one now, or cannot be reached; BadMedia if it is gone.
+    Raises Unavailable if the file at the video's uri has changed or cannot be reached; BadMedia if it is gone.
     """
     path = fetch_video(video.uri, scratch, video.bytes, video.stamp)
-    if os.path.getsize(path) != video.bytes or not _is_as_it_was(video, path, scratch):
-        raise changed_fault(video.uri)
-    return with_sound(path, video.apart, scratch)
+    if os.path.getsize(path) != video.bytes or not _is_unchanged(video, path, scratch):
+        raise changed_error(video.uri)
+    return join_separate_sound(path, video.apart, scratch)
 
 
-def with_sound(path: str, apart: str, scratch: str) -> str:
-    """A local path of a file with the picture of `path` and the sound at the uri `apart`; `path` where that is empty.
+def join_separate_sound(path: str, apart: str, scratch: str) -> str:
+    """Return a local file with the picture of `path` and the sound at the uri `apart`; `path` where that is empty.
 
-    Raises as `fetched`, and BadMedia where the sound cannot be read.
+    Raises as `fetch_video`, and BadMedia where the sound cannot be read.
     """
     if not apart:
         return path
-    # never beside the user's own file
+    # no file is written beside the user's own
     copy = path if os.path.dirname(path) == scratch else storage.copy_path(path, scratch)
     return join_audio(path, fetch_video(apart, scratch, 0), copy + JOINED)
 
 
 def fetch_video(uri: str, scratch: str, size: int, stamp: str = "") -> str:
-    """A local path with the bytes of a source, `size` of them. stamp: of the source.
+    """Return a local path with the bytes of a source. size, stamp: of the source.
 
     Raises Unavailable if they cannot be reached or there is no room for them, BadMedia if they are gone.
     """
@@ -61,22 +61,22 @@ def fetch_video(uri: str, scratch: str, size: int, stamp: str = "") -> str:
         raise Unavailable(f"{uri} cannot be read now: {' '.join(str(error).split())}") from error
 
 
-def changed_fault(uri: str) -> Unavailable:
-    """The error for a file that is not the one that was registered."""
+def changed_error(uri: str) -> Unavailable:
+    """Return the error for a file that differs from the registered one."""
     return Unavailable(f"{uri} was replaced while the run was at work: run again")
 
 
-def _is_as_it_was(video: Video, path: str, scratch: str) -> bool:
-    """By its stamp; where the stamp is another, by its digest: files are touched, and objects copied."""
+def _is_unchanged(video: Video, path: str, scratch: str) -> bool:
+    """Compare the stamp, then the digest: files may be touched, and objects copied, without a change."""
     return video.stamp in ("", access.stamp_of(video.uri, scratch)) or sha256_of(path) == video.sha256
 
 
 def sha256_of(path: str) -> str:
-    """sha256 of a local file, in hex. Its first ID_DIGITS digits are a video's id."""
+    """Return the sha256 of a local file, in hex. Its first ID_DIGITS digits are a video's id."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def video_id(sha256: str) -> str:
-    """Id of the video with this digest."""
+    """Return the id of the video with this digest."""
     return sha256[:ID_DIGITS]

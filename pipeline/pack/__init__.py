@@ -1,3 +1,4 @@
 """Pack: write the shards of the clips.
 
-`choose` decides what goes where, `build` writes one shard, `publish` completes the set."""
+`selection` assigns tasks to shards, `build` writes one shard, `publish` completes the set.
+"""

@@ -1,4 +1,4 @@
-"""One shard: read the media of its samples from the parts' tars, write the tar and its index, and give its rows."""
+"""Write one shard: read the media of its samples from the parts' tars, write the tar and its index, return its rows."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from manifests import storage
 from manifests.records import Media, PackedTask
 from pipeline.annotation.text_rules import format_question
 from pipeline.media.audio import RATE
-from pipeline.media.media_store import Reader
-from pipeline.pack.writer import Placed, ShardWriter, index_bytes
+from pipeline.media.media_store import MediaReader
+from pipeline.pack.writer import PlacedSample, ShardWriter, index_bytes
 from pipeline.prompts import prompt
 from stages.samples import FAMILIES, KINDS, PICTURES, UNSAID, Pictures, Sample, Sound, Task, TimedText, turn
 
 WAV_HEAD = 44
-# score -> what stands for it where it could not be measured: silence, at the gate of ITU-R BS.1770
+# score -> value where it was not measured; loudness: the gate of ITU-R BS.1770
 SCORES = {
     "motion": 0,
     "frozen": 0,
@@ -35,27 +35,27 @@ ORIGINS = ("uri", "origin", "track", "language", "word_times")
 def write_shard(
     root: str, folder: str, stage: str, shard: str, content: Iterable[dict[str, Any]], plan_key: str
 ) -> list[PackedTask]:
-    """Write `<shard>.tar` and its index; returns a row for each task in it.
+    """Write `<shard>.tar` and its index. Returns a row for each task in it.
 
-    content: of its tasks, those of a sample one after the other.
+    content: of its tasks; those of a sample follow each other.
     """
     uri = storage.join(folder, f"{shard}.tar")
-    read = Reader(root)
+    read = MediaReader(root)
     rows: list[PackedTask] = []
     with storage.draft(uri) as path:
         with ShardWriter(path) as writer:
             for key, tasks in groupby(content, key=lambda row: str(row["key"])):
                 group = list(tasks)
-                sample = sample_of(key, stage, group, plan_key)
-                placed = writer.add(key, members_of(sample, group[0], read))
+                sample = make_sample(key, stage, group, plan_key)
+                placed = writer.add(key, sample_members(sample, group[0], read))
                 rows += packed_rows(sample, group, f"{shard}.tar", placed)
         offsets = writer.offsets
     storage.write_bytes(uri + ".idx", index_bytes(offsets))
     return rows
 
 
-def members_of(sample: Sample, row: Mapping[str, Any], read: Reader) -> dict[str, bytes | memoryview]:
-    """The sample's files by extension, in the order of its family."""
+def sample_members(sample: Sample, row: Mapping[str, Any], read: MediaReader) -> dict[str, bytes | memoryview]:
+    """Return the sample's files by extension, in the order of its family."""
     frames = Media(**row["pictures"])
     begin, end = middle_frame(row["frame_bytes"])
     contents: dict[str, Callable[[], bytes | memoryview]] = {
@@ -68,16 +68,16 @@ def members_of(sample: Sample, row: Mapping[str, Any], read: Reader) -> dict[str
 
 
 def middle_frame(sizes: list[int]) -> tuple[int, int]:
-    """Where the middle frame begins and ends: the picture that stands for a clip."""
+    """Return where the middle frame begins and ends: the image that represents a clip."""
     at = len(sizes) // 2
     return sum(sizes[:at]), sum(sizes[: at + 1])
 
 
-def sample_of(key: str, stage: str, rows: list[dict[str, Any]], plan_key: str) -> Sample:
-    """The json of a sample from the rows of its tasks, which agree in all that is the clip's."""
+def make_sample(key: str, stage: str, rows: list[dict[str, Any]], plan_key: str) -> Sample:
+    """Make a sample from the rows of its tasks, which are equal in all columns of the clip."""
     row = rows[0]
     at = len(row["frame_bytes"]) // 2
-    which = slice(at, at + 1) if "jpg" in FAMILIES[stage] else slice(None)
+    frames = slice(at, at + 1) if "jpg" in FAMILIES[stage] else slice(None)
     sound = row["sound"] if "wav" in FAMILIES[stage] else None
     return Sample(
         key=key,
@@ -89,19 +89,19 @@ def sample_of(key: str, stage: str, rows: list[dict[str, Any]], plan_key: str) -
         pictures=Pictures(
             width=row["width"],
             height=row["height"],
-            bytes=tuple(row["frame_bytes"][which]),
-            ms=tuple(row["frame_ms"][which]),
+            bytes=tuple(row["frame_bytes"][frames]),
+            ms=tuple(row["frame_ms"][frames]),
         ),
         sound=None if sound is None else Sound(rate=RATE, samples=(sound["size"] - WAV_HEAD) // 2),
-        tasks=tuple(task_of(row) for row in rows),
+        tasks=tuple(make_task(row) for row in rows),
         scores={name: absent if row[name] is None else row[name] for name, absent in SCORES.items()},
         provenance={**{name: row[name] or "" for name in ORIGINS}, "key": plan_key},
         meta=row["meta"],
     )
 
 
-def task_of(row: Mapping[str, Any]) -> Task:
-    """The task of one row: its own question, or what all of its kind are asked; and the times of what is said."""
+def make_task(row: Mapping[str, Any]) -> Task:
+    """Make the task of one row: its own question or the prompt of its kind, and the times of the speech."""
     kind = row["kind"]
     segments = row["segments"] or ()
     return Task(
@@ -111,8 +111,8 @@ def task_of(row: Mapping[str, Any]) -> Task:
             turn("human", f"{KINDS[kind].tags}\n{_question(row)}"),
             turn("gpt", row["answer"]),
         ),
-        times=tuple(_said(segment) for segment in segments) or UNSAID,
-        words=tuple(_said(word) for segment in segments for word in segment["words"]) or UNSAID,
+        times=tuple(_timed_text(segment) for segment in segments) or UNSAID,
+        words=tuple(_timed_text(word) for segment in segments for word in segment["words"]) or UNSAID,
         needs=row["needs"] or "",
         origin=row.get("task_origin") or "",
         field=row.get("task_field") or "",
@@ -125,12 +125,14 @@ def _question(row: Mapping[str, Any]) -> str:
     return format_question(row["question"], row["options"] or ())
 
 
-def _said(what: Mapping[str, Any]) -> TimedText:
-    return TimedText(start=what["start"], end=what["end"], text=what["text"])
+def _timed_text(row: Mapping[str, Any]) -> TimedText:
+    return TimedText(start=row["start"], end=row["end"], text=row["text"])
 
 
-def packed_rows(sample: Sample, rows: Iterable[Mapping[str, Any]], shard: str, placed: Placed) -> Iterator[PackedTask]:
-    """Rows of `shards.parquet` for the tasks of a sample that was written."""
+def packed_rows(
+    sample: Sample, rows: Iterable[Mapping[str, Any]], shard: str, placed: PlacedSample
+) -> Iterator[PackedTask]:
+    """Yield rows of `shards.parquet` for the tasks of a written sample."""
     members = placed.members
     picture, sound = next((members[name] for name in PICTURES if name in members), None), members.get("wav")
     for row, task in zip(rows, sample.tasks, strict=True):

@@ -1,6 +1,6 @@
-"""Everything that could be packed, as a view over the manifests: one row per clip and task.
+"""The view `candidates` over the manifests: all tasks that could be packed, one row per clip and task.
 
-`candidates` has what a `where` may ask for:
+Its columns, for `pack.where`:
 
     clip, video, uri, meta, start_ms, end_ms, seconds, width, height, frames, has_sound
     motion, frozen, black, silence, loudness                        of the clip (see `ola sql ROOT "DESCRIBE split"`)
@@ -13,7 +13,7 @@
     task_origin, task_field                                         with pack.given: `given`, `model`, `transcript`
     needs, agree_both, agree_video, agree_audio, agree_text         of a question that was verified
 
-What a task does not have is null. Steps that are not in the plan, or have no part yet, give no rows.
+Missing values are null. Steps that are not in the plan, or have no part yet, give no rows.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from pipeline.sources.given import given_tasks, is_about_whole
 from pipeline.steps.verify import NEEDS
 from stages.samples import BYTES_A_TOKEN, GIVEN, IMAGE, MADE, SPEECH
 
-# What a run may go without.
+# Steps that a run may leave out.
 OPTIONAL: Mapping[str, type] = {"screen": Screening, "caption": Caption, "ask": Question, "verify": Verification}
 SPOKEN = ("subtitle", "speech_recognition")  # the answer is the transcript
 
-# `stages.samples.media_tokens` and `text_tokens` once more: Python functions would take longer than all the rest.
+# `stages.samples.media_tokens` and `text_tokens` in SQL, since Python functions would take most of the time.
 TOKENS = f"""
 CREATE TEMP MACRO grid_tokens(width, height) AS height // {CELL} * (width // {CELL} + 1);
 CREATE TEMP MACRO video_tokens(width, height, frames) AS 2 + frames * (grid_tokens(width, height) + 1);
@@ -89,12 +89,12 @@ FROM (SELECT f.clip, unnest(given_tasks(v.meta, c.meta, c.start_ms, c.end_ms, {i
       JOIN ingest v ON v.id = c.video AND v.status = 'ok'
       WHERE f.status = 'ok')
 """
-# The same columns where nothing is given.
+# The same columns without given tasks.
 NO_GIVEN_TASKS = "UNION ALL BY NAME SELECT NULL::VARCHAR AS task_field WHERE false"
 GIVEN_TYPES = ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BOOLEAN"]
 GIVEN_ROWS = "STRUCT(kind VARCHAR, number INTEGER, question VARCHAR, answer VARCHAR, field VARCHAR)[]"
 
-# What the tasks of a clip share.
+# Columns that the tasks of a clip share.
 CLIPS = """
 CREATE TEMP VIEW clips AS
 SELECT f.clip, v.id AS video, v.uri,
@@ -113,7 +113,7 @@ LEFT JOIN screen s ON s.clip = c.id AND s.status = 'ok'
 WHERE f.status = 'ok';
 """
 
-# A clip has many tasks: what tokens it has, in whichever of them, is reckoned once.
+# The tokens of a clip's media are computed once for all of its tasks.
 CANDIDATES = """
 CREATE TEMP VIEW candidates AS
 SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens), k.kind, k.stage, a.number,
@@ -132,17 +132,17 @@ JOIN (SELECT *, media_tokens('image', true, false, width, height, frames, second
 """
 
 
-def packable(plan: Plan) -> bool:
-    """Whether the steps without which there is nothing to pack are all in the plan."""
+def is_packable(plan: Plan) -> bool:
+    """Return whether the plan has all steps that pack requires."""
     return {"ingest", "split", "extract", "transcribe"} <= {planned.step.name for planned in plan.steps}
 
 
 def create_candidates(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSettings) -> None:
-    """Give a connection with the views of `plan` its `candidates`, also where a step has no rows yet."""
-    made = views.names(connection)
+    """Create the view `candidates` on a connection with the views of `plan`; steps without rows become empty tables."""
+    existing = views.names(connection)
     records = {**OPTIONAL, **{planned.manifest.name: planned.manifest.record for planned in plan.steps}}
     for name, record in records.items():
-        if name not in made:
+        if name not in existing:
             connection.register(name, manifest_schema(record).empty_table())
     connection.execute(
         "CREATE TEMP TABLE kinds (kind TEXT, stage TEXT, sees BOOL, hears BOOL, spoken BOOL, cap BIGINT)"
@@ -162,7 +162,7 @@ def create_candidates(connection: duckdb.DuckDBPyConnection, plan: Plan, setting
 
 
 def _given_sql(connection: duckdb.DuckDBPyConnection, sorts: Sequence[str]) -> Mapping[str, str]:
-    """Return the pieces of TASKS for what came with a data set; make the function that they call."""
+    """Return the parts of TASKS for given captions and questions, and create the function that they call."""
     if not sorts:
         return {"given": NO_GIVEN_TASKS, "model": "NULL::VARCHAR", "transcript": "NULL::VARCHAR"}
     connection.create_function("given_tasks", partial(given_tasks, tuple(sorts)), GIVEN_TYPES, GIVEN_ROWS)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
-"""Read every shard of a run as the trainers will, and name every fault.
+"""Read every shard of a run as a trainer does, and report every fault.
 
-A trainer meets a bad sample at night, or, worse, swaps it for another without a word; so before the hand-off the whole
-set is read: headers, indexes, digests, rows, the json, every JPEG and every WAV, and that no video is in train and val.
+A trainer that meets a bad sample stops at night or, worse, silently replaces the sample. So before the hand-off the
+whole set is read: headers, indexes, digests, rows, the json, every JPEG and every WAV, and that no video is in train
+and val.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from manifests.records import PackedTask
 from manifests.retries import StoreAway
 from pipeline.errors import ConfigError
 from pipeline.media.audio import RATE
-from pipeline.pack.publish import rows_of, stage_of
+from pipeline.pack.publish import read_rows, stage_of
 from pipeline.pack.writer import digest, index_bytes
 from stages.catalogue import CURRENT, current
 from stages.samples import FAMILIES, IMAGE, KINDS, PICTURES, Sample, Task, members_of, sample_tokens
@@ -32,7 +33,7 @@ Rows = Mapping[str, list[PackedTask]]
 
 
 def check_run(root: str) -> Iterator[str]:
-    """Every fault of the current shard sets, a line each. Raises ConfigError where there is no whole set."""
+    """Yield every fault of the current shard sets, a line each. Raises ConfigError where there is no whole set."""
     root = storage.normal(root)
     folders = current(root)
     if not folders:
@@ -46,18 +47,18 @@ def check_run(root: str) -> Iterator[str]:
 
 
 def check_set(root: str, below: str, stage: str, keys: dict[str, str], tasks: dict[str, str]) -> Iterator[str]:
-    """Faults of one stage's set in the folder `below` the root.
+    """Yield the faults of one stage's set in the folder `below` the root.
 
-    keys, tasks: over all sets so far, which shard has which key, and which set has which task.
+    keys, tasks: of all sets so far, the shard of each key, and the set of each task.
     """
     folder = storage.join(root, below)
     try:
-        rows = rows_of(folder)
+        rows = read_rows(folder)
     except StoreAway:
         raise
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         advice = "; delete it and do `ola run` again" if not isinstance(error, OSError) else ""
-        yield f"shards.parquet: {_line(error)}{advice}"
+        yield f"shards.parquet: {_one_line(error)}{advice}"
         return
     by_shard: dict[str, list[PackedTask]] = defaultdict(list)
     for row in rows:
@@ -72,13 +73,13 @@ def check_set(root: str, below: str, stage: str, keys: dict[str, str], tasks: di
 
 
 def _check_names(folder: str, expected: set[str]) -> Iterator[str]:
-    """The tars are those of the rows, numbered without gaps."""
-    there = {entry.path for entry in storage.listing(folder) if entry.path.endswith(".tar")}
-    yield from (f"{name}: the shard is missing" for name in sorted(expected - there))
-    yield from (f"{name}: the shard is in no row of shards.parquet" for name in sorted(there - expected))
+    """Yield faults of names: tars without rows, rows without tars, gaps in the numbers of shards."""
+    existing = {entry.path for entry in storage.listing(folder) if entry.path.endswith(".tar")}
+    yield from (f"{name}: the shard is missing" for name in sorted(expected - existing))
+    yield from (f"{name}: the shard is in no row of shards.parquet" for name in sorted(existing - expected))
     for split in ("train", "val"):
         digits = [name[len(split) + 1 : -4] for name in expected if name.startswith(f"{split}-")]
-        numbers = sorted(int(number) for number in digits if number.isdecimal())  # others may name theirs otherwise
+        numbers = sorted(int(number) for number in digits if number.isdecimal())  # imported shards may have other names
         if numbers != list(range(len(numbers))):
             yield f"{split}: shard numbers have gaps: {numbers}"
 
@@ -91,7 +92,7 @@ def _check_split(rows: Sequence[PackedTask]) -> Iterator[str]:
 
 
 def _check_tasks(rows: Sequence[PackedTask], below: str, tasks: dict[str, str]) -> Iterator[str]:
-    """The ids of tasks are unique, in this set and over all sets."""
+    """Yield the ids of tasks that are not unique, in this set or over all sets."""
     counts = Counter(row.id for row in rows)
     yield from (f"task {name} stands in more than one row" for name in sorted(counts) if counts[name] > 1)
     for name in sorted(counts):
@@ -105,9 +106,9 @@ def _check_energon(folder: str, rows: Rows) -> Iterator[str]:
     except StoreAway:
         raise
     except (OSError, ValueError, KeyError) as error:
-        yield f".nv-meta/.info.json: {_line(error)}"
+        yield f".nv-meta/.info.json: {_one_line(error)}"
         return
-    expected = {shard: len({row.key for row in of}) for shard, of in rows.items()}
+    expected = {shard: len({row.key for row in of_shard}) for shard, of_shard in rows.items()}
     if counts != expected:
         yield f".nv-meta/.info.json: counts {counts} but the rows say {expected}"
 
@@ -115,18 +116,18 @@ def _check_energon(folder: str, rows: Rows) -> Iterator[str]:
 def check_shard(
     folder: str, shard: str, stage: str, rows: Sequence[PackedTask], owners: dict[str, str]
 ) -> Iterator[str]:
-    """Faults of one tar, its index and its rows."""
+    """Yield the faults of one tar, its index and its rows."""
     uri = storage.join(folder, shard)
     if not storage.exists(uri):
-        return  # named already
+        return  # `_check_names` reports it
     with tempfile.TemporaryDirectory() as scratch, open(storage.fetch(uri, scratch), "rb") as file:
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.stat(file.name).st_size else b"")
         try:
-            # scanned, not by its index: so a wrong index is a fault of the index alone
+            # scanned without its index: a wrong index is a fault of its own
             reader = ShardReader(data)
         except ValueError as error:
-            yield _line(error)
-            yield from _check_loose(data, rows)
+            yield _one_line(error)
+            yield from _check_digests(data, rows)
             return
         yield from _check_index(uri, reader.offsets)
         by_key: dict[str, list[PackedTask]] = defaultdict(list)
@@ -147,21 +148,21 @@ def _check_index(uri: str, offsets: Sequence[int]) -> Iterator[str]:
     except StoreAway:
         raise
     except OSError as error:
-        yield f".idx: {_line(error)}"
+        yield f".idx: {_one_line(error)}"
         return
     if stored != index_bytes(offsets):
         yield ".idx: offsets are not those of the samples"
 
 
-def _check_loose(data: memoryview, rows: Sequence[PackedTask]) -> Iterator[str]:
-    """Where the tar cannot be read as one: which samples, by their rows, are damaged."""
+def _check_digests(data: memoryview, rows: Sequence[PackedTask]) -> Iterator[str]:
+    """Yield the samples, by their rows, that are damaged in a tar that cannot be parsed."""
     for row in rows:
         if digest(data[row.offset : row.offset + row.size]) != row.digest:
             yield f"{row.key}: the bytes are not those that were written (digest)"
 
 
 def check_sample(raw: RawSample, stage: str, rows: Sequence[PackedTask], whole: memoryview) -> Iterator[str]:
-    """Faults of one sample: its bytes, its members, its json, and whether all of them agree."""
+    """Yield the faults of one sample: its bytes, its members, its json, and disagreements between them."""
     if not rows:
         yield "the sample is in no row of shards.parquet"
     for row in rows:
@@ -176,15 +177,15 @@ def check_sample(raw: RawSample, stage: str, rows: Sequence[PackedTask], whole: 
     try:
         sample = Sample.model_validate_json(bytes(raw.members["json"]))
     except ValueError as error:
-        yield f"json: {_line(error)}"
+        yield f"json: {_one_line(error)}"
         return
-    yield from _check_said(raw, sample, stage, rows)
+    yield from _check_json(raw, sample, stage, rows)
     yield from _check_pictures(raw, sample)
     if "wav" in raw.members:
         yield from _check_sound(raw, sample)
 
 
-def _check_said(raw: RawSample, sample: Sample, stage: str, rows: Sequence[PackedTask]) -> Iterator[str]:
+def _check_json(raw: RawSample, sample: Sample, stage: str, rows: Sequence[PackedTask]) -> Iterator[str]:
     if (sample.key, sample.stage) != (raw.key, stage):
         yield f"json: it is of key {sample.key}, stage {sample.stage}"
     tasks, listed = {task.id for task in sample.tasks}, {row.id for row in rows}
@@ -209,7 +210,7 @@ def _check_said(raw: RawSample, sample: Sample, stage: str, rows: Sequence[Packe
 
 
 def _count_fault(task: Task, sample: Sample) -> str | None:
-    """What is wrong with the number of its `<image>` tags: one for a video, and one for each of several pictures."""
+    """Return the fault of the number of `<image>` tags, or None: one for a video, one for each of several images."""
     tags, pictures = len(task.turns_with(IMAGE)), len(sample.pictures.bytes)
     expected = pictures if task.kind == "images_chat" else 1
     return f"has {tags} {IMAGE} tags, its media need {expected}" if tags and tags != expected else None
@@ -223,7 +224,7 @@ def _check_pictures(raw: RawSample, sample: Sample) -> Iterator[str]:
     try:
         frames = split_frames(data, pictures.bytes)
     except ValueError as error:
-        yield f"frames: {_line(error)}"
+        yield f"frames: {_one_line(error)}"
         return
     if len(pictures.ms) != len(frames) or list(pictures.ms) != sorted(pictures.ms):
         yield f"frames: {len(frames)} pictures with times {list(pictures.ms)}"
@@ -237,7 +238,7 @@ def _check_pictures(raw: RawSample, sample: Sample) -> Iterator[str]:
                 if image.size != size:
                     yield f"frame {number} is {image.size}, the json says {size}"
         except (OSError, SyntaxError) as error:
-            yield f"frame {number}: {_line(error)}"
+            yield f"frame {number}: {_one_line(error)}"
 
 
 def _check_sound(raw: RawSample, sample: Sample) -> Iterator[str]:
@@ -245,7 +246,7 @@ def _check_sound(raw: RawSample, sample: Sample) -> Iterator[str]:
         with wave.open(io.BytesIO(bytes(raw.members["wav"]))) as sound:
             found = (sound.getframerate(), sound.getnchannels(), sound.getsampwidth(), sound.getnframes())
     except (wave.Error, EOFError) as error:
-        yield f"wav: {_line(error)}"
+        yield f"wav: {_one_line(error)}"
         return
     expected = (RATE, 1, 2, sample.sound.samples if sample.sound else 0)
     if found != expected:
@@ -254,5 +255,5 @@ def _check_sound(raw: RawSample, sample: Sample) -> Iterator[str]:
         yield f"wav: {found[3] / RATE:.3f} s of sound for a clip of {(sample.end_ms - sample.start_ms) / 1000:.3f} s"
 
 
-def _line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__

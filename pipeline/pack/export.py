@@ -1,10 +1,10 @@
-"""Tasks for other trainers, with references into our tars instead of copies.
+"""Export tasks for other trainers, with references into the shards instead of copies.
 
 `ola-json` is the list that the original Ola trainer reads: {id, video, audio, conversations}, where media are patch
-references {"patch": file, "start_num": offset, "size": bytes or a list of them}; in the image stage `image` stands for
-`video`, with a list of references where there are several, and a spoken question is `audio_q` beside the `text_q` that
-stands for the first turn. That trainer knows no system turn: its text begins the first question. One record a task,
-with the media that its conversation has tags for and no others.
+references {"patch": file, "start_num": offset, "size": bytes or a list of them}. In the image stage `image` replaces
+`video`, with a list of references where there are several. A spoken question is `audio_q`, and `text_q` replaces the
+first turn. The original trainer has no system turn, so a system text is put before the first question. Each task is a
+record, with only the media that its conversation has tags for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from manifests import storage
 from manifests.records import PackedTask
 from pipeline.errors import ConfigError
-from pipeline.pack.publish import rows_of
+from pipeline.pack.publish import read_rows
 from stages.catalogue import current
 from stages.samples import IMAGE, SPEECH, Sample, Turn, leading_tags, members_of, turn
 
@@ -26,32 +26,35 @@ from stages.samples import IMAGE, SPEECH, Sample, Turn, leading_tags, members_of
 SWAPPED = ("sharegpt4o", "ShareGPT4Video/new_patch", "cinepile", "nextqa", "perceptiontest")
 
 
-def ola_json(root: str, file: Path) -> int:
-    """Write the train tasks of all stages to `file`; returns how many. Raises ConfigError where it would mislead."""
+def export_ola_json(root: str, file: Path) -> int:
+    """Write the train tasks of all stages to `file`. Returns their number.
+
+    Raises ConfigError for a path for which the original trainer would swap colours, and where nothing was packed.
+    """
     root = storage.normal(root)
     folders = current(root)
     if not folders:
         raise ConfigError(f"no shards at {root}: nothing was packed yet")
-    records = [record for _, folder in sorted(folders.items()) for record in _records(storage.join(root, folder))]
+    records = [record for _, folder in sorted(folders.items()) for record in _export_set(storage.join(root, folder))]
     with storage.draft(str(file)) as path:
         Path(path).write_text(json.dumps(records, ensure_ascii=False, indent=1), encoding="utf-8")
     return len(records)
 
 
-def _records(folder: str) -> Iterator[dict[str, Any]]:
+def _export_set(folder: str) -> Iterator[dict[str, Any]]:
     for word in SWAPPED:
         if word in folder:
             raise ConfigError(f"{folder}: the original trainer swaps red and blue in paths with {word!r}; move the run")
-    rows = [row for row in rows_of(folder) if row.split == "train"]
+    rows = [row for row in read_rows(folder) if row.split == "train"]
     for shard, of_shard in groupby(rows, key=lambda row: row.shard):
         uri = storage.join(folder, shard)
         with storage.open_random(uri) as tar:
             for row in of_shard:
                 sample = Sample.model_validate_json(tar.read_at(row.json_bytes, row.json_offset))
-                yield _record(uri, row, sample)
+                yield _export_task(uri, row, sample)
 
 
-def _record(uri: str, row: PackedTask, sample: Sample) -> dict[str, Any]:
+def _export_task(uri: str, row: PackedTask, sample: Sample) -> dict[str, Any]:
     task = next(task for task in sample.tasks if task.id == row.id)
     record: dict[str, Any] = {"id": row.id}
     if row.picture_offset is not None and IMAGE in task.tags:
@@ -64,14 +67,14 @@ def _record(uri: str, row: PackedTask, sample: Sample) -> dict[str, Any]:
             ]
             record["image"] = images if row.kind == "images_chat" else images[0]
     if row.sound_offset is not None and SPEECH in task.tags:
-        heard = {"patch": uri, "start_num": row.sound_offset, "size": row.sound_bytes}
-        record |= {"audio_q": heard, "text_q": task.conversations[0].value} if task.spoken else {"audio": heard}
-    record["conversations"] = [turn.model_dump(by_alias=True) for turn in _without_system(task.conversations)]
+        audio = {"patch": uri, "start_num": row.sound_offset, "size": row.sound_bytes}
+        record |= {"audio_q": audio, "text_q": task.conversations[0].value} if task.spoken else {"audio": audio}
+    record["conversations"] = [turn.model_dump(by_alias=True) for turn in _merge_system_turn(task.conversations)]
     return record
 
 
-def _without_system(turns: Sequence[Turn]) -> list[Turn]:
-    """The turns, the text of a system turn behind the tags of the first question."""
+def _merge_system_turn(turns: Sequence[Turn]) -> list[Turn]:
+    """Return the turns with the text of a system turn after the tags of the first question."""
     if turns[0].speaker != "system":
         return list(turns)
     system, first, *others = turns
@@ -79,4 +82,4 @@ def _without_system(turns: Sequence[Turn]) -> list[Turn]:
     return [turn("human", f"{tags}{system.value}\n{first.value[len(tags) :]}"), *others]
 
 
-FORMS: dict[str, Callable[[str, Path], int]] = {"ola-json": ola_json}
+FORMS: dict[str, Callable[[str, Path], int]] = {"ola-json": export_ola_json}

@@ -1,4 +1,4 @@
-"""Groups of parts: what one worker packs. A group keeps its parts for ever; new parts make new groups.
+"""Group parts for pack: one worker packs a group. A group keeps its parts for ever; new parts make new groups.
 
 <root>/pack/groups.json        where each group ends: numbers of parts
 """
@@ -32,28 +32,28 @@ class Group:
         return range(self.first, self.end)
 
 
-def groups_of(plan: Plan) -> list[Group]:
-    """Return the groups of all parts of a run, in order. Parts that are in none yet get new ones, which are kept."""
+def update_groups(plan: Plan) -> list[Group]:
+    """Return the groups of all parts of a run, in order. Parts without a group get new ones, which are stored."""
     uri = storage.join(plan.root, GROUPS)
-    before = _stored(uri)
+    before = _read_ends(uri)
     sizes = {**dict.fromkeys(plan.find_step("ingest").manifest.committed(), 1), **plan.sources.committed()}
-    ends = [*before, *_ends({part: size for part, size in sizes.items() if part >= max(before, default=0)})]
+    ends = [*before, *_cut_groups({part: size for part, size in sizes.items() if part >= max(before, default=0)})]
     if ends != before:
         storage.write_bytes(uri, json.dumps(ends).encode())
     return _groups(ends)
 
 
-def known_groups(root: str) -> list[Group]:
-    """Return the groups that a root has, in order, without those that its next pack will add. Writes nothing."""
-    return _groups(_stored(storage.join(root, GROUPS)))
+def read_groups(root: str) -> list[Group]:
+    """Return the stored groups of a root, in order, without those that its next pack will add. Writes nothing."""
+    return _groups(_read_ends(storage.join(root, GROUPS)))
 
 
 def _groups(ends: Sequence[int]) -> list[Group]:
     return [Group(number, first, end) for number, (first, end) in enumerate(pairwise([0, *ends]))]
 
 
-def _stored(uri: str) -> list[int]:
-    """Where the groups end that a root has; none where that cannot be told: shards are then written anew."""
+def _read_ends(uri: str) -> list[int]:
+    """Return where the stored groups end. An unreadable file counts as empty: its shards are then written anew."""
     try:
         ends = json.loads(storage.read_bytes(uri))
     except (FileNotFoundError, ValueError):
@@ -61,12 +61,12 @@ def _stored(uri: str) -> list[int]:
     return ends if isinstance(ends, list) and ends == sorted({int(end) for end in ends}) else []
 
 
-def _ends(sizes: Mapping[int, int]) -> Iterator[int]:
-    """Cut parts into groups of at most LARGEST_GROUP videos; a part that has more is a group alone."""
+def _cut_groups(sizes: Mapping[int, int]) -> Iterator[int]:
+    """Cut parts into groups of at most LARGEST_GROUP videos; a larger part is a group alone."""
     parts: Sequence[int] = sorted(sizes)
-    held = 0
+    videos = 0
     for part, after in zip(parts, [*parts[1:], None], strict=False):
-        held += sizes[part]
-        if after is None or held + sizes[after] > LARGEST_GROUP:
+        videos += sizes[part]
+        if after is None or videos + sizes[after] > LARGEST_GROUP:
             yield part + 1
-            held = 0
+            videos = 0

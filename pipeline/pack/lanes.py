@@ -1,6 +1,6 @@
-"""The work of packing, as lanes that an engine spreads over workers: choose for groups, write shards, close groups.
+"""The lanes of pack, which an engine spreads over workers: choose for groups, write shards, close groups.
 
-A shard's rows file is written last: where it is, the shard is whole and is not written again.
+A shard's rows file is written last: if it exists, the shard is whole and is not written again.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pipeline.engine.actor_pool import Lane
 from pipeline.pack.build import write_shard
 from pipeline.pack.groups import Group
 from pipeline.pack.numbering import Shard
-from pipeline.pack.selection import Choice, PartCandidates, content_of, select_tasks
+from pipeline.pack.selection import Choice, PartCandidates, read_content, select_tasks
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from stages.catalogue import CLOSED, ROWS
 
 
 def rows_uri(folder: str, shard: str) -> str:
-    """Where the rows of a shard wait until the set is whole."""
+    """Return the uri of a shard's rows, which lie there until the set is whole."""
     return storage.join(folder, CLOSED, f"{shard}.parquet")
 
 
@@ -39,12 +39,12 @@ class ChooseLane(Lane):
     """Makes the choices of groups, by the group's number."""
 
     def __init__(self, plan: Plan, settings: PackSettings, groups: Sequence[Group], uris: Sequence[str]) -> None:
-        """uris: of each group, where its choice will lie."""
+        """uris: of the choice of each group."""
         self.candidates, self.groups, self.uris = PartCandidates(plan, settings), groups, uris
 
     def __call__(self, number: int) -> None:
         """Choose for one group."""
-        storage.write_bytes(self.uris[number], Choice.bytes_of(*select_tasks(self.candidates, self.groups[number])))
+        storage.write_bytes(self.uris[number], Choice.to_bytes(*select_tasks(self.candidates, self.groups[number])))
 
 
 class ShardLane(Lane):
@@ -61,35 +61,35 @@ class ShardLane(Lane):
         """choices: of all groups. folders: of each stage's shard set, below the root."""
         self.plan, self.candidates = plan, PartCandidates(plan, settings)
         self.choices, self.folders, self.shards = choices, folders, shards
-        self.rows_of = lru_cache(maxsize=1)(lambda group: choices[group].rows())  # neighbours are of one group
+        self.rows_of = lru_cache(maxsize=1)(lambda group: choices[group].rows())  # neighbouring shards are of one group
 
     def __call__(self, number: int) -> None:
         """Write one shard, or link it to an equal one, unless it is whole already."""
         shard = self.shards[number]
         folder = storage.join(self.plan.root, self.folders[shard.stage])
         if not storage.exists(rows_uri(folder, shard.name)):
-            storage.write_bytes(rows_uri(folder, shard.name), parquet_bytes(self._rows(shard, folder)))
+            storage.write_bytes(rows_uri(folder, shard.name), parquet_bytes(self._write_shard(shard, folder)))
 
-    def _rows(self, shard: Shard, folder: str) -> pa.Table:
+    def _write_shard(self, shard: Shard, folder: str) -> pa.Table:
         """Put the tar and its index into the folder. Returns a row for each task."""
         with suppress(FileNotFoundError):
-            if shard.copied is not None:
-                return linked(self.plan.root, shard, folder)
+            if shard.equal_shard is not None:
+                return link_shard(self.plan.root, shard, folder)
         chosen = self.rows_of(shard.group)
         for name, value in {"stage": shard.stage, "split": shard.split, "shard": shard.place}.items():
             chosen = chosen.filter(pc.equal(chosen[name], value))
-        content = content_of(self.candidates, self.choices[shard.group], chosen)
+        content = read_content(self.candidates, self.choices[shard.group], chosen)
         rows = write_shard(self.plan.root, folder, shard.stage, shard.name, content, self.plan.key)
         return records_table(PackedTask, rows)
 
 
-def linked(root: str, shard: Shard, folder: str) -> pa.Table:
-    """Make an equal shard of another set appear under the name that it has in this one. Returns its rows.
+def link_shard(root: str, shard: Shard, folder: str) -> pa.Table:
+    """Link an equal shard of another set into this one, under its name here. Returns its rows.
 
     Raises FileNotFoundError where the other set is not whole.
     """
-    assert shard.copied is not None
-    other, name = shard.copied
+    assert shard.equal_shard is not None
+    other, name = shard.equal_shard
     uri = storage.join(root, other, ROWS)
     with raise_damaged(uri), storage.open_random(uri) as file:
         table = pq.read_table(file, filters=pc.field("shard") == f"{name}.tar")
@@ -112,7 +112,7 @@ class CloseLane(Lane):
             self.shards[shard.group].append(shard)
 
     def __call__(self, number: int) -> None:
-        """Commit one group: of each clip its rows of the shards, or why it has none."""
+        """Commit one group: for each clip its rows in shards, or the reason why it has none."""
         packed: dict[str, tuple[PackedTask, ...]] = defaultdict(tuple)
         for shard in self.shards[number]:
             uri = rows_uri(storage.join(self.manifest.root, self.folders[shard.stage]), shard.name)
@@ -120,8 +120,10 @@ class CloseLane(Lane):
                 packed[row.clip] += (row,)
         rows = self.choices[number].rows().select(["clip", "reason"]).to_pylist()
         reasons = {row["clip"]: row["reason"] for row in rows}
-        self.manifest.commit(number, list(reasons), [_outcome(clip, packed[clip], reasons[clip]) for clip in reasons])
+        self.manifest.commit(
+            number, list(reasons), [_clip_outcome(clip, packed[clip], reasons[clip]) for clip in reasons]
+        )
 
 
-def _outcome(clip: str, packed: tuple[PackedTask, ...], reason: str | None) -> Outcome:
+def _clip_outcome(clip: str, packed: tuple[PackedTask, ...], reason: str | None) -> Outcome:
     return Outcome(clip, OK, 0.0, packed) if packed else Outcome(clip, DROPPED, 0.0, (), reason)

@@ -1,4 +1,4 @@
-"""The names of a set's shards, which are numbered without gaps over all groups; and what was packed last."""
+"""Number a set's shards without gaps over all groups, and store what the last pack was made from."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Counts = Mapping[str, int]  # of shards, by "<stage>/<split>"
 class Shard:
     """One shard of a set.
 
-    number: among the shards of its stage and split. group: number of the group it is of; place: its number there.
-    copied: an equal shard of the set before, as folder below the root and name; None where there is none.
+    number: among the shards of its stage and split. group: number of its group; place: its number in the group.
+    equal_shard: a shard with the same bytes in the set before, as (folder below the root, name), or None.
     """
 
     stage: str
@@ -26,7 +26,7 @@ class Shard:
     number: int
     group: int
     place: int
-    copied: tuple[str, str] | None = None
+    equal_shard: tuple[str, str] | None = None
 
     @property
     def name(self) -> str:
@@ -34,7 +34,7 @@ class Shard:
         return f"{self.split}-{self.number:06d}"
 
 
-def numbered(counts: Sequence[Counts]) -> list[Shard]:
+def number_shards(counts: Sequence[Counts]) -> list[Shard]:
     """Number the shards of groups, those of each stage and split without gaps. counts: of each group."""
     shards = []
     for name in sorted({name for count in counts for name in count}):
@@ -48,8 +48,7 @@ def numbered(counts: Sequence[Counts]) -> list[Shard]:
 class LastPack:
     """What the last pack was made from.
 
-    identity: of all that it follows from; "" where parts of it were damaged. tars, shards: of each group, as in its
-    `Choice`.
+    identity: digest of its inputs; "" where parts were damaged. tars, shards: of each group, as in its `Choice`.
     """
 
     key: str = ""
@@ -59,7 +58,7 @@ class LastPack:
 
     @classmethod
     def read(cls, root: str) -> LastPack:
-        """Read `packed.json`; nothing where there is none that can be read."""
+        """Read `packed.json`; empty where the file is missing or unreadable."""
         try:
             return cls(**json.loads(storage.read_bytes(storage.join(root, PACKED))))
         except (FileNotFoundError, ValueError, TypeError):
@@ -69,16 +68,16 @@ class LastPack:
         """Write `packed.json`."""
         storage.write_bytes(storage.join(root, PACKED), json.dumps(asdict(self)).encode())
 
-    def reused(self, choices: Sequence[Choice], folders: Mapping[str, str]) -> list[Shard]:
-        """Number the shards of all groups; those of groups whose tars are still the same are named as `copied`.
+    def reuse_shards(self, choices: Sequence[Choice], folders: Mapping[str, str]) -> list[Shard]:
+        """Number the shards of all groups, with `equal_shard` for those of groups with unchanged tars.
 
-        folders: below the root, of each stage's set that was packed last.
+        folders: below the root, of each stage's set in the last pack.
         """
-        old = {(each.stage, each.split, each.group, each.place): each.name for each in numbered(self.shards)}
+        old = {(each.stage, each.split, each.group, each.place): each.name for each in number_shards(self.shards)}
         equal = {n for n, (tars, choice) in enumerate(zip(self.tars, choices, strict=False)) if tars == choice.tars}
         found = []
-        for each in numbered([choice.shards for choice in choices]):
+        for each in number_shards([choice.shards for choice in choices]):
             name = old.get((each.stage, each.split, each.group, each.place))
             can = name is not None and each.group in equal and each.stage in folders
-            found.append(replace(each, copied=(folders[each.stage], str(name))) if can else each)
+            found.append(replace(each, equal_shard=(folders[each.stage], str(name))) if can else each)
         return found

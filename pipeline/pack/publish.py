@@ -1,11 +1,11 @@
-"""A shard set is whole when its `shards.parquet` is there; what a run's current sets are is said in one file.
+"""Publish shard sets. A set is whole when its `shards.parquet` exists; one file names the run's current sets.
 
 <root>/shards/<stage>/<key>/{train,val}-000000.tar, .tar.idx, .nv-meta/, shards.parquet
 <root>/shards/current.json                      {"key": ..., "folders": {name: folder below the root}}
-<root>/packed.json                              what the last pack was made from: a run with nothing to do reads no rows
-<root>/shards/packing.json                      the folders that are being written now, for who trains meanwhile
+<root>/packed.json                              inputs of the last pack: a run with nothing to do reads no rows
+<root>/shards/packing.json                      the folders that are being written, for a training at the same time
 
-The name of a set that the run packed is its stage; that of an imported one begins so: `omni_<key>`.
+The name of a set that the run packed is its stage; the name of an imported set begins with its stage: `omni_<key>`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from manifests.ledger import Manifest, digest, read_parquet
 from manifests.parquet_files import read_undamaged
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema
-from pipeline.pack.groups import FOLDER, GROUPS, Group, groups_of
+from pipeline.pack.groups import FOLDER, GROUPS, Group, update_groups
 from pipeline.pack.lanes import ChooseLane, CloseLane, ShardLane, rows_uri
 from pipeline.pack.numbering import LastPack, Shard
 from pipeline.pack.rules import check_unique
-from pipeline.pack.selection import Choice, choice_uris, facts_of
+from pipeline.pack.selection import Choice, choice_uris, pack_facts
 from pipeline.pack.settings import PackSettings
 from pipeline.pack.writer import energon_meta
 from pipeline.plan import Plan
@@ -39,25 +39,25 @@ from pipeline.step import default_values
 from stages.catalogue import CLOSED, CURRENT, PACKING, ROWS, current
 from stages.samples import FAMILIES
 
-Write = Callable[
+RunLanes = Callable[
     [Callable[[], Any], Sequence[int]], object
-]  # makes lanes and brings numbers through them, on an engine
+]  # makes lanes on an engine and runs numbers through them
 
 
 def stage_of(name: str) -> str:
-    """The alignment stage of the set that is called so."""
+    """Return the alignment stage of the set with this name."""
     return name.partition("_")[0]
 
 
-def own(root: str) -> dict[str, str]:
-    """The sets that the run at `root` packed itself."""
+def own_sets(root: str) -> dict[str, str]:
+    """Return the sets that the run at `root` packed itself: folders by name."""
     return {name: folder for name, folder in current(root).items() if name in FAMILIES}
 
 
-def announce(root: str, folders: Mapping[str, str | None], key: str | None = None) -> None:
-    """Say what the current sets are: those of `folders` are added or, if None, taken out; all others stay.
+def publish_sets(root: str, folders: Mapping[str, str | None], key: str | None = None) -> None:
+    """Update `current.json`: add the sets in `folders`, remove those that are None there, and keep all others.
 
-    key: of the run's own sets, which then are those of `folders` alone.
+    key: of the run's own sets, which then are only those in `folders`.
     """
     uri = storage.join(root, CURRENT)
     stored = storage.read_bytes(uri) if storage.exists(uri) else b'{"key": "", "folders": {}}'
@@ -70,27 +70,27 @@ def announce(root: str, folders: Mapping[str, str | None], key: str | None = Non
         storage.write_bytes(uri, facts)
 
 
-def rows_of(folder: str) -> list[PackedTask]:
-    """The rows of a whole shard set. Raises OSError, ValueError or KeyError where they cannot be read."""
+def read_rows(folder: str) -> list[PackedTask]:
+    """Read the rows of a whole shard set. Raises OSError, ValueError or KeyError where they cannot be read."""
     return from_rows(PackedTask, read_parquet(storage.join(folder, ROWS)).to_pylist())
 
 
-def manifest_of(plan: Plan, key: str) -> Manifest:
-    """The manifest of pack: a part for each group, with a row per task in the shards, or per clip that is in none."""
+def pack_manifest(plan: Plan, key: str) -> Manifest:
+    """Return the manifest of pack: a part for each group, with a row per packed task, or per clip without a task."""
     return Manifest(plan.root, len(plan.steps) + 1, "pack", key, PackedTask)
 
 
 def current_manifest(plan: Plan) -> Manifest | None:
-    """The manifest of the last whole pack, if there is one."""
+    """Return the manifest of the last whole pack; None without one."""
     uri = storage.join(plan.root, CURRENT)
     stored = storage.read_if_there(uri)
     key = json.loads(stored)["key"] if stored is not None else ""
-    return manifest_of(plan, key) if key else None  # what was imported has none
+    return pack_manifest(plan, key) if key else None  # imported sets have no manifest
 
 
 @dataclass(frozen=True)
 class ShardSet:
-    """What is to be published: of each group its choice, and all shards by stage and name."""
+    """The shard sets to publish: the choice of each group, and all shards by stage and name."""
 
     plan: Plan
     settings: PackSettings
@@ -102,66 +102,68 @@ class ShardSet:
 
     @property
     def folders(self) -> dict[str, str]:
-        """Of each stage the folder below the root."""
+        """The folder of each stage, below the root."""
         return {stage: f"shards/{stage}/{self.key}" for stage in sorted({shard.stage for shard in self.shards})}
 
     @property
     def manifest(self) -> Manifest:
         """The manifest of this pack."""
-        return manifest_of(self.plan, self.key)
+        return pack_manifest(self.plan, self.key)
 
     def is_whole(self) -> bool:
-        """Whether all of it is there."""
+        """Return whether all groups are committed and all sets are whole."""
         is_committed = len(self.manifest.committed()) == len(self.choices)
-        return is_committed and _have_rows(self.plan.root, self.folders.values())
+        return is_committed and _are_whole(self.plan.root, self.folders.values())
 
 
-def pack(plan: Plan, settings: PackSettings, write: Write) -> tuple[str, ...]:
-    """Bring the shard sets up to date with the manifests; nothing is written where they are.
+def pack(plan: Plan, settings: PackSettings, run_lanes: RunLanes) -> tuple[str, ...]:
+    """Bring the shard sets up to date with the manifests; writes nothing where they are.
 
     Where the part files are those of the last pack, no row is read. A group is chosen anew where its part files
-    changed, and written anew where what it gives changed. Returns what is wrong with the parts that could not be read:
-    the shards are without them.
+    changed, and written anew where its samples changed. Returns the faults of parts that could not be read and are left
+    out.
     """
-    groups = groups_of(plan)
+    groups = update_groups(plan)
     uris = choice_uris(plan, settings, groups)
     identity = digest(uris, digits=64)
     last = LastPack.read(plan.root)
     if last.identity == identity and _is_current(plan, last):
         return ()
-    made = _shard_set(plan, settings, _chosen(plan, settings, groups, uris, write), last)
-    remember_pack(plan.root, made.manifest.folder, made.facts)
-    if not made.is_whole():
-        _write_all(made, write)
-    _tidy(made)
-    announce(plan.root, made.folders, made.key)
+    shard_set = _plan_shard_set(plan, settings, _make_choices(plan, settings, groups, uris, run_lanes), last)
+    remember_pack(plan.root, shard_set.manifest.folder, shard_set.facts)
+    if not shard_set.is_whole():
+        _write_set(shard_set, run_lanes)
+    _remove_row_files(shard_set)
+    publish_sets(plan.root, shard_set.folders, shard_set.key)
     storage.remove(storage.join(plan.root, PACKING))
-    damaged = tuple(damage for choice in made.choices for damage in choice.damaged)
-    # what is damaged is named by every run
-    tars, shards = [choice.tars for choice in made.choices], [choice.shards for choice in made.choices]
-    LastPack(made.key, "" if damaged else identity, tars, shards).write(plan.root)
+    damaged = tuple(damage for choice in shard_set.choices for damage in choice.damaged)
+    # without an identity the next run reports the damage again
+    tars, shards = [choice.tars for choice in shard_set.choices], [choice.shards for choice in shard_set.choices]
+    LastPack(shard_set.key, "" if damaged else identity, tars, shards).write(plan.root)
     return damaged
 
 
-def _chosen(
-    plan: Plan, settings: PackSettings, groups: Sequence[Group], uris: Sequence[str], write: Write
+def _make_choices(
+    plan: Plan, settings: PackSettings, groups: Sequence[Group], uris: Sequence[str], run_lanes: RunLanes
 ) -> list[Choice]:
-    """The choices of all groups. Those that are not there yet are made, and those of other settings are deleted."""
-    there = {storage.join(plan.root, FOLDER, entry.path) for entry in storage.listing(storage.join(plan.root, FOLDER))}
-    missing = [number for number, uri in enumerate(uris) if uri not in there]
+    """Return the choices of all groups. Makes those that are missing, and deletes those of other settings."""
+    existing = {
+        storage.join(plan.root, FOLDER, entry.path) for entry in storage.listing(storage.join(plan.root, FOLDER))
+    }
+    missing = [number for number, uri in enumerate(uris) if uri not in existing]
     if missing:
         _check_videos(plan)
-        _bring(write, partial(ChooseLane, plan, settings, groups, uris), missing)
-    for uri in there - {*uris, storage.join(plan.root, GROUPS)}:
+        _run_lane(run_lanes, partial(ChooseLane, plan, settings, groups, uris), missing)
+    for uri in existing - {*uris, storage.join(plan.root, GROUPS)}:
         storage.remove(uri)
-    with ThreadPoolExecutor(8) as pool:  # footers are small: the wait is for the store, not for this machine
+    with ThreadPoolExecutor(8) as pool:  # footers are small: the time is latency of the store
         return list(pool.map(Choice.read, uris))
 
 
-def _bring(write: Write, make: Callable[[], Any], numbers: Sequence[int]) -> None:
-    """Bring numbers through a lane, on the engine; a single one in this process, where nothing has to start first."""
+def _run_lane(run_lanes: RunLanes, make: Callable[[], Any], numbers: Sequence[int]) -> None:
+    """Bring numbers through a lane on the engine; a single number in this process, without the start of workers."""
     if len(numbers) > 1:
-        write(make, numbers)
+        run_lanes(make, numbers)
     for number in numbers if len(numbers) == 1 else ():
         make()(number)
 
@@ -173,39 +175,43 @@ def _check_videos(plan: Plan) -> None:
             check_unique(connection, ["ingest"])
 
 
-def _shard_set(plan: Plan, settings: PackSettings, choices: Sequence[Choice], last: LastPack) -> ShardSet:
-    facts = {**facts_of(plan, settings), "data": digest([choice.data for choice in choices], digits=64)}
+def _plan_shard_set(plan: Plan, settings: PackSettings, choices: Sequence[Choice], last: LastPack) -> ShardSet:
+    facts = {**pack_facts(plan, settings), "data": digest([choice.data for choice in choices], digits=64)}
     key = key_for(facts, {"settings": default_values(type(settings))}, load(plan.root).facts)
-    shards = last.reused(choices, own(plan.root))
+    shards = last.reuse_shards(choices, own_sets(plan.root))
     return ShardSet(plan, settings, choices, key, facts, shards)
 
 
 def _is_current(plan: Plan, last: LastPack) -> bool:
-    """Whether the last pack is the current one, known to this root, and no file of its rows was deleted."""
+    """Return whether the last pack is the current one, known to this root, and has all files of rows."""
     packed = current_manifest(plan)
     if packed is None or packed.key != last.key or packed.folder not in load(plan.root).facts:
         return False
-    return len(packed.committed()) == len(last.tars) and _have_rows(plan.root, own(plan.root).values())
+    return len(packed.committed()) == len(last.tars) and _are_whole(plan.root, own_sets(plan.root).values())
 
 
-def _have_rows(root: str, folders: Iterable[str]) -> bool:
-    """Whether each of these sets is whole: its rows are written last."""
+def _are_whole(root: str, folders: Iterable[str]) -> bool:
+    """Return whether each of these sets is whole: its rows are written last."""
     return all(storage.exists(storage.join(root, folder, ROWS)) for folder in folders)
 
 
-def _write_all(made: ShardSet, write: Write) -> None:
+def _write_set(shard_set: ShardSet, run_lanes: RunLanes) -> None:
     """Write the shards, complete the sets, then commit the manifest, which makes the pack whole."""
-    plan, choices, shards = made.plan, made.choices, made.shards
-    _announce_packing(made)
-    _bring(write, partial(ShardLane, plan, made.settings, choices, made.folders, shards), range(len(shards)))
-    for stage, folder in made.folders.items():
+    plan, choices, shards = shard_set.plan, shard_set.choices, shard_set.shards
+    _announce_packing(shard_set)
+    _run_lane(
+        run_lanes, partial(ShardLane, plan, shard_set.settings, choices, shard_set.folders, shards), range(len(shards))
+    )
+    for stage, folder in shard_set.folders.items():
         uri = storage.join(plan.root, folder)
-        complete(uri, (read_undamaged(rows_uri(uri, shard.name)) for shard in shards if shard.stage == stage))
-    _bring(write, partial(CloseLane, made.manifest, choices, made.folders, shards), range(len(choices)))
+        complete_set(uri, (read_undamaged(rows_uri(uri, shard.name)) for shard in shards if shard.stage == stage))
+    _run_lane(
+        run_lanes, partial(CloseLane, shard_set.manifest, choices, shard_set.folders, shards), range(len(choices))
+    )
 
 
-def complete(folder: str, tables: Iterable[pa.Table]) -> None:
-    """Make the tars in a folder a whole set: `.nv-meta`, then `shards.parquet` as its last file.
+def complete_set(folder: str, tables: Iterable[pa.Table]) -> None:
+    """Make the tars in a folder a whole set: write `.nv-meta`, then `shards.parquet` as the last file.
 
     tables: the rows of its shards, in order; those of a shard in one table.
     """
@@ -214,34 +220,36 @@ def complete(folder: str, tables: Iterable[pa.Table]) -> None:
         with pq.ParquetWriter(path, record_schema(PackedTask), compression="zstd") as writer:
             for table in tables:
                 writer.write_table(table.cast(record_schema(PackedTask)))
-                counts += _samples(table)
+                counts += _count_samples(table)
         for name, data in energon_meta(*_energon_facts(counts)).items():
             storage.write_bytes(storage.join(folder, name), data)
 
 
-def _samples(table: pa.Table) -> list[tuple[str, str, int]]:
-    """(shard, split, number of samples) for each shard of a table."""
+def _count_samples(table: pa.Table) -> list[tuple[str, str, int]]:
+    """Return (shard, split, number of samples) for each shard of a table."""
     found = table.group_by(["shard", "split"]).aggregate([("key", "count_distinct")]).to_pylist()
     return [(row["shard"], row["split"], row["key_count_distinct"]) for row in found]
 
 
 def _energon_facts(counts: list[tuple[str, str, int]]) -> tuple[dict[str, int], list[str], list[str]]:
-    samples = {shard: many for shard, _, many in sorted(counts)}
-    train, val = ([shard for shard, of, _ in sorted(counts) if of == split] for split in ("train", "val"))
+    samples = {shard: count for shard, _, count in sorted(counts)}
+    train, val = ([shard for shard, side, _ in sorted(counts) if side == split] for split in ("train", "val"))
     return samples, train, val
 
 
-def _announce_packing(made: ShardSet) -> None:
-    """Tell trainers which tasks there will be: the choices, and the number of each one's first shards."""
+def _announce_packing(shard_set: ShardSet) -> None:
+    """Write `packing.json` for trainers: the choices, and the number of each choice's first shards."""
     first: dict[int, dict[str, int]] = defaultdict(dict)
-    for shard in made.shards:
+    for shard in shard_set.shards:
         first[shard.group].setdefault(f"{shard.stage}/{shard.split}", shard.number)
-    choices = [[choice.uri.removeprefix(f"{made.plan.root}/"), first[n]] for n, choice in enumerate(made.choices)]
-    facts = {"folders": made.folders, "choices": choices}
-    storage.write_bytes(storage.join(made.plan.root, PACKING), json.dumps(facts, indent=1).encode())
+    choices = [
+        [choice.uri.removeprefix(f"{shard_set.plan.root}/"), first[n]] for n, choice in enumerate(shard_set.choices)
+    ]
+    facts = {"folders": shard_set.folders, "choices": choices}
+    storage.write_bytes(storage.join(shard_set.plan.root, PACKING), json.dumps(facts, indent=1).encode())
 
 
-def _tidy(made: ShardSet) -> None:
-    """Delete what only served to write the set."""
-    for folder in made.folders.values():
-        storage.remove_folder(storage.join(made.plan.root, folder, CLOSED))
+def _remove_row_files(shard_set: ShardSet) -> None:
+    """Delete the rows files of single shards, which the whole set replaces."""
+    for folder in shard_set.folders.values():
+        storage.remove_folder(storage.join(shard_set.plan.root, folder, CLOSED))

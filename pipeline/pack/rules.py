@@ -1,4 +1,4 @@
-"""Rules of pack: which candidates are kept out and why, and conditions that hold before anything is packed."""
+"""Rules of pack: exclude candidates with a reason, and check conditions before anything is packed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pipeline.plan import Plan
 
 UNIQUE = ("ingest", "split", "extract", "transcribe", "screen", "caption", "ask", "verify")
 
-# Readers take these for media, or for the end of a turn, wherever they stand.
+# Readers replace these by media, or end a turn at them, anywhere in a text.
 TAGS = r"<(image|speech)>|<\|\w+\|>"
 
-# The first rule that keeps a candidate out is its reason.
+# The reason of a candidate is the first rule that excludes it.
 VERDICTS = """
 CREATE OR REPLACE TEMP TABLE verdicts AS
 WITH ruled AS (
@@ -47,7 +47,7 @@ FROM verdicts v JOIN kinds USING (kind)
 
 
 def check_unique(connection: duckdb.DuckDBPyConnection, steps: Sequence[str] = UNIQUE) -> None:
-    """Raise RunError if two records of a step have one id: joins would double the tasks of both."""
+    """Raise RunError if two records of a step have the same id: joins would duplicate their tasks."""
     twice = " UNION ALL ".join(
         f"SELECT '{step}', count(*), min(id) FROM "
         f"(SELECT id FROM {step} WHERE status = 'ok' GROUP BY id HAVING count(*) > 1) HAVING count(*) > 0"
@@ -55,27 +55,27 @@ def check_unique(connection: duckdb.DuckDBPyConnection, steps: Sequence[str] = U
     )
     for step, many, example in connection.sql(twice).fetchall():
         raise RunError(
-            f"pack: {many} ids of step '{step}' stand in more than one row, as {example}: nothing was packed; "
+            f"pack: {many} ids of step '{step}' are in more than one row, such as {example}: nothing was packed; "
             "run again, so that each video has one source, or `ola run --retry`"
         )
 
 
 def check_where(plan: Plan, settings: PackSettings) -> None:
-    """Raise the ConfigError of `pack.where` now, before the steps have run for hours."""
+    """Raise the ConfigError of `pack.where` early, before the steps run for hours."""
     with duckdb.connect() as connection:
         create_candidates(connection, plan, settings)
-        judge(connection, settings, {"reason": settings.where})
+        judge_candidates(connection, settings, {"reason": settings.where})
 
 
-def judge(
+def judge_candidates(
     connection: duckdb.DuckDBPyConnection,
     settings: PackSettings,
     wheres: Mapping[str, str],
     without: Mapping[str, Sequence[str]] = {},
 ) -> None:
-    """Make `verdicts`, where each candidate has the reason that keeps it out, or null, in a column for each `where`.
+    """Create the table `verdicts` with the reason that excludes each candidate, or null, in a column for each `where`.
 
-    without: kinds of task that are left out in a column. Raises ConfigError for a `where` that is no condition over the
+    without: kinds of task that a column excludes. Raises ConfigError for a `where` that is no condition over the
     candidates.
     """
     facts = {"spoken": SPOKEN, "tags": TAGS, "needs": list(settings.cross_modal_needs), "context": settings.context}
@@ -86,7 +86,7 @@ def judge(
     try:
         connection.execute(VERDICTS.format(**facts, reasons=reasons))
     except (duckdb.IOException, duckdb.InvalidInputException):
-        raise  # of a file, and not of the expression
+        raise  # a fault of a file, not of the expression
     except duckdb.Error as error:
         where = list(wheres.values())[-1]
         columns = [name for (name, *_) in connection.sql("DESCRIBE candidates").fetchall()]

@@ -1,8 +1,8 @@
-"""Which tasks of a group go into which of its shards: queries over the rows of some of its parts at a time.
+"""Assign the tasks of a group to its shards, with queries over the rows of some parts at a time.
 
-In: the committed rows of a group's parts. Out: a `Choice`, kept as `<root>/pack/group-000012-<identity>.arrow`, with
-a row for each chosen task and for each clip that is in no shard. The identity follows from pack's settings and prompts
-and from the part files, so a choice whose file is there need not be made again.
+In: the committed rows of a group's parts. Out: a `Choice`, stored as `<root>/pack/group-000012-<identity>.arrow`, with
+a row for each chosen task and for each clip that is in no shard. The identity is a digest of pack's settings and
+prompts and of the part files, so an existing choice need not be made again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from manifests.parquet_files import raise_damaged
 from pipeline.errors import RunError
 from pipeline.pack.candidates import SPOKEN, create_candidates
 from pipeline.pack.groups import FOLDER, Group
-from pipeline.pack.rules import check_unique, judge
+from pipeline.pack.rules import check_unique, judge_candidates
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.prompts import prompt
@@ -37,10 +37,10 @@ FACTS = b"ola.choice"  # in the footer of a choice's file
 Tables = dict[str, pa.Table]  # of a part, by the name of the step
 PART_FILE = re.compile(r"parts?-(\d{6,})(?:-(\d{6,}))?\.parquet")
 BATCH = 2048  # clips that are chosen together: some 100 MB
-IN_TARS = ("shard_mb", "val")  # settings that the bytes of shards follow from, beside which tasks are chosen
+IN_TARS = ("shard_mb", "val")  # settings that change the bytes of shards, apart from the choice of tasks
 
-# Samples in the order of their keys, which is by video and time. Videos, not clips, fall to train or val: by their id,
-# which is a digest and so evenly spread.
+# Samples in the order of their keys, which is by video and time. Whole videos go to train or val, by their id, which is
+# a digest and so evenly distributed.
 SAMPLES = """
 SELECT DISTINCT v.stage, v.clip || '-' || v.stage AS key, v.clip,
        CASE WHEN ('0x' || v.video[1:8])::UBIGINT < {val} * 4294967296 THEN 'val' ELSE 'train' END AS split,
@@ -51,11 +51,11 @@ FROM verdicts v JOIN extract f ON f.clip = v.clip AND f.status = 'ok' WHERE v.re
 ORDER BY v.stage, split, key
 """
 
-# What a sample tells of a segment: scores and flags of a later version are no new content.
+# The fields of a segment in a sample, without scores and flags, which may change without new content.
 SEGMENTS = """list_transform(segments, lambda s: struct_pack(
     "start" := s.start, "end" := s."end", "text" := s.text, words := s.words))::VARCHAR"""
 
-# A row for each task in a shard; of a clip that is in no shard, why each of its tasks was left out.
+# A row for each task in a shard, and for each clip in no shard, with the reasons of its tasks.
 CHOSEN = """
 SELECT {batch} AS batch, v.clip, concat_ws('-', v.clip, v.kind, v.number) AS id, v.kind, v.number, v.stage, p.key,
        p.split, p.shard, v.tokens, NULL::VARCHAR AS reason
@@ -66,7 +66,7 @@ FROM verdicts GROUP BY clip HAVING bool_and(reason IS NOT NULL)
 ORDER BY clip, stage, key, kind, number
 """
 
-# What the content of shards follows from, without where the media happen to lie: of all tasks, and of those in shards.
+# Digests of the content of all tasks, and of those in shards, without the places of the media.
 DATA = """
 SELECT {digest}, {digest} FILTER (chosen) FROM (
     SELECT c.clip, c.kind, c.number, v.reason IS NULL AS chosen,
@@ -78,7 +78,7 @@ SELECT {digest}, {digest} FILTER (chosen) FROM (
 """
 DIGEST = "string_agg(hash, '' ORDER BY clip, kind, number)"
 
-# All that the tasks of some samples are made of.
+# The content of the tasks of some samples.
 CONTENT = """
 SELECT c.* REPLACE (CASE WHEN c.kind IN {spoken} THEN c.segments END AS segments), p.key, p.split
 FROM candidates c JOIN chosen p USING (clip, kind, number) ORDER BY p.key, c.kind, c.number
@@ -87,11 +87,11 @@ FROM candidates c JOIN chosen p USING (clip, kind, number) ORDER BY p.key, c.kin
 
 @dataclass(frozen=True)
 class Choice:
-    """What a group gives to a shard set.
+    """The chosen tasks of a group.
 
-    uri: of the file with its rows. data, tars: digests of all its tasks and of what its shards hold. shards: how many,
-    by "<stage>/<split>". batches: the parts that were read together. damaged: parts that could not be read, and are
-    not in it.
+    uri: of the file with its rows. data, tars: digests of all its tasks, and of the contents of its shards. shards: how
+    many, by "<stage>/<split>". batches: the parts that were read together. damaged: parts that could not be read and
+    are left out.
     """
 
     uri: str
@@ -113,7 +113,7 @@ class Choice:
             return pa.ipc.open_file(file).read_all()
 
     @staticmethod
-    def bytes_of(rows: pa.Table, facts: Mapping[str, Any]) -> bytes:
+    def to_bytes(rows: pa.Table, facts: Mapping[str, Any]) -> bytes:
         """Make the file of a choice: compressed Arrow, with the facts in the schema."""
         table = rows.replace_schema_metadata({FACTS: json.dumps(facts)})
         sink = pa.BufferOutputStream()
@@ -123,8 +123,8 @@ class Choice:
 
 
 def choice_uris(plan: Plan, settings: PackSettings, groups: Sequence[Group]) -> list[str]:
-    """Where the choice of each group lies, or will lie: two for which a choice could differ have two names."""
-    base, files = digest(facts_of(plan, settings)), _files_of(plan)
+    """Return the uri of each group's choice; the name changes with all that the choice depends on."""
+    base, files = digest(pack_facts(plan, settings)), _part_files(plan)
     found = []
     for group in groups:
         identity = digest([base, [files[part] for part in group.parts]])
@@ -132,8 +132,8 @@ def choice_uris(plan: Plan, settings: PackSettings, groups: Sequence[Group]) -> 
     return found
 
 
-def _files_of(plan: Plan) -> Mapping[int, list[Any]]:
-    """Of each part the files that hold its rows, with size and stamp."""
+def _part_files(plan: Plan) -> Mapping[int, list[Any]]:
+    """Return the files with the rows of each part, with size and stamp."""
     found: dict[int, list[Any]] = defaultdict(list)
     for planned in plan.steps:
         for entry in storage.listing(storage.join(plan.root, planned.manifest.folder)):
@@ -146,14 +146,14 @@ def _files_of(plan: Plan) -> Mapping[int, list[Any]]:
 
 @dataclass
 class ShardAssignment:
-    """Which shard of a group each sample goes into: a new one, by stage and split, when the one before is full."""
+    """Assigns samples to shards: a new shard, by stage and split, when the one before is full."""
 
     limit: int
     bytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     bins: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
-    def place(self, stage: str, split: str, size: int) -> int:
-        """Put in a sample of `size` bytes, and return the number of its shard."""
+    def assign(self, stage: str, split: str, size: int) -> int:
+        """Assign a sample of `size` bytes. Returns the number of its shard."""
         name = f"{stage}/{split}"
         number, bins = self.bytes[name] // self.limit, self.bins[name]
         if bins[-1:] != [number]:
@@ -163,76 +163,82 @@ class ShardAssignment:
 
     @property
     def shards(self) -> dict[str, int]:
-        """How many shards there are, by "<stage>/<split>"."""
+        """Number of shards by "<stage>/<split>"."""
         return {name: len(bins) for name, bins in sorted(self.bins.items())}
 
 
 def select_tasks(candidates: PartCandidates, group: Group) -> tuple[pa.Table, dict[str, Any]]:
-    """Choose and place the tasks of a group. Returns the rows of its `Choice`, and its facts.
+    """Choose and place the tasks of a group. Returns the rows and the facts of its `Choice`.
 
     Raises ConfigError where `pack.where` is no expression over the candidates, RunError for ids that are not unique.
     """
     settings, damaged, batches = candidates.settings, list[Damaged](), list[Sequence[int]]()
-    shelves, tables, digests = ShardAssignment(settings.shard_mb << 20), [], []
+    assignment, tables, digests = ShardAssignment(settings.shard_mb << 20), [], []
     for parts, connection in candidates.batches(group.parts, damaged):
         check_unique(connection)
-        judge(connection, settings, {"reason": settings.where})
-        _place(connection, settings, shelves)
+        judge_candidates(connection, settings, {"reason": settings.where})
+        _assign_shards(connection, settings, assignment)
         tables.append(connection.sql(CHOSEN.format(batch=len(batches))).to_arrow_table())
         digests.append(connection.sql(DATA.format(segments=SEGMENTS, digest=DIGEST)).fetchall()[0])
         batches.append(parts)
-    facts = facts_of(candidates.plan, settings)
+    facts = pack_facts(candidates.plan, settings)
     tars = [{**facts, "settings": {name: facts["settings"][name] for name in IN_TARS}}, [tars for _, tars in digests]]
     data = {"data": digest([data for data, _ in digests]), "tars": digest(tars), "batches": batches}
-    return pa.concat_tables(tables), {**data, "shards": shelves.shards, "damaged": [str(damage) for damage in damaged]}
+    return pa.concat_tables(tables), {
+        **data,
+        "shards": assignment.shards,
+        "damaged": [str(damage) for damage in damaged],
+    }
 
 
-def _place(connection: duckdb.DuckDBPyConnection, settings: PackSettings, shelves: ShardAssignment) -> None:
-    """Make `places`, the split, key and shard of each sample of a part."""
+def _assign_shards(connection: duckdb.DuckDBPyConnection, settings: PackSettings, assignment: ShardAssignment) -> None:
+    """Create the table `places`: the split, key and shard of each sample of a part."""
     samples = connection.sql(SAMPLES.format(val=settings.val)).to_arrow_table()
     sizes = zip(*(samples[name].to_pylist() for name in ("stage", "split", "bytes")), strict=True)
-    shards = pa.array([shelves.place(stage, split, int(size)) for stage, split, size in sizes], pa.int64())
+    shards = pa.array([assignment.assign(stage, split, int(size)) for stage, split, size in sizes], pa.int64())
     connection.register("places", samples.append_column("shard", shards))
 
 
 class PartCandidates:
-    """The `candidates` of some parts after others, in one DuckDB: making its views takes longer than asking them."""
+    """The `candidates` of one batch of parts after another, in one DuckDB, since creating its views is slow."""
 
     def __init__(self, plan: Plan, settings: PackSettings) -> None:
         self.plan, self.settings = plan, settings
         self.manifests = [planned.manifest for planned in plan.steps]
-        self.listed: dict[Manifest, PartFiles] = {}  # what came or went since is read all the same
+        self.part_files: dict[Manifest, PartFiles] = {}  # listed once; later files are read all the same
         self.schemas: dict[str, pa.Schema] = {}
         self.connection: duckdb.DuckDBPyConnection | None = None
 
     def batches(
         self, parts: Iterable[int], damaged: list[Damaged]
     ) -> Iterator[tuple[list[int], duckdb.DuckDBPyConnection]]:
-        """Yield the numbers of some parts and a connection that shows their candidates until the next ones.
+        """Yield batches of part numbers, each with a connection that shows its candidates until the next batch.
 
-        Parts follow each other until they have BATCH clips. damaged: takes what cannot be read and is left out.
+        A batch has parts until they have BATCH clips. damaged: gets the parts that cannot be read and are left out.
         """
-        held: list[int] = []
+        batch_parts: list[int] = []
         tables: list[Tables] = []
         for part in parts:
-            held.append(part)
-            tables.append({manifest.name: self._rows(manifest, part, damaged) for manifest in self.manifests})
+            batch_parts.append(part)
+            tables.append({manifest.name: self._read_rows(manifest, part, damaged) for manifest in self.manifests})
             if sum(len(of_part["extract"]) for of_part in tables) >= BATCH:
-                yield held, self._show(tables)
-                held, tables = [], []
-        if held:
-            yield held, self._show(tables)
+                yield batch_parts, self._show(tables)
+                batch_parts, tables = [], []
+        if batch_parts:
+            yield batch_parts, self._show(tables)
 
-    def of(self, parts: Sequence[int], clips: pa.Array) -> duckdb.DuckDBPyConnection:
+    def of_clips(self, parts: Sequence[int], clips: pa.Array) -> duckdb.DuckDBPyConnection:
         """Return a connection that shows the candidates of some clips of these parts."""
-        tables = [{manifest.name: self._rows(manifest, part, []) for manifest in self.manifests} for part in parts]
+        tables = [{manifest.name: self._read_rows(manifest, part, []) for manifest in self.manifests} for part in parts]
         for of_part in tables:
             of_part["extract"] = of_part["extract"].filter(pc.is_in(of_part["extract"]["clip"], clips))
         return self._show(tables)
 
     def _show(self, parts: Sequence[Tables]) -> duckdb.DuckDBPyConnection:
         names = [manifest.name for manifest in self.manifests]
-        tables = {name: pa.concat_tables((of[name] for of in parts), promote_options="permissive") for name in names}
+        tables = {
+            name: pa.concat_tables((of_part[name] for of_part in parts), promote_options="permissive") for name in names
+        }
         schemas = {name: table.schema for name, table in tables.items()}
         if self.connection is None or schemas != self.schemas:
             self.connection, self.schemas = views.connect_tables(self.manifests, tables), schemas
@@ -241,11 +247,11 @@ class PartCandidates:
             views.show_tables(self.connection, tables)
         return self.connection
 
-    def _rows(self, manifest: Manifest, part: int, damaged: list[Damaged]) -> pa.Table:
+    def _read_rows(self, manifest: Manifest, part: int, damaged: list[Damaged]) -> pa.Table:
         try:
-            if manifest not in self.listed:
-                self.listed[manifest] = manifest.listed()
-            return manifest.read_listed(part, self.listed[manifest]).replace_schema_metadata(None)
+            if manifest not in self.part_files:
+                self.part_files[manifest] = manifest.listed()
+            return manifest.read_listed(part, self.part_files[manifest]).replace_schema_metadata(None)
         except FileNotFoundError:
             return manifest.schema.empty_table()
         except Damaged as damage:
@@ -253,14 +259,14 @@ class PartCandidates:
             return manifest.schema.empty_table()
 
 
-def content_of(candidates: PartCandidates, choice: Choice, rows: pa.Table) -> Iterator[dict[str, Any]]:
-    """All that the tasks of these rows of a choice are made of, in the order of batches, keys, kinds and numbers.
+def read_content(candidates: PartCandidates, choice: Choice, rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield the content of the tasks in these rows of a choice, in the order of batches, keys, kinds and numbers.
 
-    Raises RunError where part files are not those any more that the choice was made from.
+    Raises RunError where part files changed since the choice was made.
     """
     for batch in rows["batch"].unique().to_pylist():
         of_batch = rows.filter(pc.equal(rows["batch"], batch)).select(["clip", "kind", "number", "key", "split"])
-        connection = candidates.of(choice.batches[batch], of_batch["clip"].unique())
+        connection = candidates.of_clips(choice.batches[batch], of_batch["clip"].unique())
         connection.register("chosen", of_batch)
         content = connection.sql(CONTENT.format(spoken=SPOKEN)).to_arrow_table()
         if len(content) != len(of_batch):
@@ -269,8 +275,8 @@ def content_of(candidates: PartCandidates, choice: Choice, rows: pa.Table) -> It
         yield from content.to_pylist()
 
 
-def facts_of(plan: Plan, settings: PackSettings) -> dict[str, Any]:
-    """What a pack follows from, but for its data."""
+def pack_facts(plan: Plan, settings: PackSettings) -> dict[str, Any]:
+    """Return what a pack depends on, except for its data."""
     texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
     values = settings.model_dump(mode="json")
     facts = {"step": "pack", "version": VERSION, "settings": values, "prompts": texts}
@@ -278,5 +284,5 @@ def facts_of(plan: Plan, settings: PackSettings) -> dict[str, Any]:
         texts["given_caption"] = prompt("given_caption")
         facts["given"] = table()
     else:
-        del values["given"]  # it is then as it was before there was any
+        del values["given"]  # keeps the key of packs made before this setting existed
     return {**facts, "before": plan.key}

@@ -1,4 +1,4 @@
-"""Settings of pack. Thresholds live here, apart from the steps: changing one reruns no model."""
+"""Settings of pack. Thresholds are here, not in the steps: changing one reruns no model."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class PackSettings(step.Settings):
 
     @field_validator("given")
     @classmethod
-    def _ordered(cls, given: tuple[Given, ...]) -> tuple[Given, ...]:
+    def _sort_given(cls, given: tuple[Given, ...]) -> tuple[Given, ...]:
         return tuple(sorted(set(given)))
 
     @field_validator("caps")
     @classmethod
-    def _known(cls, caps: dict[str, int]) -> dict[str, int]:
+    def _check_caps(cls, caps: dict[str, int]) -> dict[str, int]:
         for kind in caps:
             if kind not in {**MADE, **GIVEN}:
-                raise ValueError(f"no kind of task {kind!r} (choices: {', '.join([*MADE, *GIVEN])})")
+                raise ValueError(f"expected a kind of task, got {kind!r} (choices: {', '.join([*MADE, *GIVEN])})")
         return caps

@@ -1,10 +1,9 @@
-"""Writing shards: tars of training samples that WebDataset, Energon and the original Ola trainer all read.
+"""Write shards: tars of training samples that WebDataset, Energon and the original Ola trainer all read.
 
-In: samples, as a key and the bytes of its members. Out: a local draft of a tar, where each sample lies in it
-and its digest, and the bytes of the files beside it (`.tar.idx`, `.nv-meta/`). Equal samples give equal
-bytes. Digests are BLAKE3, a sample each: over 3 GB/s on one core where sha256 sets a ceiling of 0.9 to the whole
-writer, and a damaged shard names the samples that are damaged. Publishing the draft is the caller's: nothing here
-touches a store.
+In: samples, as a key and the bytes of their members. Out: a local draft of a tar, the place and digest of each sample,
+and the bytes of the files beside it (`.tar.idx`, `.nv-meta/`). Equal samples give equal bytes. Each sample has a BLAKE3
+digest, so a damaged shard names its damaged samples; BLAKE3 runs at over 3 GB/s on one core, where sha256 would limit
+the writer to 0.9. The caller publishes the draft: nothing here accesses a store.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ _KEY = re.compile(r"[A-Za-z0-9_-]+")
 _EXTENSION = re.compile(r"[a-z0-9][a-z0-9_]*(\.[a-z0-9_]+)*")
 
 
-PIECE = 1 << 18  # bytes of one write: for whole samples the kernel was seen to take three times as long now and then
+PIECE = 1 << 18  # bytes of one write; writes of whole samples sometimes took three times as long
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedSample:
     """A sample in its tar: `offset` and `size` in bytes, headers and padding included, and its BLAKE3 digest."""
 
     offset: int
@@ -40,10 +39,10 @@ class Placed:
 
 
 class ShardWriter:
-    """Writes one shard, sample by sample, to a local draft path; use it as a context manager.
+    """Context manager that writes one shard, sample by sample, to a local draft path.
 
     `bytes` is its size so far, `offsets` (n+1) the start of each sample, then the end of the last. An exception inside
-    the block leaves a draft without end blocks, which `ShardReader` refuses; removing it is the caller's.
+    the block leaves a draft without end blocks, which `ShardReader` refuses; the caller removes it.
     """
 
     def __init__(self, path: str) -> None:
@@ -68,11 +67,11 @@ class ShardWriter:
             self._hasher.shutdown()
             self._file.close()
 
-    def add(self, key: str, members: Mapping[str, Bytes]) -> Placed:
-        """Append a sample, its members (extension to bytes) in the order given; says where their bytes lie.
+    def add(self, key: str, members: Mapping[str, Bytes]) -> PlacedSample:
+        """Append a sample, its members (extension to bytes) in the given order. Returns the place of their bytes.
 
-        ValueError, and nothing written, for a key or extension that readers would misread, a key already in
-        this shard, or members other than the first sample's.
+        Raises ValueError, and writes nothing, for a key or extension that readers would misread, a key already in this
+        shard, or members other than the first sample's.
         """
         self._check(key, members)
         chunks: list[Bytes] = []
@@ -84,16 +83,16 @@ class ShardWriter:
             placed[extension] = Member(name, position + len(head), size, position)
             chunks += (head, content, bytes(padded(size) - size))
             position += len(head) + padded(size)
-        sample, offset = self._gathered(chunks, position - self.bytes), self.bytes
-        hashed = self._hasher.submit(digest, sample)  # beside the write: both leave Python's lock alone
+        sample, offset = self._join(chunks, position - self.bytes), self.bytes
+        hashed = self._hasher.submit(digest, sample)  # during the write: both release the GIL
         self._write(sample)
         self._keys.add(key)
         self._extensions = sorted(members)
         self.offsets.append(self.bytes)
-        return Placed(offset, len(sample), hashed.result(), placed)
+        return PlacedSample(offset, len(sample), hashed.result(), placed)
 
     def close(self) -> None:
-        """End the tar; a second call does nothing more."""
+        """End the tar; a second call does nothing."""
         if not self._file.closed:
             self._write(memoryview(END))
             self._file.close()
@@ -118,8 +117,8 @@ class ShardWriter:
             taken = self._file.write(content[:PIECE])
             content, self.bytes = content[taken:], self.bytes + taken
 
-    def _gathered(self, chunks: Sequence[Bytes], size: int) -> memoryview:
-        """The chunks side by side, in a buffer for all samples: new memory for each would cost as much as the hash."""
+    def _join(self, chunks: Sequence[Bytes], size: int) -> memoryview:
+        """Return the chunks side by side in one reused buffer: new memory would cost as much time as the hash."""
         if len(self._buffer) < size:
             self._buffer = bytearray(2 * size)
         view, end = memoryview(self._buffer), 0
@@ -130,23 +129,23 @@ class ShardWriter:
 
 
 def digest(sample: Bytes) -> str:
-    """BLAKE3 of a sample's bytes in its tar, in hex."""
+    """Return the BLAKE3 of a sample's bytes in its tar, in hex."""
     from blake3 import blake3
 
     return blake3(sample).hexdigest()
 
 
 def index_bytes(offsets: Sequence[int]) -> bytes:
-    """The content of `<shard>.tar.idx`: `ShardWriter.offsets` as little-endian uint64, Energon's layout."""
+    """Return the content of `<shard>.tar.idx`: `ShardWriter.offsets` as little-endian uint64, Energon's layout."""
     return struct.pack(f"<{len(offsets)}Q", *offsets)
 
 
 def energon_meta(shards: Mapping[str, int], train: Sequence[str], val: Sequence[str]) -> dict[str, bytes]:
-    """The files that make a folder of shards a Megatron-Energon (7.4) data set: path in the folder to bytes.
+    """Return the files that make a folder of shards a Megatron-Energon (7.4) data set: path in the folder to bytes.
 
-    `shards` maps each tar's path in the folder to its number of samples. The data set is a
-    `CrudeWebdataset`: its samples reach a cooker as raw members. ValueError for an empty shard, or one that
-    is not in exactly one split.
+    `shards` maps each tar's path in the folder to its number of samples. The data set is a `CrudeWebdataset`: its
+    samples reach a cooker as raw members. Raises ValueError for an empty shard, or a shard that is not in exactly one
+    split.
     """
     if empty := sorted(name for name, count in shards.items() if count < 1):
         raise ValueError(f"shards {empty} have no samples; Energon refuses them, leave them out")
@@ -160,5 +159,5 @@ def energon_meta(shards: Mapping[str, int], train: Sequence[str], val: Sequence[
 
 
 def _yaml_list(key: str, values: Sequence[str]) -> str:
-    # A JSON string is a YAML string, whatever it holds.
+    # Every JSON string is a valid YAML string.
     return f"  {key}:" + ("".join(f"\n  - {json.dumps(value)}" for value in values) or " []") + "\n"

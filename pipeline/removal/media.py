@@ -1,4 +1,4 @@
-"""The tar of a part, without the media that no row refers to. All other members are kept byte for byte."""
+"""Rewrite the tar of a part without the media that no row refers to; other members stay byte for byte."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from stages.tar_format import BLOCK, END, member_at, padded
 
 TAR = re.compile(r"part-(\d{6,})(-[0-9a-f]+)?\.tar")
 MEDIA = arrow_type(Media)
-Reference = dict[str, Any]  # a Media as a row has it
+Reference = dict[str, Any]  # a Media in a row
 
 
 def part_tars(manifest: Manifest) -> dict[int, list[storage.Entry]]:
-    """Return the tars in a step's folder by part: the one that its rows refer to, and what killed attempts left."""
+    """Return the tars in a step's folder by part: the tar that its rows refer to, and tars of killed attempts."""
     found: dict[int, list[storage.Entry]] = defaultdict(list)
     for entry in storage.listing(manifest.folder_uri):
         if match := TAR.fullmatch(entry.path):
@@ -33,12 +33,12 @@ def part_tars(manifest: Manifest) -> dict[int, list[storage.Entry]]:
     return found
 
 
-def keeps_media(schema: pa.Schema) -> bool:
-    """Tell whether rows of this schema refer to media."""
+def has_media(schema: pa.Schema) -> bool:
+    """Return whether rows of this schema refer to media."""
     return any(field.type == MEDIA for field in schema)
 
 
-def references(rows: Sequence[Mapping[str, Any]]) -> Iterator[Reference]:
+def find_references(rows: Sequence[Mapping[str, Any]]) -> Iterator[Reference]:
     """Yield the references in rows, in their order."""
     for row in rows:
         yield from (
@@ -54,20 +54,20 @@ class PartMedia:
     part: int
     tars: Sequence[storage.Entry]
 
-    def moved(self, table: pa.Table) -> pa.Table:
-        """Return rows that refer to a tar which holds their media alone; it is written where none does.
+    def move_media(self, table: pa.Table) -> pa.Table:
+        """Return rows that refer to a tar with their media alone, which is written where there is none.
 
-        Raises OSError where media are not there.
+        Raises OSError where media are missing.
         """
         rows = table.to_pylist()
-        found = list(references(rows))
+        found = list(find_references(rows))
         if not found or self._fits(found):
             return table
         uri = self.manifest.path(self.part, "tar")
         tar = MediaTar(uri, storage.draft_path(self.manifest.uri(self.part, "tar")))
         try:
             self._copy(found, tar)
-            place = tar.placed(self.manifest.root)
+            place = tar.place(self.manifest.root)
         finally:
             Path(tar.path).unlink(missing_ok=True)
         for reference in found:
@@ -75,39 +75,39 @@ class PartMedia:
         return pa.Table.from_pylist(rows, schema=table.schema).replace_schema_metadata(table.schema.metadata)
 
     def _fits(self, found: Sequence[Reference]) -> bool:
-        """Tell whether each tar that is referred to has nothing but these media."""
+        """Return whether each tar that is referred to has nothing but these media."""
         sizes: dict[str, int] = defaultdict(lambda: len(END))
         for reference in found:
             sizes[reference["uri"]] += BLOCK + padded(reference["size"])
-        there = {f"{self.manifest.folder}/{entry.path}": entry.size for entry in self.tars}
-        return all(there.get(uri) == size for uri, size in sizes.items())
+        existing = {f"{self.manifest.folder}/{entry.path}": entry.size for entry in self.tars}
+        return all(existing.get(uri) == size for uri, size in sizes.items())
 
     def _copy(self, found: Sequence[Reference], tar: MediaTar) -> None:
-        """Copy the members that references mean into another tar, and let the references mean those."""
+        """Copy the members of references into another tar, and update the references' offsets."""
         opened: dict[str, Any] = {}
         for reference in found:
             uri = storage.join(self.manifest.root, reference["uri"])
             file = opened.get(uri) or opened.setdefault(uri, storage.open_random(uri))
-            name, data = member_of(file, reference)
-            media = tar.keep(name, data)
+            name, data = read_member(file, reference)
+            media = tar.add(name, data)
             reference.update(offset=media.offset)
 
     def unreferenced(self) -> list[storage.Entry]:
-        """Return the tars of the part that its committed rows do not refer to; all, where it is not committed."""
+        """Return the part's tars that no committed row refers to; without committed rows, all tars."""
         kept: set[str] = set()
         with suppress(FileNotFoundError):
-            kept = {reference["uri"] for reference in references(self.manifest.read(self.part).to_pylist())}
+            kept = {reference["uri"] for reference in find_references(self.manifest.read(self.part).to_pylist())}
         tars = part_tars(self.manifest).get(self.part, [])
         return [entry for entry in tars if f"{self.manifest.folder}/{entry.path}" not in kept]
 
     def remove_unreferenced(self) -> None:
-        """Delete the tars of the part that its committed rows do not refer to; all, where it is not committed."""
+        """Delete the tars that `unreferenced` returns."""
         for entry in self.unreferenced():
             storage.remove(storage.join(self.manifest.folder_uri, entry.path))
 
 
-def member_of(file: Any, reference: Reference) -> tuple[str, bytes]:
-    """Return the name and the bytes of the member that a reference means. Raises OSError where it is not there."""
+def read_member(file: Any, reference: Reference) -> tuple[str, bytes]:
+    """Return the name and the bytes of a reference's member. Raises OSError where it is missing."""
     start, size = reference["offset"] - BLOCK, BLOCK + padded(reference["size"])
     data = bytes(file.read_at(size, start))
     try:

@@ -1,7 +1,7 @@
-"""`<root>/removed.jsonl`: who removed which videos when, with which note; and the removal that is not finished.
+"""Record removals: who removed which videos when, with which note, and which removal is not finished.
 
-The file is written anew each time, by the process that holds the root. `<root>/removing.json` names the sources of a
-removal from its beginning to its end: while it is there, no run begins.
+`<root>/removed.jsonl` is written anew each time, by the process that holds the root. `<root>/removing.json` names the
+sources of a removal from its beginning to its end: while it exists, no run begins.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def read_record(root: str) -> list[dict[str, Any]]:
 
 
 def removed_videos(root: str) -> dict[str, str]:
-    """Return the ids of the videos that were removed, by the uris of their sources; "" where there is no id."""
+    """Return the ids of removed videos by the uris of their sources; "" for an unknown id."""
     return {each["uri"]: each["video"] for line in read_record(root) for each in line["videos"]}
 
 
 def record_removal(root: str, targets: Targets, asked: list[str], note: str) -> None:
-    """Add a line to the record, with the sources that it does not name yet; none where it names all of them.
+    """Add a line to the record with the sources that it does not name yet, if there are any.
 
-    asked: what the user named.
+    asked: the names that the user gave.
     """
     known = removed_videos(root)
     new = [{"uri": uri, "video": targets.ids[uri]} for uri in sorted(targets.uris) if uri not in known]
@@ -47,20 +47,20 @@ def record_removal(root: str, targets: Targets, asked: list[str], note: str) -> 
 
 
 def user_name() -> str:
-    """Return the name of who runs this process; its number where it has no name."""
+    """Return the name of the user who runs this process; the user's number where there is no name."""
     with suppress(OSError, KeyError):
         return getpass.getuser()
     return str(os.getuid())
 
 
 def begin_removal(root: str, targets: Targets) -> None:
-    """Write that the removal of these sources has begun, beside those that were begun before."""
+    """Write that the removal of these sources has begun, beside unfinished ones."""
     names = sorted({*unfinished_sources(root), *targets.uris})
     storage.write_bytes(storage.join(root, OPEN), json.dumps(names, ensure_ascii=False).encode())
 
 
 def unfinished_sources(root: str) -> list[str]:
-    """Return the uris of sources whose removal was begun and has not ended."""
+    """Return the uris of sources whose removal has begun and not ended."""
     uri = storage.join(root, OPEN)
     return [str(name) for name in json.loads(storage.read_bytes(uri))] if storage.exists(uri) else []
 
@@ -71,6 +71,6 @@ def end_removal(root: str) -> None:
 
 
 def check_finished(root: str) -> None:
-    """Raise RunError where a removal was cut off: a run would pack what is to go."""
+    """Raise RunError where a removal was cut off: a run would pack videos that are to be removed."""
     if names := unfinished_sources(root):
         raise RunError(f"--root {root}: a removal of {len(names)} sources was cut off; do `ola remove {root}` first")

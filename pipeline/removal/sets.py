@@ -1,4 +1,4 @@
-"""Shard sets, choices and rows of packs without the videos that are removed: the current set anew, old ones deleted."""
+"""Remove videos from shard sets, choices and rows of packs: pack the current set again, delete old ones."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ import pyarrow.parquet as pq
 from manifests import storage
 from manifests.ledger import Manifest
 from pipeline.errors import ConfigError, RunError
-from pipeline.pack.groups import FOLDER, GROUPS, groups_of
+from pipeline.pack.groups import FOLDER, GROUPS, update_groups
 from pipeline.pack.old_sets import holds_any, imported_sets, old_sets
-from pipeline.pack.publish import Write, current_manifest, own, pack
+from pipeline.pack.publish import RunLanes, current_manifest, own_sets, pack
 from pipeline.pack.selection import choice_uris
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
-from pipeline.removal.rows import PACK, is_about, manifests_at
+from pipeline.removal.rows import PACK, manifests_at, mask_of_videos
 from stages.catalogue import ROWS
 
 
 def check_imported(root: str, videos: frozenset[str]) -> None:
-    """Raise ConfigError where an imported set has samples of these videos: it cannot be made anew."""
+    """Raise ConfigError where an imported set has samples of these videos, since it cannot be packed again."""
     whole = [name for name in sorted(imported_sets(root)) if storage.exists(storage.join(root, name, ROWS))]
-    if held := [name for name in whole if holds_any(storage.join(root, name), videos)]:
+    if found := [name for name in whole if holds_any(storage.join(root, name), videos)]:
         raise ConfigError(
-            f"remove: expected these videos in sets that this run packed, got {held[0]}, which was imported and holds "
+            f"remove: expected these videos in sets that this run packed, got {found[0]}, which was imported and holds "
             "some of them; take its name out of shards/current.json, delete its folder, then remove again"
         )
 
 
 def stale_sets(root: str, videos: frozenset[str]) -> list[str]:
-    """Return the folders of old sets that hold these videos, or that are not whole, and of the current ones that do."""
-    mine = [*old_sets(root), *own(root).values()]
-    return [folder for folder in mine if holds_any(storage.join(root, folder), videos)]
+    """Return the folders of the run's sets, old or current, that hold these videos or are not whole."""
+    folders = [*old_sets(root), *own_sets(root).values()]
+    return [folder for folder in folders if holds_any(storage.join(root, folder), videos)]
 
 
-def repack(plan: Plan, settings: PackSettings, write: Write) -> Sequence[str]:
-    """Pack again, if there was a pack, and delete choices that no pack needs. Returns what is wrong with parts."""
+def repack(plan: Plan, settings: PackSettings, run_lanes: RunLanes) -> Sequence[str]:
+    """Pack again, if there was a pack, and delete choices that no pack needs. Returns the faults of damaged parts."""
     damaged: Sequence[str] = ()
     needed: set[str] = set()
     if current_manifest(plan) is not None:
-        damaged = pack(plan, settings, write)
-        needed = set(choice_uris(plan, settings, groups_of(plan)))
+        damaged = pack(plan, settings, run_lanes)
+        needed = set(choice_uris(plan, settings, update_groups(plan)))
     folder = storage.join(plan.root, FOLDER)
     for entry in storage.listing(folder):
         uri = storage.join(folder, entry.path)
@@ -53,33 +53,37 @@ def repack(plan: Plan, settings: PackSettings, write: Write) -> Sequence[str]:
 
 
 def delete_sets(plan: Plan, videos: frozenset[str]) -> None:
-    """Delete the old sets that hold these videos, and the rows of such packs. Raises RunError where some stay."""
+    """Delete the old sets with these videos, and the rows of such packs. Raises RunError where a file stays."""
     for folder in old_sets(plan.root):
         if holds_any(storage.join(plan.root, folder), videos):
             delete_folder(storage.join(plan.root, folder))
-    now = current_manifest(plan)
+    current = current_manifest(plan)
     for manifest in manifests_at(plan.root):
-        if manifest.name == PACK and (now is None or manifest.folder != now.folder) and _holds(manifest, videos):
+        if (
+            manifest.name == PACK
+            and (current is None or manifest.folder != current.folder)
+            and _holds_videos(manifest, videos)
+        ):
             delete_folder(manifest.folder_uri)
 
 
 def delete_folder(uri: str) -> None:
-    """Delete a folder with all that is in it. Raises RunError where something stays."""
+    """Delete a folder and its contents. Raises RunError where a file stays."""
     try:
         storage.remove_folder(uri)
-        left = [entry.path for entry in storage.listing(uri, recursive=True)]
+        remaining = [entry.path for entry in storage.listing(uri, recursive=True)]
     except OSError as error:
         raise RunError(f"{uri} cannot be deleted: {' '.join(str(error).split())}") from error
-    if left:
-        raise RunError(f"{uri} cannot be deleted: {left[0]} is still there")
+    if remaining:
+        raise RunError(f"{uri} cannot be deleted: {remaining[0]} is still there")
 
 
-def _holds(manifest: Manifest, videos: frozenset[str]) -> bool:
-    """Tell whether rows of a pack are about clips of these videos, or may be."""
+def _holds_videos(manifest: Manifest, videos: frozenset[str]) -> bool:
+    """Return whether rows of a pack are about clips of these videos; also true if they cannot be read."""
     for name in manifest.file_names():
         try:
             with storage.open_random(storage.join(manifest.folder_uri, name)) as file:
-                if pc.any(is_about(pq.read_table(file, columns=["input"]), videos)).as_py():
+                if pc.any(mask_of_videos(pq.read_table(file, columns=["input"]), videos)).as_py():
                     return True
         except (OSError, pa.ArrowException, ValueError, KeyError):
             return True

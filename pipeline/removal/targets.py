@@ -1,4 +1,4 @@
-"""From the names that a user gives to the sources and videos that are to be removed, with all their exact copies."""
+"""Find the sources and videos that a user's names refer to, with all their exact copies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.sources.containers.members import is_unmeasured
 from pipeline.state.content_digests import INGEST, UnreadSource, content
 from pipeline.state.registration import removed_source
 
-SHORTEST = 6  # characters of an id that are enough to name it
+SHORTEST = 6  # least characters of an abbreviated id
 ID = re.compile(r"\b[0-9a-f]{20}\b")
 CLIP = re.compile(r"([0-9a-f]{20})-\d{9}-\d{9}.*")
 KNOWN = "SELECT input, id, sha256, reason, detail FROM ingest"
@@ -26,18 +26,18 @@ KNOWN = "SELECT input, id, sha256, reason, detail FROM ingest"
 
 @dataclass(frozen=True)
 class IngestOutcome:
-    """What `ingest` says of a source. said: reason and detail of one that was dropped or failed."""
+    """The outcome of `ingest` for a source. reason: with detail, of a source that was dropped or failed."""
 
     video: str = ""
     sha256: str | None = None
-    said: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What is to be removed: sources in their places, marked, and the ids of their videos.
+    """The sources to remove, marked and in their places, and the ids of their videos.
 
-    ids: a video's id by the uri of the source; "" where nobody knows it.
+    ids: a video's id by the uri of the source; "" if unknown.
     """
 
     registered: Sequence[Registered]
@@ -56,17 +56,17 @@ class Targets:
 
     @property
     def parts(self) -> list[int]:
-        """Parts that the sources are in."""
+        """Parts that contain the sources."""
         return sorted({each.part for each in self.registered})
 
 
 class KnownSources:
-    """All sources of a root, with the videos that were made of them under any key."""
+    """All sources of a root, with the videos that were made from them under any key."""
 
     def __init__(self, manifest: SourceManifest, recorded: Mapping[str, str]) -> None:
         """Read the sources and the rows of `ingest`. recorded: ids of videos that were removed before, by uri."""
         self.registered = manifest.registered()
-        self.ingested = _ingested(manifest.root)
+        self.ingested = _read_ingest(manifest.root)
         self.ids: dict[str, set[str]] = defaultdict(set)  # of the videos, by uri
         for each in self.registered:
             found = {rows.video for rows in self.ingested.get(each.source.id, ())}
@@ -80,29 +80,29 @@ class KnownSources:
                 self.names[name].add(each.source.uri)
 
     def targets(self, names: Iterable[str]) -> Targets:
-        """Find what names mean, with all copies: ids of videos or sources (or their beginnings), uris, file names.
+        """Find the targets of names, with all copies. A name is an id (or its beginning), a uri or a file name.
 
-        Raises ConfigError for a name that means no video of this run, or several.
+        Raises ConfigError for a name that matches no video of this run, or several.
         """
-        chosen = {uri for name in names for uri in self.named(name)}
-        videos = self.videos_of(chosen)
-        chosen |= self.copies_of(videos, chosen)
-        found = [self.marked(each) for each in self.registered if each.source.uri in chosen]
+        chosen = {uri for name in names for uri in self.find_uris(name)}
+        videos = self.find_videos(chosen)
+        chosen |= self.find_copies(videos, chosen)
+        found = [self.mark_removed(each) for each in self.registered if each.source.uri in chosen]
         for each in found:
             if each.source.sha256:
                 self.ids[each.source.uri].add(video_id(each.source.sha256))
         ids = {uri: min(self.ids[uri], default="") for uri in chosen}
-        return Targets(found, frozenset(self.videos_of(chosen)), ids)
+        return Targets(found, frozenset(self.find_videos(chosen)), ids)
 
-    def named(self, name: str) -> set[str]:
-        """Return the uris of the sources that a name means."""
+    def find_uris(self, name: str) -> set[str]:
+        """Return the uris of the sources that match a name. Raises ConfigError for none, or several videos."""
         if match := CLIP.fullmatch(name):
             raise ConfigError(
                 f"remove: expected a video, got the id of a clip, {name}; do `ola remove ROOT {match[1]}` to remove "
                 "its whole video"
             )
         whole = self.names.get(name) or self.names.get(storage.normal(name))
-        found = whole or self._by_ending(name) or self._by_beginning(name)
+        found = whole or self._uris_by_ending(name) or self._uris_by_beginning(name)
         if not found:
             raise ConfigError(
                 f"remove: expected the id, path or name of a registered video, got {name!r}; do `ola sql ROOT "
@@ -115,22 +115,22 @@ class KnownSources:
             )
         return found
 
-    def _by_ending(self, name: str) -> set[str]:
+    def _uris_by_ending(self, name: str) -> set[str]:
         return {each.source.uri for each in self.registered if each.source.uri.endswith(f"/{name}")}
 
-    def _by_beginning(self, name: str) -> set[str]:
+    def _uris_by_beginning(self, name: str) -> set[str]:
         if len(name) < SHORTEST:
             return set()
         return {
             uri for whole, uris in self.names.items() if whole.startswith(name) and ID.fullmatch(whole) for uri in uris
         }
 
-    def videos_of(self, uris: set[str]) -> set[str]:
+    def find_videos(self, uris: set[str]) -> set[str]:
         """Return the ids of the videos of some sources."""
         return {video for uri in uris for video in self.ids[uri]}
 
-    def copies_of(self, videos: set[str], uris: set[str]) -> set[str]:
-        """Return the uris of sources with the same content: by their ids, their twins, or what `ingest` says."""
+    def find_copies(self, videos: set[str], uris: set[str]) -> set[str]:
+        """Return the uris of sources with the same content, by their ids, their twins, or the reasons of `ingest`."""
         twins = {each.source.twin for each in self.registered if each.source.uri in uris}
         return {
             each.source.uri
@@ -138,11 +138,11 @@ class KnownSources:
             if self.ids[each.source.uri] & videos
             or each.source.twin in uris
             or each.source.uri in twins
-            or any(videos.intersection(ID.findall(rows.said)) for rows in self.ingested.get(each.source.id, ()))
+            or any(videos.intersection(ID.findall(rows.reason)) for rows in self.ingested.get(each.source.id, ()))
         }
 
-    def marked(self, each: Registered) -> Registered:
-        """Mark a source as removed, with its content: what `ingest` found, or else what its file has now."""
+    def mark_removed(self, each: Registered) -> Registered:
+        """Return the source marked as removed, with its digest: from `ingest`, or else of the file as it is now."""
         rows = self.ingested.get(each.source.id, ())
         found = each.source.sha256 or next((row.sha256 for row in rows if row.sha256), None)
         is_readable = not each.source.removed and each.source.fault is None
@@ -151,17 +151,17 @@ class KnownSources:
         return replace(each, source=removed_source(each.source, found))
 
 
-def _ingested(root: str) -> dict[str, list[IngestOutcome]]:
-    """What `ingest` says of each source, under every key of the root; by the source's id."""
+def _read_ingest(root: str) -> dict[str, list[IngestOutcome]]:
+    """Return the outcomes of `ingest` by the source's id, under every key of the root."""
     found: dict[str, list[IngestOutcome]] = defaultdict(list)
     for manifest in step_manifests(root):
-        for row in _rows(root, manifest) if manifest.name == INGEST else ():
-            said = " ".join(filter(None, (row["reason"], row["detail"])))
-            found[row["input"]].append(IngestOutcome(row["id"] or "", row["sha256"] or None, said))
+        for row in _read_ingest_rows(root, manifest) if manifest.name == INGEST else ():
+            reason = " ".join(filter(None, (row["reason"], row["detail"])))
+            found[row["input"]].append(IngestOutcome(row["id"] or "", row["sha256"] or None, reason))
     return found
 
 
-def _rows(root: str, manifest: Manifest) -> list[dict[str, Any]]:
+def _read_ingest_rows(root: str, manifest: Manifest) -> list[dict[str, Any]]:
     with views.connect(root, [manifest], {}, []) as connection:
         if INGEST not in views.names(connection):
             return []
@@ -169,8 +169,8 @@ def _rows(root: str, manifest: Manifest) -> list[dict[str, Any]]:
         return rows
 
 
-def read_list(uri: str) -> list[str]:
-    """Read a list of names, a line each; empty lines and those that begin with # are left out. Raises ConfigError."""
+def read_names(uri: str) -> list[str]:
+    """Read a list of names, a line each; skips empty lines and those that begin with #. Raises ConfigError."""
     try:
         lines = storage.read_bytes(storage.normal(uri)).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from manifests import drafts, object_store, storage
 from manifests.retries import StoreAway
 from pipeline.errors import ConfigError, RunError
-from pipeline.media.media_draft import remove_left_drafts
+from pipeline.media.media_draft import remove_orphaned_drafts
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
@@ -47,7 +47,7 @@ def exclusive_run(root: str) -> Iterator[None]:
     hold = _hold_kernel_lock if storage.is_local(root) else _hold_lease if object_store.holds(root) else _no_lock
     with hold(root):
         storage.remove_drafts(root)
-        remove_left_drafts(root)
+        remove_orphaned_drafts(root)
         yield
 
 

@@ -1,4 +1,4 @@
-"""The steps, by the names they have on the command line and in settings. A new step is a file here and a line below."""
+"""The steps, by their names on the command line and in settings. A new step is a file here and a line below."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Step `ask`: write cross-modal questions and answers about a clip from its media and transcript.
 
-The model sees the frames, hears the sound and reads the subtitles, fenced. What it writes is read where its meaning is
-plain, and how it leaves the form is noted; what cannot be read is asked for once more, with what was wrong. Rules then
-leave out questions that train a bad habit.
+The model gets the frames, the sound and the fenced subtitles. Its answer is parsed where its meaning is unambiguous,
+and departures from the form are noted. An answer that cannot be parsed is requested once more, with the fault in the
+prompt. Rules then remove questions that would train a bad habit.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pipeline.errors import BadMedia
 if TYPE_CHECKING:
     from ola.prompt import Request
 
-AGAIN = "again"
+RETRY = "again"
 
 
 @dataclass(frozen=True)
 class AskInput:
-    """A clip that was screened, with what is seen and what is said in it."""
+    """A screened clip with its media and transcript."""
 
     screening: Screening
     footage: Footage
@@ -63,103 +63,105 @@ class Ask(ModelStep[AskInput, Question]):
     prompts = ("ask", "ask_open", "ask_choice", "ask_again")
 
     def run(self, batch: Sequence[AskInput]) -> list[list[Question] | Drop | BadMedia]:
-        """The questions of each clip; a drop by a score or where no question passes the rules."""
-        drops = {asking.screening.id: self._drop(asking.screening) for asking in batch}
-        requests = {each.screening.id: self._request(each) for each in batch if drops[each.screening.id] is None}
-        first = self.ask(requests)
-        unread = {name: wrong for name, asked in first.items() if isinstance(wrong := self._read(asked), str)}
-        second = self.ask(
+        """Return the questions of each clip; a drop by a score or where no question passes the rules."""
+        drops = {entry.screening.id: self._check_scores(entry.screening) for entry in batch}
+        requests = {each.screening.id: self._make_request(each) for each in batch if drops[each.screening.id] is None}
+        first = self.ask_model(requests)
+        unread = {name: fault for name, call in first.items() if isinstance(fault := self._parse(call), str)}
+        second = self.ask_model(
             {
-                f"{name}-{AGAIN}": retry_request(requests[name], wrong, first[name].answer)
-                for name, wrong in unread.items()
+                f"{name}-{RETRY}": retry_request(requests[name], fault, first[name].answer)
+                for name, fault in unread.items()
             }
         )
-        said = {name: (asked, second.get(f"{name}-{AGAIN}")) for name, asked in first.items()}
-        return [drops[each.screening.id] or self._answer(each, *said[each.screening.id]) for each in batch]
+        calls = {name: (call, second.get(f"{name}-{RETRY}")) for name, call in first.items()}
+        return [drops[each.screening.id] or self._make_questions(each, *calls[each.screening.id]) for each in batch]
 
-    def _drop(self, screening: Screening) -> Drop | None:
+    def _check_scores(self, screening: Screening) -> Drop | None:
         for score in ("complete", "informative"):
             value, least = getattr(screening, score), getattr(self.settings, f"least_{score}")
             if value < least:
                 return Drop(f"not {score} enough", f"{value:.3f}; ask.least_{score} is {least}")
         return None
 
-    def _request(self, asking: AskInput) -> Request:
+    def _make_request(self, entry: AskInput) -> Request:
         from ola.prompt import Request
 
-        count, sound = str(self.settings.questions), self.sound(asking.footage)
+        count, sound = str(self.settings.questions), self.load_sound(entry.footage)
         form = fill_prompt("ask_choice" if self.settings.multiple_choice else "ask_open", count=count)
-        text = fill_prompt("ask", count=count, form=form, subtitles=fence_text("subtitles", asking.transcript.text))
+        text = fill_prompt("ask", count=count, form=form, subtitles=fence_text("subtitles", entry.transcript.text))
         sounds = () if sound is None else (sound,)
-        return Request(text, video=self.pictures(asking.footage), sounds=sounds, max_new_tokens=self.settings.longest)
+        return Request(text, video=self.load_frames(entry.footage), sounds=sounds, max_new_tokens=self.settings.longest)
 
-    def _read(self, asked: ModelCall) -> list[QuestionDraft] | str:
-        """What was written, or what is wrong with it."""
-        if wrong := answer_fault(asked.answer, asked.finish):
-            return wrong
+    def _parse(self, call: ModelCall) -> list[QuestionDraft] | str:
+        """Return the parsed questions, or the fault of the answer."""
+        if fault := answer_fault(call.answer, call.finish):
+            return fault
         try:
-            return parse_questions(self._form(asked).text, self.settings.questions, self.settings.multiple_choice)
+            return parse_questions(self._normalize(call).text, self.settings.questions, self.settings.multiple_choice)
         except ValueError as error:
             return f"not in the form: {error}"
 
-    def _form(self, asked: ModelCall) -> NormalizedQuestions:
+    def _normalize(self, call: ModelCall) -> NormalizedQuestions:
         if self.settings.strict:
-            return NormalizedQuestions([asked.answer])
-        return normalize_questions(asked.answer, KINDS, LETTERS if self.settings.multiple_choice else "")
+            return NormalizedQuestions([call.answer])
+        return normalize_questions(call.answer, KINDS, LETTERS if self.settings.multiple_choice else "")
 
-    def _answer(self, asking: AskInput, first: ModelCall, second: ModelCall | None) -> list[Question] | Drop | BadMedia:
-        asked = second or first
-        found = self._read(asked)
+    def _make_questions(
+        self, entry: AskInput, first: ModelCall, second: ModelCall | None
+    ) -> list[Question] | Drop | BadMedia:
+        call = second or first
+        found = self._parse(call)
         if isinstance(found, str):
-            raw = (f"{self._read(each)}\n{each.answer}" for each in (first, second) if each is not None)
+            raw = (f"{self._parse(each)}\n{each.answer}" for each in (first, second) if each is not None)
             return BadMedia(f"no questions: {found.partition(':')[0]}, twice", "\n\n".join(raw))
-        wrong = question_flaws(found, asking.transcript.text)
-        left_out = tuple(f"Q{number}: {flaw}" for number, flaw in enumerate(wrong, start=1) if flaw)
+        fault = question_flaws(found, entry.transcript.text)
+        left_out = tuple(f"Q{number}: {flaw}" for number, flaw in enumerate(fault, start=1) if flaw)
         if len(left_out) == len(found):
-            return Drop(f"no question kept: {reason_counts([flaw for flaw in wrong if flaw])}", asked.answer)
+            return Drop(f"no question kept: {reason_counts([flaw for flaw in fault if flaw])}", call.answer)
         return [
-            question_of(asking, number, draft, asked, left_out, self._form(asked).departures)
-            for number, (draft, flaw) in enumerate(zip(found, wrong, strict=True))
+            make_question(entry, number, draft, call, left_out, self._normalize(call).departures)
+            for number, (draft, flaw) in enumerate(zip(found, fault, strict=True))
             if flaw is None
         ]
 
 
-def retry_request(request: Request, wrong: str, answer: str) -> Request:
-    """The same request, with what was wrong with its answer."""
+def retry_request(request: Request, fault: str, answer: str) -> Request:
+    """Return the request with the first answer and its fault added."""
     return replace(
-        request, text=f"{request.text}\n\n{fill_prompt('ask_again', wrong=wrong, answer=fence_text('answer', answer))}"
+        request, text=f"{request.text}\n\n{fill_prompt('ask_again', wrong=fault, answer=fence_text('answer', answer))}"
     )
 
 
 def reason_counts(reasons: Sequence[str]) -> str:
-    """`2 x empty, 1 x refused`: the same reasons give the same text in whatever order they came."""
+    """Return `2 x empty, 1 x refused`: the same text for the same reasons in any order."""
     counts: Mapping[str, int] = Counter(reasons)
     return ", ".join(
         f"{counts[reason]} x {reason}" for reason in sorted(counts, key=lambda each: (-counts[each], each))
     )
 
 
-def question_of(
-    asking: AskInput,
+def make_question(
+    entry: AskInput,
     number: int,
     draft: QuestionDraft,
-    asked: ModelCall,
+    call: ModelCall,
     left_out: tuple[str, ...],
     departures: tuple[str, ...],
 ) -> Question:
-    """The record of a draft."""
-    clip = asking.screening.clip
+    """Make the record of a draft."""
+    clip = entry.screening.clip
     return Question(
         id=f"{clip}-question-{number}",
         clip=clip,
-        footage=asking.footage.id,
-        transcript=asking.transcript.id,
+        footage=entry.footage.id,
+        transcript=entry.transcript.id,
         number=number,
         kind=draft.kind,
         question=draft.question,
         answer=draft.letter or draft.answer,
         options=draft.options,
-        asked=asked,
+        asked=call,
         left_out=left_out,
         departures=departures,
     )

@@ -1,6 +1,6 @@
 """Step `caption`: describe a clip from its middle frame, all frames, its sound, or frames and sound.
 
-All views of a clip share the same frames and the same sound, so that they are encoded once.
+All views of a clip share the same frame and sound objects, so that these are encoded once.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ class Captioning(ModelStep[Footage, Caption]):
     prompts = ("caption_image", "caption_video", "caption_sound", "caption_joint")
 
     def run(self, batch: Sequence[Footage]) -> list[list[Caption] | Drop | BadMedia]:
-        """The captions of each clip. A failure where none of them can be used: empty, refused, cut off, foreign."""
-        requests = [self._requests(footage) for footage in batch]
-        said = self.ask({name: request for clip in requests for name, request in clip.items()})
+        """Return the captions of each clip; a failure where all are empty, refused, cut off or in another language."""
+        requests = [self._make_requests(footage) for footage in batch]
+        calls = self.ask_model({name: request for clip in requests for name, request in clip.items()})
         return [
-            self._captions(footage, {view: said[caption_id(footage, view)] for view in self._views(footage)})
+            self._make_captions(footage, {view: calls[caption_id(footage, view)] for view in self._views(footage)})
             for footage in batch
         ]
 
     def _views(self, footage: Footage) -> list[Kind]:
         return [kind for kind in self.settings.kinds if footage.sound is not None or kind not in HEARD]
 
-    def _requests(self, footage: Footage) -> dict[str, Request]:
+    def _make_requests(self, footage: Footage) -> dict[str, Request]:
         from ola.prompt import Request
 
-        frames, sound = self.pictures(footage), self.sound(footage)
+        frames, sound = self.load_frames(footage), self.load_sound(footage)
         sounds = () if sound is None else (sound,)
         media: dict[str, dict[str, Any]] = {
             "image": {"images": (frames[len(frames) // 2],)},
@@ -71,34 +71,34 @@ class Captioning(ModelStep[Footage, Caption]):
             for view in self._views(footage)
         }
 
-    def _captions(self, footage: Footage, said: dict[Kind, ModelCall]) -> list[Caption] | Drop | BadMedia:
-        if not said:
+    def _make_captions(self, footage: Footage, calls: dict[Kind, ModelCall]) -> list[Caption] | Drop | BadMedia:
+        if not calls:
             return Drop("no sound", f"for the captions in caption.kinds: {', '.join(self.settings.kinds)}")
-        wrong = {view: flaw for view, asked in said.items() if (flaw := caption_fault(asked))}
-        left_out = tuple(f"{view}: {flaw}: {said[view].answer}" for view, flaw in wrong.items())
-        if len(wrong) == len(said):
-            return BadMedia(f"no caption: {', '.join(dict.fromkeys(wrong.values()))}", "\n".join(left_out))
+        faults = {view: flaw for view, call in calls.items() if (flaw := caption_fault(call))}
+        left_out = tuple(f"{view}: {flaw}: {calls[view].answer}" for view, flaw in faults.items())
+        if len(faults) == len(calls):
+            return BadMedia(f"no caption: {', '.join(dict.fromkeys(faults.values()))}", "\n".join(left_out))
         return [
             Caption(
                 id=caption_id(footage, view),
                 clip=footage.clip,
                 footage=footage.id,
                 view=view,
-                text=asked.answer.strip(),
-                asked=asked,
+                text=call.answer.strip(),
+                asked=call,
                 left_out=left_out,
             )
-            for view, asked in said.items()
-            if view not in wrong
+            for view, call in calls.items()
+            if view not in faults
         ]
 
 
 def caption_id(footage: Footage, view: str) -> str:
-    """Id of a caption."""
+    """Return the id of a caption."""
     return f"{footage.clip}-caption-{view}"
 
 
-def caption_fault(asked: ModelCall) -> str | None:
-    """Why an answer is no caption: a caption is whole, and in the language of its prompt."""
-    wrong = answer_fault(asked.answer, asked.finish)
-    return wrong or ("in another language than its prompt" if is_other_language(asked.answer, asked.prompt) else None)
+def caption_fault(call: ModelCall) -> str | None:
+    """Return why an answer is no caption: it is cut off, or in another language than its prompt; or None."""
+    faults = answer_fault(call.answer, call.finish)
+    return faults or ("in another language than its prompt" if is_other_language(call.answer, call.prompt) else None)

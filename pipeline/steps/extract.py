@@ -14,19 +14,19 @@ from pydantic import Field
 from manifests.records import Clip, Drop, Footage, Video
 from pipeline import step
 from pipeline.errors import BadMedia
-from pipeline.media.audio import wav
+from pipeline.media.audio import wav_bytes
 from pipeline.media.audio_extraction import ClipRequest, ExtractedClip
 from pipeline.media.byte_range import Local
-from pipeline.media.extraction import shots
-from pipeline.media.libav_errors import damage_named
-from pipeline.media.recordings import in_parts, parts
+from pipeline.media.extraction import extract_clips
+from pipeline.media.libav_errors import translate_libav_errors
+from pipeline.media.recordings import group_by_recording, list_recordings
 from pipeline.media.render import FrameRenderer
-from pipeline.media.video_file import original
+from pipeline.media.video_file import fetch_original
 
 
 @dataclass(frozen=True)
 class ExtractInput:
-    """A clip and the video it lies in."""
+    """A clip and its video."""
 
     clip: Clip
     video: Video
@@ -45,7 +45,7 @@ class Frames(step.Settings):
     """Frames of a clip, for the policy `count`."""
 
     def times(self, start: float, end: float) -> tuple[float, ...]:
-        """When to look, in seconds: the middles of equal stretches between `start` and `end`."""
+        """Return the times of the frames in seconds: the middles of equal intervals between `start` and `end`."""
         wanted = self.count if self.policy == "count" else min(self.cap, round((end - start) * self.fps))
         stretch = (end - start) / max(1, wanted)
         return tuple(start + (n + 0.5) * stretch for n in range(max(1, wanted)))
@@ -73,65 +73,67 @@ class Extract(step.Step[ExtractInput, Footage]):
     together, keeps_media, signs = "video", True, True
 
     def allowance(self, record: ExtractInput) -> float:
-        """Decoding 4K on a slow core runs at a quarter of play; a clip that runs alone takes the index on top."""
+        """Return seconds for decoding 4K on a slow core, at a quarter of play speed, and for indexing the video."""
         return 4 * (record.clip.end_ms - record.clip.start_ms) / 1000 + record.video.duration / 100
 
     def originals(self, record: ExtractInput) -> str:
-        """The video that the clip lies in."""
+        """Return the URI of the clip's video."""
         return record.video.uri
 
     def run(self, batch: Sequence[ExtractInput]) -> list[list[Footage] | Drop | BadMedia]:
-        """One Footage per clip; `batch` holds clips of one video. Raises BadMedia where it has no frame at all."""
+        """Return one Footage per clip; `batch` holds clips of one video. Raises BadMedia if it has no frame at all."""
         video = batch[0].video
         if video.sound is None and self.settings.sound == "required":
             hint = "set extract.sound: optional to keep silent clips"
             return [Drop("no sound track", f"in {video.uri}; {hint}") for _ in batch]
         answers = []
-        with damage_named():
-            for cutting, (shot, size) in zip(batch, self._shots(batch), strict=True):
-                is_after = cutting.clip.start_ms >= video.duration * 1000
+        with translate_libav_errors():
+            for entry, (extracted, size) in zip(batch, self._extract_clips(batch), strict=True):
+                is_after = entry.clip.start_ms >= video.duration * 1000
                 after = Drop("begins after the end of the video", f"which lasts {video.duration:.3f} s")
-                answers.append(after if is_after else self._kept(cutting.clip, shot, size))
+                answers.append(after if is_after else self._store_clip(entry.clip, extracted, size))
                 self.hand_over(answers[-1])
         return answers
 
-    def _shots(self, batch: Sequence[ExtractInput]) -> Iterator[tuple[ExtractedClip, tuple[int, int]]]:
-        """Shots and the size of their frames, recording after recording: the next may have another size."""
-        found = parts(original(batch[0].video, self.scratch), batch[0].video)
-        for part, cuts in in_parts(found, [self._cut(cutting.clip) for cutting in batch]):
+    def _extract_clips(self, batch: Sequence[ExtractInput]) -> Iterator[tuple[ExtractedClip, tuple[int, int]]]:
+        """Yield clips and the size of their frames, recording by recording; sizes differ between recordings."""
+        found = list_recordings(fetch_original(batch[0].video, self.scratch), batch[0].video)
+        for part, requests in group_by_recording(found, [self._request(entry.clip) for entry in batch]):
             video: Video = part.video
-            painter = FrameRenderer.of(video, self.settings.quality)
-            for shot in self._reader()(part.local, video, cuts, painter):
-                yield shot, painter.size
+            renderer = FrameRenderer.for_video(video, self.settings.quality)
+            for extracted in self._reader()(part.local, video, requests, renderer):
+                yield extracted, renderer.size
 
     def _reader(self) -> Callable[[Local, Video, Sequence[ClipRequest], FrameRenderer], Iterator[ExtractedClip]]:
         if self.settings.reader == "libav":
-            return shots
-        from pipeline.media.decord_reader import shots as decord_shots
+            return extract_clips
+        from pipeline.media.decord_reader import extract_clips as extract_by_decord
 
-        return decord_shots
+        return extract_by_decord
 
-    def _cut(self, clip: Clip) -> ClipRequest:
+    def _request(self, clip: Clip) -> ClipRequest:
         times = self.settings.frames.times(clip.start_ms / 1000, clip.end_ms / 1000)
         return ClipRequest(clip.start_ms, clip.end_ms, times)
 
-    def _kept(self, clip: Clip, shot: ExtractedClip, size: tuple[int, int]) -> list[Footage] | Drop | BadMedia:
-        if not shot.frames:
+    def _store_clip(
+        self, clip: Clip, extracted: ExtractedClip, size: tuple[int, int]
+    ) -> list[Footage] | Drop | BadMedia:
+        if not extracted.frames:
             return BadMedia("no frame of this clip can be decoded")
-        if shot.pcm is None and self.settings.sound == "required":
+        if extracted.pcm is None and self.settings.sound == "required":
             return Drop("no sound can be decoded")
-        jpegs = [jpeg for _, jpeg in shot.frames]
+        jpegs = [jpeg for _, jpeg in extracted.frames]
         return [
             Footage(
                 id=clip.id,
                 clip=clip.id,
                 width=size[0],
                 height=size[1],
-                frames=self.media.keep(f"{clip.id}.mjpg", b"".join(jpegs)),
+                frames=self.media.add(f"{clip.id}.mjpg", b"".join(jpegs)),
                 frame_bytes=tuple(len(jpeg) for jpeg in jpegs),
-                frame_ms=tuple(ms for ms, _ in shot.frames),
-                sound=None if shot.pcm is None else self.media.keep(f"{clip.id}.wav", wav(shot.pcm)),
-                cancelled=shot.cancelled,
-                channel=shot.channel,
+                frame_ms=tuple(ms for ms, _ in extracted.frames),
+                sound=None if extracted.pcm is None else self.media.add(f"{clip.id}.wav", wav_bytes(extracted.pcm)),
+                cancelled=extracted.cancelled,
+                channel=extracted.channel,
             )
         ]

@@ -1,6 +1,6 @@
-"""Step `ingest`: tell whether a source is a video, which one, and what its streams are.
+"""Step `ingest`: find out whether a source is a video, and read its digest and its streams.
 
-Reads every byte once for the digest that is the video's id, and probes what is no exact copy of another source.
+Reads every byte once for the digest that is the video's id, and probes sources that are no exact copy of another.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from manifests.records import REMOVED, Drop, Source, Video
 from pipeline import step
 from pipeline.errors import BadMedia
 from pipeline.media.probe import Facts, probe
-from pipeline.media.video_file import changed_fault, fetch_video, sha256_of, video_id, with_sound
+from pipeline.media.video_file import changed_error, fetch_video, join_separate_sound, sha256_of, video_id
 from pipeline.sources.containers import access
 from pipeline.sources.containers.long_meta import KEY, whole
 from pipeline.sources.containers.members import is_unmeasured
 from pipeline.sources.metadata import meta_of
 
-LARGEST_ROW = 1 << 31  # bytes of a value in a row of a table, whose size nobody knows before it is read
-READ_RATE = 5e6  # bytes a second: a slow network disk; what is slower counts as hanging
+LARGEST_ROW = 1 << 31  # bytes of a value in a row of a table, whose size is unknown before it is read
+READ_RATE = 5e6  # bytes a second of a slow network disk; a slower read counts as hanging
 
 
 class IngestSettings(step.Settings):
@@ -45,7 +45,7 @@ class Ingest(step.Step[Source, Video]):
     resources = step.Resources(memory_gb=2.0)  # one frame of 8K with its references stays under 1 GB
 
     def allowance(self, record: Source) -> float:
-        """Time to read the file."""
+        """Return seconds for reading the file."""
         return (LARGEST_ROW if is_unmeasured(record) else record.bytes or record.read_bytes) / READ_RATE
 
     def originals(self, record: Source) -> str:
@@ -53,10 +53,10 @@ class Ingest(step.Step[Source, Video]):
         return record.uri
 
     def run(self, batch: Sequence[Source]) -> list[list[Video] | Drop]:
-        """One Video, or why there is none. Raises BadMedia for files that are no video, OSError if unreadable."""
-        return [self._video(source) for source in batch]
+        """Return a Video or a drop per source. Raises BadMedia for files that are no video, OSError if unreadable."""
+        return [self._probe_source(source) for source in batch]
 
-    def _video(self, source: Source) -> list[Video] | Drop:
+    def _probe_source(self, source: Source) -> list[Video] | Drop:
         if source.removed:
             return Drop(REMOVED)
         if source.fault is not None:
@@ -68,13 +68,13 @@ class Ingest(step.Step[Source, Video]):
         if not size:
             raise BadMedia("empty file")
         if source.stamp not in ("", access.stamp_of(source.uri, self.scratch)):
-            raise changed_fault(source.uri)
+            raise changed_error(source.uri)
         facts = probe(path)
         if facts is None:
             return Drop("no moving picture", "the file has sound, text or a cover, but no moving picture")
         apart = "" if facts.sounds else source.apart
-        facts = (probe(with_sound(path, apart, self.scratch)) if apart else facts) or facts
-        return self._judged(facts) or [
+        facts = (probe(join_separate_sound(path, apart, self.scratch)) if apart else facts) or facts
+        return self._check_limits(facts) or [
             Video(
                 id=video_id(sha256),
                 source=source.id,
@@ -82,7 +82,7 @@ class Ingest(step.Step[Source, Video]):
                 bytes=size,
                 sha256=sha256,
                 sidecars=source.sidecars,
-                meta=meta_of(replace(source, meta=self._listed(source))),
+                meta=meta_of(replace(source, meta=self._full_meta(source))),
                 stamp=source.stamp,
                 spans=source.spans,
                 apart=apart,
@@ -90,10 +90,10 @@ class Ingest(step.Step[Source, Video]):
             )
         ]
 
-    def _listed(self, source: Source) -> str:
+    def _full_meta(self, source: Source) -> str:
         return whole(source.meta, self.root) if KEY in source.meta else source.meta
 
-    def _judged(self, facts: Facts) -> Drop | None:
+    def _check_limits(self, facts: Facts) -> Drop | None:
         shape = f"{facts.coded_width}x{facts.coded_height}"
         if facts.coded_width * facts.coded_height > self.settings.max_pixels:
             return Drop("picture too large", f"{shape}; ingest.max_pixels is {self.settings.max_pixels}")
@@ -105,6 +105,6 @@ class Ingest(step.Step[Source, Video]):
 
 
 def video_fields(facts: Facts) -> dict[str, Any]:
-    """The facts as fields of a Video."""
+    """Return the facts as fields of a Video."""
     nested = ("sounds", "subtitles", "pieces", "gaps")
     return {**asdict(facts), **{name: getattr(facts, name) for name in nested}}

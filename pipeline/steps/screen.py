@@ -1,7 +1,7 @@
 """Step `screen`: judge whether a transcript is complete and informative.
 
-Cheap rules drop what is plain. The rest is judged by the model as a language model, on two questions; its
-probabilities of `yes` are scores: nothing is dropped by them here.
+Cheap rules drop clear cases. For the rest the model answers two questions as a language model. Its probabilities of
+`yes` are stored as scores, and drop nothing here.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pydantic import Field
 from manifests.records import Drop, Screening, Transcript
 from pipeline import step
 from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
-from pipeline.annotation.text_rules import repetition, without_sound_notes
+from pipeline.annotation.text_rules import remove_sound_notes, repeated_pair_share
 from pipeline.errors import BadMedia
 from stages.text_metrics import words
 
-JUDGED = ("complete", "informative")
+QUESTIONS = ("complete", "informative")
 
 
 class ScreenSettings(step.Settings):
@@ -30,42 +30,42 @@ class ScreenSettings(step.Settings):
 
 
 class Screen(ModelStep[Transcript, Screening]):
-    """Judge what is said in a clip."""
+    """Judge the transcript of a clip."""
 
     name, takes, gives = "screen", Transcript, Screening
     settings_type = ScreenSettings
     settings: ScreenSettings
-    prompts = tuple(f"screen_{judged}" for judged in JUDGED)
-    # Text alone: two short requests a clip, of which 256 still fill the model's batches and hold no media.
+    prompts = tuple(f"screen_{question}" for question in QUESTIONS)
+    # Without media: two short requests a clip, 256 a batch.
     resources = step.Resources(batch=128, seconds=1800, memory_gb=64)
 
     def run(self, batch: Sequence[Transcript]) -> list[list[Screening] | Drop | BadMedia]:
-        """One Screening per transcript, or a drop by a cheap rule."""
+        """Return one Screening per transcript, or a drop by a cheap rule."""
         from ola.prompt import Request
 
-        drops = {transcript.id: self._drop(transcript.text) for transcript in batch}
+        drops = {transcript.id: self._check_text(transcript.text) for transcript in batch}
         texts = {each.id: fence_text("subtitles", each.text) for each in batch if drops[each.id] is None}
-        said = self.yes(
+        probabilities = self.yes_probabilities(
             {
-                f"{name}-{judged}": Request(fill_prompt(f"screen_{judged}", subtitles=text))
+                f"{name}-{question}": Request(fill_prompt(f"screen_{question}", subtitles=text))
                 for name, text in texts.items()
-                for judged in JUDGED
+                for question in QUESTIONS
             }
         )
-        return [drops[each.id] or [self._screening(each, said)] for each in batch]
+        return [drops[each.id] or [self._make_screening(each, probabilities)] for each in batch]
 
-    def _drop(self, text: str) -> Drop | None:
-        said = words(without_sound_notes(text))
-        if not said:
+    def _check_text(self, text: str) -> Drop | None:
+        spoken = words(remove_sound_notes(text))
+        if not spoken:
             return Drop("music or noises only", text[:200])
-        if len(said) < self.settings.least_words:
-            return Drop("too few words", f"{len(said)}; screen.least_words is {self.settings.least_words}")
-        if (share := repetition(without_sound_notes(text))) > self.settings.most_repeated:
+        if len(spoken) < self.settings.least_words:
+            return Drop("too few words", f"{len(spoken)}; screen.least_words is {self.settings.least_words}")
+        if (share := repeated_pair_share(remove_sound_notes(text))) > self.settings.most_repeated:
             return Drop("too repetitive", f"{share:.2f}; screen.most_repeated is {self.settings.most_repeated}")
         return None
 
-    def _screening(self, transcript: Transcript, said: dict[str, float]) -> Screening:
-        scores = {judged: said[f"{transcript.id}-{judged}"] for judged in JUDGED}
+    def _make_screening(self, transcript: Transcript, probabilities: dict[str, float]) -> Screening:
+        scores = {question: probabilities[f"{transcript.id}-{question}"] for question in QUESTIONS}
         return Screening(
             id=transcript.clip,
             clip=transcript.clip,

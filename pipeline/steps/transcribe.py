@@ -1,8 +1,8 @@
-"""Step `transcribe`: find what is said in a clip, with times on the clip's own clock.
+"""Step `transcribe`: find the speech in a clip, with times on the clip's own clock.
 
-Sources are asked in order: `sidecar` files beside the video, text streams `embedded` in it, and those that listen,
-`whisperx` and `ola`. Of the first two the first that has something for the video is taken; a clip in which it says
-nothing is handed on to what comes after.
+Sources are tried in order: `sidecar` files beside the video, text streams `embedded` in it, and the recognisers
+`whisperx` and `ola`. Of the first two, the first that has a track for the video is used; clips without words in this
+track go to the sources after it.
 """
 
 from __future__ import annotations
@@ -18,36 +18,38 @@ from pydantic import Field
 from manifests.records import Clip, Drop, Footage, ModelCall, Segment, Transcript, Video
 from pipeline import step
 from pipeline.annotation.annotator import ModelStep
-from pipeline.annotation.asr_ola import dictated, windows
+from pipeline.annotation.asr_ola import find_windows, make_segment
 from pipeline.annotation.asr_whisperx import RecogniserSettings, Speech, open_recogniser
 from pipeline.errors import BadMedia
 from pipeline.media import hallucination, subtitles
-from pipeline.media.audio import RATE, samples
+from pipeline.media.audio import RATE, read_samples
 from pipeline.media.hallucination import Span
-from pipeline.media.media_store import Reader
-from pipeline.media.subtitle_tracks import Track, first_track, short
+from pipeline.media.media_store import MediaReader
+from pipeline.media.subtitle_tracks import Track, find_track, two_letter_code
 from pipeline.media.text_language import is_mismatch, language_of
-from pipeline.media.video_file import original
+from pipeline.media.video_file import fetch_original
 from pipeline.prompts import prompt
 
 if TYPE_CHECKING:
     from ola.prompt import Request, Wave
 
 LISTENERS = ("whisperx", "ola")
-DICTATION = 3  # what Ola's answers become; 1 took a remark in brackets for words, 2 knew refusals in two languages
+DICTATION = (
+    3  # version of segments from Ola's answers; 1 took remarks in brackets for words, 2 knew two languages' refusals
+)
 MISMATCH, NO_SUBTITLES = "language mismatch", "no subtitles"
 
 
 @dataclass(frozen=True)
 class TranscribeInput:
-    """A clip's footage, its span, and the video it lies in."""
+    """The media of a clip, its span, and its video."""
 
     footage: Footage
     clip: Clip
     video: Video
 
 
-Answer = list[Transcript] | Drop | BadMedia
+Result = list[Transcript] | Drop | BadMedia
 NO_SOUND = Drop("no sound", "the clip has none to recognise")
 
 
@@ -72,7 +74,7 @@ class TranscribeSettings(step.Settings):
 
 
 class Transcribe(ModelStep[TranscribeInput, Transcript]):
-    """Find what is said in a clip. It asks a model where `ola` is a source, and is a step without one else."""
+    """Find the speech in a clip. The step uses a model only where `ola` is a source."""
 
     name, takes, gives = "transcribe", TranscribeInput, Transcript
     version = 3  # 1 knew no flags, 2 took all that subtitles show for speech
@@ -83,7 +85,7 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
     resources = step.Resources(batch=16, memory_gb=8.0)  # WhisperX with large-v3 in float32; subtitles need 1 GB
 
     def __init__(self, settings: step.Settings | None = None) -> None:
-        """The cues of the last video are kept: its clips come one after the other."""
+        """Keep the cues of the last video, since its clips follow each other."""
         super().__init__(settings)
         self.shares = ModelStep.shares if self.asks else ""
         self.resources = ModelStep.resources if self.asks else Transcribe.resources
@@ -95,89 +97,91 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
         return "ola" in self.settings.sources
 
     @property
-    def recognises(self) -> bool:
-        """Whether WhisperX is one."""
+    def uses_whisperx(self) -> bool:
+        """Whether WhisperX is a source."""
         return "whisperx" in self.settings.sources
 
     def open(self) -> None:
-        """Load the models of the sources that listen."""
-        if self.recognises:  # first: it takes as many threads as torch has, which the annotator may leave with one
-            self.recogniser, self.read = open_recogniser(self.settings.whisperx), Reader(self.root)
+        """Load the models of the recognisers."""
+        if self.uses_whisperx:  # first: it uses as many threads as torch has, and the annotator may set one
+            self.recogniser, self.read = open_recogniser(self.settings.whisperx), MediaReader(self.root)
         super().open()
 
     def facts(self) -> dict[str, Any]:
-        """Each listener counts where it is asked; WhisperX with its models' files, but not how fast it is."""
+        """Return the facts of the step; those of a recogniser only where it is a source."""
         facts = super().facts()
         for listener in LISTENERS:
             del facts["settings"][listener]
         if self.asks:
             facts["ola"] = {"version": DICTATION, **self.settings.ola.model_dump(mode="json")}
-        return {**facts, "whisperx": self.settings.whisperx.facts()} if self.recognises else facts
+        return {**facts, "whisperx": self.settings.whisperx.facts()} if self.uses_whisperx else facts
 
     def defaults(self) -> dict[str, Any]:
-        """With those of the listeners, where `facts` has them."""
+        """Return the defaults of the step with those of the recognisers."""
         listeners = {name: step.default_values(type(getattr(self.settings, name))) for name in LISTENERS}
         return {**super().defaults(), **listeners}
 
     def allowance(self, record: TranscribeInput) -> float:
-        """A text stream is spread over the whole file, which must be read once; large models are slow on a CPU."""
-        listens = self.recognises or self.asks
-        listened = 20 * (record.clip.end_ms - record.clip.start_ms) / 1000 if listens else 0.0
-        return record.video.bytes / 5e6 + listened
+        """Return seconds for one read of the whole file, as for a text stream, and for a large model on a CPU."""
+        uses_model = self.uses_whisperx or self.asks
+        model_seconds = 20 * (record.clip.end_ms - record.clip.start_ms) / 1000 if uses_model else 0.0
+        return record.video.bytes / 5e6 + model_seconds
 
     def originals(self, record: TranscribeInput) -> str:
-        """The video, where it has subtitles within."""
+        """Return the URI of the video if it has text streams that are used."""
         return record.video.uri if record.video.subtitles and "embedded" in self.settings.sources else ""
 
-    def run(self, batch: Sequence[TranscribeInput]) -> list[Answer]:
-        """One Transcript per clip; a drop where nothing is said; BadMedia where the subtitles are unreadable."""
-        answers: dict[int, Answer] = {}
-        listen = {"whisperx": self._recognised, "ola": self._dictated}
+    def run(self, batch: Sequence[TranscribeInput]) -> list[Result]:
+        """Return one Transcript per clip; a drop where nothing is said; BadMedia where subtitles are unreadable."""
+        results: dict[int, Result] = {}
+        listen = {"whisperx": self._run_whisperx, "ola": self._run_ola}
         for listener, sources in groupby(self.settings.sources, key=listen.get):
-            left = {n: heard for n, heard in enumerate(batch) if isinstance(answers.get(n, Drop("")), Drop)}
-            found = listener(left) if listener else self._looked_up(left, tuple(sources))
-            answers |= {n: _joined(answers.get(n), answer) for n, answer in found.items()}
-        return [answers[n] for n in range(len(batch))]
+            open_entries = {n: entry for n, entry in enumerate(batch) if isinstance(results.get(n, Drop("")), Drop)}
+            found = listener(open_entries) if listener else self._read_subtitles(open_entries, tuple(sources))
+            results |= {n: _merge_results(results.get(n), answer) for n, answer in found.items()}
+        return [results[n] for n in range(len(batch))]
 
-    def _looked_up(self, batch: Mapping[int, TranscribeInput], sources: tuple[str, ...]) -> dict[int, Answer]:
-        return {n: self._subtitled(heard, sources) for n, heard in batch.items()}
+    def _read_subtitles(self, batch: Mapping[int, TranscribeInput], sources: tuple[str, ...]) -> dict[int, Result]:
+        return {n: self._transcribe_subtitles(entry, sources) for n, entry in batch.items()}
 
-    def _subtitled(self, heard: TranscribeInput, sources: tuple[str, ...]) -> Answer:
+    def _transcribe_subtitles(self, entry: TranscribeInput, sources: tuple[str, ...]) -> Result:
         try:
-            track = self._track(heard.video, sources)
-        except BadMedia as error:  # of this clip alone, not of the batch
+            track = self._find_track(entry.video, sources)
+        except BadMedia as error:  # fails this clip, not the batch
             return error
         if track is None:
             return Drop(NO_SUBTITLES, f"none of {', '.join(sources)} has any for the video")
-        start, end = heard.clip.start_ms / 1000, heard.clip.end_ms / 1000
-        found = [s for s in (subtitles.segment(cue, start, end) for cue in track.spoken) if s is not None]
-        apart = subtitles.unspoken(track.cues, start, end)
+        start, end = entry.clip.start_ms / 1000, entry.clip.end_ms / 1000
+        found = [s for s in (subtitles.cut_segment(cue, start, end) for cue in track.spoken_cues) if s is not None]
+        unspoken = subtitles.list_unspoken(track.cues, start, end)
         if not found:
-            shown = "; ".join(dict.fromkeys(each.text for each in apart))
+            shown = "; ".join(dict.fromkeys(each.text for each in unspoken))
             return Drop(
                 "nothing said", f"{track.name} has {f'no words but {shown!r}' if shown else 'no cue'} in this clip"
             )
-        timed = all(cue.timed for cue in track.spoken)
-        facts = {"origin": track.origin, "track": track.name, "language": track.language, "unspoken": tuple(apart)}
-        segments = hallucination.of_subtitles(found, alone=track.is_stock, paced=timed)
+        timed = all(cue.timed for cue in track.spoken_cues)
+        facts = {"origin": track.origin, "track": track.name, "language": track.language, "unspoken": tuple(unspoken)}
+        segments = hallucination.score_subtitles(found, alone=track.is_stock, paced=timed)
         times = "given" if timed else "interpolated"
-        return [_transcript(heard.clip, segments, around=track.sample, word_times=times, **facts)]
+        return [_make_transcript(entry.clip, segments, around=track.sample_text, word_times=times, **facts)]
 
-    def _recognised(self, batch: Mapping[int, TranscribeInput]) -> dict[int, Answer]:
-        """All clips that have a sound are recognised together."""
-        sounds = {n: samples(self.read(h.footage.sound)) for n, h in batch.items() if h.footage.sound is not None}
-        answers: dict[int, Answer] = dict.fromkeys(batch, NO_SOUND)
-        heard = self.recogniser(list(sounds.values())) if sounds else []
-        return answers | {n: self._spoken(batch[n].clip, speech) for n, speech in zip(sounds, heard, strict=True)}
+    def _run_whisperx(self, batch: Mapping[int, TranscribeInput]) -> dict[int, Result]:
+        """Recognise all clips with sound together."""
+        sounds = {n: read_samples(self.read(h.footage.sound)) for n, h in batch.items() if h.footage.sound is not None}
+        results: dict[int, Result] = dict.fromkeys(batch, NO_SOUND)
+        speeches = self.recogniser(list(sounds.values())) if sounds else []
+        return results | {
+            n: self._transcribe_speech(batch[n].clip, speech) for n, speech in zip(sounds, speeches, strict=True)
+        }
 
-    def _spoken(self, clip: Clip, speech: Speech) -> Answer:
+    def _transcribe_speech(self, clip: Clip, speech: Speech) -> Result:
         segments = [
-            segment for stretch in speech.stretches for segment in hallucination.segments(stretch, speech.voiced)
+            segment for stretch in speech.stretches for segment in hallucination.build_segments(stretch, speech.voiced)
         ]
         if not segments:
             return Drop("nothing said", "no speech is recognised in the sound")
         return [
-            _transcript(
+            _make_transcript(
                 clip,
                 segments,
                 origin="whisperx",
@@ -188,60 +192,62 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
             )
         ]
 
-    def _dictated(self, batch: Mapping[int, TranscribeInput]) -> dict[int, Answer]:
-        """Ola is asked about all windows of all clips together."""
-        waves = {n: wave for n, heard in batch.items() if (wave := self.sound(heard.footage)) is not None}
-        asking = {n: self._windows(batch[n].clip, wave) for n, wave in waves.items()}
-        said = self.ask({name: request for some in asking.values() for name, (request, _) in some.items()})
-        answers: dict[int, Answer] = dict.fromkeys(batch, NO_SOUND)
-        return answers | {
-            n: self._written(batch[n].clip, {span: said[name] for name, (_, span) in some.items()})
-            for n, some in asking.items()
+    def _run_ola(self, batch: Mapping[int, TranscribeInput]) -> dict[int, Result]:
+        """Send all windows of all clips to Ola together."""
+        waves = {n: wave for n, entry in batch.items() if (wave := self.load_sound(entry.footage)) is not None}
+        requests = {n: self._window_requests(batch[n].clip, wave) for n, wave in waves.items()}
+        calls = self.ask_model(
+            {name: request for of_clip in requests.values() for name, (request, _) in of_clip.items()}
+        )
+        results: dict[int, Result] = dict.fromkeys(batch, NO_SOUND)
+        return results | {
+            n: self._transcribe_calls(batch[n].clip, {span: calls[name] for name, (_, span) in of_clip.items()})
+            for n, of_clip in requests.items()
         }
 
-    def _windows(self, clip: Clip, wave: Wave) -> dict[str, tuple[Request, Span]]:
+    def _window_requests(self, clip: Clip, wave: Wave) -> dict[str, tuple[Request, Span]]:
         from ola.prompt import Request
 
         def request(first: int, last: int) -> Request:
             sound = replace(wave, samples=wave.samples[first:last])
             return Request(prompt("transcribe"), sounds=(sound,), max_new_tokens=self.settings.ola.longest)
 
-        cuts = windows(wave.samples)
-        return {f"{clip.id}-{first}": (request(first, last), (first / RATE, last / RATE)) for first, last in cuts}
+        spans = find_windows(wave.samples)
+        return {f"{clip.id}-{first}": (request(first, last), (first / RATE, last / RATE)) for first, last in spans}
 
-    def _written(self, clip: Clip, said: Mapping[Span, ModelCall]) -> Answer:
-        found = (dictated(asked, start, end) for (start, end), asked in said.items())
+    def _transcribe_calls(self, clip: Clip, calls: Mapping[Span, ModelCall]) -> Result:
+        found = (make_segment(call, start, end) for (start, end), call in calls.items())
         segments = [segment for segment in found if segment is not None]
         if not segments:
             return Drop("nothing said", "ola writes nothing down of the sound")
         model = Path(self.annotator.model).name or self.annotator.engine
-        return [_transcript(clip, segments, origin="ola", track=model, language=None, word_times="interpolated")]
+        return [_make_transcript(clip, segments, origin="ola", track=model, language=None, word_times="interpolated")]
 
-    def _original(self, video: Video) -> str:
-        return original(video, self.scratch)
+    def _fetch(self, video: Video) -> str:
+        return fetch_original(video, self.scratch)
 
-    def _track(self, video: Video, sources: tuple[str, ...]) -> Track | None:
+    def _find_track(self, video: Video, sources: tuple[str, ...]) -> Track | None:
         key = f"{video.id} {sources}"
         if self.last[0] != key:
             try:
-                self.last = (key, first_track(video, sources, self.settings.language, self._original))
-            except BadMedia as error:  # a text that cannot be read is read once, not for each clip
+                self.last = (key, find_track(video, sources, self.settings.language, self._fetch))
+            except BadMedia as error:  # an unreadable text is read once, not for each clip
                 self.last = (key, error)
         if isinstance(self.last[1], BadMedia):
             raise BadMedia(str(self.last[1]))
         return self.last[1]
 
 
-def _joined(before: Answer | None, answer: Answer) -> Answer:
-    """Where nobody has anything, the last reason, and what each of them said."""
+def _merge_results(before: Result | None, answer: Result) -> Result:
+    """Return the answer; if both are drops, the last reason with the details of both."""
     if not isinstance(before, Drop) or not isinstance(answer, Drop):
         return answer
-    told = (str(before.detail), str(answer.detail))
-    return Drop(answer.reason, told[0] if told[1] in told[0] else "; ".join(told))
+    details = (str(before.detail), str(answer.detail))
+    return Drop(answer.reason, details[0] if details[1] in details[0] else "; ".join(details))
 
 
-def _transcript(clip: Clip, segments: Sequence[Segment], *, around: str = "", **facts: Any) -> Transcript:
-    """The record of what is said in a clip. around: words that tell the language where the clip has too few."""
+def _make_transcript(clip: Clip, segments: Sequence[Segment], *, around: str = "", **facts: Any) -> Transcript:
+    """Make the record of a clip's speech. around: words of the track, for the language of a short text."""
     words = sum(len(segment.words) for segment in segments)
     seconds = (clip.end_ms - clip.start_ms) / 1000
     text = " ".join(segment.text for segment in segments)
@@ -258,6 +264,6 @@ def _transcript(clip: Clip, segments: Sequence[Segment], *, around: str = "", **
         flagged=sum(len(segment.words) for segment in segments if segment.flags) / words,
         text_language=language,
         text_language_probability=probability,
-        flags=(MISMATCH,) if claimed and is_mismatch(telling, short(claimed)) else (),
+        flags=(MISMATCH,) if claimed and is_mismatch(telling, two_letter_code(claimed)) else (),
         **facts,
     )

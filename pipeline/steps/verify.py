@@ -1,7 +1,7 @@
 """Step `verify`: measure how well a question is answered from frames and sound, from each alone, and from neither.
 
-What a question needs follows in SQL from the scores (`NEEDS`), so that thresholds change without the model. A clip
-without sound is answered twice, with and without its frames: `both` is then `video`, and `audio` is `text`.
+What a question needs follows in SQL from the scores (`NEEDS`), so that thresholds change without a model run. For a
+clip without sound there are two answers, with and without its frames: `both` is then `video`, and `audio` is `text`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 VIEWS = ("both", "video", "audio", "text")
 
-# The least that suffices: what words alone, or frames alone, answer does not need the sound, whatever else answers it.
+# The least that suffices: a question answered from text or frames alone does not need the sound.
 NEEDS = """CASE
     WHEN {of}text.agreement IS NULL THEN NULL
     WHEN {of}text.agreement >= {threshold} THEN 'text'
@@ -32,13 +32,14 @@ NEEDS = """CASE
     WHEN {of}"both".agreement >= {threshold} THEN 'both'
     ELSE 'none-agrees'
 END"""
-"""SQL for what a question needs, over the columns of `verify`. threshold: of agreement, 0..1; of: `verify.`, or empty
-where no other table has such columns. NULL where the question could not be verified."""
+"""SQL for what a question needs, over the columns of `verify`; NULL where the question was not verified.
+
+threshold: of agreement, 0..1. of: prefix of the columns, `verify.` or empty."""
 
 
 @dataclass(frozen=True)
 class VerifyInput:
-    """A question and the footage of its clip."""
+    """A question and the media of its clip."""
 
     question: Question
     footage: Footage
@@ -59,26 +60,26 @@ class Verify(ModelStep[VerifyInput, Verification]):
     settings_type = VerifySettings
     settings: VerifySettings
     prompts = ("verify_answer", "verify_agree")
-    # Ten clips of three questions: the embeddings of their media fit into the 200,000 tokens that Ola keeps.
+    # Ten clips of three questions: the embeddings of their media fit into Ola's cache of 200,000 tokens.
     resources = step.Resources(batch=30, seconds=1800, memory_gb=64)
 
     def run(self, batch: Sequence[VerifyInput]) -> list[list[Verification]]:
-        """One Verdict per question."""
-        media = {doubt.footage.id: doubt.footage for doubt in batch}
+        """Return one Verification per question."""
+        media = {entry.footage.id: entry.footage for entry in batch}
         views = {name: self._views(footage) for name, footage in media.items()}
-        requests = [self._requests(doubt.question, views[doubt.footage.id]) for doubt in batch]
-        said = self.ask({name: request for some in requests for name, request in some.items()})
-        answers = {name: asked.answer.strip() for name, asked in said.items()}
-        agreement = self._agreement(batch, answers)
-        return [[self._verdict(doubt, said, agreement)] for doubt in batch]
+        requests = [self._requests(entry.question, views[entry.footage.id]) for entry in batch]
+        calls = self.ask_model({name: request for of_question in requests for name, request in of_question.items()})
+        answers = {name: call.answer.strip() for name, call in calls.items()}
+        agreement = self._score_agreement(batch, answers)
+        return [[self._make_verification(entry, calls, agreement)] for entry in batch]
 
     def _views(self, footage: Footage) -> dict[str, dict[str, Any]]:
-        """The media of each view; made once a clip, since what is the same thing is encoded once."""
-        frames, sound = self.pictures(footage), self.sound(footage)
+        """Return the media of each view, once a clip: shared objects are encoded once."""
+        frames, sound = self.load_frames(footage), self.load_sound(footage)
         if sound is None:
             return {"video": {"video": frames}, "text": {}}
-        seen, heard = {"video": frames}, {"sounds": (sound,)}
-        return {"both": seen | heard, "video": seen, "audio": heard, "text": {}}
+        frames_only, sound_only = {"video": frames}, {"sounds": (sound,)}
+        return {"both": frames_only | sound_only, "video": frames_only, "audio": sound_only, "text": {}}
 
     def _requests(self, question: Question, views: dict[str, dict[str, Any]]) -> dict[str, Request]:
         from ola.prompt import Request
@@ -89,11 +90,11 @@ class Verify(ModelStep[VerifyInput, Verification]):
             for view, media in views.items()
         }
 
-    def _agreement(self, batch: Sequence[VerifyInput], answers: dict[str, str]) -> dict[str, float]:
-        """By the answers' names: how probable it is that they mean the same as the reference. Silence means nothing."""
+    def _score_agreement(self, batch: Sequence[VerifyInput], answers: dict[str, str]) -> dict[str, float]:
+        """Return by answer the probability that it means the same as the reference; 0 for empty answers."""
         from ola.prompt import Request
 
-        questions = {name: doubt.question for doubt in batch for name in answer_names(doubt).values()}
+        questions = {name: entry.question for entry in batch for name in answer_names(entry).values()}
         requests = {
             name: Request(
                 fill_prompt(
@@ -106,39 +107,38 @@ class Verify(ModelStep[VerifyInput, Verification]):
             for name in questions
             if significant_words(answers[name])
         }
-        return dict.fromkeys(questions, 0.0) | self.yes(requests)
+        return dict.fromkeys(questions, 0.0) | self.yes_probabilities(requests)
 
-    def _verdict(self, doubt: VerifyInput, said: dict[str, ModelCall], agreement: dict[str, float]) -> Verification:
-        question, reference, names = (
-            doubt.question,
-            answer_text(doubt.question.answer, doubt.question),
-            answer_names(doubt),
-        )
-        attempts = {}
+    def _make_verification(
+        self, entry: VerifyInput, calls: dict[str, ModelCall], agreement: dict[str, float]
+    ) -> Verification:
+        question, names = entry.question, answer_names(entry)
+        reference = answer_text(question.answer, question)
+        view_answers = {}
         for view, name in names.items():
-            answer = said[name].answer.strip()
+            answer = calls[name].answer.strip()
             text = answer_text(answer, question)
-            attempts[view] = ViewAnswer(
+            view_answers[view] = ViewAnswer(
                 answer=answer, agreement=agreement[name], exact=exact(text, reference), f1=f1(text, reference)
             )
-        calls = [said[name] for name in dict.fromkeys(names.values())]
+        unique_calls = [calls[name] for name in dict.fromkeys(names.values())]
         return Verification(
             id=question.id,
             clip=question.clip,
             question=question.id,
-            prompt_tokens=sum(call.prompt_tokens for call in calls),
-            answer_tokens=sum(call.answer_tokens for call in calls),
-            read_tokens=sum(call.read_tokens for call in calls),
-            **attempts,
+            prompt_tokens=sum(call.prompt_tokens for call in unique_calls),
+            answer_tokens=sum(call.answer_tokens for call in unique_calls),
+            read_tokens=sum(call.read_tokens for call in unique_calls),
+            **view_answers,
         )
 
 
-def answer_names(doubt: VerifyInput) -> dict[str, str]:
-    """The name of the answer that each view takes."""
-    silent = {"both": "video", "audio": "text"} if doubt.footage.sound is None else {}
-    return {view: f"{doubt.question.id}-{silent.get(view, view)}" for view in VIEWS}
+def answer_names(entry: VerifyInput) -> dict[str, str]:
+    """Return the name of the answer for each view."""
+    silent = {"both": "video", "audio": "text"} if entry.footage.sound is None else {}
+    return {view: f"{entry.question.id}-{silent.get(view, view)}" for view in VIEWS}
 
 
 def answer_text(answer: str, question: Question) -> str:
-    """An answer in words: of a multiple choice, what the letter stands for."""
+    """Return the answer's text; for multiple choice, the text of the chosen option."""
     return option_text(answer, question.options) if question.options else answer

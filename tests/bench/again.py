@@ -21,7 +21,7 @@ from manifests import storage
 from manifests.ledger import DROPPED, OK
 from manifests.records import ID_DIGITS, Clip, Footage, Outcome, Segment, Source, Transcript, Video, Word
 from pipeline.config import Config
-from pipeline.media.audio import wav
+from pipeline.media.audio import wav_bytes
 from pipeline.media.media_store import MediaTar
 from pipeline.plan import Plan
 from pipeline.sources.discovery import discover
@@ -142,10 +142,10 @@ def footage_of(clip: Clip, media: MediaTar) -> Footage:
     """As many frames as a real clip has, of a few bytes each."""
     return Footage(
         id=clip.id, clip=clip.id, width=576, height=320,
-        frames=media.keep(f"{clip.id}.mjpg", bytes(8 * FRAMES)),
+        frames=media.add(f"{clip.id}.mjpg", bytes(8 * FRAMES)),
         frame_bytes=(8,) * FRAMES,
         frame_ms=tuple(round((n + 0.5) * CLIP_MS / FRAMES) for n in range(FRAMES)),
-        sound=media.keep(f"{clip.id}.wav", wav(bytes(64))),
+        sound=media.add(f"{clip.id}.wav", wav_bytes(bytes(64))),
     )  # fmt: skip
 
 

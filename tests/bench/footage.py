@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from manifests.records import Clip, Footage, Video
 from pipeline.engine.batch_call import BatchCall
 from pipeline.engine.sandbox import Sandbox
-from pipeline.media.extraction import index_of, read_frames
+from pipeline.media.extraction import build_index, read_frames
 from pipeline.media.media_store import MediaTar
 from pipeline.media.packet_index import PictureIndex
 from pipeline.media.render import FrameRenderer
@@ -159,15 +159,15 @@ def _against_reencoding(videos: Videos) -> Figure:
 
 def ours_alone(file: Path, video: Video, count: int) -> list[NDArray[np.uint8]]:
     """Frames at the middles of `count` stretches, in this process: index, decode, scale."""
-    index = index_of(str(file), video.picture)
-    painter = FrameRenderer.of(video, 90)
+    index = build_index(str(file), video.picture)
+    renderer = FrameRenderer.for_video(video, 90)
     wanted = chosen(index, video, count)
-    return [painter.pixels(frame) for _, frame in read_frames(str(file), video.picture, index, wanted)]
+    return [renderer.pixels(frame) for _, frame in read_frames(str(file), video.picture, index, wanted)]
 
 
 def chosen(index: PictureIndex, video: Video, count: int) -> list[int]:
     """Stamps of the frames that Extract takes of the whole video."""
-    return index.choose(Frames(policy="count", count=count).times(0.0, video.duration), 0.0, video.duration)
+    return index.choose_stamps(Frames(policy="count", count=count).times(0.0, video.duration), 0.0, video.duration)
 
 
 def decord_alone(file: Path, numbers: Sequence[int]) -> NDArray[np.uint8]:
@@ -181,7 +181,7 @@ def decord_alone(file: Path, numbers: Sequence[int]) -> NDArray[np.uint8]:
 
 def _against_decord(videos: Videos, file: Path, count: int, what: str) -> Figure:
     video = videos.record(file)
-    index = index_of(str(file), video.picture)
+    index = build_index(str(file), video.picture)
     # decord asks for numbers, which are not times x rate where a file was joined
     numbers = [int(number) for number in np.searchsorted(index.shown, chosen(index, video, count))]
     pictures, others = ours_alone(file, video, count), decord_alone(file, numbers)

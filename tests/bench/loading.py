@@ -28,7 +28,7 @@ from PIL import Image
 from ola.geometry import frame_indices
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Wave
-from pipeline.media.extraction import index_of, read_frames
+from pipeline.media.extraction import build_index, read_frames
 from pipeline.media.render import FrameRenderer
 from pipeline.pack.writer import ShardWriter
 from stages.catalogue import read_catalogue
@@ -77,8 +77,8 @@ def processor() -> OlaProcessor:
 def clip_of(videos: Videos, file: Path, stage: str) -> tuple[Sample, Members]:
     """A clip as the pipeline stores it: 48 JPEGs of Ola's size, and its sound; one task."""
     video = videos.record(file)
-    index, painter = index_of(str(file), video.picture), FrameRenderer.of(video, 90)
-    jpegs = [painter.jpeg(f) for _, f in read_frames(str(file), video.picture, index, chosen(index, video, COUNT))]
+    index, renderer = build_index(str(file), video.picture), FrameRenderer.for_video(video, 90)
+    jpegs = [renderer.jpeg(f) for _, f in read_frames(str(file), video.picture, index, chosen(index, video, COUNT))]
     wav = file.with_suffix(".wav")
     ffmpeg("-i", file, "-vn", "-c:a", "pcm_s16le", "-ar", RATE, "-ac", 1, "-t", CLIP_S, "-bitexact", wav)
     heard, kind = stage == "omni", "subtitle" if stage == "omni" else "video_caption"

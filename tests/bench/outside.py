@@ -114,7 +114,7 @@ def made(root: Path, model: Path) -> Plan:
         | {"ask": {"longest": LONGEST["ask"], "least_informative": 0}}
         | {"annotator": {"engine": "tests.bench.timed:opened", "model": str(model), "device": str(root / "times")}}
     )
-    plan = config.model_copy(update={"annotator": config.annotator.resolved()}).plan(str(root))
+    plan = config.model_copy(update={"annotator": config.annotator.resolve()}).plan(str(root))
     sources = []
     for n in range(PARTS * VIDEOS):
         (root / f"{n}.mp4").write_bytes(bytes(n + 1))

@@ -142,7 +142,7 @@ def footage(
     import numpy as np
     from PIL import Image
 
-    from pipeline.media.audio import wav
+    from pipeline.media.audio import wav_bytes
 
     noise = np.random.default_rng(seed)
     tar, jpegs = MediaTar(f"{clip}.tar", str(root / f"{clip}.tar")), []
@@ -156,10 +156,10 @@ def footage(
         clip=clip,
         width=size[0],
         height=size[1],
-        frames=tar.keep(f"{clip}.mjpg", b"".join(jpegs)),
+        frames=tar.add(f"{clip}.mjpg", b"".join(jpegs)),
         frame_bytes=tuple(map(len, jpegs)),
         frame_ms=tuple(range(0, 1000 * frames, 1000)),
-        sound=None if seconds is None else tar.keep(f"{clip}.wav", wav(pcm.tobytes())),
+        sound=None if seconds is None else tar.add(f"{clip}.wav", wav_bytes(pcm.tobytes())),
     )
     tar.close()
     return made

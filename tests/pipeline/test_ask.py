@@ -20,8 +20,8 @@ from pipeline.steps.caption import Captioning
 from pipeline.steps.screen import Screen
 from pipeline.steps.verify import Verify
 from tests.pipeline.scripted import QUESTIONS, SAID, Scripted, footage, inside, obeys, ready, transcript
-from tests.pipeline.test_parsing import CHOICE
 from tests.pipeline.test_screen import ATTACKS
+from tests.pipeline.test_text_rules import CHOICE
 
 
 def asking(seen: Footage, text: str = SAID, complete: float = 0.9, informative: float = 0.9) -> AskInput:

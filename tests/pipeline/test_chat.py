@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from ola.processor import OlaProcessor
 from pipeline.errors import BadMedia
-from pipeline.media.user_media import hear, look, watch
+from pipeline.media.user_media import load_image, load_sound, load_video
 from tests.media import ffmpeg, number_of, numbered, pattern
 from tests.ola import tiny
 from tests.runs import ola
@@ -39,14 +39,14 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_video_as_the_model_sees_it() -> None:
-    frames, wave = watch(str(numbered("plain.mp4", 100)), 5)
+    frames, wave = load_video(str(numbered("plain.mp4", 100)), 5)
     assert [number_of(np.asarray(frame)) for frame in frames] == [10, 30, 50, 70, 90]
     assert all(side % 32 == 0 for side in frames[0].size)
     assert wave is None or len(wave.samples) > 0
 
 
 def test_a_video_with_sound() -> None:
-    frames, heard = watch(str(pattern("seen.mp4", 2.0)), 64)
+    frames, heard = load_video(str(pattern("seen.mp4", 2.0)), 64)
     assert 0 < len(frames) <= 64
     assert heard is not None
     assert heard.rate == 16_000
@@ -56,7 +56,7 @@ def test_a_video_with_sound() -> None:
 def test_a_sound_keeps_its_rate_and_channels(tmp_path: Path) -> None:
     file = tmp_path / "tone.wav"
     ffmpeg("-f", "lavfi", "-i", "sine=frequency=440:duration=1.5:sample_rate=44100", "-ac", "2", file)
-    heard = hear(str(file))
+    heard = load_sound(str(file))
     assert heard.samples.shape == (2, 66_150)
     assert heard.rate == 44_100
     assert 0.05 < np.abs(heard.samples).max() <= 1
@@ -65,11 +65,11 @@ def test_a_sound_keeps_its_rate_and_channels(tmp_path: Path) -> None:
 def test_wrong_files_are_named(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("no medium")
-    for open_it in (lambda: look(str(text)), lambda: watch(str(text), 2), lambda: hear(str(text))):
+    for open_it in (lambda: load_image(str(text)), lambda: load_video(str(text), 2), lambda: load_sound(str(text))):
         with pytest.raises(BadMedia, match=r"notes\.txt: not a"):
             open_it()
     with pytest.raises(BadMedia, match="no sound in it"):
-        hear(str(pattern("mute.mp4", 2.0, sound=False)))
+        load_sound(str(pattern("mute.mp4", 2.0, sound=False)))
 
 
 def test_an_answer(folder: Path, picture: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.pack.check import check_run
 from pipeline.pack.publish import pack
 from pipeline.plan import Plan
 from pipeline.plan import build_plan as planned
-from pipeline.removal.leftovers import delete, leftovers
+from pipeline.removal.leftovers import delete_leftovers, find_leftovers
 from stages.catalogue import current
 from tests.object_store import bucket
 from tests.pipeline.removals import SETTINGS, made_root, rows, write
@@ -54,7 +54,7 @@ def litter(plan: Plan, root: Path) -> None:
 
 
 def paths(plan: Plan) -> dict[str, int]:
-    return {each.path: each.bytes for each in leftovers(plan, SETTINGS)}
+    return {each.path: each.bytes for each in find_leftovers(plan, SETTINGS)}
 
 
 def expected(plan: Plan) -> set[str]:
@@ -84,7 +84,7 @@ def test_what_is_deleted_leaves_the_run_as_it_was(plan: Plan, tmp_path: Path) ->
     (tmp_path / "root/shards/current.json.draft-999999-00000000").write_text("half")
     assert "shards/current.json.draft-999999-00000000" in paths(plan)
     tars, held = stats(plan.root), rows(plan)
-    delete(plan.root, leftovers(plan, SETTINGS))
+    delete_leftovers(plan.root, find_leftovers(plan, SETTINGS))
     assert paths(plan) == {}
     assert (stats(plan.root), rows(plan)) == (tars, held)
     extract = Path(plan.find_step("extract").manifest.folder_uri)
@@ -120,7 +120,7 @@ def test_a_root_in_a_store_is_cleaned_too(plan: Plan, at_store: str) -> None:
     remote = planned(f"{at_store}/root", [each.step for each in plan.steps])
     wanted = {path for path in expected(remote) if not path.startswith("pack/")}
     assert wanted <= paths(remote).keys()
-    delete(remote.root, leftovers(remote, SETTINGS))
+    delete_leftovers(remote.root, find_leftovers(remote, SETTINGS))
     assert paths(remote) == {}
     assert not [fault for fault in check_run(remote.root) if "is also in" not in fault]
     assert rows(remote) == rows(plan)

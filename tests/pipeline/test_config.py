@@ -33,7 +33,7 @@ MISTAKES: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "bad yaml in a value": (["--set", "pack.where={a"], ("--set pack.where={a: ",)),
     "no room to cut": (
         ["--set", "split.longest=3", "--set", "split.shortest=2"],
-        ("split: ", "longest (3.0 s) must be at least twice shortest (2.0 s)"),
+        ("split: ", "expected longest to be at least 4.0 s, twice shortest, got 3.0 s"),
     ),
     "unknown step": (["--set", "steps=[ingest, splt]"], ("steps: ", "no step 'splt' (choices: ingest, split, ")),
     "a step without what it needs": (

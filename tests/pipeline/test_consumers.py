@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.media.demux import start_of
-from pipeline.media.extraction import index_of, read_frames
+from pipeline.media.extraction import build_index, read_frames
 from pipeline.media.render import FrameRenderer
 from pipeline.media.safety import open_container
 from stages.samples import Sample
@@ -130,12 +130,12 @@ def test_frames_are_those_of_the_video() -> None:
     sample, members = next((sample_of(m), m) for m in ours().values() if "film" in m["json"].decode())
     path = Path(str(sample.provenance["uri"]))
     video = video_of(path)
-    index = index_of(str(path), video.picture)
+    index = build_index(str(path), video.picture)
     with open_container(str(path)) as container:
         start = start_of(container)
     stamps = [round(((sample.start_ms + ms) / 1000 + start) / index.tick) for ms in sample.pictures.ms]
-    painter = FrameRenderer.of(video, 90)
-    drawn = [painter.jpeg(frame) for _, frame in read_frames(str(path), video.picture, index, stamps)]
+    renderer = FrameRenderer.for_video(video, 90)
+    drawn = [renderer.jpeg(frame) for _, frame in read_frames(str(path), video.picture, index, stamps)]
     assert drawn == [bytes(view) for view in split_frames(members["mjpg"], sample.pictures.bytes)]
 
 

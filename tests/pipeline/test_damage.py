@@ -100,9 +100,9 @@ def test_whatever_is_damaged_has_a_reason_in_words(tmp_path: Path) -> None:
 def test_errors_of_libav_are_told_in_words(kind: str, number: int, reason: str) -> None:
     import av.error
 
-    from pipeline.media.libav_errors import damage_named
+    from pipeline.media.libav_errors import translate_libav_errors
 
     error = getattr(av.error, kind)
-    with pytest.raises(BadMedia, match=reason) as raised, damage_named():
+    with pytest.raises(BadMedia, match=reason) as raised, translate_libav_errors():
         raise error(number, "Operation not permitted", "avcodec_send_packet()")
     assert "avcodec_send_packet" in str(raised.value.detail)

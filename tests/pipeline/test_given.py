@@ -15,7 +15,7 @@ from pipeline.cli.whatif import pack_yields, parse_given
 from pipeline.config import load_run
 from pipeline.errors import ConfigError
 from pipeline.pack.check import check_run
-from pipeline.pack.selection import facts_of
+from pipeline.pack.selection import pack_facts
 from pipeline.pack.settings import PackSettings
 from pipeline.sources.given import given_tasks
 from pipeline.state.keys import load as load_keys
@@ -104,7 +104,7 @@ def test_nothing_is_given_by_default(finevideo: Path) -> None:
     before = bytes_below(finevideo)
     assert not any(b"given" in data or b'"origin":"model"' in data for data in before.values())
     config = load_run(str(finevideo))
-    facts = facts_of(config.plan(str(finevideo)), config.pack)
+    facts = pack_facts(config.plan(str(finevideo)), config.pack)
     assert "given" not in facts["settings"], "the key of a root of before stays"
     assert "given_caption" not in facts["prompts"]
     stored = next(facts for folder, facts in load_keys(str(finevideo)).facts.items() if "pack" in folder)

@@ -20,7 +20,7 @@ from ola.prompt import Wave
 from pipeline.errors import RunError
 from pipeline.importing.entries import make_entry
 from pipeline.importing.importer import ImportRequest, import_records, make_samples
-from pipeline.media.audio import samples as samples_of
+from pipeline.media.audio import read_samples
 from pipeline.pack.check import check_run
 from stages.catalogue import Place, current, read_catalogue
 from stages.decoding import Decoder
@@ -71,7 +71,7 @@ def test_the_trainer_reads_what_the_records_say(tmp_path: Path) -> None:
     loaded = Decoder(processor, 0)[places]
     assert not isinstance(loaded, Exception)
     assert loaded.faults == ()
-    wave = Wave(samples_of((tmp_path / "c.wav").read_bytes()))
+    wave = Wave(read_samples((tmp_path / "c.wav").read_bytes()))
     image, tall = processor.image(noise(100, 75)), processor.image(noise(40, 200))
     film = processor.video([noise(64, 48)] * 4)
     media = {"image": [image], "image_spoken": [tall], "video": [film], "video_audio": [film]}

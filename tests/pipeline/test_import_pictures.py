@@ -18,7 +18,7 @@ from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Request
 from pipeline.pack.check import check_run
-from pipeline.pack.export import ola_json
+from pipeline.pack.export import export_ola_json
 from stages.catalogue import Place, read_catalogue
 from stages.decoding import Decoder
 from stages.evaluation.held_out import held_out_suites
@@ -158,7 +158,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_what_is_exported_comes_back_as_it_was(root: Path, tmp_path: Path) -> None:
-    assert ola_json(str(root / "train"), tmp_path / "ola.json") == len(RECORDS)
+    assert export_ola_json(str(root / "train"), tmp_path / "ola.json") == len(RECORDS)
     records = json.loads((tmp_path / "ola.json").read_text())
     assert not any(turn["from"] == "system" for record in records for turn in record["conversations"])
     [with_system] = [r for r in records if "Be brief." in r["conversations"][0]["value"]]

@@ -15,7 +15,7 @@ import pytest
 
 from manifests.records import Drop, Source, Video
 from pipeline.errors import BadMedia, Unavailable
-from pipeline.media.video_file import original
+from pipeline.media.video_file import fetch_original
 from pipeline.steps.ingest import Ingest, IngestSettings
 from tests.media import AAC, X264, beeps, made, numbered, video_of, written
 
@@ -142,19 +142,19 @@ def test_later_steps_read_the_bytes_that_were_ingested_or_none(tmp_path: Path) -
     answer = ingested(path, stamp=str(path.stat().st_mtime_ns))
     assert isinstance(answer, list)
     video, scratch = answer[0], str(tmp_path)
-    assert original(video, scratch) == str(path)
+    assert fetch_original(video, scratch) == str(path)
     os.utime(path)
-    assert original(video, scratch) == str(path)  # only touched
+    assert fetch_original(video, scratch) == str(path)  # only touched
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(Unavailable, match="was replaced"):
-        original(video, scratch)
+        fetch_original(video, scratch)
     path.unlink()
     with pytest.raises(BadMedia, match="the file is gone"):
-        original(video, scratch)
+        fetch_original(video, scratch)
     with pytest.raises(Unavailable, match="its folder is gone"):
-        original(replace(video, uri="/not/mounted/video.mp4"), scratch)
+        fetch_original(replace(video, uri="/not/mounted/video.mp4"), scratch)
 
 
 def test_a_file_is_known_by_its_bytes_whatever_its_name(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from pipeline.engine.part_context import PartContext
 from pipeline.media import extraction
 from pipeline.media.audio_extraction import ClipRequest, ExtractedClip
 from pipeline.media.media_draft import MARK
-from pipeline.media.media_store import Reader, media_of
+from pipeline.media.media_store import MediaReader, media_of
 from pipeline.run import Options, lanes, run
 from pipeline.steps import extract
 from tests import toys
@@ -78,7 +78,7 @@ def killed(code: str, *arguments: object, **environment: str) -> bool:
 
 def kept_bytes(manifest: Manifest) -> dict[str, tuple[bytes, bytes]]:
     """Return what the references of the rows read, by the ids of the reels."""
-    read = Reader(manifest.root)
+    read = MediaReader(manifest.root)
     reels = [reel for o in toys.outcomes(manifest) for reel in o.records if isinstance(reel, Reel)]
     return {reel.id: (bytes(read(reel.film)), bytes(read(reel.sound))) for reel in reels}
 
@@ -281,17 +281,17 @@ def test_extract_goes_on_with_the_clip_in_hand(films: Path, moment: int, tmp_pat
 
 def decoded(films: Path, root: Path, sets: list[str]) -> list[ClipRequest]:
     """Run to the end in this process. Returns the clips that were decoded."""
-    cuts: list[ClipRequest] = []
-    shots = extraction.shots
+    requests: list[ClipRequest] = []
+    extract_clips = extraction.extract_clips
 
-    def noting(path: str, video: Any, wanted: Any, painter: Any) -> Iterator[ExtractedClip]:
-        cuts.extend(wanted)
-        return shots(path, video, wanted, painter)
+    def noting(path: str, video: Any, wanted: Any, renderer: Any) -> Iterator[ExtractedClip]:
+        requests.extend(wanted)
+        return extract_clips(path, video, wanted, renderer)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extract, "shots", noting)
+        patch.setattr(extract, "extract_clips", noting)
         run(load(None, sets, {"inputs": [str(films)]}), str(root), Options())
-    return cuts
+    return requests
 
 
 def shards(root: Path) -> dict[str, bytes]:

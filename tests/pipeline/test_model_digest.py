@@ -53,14 +53,14 @@ def test_names_count_and_hidden_files_do_not(weights: Path) -> None:
 def test_a_file_is_read_once_and_again_when_it_was_touched(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = digest_of(str(weights))
     read: list[str] = []
-    contents = model_digest._contents
+    contents = model_digest._file_digest
 
     def noting(path: Path, known: model_digest.Known) -> tuple[int, int, int, str]:
         found = contents(path, known)
         read.extend([path.name] if known.get(os.path.realpath(path)) != found else [])
         return found
 
-    monkeypatch.setattr(model_digest, "_contents", noting)
+    monkeypatch.setattr(model_digest, "_file_digest", noting)
     assert digest_of(str(weights)) == before
     assert read == []
     os.utime(weights / "config.json", ns=(1, 1))
@@ -103,7 +103,7 @@ def test_a_damaged_cache_is_made_anew(weights: Path, content: str) -> None:
 
 
 def test_other_weights_on_a_node_are_one_line(weights: Path) -> None:
-    settings = AnnotatorSettings(model=str(weights)).resolved()
+    settings = AnnotatorSettings(model=str(weights)).resolve()
     check_digest(str(weights), settings.digest)
     (weights / "config.json").write_text("{ }")
     step: ModelStep[object, object] = ModelStep()
@@ -113,5 +113,5 @@ def test_other_weights_on_a_node_are_one_line(weights: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_a_setting_that_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"annotator\.model: no folder"):
+    with pytest.raises(ConfigError, match=r"annotator\.model: expected a folder of weights"):
         digest_of(str(tmp_path / "nothing"))

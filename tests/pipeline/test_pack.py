@@ -20,11 +20,11 @@ from pipeline.config import Config
 from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine
 from pipeline.errors import ConfigError
-from pipeline.media.audio import wav
+from pipeline.media.audio import wav_bytes
 from pipeline.media.media_store import MediaTar
 from pipeline.pack import lanes
 from pipeline.pack.check import check_run
-from pipeline.pack.groups import groups_of
+from pipeline.pack.groups import update_groups
 from pipeline.pack.publish import current_manifest, pack
 from pipeline.pack.selection import PartCandidates, select_tasks
 from pipeline.pack.settings import PackSettings
@@ -96,10 +96,10 @@ def footage(made: Clip, tar: MediaTar, *, silent: bool) -> Footage:
         clip=made.id,
         width=64,
         height=32,
-        frames=tar.keep(f"{made.id}.mjpg", b"".join(frames)),
+        frames=tar.add(f"{made.id}.mjpg", b"".join(frames)),
         frame_bytes=tuple(len(frame) for frame in frames),
         frame_ms=(300, 1000, 1700),
-        sound=None if silent else tar.keep(f"{made.id}.wav", wav(bytes(MS * 32))),
+        sound=None if silent else tar.add(f"{made.id}.wav", wav_bytes(bytes(MS * 32))),
     )
 
 
@@ -138,8 +138,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     ingest.commit(0, [v.source for v in videos], [ok(v.source, v) for v in videos])
     of = {v.id: [c for c in clips if c.video == v.id] for v in videos}
     split.commit(0, list(of), [ok(name, *made_clips) for name, made_clips in of.items()])
-    shots = [footage(c, tar, silent=c.video == silent) for c in clips]
-    extract.commit(0, [c.id for c in clips], [ok(f.id, f) for f in shots])
+    records = [footage(c, tar, silent=c.video == silent) for c in clips]
+    extract.commit(0, [c.id for c in clips], [ok(f.id, f) for f in records])
     tar.close()
     said = [
         Outcome(c.id, "dropped", 0.0, (), "nothing said") if n % 3 == 2 else ok(c.id, transcript(c, "one two three"))
@@ -165,7 +165,7 @@ def packed(plan: Plan, **settings: Any) -> list[PackedTask]:
 
 def reasons_of(plan: Plan, settings: PackSettings) -> dict[str, str]:
     """Why each clip is in no shard; "" of one that is in some."""
-    tables = [select_tasks(PartCandidates(plan, settings), group)[0] for group in groups_of(plan)]
+    tables = [select_tasks(PartCandidates(plan, settings), group)[0] for group in update_groups(plan)]
     rows = [row for table in tables for row in table.to_pylist()]
     return {row["clip"]: row["reason"] or "" for row in rows}
 
@@ -290,9 +290,9 @@ def test_what_is_absent_has_the_type_of_what_is_there(plan: Plan) -> None:
 
 
 def test_media_that_are_not_there_are_an_error(tmp_path: Path) -> None:
-    from pipeline.media.media_store import Reader
+    from pipeline.media.media_store import MediaReader
 
     (tmp_path / "short.tar").write_bytes(b"0123456789")
     with pytest.raises(OSError, match=r"short\.tar: 20 bytes at 5 are not there"):
-        Reader(str(tmp_path))(Media(uri="short.tar", offset=5, size=20))
+        MediaReader(str(tmp_path))(Media(uri="short.tar", offset=5, size=20))
     assert Media(uri="a", offset=0, size=1).size == 1

@@ -20,8 +20,8 @@ from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.errors import RunError
 from pipeline.pack import groups
 from pipeline.pack.check import check_run
-from pipeline.pack.groups import groups_of
-from pipeline.pack.publish import current_manifest, pack, rows_of
+from pipeline.pack.groups import update_groups
+from pipeline.pack.publish import current_manifest, pack, read_rows
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from stages.catalogue import current, read_catalogue
@@ -51,7 +51,7 @@ def stats(root: str) -> dict[str, tuple[int, int, int]]:
 
 
 def rows(root: str) -> list[PackedTask]:
-    return [row for folder in current(root).values() for row in rows_of(storage.join(root, folder))]
+    return [row for folder in current(root).values() for row in read_rows(storage.join(root, folder))]
 
 
 def contents(root: str) -> dict[str, bytes]:
@@ -94,13 +94,13 @@ def test_a_video_that_changed_changes_its_group_alone(tmp_path: Path) -> None:
         storage.remove(planned.manifest.uri(1))
     commit_part(tmp_path, plan, 1, range(4, 7))  # the last video was taken out
     packed(plan)
-    (changed,) = [group for group in groups_of(plan) if 1 in group.parts]
+    (changed,) = [group for group in update_groups(plan) if 1 in group.parts]
     inodes = {facts[0] for facts in stats(plan.root).values()}
     lost = {name for name, facts in before.items() if facts[0] not in inodes}
     gone = {row.id for row in rows(plan.root)} ^ tasks
     assert {name[7:27] for name in gone} <= {name[7:27] for name in tasks}
     assert lost
-    assert len(lost) <= sum(len(name) > 0 for name in before) * 2 / len(groups_of(plan)), changed
+    assert len(lost) <= sum(len(name) > 0 for name in before) * 2 / len(update_groups(plan)), changed
     assert list(check_run(plan.root)) == []
 
 
@@ -170,7 +170,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def test_workers_of_a_cluster_write_the_same_bytes(calm: Plan, tmp_path: Path, ray_here: None) -> None:
     plan = made(tmp_path, 3)
     assert pack(plan, SETTINGS, lambda make, numbers: RayEngine().map([LanePlan(make)], numbers)) == ()
-    assert len(groups_of(plan)) == 2
+    assert len(update_groups(plan)) == 2
     assert contents(plan.root) == contents(calm.root)
 
 
@@ -194,7 +194,7 @@ def test_a_kill_at_any_write_changes_no_byte(tenth: int, calm: Plan, tmp_path: P
 
 def test_a_video_in_two_groups_is_refused(tmp_path: Path) -> None:
     plan = annotated(tmp_path, [range(4), range(3, 6)])
-    with pytest.raises(RunError, match="'ingest' stand in more than one row"):
+    with pytest.raises(RunError, match="'ingest' are in more than one row"):
         packed(plan)
 
 

@@ -36,12 +36,12 @@ from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine
 from pipeline.media.media_store import MediaTar
 from pipeline.pack import build
-from pipeline.pack.build import task_of
+from pipeline.pack.build import make_task
 from pipeline.pack.candidates import TOKENS, create_candidates
 from pipeline.pack.check import check_run, check_sample
-from pipeline.pack.export import ola_json
+from pipeline.pack.export import export_ola_json
 from pipeline.pack.publish import pack
-from pipeline.pack.rules import judge
+from pipeline.pack.rules import judge_candidates
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.plan import build_plan as planned
@@ -162,7 +162,7 @@ def verdicts(plan: Plan, **settings: Any) -> dict[tuple[str, str, int], str | No
     chosen = PackSettings(**settings)
     with views.connect(plan.root, plan.manifests, {}) as connection:
         create_candidates(connection, plan, chosen)
-        judge(connection, chosen, {"reason": chosen.where})
+        judge_candidates(connection, chosen, {"reason": chosen.where})
         found = connection.sql("SELECT clip, kind, number, reason FROM verdicts").fetchall()
     assert len({row[:3] for row in found}) == len(found)
     return {(name, kind, number): reason for name, kind, number, reason in found}
@@ -252,7 +252,7 @@ def test_caps_keep_the_first_of_a_kind_that_may_stay(plan: Plan) -> None:
         None,
     )
     assert found[clip(3, 0).id, "subtitle", 0] == "over pack.caps"
-    with pytest.raises(ValidationError, match=r"no kind of task 'subtitles' \(choices: image_caption"):
+    with pytest.raises(ValidationError, match=r"expected a kind of task, got 'subtitles' \(choices: image_caption"):
         PackSettings(caps={"subtitles": 1})
 
 
@@ -281,7 +281,7 @@ def test_an_image_sample_reads_its_one_frame() -> None:
 
     sample = SimpleNamespace(stage="image", model_dump_json=lambda **_: "{}")
     row = {"pictures": {"uri": "a.tar", "offset": 100, "size": 10}, "frame_bytes": [3, 5, 2], "sound": None}
-    assert [len(data) for data in build.members_of(cast(Any, sample), row, cast(Any, reader)).values()] == [2, 5]
+    assert [len(data) for data in build.sample_members(cast(Any, sample), row, cast(Any, reader)).values()] == [2, 5]
     assert read == [Media(uri="a.tar", offset=103, size=5)]
 
 
@@ -306,7 +306,7 @@ def test_every_sample_of_a_stage_has_the_types_of_the_first(plan: Plan) -> None:
 
 def test_the_exported_tasks_carry_only_the_media_they_use(plan: Plan, tmp_path: Path) -> None:
     packed(plan, val=0.0)
-    count = ola_json(plan.root, tmp_path / "ola.json")
+    count = export_ola_json(plan.root, tmp_path / "ola.json")
     records = json.loads((tmp_path / "ola.json").read_text())
     assert count == len(records) == 158
     media = {"<speech><image>": {"video", "audio"}, "<speech>": {"audio"}}
@@ -387,6 +387,6 @@ def test_a_task_of_another_stage_or_with_other_tags_is_a_fault(plan: Plan) -> No
 def test_a_task_says_what_its_row_says() -> None:
     row = {"clip": "c", "kind": "video_qa", "number": 2, "question": "Who?", "options": None, "answer": "A dog",
            "segments": None, "needs": "video"}  # fmt: skip
-    task = task_of(row)
+    task = make_task(row)
     assert (task.id, task.conversations[0].value, task.needs) == ("c-video_qa-2", "<image>\nWho?", "video")
     assert [said.text for said in (*task.times, *task.words)] == ["", ""]

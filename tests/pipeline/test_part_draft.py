@@ -14,7 +14,7 @@ from manifests.records import Media, Outcome
 from pipeline.engine.engines import InlineEngine
 from pipeline.engine.part_journals import remove_left_journals, rewrite_journal
 from pipeline.errors import Unavailable
-from pipeline.media.media_draft import MARK, STALE, part_draft, remove_left_drafts, remove_stale_drafts
+from pipeline.media.media_draft import MARK, STALE, part_draft, remove_orphaned_drafts, remove_stale_drafts
 from pipeline.media.media_store import MediaTar
 from tests import toys
 from tests.killing import Killed
@@ -32,7 +32,7 @@ def drafts(root: Path) -> list[Path]:
 def left_draft(base: Path, *names: str) -> tuple[MediaTar, dict[str, Outcome]]:
     """Return the tar and the outcomes of an attempt that died after these records."""
     with suppress(Killed), part_draft(URI, base, [], {}) as tar:
-        outcomes = {name: reel(name, tar.keep(name, b"x")) for name in names}
+        outcomes = {name: reel(name, tar.add(name, b"x")) for name in names}
         raise Killed
     return tar, outcomes
 
@@ -48,15 +48,15 @@ def test_a_cell_that_outlives_its_worker_writes_nothing_more(tmp_path: Path) -> 
         assert (mine.uri, mine.size) == (tar.uri, 1024)
         assert mine.path != tar.path
         with pytest.raises(Unavailable, match="taken over"):
-            orphan.keep("b", b"b")
-        assert mine.keep("c", b"c").offset == 1536
+            orphan.add("b", b"b")
+        assert mine.add("c", b"c").offset == 1536
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_draft_that_somebody_holds_is_not_taken_over(tmp_path: Path) -> None:
     base = tmp_path / "part-000000.tar"
     with part_draft(URI, base, [], {}) as held:
-        outcomes = {"a": reel("a", held.keep("a", b"a")), "b": Outcome("b", "failed", 0.0, (), "bad", None)}
+        outcomes = {"a": reel("a", held.add("a", b"a")), "b": Outcome("b", "failed", 0.0, (), "bad", None)}
         with part_draft(URI, base, ["a", "b"], outcomes) as mine:
             assert mine.uri != held.uri
             assert set(outcomes) == {"b"}
@@ -78,7 +78,7 @@ def test_drafts_go_with_their_journal_and_stale_ones_after_a_day(tmp_path: Path)
     left_draft(folder / "part-000000.tar")
     left_draft(folder / "part-000001.tar")
     (folder / "part-000001.journal").touch()
-    remove_left_drafts(str(tmp_path))
+    remove_orphaned_drafts(str(tmp_path))
     (left,) = drafts(tmp_path)
     assert left.name.startswith("part-000001.tar.draft.")
     remove_stale_drafts(folder)

@@ -14,7 +14,7 @@ from pipeline.errors import Unavailable
 from pipeline.media import scan as scanning
 from pipeline.media import subtitles
 from pipeline.media.safety import ffmpeg_exe
-from pipeline.media.scan import Scan, ScanError, Series, scan_video, scores
+from pipeline.media.scan import Scan, ScanError, Series, scan_video, span_scores
 from tests.media import numbered
 
 MOVING = "testsrc2=s=160x90:r=25"
@@ -80,31 +80,31 @@ def test_stills_black_and_silence_are_found(film: Scan) -> None:
 
 
 def test_scores_are_shares_of_the_span(film: Scan) -> None:
-    whole = scores(film, 0.0, 10.0)
+    whole = span_scores(film, 0.0, 10.0)
     assert list(whole) == ["motion", "frozen", "black", "silence", "loudness"]
     assert whole["frozen"] == pytest.approx(0.3, abs=0.02)
     assert whole["black"] == pytest.approx(0.1, abs=0.02)
     assert whole["silence"] == pytest.approx(0.3, abs=0.03)
-    still = scores(film, 2.0, 5.0)
+    still = span_scores(film, 2.0, 5.0)
     assert still["frozen"] == pytest.approx(1, abs=0.05)
     assert still["black"] == 0
 
 
 def test_motion_leaves_the_cut_at_the_start_out(film: Scan) -> None:
-    assert scores(film, 2.0, 5.0)["motion"] == pytest.approx(0, abs=0.01)
-    moving = scores(film, 6.0, 10.0)["motion"]
+    assert span_scores(film, 2.0, 5.0)["motion"] == pytest.approx(0, abs=0.01)
+    moving = span_scores(film, 6.0, 10.0)["motion"]
     assert moving is not None
     assert 0.3 < moving < 10
 
 
 def test_loudness_of_a_sine_is_that_of_the_standard(film: Scan) -> None:
-    assert scores(film, 0.0, 3.0)["loudness"] == pytest.approx(TONE, abs=0.1)
-    assert scores(film, 4.0, 8.0)["loudness"] == pytest.approx(TONE, abs=0.1)
+    assert span_scores(film, 0.0, 3.0)["loudness"] == pytest.approx(TONE, abs=0.1)
+    assert span_scores(film, 4.0, 8.0)["loudness"] == pytest.approx(TONE, abs=0.1)
 
 
 def test_loudness_of_silence_is_none(film: Scan) -> None:
-    assert scores(film, 8.5, 10.0)["loudness"] is None
-    assert scores(film, 0.0, 0.3)["loudness"] is None  # shorter than a block
+    assert span_scores(film, 8.5, 10.0)["loudness"] is None
+    assert span_scores(film, 0.0, 0.3)["loudness"] is None  # shorter than a block
 
 
 def test_loudness_is_that_of_ebur128_over_the_whole(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_loudness_is_that_of_ebur128_over_the_whole(tmp_path: Path) -> None:
     summary = ffmpeg("-i", file, "-vn", "-af", "ebur128=framelog=quiet", "-f", "null", "-")
     expected = re.search(r"I:\s+(-[\d.]+) LUFS", summary)
     assert expected
-    found = scores(scan_video(file, duration=6.0, sound=1), 0.0, 6.0)["loudness"]
+    found = span_scores(scan_video(file, duration=6.0, sound=1), 0.0, 6.0)["loudness"]
     assert found == pytest.approx(float(expected[1]), abs=0.1)
 
 
@@ -124,8 +124,8 @@ def test_a_video_without_sound(tmp_path: Path) -> None:
     assert not found.has_sound
     assert found.silences == ()
     assert found.sound_error is None
-    assert scores(found, 0.0, 2.0)["silence"] is None
-    assert scores(found, 0.0, 2.0)["loudness"] is None
+    assert span_scores(found, 0.0, 2.0)["silence"] is None
+    assert span_scores(found, 0.0, 2.0)["loudness"] is None
 
 
 def test_times_count_from_the_start_of_the_container(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_sound_that_cannot_be_decoded_does_not_lose_the_picture(tmp_path: Path) 
     assert len(found.cuts) == 1
     assert found.sound_error
     assert "decoder" in found.sound_error
-    assert scores(found, 0.0, 2.0)["silence"] is None
+    assert span_scores(found, 0.0, 2.0)["silence"] is None
 
 
 def test_a_file_that_is_no_video_is_an_error(tmp_path: Path) -> None:
@@ -219,9 +219,9 @@ def test_gates_of_bs1770() -> None:
     blocks = np.repeat([-20.0, -33.0, -71.0], 10)  # the second is below the relative gate, the third below both
     times = (np.arange(len(blocks)) + 4) / 10
     found = Scan(3.3, (), nothing, (), (), (), Series(times, blocks))
-    assert scores(found, 0.0, 3.3)["loudness"] == pytest.approx(-20)
-    assert scores(found, 1.0, 2.3)["loudness"] == pytest.approx(-33)
-    assert scores(found, 2.0, 3.3)["loudness"] is None
+    assert span_scores(found, 0.0, 3.3)["loudness"] == pytest.approx(-20)
+    assert span_scores(found, 1.0, 2.3)["loudness"] == pytest.approx(-33)
+    assert span_scores(found, 2.0, 3.3)["loudness"] is None
 
 
 def test_an_ffmpeg_that_the_machine_kills_is_not_the_files_fault(
@@ -236,4 +236,4 @@ def test_an_ffmpeg_that_the_machine_kills_is_not_the_files_fault(
     with pytest.raises(Unavailable, match="ffmpeg was killed"):
         scan_video(str(path), duration=0.2, sound=None)
     with pytest.raises(Unavailable, match="ffmpeg was killed"):
-        subtitles.embedded(str(path), 0)
+        subtitles.extract_text_stream(str(path), 0)

@@ -219,4 +219,4 @@ def test_ids_that_are_not_unique_are_not_packed(tmp_path: Path) -> None:
     (folder / "part-000077.parquet").write_bytes((folder / "part-000000.parquet").read_bytes())
     said = ola("run", "--root", root, "--set", "pack.val=0.1")
     assert said.code == 3, said
-    assert "pack: 2 ids of step 'ingest' stand in more than one row" in said.err
+    assert "pack: 2 ids of step 'ingest' are in more than one row" in said.err

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.media.audio_extraction import ClipRequest
-from pipeline.media.extraction import shots
+from pipeline.media.extraction import extract_clips
 from pipeline.media.render import FrameRenderer
 from pipeline.sources.clip_spans import Unusable, times_of
 from pipeline.sources.input_lists import read_list
@@ -88,10 +88,10 @@ def test_spans_are_the_clips_of_a_run(tmp_path: Path) -> None:
 def test_clips_that_overlap_come_from_one_pass() -> None:
     film = pattern("spans.mp4", 6)
     video = video_of(film)
-    cuts = [ClipRequest(a, b, ((a + b) / 2000,)) for a, b in ((0, 5000), (1000, 2000), (1500, 4000), (3000, 6000))]
-    painter = FrameRenderer(video.width, video.height, video.rotation, 90)
-    together = list(shots(str(film), video, cuts, painter))
-    alone = [shot for cut in cuts for shot in shots(str(film), video, [cut], painter)]
-    assert [shot.frames for shot in together] == [shot.frames for shot in alone]
+    requests = [ClipRequest(a, b, ((a + b) / 2000,)) for a, b in ((0, 5000), (1000, 2000), (1500, 4000), (3000, 6000))]
+    renderer = FrameRenderer(video.width, video.height, video.rotation, 90)
+    together = list(extract_clips(str(film), video, requests, renderer))
+    alone = [clip for request in requests for clip in extract_clips(str(film), video, [request], renderer)]
+    assert [clip.frames for clip in together] == [clip.frames for clip in alone]
     for whole, single in zip(together, alone, strict=True):
         assert whole.pcm == single.pcm != None  # noqa: E711

@@ -6,14 +6,14 @@ import pytest
 
 from pipeline.errors import BadMedia
 from pipeline.media import subtitles
-from pipeline.media.subtitles import Cue, embedded, parse, segment
+from pipeline.media.subtitles import Cue, cut_segment, extract_text_stream, parse_cues
 from pipeline.media.text_encoding import decode_text
 from tests.media import X264, made, written
 from tests.runs import srt
 
 
 def told(text: str) -> list[tuple[float, float, str]]:
-    return [(cue.start, cue.end, cue.text) for cue in parse(text)]
+    return [(cue.start, cue.end, cue.text) for cue in parse_cues(text)]
 
 
 SRT = (
@@ -51,7 +51,7 @@ Oh<00:00:04.500><c> my</c><00:00:05.000><c> dear</c>
 
 
 def test_vtt_with_notes_styles_settings_tags_entities_and_word_times() -> None:
-    hello, dear = parse(VTT)
+    hello, dear = parse_cues(VTT)
     assert (hello.start, hello.end, hello.text, hello.timed) == (1, 3, "Hello & welcome <b>", False)
     assert (dear.text, dear.timed) == ("Oh my dear", True)
     assert [(word.text, word.start, word.end) for word in dear.words] == [
@@ -91,7 +91,7 @@ def test_people_may_repeat_themselves() -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "garbage \0\ufffd", "1\n00:00:01,000 --> 00:00:02,000\n\n", "WEBVTT\n"])
 def test_nothing_to_say(text: str) -> None:
-    assert parse(text) == []
+    assert parse_cues(text) == []
 
 
 @pytest.mark.parametrize(
@@ -112,39 +112,39 @@ def test_nothing_to_say(text: str) -> None:
     ],
 )
 def test_encodings(encoding: str, text: str) -> None:
-    assert [cue.text for cue in parse(decode_text(srt((1, 2, text)).encode(encoding)))] == [text]
+    assert [cue.text for cue in parse_cues(decode_text(srt((1, 2, text)).encode(encoding)))] == [text]
 
 
 def cue(text: str, start: float = 0.0, end: float = 4.0) -> Cue:
-    (made_of,) = parse(srt((start, end, text)))
+    (made_of,) = parse_cues(srt((start, end, text)))
     return made_of
 
 
 def test_a_cue_across_a_border_is_shared_word_by_word() -> None:
     said = cue("one two three four five six")
-    pieces = [segment(said, start, start + 1.0) for start in (0.0, 1.0, 2.0, 3.0)]
+    pieces = [cut_segment(said, start, start + 1.0) for start in (0.0, 1.0, 2.0, 3.0)]
     assert " ".join(piece.text for piece in pieces if piece) == said.text
     for piece in filter(None, pieces):
         assert 0 <= piece.start < piece.end <= 1
         assert all(piece.start <= word.start < word.end <= piece.end for word in piece.words)
-    assert segment(said, 4.0, 5.0) is None
+    assert cut_segment(said, 4.0, 5.0) is None
 
 
 def test_a_whole_cue_keeps_its_own_times_on_the_clips_clock() -> None:
-    said = segment(cue("well said", 10.25, 12.5), 10.0, 20.0)
+    said = cut_segment(cue("well said", 10.25, 12.5), 10.0, 20.0)
     assert said is not None
     assert (said.start, said.end, said.text) == (0.25, 2.5, "well said")
 
 
 def test_scripts_without_spaces_are_cut_between_signs_and_keep_their_spacing() -> None:
     said = cue("你好，世界。用Python写")
-    pieces = [segment(said, start, start + 2.0) for start in (0.0, 2.0)]
+    pieces = [cut_segment(said, start, start + 2.0) for start in (0.0, 2.0)]
     assert [piece and piece.text for piece in pieces] == ["你好，世界。用", "Python写"]
 
 
 def test_overlapping_cues_stay_apart() -> None:
     text = srt((1, 4, "the one"), (2, 3, "the other"))
-    said = [segment(made_of, 0, 10) for made_of in parse(text)]
+    said = [cut_segment(made_of, 0, 10) for made_of in parse_cues(text)]
     assert [(piece.start, piece.end, piece.text) for piece in said if piece] == [(1, 4, "the one"), (2, 3, "the other")]
 
 
@@ -154,13 +154,13 @@ def test_text_streams(name: str, codec: str) -> None:
     words = written("words.srt", srt((1.5, 3, "What is said")))
     video = ("-c:v", "libvpx-vp9", "-deadline", "realtime") if name.endswith("webm") else X264
     path = made(name, *film, "-i", words, "-map", "0", "-map", "1", *video, "-c:s", codec)
-    assert told(embedded(str(path), 0)) == [(1.5, 3, "What is said")]
+    assert told(extract_text_stream(str(path), 0)) == [(1.5, 3, "What is said")]
     with pytest.raises(BadMedia, match="text stream 1 cannot be read"):
-        embedded(str(path), 1)
+        extract_text_stream(str(path), 1)
 
 
 def test_a_file_too_large_for_subtitles_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     huge = written("words.srt", srt((1.5, 3, "What is said")))
     monkeypatch.setattr(subtitles, "LARGEST_COMPANION", 10)
     with pytest.raises(BadMedia, match="too large for subtitles"):
-        subtitles.read(str(huge))
+        subtitles.read_subtitles(str(huge))

@@ -14,7 +14,7 @@ from manifests.records import Clip, Drop, Footage, Media, Outcome, Source, Trans
 from manifests.schema import from_rows, to_table
 from pipeline.annotation.asr_whisperx import RecogniserSettings, Speech
 from pipeline.errors import BadMedia
-from pipeline.media.audio import wav
+from pipeline.media.audio import wav_bytes
 from pipeline.media.hallucination import Stretch
 from pipeline.media.media_store import MediaTar
 from pipeline.media.subtitle_tracks import sidecar_language
@@ -57,7 +57,7 @@ def sounding(root: Path, video: Video, *seconds: float | None) -> list[Transcrib
     tar = MediaTar("clips.tar", str(root / "clips.tar"))
     clips = []
     for n, length in enumerate(seconds):
-        sound = None if length is None else tar.keep(f"{n}.wav", wav(bytes(2 * int(16000 * length))))
+        sound = None if length is None else tar.add(f"{n}.wav", wav_bytes(bytes(2 * int(16000 * length))))
         clip = heard(video, 4000 * n, 4000 * (n + 1))
         clips.append(replace(clip, footage=replace(clip.footage, sound=sound)))
     tar.close()

@@ -21,7 +21,7 @@ from manifests.ledger import Counts, Manifest
 from manifests.records import Outcome, Source
 from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.engine.worker import StepWorker
-from pipeline.media.media_store import Reader, media_of
+from pipeline.media.media_store import MediaReader, media_of
 from pipeline.run import lanes
 from pipeline.sources.scratch import remove_scratch, scratch_folder
 from pipeline.state.ledger_law import law_violations, read_counts
@@ -204,7 +204,7 @@ def test_retry_runs_what_failed_and_nothing_else(tmp_path: Path) -> None:
 
 def kept_bytes(manifest: Manifest) -> dict[str, tuple[bytes, bytes]]:
     """What the references of the rows read, by the ids of the reels."""
-    read = Reader(manifest.root)
+    read = MediaReader(manifest.root)
     reels = [reel for o in toys.outcomes(manifest) for reel in o.records if isinstance(reel, Reel)]
     return {reel.id: (bytes(read(reel.film)), bytes(read(reel.sound))) for reel in reels}
 

@@ -46,7 +46,7 @@ def picture(number: int) -> bytes:
 def tone(number: int, seconds: float = SECONDS) -> bytes:
     time = np.arange(int(RATE * seconds)) / RATE
     samples = (12_000 * np.sin(2 * np.pi * 120 * 1.75**number * time)).astype(np.int16)
-    return audio.wav(samples.tobytes())
+    return audio.wav_bytes(samples.tobytes())
 
 
 def lesson(number: int, kind: str, seconds: float = SECONDS) -> tuple[Sample, Members]:

@@ -41,7 +41,7 @@ def jpeg(seed: int, size: tuple[int, int] = SIZE, quality: int = 90) -> bytes:
 def wav(seed: int, seconds: float = 1.5) -> bytes:
     """Noise, 16-bit mono at 16 kHz."""
     samples = np.random.default_rng(seed).integers(-8000, 8000, int(RATE * seconds), np.int16)
-    return audio.wav(samples.tobytes())
+    return audio.wav_bytes(samples.tobytes())
 
 
 def tasks_of(key: str, kinds: Sequence[str]) -> tuple[Task, ...]:

@@ -16,7 +16,7 @@ from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Wave
 from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine
-from pipeline.pack.export import ola_json
+from pipeline.pack.export import export_ola_json
 from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings
 from stages.catalogue import read_catalogue
@@ -57,7 +57,7 @@ def test_the_exported_samples_are_those_of_the_loader(tmp_path: Path) -> None:
         PackSettings(val=0),
         lambda make, numbers: InlineEngine().map([LanePlan(make)], numbers),
     )
-    ola_json(str(root), tmp_path / "ola.json")
+    export_ola_json(str(root), tmp_path / "ola.json")
     records = {record["id"]: record for record in json.loads((tmp_path / "ola.json").read_text())}
     tasks = read_catalogue([str(root)])
     order = Order(tasks, phase(sequence_tokens=4000))

@@ -13,8 +13,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pipeline.annotation.text_rules import parse_questions
-from pipeline.media.audio import RATE, samples
-from pipeline.media.media_store import Reader
+from pipeline.media.audio import RATE, read_samples
+from pipeline.media.media_store import MediaReader
 from pipeline.pack.build import middle_frame
 from pipeline.synthetic.nano.answers import UNKNOWN, verify_prompt
 from pipeline.synthetic.nano.judge_examples import agreement_examples
@@ -121,7 +121,7 @@ class RequestBuilder:
 
     def __init__(self, root: str) -> None:
         """Open the media of the run at `root`."""
-        self.read, self.clip, self.media = Reader(root), "", dict[str, dict[str, Any]]()
+        self.read, self.clip, self.media = MediaReader(root), "", dict[str, dict[str, Any]]()
 
     def build(self, clip_lesson: ClipLesson) -> Request:
         """Return the request of a lesson with the media of its view."""
@@ -144,7 +144,7 @@ class RequestBuilder:
         whole = memoryview(self.read(clip.frames))
         frames = [Image.open(io.BytesIO(jpeg)) for jpeg in split_frames(whole, clip.frame_bytes)]
         begin, end = middle_frame(list(clip.frame_bytes))
-        sound = {} if clip.sound is None else {"sounds": (Wave(samples(self.read(clip.sound)), RATE),)}
+        sound = {} if clip.sound is None else {"sounds": (Wave(read_samples(self.read(clip.sound)), RATE),)}
         image = Image.open(io.BytesIO(whole[begin:end]))
         return {
             "image": {"images": (image,)},

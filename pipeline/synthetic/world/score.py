@@ -19,7 +19,7 @@ from manifests.schema import record_schema
 from pipeline.annotation.text_rules import option_text
 from pipeline.config import load_run
 from pipeline.errors import ConfigError
-from pipeline.pack.candidates import create_candidates, packable
+from pipeline.pack.candidates import create_candidates, is_packable
 from pipeline.steps.verify import NEEDS
 from pipeline.synthetic.world import metrics
 from pipeline.synthetic.world.metrics import RIGHT, ScoredQuestion, score_question
@@ -69,7 +69,7 @@ class RunScore:
         """Read the run's manifests and the truth files."""
         config = load_run(root)
         plan = config.plan(root)
-        if not packable(plan):
+        if not is_packable(plan):
             raise ConfigError(
                 f"{root}: expected a run with ingest, split, extract and transcribe; other runs cannot be scored"
             )

@@ -90,11 +90,11 @@ def test_answers_to_ask_pass_its_rules(run: Run) -> None:
 
 
 def test_the_prompt_is_word_for_word_that_of_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ask, "pictures", lambda *_: ())
-    monkeypatch.setattr(Ask, "sound", lambda *_: None)
+    monkeypatch.setattr(Ask, "load_frames", lambda *_: ())
+    monkeypatch.setattr(Ask, "load_sound", lambda *_: None)
     transcript = SimpleNamespace(text="two dogs")
     asking: Any = SimpleNamespace(screening=None, footage=None, transcript=transcript)
-    assert Ask()._request(asking).text == ask_prompt("two dogs")
+    assert Ask()._make_request(asking).text == ask_prompt("two dogs")
 
 
 def test_questions_are_answered_if_the_view_suffices(run: Run) -> None:

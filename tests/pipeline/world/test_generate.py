@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import BadMedia, ConfigError
 from pipeline.media.safety import open_container
-from pipeline.media.user_media import hear as heard_in
+from pipeline.media.user_media import load_sound as heard_in
 from pipeline.sources.discovery import discover
 from pipeline.synthetic.world.audio import synthesise
 from pipeline.synthetic.world.generate import make_world, write_clip

@@ -18,7 +18,7 @@ from pipeline.media import decord_reader
 from pipeline.media.audio import RATE, AudioTimeline
 from pipeline.media.audio_extraction import ClipRequest, ExtractedClip
 from pipeline.media.demux import start_of
-from pipeline.media.extraction import index_of, read_frames, shots, stamps_of
+from pipeline.media.extraction import build_index, choose_stamps, extract_clips, read_frames
 from pipeline.media.packet_index import PictureIndex
 from pipeline.media.render import FrameRenderer
 from pipeline.media.safety import ffmpeg_exe, open_container
@@ -75,7 +75,7 @@ def rgb(frame: Any) -> NDArray[Any]:
     return np.asarray(frame.to_ndarray(format="rgb24"))
 
 
-def cuts_of(video: Video) -> list[ClipRequest]:
+def requests_of(video: Video) -> list[ClipRequest]:
     """Three cuts over the whole video; times that fall on frames, between them, and near the ends."""
     end = round(video.duration * 1000)
     return [
@@ -85,12 +85,12 @@ def cuts_of(video: Video) -> list[ClipRequest]:
     ]
 
 
-def painter_of(video: Video) -> FrameRenderer:
-    return FrameRenderer.of(video, 90)
+def renderer_of(video: Video) -> FrameRenderer:
+    return FrameRenderer.for_video(video, 90)
 
 
-def wanted(index: PictureIndex, cuts: Sequence[ClipRequest], start: float) -> list[int]:
-    return [stamp for cut in cuts for stamp in stamps_of(index, cut, start)]
+def wanted(index: PictureIndex, requests: Sequence[ClipRequest], start: float) -> list[int]:
+    return [stamp for request in requests for stamp in choose_stamps(index, request, start)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -98,13 +98,13 @@ def test_each_frame_is_the_one_shown_at_its_time(kind: str) -> None:
     path = KINDS[kind]()
     video = video_of(path)
     first = number_of(rgb(everything(path)[0]))
-    cuts = cuts_of(video)
+    requests = requests_of(video)
     begins = begins_of(path, video)
     assert video.frames == len(begins) == (FRAMES - first if kind.startswith("trimmed") else FRAMES)
-    for cut, shot in zip(cuts, shots(str(path), video, cuts, painter_of(video)), strict=True):
-        numbers = [number_of(pixels(jpeg)) - first for _, jpeg in shot.frames]
-        assert [ms for ms, _ in shot.frames] == [round(begins[n] * 1000) - cut.start_ms for n in numbers]
-        assert numbers == [shown_at(time, begins, cut.start_ms / 1000) for time in cut.times]
+    for request, clip in zip(requests, extract_clips(str(path), video, requests, renderer_of(video)), strict=True):
+        numbers = [number_of(pixels(jpeg)) - first for _, jpeg in clip.frames]
+        assert [ms for ms, _ in clip.frames] == [round(begins[n] * 1000) - request.start_ms for n in numbers]
+        assert numbers == [shown_at(time, begins, request.start_ms / 1000) for time in request.times]
 
 
 def shown_at(time: float, begins: Sequence[float], start: float) -> int:
@@ -117,7 +117,7 @@ def begins_of(path: Path, video: Video) -> list[float]:
     """When the n-th frame is shown, on the video's clock."""
     with open_container(str(path)) as container:
         start = start_of(container)
-    index = index_of(str(path), video.picture)
+    index = build_index(str(path), video.picture)
     return [float(stamp) * index.tick - start for stamp in index.shown]
 
 
@@ -125,9 +125,9 @@ def begins_of(path: Path, video: Video) -> list[float]:
 def test_selective_decoding_gives_the_pixels_of_full_decoding(kind: str) -> None:
     path = KINDS[kind]()
     video = video_of(path)
-    index = index_of(str(path), video.picture)
+    index = build_index(str(path), video.picture)
     with open_container(str(path)) as container:
-        stamps = wanted(index, cuts_of(video), start_of(container))
+        stamps = wanted(index, requests_of(video), start_of(container))
     full = {frame.pts: frame for frame in everything(path)}
     found = list(read_frames(str(path), video.picture, index, stamps))
     assert [stamp for stamp, _ in found] == stamps
@@ -139,13 +139,13 @@ def test_selective_decoding_gives_the_pixels_of_full_decoding(kind: str) -> None
 def test_decord_gives_the_same_frames_and_sound(kind: str) -> None:
     path = turned("-90") if kind == "rotated" else KINDS[kind]()
     video = video_of(path)
-    cuts = [ClipRequest(0, 900, (0.2, 0.5))] if kind == "rotated" else cuts_of(video)
-    index = index_of(str(path), video.picture)
+    requests = [ClipRequest(0, 900, (0.2, 0.5))] if kind == "rotated" else requests_of(video)
+    index = build_index(str(path), video.picture)
     assert (decord_reader.open_reader(str(path), video, index) is not None) == (kind in DECORDS | {"rotated"})
-    ours = list(shots(str(path), video, cuts, painter_of(video)))
-    theirs = list(decord_reader.shots(str(path), video, cuts, painter_of(video)))
-    assert [[ms for ms, _ in shot.frames] for shot in ours] == [[ms for ms, _ in shot.frames] for shot in theirs]
-    assert [shot.pcm for shot in ours] == [shot.pcm for shot in theirs]
+    ours = list(extract_clips(str(path), video, requests, renderer_of(video)))
+    theirs = list(decord_reader.extract_clips(str(path), video, requests, renderer_of(video)))
+    assert [[ms for ms, _ in clip.frames] for clip in ours] == [[ms for ms, _ in clip.frames] for clip in theirs]
+    assert [clip.pcm for clip in ours] == [clip.pcm for clip in theirs]
     for one, other in zip(jpegs_of(ours), jpegs_of(theirs), strict=True):
         assert np.abs(one.astype(int) - other).mean() < 3
 
@@ -153,12 +153,12 @@ def test_decord_gives_the_same_frames_and_sound(kind: str) -> None:
 def test_decord_is_not_asked_for_the_last_frames_of_a_file_with_b_frames() -> None:
     path = KINDS["h264 with open groups"]()
     video = video_of(path)
-    (shot,) = decord_reader.shots(str(path), video, [ClipRequest(3000, 4000, (3.01, 3.97))], painter_of(video))
-    assert [number_of(pixels(jpeg)) for _, jpeg in shot.frames] == [75, 99]
+    (clip,) = decord_reader.extract_clips(str(path), video, [ClipRequest(3000, 4000, (3.01, 3.97))], renderer_of(video))
+    assert [number_of(pixels(jpeg)) for _, jpeg in clip.frames] == [75, 99]
 
 
 def jpegs_of(made_of: Sequence[ExtractedClip]) -> list[NDArray[Any]]:
-    return [pixels(jpeg) for shot in made_of for _, jpeg in shot.frames]
+    return [pixels(jpeg) for clip in made_of for _, jpeg in clip.frames]
 
 
 CORNERS = (
@@ -187,8 +187,8 @@ def quarters(picture: NDArray[Any]) -> list[tuple[int, ...]]:
 
 def one_picture(path: Path) -> tuple[Video, NDArray[Any]]:
     video = video_of(path)
-    (shot,) = shots(str(path), video, [ClipRequest(0, 900, (0.5,))], painter_of(video))
-    return video, pixels(shot.frames[0][1])
+    (clip,) = extract_clips(str(path), video, [ClipRequest(0, 900, (0.5,))], renderer_of(video))
+    return video, pixels(clip.frames[0][1])
 
 
 def as_ffmpeg_shows(path: Path, width: int, height: int) -> NDArray[Any]:
@@ -254,8 +254,11 @@ def test_a_size_that_changes_midway_is_brought_to_one() -> None:
     path.write_bytes(first.read_bytes() + then.read_bytes())
     video = video_of(path)
     taken = list(
-        shots(
-            str(path), video, [ClipRequest(0, 2000, (0.5, 1.5)), ClipRequest(2000, 4000, (2.5, 3.5))], painter_of(video)
+        extract_clips(
+            str(path),
+            video,
+            [ClipRequest(0, 2000, (0.5, 1.5)), ClipRequest(2000, 4000, (2.5, 3.5))],
+            renderer_of(video),
         )
     )
     assert {picture.shape for picture in jpegs_of(taken)} == {(224, 320, 3)}
@@ -303,18 +306,18 @@ def test_a_beep_stands_at_its_time_in_the_sound_of_its_clip(kind: str) -> None:
     path = SOUNDS[kind]()
     video = video_of(path)
     end = round(video.duration * 1000)
-    cuts = [
+    requests = [
         ClipRequest(0, 3000, (1.0,)),
         ClipRequest(3000, 3950, (3.5,)),
         ClipRequest(3950, 6000, (5.0,)),
         ClipRequest(6000, end, (7.0,)),
     ]
     found = []
-    for cut, shot in zip(cuts, shots(str(path), video, cuts, painter_of(video)), strict=True):
-        assert shot.pcm is not None
-        assert len(shot.pcm) == 32 * (cut.end_ms - cut.start_ms)
-        at = onset(np.frombuffer(shot.pcm, dtype="<i2"))
-        found.append(None if at is None else at + cut.start_ms / 1000)
+    for request, clip in zip(requests, extract_clips(str(path), video, requests, renderer_of(video)), strict=True):
+        assert clip.pcm is not None
+        assert len(clip.pcm) == 32 * (request.end_ms - request.start_ms)
+        at = onset(np.frombuffer(clip.pcm, dtype="<i2"))
+        found.append(None if at is None else at + request.start_ms / 1000)
     # the picture of the same moment is the clock: mpeg-ts starts it with the sound's lead-in of 21 ms
     assert found == [None, None, pytest.approx(BEEP + begins_of(path, video)[0], abs=0.005), None]
 
@@ -322,8 +325,11 @@ def test_a_beep_stands_at_its_time_in_the_sound_of_its_clip(kind: str) -> None:
 def test_a_sound_that_ends_early_is_silence_from_there_and_holds_no_clip_back() -> None:
     path = heard("early.mp4", f"{beeps(1.0)}:d=2")
     video = video_of(path)
-    cuts = [ClipRequest(n * 1000, n * 1000 + 1000, (n + 0.5,)) for n in range(9)]
-    sounds = [np.frombuffer(shot.pcm or b"", dtype="<i2") for shot in shots(str(path), video, cuts, painter_of(video))]
+    requests = [ClipRequest(n * 1000, n * 1000 + 1000, (n + 0.5,)) for n in range(9)]
+    sounds = [
+        np.frombuffer(clip.pcm or b"", dtype="<i2")
+        for clip in extract_clips(str(path), video, requests, renderer_of(video))
+    ]
     assert [onset(sound) for sound in sounds] == [None, pytest.approx(0, abs=0.005), *[None] * 7]
     assert all(len(sound) == 16000 for sound in sounds)
 
@@ -331,15 +337,17 @@ def test_a_sound_that_ends_early_is_silence_from_there_and_holds_no_clip_back() 
 def test_a_video_without_sound_has_none() -> None:
     path = numbered("mute.mp4", 50, sound=False)
     video = video_of(path)
-    (shot,) = shots(str(path), video, [ClipRequest(0, 2000, (1.0,))], painter_of(video))
-    assert (video.sound, shot.pcm) == (None, None)
+    (clip,) = extract_clips(str(path), video, [ClipRequest(0, 2000, (1.0,))], renderer_of(video))
+    assert (video.sound, clip.pcm) == (None, None)
 
 
 def test_a_clip_taken_alone_is_the_clip_taken_with_others() -> None:
     path = KINDS["h264 with b-frames"]()
     video = video_of(path)
-    together = list(shots(str(path), video, cuts_of(video), painter_of(video)))
-    alone = [next(iter(shots(str(path), video, [cut], painter_of(video)))) for cut in cuts_of(video)]
+    together = list(extract_clips(str(path), video, requests_of(video), renderer_of(video)))
+    alone = [
+        next(iter(extract_clips(str(path), video, [request], renderer_of(video)))) for request in requests_of(video)
+    ]
     assert alone == together
 
 
@@ -358,16 +366,16 @@ def damaged() -> Path:
     return other
 
 
-@pytest.mark.parametrize("reader", [shots, decord_reader.shots])
+@pytest.mark.parametrize("reader", [extract_clips, decord_reader.extract_clips])
 def test_damage_costs_the_frames_up_to_the_next_key_frame_and_lets_no_wrong_one_through(
     reader: Callable[..., Iterator[ExtractedClip]],
 ) -> None:
     path = damaged()
     video = video_of(path)
     every = ClipRequest(0, 4000, tuple(n / 25 + 0.01 for n in range(FRAMES)))
-    (shot,) = reader(str(path), video, [every], painter_of(video))
-    assert 60 < len(shot.frames) < FRAMES
-    assert [number_of(pixels(jpeg)) for _, jpeg in shot.frames] == [round(ms / 40) for ms, _ in shot.frames]
+    (clip,) = reader(str(path), video, [every], renderer_of(video))
+    assert 60 < len(clip.frames) < FRAMES
+    assert [number_of(pixels(jpeg)) for _, jpeg in clip.frames] == [round(ms / 40) for ms, _ in clip.frames]
 
 
 def tone(second: float) -> Any:
@@ -380,28 +388,28 @@ def tone(second: float) -> Any:
 
 
 def heard_at(*seconds: float, first: int, last: int) -> AudioTimeline:
-    tape = AudioTimeline(first, last)
+    timeline = AudioTimeline(first, last)
     for second in seconds:
-        tape.add(tone(second), 0.0)
-    tape.flush()
-    return tape
+        timeline.add(tone(second), 0.0)
+    timeline.flush()
+    return timeline
 
 
 def test_a_hole_of_a_day_is_silence_and_takes_no_memory() -> None:
     day = 86400
-    tape = heard_at(0, day, first=0, last=(day + 1) * RATE)
-    assert sum(len(piece) for _, piece in tape.pieces) == 4 * RATE
-    assert tape.cut(0, 2 * RATE) == b"\x09\0" * RATE + bytes(2 * RATE)
-    assert tape.cut(day * RATE, (day + 1) * RATE) == b"\x09\0" * RATE
+    timeline = heard_at(0, day, first=0, last=(day + 1) * RATE)
+    assert sum(len(piece) for _, piece in timeline.pieces) == 4 * RATE
+    assert timeline.take_pcm(0, 2 * RATE) == b"\x09\0" * RATE + bytes(2 * RATE)
+    assert timeline.take_pcm(day * RATE, (day + 1) * RATE) == b"\x09\0" * RATE
 
 
 def test_only_what_is_asked_for_is_held() -> None:
-    tape = heard_at(0, 1, 2, 3, first=RATE, last=2 * RATE)
-    assert sum(len(piece) for _, piece in tape.pieces) == 2 * RATE
-    assert tape.cut(RATE, 2 * RATE) == b"\x09\0" * RATE
-    assert tape.pieces == []
+    timeline = heard_at(0, 1, 2, 3, first=RATE, last=2 * RATE)
+    assert sum(len(piece) for _, piece in timeline.pieces) == 2 * RATE
+    assert timeline.take_pcm(RATE, 2 * RATE) == b"\x09\0" * RATE
+    assert timeline.pieces == []
 
 
 def test_a_clock_that_goes_back_overwrites() -> None:
-    tape = heard_at(0, 1, 0.5, first=0, last=3 * RATE)
-    assert tape.cut(0, 2 * RATE) == b"\x09\0" * (RATE * 3 // 2) + bytes(RATE)
+    timeline = heard_at(0, 1, 0.5, first=0, last=3 * RATE)
+    assert timeline.take_pcm(0, 2 * RATE) == b"\x09\0" * (RATE * 3 // 2) + bytes(RATE)

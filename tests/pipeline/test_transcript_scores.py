@@ -9,7 +9,7 @@ import pytest
 
 from manifests.records import Drop, Outcome, Transcript
 from manifests.schema import from_rows, to_table
-from pipeline.media.hallucination import compression, stock
+from pipeline.media.hallucination import deflate_ratio, stock_share
 from pipeline.media.subtitle_tracks import sidecar_language
 from pipeline.media.text_language import is_mismatch, language_of
 from tests.media import X264, made, written
@@ -88,17 +88,17 @@ def test_streams_are_judged_too_and_drawings_in_them_are_no_text() -> None:
 
 
 def test_a_stock_phrase_counts_by_what_else_is_said() -> None:
-    assert stock("Thanks for watching this video, bye!", alone=False) == 1.0
-    assert stock("Untertitel von Stephanie Geiges", alone=False) == 1.0
-    assert stock(STORY[2], alone=False) < 0.5
-    assert [stock("Thank you.", alone=alone) for alone in (True, False)] == [1.0, 0.0]
+    assert stock_share("Thanks for watching this video, bye!", alone=False) == 1.0
+    assert stock_share("Untertitel von Stephanie Geiges", alone=False) == 1.0
+    assert stock_share(STORY[2], alone=False) < 0.5
+    assert [stock_share("Thank you.", alone=alone) for alone in (True, False)] == [1.0, 0.0]
 
 
 def test_scripts_of_three_bytes_a_sign_are_no_loops() -> None:
     text = "हमारे गाँव में एक पुराना मंदिर है जिसे सब लोग देखने आते हैं और वहाँ हर साल मेला लगता है"
-    assert compression(text) < 1.5
-    assert compression(text * 4) > 2.4
-    assert compression("") == 0.0
+    assert deflate_ratio(text) < 1.5
+    assert deflate_ratio(text * 4) > 2.4
+    assert deflate_ratio("") == 0.0
 
 
 def test_what_is_not_spoken_lies_beside_the_words(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.media.audio_extraction import ClipRequest, ExtractedClip
 from pipeline.media.downmix import downmix, weights_of
-from pipeline.media.extraction import shots
+from pipeline.media.extraction import extract_clips
 from pipeline.media.render import FrameRenderer
 from tests.media import AAC, LOUD, X264, made, onset, video_of
 
@@ -22,9 +22,9 @@ OTHER = "0.3*sin(2*PI*700*t)*between(t,1,1.2)"
 
 def heard(path: Path, seconds: int = 2) -> ExtractedClip:
     video = video_of(path)
-    painter = FrameRenderer(video.width, video.height, video.rotation, 80)
-    [shot] = shots(str(path), video, [ClipRequest(0, 1000 * seconds, (0.5,))], painter)
-    return shot
+    renderer = FrameRenderer(video.width, video.height, video.rotation, 80)
+    [clip] = extract_clips(str(path), video, [ClipRequest(0, 1000 * seconds, (0.5,))], renderer)
+    return clip
 
 
 def channels(name: str, *tones: str, layout: str = "stereo") -> Path:
@@ -34,18 +34,18 @@ def channels(name: str, *tones: str, layout: str = "stereo") -> Path:
     return made(name, *film, "-t", "2", *X264, *AAC)
 
 
-def pcm(shot: ExtractedClip) -> NDArray[np.int16]:
-    assert shot.pcm is not None
-    return np.frombuffer(shot.pcm, "<i2")
+def pcm(clip: ExtractedClip) -> NDArray[np.int16]:
+    assert clip.pcm is not None
+    return np.frombuffer(clip.pcm, "<i2")
 
 
 def test_of_channels_that_cancel_the_stronger_is_heard() -> None:
-    shot = heard(channels("weaker.mp4", f"-0.9*{TONE}", TONE))
-    assert shot.channel == 1
-    assert shot.cancelled is not None
-    assert shot.cancelled > 0.98
-    assert onset(pcm(shot)) == pytest.approx(1.0, abs=0.05)
-    assert np.abs(pcm(shot)).max() == pytest.approx(0.5 * 32768, rel=0.1)
+    clip = heard(channels("weaker.mp4", f"-0.9*{TONE}", TONE))
+    assert clip.channel == 1
+    assert clip.cancelled is not None
+    assert clip.cancelled > 0.98
+    assert onset(pcm(clip)) == pytest.approx(1.0, abs=0.05)
+    assert np.abs(pcm(clip)).max() == pytest.approx(0.5 * 32768, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -60,22 +60,22 @@ def test_of_channels_that_cancel_the_stronger_is_heard() -> None:
     ],
 )
 def test_other_channels_are_mixed(tones: tuple[str, ...], layout: str, least: float, most: float) -> None:
-    shot = heard(channels("mixed.mp4", *tones, layout=layout))
-    assert shot.channel is None
-    assert shot.cancelled is not None
-    assert least <= shot.cancelled <= most
-    assert (np.abs(pcm(shot)).max() > LOUD) == any(tone != "0" for tone in tones)
+    clip = heard(channels("mixed.mp4", *tones, layout=layout))
+    assert clip.channel is None
+    assert clip.cancelled is not None
+    assert least <= clip.cancelled <= most
+    assert (np.abs(pcm(clip)).max() > LOUD) == any(tone != "0" for tone in tones)
 
 
 def test_surround_sound_that_cancels_is_noticed() -> None:
-    shot = heard(channels("surround.mp4", TONE, f"-1*{TONE}", "0", "0", "0", "0", layout="5.1"))
-    assert shot.channel in (0, 1)
-    assert np.abs(pcm(shot)).max() > 8 * LOUD
+    clip = heard(channels("surround.mp4", TONE, f"-1*{TONE}", "0", "0", "0", "0", layout="5.1"))
+    assert clip.channel in (0, 1)
+    assert np.abs(pcm(clip)).max() > 8 * LOUD
 
 
 def test_a_single_channel_has_no_score() -> None:
-    shot = heard(channels("single.mp4", TONE, layout="mono"))
-    assert (shot.channel, shot.cancelled) == (None, None)
+    clip = heard(channels("single.mp4", TONE, layout="mono"))
+    assert (clip.channel, clip.cancelled) == (None, None)
 
 
 def test_the_noise_of_a_codec_does_not_cancel() -> None:
@@ -86,6 +86,6 @@ def test_the_noise_of_a_codec_does_not_cancel() -> None:
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is not there: set OLA_TEST_CASES")
 def test_the_case_that_was_found_in_use() -> None:
-    shot = heard(CASES / "antiphase.mp4", 8)
-    assert shot.channel is not None
-    assert onset(pcm(shot)) == pytest.approx(3.0, abs=0.05)
+    clip = heard(CASES / "antiphase.mp4", 8)
+    assert clip.channel is not None
+    assert onset(pcm(clip)) == pytest.approx(3.0, abs=0.05)

@@ -23,7 +23,7 @@ import pytest
 
 from ola.prompt import Answer, Request, Wave
 from pipeline.annotation import annotator
-from pipeline.annotation.annotator_settings import AnnotatorSettings, device_for
+from pipeline.annotation.annotator_settings import AnnotatorSettings, choose_device
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from tests.killing import Killed
@@ -109,10 +109,10 @@ def _changed(which: str) -> Callable[[str], str]:
 
 def test_weights_name_the_step_and_need_not_be_there_later(tmp_path: Path) -> None:
     make_model(tmp_path / "model")
-    found = AnnotatorSettings(model=str(tmp_path / "model")).resolved()
+    found = AnnotatorSettings(model=str(tmp_path / "model")).resolve()
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    assert AnnotatorSettings(model=str(tmp_path / "model")).resolved().digest != found.digest
+    assert AnnotatorSettings(model=str(tmp_path / "model")).resolve().digest != found.digest
     weights.unlink()
     config = load(None, []).model_copy(update={"annotator": found})
     assert config.plan(str(tmp_path)).steps[-1].step.name == "verify"
@@ -121,11 +121,11 @@ def test_weights_name_the_step_and_need_not_be_there_later(tmp_path: Path) -> No
 def test_large_weights_are_not_left_to_a_cpu_by_chance(tmp_path: Path) -> None:
     with (tmp_path / "model.safetensors").open("wb") as file:
         file.truncate(18 * 10**9)
-    with pytest.raises(ConfigError, match=r"18 GB of weights and no GPU for them; set annotator\.gpus=1"):
-        device_for(AnnotatorSettings(model=str(tmp_path)), has_gpu=False)
-    assert device_for(AnnotatorSettings(model=str(tmp_path)), has_gpu=True) == "cuda"
-    assert device_for(AnnotatorSettings(model=str(tmp_path), device="cpu"), has_gpu=False) == "cpu"
-    assert device_for(AnnotatorSettings(model=str(tmp_path / "small")), has_gpu=False) == "cpu"
+    with pytest.raises(ConfigError, match=r"expected a GPU for 18 GB of weights, got none; set annotator\.gpus=1"):
+        choose_device(AnnotatorSettings(model=str(tmp_path)), has_gpu=False)
+    assert choose_device(AnnotatorSettings(model=str(tmp_path)), has_gpu=True) == "cuda"
+    assert choose_device(AnnotatorSettings(model=str(tmp_path), device="cpu"), has_gpu=False) == "cpu"
+    assert choose_device(AnnotatorSettings(model=str(tmp_path / "small")), has_gpu=False) == "cpu"
 
 
 def test_large_weights_and_cuda_take_a_gpu_on_ray(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_what_a_gpu_answers_stands_under_a_key_of_its_own(tmp_path: Path) -> Non
 
 
 def opening(folder: Path, number: int) -> None:
-    with annotator._alone_on_its_gpu(0.5), (folder / "lines").open("a") as file:
+    with annotator._lock_gpu(0.5), (folder / "lines").open("a") as file:
         file.write(f"{number} begins\n")
         file.flush()
         time.sleep(0.3)
@@ -185,18 +185,18 @@ def test_workers_that_share_a_gpu_open_one_after_the_other(tmp_path: Path, monke
 
 def test_a_node_with_another_kind_of_device_does_not_answer() -> None:
     began = AnnotatorSettings(model="nano", runs_on="cuda")
-    assert device_for(began, has_gpu=True) == "cuda"
+    assert choose_device(began, has_gpu=True) == "cuda"
     with pytest.raises(ConfigError, match=r"^annotator\.device: expected cuda on this node .*, got cpu"):
-        device_for(began, has_gpu=False)
+        choose_device(began, has_gpu=False)
     with pytest.raises(ConfigError, match=r"expected cpu on this node"):
-        device_for(AnnotatorSettings(model="nano", runs_on="cpu"), has_gpu=True)
+        choose_device(AnnotatorSettings(model="nano", runs_on="cpu"), has_gpu=True)
 
 
 def test_without_a_model_nothing_is_asked(tmp_path: Path) -> None:
     assert not set(load(None, []).step_names) & set(ASKING)
     with pytest.raises(ConfigError, match=r"step 'ask' asks a model; set annotator\.model to its folder"):
         load(None, ["steps=[ingest, ask]"]).plan(str(tmp_path))
-    with pytest.raises(ConfigError, match="no folder /nowhere"):
+    with pytest.raises(ConfigError, match="got /nowhere, which does not exist"):
         load(None, ["annotator.model=/nowhere"]).plan(str(tmp_path))
 
 
@@ -249,7 +249,7 @@ def answered(trace: Path, name: str) -> Counter[str]:
 
 def test_what_was_answered_before_a_kill_is_not_asked_again(videos: Path, tmp_path: Path) -> None:
     trace, root = tmp_path / "trace", tmp_path / "out"
-    engine = ("--set", "annotator.engine=tests.pipeline.test_annotating:traced", "--set", f"annotator.device={trace}")
+    engine = ("--set", "annotator.engine=tests.pipeline.test_annotator:traced", "--set", f"annotator.device={trace}")
     one = ("--set", "videos_per_part=3", "--set", "caption.kinds=[image]")
     command = [sys.executable, "-m", "pipeline", "run", str(videos), "--root", str(root), *FEW, *engine, *one]
     run = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -308,7 +308,7 @@ def test_clips_go_through_all_steps_that_ask_in_slices_and_a_kill_within_one_cos
 ) -> None:
     monkeypatch.setattr(annotator, "CLIPS", 1)
     monkeypatch.setattr(Dying, "trace", [])
-    engine = ("--set", "annotator.engine=tests.pipeline.test_annotating:dying", "--set", "isolate=false")
+    engine = ("--set", "annotator.engine=tests.pipeline.test_annotator:dying", "--set", "isolate=false")
     command = ("run", videos, "--root", tmp_path / "out", *FEW, *engine, "--set", "videos_per_part=3")
     done = False
     while not done:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.annotation.phrases import names_subtitles, refuses, tables
+from pipeline.annotation.phrases import is_refusal, load_tables, names_subtitles
 from pipeline.annotation.text_rules import (
     KINDS,
     QuestionDraft,
@@ -13,8 +13,8 @@ from pipeline.annotation.text_rules import (
     option_text,
     parse_questions,
     question_flaws,
-    repetition,
-    without_sound_notes,
+    remove_sound_notes,
+    repeated_pair_share,
 )
 from pipeline.prompts import prompt
 from stages.languages import detect_language, detect_script
@@ -44,8 +44,8 @@ def test_words(text: str, expected: list[str]) -> None:
 
 
 def test_what_is_spoken_is_left_of_a_subtitle() -> None:
-    assert words(without_sound_notes("[Music] ♪ (applause) 【音楽】*sighs*")) == []
-    assert without_sound_notes("[door slams] Who is there? ♪") == "Who is there?"
+    assert words(remove_sound_notes("[Music] ♪ (applause) 【音楽】*sighs*")) == []
+    assert remove_sound_notes("[door slams] Who is there? ♪") == "Who is there?"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_what_is_spoken_is_left_of_a_subtitle() -> None:
     [("", 0, 0), ("la", 0, 0), (SAID, 0, 0.1), ("thank you so much " * 10, 0.85, 1), ("la " * 8, 0.8, 1)],
 )
 def test_repetition(text: str, low: float, high: float) -> None:
-    assert low <= repetition(text) <= high
+    assert low <= repeated_pair_share(text) <= high
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_foreign(text: str, like: str, expected: bool) -> None:
     ],
 )
 def test_refused(text: str, expected: bool) -> None:
-    assert refuses(text) is expected
+    assert is_refusal(text) is expected
 
 
 REFUSALS = """I'm sorry, but I can't assist with that.|I apologize, but I am unable to hear the audio.
@@ -152,17 +152,17 @@ def phrases(text: str) -> list[str]:
 
 @pytest.mark.parametrize("text", phrases(REFUSALS))
 def test_refusals_of_many_languages(text: str) -> None:
-    assert refuses(text)
+    assert is_refusal(text)
 
 
 @pytest.mark.parametrize("text", phrases(KEPT))
 def test_what_speaks_of_refusals_is_none(text: str) -> None:
-    assert not refuses(text)
+    assert not is_refusal(text)
 
 
 def test_every_language_that_regrets_declines() -> None:
-    assert tables()["regrets"].keys() == tables()["declined"].keys()
-    assert all({"en", "zh"} <= table.keys() for table in tables().values())
+    assert load_tables()["regrets"].keys() == load_tables()["declined"].keys()
+    assert all({"en", "zh"} <= table.keys() for table in load_tables().values())
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from manifests.records import Clip, Footage, Video
-from pipeline.media.media_store import MediaTar, Reader
-from pipeline.media.timestamps import Track, gaps, joins
+from pipeline.media.media_store import MediaReader, MediaTar
+from pipeline.media.timestamps import Track, find_gaps, find_joins
 from pipeline.steps.extract import Extract, ExtractInput, ExtractSettings, Frames
 from pipeline.steps.split import Split, SplitSettings
 from tests.media import AAC, STRIPES, X264, beeps, made, number_of, numbered, onset, pixels, samples, video_of, written
@@ -37,7 +37,7 @@ class Seen:
 
     def numbers(self, n: int) -> list[int]:
         """Numbers that the frames of clip `n` bear."""
-        data, sizes = Reader(str(self.root))(self.footage[n].frames), self.footage[n].frame_bytes
+        data, sizes = MediaReader(str(self.root))(self.footage[n].frames), self.footage[n].frame_bytes
         ends = np.cumsum([0, *sizes])
         return [number_of(pixels(data[a:b])) for a, b in pairwise(int(end) for end in ends)]
 
@@ -45,7 +45,7 @@ class Seen:
         """Sound of clip `n`."""
         sound = self.footage[n].sound
         assert sound is not None
-        return samples(Reader(str(self.root))(sound))
+        return samples(MediaReader(str(self.root))(sound))
 
 
 def seen(path: Path, root: Path, shortest: float = 2.0) -> Seen:
@@ -180,7 +180,7 @@ def track(*seconds: float, positions: Sequence[int] | None = None, length: float
     made = Track(tick=1.0 / 90000)
     for n, second in enumerate(seconds):
         at = n * 100 if positions is None else positions[n]
-        made.take(round(second * 90000), round((second + length) * 90000), at)
+        made.add(round(second * 90000), round((second + length) * 90000), at)
     return made
 
 
@@ -189,18 +189,18 @@ def test_small_steps_back_and_stray_stamps_are_no_joins() -> None:
     jitter = [time - 0.5 * (n % 7 == 0) for n, time in enumerate(times)]
     stray = [time + 1000 * (n == 20) for n, time in enumerate(times)]
     for clock in (times, jitter, stray):
-        assert not joins(track(*clock), Track(), "mpegts")
+        assert not find_joins(track(*clock), Track(), "mpegts")
 
 
 def test_sound_alone_that_restarts_is_no_join() -> None:
     sound = track(*[n / 50 for n in range(100)], *[n / 50 for n in range(100)])
-    assert not joins(track(*[n / 25 for n in range(100)]), sound, "mpegts")
+    assert not find_joins(track(*[n / 25 for n in range(100)]), sound, "mpegts")
 
 
 def test_packets_of_both_recordings_lie_between_its_parts() -> None:
     picture = track(*[n / 25 for n in range(50)], *[n / 25 for n in range(50)], positions=range(0, 10000, 100))
     times = [*[n / 25 for n in range(58)], *[n / 25 for n in range(42)]]  # the old sound goes on for 8 packets
-    [join] = joins(picture, track(*times, positions=range(50, 10050, 100)), "mpegts")
+    [join] = find_joins(picture, track(*times, positions=range(50, 10050, 100)), "mpegts")
     assert (join.end, join.start, join.last) == (5000, 5850, 4900)
 
 
@@ -209,7 +209,7 @@ def test_packets_of_both_recordings_lie_between_its_parts() -> None:
 )
 def test_a_gap_has_neither_picture_nor_sound(sound: Sequence[float], expected: list[tuple[float, float]]) -> None:
     shown = np.array([n / 25 for n in range(25)] + [61 + n / 25 for n in range(25)])
-    found = gaps(shown, track(*sound))
+    found = find_gaps(shown, track(*sound))
     assert [pytest.approx(span, abs=0.01) for span in found] == expected
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from manifests.records import Drop, ModelCall, Segment, Transcript
 from pipeline.annotation.annotator_settings import AnnotatorSettings
-from pipeline.annotation.asr_ola import dictated, windows
+from pipeline.annotation.asr_ola import find_windows, make_segment
 from pipeline.config import load
 from pipeline.engine.lane import group_by_process
 from pipeline.errors import ConfigError
@@ -70,12 +70,12 @@ def noise(seconds: float, *pauses: tuple[float, float]) -> np.ndarray:
 
 
 def spans(sound: np.ndarray) -> list[tuple[float, float]]:
-    return [(first / RATE, last / RATE) for first, last in windows(sound)]
+    return [(first / RATE, last / RATE) for first, last in find_windows(sound)]
 
 
 def written(text: str, finish: str = "stop", notes: tuple[str, ...] = (), end: float = 20.0) -> Segment | None:
     counts: dict[str, Any] = {"prompt_tokens": 0, "answer_tokens": 0, "latency": 0.0}
-    return dictated(ModelCall(prompt="", answer=text, finish=finish, notes=notes, **counts), 10.0, end)
+    return make_segment(ModelCall(prompt="", answer=text, finish=finish, notes=notes, **counts), 10.0, end)
 
 
 def test_a_remark_in_brackets_is_nothing_said() -> None:
@@ -324,7 +324,7 @@ def test_a_whole_run_with_the_words_that_ola_hears(tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     talking(videos, "told", numbered("numbers.mp4", 200), 8)
     videos.joinpath("told.srt").unlink()
-    sets = ("transcribe.sources=[sidecar,ola]", "annotator.engine=tests.pipeline.test_ola_source:writing")
+    sets = ("transcribe.sources=[sidecar,ola]", "annotator.engine=tests.pipeline.test_asr_ola:writing")
     few = ("split.longest=4", "extract.frames.cap=2", "pack.val=0", "caption.kinds=[image]", "isolate=false")
     root = tmp_path / "out"
     said = ola("run", videos, "--root", root, *(word for each in (*sets, *few) for word in ("--set", each)))
@@ -332,7 +332,7 @@ def test_a_whole_run_with_the_words_that_ola_hears(tmp_path: Path) -> None:
     steps = status(root)
     assert steps["transcribe"]["ok"] > 0
     assert rows(root, "SELECT DISTINCT origin, track, word_times FROM transcribe WHERE status = 'ok'") == [
-        ("ola", "tests.pipeline.test_ola_source:writing", "interpolated")
+        ("ola", "tests.pipeline.test_asr_ola:writing", "interpolated")
     ]
     assert rows(root, "SELECT count(*) FROM ask")[0][0] > 0
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.media.clean_text import clean_text
 from pipeline.media.subtitle_credits import is_credit
-from pipeline.media.subtitle_speech import closed, labels_of, remove_cuts, unspoken_cuts
-from pipeline.media.subtitles import parse
+from pipeline.media.subtitle_speech import blank_unspoken, close_gaps, find_labels, find_unspoken
+from pipeline.media.subtitles import parse_cues
 from pipeline.media.text_encoding import decode_text
 from tests.runs import srt
 
@@ -18,8 +18,8 @@ CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"
 
 def told(text: str) -> tuple[str, list[tuple[str, str]]]:
     """What is spoken, and what else there is."""
-    found = unspoken_cuts(text)
-    return closed(remove_cuts(text, found)), [(cut.kind, cut.text) for cut in found if cut.kind]
+    found = find_unspoken(text)
+    return close_gaps(blank_unspoken(text, found)), [(cut.kind, cut.text) for cut in found if cut.kind]
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_speech_stays_as_it_stands(text: str) -> None:
 
 def test_a_name_that_often_stands_before_a_colon_is_a_speaker() -> None:
     often = ["Dr. Jones: Good day.", "- Dr. Jones: And you?", "Question: Why?", "Dr. Jones: well", "Question: Who?"]
-    assert labels_of([*often, "Question: What?"]) == {"dr. jones"}
-    said = [cue.text for cue in parse(srt(*((float(n), n + 0.9, text) for n, text in enumerate(often))))]
+    assert find_labels([*often, "Question: What?"]) == {"dr. jones"}
+    said = [cue.text for cue in parse_cues(srt(*((float(n), n + 0.9, text) for n, text in enumerate(often))))]
     assert said == ["Good day.", "And you?", "Question: Why?", "well", "Question: Who?"]
 
 
@@ -171,7 +171,7 @@ def test_an_escaped_line_end_is_one_and_drawings_are_no_text() -> None:
     cues = srt(
         (0.5, 3, r"{\an8}<b>Top</b>\Nand\hbelow&lrm;"), (4, 5, r"{\p1}m 0 0 l 1 1{\p0}"), (6, 7, r"{\pos(1,2)}here")
     )
-    assert [cue.text for cue in parse(cues)] == ["Top and below", "here"]
+    assert [cue.text for cue in parse_cues(cues)] == ["Top and below", "here"]
 
 
 ASS = r"""[Script Info]
@@ -194,21 +194,21 @@ Dialogue: 0,0:00:09.00,0:00:10.00,Default,,0,0,0,,{\p1}m 0 0 l 100 100
 
 def test_ass_has_times_lines_and_speakers_and_no_drawings() -> None:
     for text in (ASS, ASS.replace("\n", "\r\n"), "\ufeff" + ASS):
-        first, second = parse(text)
+        first, second = parse_cues(text)
         assert (first.start, first.end, first.text, first.speaker) == (1, 4, "Hello, world second line", "Anna")
         assert (second.start, second.end, second.text) == (5, 8.5, "later, kara")
 
 
 def test_a_voice_of_webvtt_is_the_speaker() -> None:
-    (cue,) = parse("WEBVTT\n\n00:01.000 --> 00:02.000\n<v.loud Roger Bingham>Hello <i>there</i>\n")
+    (cue,) = parse_cues("WEBVTT\n\n00:01.000 --> 00:02.000\n<v.loud Roger Bingham>Hello <i>there</i>\n")
     assert (cue.text, cue.speaker, cue.original) == ("Hello there", "Roger Bingham", "")
 
 
 def test_words_with_times_keep_them_where_something_between_them_goes() -> None:
-    (cue,) = parse(
+    (cue,) = parse_cues(
         "WEBVTT\n\n00:01.000 --> 00:03.000\n>> Oh<00:00:01.500><c> (laughs)</c><00:00:02.000><c> dear.</c>\n"
     )
-    assert (cue.text, cue.apart, cue.timed) == ("Oh dear.", (("sound", "(laughs)"),), True)
+    assert (cue.text, cue.unspoken, cue.timed) == ("Oh dear.", (("sound", "(laughs)"),), True)
     assert [(word.text, word.start, word.end) for word in cue.words] == [("Oh", 1, 1.5), ("dear.", 2, 3)]
 
 
@@ -227,13 +227,13 @@ def test_words_with_times_keep_them_where_something_between_them_goes() -> None:
     ],
 )
 def test_a_stray_byte_costs_itself(data: bytes, text: str) -> None:
-    assert [cue.text for cue in parse(decode_text(data))] == [text]
+    assert [cue.text for cue in parse_cues(decode_text(data))] == [text]
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no files in {CASES}")
 def test_files_as_they_were_found() -> None:
     spoken = {
-        path.name: [cue.text for cue in parse(decode_text(path.read_bytes())) if cue.words]
+        path.name: [cue.text for cue in parse_cues(decode_text(path.read_bytes())) if cue.words]
         for path in CASES.iterdir()
         if path.suffix in (".srt", ".ass")
     }

@@ -19,28 +19,28 @@ from numpy.typing import NDArray
 from manifests.records import Video
 from pipeline.media import decord_reader
 from pipeline.media.audio_extraction import ClipRequest
-from pipeline.media.extraction import shots
-from pipeline.media.interlace import combed
+from pipeline.media.extraction import extract_clips
+from pipeline.media.interlace import has_combs
 from pipeline.media.render import FrameRenderer
 from pipeline.media.safety import ffmpeg_exe, open_container
 from pipeline.media.scan import scan_video
-from pipeline.media.user_media import watch
+from pipeline.media.user_media import load_video
 from tests.media import X264, made, pixels, store, video_of
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"
-READERS = (shots, decord_reader.shots)
+READERS = (extract_clips, decord_reader.extract_clips)
 Picture = NDArray[Any]
 
 PATCHES = ((192, 32, 32), (32, 192, 32), (32, 32, 192), (200, 150, 120), (128, 128, 128), (255, 255, 255))
 SIDE = 64  # pixels of a patch
 
 
-def stored(path: Path, times: Sequence[float] = (0.1,), reader: Any = shots) -> tuple[Video, list[Picture]]:
+def stored(path: Path, times: Sequence[float] = (0.1,), reader: Any = extract_clips) -> tuple[Video, list[Picture]]:
     """What extract makes of a file: its frames at these times."""
     video = video_of(path)
-    cut = ClipRequest(0, round(video.duration * 1000), tuple(times))
-    (shot,) = reader(str(path), video, [cut], FrameRenderer.of(video, 95))
-    return video, [pixels(jpeg) for _, jpeg in shot.frames]
+    request = ClipRequest(0, round(video.duration * 1000), tuple(times))
+    (clip,) = reader(str(path), video, [request], FrameRenderer.for_video(video, 95))
+    return video, [pixels(jpeg) for _, jpeg in clip.frames]
 
 
 def patches_of(picture: Picture) -> list[Picture]:
@@ -102,7 +102,7 @@ def test_ordinary_colours_stay_as_they_are(kind: str) -> None:
     path = ordinary(f"{kind}.mp4", *options, scale=scale)
     video = video_of(path)
     with open_container(str(path)) as container:
-        picture = FrameRenderer.of(video, 95).pixels(next(container.decode(container.streams.video[0])))
+        picture = FrameRenderer.for_video(video, 95).pixels(next(container.decode(container.streams.video[0])))
     np.testing.assert_allclose(patches_of(picture), PATCHES, atol=3)
     assert (video.matrix, video.range, video.mapped) == (matrix, levels, False)
 
@@ -183,7 +183,7 @@ def test_all_readers_of_hdr_agree() -> None:
     path = bright("pq", light_of(PATCHES))
     (ours,), (theirs,) = (stored(path, reader=reader)[1] for reader in READERS)
     np.testing.assert_array_equal(ours, theirs)
-    seen, _ = watch(str(path), 1)
+    seen, _ = load_video(str(path), 1)
     np.testing.assert_allclose(patches_of(np.asarray(seen[0])), patches_of(ours), atol=3)
 
 
@@ -292,7 +292,7 @@ def test_progressive_motion_is_no_comb() -> None:
     video, _ = stored(path)
     assert not video.interlaced
     with open_container(str(path)) as container:
-        assert not any(combed(frame) for frame in container.decode(container.streams.video[0]))
+        assert not any(has_combs(frame) for frame in container.decode(container.streams.video[0]))
 
 
 # Several pictures
@@ -330,7 +330,7 @@ def test_the_picture_is_the_one_that_a_player_takes(name: str) -> None:
         assert f"{video.width}x{video.height}" == sizes[order]
         np.testing.assert_allclose(picture[-8:, -8:].reshape(-1, 3).mean(axis=0), COLOURS[colour], atol=12)
     seen = scan_video(str(path), duration=video.duration, sound=video.sound, picture=video.picture)
-    assert [cut.t for cut in seen.cuts] == pytest.approx([1 + order / 2], abs=0.11)
+    assert [request.t for request in seen.cuts] == pytest.approx([1 + order / 2], abs=0.11)
 
 
 def test_a_cover_is_never_the_picture() -> None:

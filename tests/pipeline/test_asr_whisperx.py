@@ -18,10 +18,10 @@ import pytest
 import torch
 
 from manifests.records import Segment, Word
-from pipeline.annotation.asr_whisperx import Recogniser, RecogniserSettings, Speech, located, open_recogniser
+from pipeline.annotation.asr_whisperx import Recogniser, RecogniserSettings, Speech, open_recogniser, resolve_model_path
 from pipeline.errors import ConfigError
 from pipeline.media import hallucination
-from pipeline.media.audio import RATE, samples, wav
+from pipeline.media.audio import RATE, read_samples, wav_bytes
 from pipeline.media.hallucination import RULES, Stretch
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def stretch(text: str, pace: float = 2.5, begin: float = 0.0, **scores: float) -
 
 def flagged(text: str, **scores: Any) -> tuple[str, ...]:
     voiced = scores.pop("voiced", None)
-    (segment,) = hallucination.segments(stretch(text, **scores), voiced)
+    (segment,) = hallucination.build_segments(stretch(text, **scores), voiced)
     return segment.flags
 
 
@@ -78,12 +78,12 @@ def test_what_each_rule_doubts(text: str, scores: dict[str, Any], flags: tuple[s
 def test_a_loop_is_seen_across_its_sentences() -> None:
     sentence = ("I will see you there.", "I will see you there.", "I will see you there.")
     words = [w for n, text in enumerate(sentence) for w in stretch(text, begin=4.0 * n).words]
-    found = hallucination.segments(Stretch(tuple(words)), None)
+    found = hallucination.build_segments(Stretch(tuple(words)), None)
     assert [(s.text, s.flags) for s in found] == [(sentence[0], ("repeated",))] * 3
 
 
 def test_nothing_is_deleted_and_every_rule_leaves_its_score() -> None:
-    (segment,) = hallucination.segments(stretch("you " * 12, avg_logprob=-2.0), [(0.0, 1.2)])
+    (segment,) = hallucination.build_segments(stretch("you " * 12, avg_logprob=-2.0), [(0.0, 1.2)])
     assert segment.text == " ".join(["you"] * 12)
     assert (segment.repeated, segment.voiced, segment.avg_logprob) == (1.0, 0.25, -2.0)
     assert (segment.distinct, segment.longest_word, segment.stock) == (1 / 12, 3, 0.0)
@@ -95,14 +95,14 @@ def test_nothing_is_deleted_and_every_rule_leaves_its_score() -> None:
 def test_sentences_are_parted_where_a_pause_follows_their_end() -> None:
     said = [("Mr.", 0.0, 0.4), ("John", 0.5, 0.9), ("reads.", 0.9, 1.4), ("He", 1.8, 2.0), ("waits", 2.4, 2.6)]
     words = [Word(text=f" {text}", start=start, end=end) for text, start, end in [*said, ("and", 3.7, 4.0)]]
-    groups = [[word.text.strip() for word in group] for group in hallucination.sentences(words)]
+    groups = [[word.text.strip() for word in group] for group in hallucination.split_sentences(words)]
     assert groups == [["Mr.", "John", "reads."], ["He", "waits"], ["and"]]
-    assert list(hallucination.sentences([])) == []
+    assert list(hallucination.split_sentences([])) == []
 
 
 def test_samples_of_a_wav() -> None:
     pcm = struct.pack("<4h", 0, 16384, -32768, 32767)
-    assert samples(wav(pcm)).tolist() == [0.0, 0.5, -1.0, pytest.approx(1.0, abs=1e-4)]
+    assert read_samples(wav_bytes(pcm)).tolist() == [0.0, 0.5, -1.0, pytest.approx(1.0, abs=1e-4)]
 
 
 def test_a_model_of_a_package_is_found_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,10 +111,10 @@ def test_a_model_of_a_package_is_found_without_importing_it(tmp_path: Path, monk
     (tmp_path / "some_voices" / "__init__.py").write_text("raise RuntimeError('imported')")
     (model / "model.bin").write_bytes(b"weights")
     monkeypatch.syspath_prepend(tmp_path)
-    assert located("package:some_voices") == str(model)
-    assert located("large-v3") == "large-v3"
-    with pytest.raises(ConfigError, match=r"no model\.bin in a package 'absent_voices'"):
-        located("package:absent_voices")
+    assert resolve_model_path("package:some_voices") == str(model)
+    assert resolve_model_path("large-v3") == "large-v3"
+    with pytest.raises(ConfigError, match=r"expected a package with a model\.bin, got 'absent_voices'"):
+        resolve_model_path("package:absent_voices")
 
 
 def test_what_a_result_follows_from(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def sound_of(path: Path) -> Sound:
         resampler = av.AudioResampler("s16", "mono", RATE)
         frames = [made for frame in container.decode(audio=0) for made in resampler.resample(frame)]
         pcm = b"".join(bytes(frame.planes[0])[: 2 * frame.samples] for frame in (*frames, *resampler.resample(None)))
-    return samples(wav(pcm))
+    return read_samples(wav_bytes(pcm))
 
 
 def truth() -> list[tuple[str, str]]:
@@ -159,7 +159,7 @@ def truth() -> list[tuple[str, str]]:
 
 
 def segments(speech: Speech) -> list[Segment]:
-    return [segment for each in speech.stretches for segment in hallucination.segments(each, speech.voiced)]
+    return [segment for each in speech.stretches for segment in hallucination.build_segments(each, speech.voiced)]
 
 
 def words(text: str) -> list[str]:
@@ -227,7 +227,7 @@ def test_what_whisper_invents_without_voice_activity_is_flagged(tiny: Recogniser
         whole = [[(0.0, 20.0)]]
         (made,) = model._decoded("en", {0: (sound.astype(np.float32), whole)})[0]
         assert made.words
-        assert all(segment.flags for segment in hallucination.segments(made, None))
+        assert all(segment.flags for segment in hallucination.build_segments(made, None))
 
 
 def test_clips_of_a_batch_do_not_mix(tiny: Recogniser) -> None:
@@ -293,10 +293,10 @@ def random_aligner(folder: Path) -> str:
 
 def test_a_model_of_one_language_is_asked_for_no_other(tiny: Recogniser) -> None:
     assert callable(tiny)
-    with pytest.raises(ConfigError, match="knows English alone, not 'de'"):
+    with pytest.raises(ConfigError, match=r"expected en for .*, got 'de'"):
         open_recogniser(RecogniserSettings(model=TINY, compute_type="int8", device="cpu", language="de"))
 
 
 def test_a_recogniser_that_cannot_be_loaded_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"no 'nowhere:made'"):
+    with pytest.raises(ConfigError, match=r"expected torch, vllm or module:factory, got 'nowhere:made'"):
         open_recogniser(RecogniserSettings(engine="nowhere:made"))
