@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests import storage
+from manifests import known_parts, object_store, storage
 from manifests.counts import Counts
 from manifests.parquet_files import PartFacts, parquet_bytes, raise_damaged
 
@@ -41,7 +42,7 @@ class PartFiles:
 
     blocks: Mapping[int, int]
     parts: Mapping[int, int]
-    stamps: Mapping[str, str] = field(default_factory=dict)  # of the part files, by name
+    stamps: Mapping[str, str] = field(default_factory=dict)  # of all files of the folder, by name
     journals: Set[int] = frozenset()  # parts with a journal
 
     def committed(self) -> dict[int, int]:
@@ -78,7 +79,7 @@ def part_files(folder: str) -> PartFiles:
     starts = {int(match[1]): name for name in names if (match := FILE.fullmatch(name))}
     blocks = {n // BLOCK: names[name] for n, name in starts.items() if name == block_name(n // BLOCK)}
     journals = {int(match[1]) for name in names if (match := JOURNAL.fullmatch(name))}
-    stamps = {entry.path: entry.stamp for entry in entries if PART.fullmatch(entry.path)}
+    stamps = {entry.path: entry.stamp for entry in entries}
     return PartFiles(blocks, parts, stamps, journals)
 
 
@@ -153,18 +154,18 @@ class BlockFile:
     def facts(self) -> dict[int, PartFacts]:
         """Read the facts of every part from the footer. Raises FileNotFoundError or Damaged."""
         with self._open_parquet() as file:
-            return {part: stored.facts for part, stored in self._stored_parts(file).items()}
+            return {part: stored.facts for part, stored in self.stored_parts(file).items()}
 
     def read(self, part: int) -> pa.Table:
         """Read all rows of a part. Raises FileNotFoundError or Damaged."""
         with self._open_parquet() as file:
-            [(_, table)] = _read_tables(file, {part: self._stored_parts(file)[part]})
+            [(_, table)] = _read_tables(file, {part: self.stored_parts(file)[part]})
             return table
 
     def read_all(self) -> Iterator[tuple[int, pa.Table]]:
         """Yield every part with its rows, in no order. Raises FileNotFoundError or Damaged."""
         with self._open_parquet() as file:
-            yield from _read_tables(file, self._stored_parts(file))
+            yield from _read_tables(file, self.stored_parts(file))
 
     @contextmanager
     def _open_parquet(self) -> Iterator[pq.ParquetFile]:
@@ -175,7 +176,8 @@ class BlockFile:
         ):
             yield file
 
-    def _stored_parts(self, file: pq.ParquetFile) -> dict[int, StoredPart]:
+    def stored_parts(self, file: pq.ParquetFile) -> dict[int, StoredPart]:
+        """Read where each part lies from the footer of the open file."""
         stored = json.loads(file.metadata.metadata[FOOTER])
         return {part: StoredPart.from_json(facts) for part, facts in zip(parts_of(self.number), stored, strict=True)}
 
@@ -211,23 +213,24 @@ def write_block(folder: str, schema: pa.Schema, number: int) -> None:
     """
     block = BlockFile(folder, number)
     if not block.exists():
-        data = _block_bytes(block, schema)
-        if all(call_all(storage.exists, map(block.part_uri, parts_of(number)))):
+        data = _block_bytes(block, schema, part_files(folder).stamps)
+        if part_files(folder).parts.keys() >= set(parts_of(number)):
             storage.create(block.uri, data)
 
 
 def remove_leftovers(folder: str, files: PartFiles) -> None:
     """Delete the part files whose rows are also in a block file. files: a listing of the folder.
 
-    Call this only from the process that holds the root's lock. A worker whose run has lost the root could delete part
-    files of a block that another run has reopened.
+    Only the process that holds the root's lock may call this: another run may have reopened a block meanwhile.
     """
-    call_all(lambda name: storage.remove(storage.join(folder, name)), files.superseded())
+    remove = object_store.remove_all if object_store.holds(folder) else partial(call_all, storage.remove)
+    remove([storage.join(folder, name) for name in files.superseded()])
 
 
-def _block_bytes(block: BlockFile, schema: pa.Schema) -> bytes:
-    uris = [block.part_uri(part) for part in parts_of(block.number)]
-    files = [_parse_parquet(uri, data) for uri, data in zip(uris, call_all(storage.read_bytes, uris), strict=True)]
+def _block_bytes(block: BlockFile, schema: pa.Schema, stamps: Mapping[str, str]) -> bytes:
+    uris = {block.part_uri(part): stamps.get(part_name(part), "") for part in parts_of(block.number)}
+    read = call_all(lambda uri: known_parts.read_bytes(uri, uris[uri]), uris)
+    files = [_parse_parquet(uri, data) for uri, data in zip(uris, read, strict=True)]
     schemas = [schema, *(file.schema_arrow.remove_metadata() for file in files)]
     writer = BlockWriter(pa.unify_schemas(schemas, promote_options="permissive"))
     for uri, file in zip(uris, files, strict=True):

@@ -52,6 +52,12 @@ def remember_bytes(uri: str, stamp: str, data: bytes) -> None:
             total -= len(_held.pop(next(iter(_held))))
 
 
+def read_bytes(uri: str, stamp: str) -> bytes:
+    """Return a part file's bytes, from the cache if they are there. Raises OSError."""
+    data = _held.get((uri, stamp))
+    return storage.read_bytes(uri) if data is None else data
+
+
 def read_rows(uri: str, stamp: str) -> pa.Table | None:
     """Read a part file from the cache or by one request. Return None if the file was deleted or replaced.
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from manifests import blocks, known_parts, object_store, storage
+from manifests import block_cache, blocks, known_parts, object_store, storage
 from manifests.blocks import PART, BlockFile, PartFiles
 from manifests.counts import DROPPED, FAILED, OK, Counts
 from manifests.parquet_files import (
@@ -179,10 +179,13 @@ class Manifest:
 
     def read_listed(self, part: int, files: PartFiles) -> pa.Table:
         """Read all rows of a part. files: a listing, which saves the request for a block file that does not exist."""
-        name = blocks.part_name(part)
-        stamp = files.uncompacted().get(name)
+        block = self.block(part)
+        is_compacted = block.number in files.blocks
+        stamp = files.stamps.get(blocks.block_name(block.number) if is_compacted else blocks.part_name(part))
         if stamp is None or not object_store.holds(self.root):
             return self.read(part)
+        if is_compacted:
+            return block_cache.read_part(block, part, stamp)
         table = known_parts.read_rows(self.uri(part), stamp)
         return self.read(part) if table is None else table
 

@@ -11,11 +11,11 @@ Errors are OSError with a message of one line; FileNotFoundError if the object d
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "gs", "abfs", "abfss")
 SMALL = 8 << 20  # largest object in bytes that is written by one PUT
 PARTS = 9000  # most parts of a multipart upload; stores allow 10,000
+AT_ONCE_DELETED = 1000  # objects: what S3 takes by one request
 AT_ONCE = 4  # concurrent parts of one upload: each holds SMALL bytes in memory
 # Retry time within obstore, for calls that make many requests: a failed request does not restart the call. All other
 # calls are retried by `retry`.
@@ -276,3 +277,20 @@ def remove(uri: str) -> None:
     """Delete an object if it exists."""
     with suppress(FileNotFoundError):
         _ask_to_change(uri, obstore.delete)
+
+
+def _delete(keys: Sequence[str], store: ObjectStore, _: str) -> None:
+    obstore.delete(store, keys)
+
+
+def remove_all(uris: Sequence[str]) -> None:
+    """Delete objects of one bucket as far as they exist, up to AT_ONCE_DELETED by one request."""
+    for start in range(0, len(uris), AT_ONCE_DELETED):
+        some = uris[start : start + AT_ONCE_DELETED]
+        try:
+            ask(some[0], partial(_delete, [locate(uri)[1] for uri in some]))
+        except FileNotFoundError:  # a store that deletes one after the other, and has deleted those before
+            for uri in some:
+                remove(uri)
+        for uri in some:
+            snapshot.forget(uri)

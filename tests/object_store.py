@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from manifests import filesystems, known_parts, object_store, retries
+from manifests import block_cache, filesystems, known_parts, object_store, retries
 
 Answer = tuple[int, bytes]  # status and body of an answer given in the store's place
 
@@ -95,6 +95,7 @@ def forget() -> None:
     """Forget the connections to a store."""
     filesystems.forget()
     known_parts.forget()
+    block_cache.forget()
     object_store.forget()
     retries.health.clear()
 
