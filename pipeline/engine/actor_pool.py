@@ -57,7 +57,7 @@ class LanePlan:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Return the name of the lane for messages."""
         return ", ".join(self.steps) or "a lane"
 
 
@@ -132,7 +132,7 @@ class ActorPool:
     made: Any = None
 
     def __len__(self) -> int:
-        """Actors, but those that leave. Those whose GPU is broken count: another actor would get the same GPU."""
+        """Return the number of actors without those that leave. Actors with a broken GPU count: they hold that GPU."""
         return sum(not worker.leaving for worker in self._all()) + len(self.broken)
 
     def _all(self) -> list[PoolWorker]:
@@ -140,22 +140,22 @@ class ActorPool:
 
     @property
     def idle(self) -> int:
-        """Actors that could take a number."""
+        """Return the number of idle actors."""
         return len(self.resting)
 
     @property
     def ready(self) -> int:
-        """Actors that work, or could."""
+        """Return the number of actors that have started."""
         return sum(worker.is_ready for worker in self._all())
 
     @property
     def busy(self) -> int:
-        """Numbers under way."""
+        """Return how many numbers are under way."""
         return sum(worker.number is not None for worker in self.workers.values())
 
     @property
     def seconds(self) -> float:
-        """Of a number: the mean of the last ones, or else what was known before; 0: unknown."""
+        """Return the mean seconds of a number, of the last ones or as known before; 0 if unknown."""
         return max(1e-3, sum(self.taken) / len(self.taken)) if self.taken else self.lane.seconds
 
     def look(self) -> None:
@@ -164,13 +164,13 @@ class ActorPool:
             self.working.append(min(1.0, self.busy / self.ready))
 
     def state(self) -> LaneState:
-        """What the lane does now."""
+        """Return the present state of the lane."""
         busy = sum(self.working) / len(self.working) if self.working else 0.0
         rate = 60 * self.ready * busy / self.seconds if self.taken else 0.0
         return LaneState(self.lane.steps, self.ready, busy, rate)
 
     def waited(self) -> float:
-        """Seconds since the lane last had an actor that was ready."""
+        """Return the seconds since the lane last had an actor that was ready."""
         return time.monotonic() - self.waiting_since
 
     def start(self, number: int, is_retry: bool) -> None:

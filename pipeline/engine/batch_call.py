@@ -52,7 +52,7 @@ class InProcess:
         call: BatchCall,
         answered: Callable[[Any], None] | None = None,
     ) -> list[Any]:
-        """Answers of the step, as `Cell.run` returns them; whatever the step raises goes up."""
+        """Return the step's answers, as `Sandbox.run` returns them; errors of the step pass through."""
         step = self.steps[call.number]
         if call.number not in self.opened:
             step.open()
@@ -69,4 +69,4 @@ class InProcess:
         return [*early, *rest]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no process is open."""

@@ -57,7 +57,7 @@ def join_cluster(address: str, say: Say = say_on_stderr, **options: Any) -> None
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """The host and port of `host:port`, `[::1]:port` or `ray://host:port`. Raises ValueError."""
+    """Return the host and port of `host:port`, `[::1]:port` or `ray://host:port`. Raises ValueError."""
     place = address.removeprefix(CLIENT)
     host, colon, port = place.rpartition(":") if not place.endswith("]") else (place, "", "")
     if not colon:

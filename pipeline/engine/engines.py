@@ -39,7 +39,7 @@ class InlineEngine:
     """A loop in this process: no Ray is imported, and a debugger works."""
 
     def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
-        """Every number through all lanes, one after the other. Returns what was set aside on the way."""
+        """Bring every number through all lanes. Return what was set aside."""
         if not numbers:
             return []
         with suspended():
@@ -97,7 +97,7 @@ class RayEngine:
         self.report: Callable[[Sequence[LaneState]], None] = lambda states: None  # is told what the lanes do now
 
     def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
-        """Every number through all lanes. Returns what was set aside on the way.
+        """Bring every number through all lanes. Return what was set aside.
 
         Raises the OlaError that a lane raised, or RunError with Ray's words.
         """
@@ -117,7 +117,7 @@ class RayEngine:
             scheduler.close(hurried=isinstance(sys.exc_info()[1], KeyboardInterrupt))
 
     def _asked(self, lane: LanePlan) -> int:
-        """The actors that the user wants of a lane; 0 where that is left to us."""
+        """Return the number of actors that the user wants for a lane; 0 if the engine decides."""
         if isinstance(self.workers, int):
             return self.workers
         return max((self.workers.get(step, 0) for step in lane.steps), default=0)
@@ -136,7 +136,7 @@ class RayEngine:
         return kind
 
     def _fitted(self, lane: LanePlan) -> LanePlan:
-        """On this machine, CPUs that it has: Ray would wait for others for ever. A cluster may grow."""
+        """Limit the CPUs of a lane to those of this machine, as Ray would wait for more. A cluster may grow."""
         if self.folder is None:
             return lane
         import ray
@@ -177,7 +177,7 @@ class RayEngine:
             check_here(needs)
 
     def connect(self) -> None:
-        """Be in a Ray: the one this process is in, or the one named, else a new one of our own. Raises ConfigError."""
+        """Connect to a Ray: the one of this process, the named cluster, or a new one of our own. Raises ConfigError."""
         import ray
 
         if ray.is_initialized():

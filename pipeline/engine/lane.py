@@ -82,7 +82,7 @@ class StepLane(Lane):
 
     @contextmanager
     def _set_aside(self, part: int, worker: StepWorker) -> Iterator[None]:
-        """What goes wrong with one part is that part's alone, but for a full disk."""
+        """Turn an error of one part into SetAside for that part alone; a full disk ends the run."""
         try:
             with self._as_set_aside(part, worker.planned.step.name):
                 yield
@@ -113,7 +113,7 @@ class StepLane(Lane):
 
 
 def group_by_process(steps: Sequence[Planned]) -> list[list[Planned]]:
-    """The steps by process: neighbours that share something in one, every other in one of its own."""
+    """Group the steps by process: neighbours that share weights in one process, each other step in its own."""
     groups: list[list[Planned]] = []
     for planned in steps:
         if groups and planned.step.shares and planned.step.shares == groups[-1][-1].step.shares:

@@ -38,21 +38,21 @@ class Demand:
 
     @property
     def most(self) -> int:
-        """Actors beyond which none has anything to do, or is asked for."""
+        """Return the number of actors beyond which an actor has no work, or that the user asked for."""
         return max(1, min(self.left, self.fixed or self.left))
 
     def load(self, actors: int) -> float:
-        """Seconds a number with so many actors."""
+        """Return the seconds a number takes with so many actors."""
         return self.seconds / actors
 
 
 def fits_some_node(nodes: Sequence[Node], cpus: float, gpus: float) -> bool:
-    """Whether some node could hold an actor, if it held nothing else."""
+    """Tell whether some node could hold an actor, if it held nothing else."""
     return any(node.cpus >= cpus and node.gpus >= gpus for node in nodes)
 
 
 def reserved_memory(nodes: Sequence[Node], wanted: float, cpus: float) -> int:
-    """Bytes that an actor reserves: as wanted, but no more than goes with its CPUs on each node.
+    """Return the bytes that an actor reserves: as wanted, but at most its CPUs' share of each node's memory.
 
     Ray would wait for more for ever, and limits are seldom reached by all at once.
     """
@@ -61,7 +61,7 @@ def reserved_memory(nodes: Sequence[Node], wanted: float, cpus: float) -> int:
 
 
 def pool_sizes(demands: Sequence[Demand], nodes: Sequence[Node]) -> list[int]:
-    """The number of actors of each lane on a cluster of these nodes."""
+    """Return the number of actors of each lane on a cluster of these nodes."""
     room, actors = _Room(nodes), [1] * len(demands)
     for demand in demands:  # one of each, whatever there is: lanes take turns where they must
         room.take(demand)

@@ -28,20 +28,20 @@ class LaneState:
     parts_a_minute: float
 
     def __str__(self) -> str:
-        """One line."""
+        """Return the state in one line."""
         actors = f"{self.actors} actor{'s' * (self.actors != 1)}"
         return f"{', '.join(self.steps)}: {actors}, {self.busy:.0%} busy, {self.parts_a_minute:.1f} parts a minute"
 
 
 def write(root: str, states: Sequence[LaneState]) -> None:
-    """Replace the state of before; where that cannot be written, nobody is told."""
+    """Replace the stored state of the lanes. A failed write is ignored."""
     facts = {"time": time.time(), "lanes": [asdict(state) for state in states]}
     with suppress(OSError):
         storage.write_bytes(storage.join(root, LANES), json.dumps(facts).encode())
 
 
 def read(root: str) -> list[LaneState]:
-    """The lanes of the run that works at `root` now; none where no run on a cluster does."""
+    """Return the lanes of the run that works at `root` now; none where no run on a cluster does."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         facts = json.loads(storage.read_bytes(storage.join(root, LANES)))
         if time.time() - facts["time"] < OLD:

@@ -7,13 +7,13 @@ from typing import Any
 
 
 def current_node() -> str:
-    """Id of this node; empty where Ray is not in use."""
+    """Return the id of this node; "" without Ray."""
     ray = _ray()
     return str(ray.get_runtime_context().get_node_id()) if ray is not None else ""
 
 
 def is_lost(node: str) -> bool:
-    """Whether the node with this id is gone from the cluster. This machine ("") never is."""
+    """Tell whether the node with this id is gone from the cluster. This machine ("") never is."""
     ray = _ray()
     if ray is None or not node:
         return False

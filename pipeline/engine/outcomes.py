@@ -49,19 +49,19 @@ def storable_answer(step: Step[Any, Any], answer: Any) -> Any:
 
 
 def error_detail(error: BaseException) -> str | None:
-    """What a row says beyond its reason: where it happened, unless the error is one of ours and says all itself."""
+    """Return a row's detail: the traceback of an error, unless the error is one of ours and has its own detail."""
     return None if isinstance(error, OlaError) else traceback.format_exc()
 
 
 def error_line(error: BaseException) -> str:
-    """An error as a row's reason: its own words if it is one of ours or says enough, else with its type."""
+    """Return an error as a row's reason: its message, with its type where the message alone says too little."""
     text = " ".join(str(error).split())
     line = text if isinstance(error, OlaError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
     return line if len(line) <= REASON or isinstance(error, OlaError) else f"{line[: REASON - 1]}…"
 
 
 def outcome_of(name: str, answer: Any, seconds: float) -> Outcome:
-    """What a step's answer for one input means."""
+    """Make the outcome of an input from the step's answer."""
     if isinstance(answer, BadMedia):
         return failed_outcome(name, str(answer), answer.detail, seconds)
     if isinstance(answer, Drop):
@@ -72,22 +72,22 @@ def outcome_of(name: str, answer: Any, seconds: float) -> Outcome:
 
 
 def failed_outcome(name: str, reason: str, detail: str | None, seconds: float) -> Outcome:
-    """The outcome of an input that a step could not do."""
+    """Make the outcome of an input that failed."""
     return Outcome(name, FAILED, seconds, (), storable_text(reason), storable_text(detail))
 
 
 def storable_text(text: str | None) -> str | None:
-    """Text without what UTF-8 cannot hold: errors quote file names, which may be any bytes."""
+    """Return text without what UTF-8 cannot encode: errors quote file names, which may be any bytes."""
     return None if text is None else text.encode(errors="backslashreplace").decode()
 
 
 def record_ids(outcome: Outcome) -> list[str]:
-    """Ids of the records of an outcome."""
+    """Return the ids of the records of an outcome."""
     return [str(typing.cast(Any, record).id) for record in outcome.records]
 
 
 def exit_description(code: int) -> str:
-    """How a process ended, in words; `code` as `Popen.wait` returns it."""
+    """Describe in words how a process ended. code: as `Popen.wait` returns it."""
     if code >= 0:
         return f"exit code {code}"
     names = {int(s): s.name for s in signal.Signals}

@@ -34,7 +34,7 @@ class JournalFile:
     shared: SharedJournal | None = None
 
     def is_replaced(self, journal: Journal) -> bool:
-        """Whether somebody else replaced the journal since it was opened: the part was reopened meanwhile.
+        """Tell whether somebody else replaced the journal since it was opened: the part was reopened meanwhile.
 
         One that is gone was not replaced: another worker has committed the part.
         """
@@ -47,7 +47,7 @@ class JournalFile:
 
 @contextmanager
 def part_journal(manifest: Manifest, part: int, session: str, is_shared: bool) -> Iterator[JournalFile]:
-    """The local file of a part's journal, with what earlier workers left. The worker deletes it when it commits.
+    """Open the local file of a part's journal, with the lines of earlier workers. A commit deletes it.
 
     session: one life of the driver. is_shared: whether the root may hold a copy; only asked of object stores.
     """
@@ -85,7 +85,7 @@ def draft_base(manifest: Manifest, part: int) -> Path:
 
 
 def _hand_over(shared: SharedJournal, path: Path) -> None:
-    """Leave the journal of a part that stays open to whoever comes next; of one that is committed nothing."""
+    """Copy the journal of an open part into the root for the next worker; delete that of a committed part."""
     if not path.exists():
         shared.remove()
         return
@@ -117,7 +117,7 @@ def remove_left_journals(manifest: Manifest) -> None:
 
 
 def journal_outcomes(manifest: Manifest, part: int) -> list[Outcome]:
-    """What the journal of a part under way has."""
+    """Return the outcomes in the journal of an open part."""
     if storage.is_local(manifest.root):
         return _outcomes(journal_path(manifest.root, manifest.path(part, "journal")), manifest.record)
     with TemporaryDirectory() as folder:

@@ -26,7 +26,7 @@ class TransportedError(Exception):
 
 
 def unwrap_ray_error(error: BaseException) -> OlaError:
-    """The error that a lane raised, out of Ray's wrapping."""
+    """Return the error that a lane raised, without Ray's wrapping."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, TransportedError):
@@ -36,7 +36,7 @@ def unwrap_ray_error(error: BaseException) -> OlaError:
 
 
 def as_ola_error(error: BaseException) -> OlaError:
-    """An error as one of ours: itself, or a RunError with its last line and, as a note, where it was raised."""
+    """Convert an error to an OlaError: itself, or a RunError with its last line and its traceback as a note."""
     if (cause := known_cause(error)) is not None:
         return cause
     lines = str(error).strip().splitlines() or [""]

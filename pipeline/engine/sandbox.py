@@ -57,7 +57,7 @@ class Sandbox:
         call: BatchCall,
         answered: Callable[[Any], None] | None = None,
     ) -> list[Any]:
-        """The step's answers for a batch.
+        """Return the step's answers for a batch.
 
         seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
         included; answered: gets each answer that the step hands over at once, and those are not returned. The `size`
@@ -150,7 +150,7 @@ class Sandbox:
             raise OpenFailed(f"step '{rest[0]}' cannot open: {rest[1]}", rest[2])
 
     def _patience(self, seconds: float) -> None:
-        """How long the kernel lets one read or write of the pipe wait."""
+        """Return how long the kernel lets one read or write of the pipe wait."""
         limit = struct.pack("ll", int(seconds) + 1, 0)
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
             self.socket.setsockopt(socket.SOL_SOCKET, option, limit)
@@ -161,7 +161,7 @@ class Sandbox:
             self.pipe.send_bytes(pickle.dumps(message))
 
     def _answer(self, seconds: float, memory: float) -> Any:
-        """The sandbox's message that is no sign of life: a sign makes the clock start anew."""
+        """Return the sandbox's next answer. A sign of life restarts the clock."""
         try:
             while (answer := self._message(seconds, memory))[0] in (ALIVE[0], TRIED_AGAIN):
                 retries.tally.add(sum(answer[1:]))

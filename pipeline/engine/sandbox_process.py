@@ -83,7 +83,7 @@ def _reply(pipe: Connection, steps: Sequence[Step[Any, Any]], message: bytes) ->
 
 
 def main() -> None:
-    """Entry of the process: the file descriptors of the pipe and of the lifeline are its arguments."""
+    """Run the process. Arguments: the file descriptors of the pipe and of the lifeline."""
     _die_with(int(sys.argv[2]))
     # if the machine runs out of memory, the kernel should take this process and not the driver; where it may not be
     # told so, the memory limit still holds

@@ -49,7 +49,7 @@ class Scheduler:
         self.report, self.reported = report, time.monotonic()
 
     def run(self) -> list[SetAside]:
-        """Every number through all lanes. Returns what was set aside. Raises the OlaError of a lane, or RunError."""
+        """Bring every number through all lanes. Return what was set aside. Raises a lane's OlaError, or RunError."""
         while self.open:
             if time.monotonic() - self.planned > REPLAN:
                 self._plan()
@@ -99,7 +99,7 @@ class Scheduler:
             self.queues[lane + 1].append(number)
 
     def _bury(self, lane: int, number: int | None, death: BaseException) -> None:
-        """An actor died: its number goes to another, unless too many died over it."""
+        """Give the number of a dead actor to another actor, unless too many died over it."""
         self.planned = 0.0
         if number is None:
             return
@@ -125,7 +125,7 @@ class Scheduler:
             self.report([pool.state() for pool in self.pools if len(pool)])
 
     def _demands(self) -> list[Demand]:
-        """What each lane needs: a lane that has measured nothing yet costs as much as the others do in the mean."""
+        """Return the demand of each lane. A lane without measurements gets the mean cost of the others."""
         known = [pool.seconds for pool in self.pools if pool.seconds]
         guess, left, demands = sum(known) / len(known) if known else 1.0, 0, []
         for pool, queue, fixed in zip(self.pools, self.queues, self.fixed, strict=True):
@@ -134,7 +134,7 @@ class Scheduler:
         return demands
 
     def _sizes(self, demands: Sequence[Demand]) -> list[int]:
-        """Sizes of the pools that suit the demands. Lanes with nothing left need no room."""
+        """Return the pool sizes that suit the demands. A lane without work gets no room."""
         busy = [lane for lane, demand in enumerate(demands) if demand.left]
         planned = dict(zip(busy, pool_sizes([demands[lane] for lane in busy], self.nodes), strict=True))
         wanted = [planned.get(lane, 0) for lane in range(len(demands))]
@@ -144,7 +144,7 @@ class Scheduler:
         return wanted
 
     def _is_faster(self, wanted: Sequence[int], demands: Sequence[Demand]) -> bool:
-        """Whether new sizes gain enough; always where a lane has no actor, or has some and nothing left to do."""
+        """Tell whether new sizes gain enough; always where a lane has no actor, or has some and nothing left to do."""
         now = [len(pool) for pool in self.pools]
         if any((size == 0) != (have == 0) for size, have in zip(wanted, now, strict=True)):
             return True
@@ -176,7 +176,7 @@ class Scheduler:
 
 
 def alive_nodes() -> list[Node]:
-    """The nodes of the cluster, with what each has in all."""
+    """Return the nodes of the cluster, with what each has in all."""
     import ray
 
     found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]

@@ -33,7 +33,7 @@ def shorten_tmpdir() -> None:
 
 
 def _leads(link: Path, folder: str) -> bool:
-    """Whether a link of ours leads to the folder, made now if there was none."""
+    """Tell whether a link of ours leads to the folder, made now if there was none."""
     try:
         link.symlink_to(folder)
     except FileExistsError:

@@ -58,7 +58,7 @@ class TerminationSignal:
 
     @property
     def name(self) -> str:
-        """The signal that came, for people."""
+        """Return the name of the signal that came."""
         return signal.Signals(self.number or signal.SIGINT).name
 
     def say(self, told: str) -> None:

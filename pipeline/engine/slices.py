@@ -36,7 +36,7 @@ def slices_of(steps: Sequence[Planned], part: int, held: Rows) -> Iterator[Rows]
 
 
 def _clips(rows: pa.Table) -> list[str]:
-    """The clips that rows are about, in order."""
+    """Return the clips that rows are about, in order."""
     return pc.drop_null(rows[CLIP]).to_pylist() if CLIP in rows.column_names else []
 
 

@@ -129,7 +129,7 @@ class StepWorker:
                 context.done(outcome)
 
     def has(self, part: int) -> bool:
-        """Whether the part is committed. In an object store: by a listing that is at most FRESH seconds old.
+        """Tell whether the part is committed. In an object store: by a listing that is at most FRESH seconds old.
 
         Who misses a commit of the last seconds does the part again, and its rows are refused.
         """
@@ -144,7 +144,7 @@ class StepWorker:
         self.listed = -math.inf
 
     def _may_be_compacted(self, part: int) -> bool:
-        """Whether there may be a block file with the part. A listing of the last seconds shows that there is none.
+        """Tell whether there may be a block file with the part. A listing of the last seconds shows that there is none.
 
         Where one is written meanwhile, the rows of this worker are a file that nobody reads.
         """
@@ -157,7 +157,7 @@ class StepWorker:
     def _commit(
         self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], context: PartContext, held: Rows
     ) -> bool:
-        """Place the part's tar, then its rows. Return whether they stand: where another attempt was faster, its do.
+        """Place the part's tar, then commit its rows. Return False if another attempt was faster: its rows stand.
 
         Raises Unavailable where the part was reopened meanwhile: these rows are of what it was before.
         """
@@ -183,7 +183,7 @@ class StepWorker:
         return is_ours
 
     def _letting_go(self, batches: Sequence[Sequence[Any]], scratch: str) -> Iterator[Sequence[Any]]:
-        """The batches; after each, the copies that nobody in this lane reads any more are deleted."""
+        """Yield the batches; after each, delete the copies that this lane does not need any more."""
         originals = self.planned.step.originals
         wanted = Counter(originals(value) for batch in batches for value in batch)
         for batch in batches:
@@ -194,7 +194,7 @@ class StepWorker:
                     forget_copy(Path(storage.copy_path(uri, scratch)))
 
     def _batches(self, inputs: Mapping[str, Any], journal: Journal) -> Iterator[Sequence[Any]]:
-        """What is not done yet, in order. Inputs that were in flight when a worker vanished run alone."""
+        """Yield the inputs without an outcome, in order. Inputs in flight when a worker vanished run alone."""
         todo = [name for name in inputs if name not in journal.outcomes]
         for suspect, names in groupby(todo, key=lambda name: journal.deaths(name) > 0):
             values = [inputs[name] for name in names]
@@ -202,7 +202,7 @@ class StepWorker:
             yield from alone if suspect else batches(self.planned.step, self.planned.resources.batch, values)
 
     def _attempt(self, batch: Sequence[Any], context: PartContext) -> Iterator[Outcome]:
-        """Outcomes of a batch that are not journalled yet; those that the step hands over are journalled at once."""
+        """Yield the outcomes of a batch; answers that the step hands over are journalled at once instead."""
         left = deque(self.planned.input_id(value) for value in batch)
         watch = Stopwatch()
         context.start(list(left), in_order=self.planned.step.signs)
@@ -222,7 +222,7 @@ class StepWorker:
                 yield from self._apart(batch[len(batch) - len(left) :], context)
 
     def _apart(self, batch: Sequence[Any], context: PartContext) -> Iterator[Outcome]:
-        """Outcomes after a fault: the first record alone, and after each success twice as many where a step signs."""
+        """Yield outcomes after a fault: the first record runs alone; if a step signs, then twice as many each time."""
         size = 1
         while batch:
             faults = context.faults
@@ -231,7 +231,7 @@ class StepWorker:
             size = 2 * size if self.planned.step.signs and context.faults == faults else 1
 
     def _last_chance(self, value: Any, fault: StepFault, context: PartContext, started: float) -> Outcome:
-        """The outcome of a record alone, after its first fault. A death may have been chance: it gets one more process.
+        """Run a record alone once more after its first fault, and return its outcome: a death may have been chance.
 
         After a SIGKILL from outside it gets KILLS processes in all. Other faults are the record's own. Raises
         Unavailable, or OpenFailed, after the last SIGKILL, and Unavailable where the GPU is to blame.
@@ -254,7 +254,7 @@ class StepWorker:
         return failed_outcome(name, fault.reason, fault.detail, time.monotonic() - started)
 
     def _check_kills(self, name: str, fault: ProcessKilled, kills: int) -> None:
-        """After KILLS, raise Unavailable; or OpenFailed if the step was opening: no other part would fare better."""
+        """Raise Unavailable after KILLS kills; OpenFailed if the step was opening: other parts would fail, too."""
         limit = f"below its limit of {self.planned.resources.memory_gb:.1f} GB"
         if kills < KILLS:
             return
@@ -265,7 +265,7 @@ class StepWorker:
     def _run(
         self, batch: Sequence[Any], context: PartContext, answered: Callable[[Any], None] | None = None
     ) -> list[Any]:
-        """The step's answers, one per input, but for those that `answered` got. Raises StepFault, or Unavailable."""
+        """Return the step's answers, except those that `answered` received. Raises StepFault or Unavailable."""
         step, resources = self.planned.step, self.planned.resources
         if any(context.journal.deaths(self.planned.input_id(value)) >= DEATHS for value in batch):
             raise ProcessDied("took its whole worker with it")

@@ -34,7 +34,7 @@ def times_of(facts: Meta) -> Times | None:
 
 
 def _seconds(name: str, value: Any) -> float:
-    """Seconds, or hh:mm:ss with any fraction."""
+    """Convert seconds, or hh:mm:ss with any fraction, to seconds."""
     clock = CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
     if clock:
         hours, minutes, seconds = clock.groups(default="0")
@@ -65,13 +65,13 @@ class NamedVideo:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The columns in which all rows agree."""
+        """Return the columns in which all rows agree."""
         (_, first), *others = self.rows.values()
         return {key: value for key, value in first.items() if all(_agrees(meta, key, value) for _, meta in others)}
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """The spans by their starts, with the columns in which their rows differ."""
+        """Return the spans by their starts, each with the columns in which the rows differ."""
         shared = self.meta.keys()
         return tuple(
             Span(start_ms=times[0], end_ms=times[1], meta=as_json({k: v for k, v in meta.items() if k not in shared}))
@@ -84,6 +84,6 @@ def _agrees(meta: Meta, key: str, value: Any) -> bool:
 
 
 def as_json(facts: Mapping[str, Any]) -> str:
-    """Columns of a row as a JSON object. Raises RecursionError where they are nested too deep."""
+    """Return columns of a row as a JSON object. Raises RecursionError where they are nested too deep."""
     rest = {key: json_value(value) for key, value in facts.items()}
     return json.dumps(rest, sort_keys=True, ensure_ascii=False, default=str, allow_nan=False)

@@ -38,17 +38,17 @@ EXTRA = re.compile(r"(?i)[-_. ](?:thumb(?:nail)?|poster|cover|fanart|landscape|b
 
 
 def is_sidecar(name: str) -> bool:
-    """Whether a file of this name may be the subtitles of another one."""
+    """Tell whether a file of this name may be the subtitles of another one."""
     return _suffix(name) in SUBTITLES
 
 
 def is_read(name: str) -> bool:
-    """Whether a file of this name may be one that a video is read with: subtitles, metadata, caption or sound."""
+    """Tell whether a file of this name may be one that a video is read with: subtitles, metadata, caption or sound."""
     return _suffix(name) in (*SUBTITLES, ".json", CAPTION, *SOUNDS)
 
 
 def is_plain(name: str) -> bool:
-    """Whether a file of this name is plainly no video, as far as names tell."""
+    """Tell whether a file of this name is plainly no video, as far as names tell."""
     return _suffix(name) in PLAIN or name.rpartition("/")[2].lower() in PLAIN_NAMES
 
 
@@ -66,7 +66,7 @@ class Videos:
             self.stems[os.path.splitext(uri)[0]].append(uri)
 
     def subtitles(self, uris: Iterable[str]) -> dict[str, list[str]]:
-        """URIs of the subtitles of each video that has any, sorted: `talk.en.srt` and `talk.srt` of `talk.mp4`.
+        """Return URIs of the subtitles of each video that has any, sorted: `talk.en.srt` and `talk.srt` of `talk.mp4`.
 
         `talk.en.srt` belongs to `talk.en.mp4` if that is there, else to `talk.mp4`.
         """
@@ -77,7 +77,7 @@ class Videos:
         return owned
 
     def metadata(self, uris: Iterable[str], given: bool = False) -> dict[str, list[str]]:
-        """URIs of the metadata of each video that has any: `talk.info.json`, `talk.json` and `talk.mp4.json`.
+        """Return URIs of the metadata of each video that has any: `talk.info.json`, `talk.json` and `talk.mp4.json`.
 
         given: also of the caption, `talk.txt`.
         """
@@ -90,7 +90,7 @@ class Videos:
         return owned
 
     def sounds(self, uris: Iterable[str]) -> dict[str, str]:
-        """URI of the sound beside each video that has one: `talk.m4a` of `talk.mp4`; the first of several."""
+        """Return URI of the sound beside each video that has one: `talk.m4a` of `talk.mp4`; the first of several."""
         owned: dict[str, str] = {}
         for uri in sorted(uris):
             if _suffix(uri) in SOUNDS:
@@ -100,7 +100,7 @@ class Videos:
         return owned
 
     def companions(self, uris: Iterable[str]) -> set[str]:
-        """Those of these files that belong to a video, and so are no sources."""
+        """Return those of these files that belong to a video, and so are no sources."""
         return {uri for uri in uris if uri not in self.names and self._has_owner(uri)}
 
     def _has_owner(self, uri: str) -> bool:
@@ -109,11 +109,11 @@ class Videos:
         return bool(self._by_pieces(uri) or self._of_name(EXTRA.sub("", os.path.splitext(uri)[0])))
 
     def _of_name(self, name: str) -> Sequence[str]:
-        """Videos of this name, with or without their extension."""
+        """Return videos of this name, with or without their extension."""
         return [name] if name in self.names else self.stems.get(name, ())
 
     def _by_pieces(self, uri: str) -> Sequence[str]:
-        """The videos with the longest name that this one begins with, a piece between dots after the other."""
+        """Return the videos with the longest name, up to a dot, that this name begins with."""
         return next((found for name in _shorter(uri) if (found := self._of_name(name))), ())
 
 
@@ -124,7 +124,7 @@ def _shorter(uri: str) -> Iterator[str]:
 
 
 def companions_digest(video: str, companions: Sequence[str], entries: Mapping[str, Entry]) -> str:
-    """Names a video's companions by what follows its stem, their sizes and stamps; "" where there are none."""
+    """Return a digest of a video's companions: their suffixes, sizes and stamps; "" without companions."""
     stem = len(os.path.splitext(video)[0])
     facts = sorted((uri[stem:], entries[uri].size, entries[uri].stamp) for uri in companions)
     return digest(facts) if facts else ""

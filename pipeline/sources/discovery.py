@@ -51,7 +51,7 @@ class Found:
 def discover(
     inputs: Sequence[str], root: str, passed_over: Counter[str] | None = None, column: str = "", given: bool = False
 ) -> list[Source]:
-    """Sources of all inputs, sorted by uri, each uri once. passed_over: gets the kinds of files that are no media.
+    """Find the sources of all inputs, sorted by URI, each once. passed_over: counts files that are no media.
 
     Raises ConfigError for an input that is not there, RunError for a store that does not answer. root: the run's own
     folder, which is never an input, even where it lies inside one. column: of tables, that holds the media; "" where
@@ -70,7 +70,7 @@ def discover(
 
 
 def _sources(found: dict[str, Found], beside: dict[str, Entry], passed_over: Counter[str], given: bool) -> list[Source]:
-    """Sources, with what lies beside them. What belongs to a video is no source, nor what is plainly no video."""
+    """Make sources with their companions. Companions and files that are no media are not sources."""
     entries = {uri: entry for uri, entry in beside.items() if uri not in found}
     entries |= {uri: one.entry for uri, one in found.items() if not one.entry.fault}
     videos = Videos(uri for uri in found if not is_container(uri))
@@ -129,7 +129,7 @@ def _named(name: str, root: str, beside: dict[str, Entry], column: str) -> list[
 
 
 def _expand(name: str, root: str, beside: dict[str, Entry], column: str) -> Iterator[Found]:
-    """What one input names. Puts the subtitles and metadata that lie beside it into `beside`, by their uris."""
+    """Return the entries that one input names. Add subtitles and metadata beside them to `beside`, by URI."""
     if name.lower().endswith(FORMS) and not _holds_media(name, column):
         rows = read_list(name)
         entries = look_up(list({container_of(row.uri): row for row in rows if row.fault is None}), beside)
@@ -149,7 +149,7 @@ def _expand(name: str, root: str, beside: dict[str, Entry], column: str) -> Iter
 
 
 def _braces(name: str) -> list[str]:
-    """The files of `shard-{00000..00099}.tar`, also of `{a,b}.tar`; just the name where a file has it."""
+    """Expand `shard-{00000..00099}.tar` and `{a,b}.tar`; a file whose name has the braces stands for itself."""
     if "{" not in name or (storage.is_local(name) and os.path.lexists(storage.normal(name))):
         return [name]
     try:
@@ -159,7 +159,7 @@ def _braces(name: str) -> list[str]:
 
 
 def _holds_media(name: str, column: str) -> bool:
-    """Whether a Parquet file has the videos in a column, and is no list of them."""
+    """Tell whether a Parquet file has the videos in a column, and is no list of them."""
     if not name.lower().endswith(".parquet") or not storage.exists(name):
         return False
     try:
@@ -169,7 +169,7 @@ def _holds_media(name: str, column: str) -> bool:
 
 
 def _row_entry(row: ListRow, entries: Mapping[str, Entry]) -> Entry:
-    """The file that a row names, or the container of the member that it names, under the row's own name."""
+    """Return the file that a row names, or the container of the member that it names, under the row's own name."""
     return Entry(row.uri, 0, fault=row.fault) if row.fault else replace(entries[container_of(row.uri)], path=row.uri)
 
 
@@ -188,7 +188,7 @@ def _local(path: str, root: str, beside: dict[str, Entry]) -> Iterator[Found]:
 
 
 def _stored(name: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
-    """All objects below a prefix, or that match a glob, but hidden ones and those of runs. One listing tells all."""
+    """List the objects below a prefix or matching a glob, without hidden objects and those of runs, by one listing."""
     pattern = re.search(r"[*?\[]", name)
     folder = name[: pattern.start()].rpartition("/")[0] if pattern else name
     listed = storage.listing(folder, recursive=True)

@@ -30,7 +30,7 @@ SIGNS: tuple[tuple[str, str], ...] = (
 
 
 def guess(path: str) -> str:
-    """What the file looks like. Raises OSError where it cannot be read."""
+    """Describe a file by its first bytes. Raises OSError if it cannot be read."""
     with open(path, "rb") as file:
         head = file.read(HEAD)
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
@@ -41,14 +41,14 @@ def guess(path: str) -> str:
 
 
 def looks_like(head: bytes) -> str:
-    """What a file may be that begins so."""
+    """Describe a file that begins with these bytes."""
     text = head.decode("latin-1")
     found = next((what for pattern, what in SIGNS if re.match(pattern, text)), None)
     return found or ("text" if is_text(head) else "no container of video that is known here")
 
 
 def atoms(path: str) -> Iterator[str]:
-    """Kinds of the boxes at the top of an ISO base media file (ISO/IEC 14496-12), as far as it goes."""
+    """Yield kinds of the boxes at the top of an ISO base media file (ISO/IEC 14496-12), as far as it goes."""
     with open(path, "rb") as file:
         for _ in range(ATOMS):
             head = file.read(16)
@@ -63,7 +63,7 @@ def atoms(path: str) -> Iterator[str]:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether the first bytes of a file are text in UTF-8 without control characters."""
+    """Tell whether the first bytes of a file are text in UTF-8 without control characters."""
     try:
         head[: -3 if len(head) == HEAD else None].decode("utf-8")  # the last sign may be cut in two
     except UnicodeDecodeError:

@@ -20,7 +20,7 @@ EVERYTHING: frozenset[Rest] = frozenset({("**",), ()})
 
 
 def walk(folder: str, root: str) -> Iterator[Entry]:
-    """All files below a folder but hidden ones and those of runs; links that lead out of it are not followed.
+    """Yield all files below a folder, without hidden files and those of runs. Links that lead out are not followed.
 
     root: of the run that asks. Raises ConfigError where the folder itself is the root of a run.
     """
@@ -28,7 +28,7 @@ def walk(folder: str, root: str) -> Iterator[Entry]:
 
 
 def matches(pattern: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
-    """All files that a glob matches, and those below folders that it matches, by the rules of `walk`.
+    """Yield the files that a glob matches, and those below matching folders, by the rules of `walk`.
 
     `**` stands for any number of folders. Links are followed only before the first piece that has magic. Puts the
     subtitles and metadata that lie beside the files into `beside`, by their uris.
@@ -39,7 +39,7 @@ def matches(pattern: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry
 
 
 def _below(base: str, wanted: frozenset[Rest], root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
-    """Each folder is read once, by one `scandir`; each file is asked about once."""
+    """Yield the files below a folder that match the rest of a pattern: one `scandir` a folder, one `stat` a file."""
     home = os.path.realpath(base)
     folders = [(base, wanted)]
     while folders:
@@ -67,7 +67,7 @@ def _below(base: str, wanted: frozenset[Rest], root: str, beside: dict[str, Entr
 
 
 def _visible(path: str, root: str) -> list[os.DirEntry[str]] | None:
-    """What lies in a folder; None of the root of a run. Raises OSError."""
+    """Return the entries of a folder that are not hidden; none for the root of a run. Raises OSError."""
     if path == root:
         return None
     with os.scandir(path) as entries:
@@ -76,7 +76,7 @@ def _visible(path: str, root: str) -> list[os.DirEntry[str]] | None:
 
 
 def _closed(rests: Sequence[Rest]) -> frozenset[Rest]:
-    """Also what is left where `**` stands for no folder."""
+    """Add the patterns that remain if `**` stands for no folder."""
     found = set(rests)
     for rest in rests:
         stars = next((n for n, piece in enumerate(rest) if piece != "**"), len(rest))
@@ -85,7 +85,7 @@ def _closed(rests: Sequence[Rest]) -> frozenset[Rest]:
 
 
 def _after(wanted: frozenset[Rest], name: str) -> frozenset[Rest]:
-    """What is left of a pattern after a name: empty if the name does not match, with an empty piece if all matched.
+    """Return the rest of a pattern after a name: empty without a match, with an empty piece if everything matched.
 
     Hidden names match only pieces that begin with a dot, as in a shell.
     """
@@ -106,7 +106,7 @@ def _file_within(entry: os.DirEntry[str], home: str) -> Entry:
 
 
 def local_entry(path: str) -> Entry:
-    """A file with its size and modification time, or with what is wrong with it."""
+    """Return a file with its size and modification time, or with its fault."""
     name = text(path)
     if name != path:
         return Entry(name, 0, fault="the name is not UTF-8: rename the file")
@@ -122,5 +122,5 @@ def local_entry(path: str) -> Entry:
 
 
 def text(path: str) -> str:
-    """The path as text that can be stored: bytes that are not UTF-8 are written out."""
+    """Return a path as text that can be stored: bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", errors="backslashreplace")

@@ -44,7 +44,7 @@ class ListRow:
 
 
 def read_list(name: str) -> list[ListRow]:
-    """The videos of a list, in order, then the rows that cannot be used. Relative paths count from the list's folder.
+    """Return the videos of a list in order, then the unusable rows. Relative paths start at the list's folder.
 
     Raises ConfigError for a list that is not there, or of which no row can be used.
     """
@@ -65,7 +65,7 @@ def read_list(name: str) -> list[ListRow]:
 
 
 def _row(facts: Any, base: str) -> tuple[str, Meta, Times | None]:
-    """The video that a row names, its further columns, and the span. Raises Unusable."""
+    """Return the video that a row names, its further columns, and the span. Raises Unusable."""
     if isinstance(facts, Unusable):
         raise facts
     if not isinstance(facts, dict):
@@ -87,7 +87,7 @@ def _row(facts: Any, base: str) -> tuple[str, Meta, Times | None]:
 
 
 def _name(column: str, value: Any) -> str:
-    """The words that name a video; some writers of Parquet store them as bytes. Raises Unusable."""
+    """Return the words that name a video; some writers of Parquet store them as bytes. Raises Unusable."""
     try:
         name = value.decode() if isinstance(value, bytes) else value
     except UnicodeDecodeError as error:
@@ -98,7 +98,7 @@ def _name(column: str, value: Any) -> str:
 
 
 def _full(uri: str, base: str) -> str:
-    """A URI as the rest of the run knows it. `file://` may name this machine, and have characters written as %20."""
+    """Return a URI in the form of the rest of the run. `file://` may name this machine and have escapes such as %20."""
     if uri.startswith("file://"):
         written = uri.removeprefix("file://").removeprefix("localhost")
         path = storage.normal(written)
@@ -107,7 +107,7 @@ def _full(uri: str, base: str) -> str:
 
 
 def _facts(name: str) -> Iterator[Any]:
-    """The columns of each row, or an Unusable in its place. Raises ConfigError for a file that is no list."""
+    """Yield the columns of each row, or an Unusable. Raises ConfigError for a file that is no list."""
     data, form = storage.read_bytes(name), os.path.splitext(name.lower())[1]
     try:
         if form == ".parquet":
@@ -123,7 +123,7 @@ def _facts(name: str) -> Iterator[Any]:
 
 
 def _parquet_rows(table: pa.Table) -> Iterator[Any]:
-    """Rows of a table; if not all values can be read, those that can be, one by one, which takes longer."""
+    """Return the rows of a table. If some values cannot be read, read row by row, which is slower."""
     try:
         yield from table.to_pylist()
     except (ValueError, OverflowError):  # text that is no UTF-8; a time after the year 9999
@@ -138,7 +138,7 @@ def _parquet_row(row: pa.Table) -> Any:
 
 
 def _utf8(data: bytes) -> bytes:
-    """JSON lines without a mark at their beginning. Some tools of Windows write UTF-16."""
+    """Return JSON lines as UTF-8 without a byte order mark. Some Windows tools write UTF-16."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="surrogatepass").encode(errors="surrogatepass")
     return data.removeprefix(b"\xef\xbb\xbf")
@@ -154,7 +154,7 @@ def _json_row(line: bytes) -> Any:
 
 
 def _csv_rows(text: str) -> Iterator[Any]:
-    """Rows by the names of the first line. Cells are text; one that is missing at the end of a row is ""."""
+    """Yield rows by the column names of the first line. Cells are text; a missing cell at a row's end is ""."""
     csv.field_size_limit(sys.maxsize)
     # strict: else a quote that is never closed takes all rows after it into one cell, without a word
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -169,7 +169,7 @@ def _csv_rows(text: str) -> Iterator[Any]:
 
 
 def _csv_cells(reader: Iterator[list[str]]) -> list[str] | Unusable | None:
-    """The next row, [] for an empty line; None at the end."""
+    """Return the next row, [] for an empty line; None at the end."""
     try:
         return next(reader, None)
     except csv.Error as error:
@@ -179,7 +179,7 @@ def _csv_cells(reader: Iterator[list[str]]) -> list[str] | Unusable | None:
 
 
 def _text(data: bytes) -> str:
-    """A file's text, by its own mark or as UTF-8, else as it most likely was written."""
+    """Decode a file by its byte order mark, as UTF-8, or by the most likely encoding."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

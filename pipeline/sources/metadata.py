@@ -31,7 +31,7 @@ STATE = ("key", "status", "error_message", "exif")  # columns of a data set's fi
 
 
 def meta_of(source: Source) -> str:
-    """The metadata of a source as JSON: of its files, and over it the columns of its input list.
+    """Return a source's metadata as JSON: those of its files, overridden by the columns of its input list.
 
     Captions and questions of any length are read where the source asks for them (`given`). Files that are gone, damaged
     or too large tell nothing. Raises StoreAway where a store does not answer.
@@ -46,12 +46,12 @@ def meta_of(source: Source) -> str:
 
 
 def _rank(uri: str) -> tuple[bool, bool]:
-    """What is laid over what, as in tars: `.json`, then `.info.json`, then `.txt`."""
+    """Return the priority of a metadata file, as in tars: `.json` over `.info.json` over `.txt`."""
     return uri.lower().endswith(CAPTION), uri.lower().endswith(INFO)
 
 
 def _read(uri: str) -> bytes | None:
-    """All bytes of a file; None if it is gone, too large, or cannot be read."""
+    """Read a file; None if it is gone, too large or unreadable."""
     try:
         return storage.read_up_to(uri, LARGEST_COMPANION)
     except StoreAway:
@@ -82,13 +82,13 @@ def _facts(uri: str, given: bool) -> dict[str, Any]:
 
 
 def known_fields(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file tells of its video, by the names of `meta`."""
+    """Return the known fields of a metadata file, by their names in `meta`."""
     found = ((field, next((told[name] for name in names if told.get(name)), None)) for field, names in FIELDS.items())
     return {field: value for field, value in found if value is not None}
 
 
 def _columns(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Further columns of a data set's file, as `caption` and `url`."""
+    """Return further columns of a data set's file, such as `caption` and `url`."""
     renamed = {name for names in FIELDS.values() for name in names}
     return {
         name: value

@@ -30,7 +30,7 @@ Folder = Mapping[str, Entry] | str | None  # entries by uri; or why it cannot be
 
 
 def look_up(uris: Sequence[str], beside: dict[str, Entry]) -> dict[str, Entry]:
-    """An entry for each URI. Puts the subtitles and metadata in the same folders into `beside`, by their uris."""
+    """Return an entry for each URI. Add subtitles and metadata of the same folders to `beside`, by URI."""
     folders = {_folder(uri) for uri in uris}
     with ThreadPoolExecutor(QUESTIONS) as pool:
         local = sorted(filter(storage.is_local, folders))
@@ -77,7 +77,7 @@ def _local_companions(folder: str) -> list[Entry]:
 
 
 def _told(folders: Sequence[str], pool: ThreadPoolExecutor) -> dict[str, Folder]:
-    """What each folder of stores holds."""
+    """Return the entries of each folder in a store."""
     buckets = defaultdict(list)
     for folder in folders:
         buckets["/".join(folder.split("/")[:3])].append(folder)
@@ -89,7 +89,7 @@ def _told(folders: Sequence[str], pool: ThreadPoolExecutor) -> dict[str, Folder]
 
 
 def _by_common_prefix(folders: Sequence[str]) -> Mapping[str, Mapping[str, Entry]]:
-    """Entries of many folders of one bucket by one listing; {} where that would take longer than a listing of each."""
+    """List many folders of one bucket by one request; {} if a request for each folder is faster."""
     if len(folders) < MANY:
         return {}
     prefix = "/".join(_common([folder.split("/") for folder in folders]))
@@ -109,7 +109,7 @@ def _by_common_prefix(folders: Sequence[str]) -> Mapping[str, Mapping[str, Entry
 
 
 def _common(paths: Sequence[list[str]]) -> list[str]:
-    """The pieces with which all paths begin."""
+    """Return the leading pieces that all paths have in common."""
     first, last = min(paths), max(paths)
     same = next((n for n, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), None)
     return first[:same] if same is not None else min(first, last, key=len)

@@ -28,7 +28,7 @@ Counts = Mapping[str, int]
 
 
 def not_media(entries: Iterable[Entry]) -> dict[str, str]:
-    """Kind of each of these files that is plainly no video, by its uri. Whatever could be one is left out.
+    """Return the kind of each file that is certainly no video, by URI.
 
     Raises StoreAway where a store does not answer; what cannot be read for another reason is left out.
     """
@@ -67,7 +67,7 @@ def write(root: str, counts: Counts) -> None:
 
 
 def read(root: str) -> dict[str, int]:
-    """The counts of the last discovery, by kind; empty where there was nothing."""
+    """Return the counts of the last discovery, by kind."""
     try:
         found: dict[str, int] = json.loads(storage.read_bytes(storage.join(root, FILE)))
     except (FileNotFoundError, NotADirectoryError):
@@ -76,7 +76,7 @@ def read(root: str) -> dict[str, int]:
 
 
 def line(counts: Counts) -> str:
-    """The one line that tells of them; "" where there are none."""
+    """Return a line with the counts; "" without any."""
     if not counts:
         return ""
     kinds = Counter(dict(counts)).most_common()

@@ -26,7 +26,7 @@ STALE = 60.0  # seconds: a scratch folder this old that nobody holds belonged to
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
-    """A folder that is this process's own until the block, or the process, ends."""
+    """Make a folder for this process alone; it is deleted after the block, or after the process ends."""
     with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}-") as folder:
         held = os.open(folder, os.O_RDONLY)
         try:
@@ -50,7 +50,7 @@ def remove_scratch() -> None:
 
 
 def local_copy(uri: str, folder: str, size: int, stamp: str = "") -> str:
-    """A local path with the bytes of a source: itself, or a copy in `folder`, made once. size: in bytes.
+    """Return a local path with a source's bytes: the file itself, or a copy in `folder`, made once. size: in bytes.
 
     stamp: of the source; it says where in its container a member lies. Older copies make room for it. Raises
     Unavailable where there is none even so, and OSError as `access.fetch`.

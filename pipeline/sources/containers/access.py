@@ -20,7 +20,7 @@ CHUNK = 1 << 20  # bytes of one read
 
 
 def fetch(uri: str, folder: str, stamp: str = "") -> str:
-    """A local path with the bytes of a source: itself, or a copy in `folder`, made once. stamp: of the source.
+    """Return a local path with the bytes of a source: itself, or a copy in `folder`, made once. stamp: of the source.
 
     Raises OSError where they cannot be read.
     """
@@ -44,7 +44,7 @@ def fetch(uri: str, folder: str, stamp: str = "") -> str:
 
 
 def _stamp_now(container: str, held: str) -> str:
-    """The stamp of a container; of an object that which it had: a range is read only as long as it has it."""
+    """Return a container's stamp. An object keeps the given stamp: a range read fails if the object has another."""
     if held and object_store.holds(container):
         return held
     found = storage.stat(container)
@@ -54,25 +54,25 @@ def _stamp_now(container: str, held: str) -> str:
 
 
 def is_copied(uri: str) -> bool:
-    """Whether `fetch` makes a copy."""
+    """Tell whether `fetch` makes a copy."""
     return not storage.is_local(uri) or parted(uri) is not None
 
 
 def stamp_of(uri: str, folder: str) -> str:
-    """The stamp of what `fetch` put into `folder`; of a local file that which it has now."""
+    """Return the stamp of the copy that `fetch` put into `folder`; of a local file its present stamp."""
     if parted(uri) is None:
         return storage.stamp_of(uri, folder)
     return Path(storage.copy_path(uri, folder) + storage.STAMP).read_text()
 
 
 def read_companion(uri: str) -> bytes:
-    """The bytes of a companion in a container: `00012.tar#12.srt@5120+93`. Raises OSError."""
+    """Return the bytes of a companion in a container: `00012.tar#12.srt@5120+93`. Raises OSError."""
     container, name = parted(uri) or (uri, "")
     return b"".join(pieces(container, name.rpartition("@")[2], ""))
 
 
 def look(uri: str, stamp: str) -> storage.Entry | None:
-    """A source as it is now, None where it is gone. A member is what it was as long as its container is."""
+    """Return a source as it is now; None if it is gone. A member is unchanged as long as its container is."""
     member = parted(uri)
     found = storage.stat(member[0] if member else uri)
     return (
@@ -83,7 +83,7 @@ def look(uri: str, stamp: str) -> storage.Entry | None:
 
 
 def source_pieces(uri: str, stamp: str) -> Iterator[bytes]:
-    """The bytes of a source, piece by piece. stamp: of the source. Raises OSError."""
+    """Yield the bytes of a source, piece by piece. stamp: of the source. Raises OSError."""
     member = parted(uri)
     if member is not None:
         held, place = stamp_parts(stamp)
@@ -94,7 +94,7 @@ def source_pieces(uri: str, stamp: str) -> Iterator[bytes]:
 
 
 def pieces(container: str, place: str, stamp: str) -> Iterator[bytes]:
-    """The bytes at a place of a container, of which nothing else is read. stamp: the container's, or "".
+    """Yield the bytes at a place of a container and read nothing else of it. stamp: the container's, or "".
 
     Raises OSError where they are not there, or the container is another one than that of the stamp.
     """
@@ -114,12 +114,12 @@ def _span(place: str) -> tuple[int, int]:
 
 
 def header_start(place: str) -> int:
-    """Where the header right before a member of a tar begins."""
+    """Return where the header right before a member of a tar begins."""
     return _span(place)[0] - BLOCK
 
 
 def tar_pieces(container: str, file: Bytes, place: str) -> Iterator[bytes]:
-    """The bytes at a place of an open tar, after its header was looked at. Raises OSError as `pieces`."""
+    """Yield the bytes at a place of an open tar after checking its header. Raises OSError like `pieces`."""
     start, size = _span(place)
     position, end = start - BLOCK, start + size
     while position < end:
@@ -141,7 +141,7 @@ def _read(file: Bytes, size: int, position: int) -> bytes:
 
 
 def _check_header(container: str, block: bytes, size: int) -> None:
-    """A container that was replaced may have anything at this place."""
+    """Raise OSError unless a member's header is at this place: the container may have been replaced."""
     try:
         if tar_header.parse(block).size in (size, 0):  # 0: in a pax header, since it is too large for this one
             return

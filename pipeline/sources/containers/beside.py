@@ -24,7 +24,7 @@ VERSION = "v1.2"  # of DALI's index: those before it have no names
 
 
 def written_beside(uris: Iterable[str]) -> Iterator[str]:
-    """Those of these files that a tool wrote beside a tar that is one of them."""
+    """Return the files that are indexes which a tool wrote beside a tar of the same listing."""
     there = set(uris)
     for uri in there:
         if uri.lower().endswith(TARS):
@@ -32,13 +32,13 @@ def written_beside(uris: Iterable[str]) -> Iterator[str]:
 
 
 def indexes_beside(uri: str) -> list[bytes]:
-    """The contents of the indexes beside a tar, of DALI or Energon."""
+    """Return the contents of the indexes beside a tar, of DALI or Energon."""
     names = (f"{uri[: -len('.tar')]}.idx", f"{uri}.idx")
     return [data for name in names if (data := storage.read_if_there(name)) is not None]
 
 
 def dali_members(index: bytes, file: Bytes, size: int) -> list[Member] | None:
-    """Members of a tar by DALI's index of it; None where it is none, or does not fit. size: of the tar, in bytes.
+    """Return a tar's members from DALI's index; None if the index does not fit. size: of the tar in bytes.
 
     A line of the index is a sample: ending, offset, size and, since v1.2, name of each of its members.
     """
@@ -52,7 +52,7 @@ def dali_members(index: bytes, file: Bytes, size: int) -> list[Member] | None:
 
 
 def energon_offsets(index: bytes, file: Bytes, size: int) -> list[int] | None:
-    """Where the samples of a tar begin, by Energon's index; None where it is none, or does not fit the tar.
+    """Return where samples begin in a tar, from Energon's index; None if the index is invalid or does not fit.
 
     The index holds little-endian uint64: the offset of each sample, then the end of the last one.
     """
@@ -70,7 +70,7 @@ def energon_offsets(index: bytes, file: Bytes, size: int) -> list[int] | None:
 
 
 def _is_at(file: Bytes, member: Member) -> bool:
-    """Whether the tar has a member of this size there: it may have been written again after its index."""
+    """Tell whether the tar has a member of this size there: it may have been written again after its index."""
     return tar_header.parse(file.read_at(BLOCK, member.offset - BLOCK)).size == member.size
 
 

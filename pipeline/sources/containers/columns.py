@@ -17,7 +17,7 @@ NAMES = ("mp4", "webm", "mkv", "mov", "avi", "m4v", "mpg", "ts", "video", "clip"
 
 
 def find_column(schema: pa.Schema, asked: str = "") -> str:
-    """The column with the media. Raises Unreadable where there is none, or several that may be it.
+    """Return the column with the media. Raises Unreadable where there is none, or several that may be it.
 
     asked: the column that the settings name.
     """
@@ -36,17 +36,17 @@ def find_column(schema: pa.Schema, asked: str = "") -> str:
 
 
 def candidates(schema: pa.Schema) -> list[str]:
-    """Columns of bytes, and structs with a field of bytes."""
+    """Return columns of bytes, and structs with a field of bytes."""
     return [field.name for field in schema if _is_binary(field.type) or has_bytes_below(field.type)]
 
 
 def is_surely_media(schema: pa.Schema, name: str) -> bool:
-    """Whether no list of videos would have this column: by what the Hub says of it, or as it is a struct of bytes."""
+    """Tell whether the column holds media for sure: `datasets` says so, or it is a struct with bytes."""
     return _feature(schema, name) in ("Video", "Audio", "Image") or has_bytes_below(schema.field(name).type)
 
 
 def metadata_columns(schema: pa.Schema, media: str) -> list[str]:
-    """All other columns, and the path beside the bytes."""
+    """Return all other columns, and the path beside the bytes."""
     names = [name for name in schema.names if name != media]
     kind = schema.field(media).type
     has_path = has_bytes_below(kind) and kind.get_field_index(PATH) >= 0
@@ -54,7 +54,7 @@ def metadata_columns(schema: pa.Schema, media: str) -> list[str]:
 
 
 def has_bytes_below(kind: pa.DataType) -> bool:
-    """Whether this is the Hub's struct of bytes and path."""
+    """Tell whether this is the Hub's struct of bytes and path."""
     return bool(pa.types.is_struct(kind)) and kind.get_field_index(BYTES) >= 0 and _is_binary(kind.field(BYTES).type)
 
 
@@ -72,7 +72,7 @@ def _rank(schema: pa.Schema, name: str) -> int:
 
 
 def _feature(schema: pa.Schema, name: str) -> str | None:
-    """What `datasets` says of a column: Video, Audio, Image, Value, …"""
+    """Return the feature type that `datasets` names for a column: Video, Audio, Image, Value, …"""
     try:
         known: Any = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         return str(known["info"]["features"][name]["_type"])
@@ -85,7 +85,7 @@ def _listed(names: list[str]) -> str:
 
 
 def is_table_of_media(table: TableFile, asked: str, names: Sequence[str]) -> bool:
-    """Whether a table that is named in the input holds videos itself, rather than a list of them.
+    """Tell whether a table that is named in the input holds videos itself, rather than a list of them.
 
     asked: the column that the settings name. names: of columns in which lists name videos; some writers store these
     names as bytes.
@@ -99,7 +99,7 @@ def is_table_of_media(table: TableFile, asked: str, names: Sequence[str]) -> boo
 
 
 def _holds_names(table: TableFile, column: str) -> bool:
-    """Whether the first value of a column of bytes is a name."""
+    """Tell whether the first value of a column of bytes is a name."""
     batch = next(table.batches(0, [column], 1), None) if table.group_rows() else None
     value = batch.column(0)[0].as_py() if batch is not None and len(batch) else None
     if value is None or len(value) > LONGEST_NAME or b"\0" in value:

@@ -71,7 +71,7 @@ Digest = Callable[[Member], "str | None"]
 def sources(
     members: Iterable[Member], content: Content, sha256: Digest = lambda member: None
 ) -> Iterator[MemberSource]:
-    """Sources of the members of a container, and rows for what is wrong with others, in their order.
+    """Yield the sources among a container's members, and a row with its reason for each faulty member, in order.
 
     content: reads a small member whole; sha256: digest of a large one, where the container must be read anyway.
     """
@@ -90,7 +90,7 @@ def sources(
 
 
 def key_of(name: str) -> str:
-    """The key of a member: `a.b/talk` of `a.b/talk.en.srt`."""
+    """Return the key of a member: `a.b/talk` of `a.b/talk.en.srt`."""
     folder, slash, last = name.rpartition("/")
     return folder + slash + last.split(".", 1)[0]
 
@@ -123,7 +123,7 @@ def _read(member: Member, content: Content, sha256: Digest) -> _Read:
 
 
 def _sources_of(group: Sequence[_Read], is_apart: bool) -> Iterator[MemberSource]:
-    """The sources of the members of one key. is_apart: whether there were others of this key before."""
+    """Yield the sources of the members of one key. is_apart: whether there were others of this key before."""
     videos, beside = _told_apart(group)
     for video, mine in zip(videos, _owned(videos, beside), strict=True):
         yield _source(video, mine)
@@ -139,7 +139,7 @@ def _orphan(is_apart: bool) -> str:
 
 
 def _told_apart(group: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
-    """What may be a video, and what lies beside it. Endings lie: without a known one, all that may be one counts."""
+    """Split members into possible videos and companions. Without a known video ending, every possible member counts."""
     for is_video in (VIDEO.__contains__, _may_be_video, SOUNDS.__contains__):
         videos = [one for one in group if is_video(one.ending)]
         if videos:
@@ -152,7 +152,7 @@ def _may_be_video(ending: str) -> bool:
 
 
 def _owned(videos: Sequence[_Read], beside: Sequence[_Read]) -> list[list[_Read]]:
-    """What lies beside each video: what has its name, else what has its key."""
+    """Return the companions of each video: those with its name, else those with its key."""
     if len(videos) < 2 or not beside:
         return [list(beside) for _ in videos]
     stems = [video.member.name.removesuffix(video.ending) for video in videos]
@@ -191,7 +191,7 @@ def _source(video: _Read, beside: Sequence[_Read]) -> MemberSource:
 
 
 def _parsed(data: bytes) -> tuple[Any, str]:
-    """The value of a json, or why it has none."""
+    """Parse JSON. Return the value and "", or None and the reason why it is invalid."""
     try:
         value = DECODER.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
         if b"\\u" in data:
@@ -202,7 +202,7 @@ def _parsed(data: bytes) -> tuple[Any, str]:
 
 
 def _meta(beside: Sequence[_Read]) -> str:
-    """Keys of `.json` at the top, above what `.info.json` tells of a video, and `.txt` as `caption`."""
+    """Return the metadata as JSON: the keys of `.json`, below them those of `.info.json`, and `.txt` as `caption`."""
     meta: dict[str, Any] = {}
     jsons = [one for one in beside if one.ending == ".json"]
     for one in sorted(jsons, key=lambda one: not _is_info(one)):

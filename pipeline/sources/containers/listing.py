@@ -16,7 +16,7 @@ from pipeline.sources.containers.zips import zip_members, zip_pieces
 
 
 def rows(uri: str, size: int, column: str) -> Iterator[MemberSource]:
-    """Sources of a container, then a row with the reason where it cannot be read to its end. Raises OSError."""
+    """Yield the sources of a container; if it cannot be read to its end, then a row with the reason. Raises OSError."""
     if uri.lower().endswith(TABLES):
         return tables.rows(uri, column)
     if uri.lower().endswith(STREAMS):

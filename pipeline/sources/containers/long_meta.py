@@ -21,12 +21,12 @@ ROW_GROUP = 64  # rows of an index that are read for one of them
 
 
 def short(meta: str, index: str, row: int) -> str:
-    """The metadata of a row of an index, or where it is long, a reference to it: JSON objects both."""
+    """Return a row's metadata as JSON; long metadata are replaced by a reference to the row of the index."""
     return meta if len(meta) <= LONGEST else json.dumps({KEY: [index, row, digest(meta)]})
 
 
 def whole(meta: str, root: str) -> str:
-    """The metadata that a source has or refers to. Raises Unavailable where the index is not what it was."""
+    """Return the metadata that a source has or refers to. Raises Unavailable if the index has changed."""
     if KEY not in meta:
         return meta
     facts = json.loads(meta)

@@ -42,12 +42,12 @@ class Unreadable(ValueError):
 
 
 def is_container(uri: str) -> bool:
-    """Whether a file of this name is taken for a container."""
+    """Tell whether a file of this name is taken for a container."""
     return uri.lower().endswith(ENDINGS)
 
 
 def parted(uri: str) -> tuple[str, str] | None:
-    """The container and the member that a uri names; None for the uri of a file, whatever signs are in its name."""
+    """Split a URI into container and member; None for the URI of a file, even if its name contains `#`."""
     found = MEMBER.fullmatch(uri) if "#" in uri else None
     if found is None or (storage.is_local(uri) and os.path.lexists(storage.normal(uri))):
         return None
@@ -55,24 +55,24 @@ def parted(uri: str) -> tuple[str, str] | None:
 
 
 def container_of(uri: str) -> str:
-    """The file that holds the bytes of a source: its container, or itself."""
+    """Return the file that holds the bytes of a source: its container, or itself."""
     found = parted(uri)
     return found[0] if found else uri
 
 
 def is_unmeasured(source: Source) -> bool:
-    """Whether nobody has read a row of a table whose index tells neither its size nor its digest."""
+    """Tell whether nobody has read a row of a table whose index tells neither its size nor its digest."""
     is_told = source.bytes or source.sha256 is not None or source.fault or source.removed
     return not is_told and container_of(source.uri).lower().endswith(TABLES)
 
 
 def member_stamp(container: str, place: str) -> str:
-    """The stamp of a member, of the stamp of its container and its place."""
+    """Join the stamp of a container and a place to the stamp of a member."""
     return f"{container}@{place}"
 
 
 def stamp_parts(stamp: str) -> tuple[str, str]:
-    """The stamp of the container and the place. Raises ValueError for the stamp of a file."""
+    """Split a member's stamp into container stamp and place. Raises ValueError for the stamp of a file."""
     container, mark, place = stamp.rpartition("@")
     if not mark:
         raise ValueError(f"{stamp!r} is the stamp of a file, not of a member")
@@ -80,7 +80,7 @@ def stamp_parts(stamp: str) -> tuple[str, str]:
 
 
 def read_unit(uri: str, stamp: str) -> str:
-    """What must be read as a whole to read this source: its row group, its compressed tar; "" where it lies alone."""
+    """Name the unit that is read as a whole for this source: a row group or a compressed tar; "" for other sources."""
     container, mark, place = stamp.rpartition("@")
     if not mark or not place:
         return ""

@@ -33,11 +33,11 @@ class LocalFile(io.FileIO):
     """A file on this machine by offset. One that is cut off while it is read gives fewer bytes."""
 
     def size(self) -> int:
-        """Size in bytes."""
+        """Return size in bytes."""
         return os.fstat(self.fileno()).st_size
 
     def read_at(self, size: int, offset: int) -> bytes:
-        """Up to `size` bytes from `offset`; fewer only where the file ends."""
+        """Return up to `size` bytes from `offset`; fewer only where the file ends."""
         return os.pread(self.fileno(), size, offset)
 
 
@@ -50,7 +50,7 @@ class Ahead:
         self.start, self.data = 0, b""
 
     def read_at(self, size: int, offset: int) -> bytes:
-        """Up to `size` bytes from `offset`; fewer only where the file ends."""
+        """Return up to `size` bytes from `offset`; fewer only where the file ends."""
         at = offset - self.start
         if not 0 <= at <= len(self.data) - size:
             self.start, self.data, at = offset, self._read(max(size, self.ahead), offset), 0
@@ -73,7 +73,7 @@ class AtOffsets:
         self.first, self.windows = 0, list[tuple[int, bytes]]()
 
     def read_at(self, size: int, offset: int) -> bytes:
-        """Up to `size` bytes from `offset`; fewer only where the file ends."""
+        """Return up to `size` bytes from `offset`; fewer only where the file ends."""
         number = bisect_right(self.offsets, offset + BEFORE) - 1
         if number < 0 or offset + size > self.offsets[number] + AHEAD:
             return self.file.read_at(size, offset)
@@ -97,7 +97,7 @@ class Forward:
         self.stream, self.name, self.position = stream, name, 0
 
     def read_at(self, size: int, offset: int) -> bytes:
-        """Up to `size` bytes from `offset`; fewer only where the stream ends. Raises Unreadable where it is damaged.
+        """Return up to `size` bytes from `offset`; fewer at the end of the stream. Raises Unreadable for damage.
 
         ValueError for an offset that lies behind.
         """
@@ -134,21 +134,21 @@ _last: list[tuple[str, str, Forward]] = []  # the last stream of this process: m
 
 
 def stream_before(uri: str, stamp: str, offset: int) -> Forward:
-    """A stream of a compressed tar that has not passed `offset` yet: that which was read last, or a new one."""
+    """Return a stream of a compressed tar that is not past `offset`: the stream read last, or a new one."""
     if not (_last and _last[0][:2] == (uri, stamp) and _last[0][2].position <= offset):
         _last[:] = [(uri, stamp, stream(uri, stamp))]
     return _last[0][2]
 
 
 def opened(uri: str, stamp: str = "") -> Any:
-    """A container as a seekable file with `read_at`. stamp: its ETag, if that is known: saves a request to a store."""
+    """Open a container as a seekable file with `read_at`. stamp: its ETag, if known; saves a request."""
     if storage.is_local(uri):
         return LocalFile(storage.normal(uri))
     return ObjectFile(uri, stamp) if stamp and object_store.holds(uri) else storage.open_random(uri)
 
 
 def stream(uri: str, stamp: str = "") -> Forward:
-    """The unpacked bytes of a compressed tar, from their beginning. stamp: its ETag, where it is known.
+    """Return the unpacked bytes of a compressed tar, from their beginning. stamp: its ETag, where it is known.
 
     Raises OSError where it has another one.
     """

@@ -25,11 +25,11 @@ class _Reading:
     is_cut: bool = False
 
     def content(self, member: Member) -> bytes:
-        """The bytes of a member whose header was read just now. Raises Unreadable."""
+        """Read the member whose header was read last. Raises Unreadable."""
         return b"".join(self._pieces(member))
 
     def sha256(self, member: Member) -> str:
-        """Digest of such a member. Raises Unreadable."""
+        """Return the digest of the member whose header was read last. Raises Unreadable."""
         found = hashlib.sha256()
         for piece in self._pieces(member):
             found.update(piece)
@@ -47,7 +47,7 @@ class _Reading:
 
 
 def stream_rows(uri: str) -> Iterator[MemberSource]:
-    """Sources of a compressed tar, with the digests of their bytes, since all of them are read. Raises OSError."""
+    """Yield the sources of a compressed tar with their digests, since all bytes are read anyway. Raises OSError."""
     reading = _Reading(stream(uri))
     for row in sources(tar_members(reading.file), reading.content, reading.sha256):
         if row.name or not reading.is_cut:  # the member that is cut off has a row

@@ -21,10 +21,10 @@ class TableFile(Protocol):
     schema: pa.Schema
 
     def group_rows(self) -> list[int]:
-        """Rows of each group."""
+        """Return rows of each group."""
 
     def is_full(self, group: int, column: str) -> bool:
-        """Whether every row of a group is known to have a value, without reading the values."""
+        """Tell whether every row of a group is known to have a value, without reading the values."""
 
     def batches(self, group: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """These columns of one group, up to `rows` rows at once. `video.bytes` is a field of a struct."""
@@ -48,7 +48,7 @@ class ParquetTable:
         self.schema = self.file.schema_arrow
 
     def group_rows(self) -> list[int]:
-        """Rows of each row group."""
+        """Return rows of each row group."""
         metadata = self.file.metadata
         return [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
 
@@ -81,7 +81,7 @@ class ArrowTable:
             self.schema = stream.schema
 
     def group_rows(self) -> list[int]:
-        """Rows of each batch."""
+        """Return rows of each batch."""
         return [self.read(n).num_rows for n in range(self.count)]
 
     def is_full(self, group: int, column: str) -> bool:
@@ -96,7 +96,7 @@ class ArrowTable:
 
 
 def _chosen(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    """Columns of a batch; of structs, the fields that are named."""
+    """Return columns of a batch; of structs, the fields that are named."""
     arrays: dict[str, pa.Array] = {}
     for name in columns:
         if name in batch.schema.names:

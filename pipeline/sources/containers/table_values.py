@@ -26,7 +26,7 @@ def bytes_column(schema: pa.Schema, column: str) -> str:
 
 
 def media_values(table: TableFile, column: str, group: int) -> Iterator[pa.Buffer | None]:
-    """The bytes of the media of each row, one after the other."""
+    """Yield the bytes of the media of each row, one after the other."""
     path = bytes_column(table.schema, column)
     is_struct = path != column
     for batch in table.batches(group, [path], 1):
@@ -36,7 +36,7 @@ def media_values(table: TableFile, column: str, group: int) -> Iterator[pa.Buffe
 
 
 def is_damage(error: OSError) -> bool:
-    """Whether Arrow says so, and not a store or the file system: their errors have a number or a class of their own."""
+    """Tell whether an error is Arrow's own: errors of stores and file systems have a number or their own class."""
     return type(error) is OSError and error.errno is None and "://" not in str(error)
 
 
@@ -58,7 +58,7 @@ _last: list[_Cursor] = []  # of this process
 
 
 def value_at(uri: str, stamp: str, place: str) -> pa.Buffer:
-    """The bytes of one row. stamp: of the file.
+    """Return the bytes of one row. stamp: of the file.
 
     Raises BadMedia where its row group is damaged, and OSError where the row is gone or the store does not answer.
     """

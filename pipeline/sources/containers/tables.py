@@ -24,7 +24,7 @@ UNREAD = pa.py_buffer(b"")  # stands for media that are there, and that the inde
 
 
 def rows(uri: str, column: str) -> Iterator[MemberSource]:
-    """A source for each row, named by its number from 0. column: that holds the media; "" to find it by type and name.
+    """Yield a source for each row, named by its number from 0. column: with the media; "" to find it by type and name.
 
     A row without bytes, or that cannot be read, has its fault. The media of a Parquet file in a store are not read, so
     their sizes and digests are not known: whoever fetches a row learns them.

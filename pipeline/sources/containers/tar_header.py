@@ -41,7 +41,7 @@ def parse(block: bytes) -> Header:
 
 
 def _number(field: bytes) -> int:
-    """A number of a header, octal in nearly all of them. Raises Unreadable."""
+    """Parse a number of a header, which is octal in nearly all headers. Raises Unreadable."""
     try:
         return int(field.strip(b"\0 "), 8)
     except ValueError:
@@ -53,17 +53,17 @@ def _number(field: bytes) -> int:
 
 
 def padded(size: int) -> int:
-    """Bytes of whole blocks that hold `size` bytes."""
+    """Round a size in bytes up to whole blocks."""
     return -(-size // BLOCK) * BLOCK
 
 
 def text(data: bytes) -> str:
-    """The text of a name, with bytes that are not UTF-8 as surrogates."""
+    """Decode a name; bytes that are not UTF-8 become surrogates."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def pax(data: bytes) -> dict[str, str]:
-    """The records `<length> <key>=<value>` of a pax header; what is no record ends it."""
+    """Parse the records `<length> <key>=<value>` of a pax header, up to the first invalid record."""
     found = {}
     while data:
         digits = data.split(b" ", 1)[0]

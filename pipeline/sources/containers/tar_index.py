@@ -34,11 +34,11 @@ class Bytes(Protocol):
     """The bytes of a file by offset."""
 
     def read_at(self, size: int, offset: int, /) -> bytes:
-        """Up to `size` bytes from `offset`; fewer only where the file ends."""
+        """Return up to `size` bytes from `offset`; fewer only where the file ends."""
 
 
 def tar_members(file: Bytes, size: int | None = None) -> Iterator[Member]:
-    """Members in the order of the tar; folders and hidden files are left out. size: of the file, where it is known.
+    """Yield members in the order of the tar, without folders and hidden files. size: of the file, if known.
 
     Where the tar is damaged, cut off, empty or no tar, a last member without a name has that as its fault.
     """
@@ -55,7 +55,7 @@ def tar_members(file: Bytes, size: int | None = None) -> Iterator[Member]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a member is passed over, as hidden files and folders on a disk are."""
+    """Tell whether a member is passed over, as hidden files and folders on a disk are."""
     return (name.startswith(".") and not name.startswith("../")) or "/." in name.replace("/../", "/")
 
 
@@ -68,7 +68,7 @@ class _Walk:
         self.is_empty = True
 
     def next(self) -> Member | None:
-        """The next member that is no folder; None at the end mark."""
+        """Return the next member that is no folder; None at the end mark."""
         own: dict[str, str] = {}  # what pax headers and long names say of the next member
         if self.size is not None and self.offset > self.size:
             return None  # the member before this one was cut off
@@ -127,12 +127,12 @@ def _size(own: dict[str, str], header: Header) -> int:
 
 
 def cut_off(there: int, size: int) -> str:
-    """The fault of a member whose end is missing."""
+    """Return the fault of a member whose end is missing."""
     return f"the tar is cut off within this member: {max(0, there)} of {size} bytes are there"
 
 
 def name_fault(name: str) -> str:
-    """Why a member of this name is not read; "" if it is."""
+    """Return why a member of this name is not read; "" if it is."""
     if name.isascii() and ".." not in name and name[:1] != "/":
         return ""
     if name.startswith("/"):
@@ -143,5 +143,5 @@ def name_fault(name: str) -> str:
 
 
 def plain(name: str) -> str:
-    """A name as text that can be stored: bytes that are not UTF-8 are written out."""
+    """Return a name as text that can be stored: bytes that are not UTF-8 are escaped."""
     return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

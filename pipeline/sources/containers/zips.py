@@ -19,7 +19,7 @@ ENCRYPTED = 1  # of the flags
 
 
 def zip_members(file: Any) -> Iterator[Member]:
-    """Members in the order of their bytes; folders and hidden files are left out. file: seekable, with `size()`.
+    """Yield members in the order of their bytes; folders and hidden files are left out. file: seekable, with `size()`.
 
     A file that is no zip gives one member without a name that has that as its fault.
     """
@@ -54,7 +54,7 @@ def _fault(info: zipfile.ZipInfo, size: int) -> str:
 
 
 def zip_pieces(file: Bytes, place: str) -> Iterator[bytes]:
-    """The bytes of a member. Raises BadMedia where they are damaged, OSError where they are not there any more."""
+    """Yield the bytes of a member. Raises BadMedia for damaged bytes, OSError if the member is gone."""
     start, left, checksum, method = map(int, place.split("+"))
     head = bytes(file.read_at(LOCAL, start))
     if head[:4] != b"PK\x03\x04":
@@ -79,7 +79,7 @@ def _stored(file: Bytes, start: int, left: int) -> Iterator[bytes]:
 
 
 def _unpacked(pieces: Iterator[bytes], inflate: Any) -> Iterator[bytes]:
-    """Inflated in pieces of CHUNK bytes, so that what inflates to gigabytes does not lie in memory."""
+    """Inflate in pieces of CHUNK bytes, so that a huge member does not lie in memory as a whole."""
     if inflate is None:
         yield from pieces
         return
