@@ -11,7 +11,7 @@ from pipeline.checkup.needs import Needs
 from pipeline.checkup.tools import NAMES, advice_for, missing_package
 from pipeline.errors import NeedsUnmet
 from pipeline.plan import Plan
-from pipeline.sources.containers.members import container_of, parted
+from pipeline.sources.containers.members import container_of, split_uri
 
 
 def check_here(needs: Needs) -> None:
@@ -42,7 +42,7 @@ def has_work(plan: Plan, steps: Collection[str], found: Iterable[Source], limit:
     """
     known = {each.source.uri: _facts(each.source) for each in plan.sources.registered()}
     takes_more = limit is None or len(known) < limit
-    indexed = {(container_of(uri), stamp.rpartition("@")[0]) for uri, (_, stamp, *_) in known.items() if parted(uri)}
+    indexed = {(container_of(uri), stamp.rpartition("@")[0]) for uri, (_, stamp, *_) in known.items() if split_uri(uri)}
     rest = [each for each in found if (container_of(each.uri), each.stamp) not in indexed]
     if any(known[each.uri] != _facts(each) if each.uri in known else takes_more for each in rest):
         return True

@@ -23,7 +23,7 @@ from pipeline.media.recordings import merge_facts
 from pipeline.media.safety import open_container
 from pipeline.media.stream_choice import choose_picture
 from pipeline.media.timestamps import Join, find_gaps, find_joins
-from pipeline.sources.file_signature import guess
+from pipeline.sources.file_signature import describe_file
 
 SHORT = 0.1  # share of the header's duration that may be missing before a file counts as truncated
 WIDEST_PIXEL = 10.0  # a larger sample aspect ratio is a broken header
@@ -68,7 +68,7 @@ def probe(path: str) -> Facts | None:
     try:
         opened = open_container(path)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise BadMedia(f"not a video: {guess(path)}") from error
+        raise BadMedia(f"not a video: {describe_file(path)}") from error
     with opened as container, translate_libav_errors():
         stream = choose_picture(container)
         if stream is not None:

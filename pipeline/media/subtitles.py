@@ -24,7 +24,7 @@ from pipeline.media.safety import check_not_killed, ffmpeg_exe, safe_url, whitel
 from pipeline.media.subtitle_speech import SPEAKER, Labels, blank_unspoken, close_gaps, find_labels, find_unspoken
 from pipeline.sources.companions import LARGEST_COMPANION
 from pipeline.sources.containers.access import read_companion
-from pipeline.sources.containers.members import parted
+from pipeline.sources.containers.members import split_uri
 
 STAMP = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
 TIMING = re.compile(rf"^\s*{STAMP}\s*-->\s*{STAMP}")
@@ -65,7 +65,7 @@ class Cue:
 
 def read_subtitles(uri: str) -> bytes:
     """Return the bytes of a subtitle file. Raises BadMedia where it is too large, OSError where it is missing."""
-    if parted(uri) is not None:
+    if split_uri(uri) is not None:
         return read_companion(uri)
     data = storage.read_up_to(uri, LARGEST_COMPANION)
     if data is None:

@@ -20,7 +20,7 @@ from pipeline.media.probe import Facts, probe
 from pipeline.media.recordings import extract_clip
 from pipeline.media.render import FrameRenderer
 from pipeline.media.safety import open_container
-from pipeline.sources.file_signature import guess
+from pipeline.sources.file_signature import describe_file
 
 QUALITY = 95  # JPEG quality of the frames
 
@@ -75,4 +75,4 @@ def load_sound(path: str) -> Wave:
                 raise BadMedia(f"{path}: no sound can be decoded")
             return Wave(np.concatenate(parts, axis=1), stream.rate)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise BadMedia(f"{path}: not a sound: {guess(path)}") from error
+        raise BadMedia(f"{path}: not a sound: {describe_file(path)}") from error

@@ -27,7 +27,7 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.sources.companions import Videos, companions_digest, is_read
 from pipeline.sources.containers.beside import written_beside
 from pipeline.sources.containers.columns import is_table_of_media
-from pipeline.sources.containers.members import container_of, is_container, parted
+from pipeline.sources.containers.members import container_of, is_container, split_uri
 from pipeline.sources.containers.table_files import open_table
 from pipeline.sources.folders import NO_MAGIC, RUN_MARK, matches, walk
 from pipeline.sources.input_lists import COLUMNS, FORMS, ListRow, read_list
@@ -134,7 +134,7 @@ def _expand(name: str, root: str, beside: dict[str, Entry], column: str) -> Iter
         rows = read_list(name)
         entries = look_up(list({container_of(row.uri): row for row in rows if row.fault is None}), beside)
         yield from (Found(_row_entry(row, entries), row.meta, True, row.spans) for row in rows)
-    elif (member := parted(storage.normal(name))) or len(files := _braces(name)) > 1:
+    elif (member := split_uri(storage.normal(name))) or len(files := _braces(name)) > 1:
         wanted = [member[0]] if member else files
         for uri, entry in look_up(wanted, beside).items():
             if entry.fault == NOT_THERE:

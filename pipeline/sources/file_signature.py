@@ -1,7 +1,7 @@
 """What a file that is no video may be instead, from its first bytes, so that its reason helps whoever put it there.
 
 Folders of videos hold web pages that a downloader saved as `.mp4`, files cut off before their index was written,
-playlists, thumbnails. `guess(path)` says so in a few words.
+playlists, thumbnails. `describe_file(path)` says so in a few words.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIGNS: tuple[tuple[str, str], ...] = (
 )
 
 
-def guess(path: str) -> str:
+def describe_file(path: str) -> str:
     """Describe a file by its first bytes. Raises OSError if it cannot be read."""
     with open(path, "rb") as file:
         head = file.read(HEAD)
@@ -37,10 +37,10 @@ def guess(path: str) -> str:
         kinds = set(atoms(path))
         if not kinds & {"moov", "moof"} and "mdat" in kinds:
             return "an mp4 without its index (moov): cut off, or never finished"
-    return looks_like(head)
+    return describe_bytes(head)
 
 
-def looks_like(head: bytes) -> str:
+def describe_bytes(head: bytes) -> str:
     """Describe a file that begins with these bytes."""
     text = head.decode("latin-1")
     found = next((what for pattern, what in SIGNS if re.match(pattern, text)), None)

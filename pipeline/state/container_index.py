@@ -26,8 +26,8 @@ from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.engine.cluster import say_on_stderr
 from pipeline.sources.containers import listing
 from pipeline.sources.containers.grouping import MemberSource
-from pipeline.sources.containers.long_meta import ROW_GROUP, short
-from pipeline.sources.containers.members import STREAMS, TABLES, is_container, member_stamp, parted
+from pipeline.sources.containers.long_meta import ROW_GROUP, shorten
+from pipeline.sources.containers.members import STREAMS, TABLES, is_container, member_stamp, split_uri
 
 FOLDER = "containers"  # below the folder of the sources
 A_TASK = 8  # containers per task of a worker
@@ -86,13 +86,13 @@ def _container_uri(source: Source) -> str | None:
     """Return the uri of the container that a source is, or is a member of; None for a plain file."""
     if source.fault or not source.bytes:
         return None
-    member = parted(source.uri)
+    member = split_uri(source.uri)
     return member[0] if member else source.uri if is_container(source.uri) else None
 
 
 def _find_containers(found: Sequence[Source], column: str, removed: Iterable[str]) -> dict[str, Container]:
     gone: dict[str, list[str]] = defaultdict(list)
-    for member in filter(None, map(parted, removed)):
+    for member in filter(None, map(split_uri, removed)):
         gone[member[0]].append(member[1])
     named = ((_container_uri(source), source) for source in found)
     return {
@@ -127,9 +127,9 @@ def _read_members(source: Source, container: Container, folder: str) -> Iterator
     index = container.index
     uri = storage.join(folder, index)
     columns = pq.ParquetFile(pa.BufferReader(storage.read_bytes(uri))).read(use_threads=False).to_pydict()
-    columns["meta"] = [short(meta, index, row) for row, meta in enumerate(columns["meta"])]
+    columns["meta"] = [shorten(meta, index, row) for row, meta in enumerate(columns["meta"])]
     rows = [MemberSource(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
-    member = parted(source.uri)
+    member = split_uri(source.uri)
     if any(row.fault and row.fault.startswith(AGAIN) for row in rows):
         storage.remove(uri)
     if member is not None and not any(row.name == member[1] for row in rows):

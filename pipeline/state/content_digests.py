@@ -24,7 +24,7 @@ from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.errors import BadMedia
 from pipeline.plan import Plan
 from pipeline.sources.containers.access import look, source_pieces
-from pipeline.sources.containers.members import container_of, is_unmeasured, parted
+from pipeline.sources.containers.members import container_of, is_unmeasured, split_uri
 
 A_TASK = 32  # sources per task of a worker, whose digests are written to one file
 QUESTIONS = 32  # concurrent requests to a store: each takes some 50 ms
@@ -64,7 +64,7 @@ def live_uris(found: Sequence[Source], sources: Sequence[Source]) -> set[str]:
 
 
 def _container_stamp(source: Source) -> str:
-    return source.stamp.rpartition("@")[0] if parted(source.uri) else source.stamp
+    return source.stamp.rpartition("@")[0] if split_uri(source.uri) else source.stamp
 
 
 def _exists(uri: str) -> bool:

@@ -18,7 +18,7 @@ from pipeline.errors import BadMedia
 from pipeline.media.probe import Facts, probe
 from pipeline.media.video_file import changed_error, fetch_video, join_separate_sound, sha256_of, video_id
 from pipeline.sources.containers import access
-from pipeline.sources.containers.long_meta import KEY, whole
+from pipeline.sources.containers.long_meta import KEY, read_whole
 from pipeline.sources.containers.members import is_unmeasured
 from pipeline.sources.metadata import meta_of
 
@@ -91,7 +91,7 @@ class Ingest(step.Step[Source, Video]):
         ]
 
     def _full_meta(self, source: Source) -> str:
-        return whole(source.meta, self.root) if KEY in source.meta else source.meta
+        return read_whole(source.meta, self.root) if KEY in source.meta else source.meta
 
     def _check_limits(self, facts: Facts) -> Drop | None:
         shape = f"{facts.coded_width}x{facts.coded_height}"

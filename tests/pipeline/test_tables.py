@@ -16,7 +16,7 @@ from manifests.records import Source
 from manifests.sources import Registered
 from pipeline.errors import ConfigError, Unavailable
 from pipeline.sources.containers import columns, listing
-from pipeline.sources.containers.long_meta import whole
+from pipeline.sources.containers.long_meta import read_whole
 from pipeline.sources.containers.members import Unreadable
 from pipeline.sources.discovery import discover
 from pipeline.state.registration import NEW, assign_parts
@@ -61,10 +61,10 @@ def test_a_column_gives_what_its_files_give(finevideo: Path, tmp_path: Path) -> 
     [(longest,)] = rows(root, "SELECT max(length(meta)) FROM source")
     assert longest < 200, "the driver holds no long texts"
     held = str(rows(root, "SELECT max(meta) FROM source")[0][0])
-    assert json.loads(whole(held, str(root)))["json"]["title"] == "One"
+    assert json.loads(read_whole(held, str(root)))["json"]["title"] == "One"
     shutil.rmtree(root / "00-source" / "containers")
     with pytest.raises(Unavailable, match="run again"):
-        whole(re.sub(r", \d+,", ", 64,", held), str(root))
+        read_whole(re.sub(r", \d+,", ", 64,", held), str(root))
     done(root, finevideo, sets=["steps=[ingest,split,extract]"])
     assert (root / "00-source" / "containers").exists(), "an index that is lost is made again"
 

@@ -24,7 +24,7 @@ from pipeline.checkup.upfront import has_work
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from pipeline.sources.containers import listing
-from pipeline.sources.containers.members import parted
+from pipeline.sources.containers.members import split_uri
 from pipeline.sources.discovery import discover
 from pipeline.state.content_digests import live_uris
 from tests.containers import done, footage, loose, of_files, range_sizes, tar, videos
@@ -107,8 +107,8 @@ def test_a_file_whose_name_looks_like_a_member_is_a_file(tmp_path: Path) -> None
     folder = loose(tmp_path / "in", {"a#b.mp4": data, "x.tar#1.mp4": data + b"\0"})
     root = done(tmp_path / "root", folder, sets=["steps=[ingest]"])
     assert rows(root, "SELECT count(*) FROM ingest WHERE status = 'ok'") == [(2,)]
-    assert parted("/d/x.tar#a/b.tar#c.mp4") == ("/d/x.tar", "a/b.tar#c.mp4")
-    assert parted("/d/x.tart#a.mp4") is None
+    assert split_uri("/d/x.tar#a/b.tar#c.mp4") == ("/d/x.tar", "a/b.tar#c.mp4")
+    assert split_uri("/d/x.tart#a.mp4") is None
 
 
 def test_a_store_is_asked_for_members_alone(held: Path, of_tar: Path, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from manifests import drafts, object_store, storage
 from pipeline.sources.containers import tar_header
-from pipeline.sources.containers.members import STREAMS, TABLES, ZIPS, Unreadable, member_stamp, parted, stamp_parts
-from pipeline.sources.containers.readers import opened, stream_before
+from pipeline.sources.containers.members import STREAMS, TABLES, ZIPS, Unreadable, member_stamp, split_uri, stamp_parts
+from pipeline.sources.containers.readers import open_container, stream_before
 from pipeline.sources.containers.table_values import value_at
 from pipeline.sources.containers.tar_header import BLOCK
 from pipeline.sources.containers.tar_index import Bytes
@@ -24,7 +24,7 @@ def fetch(uri: str, folder: str, stamp: str = "") -> str:
 
     Raises OSError where they cannot be read.
     """
-    member = parted(uri)
+    member = split_uri(uri)
     if member is None:
         return storage.fetch(uri, folder)
     path = storage.copy_path(uri, folder)
@@ -55,25 +55,25 @@ def _stamp_now(container: str, held: str) -> str:
 
 def is_copied(uri: str) -> bool:
     """Tell whether `fetch` makes a copy."""
-    return not storage.is_local(uri) or parted(uri) is not None
+    return not storage.is_local(uri) or split_uri(uri) is not None
 
 
 def stamp_of(uri: str, folder: str) -> str:
     """Return the stamp of the copy that `fetch` put into `folder`; of a local file its present stamp."""
-    if parted(uri) is None:
+    if split_uri(uri) is None:
         return storage.stamp_of(uri, folder)
     return Path(storage.copy_path(uri, folder) + storage.STAMP).read_text()
 
 
 def read_companion(uri: str) -> bytes:
     """Return the bytes of a companion in a container: `00012.tar#12.srt@5120+93`. Raises OSError."""
-    container, name = parted(uri) or (uri, "")
+    container, name = split_uri(uri) or (uri, "")
     return b"".join(pieces(container, name.rpartition("@")[2], ""))
 
 
 def look(uri: str, stamp: str) -> storage.Entry | None:
     """Return a source as it is now; None if it is gone. A member is unchanged as long as its container is."""
-    member = parted(uri)
+    member = split_uri(uri)
     found = storage.stat(member[0] if member else uri)
     return (
         found
@@ -84,7 +84,7 @@ def look(uri: str, stamp: str) -> storage.Entry | None:
 
 def source_pieces(uri: str, stamp: str) -> Iterator[bytes]:
     """Yield the bytes of a source, piece by piece. stamp: of the source. Raises OSError."""
-    member = parted(uri)
+    member = split_uri(uri)
     if member is not None:
         held, place = stamp_parts(stamp)
         yield from pieces(member[0], place, held)
@@ -104,7 +104,7 @@ def pieces(container: str, place: str, stamp: str) -> Iterator[bytes]:
     elif name.endswith(STREAMS):
         yield from tar_pieces(container, stream_before(container, stamp, header_start(place)), place)
     else:
-        with opened(container, stamp) as file:
+        with open_container(container, stamp) as file:
             yield from zip_pieces(file, place) if name.endswith(ZIPS) else tar_pieces(container, file, place)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pipeline.sources.containers.access import header_start, tar_pieces
 from pipeline.sources.containers.members import STREAMS, ZIPS, Member, Unreadable
-from pipeline.sources.containers.readers import Ahead, opened, stream, stream_before
+from pipeline.sources.containers.readers import Ahead, open_container, stream, stream_before
 from pipeline.sources.containers.tar_index import tar_members
 from pipeline.sources.containers.zips import zip_members, zip_pieces
 
@@ -19,7 +19,7 @@ class Archive:
     def __init__(self, uri: str, size: int) -> None:
         """Find the members. size: of the file. Raises OSError."""
         self.uri = uri
-        self.file = None if uri.lower().endswith(STREAMS) else opened(uri)
+        self.file = None if uri.lower().endswith(STREAMS) else open_container(uri)
         self.members: dict[str, Member] = {}
         self.fault = ""  # why not all of it could be read
         for member in self._found(size):

@@ -118,14 +118,14 @@ def _read(member: Member, content: Content, sha256: Digest) -> _Read:
     if member.size > LARGEST_COMPANION:
         return _Read(member, ending, fault=f"too large beside a video: {member.size >> 20} MB")
     data = content(member)
-    value, fault = _parsed(data) if ending == ".json" else (None, "")
+    value, fault = _parse_json(data) if ending == ".json" else (None, "")
     return _Read(member, ending, data, value, fault=fault)
 
 
 def _sources_of(group: Sequence[_Read], is_apart: bool) -> Iterator[MemberSource]:
     """Yield the sources of the members of one key. is_apart: whether there were others of this key before."""
-    videos, beside = _told_apart(group)
-    for video, mine in zip(videos, _owned(videos, beside), strict=True):
+    videos, beside = _split_group(group)
+    for video, mine in zip(videos, _companions_by_video(videos, beside), strict=True):
         yield _source(video, mine)
     for one in beside:
         if fault := one.fault if videos else _orphan(is_apart):
@@ -138,7 +138,7 @@ def _orphan(is_apart: bool) -> str:
     return "not a video, and beside no video of its key"
 
 
-def _told_apart(group: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
+def _split_group(group: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
     """Split members into possible videos and companions. Without a known video ending, every possible member counts."""
     for is_video in (VIDEO.__contains__, _may_be_video, SOUNDS.__contains__):
         videos = [one for one in group if is_video(one.ending)]
@@ -151,7 +151,7 @@ def _may_be_video(ending: str) -> bool:
     return ending not in (*TEXT, *SOUNDS, *OTHER)
 
 
-def _owned(videos: Sequence[_Read], beside: Sequence[_Read]) -> list[list[_Read]]:
+def _companions_by_video(videos: Sequence[_Read], beside: Sequence[_Read]) -> list[list[_Read]]:
     """Return the companions of each video: those with its name, else those with its key."""
     if len(videos) < 2 or not beside:
         return [list(beside) for _ in videos]
@@ -190,7 +190,7 @@ def _source(video: _Read, beside: Sequence[_Read]) -> MemberSource:
     )
 
 
-def _parsed(data: bytes) -> tuple[Any, str]:
+def _parse_json(data: bytes) -> tuple[Any, str]:
     """Parse JSON. Return the value and "", or None and the reason why it is invalid."""
     try:
         value = DECODER.decode(data.decode(json.detect_encoding(data), "surrogatepass"))

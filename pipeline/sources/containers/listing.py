@@ -9,7 +9,7 @@ from pipeline.sources.containers import tables
 from pipeline.sources.containers.beside import dali_members, energon_offsets, indexes_beside
 from pipeline.sources.containers.grouping import MemberSource, sources
 from pipeline.sources.containers.members import STREAMS, TABLES, ZIPS
-from pipeline.sources.containers.readers import Ahead, AtOffsets, opened
+from pipeline.sources.containers.readers import Ahead, AtOffsets, open_container
 from pipeline.sources.containers.streams import stream_rows
 from pipeline.sources.containers.tar_index import Bytes, tar_members
 from pipeline.sources.containers.zips import zip_members, zip_pieces
@@ -25,12 +25,12 @@ def rows(uri: str, size: int, column: str) -> Iterator[MemberSource]:
 
 
 def _of_zip(uri: str) -> Iterator[MemberSource]:
-    with opened(uri) as file:
+    with open_container(uri) as file:
         yield from sources(zip_members(file), lambda member: b"".join(zip_pieces(file, member.place)))
 
 
 def _of_tar(uri: str, size: int) -> Iterator[MemberSource]:
-    with opened(uri) as file:
+    with open_container(uri) as file:
         ahead: Bytes = Ahead(file)
         members = None
         for index in indexes_beside(uri):

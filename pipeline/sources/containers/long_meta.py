@@ -20,12 +20,12 @@ LONGEST = 2000  # characters that a source carries itself: captions and licences
 ROW_GROUP = 64  # rows of an index that are read for one of them
 
 
-def short(meta: str, index: str, row: int) -> str:
+def shorten(meta: str, index: str, row: int) -> str:
     """Return a row's metadata as JSON; long metadata are replaced by a reference to the row of the index."""
     return meta if len(meta) <= LONGEST else json.dumps({KEY: [index, row, digest(meta)]})
 
 
-def whole(meta: str, root: str) -> str:
+def read_whole(meta: str, root: str) -> str:
     """Return the metadata that a source has or refers to. Raises Unavailable if the index has changed."""
     if KEY not in meta:
         return meta

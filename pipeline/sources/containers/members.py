@@ -46,7 +46,7 @@ def is_container(uri: str) -> bool:
     return uri.lower().endswith(ENDINGS)
 
 
-def parted(uri: str) -> tuple[str, str] | None:
+def split_uri(uri: str) -> tuple[str, str] | None:
     """Split a URI into container and member; None for the URI of a file, even if its name contains `#`."""
     found = MEMBER.fullmatch(uri) if "#" in uri else None
     if found is None or (storage.is_local(uri) and os.path.lexists(storage.normal(uri))):
@@ -56,7 +56,7 @@ def parted(uri: str) -> tuple[str, str] | None:
 
 def container_of(uri: str) -> str:
     """Return the file that holds the bytes of a source: its container, or itself."""
-    found = parted(uri)
+    found = split_uri(uri)
     return found[0] if found else uri
 
 

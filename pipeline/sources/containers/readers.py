@@ -140,7 +140,7 @@ def stream_before(uri: str, stamp: str, offset: int) -> Forward:
     return _last[0][2]
 
 
-def opened(uri: str, stamp: str = "") -> Any:
+def open_container(uri: str, stamp: str = "") -> Any:
     """Open a container as a seekable file with `read_at`. stamp: its ETag, if known; saves a request."""
     if storage.is_local(uri):
         return LocalFile(storage.normal(uri))

@@ -13,7 +13,7 @@ from typing import Protocol
 from pipeline.sources.containers import tar_header
 from pipeline.sources.containers.members import Member, Unreadable
 from pipeline.sources.containers.tar_header import BLOCK, EMPTY, Header, padded
-from pipeline.sources.file_signature import looks_like
+from pipeline.sources.file_signature import describe_bytes
 
 LARGEST_HEADER = 1 << 20  # bytes of a pax header or a long name: more is damage
 LINK = "inside the tar: not followed"
@@ -98,7 +98,7 @@ class _Walk:
             if self.offset:
                 raise Unreadable(f"the tar is damaged at byte {self.offset}: what follows cannot be found") from error
         if not self.offset:
-            raise Unreadable(f"not a tar: {looks_like(block)}")
+            raise Unreadable(f"not a tar: {describe_bytes(block)}")
         raise Unreadable(f"the tar is cut off within the header at byte {self.offset}")
 
     def _extend(self, header: Header, own: dict[str, str], start: int) -> None:
@@ -118,7 +118,7 @@ class _Walk:
         missing = 0 if self.size is None else start + size - self.size
         if missing > 0:
             fault = cut_off(size - missing, size)
-        return Member(plain(name), size, f"{start}+{size}", start, fault)
+        return Member(storable_name(name), size, f"{start}+{size}", start, fault)
 
 
 def _size(own: dict[str, str], header: Header) -> int:
@@ -139,9 +139,9 @@ def name_fault(name: str) -> str:
         return "an absolute name inside the container: not read"
     if ".." in name.split("/"):
         return "a name that leads out of the container (..): not read"
-    return "" if name == plain(name) else "the name is not UTF-8"
+    return "" if name == storable_name(name) else "the name is not UTF-8"
 
 
-def plain(name: str) -> str:
+def storable_name(name: str) -> str:
     """Return a name as text that can be stored: bytes that are not UTF-8 are escaped."""
     return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

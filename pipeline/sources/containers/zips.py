@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import BadMedia
 from pipeline.sources.containers.members import Member
-from pipeline.sources.containers.tar_index import Bytes, is_hidden, name_fault, plain
+from pipeline.sources.containers.tar_index import Bytes, is_hidden, name_fault, storable_name
 
 LOCAL = 30  # bytes of a local header before the name
 CHUNK = 1 << 20  # bytes of one read
@@ -38,7 +38,7 @@ def zip_members(file: Any) -> Iterator[Member]:
 
 def _member(info: zipfile.ZipInfo, name: str, size: int) -> Member:
     place = f"{info.header_offset}+{info.compress_size}+{info.CRC}+{info.compress_type}"
-    return Member(plain(name), info.file_size, place, fault=_fault(info, size) or name_fault(name))
+    return Member(storable_name(name), info.file_size, place, fault=_fault(info, size) or name_fault(name))
 
 
 def _fault(info: zipfile.ZipInfo, size: int) -> str:
