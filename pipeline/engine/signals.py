@@ -2,13 +2,14 @@
 
 Each raises KeyboardInterrupt in the main thread, so that everything is closed as after Ctrl-C; the command then ends
 with one line and with exit code 128 + number of the signal: 143, 129, 130. A training may have signals wait for the end
-of its step (`Ending.holds`).
+of its step (`TerminationSignal.holds`).
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGAIN = 1.0  # seconds: `timeout` sends its signal twice at once; a second Ctrl-C comes later, and ends the clean-up
+MOMENT = 0.05  # seconds
 CLEANUP = 8.0  # seconds to close everything, after which child processes are killed and this one ends as it is
 HOLD = 30.0  # seconds that a training has to end its step and save: as long as most schedulers wait before they kill
 
@@ -50,6 +52,14 @@ class TerminationSignal:
     def _raise(self, *_: Any) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         raise KeyboardInterrupt
+
+    def raise_again(self, unraisable: Any) -> None:
+        """Raise KeyboardInterrupt once more a moment later, where code that ignores errors (`__del__`) swallowed it."""
+        if self.number and unraisable.exc_type is KeyboardInterrupt:
+            signal.signal(signal.SIGALRM, self._raise)
+            signal.setitimer(signal.ITIMER_REAL, MOMENT)
+        else:
+            sys.__unraisablehook__(unraisable)
 
     def asked(self) -> bool:
         """Return whether a signal asks for the end. From the first call on, SIGTERM and SIGHUP wait for the next."""
@@ -101,9 +111,11 @@ def handle_termination(taken: TerminationSignal) -> Iterator[None]:
     os.set_blocking(ear, False)
     threading.Thread(target=taken.watch, args=(mouth,), daemon=True, name="signals").start()
     awake = signal.set_wakeup_fd(ear, warn_on_full_buffer=False)
+    hook, sys.unraisablehook = sys.unraisablehook, taken.raise_again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(awake)
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if taken.number else handler)
@@ -111,9 +123,9 @@ def handle_termination(taken: TerminationSignal) -> Iterator[None]:
 
 @contextmanager
 def restore_handlers() -> Iterator[None]:
-    """Put the handlers of `ending` back after the block: Ray installs its own for SIGTERM, which print its stack.
+    """Restore the handlers of `handle_termination` after the block: Ray installs its own, which print its stack.
 
-    Where a signal comes meanwhile, Ray's handler raises SystemExit: then ours is called.
+    Ray does so for SIGTERM. Where a signal comes meanwhile, Ray's handler raises SystemExit: then ours is called.
     """
     kept: dict[signal.Signals, TerminationSignal] = {}
     if threading.current_thread() is threading.main_thread():

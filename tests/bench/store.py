@@ -4,6 +4,9 @@
 
 15, 150 and 1,500 small videos with a part each, on moto, which answers every request 20 ms later. Then a run with
 nothing to do, and `ola status`. moto answers in Python on the same cores, so seconds are an upper bound.
+
+150 videos, with other jobs on the cores: 3.9 requests a part-step in 93 s, in 59 % of which some request was under way;
+56 requests of a run with nothing to do, 29 of `ola status`.
 """
 
 from __future__ import annotations

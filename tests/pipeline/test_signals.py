@@ -167,3 +167,29 @@ with signals.exit_in_one_line("go on", lambda: open(sys.argv[1], "w").close()):
     assert process.returncode == 143
     assert (tmp_path / "last").exists()
     assert survivors(tmp_path) == []
+
+
+SWALLOWING = """
+import time
+from pipeline.engine.signals import exit_in_one_line
+
+class Slow:
+    def __del__(self):
+        print("in", flush=True)
+        time.sleep(20)
+
+with exit_in_one_line("again"):
+    Slow()
+    time.sleep(60)
+"""
+
+
+def test_an_interrupt_that_is_swallowed_comes_again() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SWALLOWING], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "in\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "ola: ended by SIGINT: again\n")
