@@ -3,9 +3,9 @@
     python -m tests.bench containers                 200 videos; 100 tars with 1,000 members each
     python -m tests.bench.containers 2000 1000       2,000 videos; 1,000 tars: half an hour on two cores
 
-2,000 videos on two cores: tars take 0.90x the seconds and 0.99x the memory of files, Parquet 0.98x the memory (its
-seconds were not comparable, since others were at work; with 300 videos 0.76x). 1,000 tars were listed in 37 s with 530 MB
-in the driver, 498 MB where pandas is not installed, which pyarrow imports: over the bound of 500 MB with it.
+2,000 videos on two cores: tars take 0.90x the seconds and 0.99x the memory of files, Parquet 0.98x the memory.
+The seconds of Parquet were not comparable, since others were at work; with 300 videos they were 0.76x.
+1,000 tars were listed in 37 s with 530 MB in the driver, over the bound; 498 MB without pandas (pyarrow imports it).
 
 Short videos, so that what a container costs shows beside what decoding costs. The tars to list are holes but for their
 headers and texts: what video2dataset writes, 333 videos with `.json` and `.txt`.
