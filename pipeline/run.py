@@ -152,7 +152,8 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
                 views.write(plan.root, plan.manifests, current(plan.root))  # for users who query the run while it works
                 with compacting(plan, parts):
                     aside = engine.map(lanes(steps, config.isolate), numbers)
-                    aside += _compare_what_was_read(config, plan, steps, parts, engine, {each.part for each in aside})
+                # not while blocks are compacted: parts are reopened
+                aside += _compare_what_was_read(config, plan, steps, parts, engine, {each.part for each in aside})
         compact(plan, parts, engine.map)
         if numbers:
             _write_facts(steps)
