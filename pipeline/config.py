@@ -143,7 +143,13 @@ class Config(BaseModel):
 
     def with_weights(self) -> Config:
         """Return this configuration with the digest of the annotator's weights. Raises ConfigError without weights."""
-        return self.model_copy(update={"annotator": self.annotator.resolve(self.engine)})
+        gpus = self._annotator_gpus() if self.engine == "ray" and self.annotator.model else None
+        return self.model_copy(update={"annotator": self.annotator.resolve(gpus)})
+
+    def _annotator_gpus(self) -> float:
+        """Return the GPUs that a worker of the steps that ask takes."""
+        resources = self.step_resources()
+        return max((resources[name].gpus for name in self.step_names if self.asks_model(name)), default=0.0)
 
     def _make_step(self, name: str) -> Step[Any, Any]:
         step = STEPS[name](getattr(self, name))

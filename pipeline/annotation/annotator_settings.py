@@ -43,14 +43,14 @@ class AnnotatorSettings(step.Settings):
     runs_on: str = ""
     """Kind of device that answers; `ola run` sets it."""
 
-    def resolve(self, engine: str = "inline") -> AnnotatorSettings:
-        """Return the settings with the digest of the weights and the kind of device. engine: of the run.
+    def resolve(self, gpus: float | None = None) -> AnnotatorSettings:
+        """Return the settings with the digest of the weights and the kind of device.
 
-        Raises ConfigError where there are no weights.
+        gpus: that a worker on Ray takes; None: the run is in this process. Raises ConfigError without weights.
         """
         if not self.model:
             return self.model_copy(update={"digest": "", "runs_on": ""})
-        return self.model_copy(update={"digest": digest_of(self.model), "runs_on": self._kind_of_device(engine)})
+        return self.model_copy(update={"digest": digest_of(self.model), "runs_on": self._kind_of_device(gpus)})
 
     @property
     def share(self) -> float:
@@ -60,13 +60,13 @@ class AnnotatorSettings(step.Settings):
         is_large = bool(self.model) and self.device == "" and weight_bytes(locate_model(self.model)) > LARGE
         return float(is_large or self.device.startswith(CUDA))
 
-    def _kind_of_device(self, engine: str) -> str:
+    def _kind_of_device(self, gpus: float | None) -> str:
         """Return `cuda` or `cpu`; "" for an external engine, which chooses by itself."""
         if self.engine not in OURS:
             return ""
         if self.device:
             return self.device.partition(":")[0]
-        return CUDA if (self.share > 0 if engine == "ray" else has_gpu()) else CPU
+        return CUDA if (has_gpu() if gpus is None else gpus > 0) else CPU
 
 
 def choose_device(settings: AnnotatorSettings, has_gpu: bool) -> str:

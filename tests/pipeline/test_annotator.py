@@ -162,6 +162,8 @@ def test_what_a_gpu_answers_stands_under_a_key_of_its_own(tmp_path: Path) -> Non
     assert keys("annotator.device=cuda") == keys("annotator.device=cuda:1")
     assert keys("engine=ray") == on_cpu
     assert keys("engine=ray", "annotator.gpus=1") == keys("annotator.device=cuda")
+    shares = [f"resources.{name}.gpus=0.5" for name in ASKING]
+    assert keys("engine=ray", *shares) == keys("annotator.device=cuda")
 
 
 def opening(folder: Path, number: int) -> None:
