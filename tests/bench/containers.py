@@ -3,8 +3,8 @@
     python -m tests.bench containers                 200 videos; 100 tars with 1,000 members each
     python -m tests.bench.containers 2000 1000       2,000 videos; 1,000 tars: half an hour on two cores
 
-2,000 videos on two cores: tars take 0.90x the seconds and 0.99x the memory of files, Parquet 0.98x the memory.
-The seconds of Parquet were not comparable, since others were at work; with 300 videos they were 0.76x.
+Alone on two cores, beside files: 400 videos take 1.01x the seconds in tars and 0.91x in Parquet, 2,000 videos 0.99x and
+1.12x (over the bound); memory is 0.96x to 1.01x.
 1,000 tars were listed in 37 s with 530 MB in the driver, over the bound; 498 MB without pandas (pyarrow imports it).
 
 Short videos, so that what a container costs shows beside what decoding costs. The tars to list are holes but for their
