@@ -19,8 +19,8 @@ from pipeline.engine.outcomes import error_line
 from pipeline.engine.part_context import PartContext
 from pipeline.engine.part_journals import remove_stale_journals
 from pipeline.engine.sandbox import Sandbox
-from pipeline.engine.slices import slices_of
-from pipeline.engine.worker import Rows, StepWorker
+from pipeline.engine.slices import Rows, slices_of
+from pipeline.engine.worker import StepWorker
 from pipeline.errors import ConfigError, GpuBroken, RunError, SetAside, Unavailable
 from pipeline.plan import Planned
 from pipeline.sources.scratch import remove_scratch, scratch_folder

@@ -35,7 +35,7 @@ import pyarrow as pa
 from manifests import object_store, storage
 from manifests.blocks import BLOCK, PartFiles
 from manifests.journal import Journal
-from manifests.ledger import Manifest, check_law
+from manifests.ledger import check_law
 from manifests.records import Outcome
 from pipeline.engine import nodes
 from pipeline.engine.batch_call import BatchCall, InProcess
@@ -43,6 +43,7 @@ from pipeline.engine.outcomes import failed_outcome, outcome_of, record_ids
 from pipeline.engine.part_context import PartContext, Stopwatch
 from pipeline.engine.part_journals import JournalFile, draft_base, part_journal
 from pipeline.engine.sandbox import Sandbox
+from pipeline.engine.slices import Rows
 from pipeline.errors import OpenFailed, ProcessDied, ProcessKilled, SetAside, StepFault, Unavailable
 from pipeline.media.media_draft import follow_placed_tars, part_draft
 from pipeline.media.media_store import MediaTar, media_of, relocate_media
@@ -57,8 +58,6 @@ KILLS = 3  # by the machine, of a record's process, before its part is set aside
 IDLE_DEATHS = 3  # of workers that had no record in flight, before their part is set aside
 FRESH = 60.0  # seconds that a worker goes by one listing of its step: a request, against one for each part
 PAUSE = 2.0  # seconds before the first new try after the machine killed a process; doubled each time
-
-Rows = dict[Manifest, pa.Table]  # of one part
 
 
 class StepWorker:

@@ -86,8 +86,8 @@ class SourceDigests:
         known = {each.source.uri: each.source.sha256 for each in wanted if each.source.sha256}
         ingested = self._contents_from_ledger([each for each in wanted if each.source.uri not in known])
         known |= {uri: read.sha256 for uri, read in ingested.items()}
-        unread = [UnreadSource(each.source.uri, each.source.stamp) for each in wanted if each.source.uri not in known]
-        return known | {uri: read.sha256 for uri, read in self._contents_from_workers(unread).items() if read.sha256}
+        found = self._contents_from_workers([each for each in wanted if each.source.uri not in known])
+        return known | {uri: read.sha256 for uri, read in found.items() if read.sha256}
 
     def measure(self, rows: Sequence[Registered]) -> dict[str, Content]:
         """Return size and sha256, by uri, of table rows that a step has read but no index has measured.
@@ -97,8 +97,7 @@ class SourceDigests:
         wanted = [each for each in rows if is_unmeasured(each.source)]
         wanted = wanted and [each for each in wanted if each.part in self._committed()]
         known = self._contents_from_ledger(wanted)
-        unread = [UnreadSource(each.source.uri, each.source.stamp) for each in wanted if each.source.uri not in known]
-        return known | self._contents_from_workers(unread)
+        return known | self._contents_from_workers([each for each in wanted if each.source.uri not in known])
 
     @property
     def _ingest(self) -> Manifest | None:
@@ -125,8 +124,9 @@ class SourceDigests:
             if name in uris[part]
         }
 
-    def _contents_from_workers(self, unread: Sequence[UnreadSource]) -> dict[str, Content]:
+    def _contents_from_workers(self, wanted: Sequence[Registered]) -> dict[str, Content]:
         """Have workers read the sources. Each task stores its results in a file, so that a kill loses few of them."""
+        unread = [UnreadSource(each.source.uri, each.source.stamp) for each in wanted]
         if not unread:
             return {}
         folder = f"{self.plan.sources.folder}/contents-{digest([asdict(each) for each in unread])}"

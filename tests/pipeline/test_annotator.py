@@ -218,12 +218,11 @@ def test_the_same_bytes_from_both_engines(videos: Path, tmp_path: Path) -> None:
     assert outcomes[0] == outcomes[1]
 
 
-class Traced(Scripted):
-    """Slow, and writes down what it has answered."""
+class Watched(Scripted):
+    """Calls `look` with each request right after its answer was noted."""
 
-    def __init__(self, trace: Path) -> None:
-        super().__init__()
-        self.trace = trace
+    def look(self, request: Request) -> None:
+        raise NotImplementedError
 
     def generate(
         self, requests: Sequence[Request], *, on_answer: Callable[[int, Answer], object] | None = None
@@ -231,12 +230,23 @@ class Traced(Scripted):
         def told(index: int, answer: Answer) -> None:
             assert on_answer is not None
             on_answer(index, answer)
-            digest = hashlib.sha256(requests[index].text.encode()).hexdigest()[:8]
-            with self.trace.open("a") as file:
-                file.write(f"{prompt_of(requests[index])} {digest} {len(requests[index].sounds)}\n")
-            time.sleep(1.0 if prompt_of(requests[index]) == "ask" else 0.0)  # time for somebody to kill it
+            self.look(requests[index])
 
         return super().generate(requests, on_answer=told)
+
+
+class Traced(Watched):
+    """Slow, and writes down what it has answered."""
+
+    def __init__(self, trace: Path) -> None:
+        super().__init__()
+        self.trace = trace
+
+    def look(self, request: Request) -> None:
+        digest = hashlib.sha256(request.text.encode()).hexdigest()[:8]
+        with self.trace.open("a") as file:
+            file.write(f"{prompt_of(request)} {digest} {len(request.sounds)}\n")
+        time.sleep(1.0 if prompt_of(request) == "ask" else 0.0)  # time for somebody to kill it
 
 
 def traced(settings: AnnotatorSettings) -> Traced:
@@ -271,23 +281,16 @@ def test_what_was_answered_before_a_kill_is_not_asked_again(videos: Path, tmp_pa
     assert not list(root.rglob("*-notes"))
 
 
-class Dying(Scripted):
+class Dying(Watched):
     """Writes down what it has answered, and dies right after so many answers of this process."""
 
     left, trace = 0, list[str]()
 
-    def generate(
-        self, requests: Sequence[Request], *, on_answer: Callable[[int, Answer], object] | None = None
-    ) -> list[Answer]:
-        def told(index: int, answer: Answer) -> None:
-            assert on_answer is not None
-            on_answer(index, answer)
-            Dying.trace.append(f"{prompt_of(requests[index]).partition('_')[0]} {digest_of(requests[index])}")
-            Dying.left -= 1
-            if not Dying.left:
-                raise Killed
-
-        return super().generate(requests, on_answer=told)
+    def look(self, request: Request) -> None:
+        Dying.trace.append(f"{prompt_of(request).partition('_')[0]} {digest_of(request)}")
+        Dying.left -= 1
+        if not Dying.left:
+            raise Killed
 
 
 def digest_of(request: Request) -> str:
