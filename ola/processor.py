@@ -67,7 +67,7 @@ class OlaProcessor:
         """
         indices = frame_indices(len(frames), min(len(frames), self.config.max_frames))
         views = video_views(frames, indices, self.config.fits)
-        return Visual("video", (_channels_first(views),), digest or _digest("video", views))
+        return Visual("video", (_channels_first(views),), digest or _digest("video", views), len(frames))
 
     def sound(self, wave: Wave) -> Sound:
         """Compute the features of a sound. Raises ValueError for a bad sound, or a model without audio encoders."""
@@ -85,11 +85,10 @@ class OlaProcessor:
         _check_questions(request)
         visuals = [given if isinstance(given, Visual) else self.image(given) for given in request.images]
         notes: list[str] = []
-        if isinstance(request.video, Visual):
-            visuals.append(request.video)
-        elif request.video is not None:
-            visuals.append(self.video(request.video))
-            notes = _note(visuals[-1], len(request.video), _parts(visuals[-1]))
+        if request.video is not None:
+            video = request.video if isinstance(request.video, Visual) else self.video(request.video)
+            visuals.append(video)
+            notes = _note(video, video.given, _parts(video))
         images = len(request.images)
         if any(visual.kind != ("image" if n < images else "video") for n, visual in enumerate(visuals)):
             raise ValueError("an image or a video in the other's place: `images` takes images, `video` the one video")

@@ -39,12 +39,13 @@ class Visual:
 
     views: uint8 RGB (0..255), or float already scaled to [-1, 1]. An image: its low view (1, 3, h, w), then its high
     view (1, 3, H, W). A video: its frames (T, 3, h, w), alone.
-    digest: of the content; media with equal digests are encoded once.
+    digest: of the content; media with equal digests are encoded once. given: frames that a video was chosen from.
     """
 
     kind: Literal["image", "video"]
     views: tuple[Tensor, ...]
     digest: str
+    given: int = 0
 
 
 @dataclass(frozen=True, eq=False)

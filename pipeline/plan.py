@@ -59,9 +59,7 @@ class Planned:
         manifest = self.reads[record]
         if manifest not in held:
             held[manifest] = manifest.read(part)
-        rows = [row for row in held[manifest].to_pylist() if row.get("status", "ok") == "ok"]
-        records: list[Any] = from_rows(record, rows)
-        return {made.id: made for made in records}
+        return {made.id: made for made in ok_records(record, held[manifest])}
 
     def _join_records(self, first: Any, wanted: Mapping[str, type], tables: Mapping[type, dict[str, Any]]) -> Any:
         """Find the other records by the ids in the first one: a Footage has its clip's id, the Clip its video's."""
@@ -76,6 +74,12 @@ class Planned:
     def input_id(self, value: Any) -> str:
         """Return the id of an input, which its rows have as `input`."""
         return str(input_record(self.step.takes, value).id)
+
+
+def ok_records(record: type, rows: pa.Table) -> list[Any]:
+    """Return the records of the `ok` rows of a table; all rows are, where the table has no column `status`."""
+    records: list[Any] = from_rows(record, [row for row in rows.to_pylist() if row.get("status", "ok") == "ok"])
+    return records
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ class Step(Generic[In, Out]):
     together: ClassVar[str | None] = None  # a field of the input: neighbours with the same value share a batch
     keeps_media: ClassVar[bool] = False
     shares: str = ""  # steps of a lane with the same value run in one process and share its memory
+    expects: ClassVar[type | None] = None  # record type of which it is told those that come next, see `expect`
     clips_at_once: int = 0  # clips per slice in which steps of one process take a part; 0: one step after the other
     signs: ClassVar[bool] = False  # `run` calls `hand_over` after each record; its limits are per record
 
@@ -83,6 +84,9 @@ class Step(Generic[In, Out]):
 
     def open(self) -> None:
         """Load weights. Called once per process, before the first batch; an error ends the run."""
+
+    def expect(self, records: Sequence[Any]) -> None:
+        """Take note of the records of type `expects` that come next, in order; called before `run`."""
 
     def run(self, batch: Sequence[In]) -> Sequence[list[Out] | Drop | BadMedia]:
         """Return one answer per input, in order: its records, a Drop, or a BadMedia if this input failed.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib
-import io
 import json
 import os
 import tempfile
@@ -28,16 +27,13 @@ from manifests.records import Footage, ModelCall
 from ola import locate_model
 from pipeline import step
 from pipeline.annotation.annotator_settings import CPU, CUDA, OURS, VLLM_SHARE, AnnotatorSettings, choose_device
+from pipeline.annotation.media_loader import MediaLoader
 from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
 from pipeline.errors import ConfigError
-from pipeline.media.audio import RATE, read_samples
-from pipeline.media.media_store import MediaReader
 from pipeline.prompts import prompt
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from ola.prompt import Answer, Request, Wave
+    from ola.prompt import Answer, Request
 
 Note = TypeVar("Note", dict[str, Any], float)
 
@@ -46,7 +42,10 @@ DIGITS = 4  # of a probability: further digits depend on the hardware
 
 
 class Annotator(Protocol):
-    """A model that answers. Media objects that several requests share are encoded once."""
+    """A model that answers. Media objects that several requests share are encoded once.
+
+    If it has a `processor` (see `media_loader.Processor`), requests hold media that the processor has prepared.
+    """
 
     def generate(
         self, requests: Sequence[Request], *, on_answer: Callable[[int, Answer], object] | None = None
@@ -80,6 +79,12 @@ def open_annotator(settings: AnnotatorSettings) -> Annotator:
         if settings.engine == "vllm":
             return _open_vllm(settings, device)
         return Ola.from_pretrained(settings.model, dtype=settings.dtype, device=device)
+
+
+@lru_cache(maxsize=1)
+def open_loader(settings: AnnotatorSettings, root: str) -> MediaLoader:
+    """Return the loader of media that the steps of a process share; it prepares them if the annotator can."""
+    return MediaLoader(root, getattr(open_annotator(settings), "processor", None))
 
 
 @contextmanager
@@ -129,7 +134,7 @@ class ModelStep(step.Step[step.In, step.Out]):
     """A step that uses a model. The configuration sets `annotator`; `prompts` are files of `pipeline/prompts`."""
 
     prompts: ClassVar[tuple[str, ...]] = ()
-    shares = "annotator"
+    shares, expects = "annotator", Footage
     # 32 clips of 48 frames are 1 GB of pixels, and enough requests to fill the model's batches.
     resources = step.Resources(batch=32, seconds=1800, memory_gb=64)
 
@@ -150,7 +155,12 @@ class ModelStep(step.Step[step.In, step.Out]):
         if self.asks:
             if self.annotator.digest:
                 check_digest(self.annotator.model, self.annotator.digest)
-            self.model, self.read = open_annotator(self.annotator), MediaReader(self.root)
+            self.model, self.load = open_annotator(self.annotator), open_loader(self.annotator, self.root)
+
+    def expect(self, records: Sequence[Any]) -> None:
+        """Begin to load the media of the clips that come next; of one slice and the next, however many there are."""
+        if self.asks:
+            self.load.expect(records[: 2 * self.clips_at_once])
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of the step with the prompts' texts, the model's digest, dtype, engine and device."""
@@ -165,24 +175,6 @@ class ModelStep(step.Step[step.In, step.Out]):
     def defaults(self) -> dict[str, Any]:
         """Return the defaults of the step with those of the annotator; rows of earlier releases count as from a CPU."""
         return {**super().defaults(), "dtype": AnnotatorSettings().dtype, "engine": "", "device": CPU}
-
-    def load_frames(self, footage: Footage) -> list[Image]:
-        """Decode the frames of a clip, in order."""
-        from PIL import Image
-
-        data, frames, at = self.read(footage.frames), [], 0
-        for size in footage.frame_bytes:
-            frames.append(Image.open(io.BytesIO(data[at : at + size])))
-            at += size
-        return cast("list[Any]", frames)
-
-    def load_sound(self, footage: Footage) -> Wave | None:
-        """Load the sound of a clip; None if it has none."""
-        if footage.sound is None:
-            return None
-        from ola.prompt import Wave
-
-        return Wave(read_samples(self.read(footage.sound)), RATE)
 
     def ask_model(self, requests: Mapping[str, Request]) -> dict[str, ModelCall]:
         """Return the model's answers by the names of the requests. A name is sent to the model once in a part."""

@@ -13,18 +13,24 @@ from pipeline.step import Step
 
 @dataclass(frozen=True)
 class BatchCall:
-    """Which of a sandbox's steps does a batch, and what it is given for it: see the fields of `Step`."""
+    """Which of a sandbox's steps does a batch, and what it is given for it: see the fields of `Step`.
+
+    expected: records that come next, see `Step.expect`.
+    """
 
     number: int = 0
     media: MediaTar | None = None
     scratch: str = ""
     notes: str = ""
+    expected: tuple[Any, ...] = ()
 
     def equip(self, step: Step[Any, Any]) -> None:
         """Give the step what it needs while `run` runs; its tar is a copy, see `answered`."""
         step.scratch, step.notes = self.scratch, self.notes
         if self.media is not None:
             step.media = replace(self.media)
+        if self.expected:
+            step.expect(self.expected)
 
     def size(self, step: Step[Any, Any]) -> int:
         """Return the bytes in the tar of a step that was equipped; 0 for a step without one."""

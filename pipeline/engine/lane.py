@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import groupby
+from itertools import chain, groupby, pairwise
 
 from manifests.full_disk import is_full
 from manifests.ledger import Damaged
@@ -67,10 +67,11 @@ class StepLane(Lane):
                 with self._set_aside(part, worker):
                     if not worker.has(part):
                         contexts[worker] = stack.enter_context(worker.opened(part, scratch))
-            for rows in slices_of([worker.planned for worker in contexts], part, held):
+            slices = slices_of([worker.planned for worker in contexts], part, held)
+            for rows, following in pairwise(chain(slices, [Rows()])):
                 for worker, context in contexts.items():
                     with self._set_aside(part, worker):
-                        worker.take(part, context, rows)
+                        worker.take(part, context, rows, following)
             for worker, context in contexts.items():
                 with self._set_aside(part, worker):
                     worker.finish(part, context, held)

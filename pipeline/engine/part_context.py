@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from manifests.journal import Journal
 from manifests.ledger import OK
@@ -25,7 +26,7 @@ class PartContext:
 
     made: ids of the records made so far, with the input they were made of; faults: of its batches, so far. blamed:
     outcomes of records that lost the GPU twice, since another record was last answered: whether it was their fault, or
-    the GPU's, is not known before one is.
+    the GPU's, is not known before one is. expected: records of this slice and the next, see `Step.expect`.
     """
 
     journal: Journal
@@ -36,6 +37,7 @@ class PartContext:
     made: dict[str, str] = field(default_factory=dict)
     faults: int = 0
     blamed: list[Outcome] = field(default_factory=list)
+    expected: tuple[Any, ...] = ()
 
     def blame(self, outcome: Outcome, fault: StepFault) -> Outcome:
         """Return the outcome of a record that killed its process twice; where it lost the GPU, it is kept back.

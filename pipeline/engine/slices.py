@@ -7,12 +7,14 @@ alone, never by timing: so the company in which a clip is asked about is the sam
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests.ledger import Manifest
-from pipeline.plan import Planned
+from pipeline.plan import Planned, ok_records
+from pipeline.step import Step
 
 Rows = dict[Manifest, pa.Table]  # of one part
 CLIP = "clip"  # column that names the clip which a row is about
@@ -33,6 +35,12 @@ def slices_of(steps: Sequence[Planned], part: int, held: Rows) -> Iterator[Rows]
     for start in range(0, len(clips), size):
         chosen = pa.array(clips[start : start + size])
         yield {manifest: _of_clips(held[manifest], chosen) for manifest in read}
+
+
+def expected_by(step: Step[Any, Any], *slices: Rows) -> tuple[Any, ...]:
+    """Return the records of slices of which a step is told before it runs, in order; see `Step.expect`."""
+    tables = [table for rows in slices for manifest, table in rows.items() if manifest.record is step.expects]
+    return tuple(record for table in tables for record in ok_records(cast("type", step.expects), table))
 
 
 def _clips(rows: pa.Table) -> list[str]:

@@ -43,7 +43,7 @@ from pipeline.engine.outcomes import failed_outcome, outcome_of, record_ids
 from pipeline.engine.part_context import PartContext, Stopwatch
 from pipeline.engine.part_journals import JournalFile, draft_base, part_journal
 from pipeline.engine.sandbox import Sandbox
-from pipeline.engine.slices import Rows
+from pipeline.engine.slices import Rows, expected_by
 from pipeline.errors import OpenFailed, ProcessDied, ProcessKilled, SetAside, StepFault, Unavailable
 from pipeline.media.media_draft import follow_placed_tars, part_draft
 from pipeline.media.media_store import MediaTar, media_of, relocate_media
@@ -91,12 +91,14 @@ class StepWorker:
                 raise SetAside(part, self.planned.step.name, reason)
             yield PartContext(journal, None, scratch, file, self.metrics)
 
-    def take(self, part: int, context: PartContext, rows: Rows) -> None:
+    def take(self, part: int, context: PartContext, rows: Rows, following: Rows) -> None:
         """Run the inputs that `rows` of the part make, and add the rows that they give; nothing is committed.
 
-        Between two calls other steps are at work: who dies then has died of none of these inputs.
+        following: rows of the next slice. Between two calls other steps are at work: who dies then has died of none of
+        these inputs.
         """
         journal, inputs = context.journal, self._inputs(part, rows)
+        context.expected = expected_by(self.planned.step, rows, following)
         journal.start([])
         self._run_rest(inputs, context)
         done = [name for name in inputs if name in journal.outcomes]
@@ -270,7 +272,8 @@ class StepWorker:
             raise ProcessDied("took its whole worker with it")
         allowances = [step.allowance(value) for value in batch]
         seconds = resources.seconds + (max(allowances) if step.signs else sum(allowances))
-        call = BatchCall(self.number, context.media, context.scratch, context.journal.notes)
+        expected = context.expected if answered else ()  # the last chance of a record is its own
+        call = BatchCall(self.number, context.media, context.scratch, context.journal.notes, expected)
         return self.sandbox.run(batch, seconds, resources.memory_gb * 1e9, call, answered)
 
     @contextmanager

@@ -87,11 +87,11 @@ class Ask(ModelStep[AskInput, Question]):
     def _make_request(self, entry: AskInput) -> Request:
         from ola.prompt import Request
 
-        count, sound = str(self.settings.questions), self.load_sound(entry.footage)
+        count, clip = str(self.settings.questions), self.load(entry.footage)
         form = fill_prompt("ask_choice" if self.settings.multiple_choice else "ask_open", count=count)
         text = fill_prompt("ask", count=count, form=form, subtitles=fence_text("subtitles", entry.transcript.text))
-        sounds = () if sound is None else (sound,)
-        return Request(text, video=self.load_frames(entry.footage), sounds=sounds, max_new_tokens=self.settings.longest)
+        sounds = () if clip.sound is None else (clip.sound,)
+        return Request(text, video=clip.video, sounds=sounds, max_new_tokens=self.settings.longest)
 
     def _parse(self, call: ModelCall) -> list[QuestionDraft] | str:
         """Return the parsed questions, or the fault of the answer."""

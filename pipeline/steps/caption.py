@@ -1,6 +1,6 @@
 """Step `caption`: describe a clip from its middle frame, all frames, its sound, or frames and sound.
 
-All views of a clip share the same frame and sound objects, so that these are encoded once.
+All views of a clip share its loaded video and sound, so that these are encoded once.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class Captioning(ModelStep[Footage, Caption]):
     def _make_requests(self, footage: Footage) -> dict[str, Request]:
         from ola.prompt import Request
 
-        frames, sound = self.load_frames(footage), self.load_sound(footage)
-        sounds = () if sound is None else (sound,)
+        clip = self.load(footage)
+        sounds = () if clip.sound is None else (clip.sound,)
         media: dict[str, dict[str, Any]] = {
-            "image": {"images": (frames[len(frames) // 2],)},
-            "video": {"video": frames},
+            "image": {"images": (clip.image,)},
+            "video": {"video": clip.video},
             "sound": {"sounds": sounds},
-            "joint": {"video": frames, "sounds": sounds},
+            "joint": {"video": clip.video, "sounds": sounds},
         }
         longest = self.settings.longest
         return {

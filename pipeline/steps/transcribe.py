@@ -194,7 +194,7 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
 
     def _run_ola(self, batch: Mapping[int, TranscribeInput]) -> dict[int, Result]:
         """Send all windows of all clips to Ola together."""
-        waves = {n: wave for n, entry in batch.items() if (wave := self.load_sound(entry.footage)) is not None}
+        waves = {n: wave for n, entry in batch.items() if (wave := self.load.sound(entry.footage)) is not None}
         requests = {n: self._window_requests(batch[n].clip, wave) for n, wave in waves.items()}
         calls = self.ask_model(
             {name: request for of_clip in requests.values() for name, (request, _) in of_clip.items()}

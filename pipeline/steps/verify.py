@@ -75,10 +75,10 @@ class Verify(ModelStep[VerifyInput, Verification]):
 
     def _views(self, footage: Footage) -> dict[str, dict[str, Any]]:
         """Return the media of each view, once a clip: shared objects are encoded once."""
-        frames, sound = self.load_frames(footage), self.load_sound(footage)
-        if sound is None:
-            return {"video": {"video": frames}, "text": {}}
-        frames_only, sound_only = {"video": frames}, {"sounds": (sound,)}
+        clip = self.load(footage)
+        frames_only, sound_only = {"video": clip.video}, {"sounds": (clip.sound,)}
+        if clip.sound is None:
+            return {"video": frames_only, "text": {}}
         return {"both": frames_only | sound_only, "video": frames_only, "audio": sound_only, "text": {}}
 
     def _requests(self, question: Question, views: dict[str, dict[str, Any]]) -> dict[str, Request]:

@@ -25,7 +25,7 @@ from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
 from ola.prompt import Answer, Prompt, Request
 from pipeline.annotation.annotator import ModelStep
-from pipeline.media.media_store import MediaReader
+from pipeline.annotation.media_loader import MediaLoader
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask, AskInput, AskSettings
 from pipeline.steps.caption import Captioning, CaptionSettings
@@ -157,7 +157,7 @@ class World:
         return singly.used
 
     def _run(self, step: ModelStep[Any, Any], records: Sequence[Any], model: Any) -> None:
-        step.root, step.notes, step.model, step.read = str(self.root), "", model, MediaReader(str(self.root))
+        step.root, step.notes, step.model, step.load = str(self.root), "", model, MediaLoader(str(self.root))
         answers = step.run(records)
         assert len(answers) == len(records)
 

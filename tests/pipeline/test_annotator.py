@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import pytest
 from ola.prompt import Answer, Request, Wave
 from pipeline.annotation import annotator
 from pipeline.annotation.annotator_settings import AnnotatorSettings, choose_device
+from pipeline.annotation.media_loader import MediaLoader
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from tests.killing import Killed
@@ -313,6 +314,8 @@ def test_clips_go_through_all_steps_that_ask_in_slices_and_a_kill_within_one_cos
 ) -> None:
     monkeypatch.setattr(annotator, "CLIPS", 1)
     monkeypatch.setattr(Dying, "trace", [])
+    expected: list[list[str]] = []
+    monkeypatch.setattr(MediaLoader, "expect", lambda _, clips: expected.append([each.clip for each in clips]))
     engine = ("--set", "annotator.engine=tests.pipeline.test_annotator:dying", "--set", "isolate=false")
     command = ("run", videos, "--root", tmp_path / "out", *FEW, *engine, "--set", "videos_per_part=3")
     done = False
@@ -327,6 +330,9 @@ def test_clips_go_through_all_steps_that_ask_in_slices_and_a_kill_within_one_cos
     clips = status(tmp_path / "out")["ask"]["ok"]
     assert turns.count("caption") >= turns.count("ask") == turns.count("verify") == clips > 2
     assert turns[:4] == ["caption", "ask", "verify", "caption"]
+    slices = [clips for clips, _ in groupby(expected)]
+    assert [len(clips) for clips in slices[-2:]] == [2, 1]
+    assert all(clips[1:] == following[:1] for clips, following in pairwise(slices) if len(clips) > 1)
     for step in ASKING:
         query = f"SELECT * EXCLUDE (seconds) FROM {step} ORDER BY input, id"
         assert untimed(rows(tmp_path / "out", query)) == untimed(rows(annotated, query))

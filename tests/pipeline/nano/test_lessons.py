@@ -11,8 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from ola.processor import OlaProcessor
+from pipeline.annotation.media_loader import LoadedClip
 from pipeline.annotation.text_rules import parse_questions, question_flaws
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask
@@ -90,11 +92,10 @@ def test_answers_to_ask_pass_its_rules(run: Run) -> None:
 
 
 def test_the_prompt_is_word_for_word_that_of_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ask, "load_frames", lambda *_: ())
-    monkeypatch.setattr(Ask, "load_sound", lambda *_: None)
-    transcript = SimpleNamespace(text="two dogs")
+    ask, transcript = Ask(), SimpleNamespace(text="two dogs")
+    monkeypatch.setattr(ask, "load", lambda *_: LoadedClip([], Image.new("RGB", (1, 1)), None), raising=False)
     asking: Any = SimpleNamespace(screening=None, footage=None, transcript=transcript)
-    assert Ask()._make_request(asking).text == ask_prompt("two dogs")
+    assert ask._make_request(asking).text == ask_prompt("two dogs")
 
 
 def test_questions_are_answered_if_the_view_suffices(run: Run) -> None:

@@ -1,0 +1,119 @@
+"""Load the pictures and sounds of clips for a model, ahead of its requests.
+
+    slice k     the model answers            slice k + 1
+    slice k + 1 a thread reads, decodes, resizes, computes features
+
+All steps of a process share one loader, so that a clip is decoded once for its caption, questions and answers.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from manifests.records import Footage
+from pipeline.media.audio import RATE, read_samples
+from pipeline.media.media_store import MediaReader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image
+
+    from ola.prompt import Picture, Sound, Visual, Wave
+
+T = TypeVar("T")
+
+
+class Processor(Protocol):
+    """Prepares raw media for the encoders of a model, as `OlaProcessor` does. Called from one thread at a time."""
+
+    def image(self, picture: Picture) -> Visual:
+        """Prepare an image."""
+        ...
+
+    def video(self, frames: Sequence[Picture]) -> Visual:
+        """Prepare the frames of a video."""
+        ...
+
+    def sound(self, wave: Wave) -> Sound:
+        """Compute the features of a sound."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoadedClip:
+    """The media of a clip as a `Request` takes them: prepared if the annotator has a processor, else raw.
+
+    video: all frames. image: the middle frame. sound: None if the clip has none.
+    """
+
+    video: Visual | list[Image]
+    image: Visual | Image
+    sound: Sound | Wave | None
+
+
+class MediaLoader:
+    """Loads clips, one after the other, in a thread of its own. It keeps those that `expect` named last."""
+
+    def __init__(self, root: str, processor: Processor | None = None) -> None:
+        """root: of the run. processor: of the annotator; None: clips keep their raw media."""
+        self.read, self.processor = MediaReader(root), processor
+        self.thread = ThreadPoolExecutor(1, "media", None if processor is None else _take_one_core)
+        self._clips: dict[str, Future[LoadedClip]] = {}
+
+    def __call__(self, footage: Footage) -> LoadedClip:
+        """Return the media of a clip. Raises OSError for bytes that are missing, ValueError for damaged media."""
+        return (self._clips.get(footage.id) or self._begin(footage)).result()
+
+    def expect(self, clips: Iterable[Footage]) -> None:
+        """Begin to load these clips, in order, and forget all others."""
+        wanted = {footage.id: footage for footage in clips}
+        for name in self._clips.keys() - wanted.keys():
+            self._clips.pop(name).cancel()
+        for name, footage in wanted.items():
+            if name not in self._clips or _has_failed(self._clips[name]):
+                self._clips[name] = self._begin(footage)
+
+    def sound(self, footage: Footage) -> Wave | None:
+        """Return the raw sound of a clip; None if it has none."""
+        if footage.sound is None:
+            return None
+        from ola.prompt import Wave
+
+        return Wave(read_samples(self.read(footage.sound)), RATE)
+
+    def _begin(self, footage: Footage) -> Future[LoadedClip]:
+        return self.thread.submit(self._load, footage)
+
+    def _load(self, footage: Footage) -> LoadedClip:
+        frames, wave = self._decode_frames(footage), self.sound(footage)
+        middle = frames[len(frames) // 2]
+        if self.processor is None:
+            return LoadedClip(frames, middle, wave)
+        sound = None if wave is None else self.processor.sound(wave)
+        return LoadedClip(self.processor.video(frames), self.processor.image(middle), sound)
+
+    def _decode_frames(self, footage: Footage) -> list[Image]:
+        from PIL import Image
+
+        data, frames, at = self.read(footage.frames), list[Image.Image](), 0
+        for size in footage.frame_bytes:
+            frames.append(Image.open(io.BytesIO(data[at : at + size])))
+            frames[-1].load()
+            at += size
+        return frames
+
+
+def _has_failed(clip: Future[T]) -> bool:
+    return clip.done() and clip.exception() is not None
+
+
+def _take_one_core() -> None:
+    """Limit torch to one core in a new thread, where it would take all: the order of sums depends on their number."""
+    import torch
+
+    torch.set_num_threads(1)
