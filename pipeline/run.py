@@ -27,10 +27,10 @@ from pipeline.checkup.store import conditions_warning
 from pipeline.checkup.upfront import has_work
 from pipeline.config import Config
 from pipeline.engine import lane_states
-from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.cluster import say_on_stderr
 from pipeline.engine.engines import InlineEngine, RayEngine
 from pipeline.engine.lane import StepLane
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.engine.part_journals import remove_left_journals
 from pipeline.error_causes import explain_known_errors
 from pipeline.errors import ConfigError, NeedsUnmet, PartsSetAside, SetAside, set_aside_lines

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.engine.engines import RayEngine
+from pipeline.engine.lane_plan import Lane, LanePlan
 from tests.toys import MB
 
 CODE = "import sys, tests.toy_cluster; tests.toy_cluster.main(*sys.argv[1:])"

@@ -24,8 +24,8 @@ from typing import Any
 from manifests.ledger import FAILED, Manifest
 from manifests.records import Drop, Media, Outcome, Source
 from pipeline import step
-from pipeline.engine.actor_pool import Lane
 from pipeline.engine.engines import InlineEngine, RayEngine
+from pipeline.engine.lane_plan import Lane
 from pipeline.errors import BadMedia, SetAside, Unavailable
 from pipeline.plan import Plan, build_plan
 from pipeline.run import lanes, pending

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from manifests import retries
 from pipeline.engine.cluster import say_on_stderr
+from pipeline.engine.lane_actor import LaneActor
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.engine.lane_sizes import Node, reserved_memory
 from pipeline.engine.lane_states import LaneState
-from pipeline.engine.ray_errors import TransportedError, WorkerDied, as_ola_error, unwrap_ray_error
+from pipeline.engine.ray_errors import WorkerDied, as_ola_error, unwrap_ray_error
 from pipeline.errors import RunError, SetAside
-from pipeline.monitoring.metrics import VALUES, Values, publish_on_ray
+from pipeline.monitoring.metrics import VALUES
 
 GPU_FAULTS = 2  # parts in a row that a worker's GPU fails in, before the worker is taken out of the run
 INIT_DEATHS = 8  # actors in a row that die before they are ready: a node may be lost while one starts on it
@@ -25,91 +25,18 @@ LOOKS = 10  # that the share of busy actors is the mean of
 FAREWELL = 10.0  # seconds that actors have to close their lanes
 
 
-class Lane(ABC):
-    """The work on one number after the other: on parts, on shards."""
-
-    @abstractmethod
-    def __call__(self, number: int, /) -> None:
-        """Do the work on a number. Raises SetAside if this number cannot go on and others can."""
-
-    def refresh(self) -> None:  # noqa: B027  lanes that list nothing have nothing to forget
-        """Forget listings of the store: another worker died over the next number and may have left files."""
-
-    def close(self) -> None:  # noqa: B027  most lanes hold nothing
-        """End processes and close files."""
-
-
-@dataclass(frozen=True)
-class LanePlan:
-    """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray.
-
-    retries: how often a number is given to a new worker after the death of the one before; -1: without end, for a
-    lane that counts deaths itself. seconds: for a number, as far as is known; 0: unknown. steps: names of its steps.
-    """
-
-    make: Callable[[], Lane]
-    cpus: float = 1.0
-    gpus: float = 0.0
-    memory: float = 0.0  # bytes
-    retries: int = 3
-    seconds: float = 0.0
-    steps: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Return the name of the lane for messages."""
-        return ", ".join(self.steps) or "a lane"
-
-
-def hide_gpus() -> None:
-    """Let an actor without a share of a GPU, and its processes, see none: Ray would show all GPUs of the node."""
-    import ray
-
-    if not ray.get_gpu_ids():
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-
-
-class LaneActor:
-    """A lane inside a Ray actor."""
-
-    def __init__(self, make: Callable[[], Lane], patience: float | None = None) -> None:
-        """Make the lane in the actor's own process. patience: with stores, in minutes."""
-        hide_gpus()
-        publish_on_ray()
-        retries.set_patience(patience)
-        self.lane = make()
-
-    def ready(self) -> None:
-        """Return once the actor has started."""
-
-    def work(self, number: int, is_retry: bool = False) -> tuple[float, SetAside | None, Values, int]:
-        """Do a number. Returns its seconds, why it was set aside, what was counted, and requests tried again."""
-        began, aside = time.monotonic(), None
-        try:
-            if is_retry:
-                self.lane.refresh()
-            self.lane(number)
-        except SetAside as fault:
-            aside = fault
-        except Exception as error:
-            raise TransportedError(as_ola_error(error)) from error
-        return time.monotonic() - began, aside, VALUES.take(), retries.tally.take()
-
-    def close(self) -> None:
-        """Close the lane."""
-        self.lane.close()
-
-
 @dataclass(eq=False)
 class PoolWorker:
     """One actor. number: what it works on; leaving: whether it ends after that.
 
-    gpu_faults: numbers, one after the other, that were set aside for its GPU's sake.
+    expected: what it works on next, as it was told. gpu_faults: numbers, one after the other, that were set aside for
+    its GPU's sake.
     """
 
     handle: Any
     is_ready: bool = False
     number: int | None = None
+    expected: int | None = None
     leaving: bool = False
     gpu_faults: int = 0
 
@@ -173,11 +100,24 @@ class ActorPool:
         """Return the seconds since the lane last had an actor that was ready."""
         return time.monotonic() - self.waiting_since
 
-    def start(self, number: int, is_retry: bool) -> None:
-        """Give a number to an actor that is idle. is_retry: whether another actor died over it."""
+    def start(self, queue: deque[int], deaths: Mapping[int, int]) -> None:
+        """Give a number of the queue to an actor that is idle, and tell it which one it gets next.
+
+        deaths: of actors, by the number that they worked on.
+        """
         worker = self.resting.pop()
-        worker.number = number
-        self.workers[worker.handle.work.remote(number, is_retry)] = worker
+        worker.number = self._next_for(worker, queue)
+        queue.remove(worker.number)
+        worker.expected = self._next_for(worker, queue) if queue else None
+        call = worker.handle.work.remote(worker.number, deaths[worker.number] > 0, worker.expected)
+        self.workers[call] = worker
+
+    def _next_for(self, worker: PoolWorker, queue: deque[int]) -> int:
+        """Return the number that the actor expects, else the first that no other one expects, else the first."""
+        if worker.expected in queue:
+            return cast("int", worker.expected)
+        others = {other.expected for other in self._all() if other is not worker}
+        return next((number for number in queue if number not in others), queue[0])
 
     def finish(self, call: Any) -> SetAside | None:
         """Take up a call that is done. Returns why its number was set aside, if it was.

@@ -22,8 +22,9 @@ from manifests.snapshot import suspended
 from pipeline.checkup.needs import NOTHING, Needs
 from pipeline.checkup.nodes import check_nodes
 from pipeline.checkup.upfront import check_here
-from pipeline.engine.actor_pool import GPU_FAULTS, Lane, LanePlan
+from pipeline.engine.actor_pool import GPU_FAULTS
 from pipeline.engine.cluster import Say, join_cluster, say_on_stderr, silence_stderr
+from pipeline.engine.lane_plan import Lane, LanePlan
 from pipeline.engine.lane_states import LaneState
 from pipeline.engine.ray_errors import unwrap_ray_error
 from pipeline.engine.scheduler import Scheduler

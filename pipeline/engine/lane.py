@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, groupby, pairwise
 
 from manifests.full_disk import is_full
 from manifests.ledger import Damaged
 from manifests.retries import StoreAway
-from pipeline.engine.actor_pool import Lane
 from pipeline.engine.batch_call import InProcess
+from pipeline.engine.lane_plan import Lane
 from pipeline.engine.outcomes import error_line
 from pipeline.engine.part_context import PartContext
 from pipeline.engine.part_journals import remove_stale_journals
@@ -40,13 +40,15 @@ class StepLane(Lane):
         remove_stale_journals()
         self.isolate = isolate
         self.workers = [worker for group in group_by_process(steps) for worker in _workers(group, session, isolate)]
+        self.following: int | None = None  # the part that comes after this one, as far as is known
+        self.ahead: dict[int, Rows] = {}  # its rows
         readers = [worker for worker in self.workers if type(worker.planned.step).originals is not Step.originals]
         for worker in readers[-1:]:
             worker.is_last_reader = True
 
     def __call__(self, part: int) -> None:
         """Commit one part of every step of the lane. Raises SetAside, or RunError where no part can go on."""
-        held: Rows = {}
+        held = self.ahead.pop(part, Rows())
         with scratch_folder() as scratch:
             for is_sliced, group in groupby(self.workers, key=lambda worker: worker.planned.step.clips_at_once > 0):
                 if is_sliced:
@@ -67,8 +69,8 @@ class StepLane(Lane):
                 with self._set_aside(part, worker):
                     if not worker.has(part):
                         contexts[worker] = stack.enter_context(worker.opened(part, scratch))
-            slices = slices_of([worker.planned for worker in contexts], part, held)
-            for rows, following in pairwise(chain(slices, [Rows()])):
+            slices = self._slices([*contexts], part, held)
+            for rows, following in pairwise(chain(slices, self._first_slice(workers))):
                 for worker, context in contexts.items():
                     with self._set_aside(part, worker):
                         worker.take(part, context, rows, following)
@@ -76,8 +78,27 @@ class StepLane(Lane):
                 with self._set_aside(part, worker):
                     worker.finish(part, context, held)
 
+    def _slices(self, workers: Sequence[StepWorker], part: int, held: Rows) -> Iterator[Rows]:
+        if workers:
+            with self._set_aside(part, workers[0]):
+                yield from slices_of([worker.planned for worker in workers], part, held)
+
+    def _first_slice(self, workers: Sequence[StepWorker]) -> Iterator[Rows]:
+        """Yield the first slice of the part that follows; no rows if they are not known before this lane begins it."""
+        rows, held = Rows(), Rows()
+        if self.following is not None and workers[0] is self.workers[0]:
+            with suppress(Unavailable, Damaged, StoreAway, OSError):  # the part itself will meet them
+                rows = next(slices_of([worker.planned for worker in workers], self.following, held), rows)
+                self.ahead = {self.following: held}
+        yield rows
+
+    def expect(self, part: int | None) -> None:
+        """Take note of the part that follows: its first clips are loaded while the last ones before are asked about."""
+        self.following = part
+
     def refresh(self) -> None:
         """Have each step list its folder again before its next part."""
+        self.ahead = {}
         for worker in self.workers:
             worker.forget_listing()
 

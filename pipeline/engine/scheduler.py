@@ -12,7 +12,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline.engine.actor_pool import ActorPool, LanePlan
+from pipeline.engine.actor_pool import ActorPool
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.engine.lane_sizes import Demand, Node, fits_some_node, pool_sizes
 from pipeline.engine.lane_states import LaneState
 from pipeline.engine.ray_errors import WorkerDied
@@ -65,8 +66,7 @@ class Scheduler:
     def _hand_out(self) -> None:
         for pool, queue, deaths in zip(self.pools, self.queues, self.deaths, strict=True):
             while queue and pool.idle:
-                number = queue.popleft()
-                pool.start(number, is_retry=deaths[number] > 0)
+                pool.start(queue, deaths)
 
     def _collect(self) -> None:
         """Wait until something is done, or it is time for a new plan; then take up all that is done."""

@@ -20,7 +20,7 @@ from manifests.linking import link
 from manifests.parquet_files import raise_damaged, read_undamaged
 from manifests.records import Outcome, PackedTask
 from manifests.schema import from_rows, record_schema, records_table
-from pipeline.engine.actor_pool import Lane
+from pipeline.engine.lane_plan import Lane
 from pipeline.pack.build import write_shard
 from pipeline.pack.groups import Group
 from pipeline.pack.numbering import Shard

@@ -15,7 +15,7 @@ import pyarrow as pa
 from manifests import blocks
 from manifests.blocks import PartFiles
 from manifests.ledger import Manifest
-from pipeline.engine.actor_pool import Lane, LanePlan
+from pipeline.engine.lane_plan import Lane, LanePlan
 from pipeline.plan import Plan
 
 INTERVAL = 600.0  # seconds between compactions during a run; each needs one listing per step

@@ -22,8 +22,8 @@ from manifests.records import Source
 from manifests.retries import StoreAway
 from manifests.schema import from_rows, record_schema
 from manifests.sources import source_id
-from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.engine.cluster import say_on_stderr
+from pipeline.engine.lane_plan import Lane, LanePlan
 from pipeline.sources.containers import listing
 from pipeline.sources.containers.grouping import MemberSource
 from pipeline.sources.containers.long_meta import ROW_GROUP, shorten

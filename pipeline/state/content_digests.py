@@ -20,7 +20,7 @@ from manifests.ledger import Manifest, digest, parquet_bytes, read_parquet
 from manifests.records import Source
 from manifests.retries import StoreAway
 from manifests.sources import Registered
-from pipeline.engine.actor_pool import Lane, LanePlan
+from pipeline.engine.lane_plan import Lane, LanePlan
 from pipeline.errors import BadMedia
 from pipeline.plan import Plan
 from pipeline.sources.containers.access import look, source_pieces

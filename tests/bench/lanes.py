@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.engine.engines import RayEngine
+from pipeline.engine.lane_plan import Lane, LanePlan
 from tests.bench.measure import Figure, Target
 from tests.bench.videos import Videos
 

@@ -115,13 +115,18 @@ def made(root: Path, model: Path) -> Plan:
         | {"annotator": {"engine": "tests.bench.timed:opened", "model": str(model), "device": str(root / "times")}}
     )
     plan = config.model_copy(update={"annotator": config.annotator.resolve()}).plan(str(root))
-    sources = []
-    for n in range(PARTS * VIDEOS):
-        (root / f"{n}.mp4").write_bytes(bytes(n + 1))
-        sources.append(Source(id=f"{n:020d}", uri=str(root / f"{n}.mp4"), bytes=n + 1))
-    for part in register(plan.sources, sources, None, VIDEOS):
+    for part in register(plan.sources, sources(root, PARTS * VIDEOS), None, VIDEOS):
         fill(plan, part, root)
     return plan
+
+
+def sources(root: Path, count: int) -> list[Source]:
+    """Files that stand for videos."""
+    made = []
+    for n in range(count):
+        (root / f"{n}.mp4").write_bytes(bytes(n + 1))
+        made.append(Source(id=f"{n:020d}", uri=str(root / f"{n}.mp4"), bytes=n + 1))
+    return made
 
 
 def fill(plan: Plan, part: int, root: Path) -> None:

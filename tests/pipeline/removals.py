@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from manifests.records import Source
 from manifests.sources import Registered
 from pipeline.config import Config
-from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.media.media_store import MediaTar
 from pipeline.pack import groups
 from pipeline.pack.publish import pack

@@ -16,8 +16,8 @@ import pytest
 
 from pipeline.config import load
 from pipeline.engine import actor_pool, lane_states, scheduler
-from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.engine.engines import InlineEngine, RayEngine
+from pipeline.engine.lane_plan import Lane, LanePlan
 from pipeline.engine.lane_sizes import Demand, Node, pool_sizes, reserved_memory
 from pipeline.engine.lane_states import LaneState
 from pipeline.errors import ConfigError, RunError

@@ -22,8 +22,8 @@ from pipeline.checkup.finding import State
 from pipeline.checkup.tools import DEPLOY, deployment
 from pipeline.cli import app
 from pipeline.config import Config
-from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import RayEngine
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.engine.lane_sizes import Node, fits_some_node
 from pipeline.run import lanes
 from tests.test_project import ROOT, lock_lines, project_files

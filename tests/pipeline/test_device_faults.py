@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from manifests.records import Source
-from pipeline.engine.actor_pool import Lane, LanePlan
 from pipeline.engine.device_faults import is_device_lost
 from pipeline.engine.engines import InlineEngine, RayEngine
+from pipeline.engine.lane_plan import Lane, LanePlan
 from pipeline.engine.worker import TWICE
 from pipeline.errors import RunError, SetAside
 from tests import toys

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine, RayEngine
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.engine.ray_errors import TransportedError, as_ola_error, unwrap_ray_error
 from pipeline.errors import ConfigError, OpenFailed, RunError
 from pipeline.run import lanes, pending

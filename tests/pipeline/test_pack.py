@@ -17,8 +17,8 @@ from PIL import Image
 from manifests.records import Clip, Footage, Media, Outcome, PackedTask, Segment, Transcript, Video, Word
 from manifests.schema import from_rows
 from pipeline.config import Config
-from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.errors import ConfigError
 from pipeline.media.audio import wav_bytes
 from pipeline.media.media_store import MediaTar

@@ -15,8 +15,8 @@ import webdataset
 
 from manifests import linking, storage
 from manifests.records import PackedTask
-from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine, RayEngine
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.errors import RunError
 from pipeline.pack import groups
 from pipeline.pack.check import check_run

@@ -32,8 +32,8 @@ from manifests.records import (
     ViewAnswer,
 )
 from manifests.schema import from_rows
-from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.media.media_store import MediaTar
 from pipeline.pack import build
 from pipeline.pack.build import make_task

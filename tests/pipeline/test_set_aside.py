@@ -13,8 +13,8 @@ from manifests.journal import Journal
 from manifests.ledger import Manifest
 from manifests.records import Outcome
 from pipeline.engine import worker
-from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine, RayEngine
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.errors import OpenFailed, RunError
 from tests import toys
 from tests.runs import copy_of, finished, ola, status

@@ -14,8 +14,8 @@ from PIL import Image
 
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Wave
-from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.pack.export import export_ola_json
 from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings

@@ -13,8 +13,8 @@ import pytest
 
 from manifests.records import Caption, Clip, ModelCall, Outcome, Question, Screening, Verification, Video, ViewAnswer
 from pipeline.config import RUN, Config, dump
-from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.media.media_store import MediaTar
 from pipeline.pack.publish import pack
 from pipeline.plan import Plan
