@@ -5,6 +5,9 @@ users have it, and without. Inside are `generate` and `choose`: tokens, decoding
 of the sounds, encoders, decoder. All else is outside, reading and unpacking of the sounds too. The start of the
 process and the loading of the weights come once a run, and are told apart.
 
+The last figure is how long the encoders and the decoder are at work in a part of many clips, if loading a clip is so
+slow that it takes a third of their time for it, as on a GPU: the media of the next clips are loaded meanwhile.
+
 A 7B model takes hundreds of times longer for a clip than the model here, and what is outside stays the same.
 """
 
@@ -40,6 +43,8 @@ STEPS = ("screen", "caption", "ask", "verify")
 LONGEST = {"caption": 32, "ask": 64, "verify": 16}  # tokens: a sixteenth to a quarter of the defaults
 DECODER: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}
 ROUNDS = 2
+MANY = 24  # videos of a part that has twelve slices of clips
+SLOWED = 3.0  # times longer than its loading takes the model for a clip
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,26 @@ class Times:
         """Percent of the work."""
         return 100 * (1 - self.inside / self.work)
 
+    @property
+    def encoding_and_decoding(self) -> float:
+        """Seconds in which the encoders or the decoder are at work."""
+        return self.inside - self.preparing
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is run. engine: a function of `tests.bench.timed`; slower: seconds that it takes longer for a video."""
+
+    parts: int = PARTS
+    videos: int = VIDEOS
+    engine: str = "opened"
+    slower: float = 0.0
+
+    @property
+    def clips(self) -> int:
+        """Clips of all parts."""
+        return self.parts * self.videos * CLIPS
+
 
 def measure(videos: Videos) -> Iterator[Figure]:
     """The share outside, in a sandbox and without one."""
@@ -73,13 +98,14 @@ def measure(videos: Videos) -> Iterator[Figure]:
         for isolate in (True, False):
             times = [run(folder / f"{isolate}-{n}", folder / "model", isolate) for n in range(ROUNDS)]
             yield figure(times, isolate, millions)
+        yield busy(folder, times[-1].encoding_and_decoding / Case().clips / SLOWED)
     finally:
         torch.set_num_threads(threads)
 
 
 def figure(times: list[Times], isolate: bool, millions: float) -> Figure:
     """A row of the table."""
-    last, clips = times[-1], PARTS * VIDEOS * CLIPS
+    last, clips = times[-1], Case().clips
     where = "in a sandbox" if isolate else "in the engine's process"
     what = f"screen, caption, ask, verify of {clips} clips, {PARTS} parts, {where}: share outside the model"
     note = (
@@ -91,31 +117,44 @@ def figure(times: list[Times], isolate: bool, millions: float) -> Figure:
     return Figure("outside", what, against, "%", [t.outside for t in times], target=Target("≤", 15, "%"), note=note)
 
 
-def run(root: Path, model: Path, isolate: bool) -> Times:
+def busy(folder: Path, slower: float) -> Figure:
+    """Return the share of a large part's time in which the model is at work. slower: seconds that a clip takes."""
+    shares = {}
+    for engine in ("slow", "slow_alone"):
+        times = run(folder / engine, folder / "model", True, Case(1, MANY, engine, slower))
+        shares[engine] = 100 * times.encoding_and_decoding / times.work
+    what = f"the same of {MANY * CLIPS} clips of one part, {slower:.2f} s to load each: share in which the model works"
+    note = f"with nothing loaded ahead {shares['slow_alone']:.0f} %"
+    against = "wall time since the weights are loaded"
+    return Figure("outside", what, against, "%", [shares["slow"]], target=Target("≥", 95, "%"), note=note)
+
+
+def run(root: Path, model: Path, isolate: bool, case: Case = Case()) -> Times:
     """Make footage, and time the steps that ask over it."""
-    plan, log = made(root, model), root / "times"
+    plan, log = made(root, model, case), root / "times"
     steps = [plan.find_step(name) for name in STEPS]
     began = time.monotonic()
     InlineEngine().map(lanes(steps, isolate), sorted(plan.sources.committed()))
     ended = time.monotonic()
     opened, *calls = [json.loads(line) for line in log.read_text().splitlines()]
     verdicts = plan.find_step("verify").manifest.total()
-    assert (verdicts.ok, verdicts.inputs) == (3 * PARTS * VIDEOS * CLIPS,) * 2, verdicts
+    assert (verdicts.ok, verdicts.inputs) == (3 * case.clips,) * 2, verdicts
     inside, preparing = (sum(call[name] for call in calls) for name in ("inside", "preparing"))
     requests = sum(call["requests"] for call in calls)
     return Times(opened["at"] - began, ended - opened["at"], inside, preparing, requests)
 
 
-def made(root: Path, model: Path) -> Plan:
+def made(root: Path, model: Path, case: Case) -> Plan:
     """A run whose videos are cut, extracted and transcribed."""
     root.mkdir()
+    device = f"{root / 'times'} {case.slower}"
     config = Config.model_validate(
         {name: {"longest": longest} for name, longest in LONGEST.items()}
         | {"ask": {"longest": LONGEST["ask"], "least_informative": 0}}
-        | {"annotator": {"engine": "tests.bench.timed:opened", "model": str(model), "device": str(root / "times")}}
+        | {"annotator": {"engine": f"tests.bench.timed:{case.engine}", "model": str(model), "device": device}}
     )
     plan = config.model_copy(update={"annotator": config.annotator.resolve()}).plan(str(root))
-    for part in register(plan.sources, sources(root, PARTS * VIDEOS), None, VIDEOS):
+    for part in register(plan.sources, sources(root, case.parts * case.videos), None, case.videos):
         fill(plan, part, root)
     return plan
 

@@ -16,8 +16,10 @@ from typing import Any
 import torch
 
 from ola.generation import Ola
-from ola.prompt import Answer, Prompt, Request
+from ola.processor import OlaProcessor
+from ola.prompt import Answer, Picture, Prompt, Request, Visual
 from pipeline.annotation.annotator_settings import AnnotatorSettings
+from pipeline.annotation.media_loader import MediaLoader
 from tests.pipeline.scripted import sensible_reply
 
 
@@ -71,11 +73,35 @@ def sensible(request: Request | Prompt, answer: Answer) -> Answer:
     return replace(answer, text=said, finish="stop")
 
 
+class SlowProcessor(OlaProcessor):
+    """Takes some seconds longer for each video."""
+
+    seconds = 0.0
+
+    def video(self, frames: Sequence[Picture], digest: str = "") -> Visual:
+        time.sleep(self.seconds)
+        return super().video(frames, digest)
+
+
+def slow(settings: AnnotatorSettings) -> Timed:
+    """An annotator whose processor takes longer."""
+    ola = opened(settings)
+    ola.processor = processor = SlowProcessor(ola.processor.tokenizer, ola.processor.config)
+    processor.seconds = float(settings.device.split()[1])
+    return ola
+
+
+def slow_alone(settings: AnnotatorSettings) -> Timed:
+    """The same, with nothing loaded ahead."""
+    MediaLoader.expect = lambda *_: None  # type: ignore[method-assign]
+    return slow(settings)
+
+
 def opened(settings: AnnotatorSettings) -> Timed:
-    """The factory; where to write is in `device`."""
+    """The factory. `device`: the file to write to, and the seconds that a video takes longer."""
     torch.set_num_threads(1)  # as the pipeline takes on a CPU
     ola: Any = Timed.from_pretrained(settings.model)
-    ola.log = Path(settings.device)
+    ola.log = Path(settings.device.split()[0])
     note(ola.log, {"inside": 0.0, "preparing": 0.0, "requests": 0, "at": time.monotonic()})
     return ola  # type: ignore[no-any-return]
 
