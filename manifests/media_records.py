@@ -188,7 +188,7 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Footage:
+class ClipMedia:
     """The stored frames and sound of one clip, at the pixel size that the trainer uses.
 
     frames: concatenated JPEGs with the lengths `frame_bytes` and the times `frame_ms` on the clip's clock.

@@ -22,13 +22,13 @@ from manifests.annotation_records import (
     ViewAnswer,
     Word,
 )
-from manifests.media_records import Clip, Footage, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
+from manifests.media_records import Clip, ClipMedia, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
 
 __all__ = [
     "Caption",
     "Clip",
+    "ClipMedia",
     "Drop",
-    "Footage",
     "Gap",
     "Media",
     "ModelCall",
@@ -109,7 +109,7 @@ PLURALS: Mapping[type, str] = {
     Source: "sources",
     Video: "videos",
     Clip: "clips",
-    Footage: "footage",
+    ClipMedia: "footage",
     Transcript: "transcripts",
     Screening: "screenings",
     Caption: "captions",

@@ -64,14 +64,12 @@ class Planned:
         return {made.id: made for made in records}
 
     def _join_records(self, first: Any, wanted: Mapping[str, type], tables: Mapping[type, dict[str, Any]]) -> Any:
-        """Find the other records by the ids in the first one: a Footage has its clip's id, the Clip its video's."""
-        found: dict[type, Any] = {type(first): first}
-        for record in wanted.values():
-            if record not in found:
-                name = record.__name__.lower()
-                holder = next(held for held in found.values() if hasattr(held, name))
-                found[record] = tables[record][getattr(holder, name)]
-        return self.step.takes(**{name: found[record] for name, record in wanted.items()})
+        """Return the step's input: the first record, and those whose ids it or an earlier one has under their names."""
+        joined: dict[str, Any] = {}
+        for name, record in wanted.items():
+            holder = next((earlier for earlier in joined.values() if hasattr(earlier, name)), None)
+            joined[name] = tables[record][getattr(holder, name)] if joined else first
+        return self.step.takes(**joined)
 
     def input_id(self, value: Any) -> str:
         """Return the id of an input, which its rows have as `input`."""
@@ -147,12 +145,15 @@ def _check_step(step: Step[Any, Any], before: Sequence[str]) -> None:
     """Raise ConfigError unless the step is unique in the plan and its inputs can be joined by id."""
     if step.name in before:
         raise ConfigError(f"steps: expected each step once, got '{step.name}' twice; remove one")
-    held: list[type] = []
-    for record in record_types(step.takes).values():
-        if held and not any(record.__name__.lower() in hints(holder) for holder in held):
-            names = ", ".join(holder.__name__ for holder in held)
-            raise ConfigError(f"step '{step.name}' takes a {record.__name__} that no record before it names: {names}")
-        held.append(record)
+    earlier: list[type] = []
+    for name, record in record_types(step.takes).items():
+        if earlier and not any(name in hints(holder) for holder in earlier):
+            holders = ", ".join(holder.__name__ for holder in earlier)
+            raise ConfigError(
+                f"step '{step.name}' takes `{name}: {record.__name__}`: expected a column '{name}' with its id in a "
+                f"record before it ({holders}); rename the field or add the column"
+            )
+        earlier.append(record)
 
 
 def _find_maker(step: Step[Any, Any], record: type, makers: Mapping[type, Manifest]) -> Manifest:

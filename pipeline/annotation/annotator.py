@@ -24,7 +24,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
-from manifests.records import Footage, ModelCall
+from manifests.records import ClipMedia, ModelCall
 from ola import locate_model
 from pipeline import step
 from pipeline.annotation.annotator_settings import CPU, CUDA, OURS, VLLM_SHARE, AnnotatorSettings, choose_device
@@ -166,7 +166,7 @@ class ModelStep(step.Step[step.In, step.Out]):
         """Return the defaults of the step with those of the annotator; rows of earlier releases count as from a CPU."""
         return {**super().defaults(), "dtype": AnnotatorSettings().dtype, "engine": "", "device": CPU}
 
-    def load_frames(self, footage: Footage) -> list[Image]:
+    def load_frames(self, footage: ClipMedia) -> list[Image]:
         """Decode the frames of a clip, in order."""
         from PIL import Image
 
@@ -176,7 +176,7 @@ class ModelStep(step.Step[step.In, step.Out]):
             at += size
         return cast("list[Any]", frames)
 
-    def load_sound(self, footage: Footage) -> Wave | None:
+    def load_sound(self, footage: ClipMedia) -> Wave | None:
         """Load the sound of a clip; None if it has none."""
         if footage.sound is None:
             return None

@@ -40,7 +40,7 @@ class StepLane(Lane):
         remove_stale_journals()
         self.isolate = isolate
         self.workers = [worker for group in group_by_process(steps) for worker in _workers(group, session, isolate)]
-        readers = [worker for worker in self.workers if type(worker.planned.step).originals is not Step.originals]
+        readers = [worker for worker in self.workers if type(worker.planned.step).original_uri is not Step.original_uri]
         for worker in readers[-1:]:
             worker.is_last_reader = True
 

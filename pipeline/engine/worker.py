@@ -70,7 +70,7 @@ class StepWorker:
         self.metrics = StepMetrics(planned.manifest.root, planned.step.name)
         self.seen = PartFiles({}, {})  # of the step's folder, as they were `listed`
         self.listed = -math.inf  # seconds of the monotonic clock
-        self.is_last_reader = False  # whether no later step of the lane reads originals
+        self.is_last_reader = False  # whether no later step of the lane reads original files
 
     def __call__(self, part: int, scratch: str, held: Rows | None = None) -> None:
         """Commit one part of the step, unless that is done already.
@@ -183,11 +183,11 @@ class StepWorker:
 
     def _letting_go(self, batches: Sequence[Sequence[Any]], scratch: str) -> Iterator[Sequence[Any]]:
         """Yield the batches; after each, delete the copies that this lane does not need any more."""
-        originals = self.planned.step.originals
-        wanted = Counter(originals(value) for batch in batches for value in batch)
+        original_uri = self.planned.step.original_uri
+        wanted = Counter(original_uri(value) for batch in batches for value in batch)
         for batch in batches:
             yield batch
-            for uri in map(originals, batch):
+            for uri in map(original_uri, batch):
                 wanted[uri] -= 1
                 if uri and self.is_last_reader and not wanted[uri]:
                     forget_copy(Path(storage.copy_path(uri, scratch)))
@@ -204,7 +204,7 @@ class StepWorker:
         """Yield the outcomes of a batch; answers that the step hands over are journalled at once instead."""
         left = deque(self.planned.input_id(value) for value in batch)
         watch = Stopwatch()
-        context.start(list(left), in_order=self.planned.step.signs)
+        context.start(list(left), in_order=self.planned.step.hands_over)
 
         def answered(answer: Any) -> None:
             context.done(outcome_of(left.popleft(), answer, watch.lap()))
@@ -221,13 +221,13 @@ class StepWorker:
                 yield from self._apart(batch[len(batch) - len(left) :], context)
 
     def _apart(self, batch: Sequence[Any], context: PartContext) -> Iterator[Outcome]:
-        """Yield outcomes after a fault: the first record runs alone; if a step signs, then twice as many each time."""
+        """Yield outcomes after a fault: the first record runs alone; with `hands_over`, the batch doubles each time."""
         size = 1
         while batch:
             faults = context.faults
             yield from self._attempt(batch[:size], context)
             batch = batch[size:]
-            size = 2 * size if self.planned.step.signs and context.faults == faults else 1
+            size = 2 * size if self.planned.step.hands_over and context.faults == faults else 1
 
     def _last_chance(self, value: Any, fault: StepFault, context: PartContext, started: float) -> Outcome:
         """Run a record alone once more after its first fault, and return its outcome: a death may have been chance.
@@ -269,7 +269,7 @@ class StepWorker:
         if any(context.journal.deaths(self.planned.input_id(value)) >= DEATHS for value in batch):
             raise ProcessDied("took its whole worker with it")
         allowances = [step.allowance(value) for value in batch]
-        seconds = resources.seconds + (max(allowances) if step.signs else sum(allowances))
+        seconds = resources.seconds + (max(allowances) if step.hands_over else sum(allowances))
         call = BatchCall(self.number, context.media, context.scratch, context.journal.notes)
         return self.sandbox.run(batch, seconds, resources.memory_gb * 1e9, call, answered)
 

@@ -59,7 +59,7 @@ class Split(step.Step[Video, Clip]):
         """Return seconds for a scan of 8K video, which is up to 80 times slower than 20 times play speed for 720p."""
         return 4 * record.duration
 
-    def originals(self, record: Video) -> str:
+    def original_uri(self, record: Video) -> str:
         """Return the URI of the video: split reads all of it."""
         return record.uri
 

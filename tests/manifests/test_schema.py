@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from manifests import records
 from manifests.field_types import misfit
 from manifests.ledger import parquet_bytes
-from manifests.records import Clip, Footage, Media, Outcome, Source
+from manifests.records import Clip, ClipMedia, Media, Outcome, Source
 from manifests.schema import arrow_type, from_rows, hints, manifest_schema, records_table, to_table
 
 RECORDS = [
@@ -55,7 +55,14 @@ def clip(**changed: Any) -> Clip:
 
 
 def test_all_records_are_covered() -> None:
-    assert {record.__name__ for record in RECORDS} >= {"Source", "Video", "Clip", "Footage", "Transcript", "PackedTask"}
+    assert {record.__name__ for record in RECORDS} >= {
+        "Source",
+        "Video",
+        "Clip",
+        "ClipMedia",
+        "Transcript",
+        "PackedTask",
+    }
 
 
 @pytest.mark.parametrize("record", RECORDS)
@@ -112,15 +119,15 @@ def changed(record: Any, **fields: Any) -> Any:
 
 def test_nested_faults_are_named() -> None:
     media = Media(uri="x", offset=0, size=1)
-    footage = Footage(
+    footage = ClipMedia(
         id="f", clip="c", width=1, height=1, frames=media, frame_bytes=(1, 2), frame_ms=(0, 1), sound=None
     )
-    assert misfit(Footage, footage) is None
-    assert misfit(Footage, media) == "it is a Media"
-    assert misfit(Footage, changed(footage, frame_ms=(0, 0.5))) == "frame_ms[1] is 0.5, not int"
-    assert misfit(Footage, changed(footage, frame_ms=[0])) == "frame_ms is a list, not a tuple"
-    assert misfit(Footage, changed(footage, sound=clip())) == "sound is a Clip"
-    assert misfit(Footage, changed(footage, frames=changed(media, size="1"))) == "size is '1', not int"
+    assert misfit(ClipMedia, footage) is None
+    assert misfit(ClipMedia, media) == "it is a Media"
+    assert misfit(ClipMedia, changed(footage, frame_ms=(0, 0.5))) == "frame_ms[1] is 0.5, not int"
+    assert misfit(ClipMedia, changed(footage, frame_ms=[0])) == "frame_ms is a list, not a tuple"
+    assert misfit(ClipMedia, changed(footage, sound=clip())) == "sound is a Clip"
+    assert misfit(ClipMedia, changed(footage, frames=changed(media, size="1"))) == "size is '1', not int"
 
 
 def test_types_that_records_may_not_hold_are_refused() -> None:
