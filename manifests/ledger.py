@@ -72,9 +72,9 @@ def digest(facts: Any, digits: int = KEY_DIGITS) -> str:
 
 def check_law(name: str, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> None:
     """Raise LawBroken unless every input has exactly one outcome, and `ok` ones have rows."""
-    asked, answered = Counter(inputs), Counter(outcome.input for outcome in outcomes)
-    if asked != answered:
-        lost, strange = asked - answered, answered - asked
+    expected, answered = Counter(inputs), Counter(outcome.input for outcome in outcomes)
+    if expected != answered:
+        lost, strange = expected - answered, answered - expected
         raise LawBroken(f"step '{name}': inputs without a row: {sorted(lost)[:5]}; rows without an input: "
                         f"{sorted(strange)[:5]}")  # fmt: skip
     for outcome in outcomes:
@@ -222,13 +222,13 @@ class Manifest:
         """Return the counts of every committed part, or the error of a damaged one."""
         return self.more_counts(())
 
-    def more_counts(self, seen: Collection[int], limit: int | None = None) -> dict[int, Counts | Damaged]:
-        """Return the counts (or the damage) of committed parts that are not in `seen`, at most `limit` parts.
+    def more_counts(self, known_parts: Collection[int], limit: int | None = None) -> dict[int, Counts | Damaged]:
+        """Return the counts (or the damage) of committed parts that are not in `known_parts`, at most `limit` parts.
 
         Makes one listing, and reads each block file's footer once and those part files' footers that are not cached.
         """
         files = blocks.part_files(self.folder_uri)
-        return self._count_parts(files, [part for part in files.committed() if part not in seen][:limit])
+        return self._count_parts(files, [part for part in files.committed() if part not in known_parts][:limit])
 
     def counts_of(self, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
         """Return the counts of these committed parts, or their damage; see `more_counts`."""

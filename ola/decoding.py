@@ -26,7 +26,7 @@ from transformers import Cache, Qwen2ForCausalLM
 
 from ola.batching import free_positions, runs
 from ola.packing import PACKED
-from ola.prefixes import Prefix, PrefixCache, alike_together, length_of
+from ola.prefixes import Prefix, PrefixCache, length_of, order_by_prefix
 from ola.sampling import TokenChoice, margins, precise_logits
 from ola.static_step import GROUPED, CacheLayer, StaticStep, additive
 
@@ -131,7 +131,7 @@ class TorchDecoder:
         """Indices of the replies of each batch, longest prompt first. Those that begin alike are neighbours."""
         lengths = [len(reply.embeds) for reply in replies]
         begins = [reply.prefixes[0].digest if reply.prefixes else f"{n}" for n, reply in enumerate(replies)]
-        order = alike_together(begins, lengths)
+        order = order_by_prefix(begins, lengths)
 
         def fits(start: int, end: int) -> bool:
             some = order[start:end]
@@ -200,13 +200,13 @@ class _Batch:
         """
         found: dict[int, Tensor] = {}
         while len(found) < len(self.rows):
-            for rows in self._passes([row for row in range(len(self.rows)) if row not in found]):
-                found.update(zip(rows, self._pass(rows), strict=True))
+            for rows in self._group_rows([row for row in range(len(self.rows)) if row not in found]):
+                found.update(zip(rows, self._read_rows(rows), strict=True))
         for room in self.rooms:
             room.show(self.width)
         return torch.stack([found[row] for row in range(len(self.rows))])
 
-    def _passes(self, rows: Sequence[int]) -> Iterator[list[int]]:
+    def _group_rows(self, rows: Sequence[int]) -> Iterator[list[int]]:
         """Rows that can be read now, by pass: those of like lengths that go on from the same prefix.
 
         A row waits for one that reads a prefix of it in this round.
@@ -214,17 +214,17 @@ class _Batch:
         claimed: set[str] = set()
         groups: dict[str, list[int]] = {}
         for row in sorted(rows, key=lambda row: -len(self._reply(row).prefixes)):
-            new = self.prefixes.to_read(self._reply(row).prefixes)
+            new = self.prefixes.new_digests(self._reply(row).prefixes)
             if not new & claimed:
                 claimed |= new
-                known = self._known(row)
+                known = self._kept_prefixes(row)
                 groups.setdefault(known[-1].digest if known else "", []).append(row)
         for group in groups.values():
-            yield from self._alike(sorted(group))
+            yield from self._split_by_length(sorted(group))
 
-    def _alike(self, rows: Sequence[int]) -> Iterator[list[int]]:
+    def _split_by_length(self, rows: Sequence[int]) -> Iterator[list[int]]:
         """Cut rows that go on from one prefix, longest first, into those that waste little in one pass."""
-        begun = length_of(self._known(rows[0]))
+        begun = length_of(self._kept_prefixes(rows[0]))
 
         def fits(start: int, end: int) -> bool:
             lengths = [self.lengths[row] - begun for row in rows[start:end]]
@@ -233,10 +233,10 @@ class _Batch:
 
         return (list(rows[some]) for some in runs(len(rows), fits))
 
-    def _pass(self, rows: Sequence[int]) -> Tensor:
+    def _read_rows(self, rows: Sequence[int]) -> Tensor:
         """Read rows that go on from the same prefix. Returns the last hidden state (b, C) of each."""
         replies = [self._reply(row) for row in rows]
-        known = self._known(rows[0])
+        known = self._kept_prefixes(rows[0])
         begun, cache = length_of(known), self.prefixes.open(known, len(rows))
         embeds_bWC = pad_sequence([reply.embeds[begun:] for reply in replies], batch_first=True)
         hidden_bWC = self.model.model(inputs_embeds=embeds_bWC, past_key_values=cache).last_hidden_state
@@ -255,7 +255,7 @@ class _Batch:
     def _reply(self, row: int) -> Reply:
         return self.rows[row][1]
 
-    def _known(self, row: int) -> Sequence[Prefix]:
+    def _kept_prefixes(self, row: int) -> Sequence[Prefix]:
         return self.prefixes.known(self._reply(row).prefixes)
 
     def _step(self, chosen_B: Tensor, step: int) -> Tensor:

@@ -48,7 +48,7 @@ def export_decoder(folder: Path, out: Path) -> None:
         draft.rename(out)
 
 
-def without_decoder(
+def load_without_decoder(
     folder: Path, dtype: torch.dtype | str = "auto", device: torch.device | str = "cpu"
 ) -> OlaForConditionalGeneration:
     """Load the model without the decoder's layers and its head. Raises the errors of `from_pretrained`."""

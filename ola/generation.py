@@ -25,7 +25,7 @@ from ola.batching import runs
 from ola.decoding import Decoder, Reply, TorchDecoder
 from ola.media_embeddings import Encodings
 from ola.model import OlaForConditionalGeneration
-from ola.prefixes import Prefix, alike_together
+from ola.prefixes import Prefix, order_by_prefix
 from ola.processor import OlaProcessor
 from ola.prompt import Answer, Picture, Prompt, Request, Sound, Visual, Wave
 from ola.speech.detokenise import Detokeniser
@@ -77,14 +77,14 @@ class Ola:
         with `cancel`. on_answer: told (index, answer) as soon as an answer is whole. ValueError names the first
         request that cannot be answered, before any is encoded.
         """
-        asked = self._prepared(requests)
-        with closing(self._pieces(asked)) as pieces:
+        running = self._prepared(requests)
+        with closing(self._pieces(running)) as pieces:
             for one, piece in pieces:
                 if piece and on_text is not None:
                     one.cancelled = on_text(one.index, piece) is False
                 if one.ended and on_answer is not None:
                     on_answer(one.index, one.answer())
-        return [one.answer() for one in asked]
+        return [one.answer() for one in running]
 
     def stream(self, request: Request | Prompt) -> Generator[str, None, None]:
         """The answer's text as it comes; closing it ends the decoding. The call itself raises what `generate` does."""
@@ -97,9 +97,9 @@ class Ola:
         A word counts however it is capitalised, by its first token. ValueError where two words share that, and as
         `generate`.
         """
-        asked, shares = self._prepared(requests), {}
+        running, shares = self._prepared(requests), {}
         columns, ids = _beginnings(self.processor.tokenizer, words)
-        for window in self._windows(asked):
+        for window in self._windows(running):
             replies = self._replies(window)
             for reply in replies:
                 reply.max_new_tokens = 1
@@ -107,11 +107,11 @@ class Ola:
             share_BN = logits_BN.double().softmax(dim=-1).cpu()
             share_BW = share_BN @ (torch.tensor(columns)[:, None] == torch.arange(len(words))).double()
             shares.update({one.index: tuple(row) for one, row in zip(window, share_BW.tolist(), strict=True)})
-        return [shares[one.index] for one in asked]
+        return [shares[one.index] for one in running]
 
-    def _prepared(self, requests: Sequence[Request | Prompt]) -> list[_Asked]:
-        began, processor = time.perf_counter(), _Once(self.processor)
-        asked = []
+    def _prepared(self, requests: Sequence[Request | Prompt]) -> list[_RunningRequest]:
+        began, processor = time.perf_counter(), _PreparedOnce(self.processor)
+        running = []
         for index, request in enumerate(requests):
             settings = request if isinstance(request, Request) else Request()
             try:
@@ -120,22 +120,22 @@ class Ola:
                 placeholders(prompt)
             except (OSError, TypeError, ValueError) as wrong:
                 raise ValueError(f"request {index}: {wrong}") from wrong
-            asked.append(_Asked(index, prompt, settings, Detokeniser(processor.tokenizer), began))
-        return asked
+            running.append(_RunningRequest(index, prompt, settings, Detokeniser(processor.tokenizer), began))
+        return running
 
-    def _windows(self, asked: Sequence[_Asked]) -> Iterator[list[_Asked]]:
+    def _windows(self, running: Sequence[_RunningRequest]) -> Iterator[list[_RunningRequest]]:
         """Requests that are encoded together, those about the same first medium as neighbours, longest first."""
-        begins = [next((medium.digest for medium in one.prompt.media), "") or f"{one.index}" for one in asked]
-        order = [asked[n] for n in alike_together(begins, [one.prompt.length for one in asked])]
+        begins = [next((medium.digest for medium in one.prompt.media), "") or f"{one.index}" for one in running]
+        order = [running[n] for n in order_by_prefix(begins, [one.prompt.length for one in running])]
 
         def fits(start: int, end: int) -> bool:
             return sum(one.prompt.length for one in order[start:end]) <= WINDOW_TOKENS
 
         return (order[some] for some in runs(len(order), fits))
 
-    def _pieces(self, asked: Sequence[_Asked]) -> Generator[tuple[_Asked, str], None, None]:
+    def _pieces(self, running: Sequence[_RunningRequest]) -> Generator[tuple[_RunningRequest, str], None, None]:
         """After each token: whose it is, and the text that it makes final."""
-        for window in self._windows(asked):
+        for window in self._windows(running):
             replies = self._replies(window)
             with closing(self.decoder.decode(replies)) as tokens:
                 for at, token in tokens:
@@ -143,7 +143,7 @@ class Ola:
                     replies[at].finished |= window[at].cancelled
 
     @torch.inference_mode()
-    def _replies(self, window: Sequence[_Asked]) -> list[Reply]:
+    def _replies(self, window: Sequence[_RunningRequest]) -> list[Reply]:
         """Encode what is new, and splice."""
         spans, seconds = self.encodings.embed([one.prompt for one in window])
         uses = Counter(medium.digest for one in window for medium in one.prompt.media)
@@ -157,7 +157,7 @@ class Ola:
         return self.model.splice(prompt, [spans[medium.digest] for medium in prompt.media])
 
 
-class TextUntil:
+class StopStrings:
     """Text up to where the first of some stop strings is complete, and without it.
 
     What may be the beginning of a stop string is held back until it is known.
@@ -185,12 +185,12 @@ class TextUntil:
         return max(sizes, default=0)
 
 
-class _Asked:
+class _RunningRequest:
     """A request on its way to an answer; times count from when its call `began`."""
 
     def __init__(self, index: int, prompt: Prompt, settings: Request, detokeniser: Detokeniser, began: float) -> None:
         self.index, self.prompt, self.settings = index, prompt, settings
-        self.detokeniser, self.until, self.began = detokeniser, TextUntil(settings.stop), began
+        self.detokeniser, self.until, self.began = detokeniser, StopStrings(settings.stop), began
         self.text: list[str] = []
         self.tokens: list[int] = []
         self.seconds: dict[str, float] = {}
@@ -200,8 +200,8 @@ class _Asked:
         self.finish: Literal["stop", "length", "cancel"] = "cancel"
 
     def reply(self, embeds: Tensor, end_ids: frozenset[int], prefixes: tuple[Prefix, ...]) -> Reply:
-        self.prompt_tokens, asked = len(embeds), self.settings
-        settings = (asked.max_new_tokens, asked.temperature, asked.top_p, asked.seed)
+        self.prompt_tokens, request = len(embeds), self.settings
+        settings = (request.max_new_tokens, request.temperature, request.top_p, request.seed)
         return Reply(embeds, *settings, end_ids, prefixes=prefixes)
 
     def push(self, token: int, reply: Reply) -> str:
@@ -228,7 +228,7 @@ class _Asked:
         return Answer(text, tokens, self.finish, **counts, **facts)  # type: ignore[arg-type]
 
 
-class _Once(OlaProcessor):
+class _PreparedOnce(OlaProcessor):
     """Prepares a raw medium once, however many requests hold it."""
 
     def __init__(self, processor: OlaProcessor) -> None:
@@ -248,8 +248,8 @@ class _Once(OlaProcessor):
     def _once(self, raw: Raw, make: Callable[[Raw], Medium]) -> Medium:
         if id(raw) not in self.made:
             self.made[id(raw)] = make(raw)
-        made: Medium = self.made[id(raw)]
-        return made
+        medium: Medium = self.made[id(raw)]
+        return medium
 
 
 def prefixes_of(prompt: Prompt, spans: Mapping[str, Tensor]) -> tuple[Prefix, ...]:

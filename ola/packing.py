@@ -55,8 +55,8 @@ class SharedPrefix:
         """Return the attention mask (L, L): each position sees the prefix and its own sequence, causally."""
         owners = torch.arange(len(self.rests)).repeat_interleave(torch.tensor(self.rests))
         owner_L = torch.cat([torch.full((self.shared,), -1), owners])
-        seen = (owner_L[:, None] == owner_L) | (owner_L == -1)
-        return seen.tril()
+        visible = (owner_L[:, None] == owner_L) | (owner_L == -1)
+        return visible.tril()
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Prefix:
 
 
 @dataclass
-class _Stretch:
+class _CachedSpan:
     start: int
     end: int
     layers: Layers
@@ -41,7 +41,7 @@ def length_of(prefixes: Sequence[Prefix]) -> int:
     return prefixes[-1].length if prefixes else 0
 
 
-def alike_together(beginnings: Sequence[str], lengths: Sequence[int]) -> list[int]:
+def order_by_prefix(beginnings: Sequence[str], lengths: Sequence[int]) -> list[int]:
     """Numbers of prompts in an order in which those that begin alike are neighbours, longest first."""
     longest = dict.fromkeys(beginnings, 0)
     for beginning, length in zip(beginnings, lengths, strict=True):
@@ -58,13 +58,13 @@ class PrefixCache:
     def __init__(self, limit: int) -> None:
         """limit 0: nothing is kept."""
         self.limit, self.positions, self.asked, self.read = limit, 0, 0, 0
-        self._kept: OrderedDict[str, _Stretch] = OrderedDict()
+        self._kept: OrderedDict[str, _CachedSpan] = OrderedDict()
 
     def known(self, prefixes: Sequence[Prefix]) -> list[Prefix]:
         """Return those of a prompt's prefixes that are kept, up to the first that is not."""
         return list(takewhile(lambda prefix: prefix.digest in self._kept, prefixes))
 
-    def to_read(self, prefixes: Sequence[Prefix]) -> set[str]:
+    def new_digests(self, prefixes: Sequence[Prefix]) -> set[str]:
         """Return the digests of a prompt's prefixes that will be kept once the prompt is read."""
         new = prefixes[len(self.known(prefixes)) :]
         return {prefix.digest for prefix in new if prefix.length <= self.limit}
@@ -88,11 +88,11 @@ class PrefixCache:
                     tuple(part[row : row + 1, :, start : prefix.length].clone() for part in (layer.keys, layer.values))
                     for layer in cache.layers
                 ]
-                self._kept[prefix.digest] = _Stretch(start, prefix.length, layers)
+                self._kept[prefix.digest] = _CachedSpan(start, prefix.length, layers)
                 self.positions += prefix.length - start
             start = prefix.length
         self._use(prefixes)
-        self._let_go({prefix.digest for prefix in prefixes})
+        self._evict({prefix.digest for prefix in prefixes})
 
     def _use(self, prefixes: Sequence[Prefix]) -> None:
         """Note that these were used last, the shortest at the very last: without it the longer ones are of no use."""
@@ -100,7 +100,7 @@ class PrefixCache:
             if prefix.digest in self._kept:
                 self._kept.move_to_end(prefix.digest)
 
-    def _let_go(self, wanted: set[str]) -> None:
+    def _evict(self, wanted: set[str]) -> None:
         while self.positions > self.limit:
             digest = next((digest for digest in self._kept if digest not in wanted), None)
             if digest is None:

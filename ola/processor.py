@@ -112,8 +112,8 @@ class OlaProcessor:
         ids, labels = self.layouts.training(turns, spoken)
         for tag, given in ((IMAGE, visuals), (SPEECH, sounds)):
             if ids.count(tag) != len(given):
-                name, what = ("<image>", "images or videos") if tag == IMAGE else ("<speech>", "sounds")
-                raise ValueError(f"the turns have {ids.count(tag)} {name} tags for {len(given)} {what}; give as many")
+                name, noun = ("<image>", "images or videos") if tag == IMAGE else ("<speech>", "sounds")
+                raise ValueError(f"the turns have {ids.count(tag)} {name} tags for {len(given)} {noun}; give as many")
         prompt = self._fit_context(ids, [*visuals, *sounds], sounds if spoken else ())
         return replace(prompt, labels=torch.tensor(labels))
 
@@ -135,7 +135,7 @@ class OlaProcessor:
         text, room = len(ids) - len(media), self.config.tokenizer_model_max_length - answer
         parts = [1 if medium in questions else _parts(medium) for medium in media]
         keep = parts_kept(parts, [self.tokens(medium) for medium in media], room - text)
-        kept = [medium if k == n else _thin(medium, k) for medium, n, k in zip(media, parts, keep, strict=True)]
+        kept = [medium if k == n else _reduce(medium, k) for medium, n, k in zip(media, parts, keep, strict=True)]
         sizes = [self.tokens(medium) for medium in kept]
         if text + sum(sizes) > room:
             each = "".join(f", {_kind(medium)} {size}" for medium, size in zip(kept, sizes, strict=True))
@@ -181,7 +181,7 @@ def _parts(medium: Medium) -> int:
     return len(medium.mel) if isinstance(medium, Sound) else len(medium.views[-1])
 
 
-def _thin(medium: Medium, keep: int) -> Medium:
+def _reduce(medium: Medium, keep: int) -> Medium:
     indices = frame_indices(_parts(medium), keep)
     digest = blake3(f"{medium.digest} {indices}".encode()).hexdigest()
     if isinstance(medium, Sound):
@@ -190,8 +190,8 @@ def _thin(medium: Medium, keep: int) -> Medium:
 
 
 def _note(medium: Medium, parts: int, kept: int) -> list[str]:
-    what = "chunks of sound" if isinstance(medium, Sound) else "frames"
-    return [f"{parts} {what} -> {kept}"] if kept < parts else []
+    unit = "chunks of sound" if isinstance(medium, Sound) else "frames"
+    return [f"{parts} {unit} -> {kept}"] if kept < parts else []
 
 
 def _channels_first(views_THWC: np.ndarray) -> Tensor:

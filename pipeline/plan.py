@@ -25,7 +25,7 @@ from pipeline.step import Resources, Step, input_record, record_types
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedStep:
     """A step in a plan: its manifest, the manifests it reads by record type, and its resources.
 
     facts: the values that the step's key is a digest of, as parsed JSON; `before` is the previous step's key.
@@ -61,7 +61,7 @@ class Planned:
             held[manifest] = manifest.read(part)
         rows = [row for row in held[manifest].to_pylist() if row.get("status", "ok") == "ok"]
         records: list[Any] = from_rows(record, rows)
-        return {made.id: made for made in records}
+        return {each.id: each for each in records}
 
     def _join_records(self, first: Any, wanted: Mapping[str, type], tables: Mapping[type, dict[str, Any]]) -> Any:
         """Return the step's input: the first record, and those whose ids it or an earlier one has under their names."""
@@ -82,7 +82,7 @@ class Plan:
 
     root: str
     sources: SourceManifest
-    steps: tuple[Planned, ...]
+    steps: tuple[PlannedStep, ...]
 
     @property
     def manifests(self) -> list[Manifest]:
@@ -94,7 +94,7 @@ class Plan:
         """Return the key of the last step."""
         return self.steps[-1].manifest.key if self.steps else ""
 
-    def find_step(self, name: str) -> Planned:
+    def find_step(self, name: str) -> PlannedStep:
         """Return the step with this name. Raises ConfigError."""
         for planned in self.steps:
             if planned.step.name == name:
@@ -117,7 +117,7 @@ def build_plan(
     root = storage.normal(root)
     sources = SourceManifest(root, 0, "source", "", Source)
     makers: dict[type, Manifest] = {Source: sources}
-    planned: list[Planned] = []
+    planned: list[PlannedStep] = []
     key = ""
     for number, step in enumerate(steps, start=1):
         step.root = root
@@ -131,7 +131,7 @@ def build_plan(
             manifest = older if older.committed() else manifest
         key = manifest.key
         makers[step.gives] = manifest
-        planned.append(Planned(step, manifest, reads, (resources or {}).get(step.name, step.resources), facts))
+        planned.append(PlannedStep(step, manifest, reads, (resources or {}).get(step.name, step.resources), facts))
     return Plan(root, sources, tuple(planned))
 
 
@@ -162,6 +162,6 @@ def _find_maker(step: Step[Any, Any], record: type, makers: Mapping[type, Manife
     from pipeline.steps import STEPS
 
     noun = PLURALS.get(record, record.__name__)
-    advice = [name for name, made in STEPS.items() if made.gives is record]
+    advice = [name for name, step_type in STEPS.items() if step_type.gives is record]
     hint = f" (add '{advice[0]}')" if advice else ""
     raise ConfigError(f"step '{step.name}' needs {noun}; no step before it makes them{hint}")

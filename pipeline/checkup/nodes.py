@@ -96,7 +96,7 @@ def token_file(root: str) -> Iterator[list[str]]:
         yield []
         return
     folder = Path(storage.normal(root))
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     path = folder / f"{TOKEN}{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def token_file(root: str) -> Iterator[list[str]]:
     finally:
         path.unlink(missing_ok=True)
         with suppress(OSError):  # another process writes there
-            for each in made:
+            for each in missing:
                 each.rmdir()
 
 

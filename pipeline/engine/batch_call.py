@@ -20,14 +20,14 @@ class BatchCall:
     scratch: str = ""
     notes: str = ""
 
-    def equip(self, step: Step[Any, Any]) -> None:
+    def attach_to(self, step: Step[Any, Any]) -> None:
         """Give the step what it needs while `run` runs; its tar is a copy, see `answered`."""
         step.scratch, step.notes = self.scratch, self.notes
         if self.media is not None:
             step.media = replace(self.media)
 
     def size(self, step: Step[Any, Any]) -> int:
-        """Return the bytes in the tar of a step that was equipped; 0 for a step without one."""
+        """Return the bytes in the tar of a step after `attach_to`; 0 for a step without one."""
         return step.media.size if self.media is not None else 0
 
     def answered(self, size: int) -> None:
@@ -57,7 +57,7 @@ class InProcess:
         if call.number not in self.opened:
             step.open()
             self.opened.add(call.number)
-        call.equip(step)
+        call.attach_to(step)
 
         def take(answer: Any) -> None:
             call.answered(call.size(step))

@@ -72,15 +72,15 @@ def _wait_for_port(address: str, key: str, say: Say) -> None:
         place = host_and_port(address)
     except ValueError:
         raise ConfigError(f"{key}: expected host:port, ray://host:port or auto; name the head of a cluster") from None
-    end, said = time.monotonic() + PORT_PATIENCE, False
+    end, announced = time.monotonic() + PORT_PATIENCE, False
     while (fault := _port_fault(place, max(0.1, min(5.0, end - time.monotonic())))) is not None:
         if time.monotonic() >= end:
             raise ConfigError(
                 f"{key}: expected a Ray cluster, got no answer for {PORT_PATIENCE:.0f} s ({fault}); start one there "
                 "with `ray start --head`, name another, or leave it out to run on this machine"
             )
-        if not said:
-            said = True
+        if not announced:
+            announced = True
             say(f"waiting up to {PORT_PATIENCE:.0f} s for a Ray cluster at {address}")
         time.sleep(min(0.5, PORT_PATIENCE))
 
@@ -143,12 +143,12 @@ def _wait_for_answer(address: str, key: str) -> None:
 
 def _reason(error: BaseException) -> str:
     """Return what Ray's error means, in one line."""
-    told, seen = str(error), error.__cause__ or error.__context__
-    while seen is not None:
-        told, seen = f"{told}\n{seen}", seen.__cause__ or seen.__context__
-    if "AuthToken" in told or "authentication token" in told.lower():
+    text, cause = str(error), error.__cause__ or error.__context__
+    while cause is not None:
+        text, cause = f"{text}\n{cause}", cause.__cause__ or cause.__context__
+    if "AuthToken" in text or "authentication token" in text.lower():
         return ASKS_TOKEN
-    if "ersion mismatch" in told or "ersions do not match" in told or "is running Python" in told:
+    if "ersion mismatch" in text or "ersions do not match" in text or "is running Python" in text:
         return f"{' '.join(str(error).split())}; install the cluster's versions of Python and Ray here"
     return f"the cluster cannot be joined: {' '.join(str(error).split())[:300]}"
 

@@ -46,18 +46,18 @@ class InlineEngine:
             return self._map(lanes, numbers)
 
     def _map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
-        made = [lane.make() for lane in lanes]
+        opened = [lane.make() for lane in lanes]
         aside: list[SetAside] = []
         gpu_faults = 0
         try:
             for number in numbers:
-                fault = _set_aside(made, number)
+                fault = _set_aside(opened, number)
                 aside += [fault] if fault is not None else []
                 gpu_faults = gpu_faults + 1 if fault is not None and fault.by_gpu else 0
                 if fault is not None and gpu_faults == GPU_FAULTS:
                     raise RunError(f"the GPU failed in {GPU_FAULTS} parts one after the other: {fault}")
         finally:
-            for lane in made:
+            for lane in opened:
                 lane.close()
         return aside
 
@@ -106,8 +106,8 @@ class RayEngine:
         self.connect()
         import ray
 
-        fitted, asked = [self._fitted(lane) for lane in lanes], [self._asked(lane) for lane in lanes]
-        scheduler = Scheduler(fitted, numbers, asked, self.report)
+        fitted, requested = [self._limit_cpus(lane) for lane in lanes], [self._requested_actors(lane) for lane in lanes]
+        scheduler = Scheduler(fitted, numbers, requested, self.report)
         try:
             with suspended():
                 return scheduler.run()
@@ -116,7 +116,7 @@ class RayEngine:
         finally:
             scheduler.close(hurried=isinstance(sys.exc_info()[1], KeyboardInterrupt))
 
-    def _asked(self, lane: LanePlan) -> int:
+    def _requested_actors(self, lane: LanePlan) -> int:
         """Return the number of actors that the user wants for a lane; 0 if the engine decides."""
         if isinstance(self.workers, int):
             return self.workers
@@ -135,7 +135,7 @@ class RayEngine:
             raise RunError(f"{ranks} workers, and this machine has {have.get(kind, 0):g} {kind}s: name a cluster")
         return kind
 
-    def _fitted(self, lane: LanePlan) -> LanePlan:
+    def _limit_cpus(self, lane: LanePlan) -> LanePlan:
         """Limit the CPUs of a lane to those of this machine, as Ray would wait for more. A cluster may grow."""
         if self.folder is None:
             return lane

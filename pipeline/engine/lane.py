@@ -12,7 +12,7 @@ from itertools import groupby
 
 from manifests.full_disk import is_full
 from manifests.ledger import Damaged
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.engine.actor_pool import Lane
 from pipeline.engine.batch_call import InProcess
 from pipeline.engine.outcomes import error_line
@@ -22,7 +22,7 @@ from pipeline.engine.sandbox import Sandbox
 from pipeline.engine.slices import Rows, slices_of
 from pipeline.engine.worker import StepWorker
 from pipeline.errors import ConfigError, GpuBroken, RunError, SetAside, Unavailable
-from pipeline.plan import Planned
+from pipeline.plan import PlannedStep
 from pipeline.sources.scratch import remove_scratch, scratch_folder
 from pipeline.step import Step
 
@@ -34,7 +34,7 @@ class StepLane(Lane):
     is copied to this machine once for all of them.
     """
 
-    def __init__(self, steps: Sequence[Planned], session: str, isolate: bool = True) -> None:
+    def __init__(self, steps: Sequence[PlannedStep], session: str, isolate: bool = True) -> None:
         """Steps open when their first part comes. isolate: without it, errors go up as they are, for a debugger."""
         remove_scratch()
         remove_stale_journals()
@@ -96,7 +96,7 @@ class StepLane(Lane):
             yield
         except (SetAside, RunError, ConfigError):
             raise
-        except (Unavailable, Damaged, StoreAway) as error:
+        except (Unavailable, Damaged, StoreUnreachable) as error:
             raise SetAside(part, step, str(error), by_gpu=isinstance(error, GpuBroken)) from error
         except Exception as error:
             if is_full(error):
@@ -112,9 +112,9 @@ class StepLane(Lane):
             worker.close()
 
 
-def group_by_process(steps: Sequence[Planned]) -> list[list[Planned]]:
+def group_by_process(steps: Sequence[PlannedStep]) -> list[list[PlannedStep]]:
     """Group the steps by process: neighbours that share weights in one process, each other step in its own."""
-    groups: list[list[Planned]] = []
+    groups: list[list[PlannedStep]] = []
     for planned in steps:
         if groups and planned.step.shares and planned.step.shares == groups[-1][-1].step.shares:
             groups[-1].append(planned)
@@ -123,6 +123,6 @@ def group_by_process(steps: Sequence[Planned]) -> list[list[Planned]]:
     return groups
 
 
-def _workers(group: Sequence[Planned], session: str, isolate: bool) -> list[StepWorker]:
+def _workers(group: Sequence[PlannedStep], session: str, isolate: bool) -> list[StepWorker]:
     sandbox = (Sandbox if isolate else InProcess)(*(planned.step for planned in group))
     return [StepWorker(planned, session, sandbox, number) for number, planned in enumerate(group)]

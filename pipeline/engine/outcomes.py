@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from manifests.field_types import misfit
+from manifests.field_types import type_mismatch
 from manifests.ledger import DROPPED, FAILED, OK
 from manifests.records import Drop, Outcome
 from pipeline.errors import BadMedia, OlaError, StepFault
@@ -22,19 +22,19 @@ def run_batch(step: Step[Any, Any], batch: Sequence[Any], answered: Callable[[An
 
     answered: gets each answer that the step hands over before it is done; those are not returned.
     """
-    taken = 0
+    handed_over = 0
 
     def hand_over(answer: Any) -> None:
-        nonlocal taken
-        if answered is not None and taken < len(batch):
+        nonlocal handed_over
+        if answered is not None and handed_over < len(batch):
             answered(storable_answer(step, answer))
-            taken += 1
+            handed_over += 1
 
     step.hand_over = hand_over
     answers = list(step.run(batch))
     if len(answers) != len(batch):
         raise StepFault(f"step '{step.name}' gave {len(answers)} answers for {len(batch)} inputs")
-    return [storable_answer(step, answer) for answer in answers[taken:]]
+    return [storable_answer(step, answer) for answer in answers[handed_over:]]
 
 
 def storable_answer(step: Step[Any, Any], answer: Any) -> Any:
@@ -43,7 +43,7 @@ def storable_answer(step: Step[Any, Any], answer: Any) -> Any:
         return answer
     records = list(answer)
     for record in records:
-        if (wrong := misfit(step.gives, record)) is not None:
+        if (wrong := type_mismatch(step.gives, record)) is not None:
             raise StepFault(f"step '{step.name}' gave a {step.gives.__name__} that cannot be stored: {wrong}")
     return records
 

@@ -27,11 +27,11 @@ class TransportedError(Exception):
 
 def unwrap_ray_error(error: BaseException) -> OlaError:
     """Return the error that a lane raised, without Ray's wrapping."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, TransportedError):
-            return seen.error
-        seen = getattr(seen, "cause", None) or seen.__cause__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TransportedError):
+            return cause.error
+        cause = getattr(cause, "cause", None) or cause.__cause__
     return as_ola_error(error)
 
 
@@ -40,6 +40,6 @@ def as_ola_error(error: BaseException) -> OlaError:
     if (cause := known_cause(error)) is not None:
         return cause
     lines = str(error).strip().splitlines() or [""]
-    made = RunError(f"a worker failed: {type(error).__name__}: {lines[-1].strip()}")
-    made.add_note("".join(traceback.format_exception(error)))
-    return made
+    ola_error = RunError(f"a worker failed: {type(error).__name__}: {lines[-1].strip()}")
+    ola_error.add_note("".join(traceback.format_exception(error)))
+    return ola_error

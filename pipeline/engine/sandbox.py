@@ -74,7 +74,7 @@ class Sandbox:
                 call.answered(message[2])
                 self._pass_on(answered or early.append, message[1])
         except BlockingIOError:  # bytes that stopped halfway: something in the sandbox holds Python's lock
-            raise self._over(seconds) from None
+            raise self._time_fault(seconds) from None
         kind, *rest = message
         if kind == "raised":
             raise StepRaised(*rest)
@@ -165,7 +165,7 @@ class Sandbox:
         try:
             while (answer := self._message(seconds, memory))[0] in (ALIVE[0], TRIED_AGAIN):
                 retries.tally.add(sum(answer[1:]))
-                self._weigh(memory)
+                self._check_memory(memory)
         except (EOFError, ConnectionError):
             raise self._died() from None
         if os.lseek(self.stderr.fileno(), 0, os.SEEK_CUR) > STDERR_ROOM:  # the offset is the sandbox's own too
@@ -181,15 +181,15 @@ class Sandbox:
             if self.process.poll() is not None and not self.pipe.poll():
                 raise EOFError  # a child that it forked still holds the pipe
             if time.monotonic() > deadline:
-                raise self._over(seconds)
-            self._weigh(memory)
+                raise self._time_fault(seconds)
+            self._check_memory(memory)
         return self.pipe.recv()
 
-    def _over(self, seconds: float) -> OverLimit:
+    def _time_fault(self, seconds: float) -> OverLimit:
         self.close()
         return OverLimit(f"took longer than its limit of {seconds:.0f} s")
 
-    def _weigh(self, memory: float) -> None:
+    def _check_memory(self, memory: float) -> None:
         """Raise OverLimit if the sandbox is over `memory`; looks no oftener than every GLANCE."""
         if time.monotonic() < self.look_at:
             return

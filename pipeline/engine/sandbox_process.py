@@ -16,7 +16,7 @@ from typing import Any
 
 from manifests import retries
 from manifests.full_disk import FULL
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.engine.device_faults import is_device_lost
 from pipeline.engine.outcomes import error_detail, error_line, run_batch
 from pipeline.errors import Unavailable
@@ -65,7 +65,7 @@ def _reply(pipe: Connection, steps: Sequence[Step[Any, Any]], message: bytes) ->
     try:
         batch, call = pickle.loads(message)
         step = steps[call.number]
-        call.equip(step)
+        call.attach_to(step)
 
         def answered(answer: Any) -> None:
             pipe.send(("answer", answer, call.size(step)))
@@ -73,7 +73,7 @@ def _reply(pipe: Connection, steps: Sequence[Step[Any, Any]], message: bytes) ->
 
         answers = run_batch(step, batch, answered)
         return pickle.dumps(("answers", answers, call.size(step)))
-    except (Unavailable, StoreAway) as error:
+    except (Unavailable, StoreUnreachable) as error:
         return pickle.dumps(("unavailable", str(error)))
     except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
         if isinstance(error, OSError) and error.errno in FULL:

@@ -87,7 +87,7 @@ class Scheduler:
         try:
             fault = self.pools[lane].finish(call)
         except WorkerDied as death:
-            self._bury(lane, number, death)
+            self._replace_actor(lane, number, death)
             return
         if number is None:
             return
@@ -98,7 +98,7 @@ class Scheduler:
         else:
             self.queues[lane + 1].append(number)
 
-    def _bury(self, lane: int, number: int | None, death: BaseException) -> None:
+    def _replace_actor(self, lane: int, number: int | None, death: BaseException) -> None:
         """Give the number of a dead actor to another actor, unless too many died over it."""
         self.planned = 0.0
         if number is None:

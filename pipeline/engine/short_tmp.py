@@ -23,7 +23,7 @@ def shorten_tmpdir() -> None:
     if len(os.fsencode(folder)) <= LONGEST:
         return
     name = f"ola-{hashlib.sha256(f'{os.getuid()} {folder}'.encode()).hexdigest()[:6]}"
-    link = next((link for place in PLACES if _leads(link := Path(place, name), folder)), None)
+    link = next((link for place in PLACES if _points_to(link := Path(place, name), folder)), None)
     if link is None:
         raise ConfigError(
             f"TMPDIR: {folder} is too long for the names of sockets, and no link to it can be made in "
@@ -32,7 +32,7 @@ def shorten_tmpdir() -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = str(link)
 
 
-def _leads(link: Path, folder: str) -> bool:
+def _points_to(link: Path, folder: str) -> bool:
     """Tell whether a link of ours leads to the folder, made now if there was none."""
     try:
         link.symlink_to(folder)

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-AGAIN = 1.0  # seconds: `timeout` sends its signal twice at once; a second Ctrl-C comes later, and ends the clean-up
+SECOND_SIGNAL_S = 1.0  # `timeout` sends its signal twice at once; a Ctrl-C that comes later ends the clean-up
 MOMENT = 0.05  # seconds
 CLEANUP = 8.0  # seconds to close everything, after which child processes are killed and this one ends as it is
 HOLD = 30.0  # seconds that a training has to end its step and save: as long as most schedulers wait before they kill
@@ -40,7 +40,7 @@ class TerminationSignal:
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         """Note a signal, and raise KeyboardInterrupt. Those that follow are ignored, but for a later Ctrl-C."""
         now = time.monotonic()
-        if self.number and not (number == signal.SIGINT and now - self._last > AGAIN):
+        if self.number and not (number == signal.SIGINT and now - self._last > SECOND_SIGNAL_S):
             return
         first, self.number, self._last = not self.number, self.number or number, now
         if first and self.holds and number != signal.SIGINT:
@@ -71,10 +71,10 @@ class TerminationSignal:
         """Return the name of the signal that came."""
         return signal.Signals(self.number or signal.SIGINT).name
 
-    def say(self, told: str) -> None:
+    def say(self, line: str) -> None:
         """Write the one line on standard error."""
         with suppress(OSError):  # the terminal is gone
-            os.write(self._stderr, f"ola: ended by {self.name}: {told}\n".encode())
+            os.write(self._stderr, f"ola: ended by {self.name}: {line}\n".encode())
 
     def watch(self, pipe: int) -> None:
         """Read the numbers of signals as they come, also while the main thread is in C++; see that the process ends."""
@@ -97,8 +97,8 @@ def _kill_children() -> None:
 
 
 @contextmanager
-def handle_termination(taken: TerminationSignal) -> Iterator[None]:
-    """Have `taken` take the ending signals while the block runs. A signal that is ignored (`nohup`) stays ignored.
+def handle_termination(termination: TerminationSignal) -> Iterator[None]:
+    """Handle SIGINT, SIGTERM and SIGHUP by `termination` during the block. An ignored signal (`nohup`) stays ignored.
 
     After a signal came, more of them are ignored, so that none cuts off the end of the process.
     """
@@ -106,19 +106,19 @@ def handle_termination(taken: TerminationSignal) -> Iterator[None]:
         yield
         return
     wanted = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, taken) for number in wanted}
+    before = {number: signal.signal(number, termination) for number in wanted}
     mouth, ear = os.pipe()
     os.set_blocking(ear, False)
-    threading.Thread(target=taken.watch, args=(mouth,), daemon=True, name="signals").start()
+    threading.Thread(target=termination.watch, args=(mouth,), daemon=True, name="signals").start()
     awake = signal.set_wakeup_fd(ear, warn_on_full_buffer=False)
-    hook, sys.unraisablehook = sys.unraisablehook, taken.raise_again
+    hook, sys.unraisablehook = sys.unraisablehook, termination.raise_again
     try:
         yield
     finally:
         sys.unraisablehook = hook
         signal.set_wakeup_fd(awake)
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if taken.number else handler)
+            signal.signal(number, signal.SIG_IGN if termination.number else handler)
 
 
 @contextmanager
@@ -149,12 +149,12 @@ def exit_in_one_line(how_to_go_on: str, at_last: Callable[[], object] = lambda: 
     Whatever is raised after a signal counts as its consequence: a Ray whose processes got it as well is gone.
     at_last: deletes what is left, where the block does not end in time.
     """
-    taken = TerminationSignal(how_to_go_on, at_last)
-    with handle_termination(taken):
+    handler = TerminationSignal(how_to_go_on, at_last)
+    with handle_termination(handler):
         try:
-            yield taken
+            yield handler
         except BaseException as error:
-            if not taken.number and not isinstance(error, KeyboardInterrupt):
+            if not handler.number and not isinstance(error, KeyboardInterrupt):
                 raise
-            taken.say(getattr(error, "saved", "") or how_to_go_on)
-            raise SystemExit(128 + (taken.number or signal.SIGINT)) from None
+            handler.say(getattr(error, "saved", "") or how_to_go_on)
+            raise SystemExit(128 + (handler.number or signal.SIGINT)) from None

@@ -12,19 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests.ledger import Manifest
-from pipeline.plan import Planned
+from pipeline.plan import PlannedStep
 
 Rows = dict[Manifest, pa.Table]  # of one part
 CLIP = "clip"  # column that names the clip which a row is about
 
 
-def slices_of(steps: Sequence[Planned], part: int, held: Rows) -> Iterator[Rows]:
+def slices_of(steps: Sequence[PlannedStep], part: int, held: Rows) -> Iterator[Rows]:
     """Yield, slice by slice, the rows that steps read of earlier ones, with the clips of the slice alone.
 
     held: rows of the part that are here already; what is read is added.
     """
-    made = {planned.manifest for planned in steps}
-    read = dict.fromkeys(manifest for planned in steps for manifest in planned.reads.values() if manifest not in made)
+    own = {planned.manifest for planned in steps}
+    read = dict.fromkeys(manifest for planned in steps for manifest in planned.reads.values() if manifest not in own)
     for manifest in read:
         if manifest not in held:
             held[manifest] = manifest.read(part)

@@ -48,7 +48,7 @@ from pipeline.errors import OpenFailed, ProcessDied, ProcessKilled, SetAside, St
 from pipeline.media.media_draft import follow_placed_tars, part_draft
 from pipeline.media.media_store import MediaTar, media_of, relocate_media
 from pipeline.monitoring.metrics import StepMetrics
-from pipeline.plan import Planned
+from pipeline.plan import PlannedStep
 from pipeline.sources.scratch import forget_copy
 from pipeline.step import batches
 
@@ -63,7 +63,7 @@ PAUSE = 2.0  # seconds before the first new try after the machine killed a proce
 class StepWorker:
     """Applies one step to parts, with the step open in a sandbox of its own."""
 
-    def __init__(self, planned: Planned, session: str, sandbox: Sandbox | InProcess, number: int = 0) -> None:
+    def __init__(self, planned: PlannedStep, session: str, sandbox: Sandbox | InProcess, number: int = 0) -> None:
         """session: one life of the driver; number: of the step within its sandbox."""
         self.planned, self.session, self.life = planned, session, uuid.uuid4().hex
         self.sandbox, self.number = sandbox, number
@@ -123,8 +123,8 @@ class StepWorker:
         journal = context.journal
         for name in inputs.keys() & journal.outcomes.keys():  # others may be of inputs before a redone step
             context.made.update(dict.fromkeys(record_ids(journal.outcomes[name]), name))
-        for batch in self._letting_go(list(self._batches(inputs, journal)), context.scratch):
-            for outcome in self._attempt(batch, context):
+        for batch in self._release_copies(list(self._batches(inputs, journal)), context.scratch):
+            for outcome in self._run_batch(batch, context):
                 context.done(outcome)
 
     def has(self, part: int) -> bool:
@@ -181,7 +181,7 @@ class StepWorker:
             held[self.planned.manifest] = rows
         return is_ours
 
-    def _letting_go(self, batches: Sequence[Sequence[Any]], scratch: str) -> Iterator[Sequence[Any]]:
+    def _release_copies(self, batches: Sequence[Sequence[Any]], scratch: str) -> Iterator[Sequence[Any]]:
         """Yield the batches; after each, delete the copies that this lane does not need any more."""
         original_uri = self.planned.step.original_uri
         wanted = Counter(original_uri(value) for batch in batches for value in batch)
@@ -200,7 +200,7 @@ class StepWorker:
             alone = [[value] for value in values]
             yield from alone if suspect else batches(self.planned.step, self.planned.resources.batch, values)
 
-    def _attempt(self, batch: Sequence[Any], context: PartContext) -> Iterator[Outcome]:
+    def _run_batch(self, batch: Sequence[Any], context: PartContext) -> Iterator[Outcome]:
         """Yield the outcomes of a batch; answers that the step hands over are journalled at once instead."""
         left = deque(self.planned.input_id(value) for value in batch)
         watch = Stopwatch()
@@ -216,20 +216,20 @@ class StepWorker:
         except StepFault as fault:
             context.faults += 1
             if len(batch) == 1 and left:
-                yield self._last_chance(batch[0], fault, context, watch.began)
+                yield self._run_again_alone(batch[0], fault, context, watch.began)
             else:
-                yield from self._apart(batch[len(batch) - len(left) :], context)
+                yield from self._run_separately(batch[len(batch) - len(left) :], context)
 
-    def _apart(self, batch: Sequence[Any], context: PartContext) -> Iterator[Outcome]:
+    def _run_separately(self, batch: Sequence[Any], context: PartContext) -> Iterator[Outcome]:
         """Yield outcomes after a fault: the first record runs alone; with `hands_over`, the batch doubles each time."""
         size = 1
         while batch:
             faults = context.faults
-            yield from self._attempt(batch[:size], context)
+            yield from self._run_batch(batch[:size], context)
             batch = batch[size:]
             size = 2 * size if self.planned.step.hands_over and context.faults == faults else 1
 
-    def _last_chance(self, value: Any, fault: StepFault, context: PartContext, started: float) -> Outcome:
+    def _run_again_alone(self, value: Any, fault: StepFault, context: PartContext, started: float) -> Outcome:
         """Run a record alone once more after its first fault, and return its outcome: a death may have been chance.
 
         After a SIGKILL from outside it gets KILLS processes in all. Other faults are the record's own. Raises

@@ -43,7 +43,7 @@ def describe_file(path: str) -> str:
 def describe_bytes(head: bytes) -> str:
     """Describe a file that begins with these bytes."""
     text = head.decode("latin-1")
-    found = next((what for pattern, what in SIGNS if re.match(pattern, text)), None)
+    found = next((kind for pattern, kind in SIGNS if re.match(pattern, text)), None)
     return found or ("text" if is_text(head) else "no container of video that is known here")
 
 

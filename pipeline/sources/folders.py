@@ -15,8 +15,8 @@ from pipeline.sources.companions import is_read
 NO_MAGIC = re.compile(r"[^*?\[]*")
 RUN_MARK = "00-source"  # a folder of this name makes the one that holds it the root of a run
 
-Rest = tuple[str, ...]  # pieces of a pattern that are still to be matched
-EVERYTHING: frozenset[Rest] = frozenset({("**",), ()})
+PatternRest = tuple[str, ...]  # pieces of a pattern that are still to be matched
+EVERYTHING: frozenset[PatternRest] = frozenset({("**",), ()})
 
 
 def walk(folder: str, root: str) -> Iterator[Entry]:
@@ -35,10 +35,10 @@ def matches(pattern: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry
     """
     pieces = pattern.split("/")
     fixed = next(n for n, piece in enumerate(pieces) if not NO_MAGIC.fullmatch(piece))
-    return _below("/".join(pieces[:fixed]) or "/", _closed([tuple(pieces[fixed:])]), root, beside)
+    return _below("/".join(pieces[:fixed]) or "/", _with_empty_double_star([tuple(pieces[fixed:])]), root, beside)
 
 
-def _below(base: str, wanted: frozenset[Rest], root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
+def _below(base: str, wanted: frozenset[PatternRest], root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
     """Yield the files below a folder that match the rest of a pattern: one `scandir` a folder, one `stat` a file."""
     home = os.path.realpath(base)
     folders = [(base, wanted)]
@@ -53,7 +53,7 @@ def _below(base: str, wanted: frozenset[Rest], root: str, beside: dict[str, Entr
         if entries is None and path == base:
             raise ConfigError(f"inputs: {base} is the root of a run, not a folder of videos")
         for entry in entries or ():
-            after = _after(wanted, entry.name)
+            after = _match_name(wanted, entry.name)
             if entry.is_dir(follow_symlinks=False):
                 if after:
                     folders.append((entry.path, EVERYTHING if () in after else after))
@@ -75,7 +75,7 @@ def _visible(path: str, root: str) -> list[os.DirEntry[str]] | None:
     return None if any(entry.name == RUN_MARK and entry.is_dir() for entry in found) else found
 
 
-def _closed(rests: Sequence[Rest]) -> frozenset[Rest]:
+def _with_empty_double_star(rests: Sequence[PatternRest]) -> frozenset[PatternRest]:
     """Add the patterns that remain if `**` stands for no folder."""
     found = set(rests)
     for rest in rests:
@@ -84,7 +84,7 @@ def _closed(rests: Sequence[Rest]) -> frozenset[Rest]:
     return frozenset(found)
 
 
-def _after(wanted: frozenset[Rest], name: str) -> frozenset[Rest]:
+def _match_name(wanted: frozenset[PatternRest], name: str) -> frozenset[PatternRest]:
     """Return the rest of a pattern after a name: empty without a match, with an empty piece if everything matched.
 
     Hidden names match only pieces that begin with a dot, as in a shell.
@@ -96,7 +96,7 @@ def _after(wanted: frozenset[Rest], name: str) -> frozenset[Rest]:
     for rest in wanted:
         if rest and rest[0] != "**" and hidden == rest[0].startswith(".") and fnmatchcase(name, rest[0]):
             left.append(rest[1:])
-    return _closed(left)
+    return _with_empty_double_star(left)
 
 
 def _file_within(entry: os.DirEntry[str], home: str) -> Entry:

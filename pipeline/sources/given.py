@@ -108,9 +108,9 @@ def _of_rule(facts: Any, kind: str, rule: Rule) -> Iterator[GivenText]:
         for number, (question, answer) in enumerate(pairs):
             if answer and (question or kind == "given_caption"):
                 field = f"{path}[{number}]" if "turns" in rule else path
-                asked = question if kind != "given_caption" else None
+                prompt = question if kind != "given_caption" else None
                 try:
-                    yield GivenText(kind, asked, answer, field, _times(value, rule))
+                    yield GivenText(kind, prompt, answer, field, _times(value, rule))
                 except Unusable:  # times that cannot be read: whose clip it is cannot be told
                     continue
 

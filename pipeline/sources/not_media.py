@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from manifests import storage
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from manifests.storage import Entry
 from pipeline.sources.companions import OTHER_SUBTITLES, PICTURES, SUBTITLES, TEXTS, is_plain
 from pipeline.sources.file_signature import HEAD, is_text
@@ -27,10 +27,10 @@ CONTAINER = re.compile(
 Counts = Mapping[str, int]
 
 
-def not_media(entries: Iterable[Entry]) -> dict[str, str]:
+def find_not_media(entries: Iterable[Entry]) -> dict[str, str]:
     """Return the kind of each file that is certainly no video, by URI.
 
-    Raises StoreAway where a store does not answer; what cannot be read for another reason is left out.
+    Raises StoreUnreachable where a store does not answer; what cannot be read for another reason is left out.
     """
     plain = [entry for entry in entries if not entry.fault and is_plain(entry.path)]
     with ThreadPoolExecutor(QUESTIONS) as pool:
@@ -44,7 +44,7 @@ def _holds_no_video(entry: Entry) -> bool:
     try:
         with storage.open_random(entry.path) as file:
             head = bytes(file.read_at(min(HEAD, entry.size), 0))
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except (OSError, ValueError):
         return False
@@ -75,7 +75,7 @@ def read(root: str) -> dict[str, int]:
     return found
 
 
-def line(counts: Counts) -> str:
+def summary(counts: Counts) -> str:
     """Return a line with the counts; "" without any."""
     if not counts:
         return ""

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from manifests import storage
 from manifests.ledger import digest, one_line, parquet_bytes, read_parquet
 from manifests.records import Source
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from manifests.schema import from_rows, record_schema
 from manifests.sources import source_id
 from pipeline.engine.actor_pool import Lane, LanePlan
@@ -31,7 +31,7 @@ from pipeline.sources.containers.members import STREAMS, TABLES, is_container, m
 
 FOLDER = "containers"  # below the folder of the sources
 A_TASK = 8  # containers per task of a worker
-AGAIN = "cannot be read: "  # start of the fault of a container that the next run indexes again
+UNREADABLE = "cannot be read: "  # start of the fault of a container that the next run indexes again
 SCHEMA = pa.schema(list(record_schema(MemberSource)))
 
 Run = Callable[[Sequence[LanePlan], Sequence[int]], object]  # `map` of an engine
@@ -130,7 +130,7 @@ def _read_members(source: Source, container: Container, folder: str) -> Iterator
     columns["meta"] = [shorten(meta, index, row) for row, meta in enumerate(columns["meta"])]
     rows = [MemberSource(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
     member = split_uri(source.uri)
-    if any(row.fault and row.fault.startswith(AGAIN) for row in rows):
+    if any(row.fault and row.fault.startswith(UNREADABLE) for row in rows):
         storage.remove(uri)
     if member is not None and not any(row.name == member[1] for row in rows):
         rows = [row for row in rows if not row.name] or [MemberSource(name=member[1], fault="no such member")]
@@ -197,8 +197,8 @@ def _index_rows(container: Container) -> Iterator[MemberSource]:
             yield replace(row, meta="{}", sidecars=(), companions="", apart="") if is_removed else row
         now = storage.stat(container.uri)
         if now is None or now.stamp != container.stamp:
-            yield MemberSource(name="", fault=f"{AGAIN}it was replaced while it was read: run again")
-    except StoreAway:
+            yield MemberSource(name="", fault=f"{UNREADABLE}it was replaced while it was read: run again")
+    except StoreUnreachable:
         raise
     except OSError as error:
-        yield MemberSource(name="", fault=f"{AGAIN}{one_line(error)}")
+        yield MemberSource(name="", fault=f"{UNREADABLE}{one_line(error)}")

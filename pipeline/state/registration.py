@@ -248,8 +248,8 @@ def assign_parts(rows: Iterable[Registered], found: Iterable[Source], per_part: 
     size = per_part or min(LARGEST_PART, -(-len(new) // FEWEST_PARTS) or 1)
     first = max((each.part for each in held), default=-1) + 1
     parts = enumerate(_group_sources(new, size), start=first)
-    made = [Registered(source, part, place) for part, sources in parts for place, source in enumerate(sources)]
-    return sorted([*held, *made], key=lambda each: (each.part, each.place))
+    registered = [Registered(source, part, place) for part, sources in parts for place, source in enumerate(sources)]
+    return sorted([*held, *registered], key=lambda each: (each.part, each.place))
 
 
 def _sort_as_found(sources: Iterable[Source], found: Iterable[Source]) -> list[Source]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ola.prompt import Request
 
 Kind = Literal["image", "video", "sound", "joint"]
-HEARD = ("sound", "joint")  # kinds that a clip without sound cannot have
+NEEDS_SOUND = ("sound", "joint")  # kinds that a clip without sound cannot have
 
 
 class CaptionSettings(step.Settings):
@@ -52,7 +52,7 @@ class Captioning(ModelStep[ClipMedia, Caption]):
         ]
 
     def _views(self, footage: ClipMedia) -> list[Kind]:
-        return [kind for kind in self.settings.kinds if footage.sound is not None or kind not in HEARD]
+        return [kind for kind in self.settings.kinds if footage.sound is not None or kind not in NEEDS_SOUND]
 
     def _make_requests(self, footage: ClipMedia) -> dict[str, Request]:
         from ola.prompt import Request

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from manifests import storage
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from ola.prompt import Answer, Request
 from stages.errors import StagesError
 from stages.evaluation.answers import Answers, ScoredAnswer
@@ -90,7 +90,7 @@ def _open_and_ask(ola: Answerer, questions: Sequence[Question], keep: Callable[[
     for question in questions:
         try:
             pairs.append((question, question.request()))
-        except StoreAway:
+        except StoreUnreachable:
             raise
         except (Unreadable, OSError, ValueError) as error:
             keep(question, str(error))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ola import decoding, generation
 from ola.decoding import Reply, TorchDecoder
-from ola.generation import Ola, TextUntil
+from ola.generation import Ola, StopStrings
 from ola.media_embeddings import Encodings
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
@@ -222,7 +222,7 @@ def test_stop_strings_are_found_alike_however_the_text_is_cut() -> None:
     dice = random.Random(0)
     for text, stops, expected in cases:
         for _ in range(50):
-            until, given, at = TextUntil(stops), "", 0
+            until, given, at = StopStrings(stops), "", 0
             while at < len(text):
                 size = dice.randint(1, 6)
                 given += until.push(text[at : at + size], last=at + size >= len(text))

@@ -71,7 +71,7 @@ def read_companion(uri: str) -> bytes:
     return b"".join(pieces(container, name.rpartition("@")[2], ""))
 
 
-def look(uri: str, stamp: str) -> storage.Entry | None:
+def current_entry(uri: str, stamp: str) -> storage.Entry | None:
     """Return a source as it is now; None if it is gone. A member is unchanged as long as its container is."""
     member = split_uri(uri)
     found = storage.stat(member[0] if member else uri)

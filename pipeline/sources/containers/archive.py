@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pipeline.sources.containers.access import header_start, tar_pieces
 from pipeline.sources.containers.members import STREAMS, ZIPS, Member, Unreadable
-from pipeline.sources.containers.readers import Ahead, open_container, stream, stream_before
+from pipeline.sources.containers.readers import ReadAheadFile, open_container, stream, stream_before
 from pipeline.sources.containers.tar_index import tar_members
 from pipeline.sources.containers.zips import zip_members, zip_pieces
 
@@ -31,7 +31,7 @@ class Archive:
             return tar_members(stream(self.uri))
         if self.uri.lower().endswith(ZIPS):
             return zip_members(self.file)
-        self.file = Ahead(self.file, AHEAD)
+        self.file = ReadAheadFile(self.file, AHEAD)
         return tar_members(self.file, size)
 
     def read(self, name: str) -> bytes:

@@ -16,16 +16,16 @@ BYTES, PATH = "bytes", "path"  # the fields of the Hub's Video, Audio and Image
 NAMES = ("mp4", "webm", "mkv", "mov", "avi", "m4v", "mpg", "ts", "video", "clip", "movie")
 
 
-def find_column(schema: pa.Schema, asked: str = "") -> str:
+def find_column(schema: pa.Schema, chosen: str = "") -> str:
     """Return the column with the media. Raises Unreadable where there is none, or several that may be it.
 
-    asked: the column that the settings name.
+    chosen: the column that the settings name.
     """
     found = candidates(schema)
-    if asked:
-        if asked not in found:
-            raise Unreadable(f"media_column: no column {asked!r} with bytes (those with bytes: {_listed(found)})")
-        return asked
+    if chosen:
+        if chosen not in found:
+            raise Unreadable(f"media_column: no column {chosen!r} with bytes (those with bytes: {_listed(found)})")
+        return chosen
     if not found:
         raise Unreadable("no column holds media: bytes, or a struct of bytes and path")
     ranks = {name: _rank(schema, name) for name in found}
@@ -84,14 +84,14 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def is_table_of_media(table: TableFile, asked: str, names: Sequence[str]) -> bool:
+def is_table_of_media(table: TableFile, chosen: str, names: Sequence[str]) -> bool:
     """Tell whether a table that is named in the input holds videos itself, rather than a list of them.
 
-    asked: the column that the settings name. names: of columns in which lists name videos; some writers store these
+    chosen: the column that the settings name. names: of columns in which lists name videos; some writers store these
     names as bytes.
     """
     found = candidates(table.schema)
-    if asked in found or any(is_surely_media(table.schema, name) for name in found):
+    if chosen in found or any(is_surely_media(table.schema, name) for name in found):
         return True
     texts = [name for name in found if name in names and _holds_names(table, name)]
     lists = [name for name in table.schema.names if name in names and name not in found]

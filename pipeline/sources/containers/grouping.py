@@ -206,8 +206,8 @@ def _meta(beside: Sequence[_Read]) -> str:
     meta: dict[str, Any] = {}
     jsons = [one for one in beside if one.ending == ".json"]
     for one in sorted(jsons, key=lambda one: not _is_info(one)):
-        told = one.value if isinstance(one.value, dict) else {"json": one.value}
-        meta |= known_fields(told) if _is_info(one) else told | known_fields(told)
+        fields = one.value if isinstance(one.value, dict) else {"json": one.value}
+        meta |= known_fields(fields) if _is_info(one) else fields | known_fields(fields)
     for one in [one for one in beside if one.ending == ".txt"][:1]:
         meta["caption"] = one.data.decode("utf-8-sig", errors="replace").strip()
     return ENCODER.encode(meta) if meta else "{}"

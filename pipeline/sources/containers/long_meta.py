@@ -32,7 +32,7 @@ def read_whole(meta: str, root: str) -> str:
     facts = json.loads(meta)
     index, row, known = facts.pop(KEY)
     try:
-        found = _metas(storage.join(root, FOLDER, index), row // ROW_GROUP)[row % ROW_GROUP]
+        found = _read_metadata(storage.join(root, FOLDER, index), row // ROW_GROUP)[row % ROW_GROUP]
     except (OSError, IndexError) as error:
         raise Unavailable(f"{FOLDER}/{index} is gone: run again") from error
     if digest(found) != known:
@@ -41,7 +41,7 @@ def read_whole(meta: str, root: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _metas(uri: str, group: int) -> list[str]:
+def _read_metadata(uri: str, group: int) -> list[str]:
     with storage.open_random(uri) as file:
         found: list[str] = pq.ParquetFile(file).read_row_group(group, columns=["meta"])["meta"].to_pylist()
     return found

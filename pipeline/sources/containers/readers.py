@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from manifests import object_store, storage
 from manifests.object_file import ObjectFile
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.sources.containers.members import Unreadable
 
 # A header of a tar and the small members behind it (json, txt and subtitles with their headers have some 3 kB) come in
 # one request. More would read the beginning of each video as well.
 AHEAD = 4096
-BEFORE = 4096  # likewise of the small members that lie before the next sample, where its offset is known
+BYTES_BEFORE = 4096  # likewise of the small members that lie before the next sample, where its offset is known
 QUESTIONS = 32  # to a store at once: each waits some 50 ms
 A_BATCH = 256  # offsets that are asked for together: 2 MB
 SKIP = 1 << 20  # bytes of a stream that are passed over at once
@@ -41,7 +41,7 @@ class LocalFile(io.FileIO):
         return os.pread(self.fileno(), size, offset)
 
 
-class Ahead:
+class ReadAheadFile:
     """A file by offset; small reads bring some bytes more, for the read that comes next."""
 
     def __init__(self, file: Any, ahead: int = AHEAD) -> None:
@@ -61,7 +61,7 @@ class Ahead:
         return bytes(self.file.read_at(size, offset)) if size > 0 else b""
 
 
-class AtOffsets:
+class PrefetchedFile:
     """A file in a store by offset, of which the bytes around known offsets come in many requests at once.
 
     The headers are read as ever: an offset that is wrong costs a request, and no more.
@@ -69,12 +69,12 @@ class AtOffsets:
 
     def __init__(self, file: Any, offsets: Sequence[int], size: int) -> None:
         """offsets: ascending. size: of the file, in bytes."""
-        self.file, self.offsets, self.size = Ahead(file), offsets, size
+        self.file, self.offsets, self.size = ReadAheadFile(file), offsets, size
         self.first, self.windows = 0, list[tuple[int, bytes]]()
 
     def read_at(self, size: int, offset: int) -> bytes:
         """Return up to `size` bytes from `offset`; fewer only where the file ends."""
-        number = bisect_right(self.offsets, offset + BEFORE) - 1
+        number = bisect_right(self.offsets, offset + BYTES_BEFORE) - 1
         if number < 0 or offset + size > self.offsets[number] + AHEAD:
             return self.file.read_at(size, offset)
         if not 0 <= number - self.first < len(self.windows):
@@ -85,11 +85,11 @@ class AtOffsets:
         return data[offset - start : offset - start + size]
 
     def _window(self, offset: int) -> tuple[int, bytes]:
-        start = max(0, offset - BEFORE)
+        start = max(0, offset - BYTES_BEFORE)
         return start, bytes(self.file.file.read_at(min(offset + AHEAD, self.size) - start, start))
 
 
-class Forward:
+class ForwardStream:
     """A stream by offset, forward only."""
 
     def __init__(self, stream: Any, name: str) -> None:
@@ -114,7 +114,7 @@ class Forward:
     def _read(self, size: int) -> bytes:
         try:
             data = bytes(self.stream.read(size))
-        except StoreAway:
+        except StoreUnreachable:
             raise
         except (pa.ArrowException, OSError) as error:
             if not DAMAGE.search(str(error)):
@@ -130,10 +130,10 @@ def check_stamp(file: Any, uri: str, stamp: str) -> None:
         raise OSError(f"{uri}: it was replaced")
 
 
-_last: list[tuple[str, str, Forward]] = []  # the last stream of this process: members are asked for in their order
+_last: list[tuple[str, str, ForwardStream]] = []  # the last stream of this process: members are read in order
 
 
-def stream_before(uri: str, stamp: str, offset: int) -> Forward:
+def stream_before(uri: str, stamp: str, offset: int) -> ForwardStream:
     """Return a stream of a compressed tar that is not past `offset`: the stream read last, or a new one."""
     if not (_last and _last[0][:2] == (uri, stamp) and _last[0][2].position <= offset):
         _last[:] = [(uri, stamp, stream(uri, stamp))]
@@ -147,7 +147,7 @@ def open_container(uri: str, stamp: str = "") -> Any:
     return ObjectFile(uri, stamp) if stamp and object_store.holds(uri) else storage.open_random(uri)
 
 
-def stream(uri: str, stamp: str = "") -> Forward:
+def stream(uri: str, stamp: str = "") -> ForwardStream:
     """Return the unpacked bytes of a compressed tar, from their beginning. stamp: its ETag, where it is known.
 
     Raises OSError where it has another one.
@@ -156,4 +156,4 @@ def stream(uri: str, stamp: str = "") -> Forward:
     check_stamp(raw, uri, stamp)
     codec = next(codec for ending, codec in CODECS.items() if uri.lower().endswith(ending))
     source = raw if isinstance(raw, pa.NativeFile) else io.BufferedReader(raw, BUFFER)
-    return Forward(pa.CompressedInputStream(source, codec), uri)
+    return ForwardStream(pa.CompressedInputStream(source, codec), uri)

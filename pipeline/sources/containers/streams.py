@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.sources.containers.grouping import MemberSource, sources
 from pipeline.sources.containers.members import Member, Unreadable
-from pipeline.sources.containers.readers import Forward, stream
+from pipeline.sources.containers.readers import ForwardStream, stream
 from pipeline.sources.containers.tar_index import cut_off, tar_members
 
 CHUNK = 1 << 20  # bytes of one read
@@ -21,7 +21,7 @@ CHUNK = 1 << 20  # bytes of one read
 class _Reading:
     """One reading of a compressed tar for its index."""
 
-    file: Forward
+    file: ForwardStream
     is_cut: bool = False
 
     def content(self, member: Member) -> bytes:

@@ -17,21 +17,21 @@ from pipeline.sources.containers.members import TARS, Member, Unreadable
 from pipeline.sources.containers.tar_header import BLOCK
 from pipeline.sources.containers.tar_index import Bytes, cut_off, is_hidden, name_fault
 
-WRITTEN = (".idx", ".tar.idx", ".parquet", "_stats.json")  # after the stem of a tar
+INDEX_ENDINGS = (".idx", ".tar.idx", ".parquet", "_stats.json")  # after the stem of a tar
 SMALLEST = 16 << 10  # bytes of a sample: of smaller ones, what lies around the offsets would be half of the tar
 OFFSET = 8  # bytes of an offset in Energon's index
 VERSION = "v1.2"  # of DALI's index: those before it have no names
 
 
-def written_beside(uris: Iterable[str]) -> Iterator[str]:
+def index_uris(uris: Iterable[str]) -> Iterator[str]:
     """Return the files that are indexes which a tool wrote beside a tar of the same listing."""
     there = set(uris)
     for uri in there:
         if uri.lower().endswith(TARS):
-            yield from there.intersection(uri[: -len(".tar")] + ending for ending in WRITTEN)
+            yield from there.intersection(uri[: -len(".tar")] + ending for ending in INDEX_ENDINGS)
 
 
-def indexes_beside(uri: str) -> list[bytes]:
+def read_indexes(uri: str) -> list[bytes]:
     """Return the contents of the indexes beside a tar, of DALI or Energon."""
     names = (f"{uri[: -len('.tar')]}.idx", f"{uri}.idx")
     return [data for name in names if (data := storage.read_if_there(name)) is not None]
