@@ -194,9 +194,9 @@ def _read_tables(file: pq.ParquetFile, wanted: Mapping[int, StoredPart]) -> Iter
     end = 0
     for number in range(file.num_row_groups):
         start, end = end, end + file.metadata.row_group(number).num_rows
-        held = {part: of for part, of in wanted.items() if of.rows and start <= of.first < end}
-        group = file.read_row_group(number) if held else empty
-        for part, stored in held.items():
+        in_group = {part: of for part, of in wanted.items() if of.rows and start <= of.first < end}
+        group = file.read_row_group(number) if in_group else empty
+        for part, stored in in_group.items():
             yield part, stored.restore(group.slice(stored.first - start, stored.rows))
 
 

@@ -26,7 +26,7 @@ def type_mismatch(hint: Any, value: Any, name: str = "") -> str | None:
         return None if value is None else type_mismatch(of, value, name)
     if not isinstance(value, tuple):
         return f"{name} is a {type(value).__name__}, not a tuple"
-    return next(filter(None, (type_mismatch(of, one, f"{name}[{n}]") for n, one in enumerate(value))), None)
+    return next(filter(None, (type_mismatch(of, item, f"{name}[{n}]") for n, item in enumerate(value))), None)
 
 
 def _fits(scalar: type, value: Any) -> bool:

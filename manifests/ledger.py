@@ -237,14 +237,16 @@ class Manifest:
     def _count_parts(self, files: PartFiles, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
         known = known_parts.known_facts(self.folder_uri, files.uncompacted())
         with ThreadPoolExecutor(blocks.AT_ONCE) as pool:
-            there = sorted({part // blocks.BLOCK for part in parts} & files.blocks.keys())
-            held = dict(zip(there, pool.map(self._block_facts, there), strict=True))
+            block_numbers = sorted({part // blocks.BLOCK for part in parts} & files.blocks.keys())
+            facts_by_block = dict(zip(block_numbers, pool.map(self._block_facts, block_numbers), strict=True))
 
             def counts(part: int) -> Counts | Damaged:
                 name = blocks.part_name(part)
                 if name in known:
                     return known[name].counts
-                return self._counts_or_damage(part, held.get(part // blocks.BLOCK), files.stamps.get(name, ""))
+                return self._counts_or_damage(
+                    part, facts_by_block.get(part // blocks.BLOCK), files.stamps.get(name, "")
+                )
 
             return dict(zip(parts, pool.map(counts, parts), strict=True))
 
@@ -252,13 +254,13 @@ class Manifest:
         """Write the facts of the part files that are not compacted to `facts.json`, for later readers of the run."""
         known_parts.write_summary(self.folder_uri, blocks.part_files(self.folder_uri).uncompacted())
 
-    def _counts_or_damage(self, part: int, held: BlockFacts, stamp: str = "") -> Counts | Damaged:
+    def _counts_or_damage(self, part: int, block_facts: BlockFacts, stamp: str = "") -> Counts | Damaged:
         """Return a part's counts or its damage. held: facts of the part's block file. stamp: ETag of the part file."""
-        if isinstance(held, Damaged):
-            return held
+        if isinstance(block_facts, Damaged):
+            return block_facts
         try:
-            facts = held[part] if held else read_facts(self.uri(part))
-            if not held:
+            facts = block_facts[part] if block_facts else read_facts(self.uri(part))
+            if not block_facts:
                 known_parts.remember_facts(self.uri(part), stamp, facts)
             return facts.counts
         except FileNotFoundError:  # compacted meanwhile

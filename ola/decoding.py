@@ -99,8 +99,8 @@ class TorchDecoder:
         self.token_budget = max(TOKEN_BUDGET, int(BATCH_SHARE * free)) if token_budget is None else token_budget
         prefix_tokens = max(PREFIX_TOKENS, int(PREFIX_SHARE * free)) if prefix_tokens is None else prefix_tokens
         self.prefixes = PrefixCache(prefix_tokens)
-        wanted = model.device.type == "cuda" if static is None else static
-        self.static = wanted and model.config._attn_implementation in ("sdpa", GROUPED)
+        is_static = model.device.type == "cuda" if static is None else static
+        self.static = is_static and model.config._attn_implementation in ("sdpa", GROUPED)
         if self.static:
             model.config._attn_implementation = GROUPED
 

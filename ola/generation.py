@@ -79,12 +79,12 @@ class Ola:
         """
         running = self._prepared(requests)
         with closing(self._pieces(running)) as pieces:
-            for one, piece in pieces:
+            for request, piece in pieces:
                 if piece and on_text is not None:
-                    one.cancelled = on_text(one.index, piece) is False
-                if one.ended and on_answer is not None:
-                    on_answer(one.index, one.answer())
-        return [one.answer() for one in running]
+                    request.cancelled = on_text(request.index, piece) is False
+                if request.ended and on_answer is not None:
+                    on_answer(request.index, request.answer())
+        return [request.answer() for request in running]
 
     def stream(self, request: Request | Prompt) -> Generator[str, None, None]:
         """The answer's text as it comes; closing it ends the decoding. The call itself raises what `generate` does."""
@@ -106,8 +106,8 @@ class Ola:
             logits_BN = self.decoder.scores(replies, ids)
             share_BN = logits_BN.double().softmax(dim=-1).cpu()
             share_BW = share_BN @ (torch.tensor(columns)[:, None] == torch.arange(len(words))).double()
-            shares.update({one.index: tuple(row) for one, row in zip(window, share_BW.tolist(), strict=True)})
-        return [shares[one.index] for one in running]
+            shares.update({request.index: tuple(row) for request, row in zip(window, share_BW.tolist(), strict=True)})
+        return [shares[request.index] for request in running]
 
     def _prepared(self, requests: Sequence[Request | Prompt]) -> list[_RunningRequest]:
         began, processor = time.perf_counter(), _PreparedOnce(self.processor)
@@ -125,11 +125,13 @@ class Ola:
 
     def _windows(self, running: Sequence[_RunningRequest]) -> Iterator[list[_RunningRequest]]:
         """Requests that are encoded together, those about the same first medium as neighbours, longest first."""
-        begins = [next((medium.digest for medium in one.prompt.media), "") or f"{one.index}" for one in running]
-        order = [running[n] for n in order_by_prefix(begins, [one.prompt.length for one in running])]
+        begins = [
+            next((medium.digest for medium in request.prompt.media), "") or f"{request.index}" for request in running
+        ]
+        order = [running[n] for n in order_by_prefix(begins, [request.prompt.length for request in running])]
 
         def fits(start: int, end: int) -> bool:
-            return sum(one.prompt.length for one in order[start:end]) <= WINDOW_TOKENS
+            return sum(request.prompt.length for request in order[start:end]) <= WINDOW_TOKENS
 
         return (order[some] for some in runs(len(order), fits))
 
@@ -145,12 +147,15 @@ class Ola:
     @torch.inference_mode()
     def _replies(self, window: Sequence[_RunningRequest]) -> list[Reply]:
         """Encode what is new, and splice."""
-        spans, seconds = self.encodings.embed([one.prompt for one in window])
-        uses = Counter(medium.digest for one in window for medium in one.prompt.media)
-        for one in window:
-            one.seconds["encode"] = sum((seconds.get(m.digest, 0.0) / uses[m.digest] for m in one.prompt.media), 0.0)
+        spans, seconds = self.encodings.embed([request.prompt for request in window])
+        uses = Counter(medium.digest for request in window for medium in request.prompt.media)
+        for request in window:
+            request.seconds["encode"] = sum(
+                (seconds.get(m.digest, 0.0) / uses[m.digest] for m in request.prompt.media), 0.0
+            )
         return [
-            one.reply(self._spliced(one.prompt, spans), self.end_ids, prefixes_of(one.prompt, spans)) for one in window
+            request.reply(self._spliced(request.prompt, spans), self.end_ids, prefixes_of(request.prompt, spans))
+            for request in window
         ]
 
     def _spliced(self, prompt: Prompt, spans: dict[str, Tensor]) -> Tensor:
@@ -289,8 +294,8 @@ def _beginnings(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> tup
 def _end_ids(configs: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """The end tokens of the model's configurations, and those that the tokenizer knows by name."""
     vocabulary = tokenizer.get_vocab()
-    given = [vocabulary.get(name) for name in END_TOKENS]
+    candidates = [vocabulary.get(name) for name in END_TOKENS]
     for config in configs:
         ids = getattr(config, "eos_token_id", None)
-        given += ids if isinstance(ids, list) else [ids]
-    return frozenset(one for one in given if one is not None)
+        candidates += ids if isinstance(ids, list) else [ids]
+    return frozenset(token_id for token_id in candidates if token_id is not None)

@@ -83,7 +83,7 @@ class OlaProcessor:
         Raises ValueError for an empty question, a medium in the wrong field, and media that cannot be thinned to fit.
         """
         _check_questions(request)
-        visuals = [given if isinstance(given, Visual) else self.image(given) for given in request.images]
+        visuals = [medium if isinstance(medium, Visual) else self.image(medium) for medium in request.images]
         notes: list[str] = []
         if isinstance(request.video, Visual):
             visuals.append(request.video)
@@ -94,7 +94,7 @@ class OlaProcessor:
         if any(visual.kind != ("image" if n < images else "video") for n, visual in enumerate(visuals)):
             raise ValueError("an image or a video in the other's place: `images` takes images, `video` the one video")
         asking = [] if request.spoken_question is None else [request.spoken_question]
-        sounds = [given if isinstance(given, Sound) else self.sound(given) for given in (*request.sounds, *asking)]
+        sounds = [medium if isinstance(medium, Sound) else self.sound(medium) for medium in (*request.sounds, *asking)]
         heard = len(request.sounds)
         _check_media_turns(request, len(visuals) + heard)
         ids = self.layouts.inference(request, heard, len(visuals))
@@ -110,10 +110,10 @@ class OlaProcessor:
         and media differ, and for media that cannot be thinned to fit.
         """
         ids, labels = self.layouts.training(turns, spoken)
-        for tag, given in ((IMAGE, visuals), (SPEECH, sounds)):
-            if ids.count(tag) != len(given):
+        for tag, media in ((IMAGE, visuals), (SPEECH, sounds)):
+            if ids.count(tag) != len(media):
                 name, noun = ("<image>", "images or videos") if tag == IMAGE else ("<speech>", "sounds")
-                raise ValueError(f"the turns have {ids.count(tag)} {name} tags for {len(given)} {noun}; give as many")
+                raise ValueError(f"the turns have {ids.count(tag)} {name} tags for {len(media)} {noun}; give as many")
         prompt = self._fit_context(ids, [*visuals, *sounds], sounds if spoken else ())
         return replace(prompt, labels=torch.tensor(labels))
 

@@ -42,31 +42,31 @@ class PlannedStep:
         """Return the manifest whose `ok` rows are the step's inputs."""
         return self.reads[next(iter(record_types(self.step.takes).values()))]
 
-    def inputs(self, part: int, held: dict[Manifest, pa.Table] | None = None) -> list[Any]:
+    def inputs(self, part: int, tables_read: dict[Manifest, pa.Table] | None = None) -> list[Any]:
         """Return the step's inputs for one part: a record, or a dataclass of records, per `ok` row of `before`.
 
-        held: tables of this part by manifest; tables that are read are added.
+        tables_read: tables of this part by manifest; tables that are read are added.
         """
-        held = {} if held is None else held
-        wanted = record_types(self.step.takes)
-        tables = {record: self._read_records(record, part, held) for record in wanted.values()}
-        first = next(iter(wanted.values()))
-        if "" in wanted:
+        tables_read = {} if tables_read is None else tables_read
+        types = record_types(self.step.takes)
+        tables = {record: self._read_records(record, part, tables_read) for record in types.values()}
+        first = next(iter(types.values()))
+        if "" in types:
             return list(tables[first].values())
-        return [self._join_records(record, wanted, tables) for record in tables[first].values()]
+        return [self._join_records(record, types, tables) for record in tables[first].values()]
 
-    def _read_records(self, record: type, part: int, held: dict[Manifest, pa.Table]) -> dict[str, Any]:
+    def _read_records(self, record: type, part: int, tables_read: dict[Manifest, pa.Table]) -> dict[str, Any]:
         manifest = self.reads[record]
-        if manifest not in held:
-            held[manifest] = manifest.read(part)
-        rows = [row for row in held[manifest].to_pylist() if row.get("status", "ok") == "ok"]
+        if manifest not in tables_read:
+            tables_read[manifest] = manifest.read(part)
+        rows = [row for row in tables_read[manifest].to_pylist() if row.get("status", "ok") == "ok"]
         records: list[Any] = from_rows(record, rows)
         return {each.id: each for each in records}
 
-    def _join_records(self, first: Any, wanted: Mapping[str, type], tables: Mapping[type, dict[str, Any]]) -> Any:
+    def _join_records(self, first: Any, types: Mapping[str, type], tables: Mapping[type, dict[str, Any]]) -> Any:
         """Return the step's input: the first record, and those whose ids it or an earlier one has under their names."""
         joined: dict[str, Any] = {}
-        for name, record in wanted.items():
+        for name, record in types.items():
             holder = next((earlier for earlier in joined.values() if hasattr(earlier, name)), None)
             joined[name] = tables[record][getattr(holder, name)] if joined else first
         return self.step.takes(**joined)

@@ -217,11 +217,14 @@ def lanes(steps: Sequence[PlannedStep], isolate: bool) -> list[LanePlan]:
     session = uuid.uuid4().hex
     plans = []
     for wants, group in groupby(steps, key=lambda planned: (planned.resources.cpus, planned.resources.gpus)):
-        held = list(group)
+        members = list(group)
         # the steps of a lane run one after the other, so the largest step determines the lane's memory
-        memory = max(planned.resources.memory_gb for planned in held) * 1e9
-        make, names = partial(StepLane, held, session, isolate), tuple(planned.step.name for planned in held)
-        seconds = _seconds_per_part(held)
+        memory = max(planned.resources.memory_gb for planned in members) * 1e9
+        make, names = (
+            partial(StepLane, members, session, isolate),
+            tuple(planned.step.name for planned in members),
+        )
+        seconds = _seconds_per_part(members)
         plans.append(LanePlan(make, *wants, memory, retries=-1, seconds=seconds, steps=names))  # journals limit retries
     return plans
 

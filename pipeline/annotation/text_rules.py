@@ -127,8 +127,8 @@ def _find_flaw(draft: QuestionDraft, kept: Sequence[QuestionDraft], like: str) -
 
 def leaks_answer(question: str, answer: str) -> bool:
     """Return whether the question contains the answer's words in a row."""
-    given = significant_words(answer)
-    return bool(given) and f" {' '.join(given)} " in f" {' '.join(significant_words(question))} "
+    answer_words = significant_words(answer)
+    return bool(answer_words) and f" {' '.join(answer_words)} " in f" {' '.join(significant_words(question))} "
 
 
 def _expected_lines(count: int, choice: bool) -> Iterator[tuple[str, str]]:

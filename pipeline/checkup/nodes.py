@@ -202,8 +202,8 @@ def _start_calls(paths: Sequence[str], run: Callable[..., NodeView]) -> dict[Any
     for node in nodes:
         works = node["Resources"].get("CPU", 0) or node["Resources"].get("GPU", 0)  # many head nodes have neither
         if node["Alive"] and works:
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            options = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            options = task.options(num_cpus=0, max_retries=0, scheduling_strategy=strategy)
             place = Place(node["NodeManagerAddress"], node["Resources"].get("GPU", 0.0))
             calls[options.remote(place.address, list(paths))] = place
     return calls

@@ -72,7 +72,7 @@ def _flatten(value: Any, name: str = "") -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
         return {name: value}
     inner = value.items()
-    return {key: leaf for part, held in inner for key, leaf in _flatten(held, f"{name}.{part}".lstrip(".")).items()}
+    return {key: leaf for part, nested in inner for key, leaf in _flatten(nested, f"{name}.{part}".lstrip(".")).items()}
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:

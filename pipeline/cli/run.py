@@ -130,8 +130,8 @@ def run_yield(plan: Plan, only: str | None, damaged: list[Damaged]) -> tuple[int
         counts = packed.part_counts().values() if packed is not None else ()
         damaged += [each for each in counts if isinstance(each, Damaged)]
         with views.connect(plan.root, [], own_sets(plan.root), damaged) as connection:
-            there = "shards" in views.names(connection)
-            rows = connection.sql("SELECT count(DISTINCT video) FROM shards").fetchall() if there else [(0,)]
+            has_shards = "shards" in views.names(connection)
+            rows = connection.sql("SELECT count(DISTINCT video) FROM shards").fetchall() if has_shards else [(0,)]
         return rows[0][0], plan.steps[0].manifest.total().inputs, "videos reached the shards"
     planned = plan.find_step(only) if only else plan.steps[-1]
     total = planned.manifest.total()

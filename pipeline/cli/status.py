@@ -87,8 +87,8 @@ def token_counts(plan: Plan) -> dict[str, dict[str, int]]:
     asking = [planned.step.name for planned in plan.steps if keeps_tokens(planned.manifest.record)]
 
     def ask(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
-        there = sorted(set(asking) & views.names(connection), key=asking.index)
-        return {name: sum_tokens(connection, name) for name in there}
+        present = sorted(set(asking) & views.names(connection), key=asking.index)
+        return {name: sum_tokens(connection, name) for name in present}
 
     return views.query(lambda: views.connect(plan.root, all_manifests(plan), {}), ask)
 

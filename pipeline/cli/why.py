@@ -56,13 +56,11 @@ def _read_history(connection: duckdb.DuckDBPyConnection, plan: Plan, name: str) 
     if "source" not in view_names:
         return []
     head, cut, rest = name.partition("…")  # an id as `ola sql` shortens it
-    wanted = _find_sources(connection, view_names, head)
-    rows = [
-        ("source", row) for row in _query_rows(connection, "SELECT * FROM source WHERE list_contains(?, id)", wanted)
-    ]
+    ids = _find_sources(connection, view_names, head)
+    rows = [("source", row) for row in _query_rows(connection, "SELECT * FROM source WHERE list_contains(?, id)", ids)]
     if "ingest" not in view_names or not rows:
         return rows
-    ingested = _query_rows(connection, "SELECT * FROM ingest WHERE list_contains(?, input)", wanted)
+    ingested = _query_rows(connection, "SELECT * FROM ingest WHERE list_contains(?, input)", ids)
     videos = [row["id"] for row in ingested if row["id"]]
     if cut and len(videos) == 1:
         name = videos[0] + rest

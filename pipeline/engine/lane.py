@@ -46,17 +46,17 @@ class StepLane(Lane):
 
     def __call__(self, part: int) -> None:
         """Commit one part of every step of the lane. Raises SetAside, or RunError where no part can go on."""
-        held: Rows = {}
+        rows: Rows = {}
         with scratch_folder() as scratch:
             for is_sliced, group in groupby(self.workers, key=lambda worker: worker.planned.step.clips_at_once > 0):
                 if is_sliced:
-                    self._in_slices(list(group), part, scratch, held)
+                    self._in_slices(list(group), part, scratch, rows)
                     continue
                 for worker in group:
                     with self._set_aside(part, worker):
-                        worker(part, scratch, held)
+                        worker(part, scratch, rows)
 
-    def _in_slices(self, workers: Sequence[StepWorker], part: int, scratch: str, held: Rows) -> None:
+    def _in_slices(self, workers: Sequence[StepWorker], part: int, scratch: str, rows_read: Rows) -> None:
         """Take a part through steps that share a model, some clips at once: what it has read of them is used again.
 
         The rows of all steps are committed in the end, one step after the other.
@@ -67,13 +67,13 @@ class StepLane(Lane):
                 with self._set_aside(part, worker):
                     if not worker.has(part):
                         contexts[worker] = stack.enter_context(worker.opened(part, scratch))
-            for rows in slices_of([worker.planned for worker in contexts], part, held):
+            for rows in slices_of([worker.planned for worker in contexts], part, rows_read):
                 for worker, context in contexts.items():
                     with self._set_aside(part, worker):
                         worker.take(part, context, rows)
             for worker, context in contexts.items():
                 with self._set_aside(part, worker):
-                    worker.finish(part, context, held)
+                    worker.finish(part, context, rows_read)
 
     def refresh(self) -> None:
         """Have each step list its folder again before its next part."""

@@ -113,9 +113,9 @@ class Scheduler:
         before, self.nodes = self.nodes, alive_nodes()
         self.planned, demands = time.monotonic(), self._demands()
         self._check_nodes(demands)
-        wanted = self._sizes(demands)
-        if before != self.nodes or self._is_faster(wanted, demands):
-            for pool, size in zip(self.pools, wanted, strict=True):
+        target_sizes = self._sizes(demands)
+        if before != self.nodes or self._is_faster(target_sizes, demands):
+            for pool, size in zip(self.pools, target_sizes, strict=True):
                 pool.resize(size, self.nodes)
         self._make_room()
         for pool in self.pools:
@@ -137,18 +137,18 @@ class Scheduler:
         """Return the pool sizes that suit the demands. A lane without work gets no room."""
         busy = [lane for lane, demand in enumerate(demands) if demand.left]
         planned = dict(zip(busy, pool_sizes([demands[lane] for lane in busy], self.nodes), strict=True))
-        wanted = [planned.get(lane, 0) for lane in range(len(demands))]
+        target_sizes = [planned.get(lane, 0) for lane in range(len(demands))]
         for lane in busy:  # weights take a minute to load: a GPU lane does not shrink for a new plan
             if demands[lane].gpus:
-                wanted[lane] = max(wanted[lane], self.pools[lane].ready)
-        return wanted
+                target_sizes[lane] = max(target_sizes[lane], self.pools[lane].ready)
+        return target_sizes
 
-    def _is_faster(self, wanted: Sequence[int], demands: Sequence[Demand]) -> bool:
+    def _is_faster(self, target_sizes: Sequence[int], demands: Sequence[Demand]) -> bool:
         """Tell whether new sizes gain enough; always where a lane has no actor, or has some and nothing left to do."""
         now = [len(pool) for pool in self.pools]
-        if any((size == 0) != (have == 0) for size, have in zip(wanted, now, strict=True)):
+        if any((size == 0) != (have == 0) for size, have in zip(target_sizes, now, strict=True)):
             return True
-        slowest = [max(d.load(n) for d, n in zip(demands, counts, strict=True) if n) for counts in (now, wanted)]
+        slowest = [max(d.load(n) for d, n in zip(demands, counts, strict=True) if n) for counts in (now, target_sizes)]
         return slowest[0] >= GAIN * slowest[1]
 
     def _check_nodes(self, demands: Sequence[Demand]) -> None:

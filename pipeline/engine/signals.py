@@ -105,8 +105,8 @@ def handle_termination(termination: TerminationSignal) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    wanted = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, termination) for number in wanted}
+    numbers = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, termination) for number in numbers}
     mouth, ear = os.pipe()
     os.set_blocking(ear, False)
     threading.Thread(target=termination.watch, args=(mouth,), daemon=True, name="signals").start()

@@ -72,7 +72,7 @@ class StepWorker:
         self.listed = -math.inf  # seconds of the monotonic clock
         self.is_last_reader = False  # whether no later step of the lane reads original files
 
-    def __call__(self, part: int, scratch: str, held: Rows | None = None) -> None:
+    def __call__(self, part: int, scratch: str, rows_read: Rows | None = None) -> None:
         """Commit one part of the step, unless that is done already.
 
         scratch: for copies of remote files. held: rows of the part by manifest, which steps of the lane share.
@@ -80,7 +80,7 @@ class StepWorker:
         if self.has(part):
             return
         with self.opened(part, scratch) as context:
-            self.finish(part, context, {} if held is None else held)
+            self.finish(part, context, {} if rows_read is None else rows_read)
 
     @contextmanager
     def opened(self, part: int, scratch: str) -> Iterator[PartContext]:
@@ -103,21 +103,21 @@ class StepWorker:
         rows[self.planned.manifest] = self.planned.manifest.rows(done, [journal.outcomes[name] for name in done])
         journal.leave()
 
-    def finish(self, part: int, context: PartContext, held: Rows) -> None:
+    def finish(self, part: int, context: PartContext, rows_read: Rows) -> None:
         """Run what the journal does not have, and commit the part."""
         context.journal.start([])
-        inputs = self._inputs(part, held)
+        inputs = self._inputs(part, rows_read)
         with self._media(part, list(inputs), context.journal) as context.media:
             self.metrics.opened(context.media.size if context.media is not None else 0)
             self._run_rest(inputs, context)
             context.confirm()
             outcomes = [context.journal.outcomes[name] for name in inputs if name in context.journal.outcomes]
-            if self._commit(part, list(inputs), outcomes, context, held):
+            if self._commit(part, list(inputs), outcomes, context, rows_read):
                 self.metrics.committed()
         context.journal.committed = True
 
-    def _inputs(self, part: int, held: Rows) -> dict[str, Any]:
-        return {self.planned.input_id(value): value for value in self.planned.inputs(part, held)}
+    def _inputs(self, part: int, rows_read: Rows) -> dict[str, Any]:
+        return {self.planned.input_id(value): value for value in self.planned.inputs(part, rows_read)}
 
     def _run_rest(self, inputs: Mapping[str, Any], context: PartContext) -> None:
         journal = context.journal
@@ -154,7 +154,7 @@ class StepWorker:
         self.sandbox.close()
 
     def _commit(
-        self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], context: PartContext, held: Rows
+        self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], context: PartContext, rows_read: Rows
     ) -> bool:
         """Place the part's tar, then commit its rows. Return False if another attempt was faster: its rows stand.
 
@@ -163,33 +163,33 @@ class StepWorker:
         manifest, media = self.planned.manifest, context.media
         if media is None or not media.size:
             context.check_current(part)
-            return self._commit_rows(part, manifest.rows(inputs, outcomes), held)
+            return self._commit_rows(part, manifest.rows(inputs, outcomes), rows_read)
         check_law(manifest.name, inputs, outcomes)
         tar = media.place(manifest.root, partial(context.journal.record_place, media.uri))
         context.check_current(part)
         rows = manifest.rows(inputs, [relocate_media(outcome, media.uri, tar) for outcome in outcomes])
-        is_ours = self._commit_rows(part, rows, held)
+        is_ours = self._commit_rows(part, rows, rows_read)
         if not is_ours:
-            kept = {each.uri for outcome in manifest.outcomes(part) for each in media_of(outcome)}
-            if tar not in kept:
+            uris = {each.uri for outcome in manifest.outcomes(part) for each in media_of(outcome)}
+            if tar not in uris:
                 storage.remove(storage.join(manifest.root, tar))
         return is_ours
 
-    def _commit_rows(self, part: int, rows: pa.Table, held: Rows) -> bool:
+    def _commit_rows(self, part: int, rows: pa.Table, rows_read: Rows) -> bool:
         is_ours = self.planned.manifest.commit_rows(part, rows, self._may_be_compacted(part))
         if is_ours:
-            held[self.planned.manifest] = rows
+            rows_read[self.planned.manifest] = rows
         return is_ours
 
     def _release_copies(self, batches: Sequence[Sequence[Any]], scratch: str) -> Iterator[Sequence[Any]]:
         """Yield the batches; after each, delete the copies that this lane does not need any more."""
         original_uri = self.planned.step.original_uri
-        wanted = Counter(original_uri(value) for batch in batches for value in batch)
+        uses = Counter(original_uri(value) for batch in batches for value in batch)
         for batch in batches:
             yield batch
             for uri in map(original_uri, batch):
-                wanted[uri] -= 1
-                if uri and self.is_last_reader and not wanted[uri]:
+                uses[uri] -= 1
+                if uri and self.is_last_reader and not uses[uri]:
                     forget_copy(Path(storage.copy_path(uri, scratch)))
 
     def _batches(self, inputs: Mapping[str, Any], journal: Journal) -> Iterator[Sequence[Any]]:

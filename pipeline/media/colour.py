@@ -98,8 +98,8 @@ def to_sdr(rgb: NDArray[np.uint16], colour: Colour) -> NDArray[np.uint8]:
 def _tone_map_factor(peak: Floats) -> Floats:
     """Return the factor for a pixel whose strongest primary is `peak`; one factor for all primaries keeps the hue."""
     over = np.maximum(peak - np.float32(KNEE), 0) / np.float32(1 - KNEE)
-    kept = np.minimum(peak, np.float32(KNEE)) + np.float32(1 - KNEE) * over / (1 + over)
-    factor: Floats = kept / np.maximum(peak, np.float32(1e-6))
+    mapped = np.minimum(peak, np.float32(KNEE)) + np.float32(1 - KNEE) * over / (1 + over)
+    factor: Floats = mapped / np.maximum(peak, np.float32(1e-6))
     return factor
 
 

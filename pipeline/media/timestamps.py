@@ -80,11 +80,11 @@ class Join:
 def find_joins(picture: Track, sound: Track, container: str) -> list[Join]:
     """Return the joins of a file in order. container: libav's name of its format."""
     wraps = container in MPEG
-    others = sound.restarts(wraps)
+    sound_restarts = sound.restarts(wraps)
     found = []
     for n in picture.restarts(wraps):
         position = picture.positions[n]
-        near = _nearest_restart(sound, others, position)
+        near = _nearest_restart(sound, sound_restarts, position)
         ends, starts = _join_bounds(picture, n, sound, near)
         setback = (picture.clock[n - 1] - picture.clock[n]) * picture.tick
         found.append(Join(ends, starts, picture.positions[n - 1], setback))

@@ -61,11 +61,11 @@ def discover(
     found: dict[str, InputFile] = {}
     beside: dict[str, Entry] = {}
     for name in inputs:
-        for one in _named(name, storage.normal(root), beside, column):
-            held = found.get(one.entry.path)
+        for file in _named(name, storage.normal(root), beside, column):
+            earlier = found.get(file.entry.path)
             # the columns of a list count, whoever names the file as well
-            if held is None or (held.meta == "{}" and not held.spans):
-                found[one.entry.path] = replace(one, named=one.named or (held is not None and held.named))
+            if earlier is None or (earlier.meta == "{}" and not earlier.spans):
+                found[file.entry.path] = replace(file, named=file.named or (earlier is not None and earlier.named))
     return _sources(found, beside, Counter() if passed_over is None else passed_over, given)
 
 
@@ -74,10 +74,10 @@ def _sources(
 ) -> list[Source]:
     """Make sources with their companions. Companions and files that are no media are not sources."""
     entries = {uri: entry for uri, entry in beside.items() if uri not in found}
-    entries |= {uri: one.entry for uri, one in found.items() if not one.entry.fault}
+    entries |= {uri: file.entry for uri, file in found.items() if not file.entry.fault}
     videos = Videos(uri for uri in found if not is_container(uri))
     subtitles, metadata, sounds = videos.subtitles(entries), videos.metadata(entries, given), videos.sounds(entries)
-    come_upon = {uri for uri, one in found.items() if not (one.named or one.entry.fault)}
+    come_upon = {uri for uri, file in found.items() if not (file.named or file.entry.fault)}
     used = {uri for uris in (*subtitles.values(), *metadata.values()) for uri in uris}
     used |= videos.companions(come_upon) | (come_upon & set(sounds.values()))
     used |= set(index_uris(found))

@@ -38,22 +38,22 @@ def matches(pattern: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry
     return _below("/".join(pieces[:fixed]) or "/", _with_empty_double_star([tuple(pieces[fixed:])]), root, beside)
 
 
-def _below(base: str, wanted: frozenset[PatternRest], root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
+def _below(base: str, rests: frozenset[PatternRest], root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
     """Yield the files below a folder that match the rest of a pattern: one `scandir` a folder, one `stat` a file."""
     home = os.path.realpath(base)
-    folders = [(base, wanted)]
+    folders = [(base, rests)]
     while folders:
-        path, wanted = folders.pop()
+        path, rests = folders.pop()
         try:
             entries = _visible(path, root)
         except OSError as error:
-            if path != base or wanted == EVERYTHING:
+            if path != base or rests == EVERYTHING:
                 yield Entry(text(path), 0, fault=f"folder cannot be read: {error.strerror}")
             continue
         if entries is None and path == base:
             raise ConfigError(f"inputs: {base} is the root of a run, not a folder of videos")
         for entry in entries or ():
-            after = _match_name(wanted, entry.name)
+            after = _match_name(rests, entry.name)
             if entry.is_dir(follow_symlinks=False):
                 if after:
                     folders.append((entry.path, EVERYTHING if () in after else after))
@@ -61,7 +61,7 @@ def _below(base: str, wanted: frozenset[PatternRest], root: str, beside: dict[st
                 yield Entry(text(entry.path), 0, fault="symbolic link to a folder: not followed")
             elif () in after:
                 # a link that a pattern names is meant; one that a walk comes upon may lead anywhere
-                yield _file_within(entry, home) if wanted == EVERYTHING else local_entry(entry.path)
+                yield _file_within(entry, home) if rests == EVERYTHING else local_entry(entry.path)
             elif is_read(entry.name) and not (found := _file_within(entry, home)).fault:
                 beside[found.path] = found
 
@@ -84,16 +84,16 @@ def _with_empty_double_star(rests: Sequence[PatternRest]) -> frozenset[PatternRe
     return frozenset(found)
 
 
-def _match_name(wanted: frozenset[PatternRest], name: str) -> frozenset[PatternRest]:
+def _match_name(rests: frozenset[PatternRest], name: str) -> frozenset[PatternRest]:
     """Return the rest of a pattern after a name: empty without a match, with an empty piece if everything matched.
 
     Hidden names match only pieces that begin with a dot, as in a shell.
     """
     hidden = name.startswith(".")
-    if wanted == EVERYTHING:
-        return frozenset() if hidden else wanted
-    left = [rest for rest in wanted if rest and rest[0] == "**" and not hidden]
-    for rest in wanted:
+    if rests == EVERYTHING:
+        return frozenset() if hidden else rests
+    left = [rest for rest in rests if rest and rest[0] == "**" and not hidden]
+    for rest in rests:
         if rest and rest[0] != "**" and hidden == rest[0].startswith(".") and fnmatchcase(name, rest[0]):
             left.append(rest[1:])
     return _with_empty_double_star(left)

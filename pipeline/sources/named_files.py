@@ -103,15 +103,15 @@ def _by_common_prefix(folders: Sequence[str]) -> Mapping[str, Mapping[str, Entry
         return {}
     listings: dict[str, dict[str, Entry]] = {folder: {} for folder in folders}
     for uri, entry in _by_uri(prefix, entries).items():
-        if (held := listings.get(_folder(uri))) is not None:
-            held[uri] = entry
+        if (entries_of_folder := listings.get(_folder(uri))) is not None:
+            entries_of_folder[uri] = entry
     return listings
 
 
 def _common(paths: Sequence[list[str]]) -> list[str]:
     """Return the leading pieces that all paths have in common."""
     first, last = min(paths), max(paths)
-    same = next((n for n, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), None)
+    same = next((n for n, (left, right) in enumerate(zip(first, last, strict=False)) if left != right), None)
     return first[:same] if same is not None else min(first, last, key=len)
 
 

@@ -28,25 +28,25 @@ STALE = 60.0  # seconds: a scratch folder this old that nobody holds belonged to
 def scratch_folder() -> Iterator[str]:
     """Make a folder for this process alone; it is deleted after the block, or after the process ends."""
     with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}-") as folder:
-        held = os.open(folder, os.O_RDONLY)
+        lock = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield folder
         finally:
-            os.close(held)
+            os.close(lock)
 
 
 def remove_scratch() -> None:
     """Delete the scratch folders of workers that were killed on this machine."""
     for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*"):
         with suppress(OSError):  # somebody holds it, or was faster
-            held = os.open(path, os.O_RDONLY)
+            lock = os.open(path, os.O_RDONLY)
             try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if time.time() - os.fstat(held).st_mtime > STALE:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - os.fstat(lock).st_mtime > STALE:
                     shutil.rmtree(path)
             finally:
-                os.close(held)
+                os.close(lock)
 
 
 def local_copy(uri: str, folder: str, size: int, stamp: str = "") -> str:

@@ -74,8 +74,8 @@ def expand_containers(
     _make_indexes(list(containers.values()), folder, run)
     sources: dict[str, Source] = {}
     for source in found:
-        held = containers.get(_container_uri(source) or "")
-        for each in [source] if held is None else _read_members(source, held, folder):
+        container = containers.get(_container_uri(source) or "")
+        for each in [source] if container is None else _read_members(source, container, folder):
             # a member that a list names keeps the list's columns, even if its container is named as well
             if each.uri not in sources or (source.meta, source.spans) != ("{}", ()):
                 sources[each.uri] = each
@@ -91,13 +91,13 @@ def _container_uri(source: Source) -> str | None:
 
 
 def _find_containers(found: Sequence[Source], column: str, removed: Iterable[str]) -> dict[str, Container]:
-    gone: dict[str, list[str]] = defaultdict(list)
+    deleted: dict[str, list[str]] = defaultdict(list)
     for member in filter(None, map(split_uri, removed)):
-        gone[member[0]].append(member[1])
+        deleted[member[0]].append(member[1])
     named = ((_container_uri(source), source) for source in found)
     return {
         uri: Container(
-            uri, source.bytes, source.stamp, column if uri.lower().endswith(TABLES) else "", tuple(sorted(gone[uri]))
+            uri, source.bytes, source.stamp, column if uri.lower().endswith(TABLES) else "", tuple(sorted(deleted[uri]))
         )
         for uri, source in named
         if uri is not None
@@ -106,8 +106,8 @@ def _find_containers(found: Sequence[Source], column: str, removed: Iterable[str
 
 def _make_indexes(containers: Sequence[Container], folder: str, run: Run) -> None:
     """Have workers index containers without an index, and delete the indexes of replaced containers."""
-    there = {entry.path for entry in storage.listing(folder)}
-    missing = [each for each in containers if each.index not in there]
+    existing = {entry.path for entry in storage.listing(folder)}
+    missing = [each for each in containers if each.index not in existing]
     if not missing:
         return
     if streams := [each.uri for each in missing if each.uri.lower().endswith(STREAMS)]:
@@ -118,7 +118,7 @@ def _make_indexes(containers: Sequence[Container], folder: str, run: Run) -> Non
     storage.write_bytes(storage.join(folder, todo), parquet_bytes(table))
     run([LanePlan(partial(IndexLane, folder, todo))], range(-(-len(missing) // A_TASK)))
     kept, known = {each.index for each in containers}, {each.index.partition("-")[0] for each in containers}
-    for name in [todo, *(name for name in there - kept if name.partition("-")[0] in known)]:
+    for name in [todo, *(name for name in existing - kept if name.partition("-")[0] in known)]:
         storage.remove(storage.join(folder, name))
 
 

@@ -53,14 +53,14 @@ def live_uris(found: Sequence[Source], sources: Sequence[Source]) -> set[str]:
     """Return the uris of the sources that exist: those just found, and those still in the store or in a container."""
     if not sources:
         return set()
-    there = {source.uri for source in found if source.fault is None}
-    absent = [source for source in sources if source.uri not in there]
+    present = {source.uri for source in found if source.fault is None}
+    absent = [source for source in sources if source.uri not in present]
     # a member that is missing in a rewritten container no longer exists
     stamps = {container_of(source.uri): _container_stamp(source) for source in found} if absent else {}
     to_check = [each.uri for each in absent if stamps.get(container_of(each.uri)) in (None, _container_stamp(each))]
     with ThreadPoolExecutor(QUESTIONS) as pool:
-        there.update(uri for uri, is_there in zip(to_check, pool.map(_exists, to_check), strict=True) if is_there)
-    return there
+        present.update(uri for uri, is_there in zip(to_check, pool.map(_exists, to_check), strict=True) if is_there)
+    return present
 
 
 def _container_stamp(source: Source) -> str:

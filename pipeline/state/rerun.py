@@ -67,10 +67,10 @@ def _last_folder(plan: Plan, planned: PlannedStep, remembered: StoredFacts) -> s
     if remembered.last or not storage.exists(storage.join(plan.root, RUN)):
         return remembered.last.get(name)
     pattern = re.compile(rf"\d\d-{re.escape(name)}-([0-9a-f]+)")
-    there = [folder for folder in storage.folders(plan.root) if pattern.fullmatch(folder)]
-    if planned.manifest.folder in there:
+    folders = [folder for folder in storage.folders(plan.root) if pattern.fullmatch(folder)]
+    if planned.manifest.folder in folders:
         return planned.manifest.folder
-    return max(there, key=lambda folder: len(_manifest_of(planned, folder).committed()), default=None)
+    return max(folders, key=lambda folder: len(_manifest_of(planned, folder).committed()), default=None)
 
 
 def _manifest_of(planned: PlannedStep, folder: str) -> Manifest:

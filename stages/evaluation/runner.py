@@ -130,8 +130,8 @@ def summarize(metric: Metric, rows: Sequence[ScoredAnswer], model: str) -> Resul
 
 def _write_results(path: Path, found: Mapping[str, Result], model: str) -> None:
     """Write the results, and keep the stored results of this model's other suites."""
-    others = read_results(path) if path.is_file() else {}
-    kept = {name: facts for name, facts in others.items() if facts["model"] == model}
+    results = read_results(path) if path.is_file() else {}
+    kept = {name: facts for name, facts in results.items() if facts["model"] == model}
     storage.write_bytes(str(path), json.dumps({**kept, **found}, ensure_ascii=False, indent=2).encode() + b"\n")
 
 

@@ -29,9 +29,9 @@ def fetch(uri: str, folder: str, stamp: str = "") -> str:
         return storage.fetch(uri, folder)
     path = storage.copy_path(uri, folder)
     if not os.path.exists(path):
-        held, place = stamp_parts(stamp or member[1])  # the name of a companion has its place itself
-        held = held if stamp else ""
-        now = _stamp_now(member[0], held)
+        container_stamp, place = stamp_parts(stamp or member[1])  # the name of a companion has its place itself
+        container_stamp = container_stamp if stamp else ""
+        now = _stamp_now(member[0], container_stamp)
         partial = drafts.name(path)
         try:
             with open(partial, "wb") as sink:
@@ -43,10 +43,10 @@ def fetch(uri: str, folder: str, stamp: str = "") -> str:
     return path
 
 
-def _stamp_now(container: str, held: str) -> str:
+def _stamp_now(container: str, known_stamp: str) -> str:
     """Return a container's stamp. An object keeps the given stamp: a range read fails if the object has another."""
-    if held and object_store.holds(container):
-        return held
+    if known_stamp and object_store.holds(container):
+        return known_stamp
     found = storage.stat(container)
     if found is None:
         raise FileNotFoundError(2, "no such file", container)
@@ -86,8 +86,8 @@ def source_pieces(uri: str, stamp: str) -> Iterator[bytes]:
     """Yield the bytes of a source, piece by piece. stamp: of the source. Raises OSError."""
     member = split_uri(uri)
     if member is not None:
-        held, place = stamp_parts(stamp)
-        yield from pieces(member[0], place, held)
+        container_stamp, place = stamp_parts(stamp)
+        yield from pieces(member[0], place, container_stamp)
         return
     with storage.open_random(uri) as file:
         yield from iter(lambda: file.read(CHUNK), b"")

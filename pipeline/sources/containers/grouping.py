@@ -127,9 +127,9 @@ def _sources_of(group: Sequence[_Read], is_apart: bool) -> Iterator[MemberSource
     videos, beside = _split_group(group)
     for video, mine in zip(videos, _companions_by_video(videos, beside), strict=True):
         yield _source(video, mine)
-    for one in beside:
-        if fault := one.fault if videos else _orphan(is_apart):
-            yield MemberSource(name=one.member.name, bytes=one.member.size, fault=fault)
+    for companion in beside:
+        if fault := companion.fault if videos else _orphan(is_apart):
+            yield MemberSource(name=companion.member.name, bytes=companion.member.size, fault=fault)
 
 
 def _orphan(is_apart: bool) -> str:
@@ -141,10 +141,10 @@ def _orphan(is_apart: bool) -> str:
 def _split_group(group: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
     """Split members into possible videos and companions. Without a known video ending, every possible member counts."""
     for is_video in (VIDEO.__contains__, _may_be_video, SOUNDS.__contains__):
-        videos = [one for one in group if is_video(one.ending)]
+        videos = [member for member in group if is_video(member.ending)]
         if videos:
             break
-    return videos, [one for one in group if not is_video(one.ending)]
+    return videos, [member for member in group if not is_video(member.ending)]
 
 
 def _may_be_video(ending: str) -> bool:
@@ -156,36 +156,36 @@ def _companions_by_video(videos: Sequence[_Read], beside: Sequence[_Read]) -> li
     if len(videos) < 2 or not beside:
         return [list(beside) for _ in videos]
     stems = [video.member.name.removesuffix(video.ending) for video in videos]
-    closest = [max((len(stem) for stem in stems if _is_named(one, stem)), default=None) for one in beside]
+    closest = [max((len(stem) for stem in stems if _is_named(companion, stem)), default=None) for companion in beside]
     return [
         [
-            one
-            for one, length in zip(beside, closest, strict=True)
-            if length is None or (length == len(stem) and _is_named(one, stem))
+            companion
+            for companion, length in zip(beside, closest, strict=True)
+            if length is None or (length == len(stem) and _is_named(companion, stem))
         ]
         for stem in stems
     ]
 
 
-def _is_named(one: _Read, stem: str) -> bool:
-    return one.member.name.startswith(f"{stem}.")
+def _is_named(member: _Read, stem: str) -> bool:
+    return member.member.name.startswith(f"{stem}.")
 
 
 def _source(video: _Read, beside: Sequence[_Read]) -> MemberSource:
-    usable = [one for one in beside if not one.fault]
-    subtitles = [one for one in usable if one.ending in SUBTITLES]
+    usable = [companion for companion in beside if not companion.fault]
+    subtitles = [companion for companion in usable if companion.ending in SUBTITLES]
     key = len(key_of(video.member.name))
-    sounds = [one for one in usable if one.ending in SOUNDS][:1]
-    facts = sorted((one.member.name[key:], hashlib.sha256(one.data).hexdigest()) for one in subtitles)
-    facts += [(one.member.name[key:], str(one.member.size)) for one in sounds]
+    sounds = [companion for companion in usable if companion.ending in SOUNDS][:1]
+    facts = sorted((companion.member.name[key:], hashlib.sha256(companion.data).hexdigest()) for companion in subtitles)
+    facts += [(companion.member.name[key:], str(companion.member.size)) for companion in sounds]
     return MemberSource(
         name=video.member.name,
         bytes=video.member.size,
         place=video.member.place,
         meta=_meta(usable),
-        sidecars=tuple(f"{one.member.name}@{one.member.place}" for one in subtitles),
+        sidecars=tuple(f"{companion.member.name}@{companion.member.place}" for companion in subtitles),
         companions=digest(facts) if facts else "",
-        apart="".join(f"{one.member.name}@{one.member.place}" for one in sounds),
+        apart="".join(f"{companion.member.name}@{companion.member.place}" for companion in sounds),
         sha256=video.sha256,
     )
 
@@ -204,14 +204,14 @@ def _parse_json(data: bytes) -> tuple[Any, str]:
 def _meta(beside: Sequence[_Read]) -> str:
     """Return the metadata as JSON: the keys of `.json`, below them those of `.info.json`, and `.txt` as `caption`."""
     meta: dict[str, Any] = {}
-    jsons = [one for one in beside if one.ending == ".json"]
-    for one in sorted(jsons, key=lambda one: not _is_info(one)):
-        fields = one.value if isinstance(one.value, dict) else {"json": one.value}
-        meta |= known_fields(fields) if _is_info(one) else fields | known_fields(fields)
-    for one in [one for one in beside if one.ending == ".txt"][:1]:
-        meta["caption"] = one.data.decode("utf-8-sig", errors="replace").strip()
+    jsons = [companion for companion in beside if companion.ending == ".json"]
+    for companion in sorted(jsons, key=lambda companion: not _is_info(companion)):
+        fields = companion.value if isinstance(companion.value, dict) else {"json": companion.value}
+        meta |= known_fields(fields) if _is_info(companion) else fields | known_fields(fields)
+    for companion in [companion for companion in beside if companion.ending == ".txt"][:1]:
+        meta["caption"] = companion.data.decode("utf-8-sig", errors="replace").strip()
     return ENCODER.encode(meta) if meta else "{}"
 
 
-def _is_info(one: _Read) -> bool:
-    return one.member.name.lower().endswith(INFO)
+def _is_info(member: _Read) -> bool:
+    return member.member.name.lower().endswith(INFO)

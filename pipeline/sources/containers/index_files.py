@@ -25,10 +25,10 @@ VERSION = "v1.2"  # of DALI's index: those before it have no names
 
 def index_uris(uris: Iterable[str]) -> Iterator[str]:
     """Return the files that are indexes which a tool wrote beside a tar of the same listing."""
-    there = set(uris)
-    for uri in there:
+    listed = set(uris)
+    for uri in listed:
         if uri.lower().endswith(TARS):
-            yield from there.intersection(uri[: -len(".tar")] + ending for ending in INDEX_ENDINGS)
+            yield from listed.intersection(uri[: -len(".tar")] + ending for ending in INDEX_ENDINGS)
 
 
 def read_indexes(uri: str) -> list[bytes]:

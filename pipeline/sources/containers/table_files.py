@@ -54,8 +54,8 @@ class ParquetTable:
 
     def is_full(self, group: int, column: str) -> bool:
         """See TableFile."""
-        held = self.file.metadata.row_group(group)
-        chunks = [held.column(n) for n in range(held.num_columns)]
+        row_group = self.file.metadata.row_group(group)
+        chunks = [row_group.column(n) for n in range(row_group.num_columns)]
         (statistics,) = (chunk.statistics for chunk in chunks if chunk.path_in_schema == column)
         return statistics is not None and statistics.has_null_count and not statistics.null_count
 

@@ -29,8 +29,8 @@ class Header(NamedTuple):
 
 def parse(block: bytes) -> Header:
     """Read a block of 512 bytes. Raises Unreadable where it is no header."""
-    given, size = _number(block[148:156]), _number(block[124:136])
-    total = given + sum(block[148:156]) - 8 * ord(" ")
+    checksum, size = _number(block[148:156]), _number(block[124:136])
+    total = checksum + sum(block[148:156]) - 8 * ord(" ")
     if size < 0 or (total + 1) % ADLER != zlib.adler32(block) & 0xFFFF:
         raise Unreadable("not a header")
     name = text(block[:100].split(b"\0", 1)[0])

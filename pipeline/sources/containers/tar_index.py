@@ -122,13 +122,13 @@ class _Walk:
 
 
 def _size(own: dict[str, str], header: Header) -> int:
-    given = own.get("size", "")
-    return int(given) if given.isdigit() else header.size
+    size_text = own.get("size", "")
+    return int(size_text) if size_text.isdigit() else header.size
 
 
-def cut_off(there: int, size: int) -> str:
+def cut_off(present: int, size: int) -> str:
     """Return the fault of a member whose end is missing."""
-    return f"the tar is cut off within this member: {max(0, there)} of {size} bytes are there"
+    return f"the tar is cut off within this member: {max(0, present)} of {size} bytes are there"
 
 
 def name_fault(name: str) -> str:
