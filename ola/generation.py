@@ -1,9 +1,9 @@
 """Answer many requests at once.
 
-    requests ─ processor ─► prompts ─ longest first, in windows ─► encoders, once a medium ─► decoder ─► text
+    requests ─ processor ─► prompts ─ longest first, in windows ─► encoders, one call per medium ─► decoder ─► text
 
-All requests are prepared before the first is encoded, so that a bad one is named at once. They are then worked off in
-windows of `WINDOW_TOKENS`: however many there are, no more embeddings than that are held, beside those of recent media.
+All requests are prepared before the first is encoded, so that an invalid request raises at once. Then they are encoded
+and decoded in windows of `WINDOW_TOKENS`, which limit the embeddings in memory; those of recent media are cached.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ola.processor import OlaProcessor
 from ola.prompt import Answer, Picture, Prompt, Request, Sound, Visual, Wave
 from ola.speech.detokenise import Detokeniser
 from ola.splicing import placeholder_positions, placeholders
+from ola.stop_strings import StopStrings
 
 # Twice a decoder's batch, so that few batches are filled in part; 0.9 GB of embeddings at 7B sizes in bfloat16.
 WINDOW_TOKENS = 131_072
@@ -41,7 +42,7 @@ Medium = TypeVar("Medium", Visual, Sound)
 
 
 class Ola:
-    """A model that answers. It keeps the embeddings of recent media from call to call (`encodings`), and no threads."""
+    """Model, processor and decoder, which answer requests. `encodings` caches the embeddings of recent media."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Ola:
         decoder: Decoder | None = None,
         cache_tokens: int = CACHE_TOKENS,
     ) -> None:
-        """cache_tokens: embeddings of media kept for later requests; 1.4 GB at 7B sizes in bfloat16."""
+        """cache_tokens: limit of `encodings` in tokens; the default takes 1.4 GB at 7B sizes in bfloat16."""
         model.eval()
         self.model, self.processor = model, processor
         self.decoder = decoder or TorchDecoder(model)
@@ -61,7 +62,7 @@ class Ola:
     def from_pretrained(
         cls, folder: str | Path, dtype: torch.dtype | str = "auto", device: torch.device | str = "cpu"
     ) -> Ola:
-        """Model and processor of one folder; errors as theirs."""
+        """Load model and processor from a folder. Raises BadCheckpoint, OSError or ValueError."""
         model = OlaForConditionalGeneration.from_pretrained(folder, dtype=dtype, device=device)
         return cls(model, OlaProcessor.from_pretrained(folder))
 
@@ -71,11 +72,11 @@ class Ola:
         on_text: Callable[[int, str], object] | None = None,
         on_answer: Callable[[int, Answer], object] | None = None,
     ) -> list[Answer]:
-        """An answer to each, in their order; a prompt is answered with the defaults of `Request`.
+        """Answer requests, and return the answers in the order of the requests. A Prompt takes Request's defaults.
 
-        on_text: told (index of the request, next piece of its answer) as it comes; returning False ends that answer
-        with `cancel`. on_answer: told (index, answer) as soon as an answer is whole. ValueError names the first
-        request that cannot be answered, before any is encoded.
+        on_text: called with (index of the request, next piece of its answer); returning False ends this answer with
+        `cancel`. on_answer: called with (index, answer) once an answer is complete. Raises ValueError with the first
+        invalid request, before any request is encoded.
         """
         running = self._prepared(requests)
         with closing(self._pieces(running)) as pieces:
@@ -87,15 +88,15 @@ class Ola:
         return [request.answer() for request in running]
 
     def stream(self, request: Request | Prompt) -> Generator[str, None, None]:
-        """The answer's text as it comes; closing it ends the decoding. The call itself raises what `generate` does."""
+        """Return a generator of the answer's text; closing it ends the decoding. Raises ValueError at once."""
         pieces = self._pieces(self._prepared([request]))
         return (piece for _one, piece in pieces if piece)
 
     def choose(self, requests: Sequence[Request | Prompt], words: Sequence[str]) -> list[tuple[float, ...]]:
-        """How probable each word is as the beginning of each answer, of these words alone: the shares sum to 1.
+        """Return for each request the probability of each word as the answer's first word; these sum to 1.
 
-        A word counts however it is capitalised, by its first token. ValueError where two words share that, and as
-        `generate`.
+        A word is represented by its first token, in lower case and capitalised. Raises ValueError if two words begin
+        with the same token, or for an invalid request.
         """
         running, shares = self._prepared(requests), {}
         columns, ids = _beginnings(self.processor.tokenizer, words)
@@ -124,7 +125,7 @@ class Ola:
         return running
 
     def _windows(self, running: Sequence[_RunningRequest]) -> Iterator[list[_RunningRequest]]:
-        """Requests that are encoded together, those about the same first medium as neighbours, longest first."""
+        """Group the requests that are encoded together: those with the same first medium in a row, longest first."""
         begins = [
             next((medium.digest for medium in request.prompt.media), "") or f"{request.index}" for request in running
         ]
@@ -136,7 +137,7 @@ class Ola:
         return (order[some] for some in runs(len(order), fits))
 
     def _pieces(self, running: Sequence[_RunningRequest]) -> Generator[tuple[_RunningRequest, str], None, None]:
-        """After each token: whose it is, and the text that it makes final."""
+        """Yield after each token its request and the text that becomes final."""
         for window in self._windows(running):
             replies = self._replies(window)
             with closing(self.decoder.decode(replies)) as tokens:
@@ -146,7 +147,7 @@ class Ola:
 
     @torch.inference_mode()
     def _replies(self, window: Sequence[_RunningRequest]) -> list[Reply]:
-        """Encode what is new, and splice."""
+        """Encode the media that are not cached, and splice their embeddings into the prompts."""
         spans, seconds = self.encodings.embed([request.prompt for request in window])
         uses = Counter(medium.digest for request in window for medium in request.prompt.media)
         for request in window:
@@ -162,36 +163,8 @@ class Ola:
         return self.model.splice(prompt, [spans[medium.digest] for medium in prompt.media])
 
 
-class StopStrings:
-    """Text up to where the first of some stop strings is complete, and without it.
-
-    What may be the beginning of a stop string is held back until it is known.
-    """
-
-    def __init__(self, stops: Iterable[str]) -> None:
-        self.stops = [stop for stop in stops if stop]
-        self.stopped = False
-        self._held = ""
-
-    def push(self, text: str, last: bool = False) -> str:
-        """More text, perhaps the last; what of it can be given out."""
-        if self.stopped:
-            return ""
-        self._held += text
-        found = [(at + len(stop), at) for stop in self.stops if (at := self._held.find(stop)) >= 0]
-        self.stopped = bool(found)
-        until = min(found)[1] if found else len(self._held) - (0 if last else self._begun())
-        given, self._held = self._held[:until], self._held[until:]
-        return given
-
-    def _begun(self) -> int:
-        """Length of the longest end of the text that begins a stop string."""
-        sizes = (size for stop in self.stops for size in range(1, len(stop)) if self._held.endswith(stop[:size]))
-        return max(sizes, default=0)
-
-
 class _RunningRequest:
-    """A request on its way to an answer; times count from when its call `began`."""
+    """A request that is being answered. began: start of the call, from which its times count."""
 
     def __init__(self, index: int, prompt: Prompt, settings: Request, detokeniser: Detokeniser, began: float) -> None:
         self.index, self.prompt, self.settings = index, prompt, settings
@@ -210,7 +183,7 @@ class _RunningRequest:
         return Reply(embeds, *settings, end_ids, prefixes=prefixes)
 
     def push(self, token: int, reply: Reply) -> str:
-        """One more token; the text it makes final. A stop string ends the reply."""
+        """Add a token; return the text that becomes final. A stop string ends the reply."""
         self.tokens.append(token)
         self.read_tokens = reply.read_tokens
         self.margin = reply.margin if math.isfinite(reply.margin) else None
@@ -234,12 +207,12 @@ class _RunningRequest:
 
 
 class _PreparedOnce(OlaProcessor):
-    """Prepares a raw medium once, however many requests hold it."""
+    """Prepares each raw medium once, also if several requests contain the same object."""
 
     def __init__(self, processor: OlaProcessor) -> None:
         super().__init__(processor.tokenizer, processor.config)
         self.processor = processor
-        self.made: dict[int, Any] = {}
+        self.prepared: dict[int, Any] = {}
 
     def image(self, picture: Picture) -> Visual:
         return self._once(picture, self.processor.image)
@@ -251,14 +224,14 @@ class _PreparedOnce(OlaProcessor):
         return self._once(wave, self.processor.sound)
 
     def _once(self, raw: Raw, make: Callable[[Raw], Medium]) -> Medium:
-        if id(raw) not in self.made:
-            self.made[id(raw)] = make(raw)
-        medium: Medium = self.made[id(raw)]
+        if id(raw) not in self.prepared:
+            self.prepared[id(raw)] = make(raw)
+        medium: Medium = self.prepared[id(raw)]
         return medium
 
 
 def prefixes_of(prompt: Prompt, spans: Mapping[str, Tensor]) -> tuple[Prefix, ...]:
-    """The beginnings of a prompt that end with a medium, by digests of their tokens and media; spans: by digest."""
+    """Return the beginnings of a prompt that end with a medium. spans: embeddings by the digest of the medium."""
     content, found, start, length = hashlib.sha256(), list[Prefix](), 0, 0
     for place, medium in zip(placeholder_positions(prompt.input_ids), prompt.media, strict=True):
         if not medium.digest:
@@ -280,7 +253,7 @@ def _check(settings: Request) -> None:
 
 
 def _beginnings(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> tuple[list[int], list[int]]:
-    """For each token that begins a word: the word's number, and the token's id."""
+    """Return, for each token that begins a word, the number of the word and the id of the token. Raises ValueError."""
     begins = [
         {int(tokenizer.encode(form, add_special_tokens=False)[0]) for form in (word.lower(), word.capitalize())}
         for word in words
@@ -292,7 +265,7 @@ def _beginnings(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> tup
 
 
 def _end_ids(configs: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The end tokens of the model's configurations, and those that the tokenizer knows by name."""
+    """Return the end tokens of the model's configurations, and `END_TOKENS` that are in the vocabulary."""
     vocabulary = tokenizer.get_vocab()
     candidates = [vocabulary.get(name) for name in END_TOKENS]
     for config in configs:

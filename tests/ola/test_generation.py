@@ -15,11 +15,12 @@ from torch import Tensor
 
 from ola import decoding, generation
 from ola.decoding import Reply, TorchDecoder
-from ola.generation import Ola, StopStrings
+from ola.generation import Ola
 from ola.media_embeddings import Encodings
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
 from ola.prompt import IMAGE, Picture, Prompt, Request, Sound, Visual, Wave
+from ola.stop_strings import StopStrings
 from tests.ola import tiny
 
 CHOICES = [(0.0, 1.0), (0.7, 1.0), (1.0, 0.9), (1.5, 0.5)]
