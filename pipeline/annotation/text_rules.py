@@ -1,4 +1,4 @@
-"""Rules for text of people and models: its words, its language, its questions, and their flaws.
+"""Rules for texts of people and models: their language and form, generated questions, and the flaws of these.
 
 Pure functions, without models: steps use them to detect answers that are refused, cut off, in another language or not
 in the form of the prompt.

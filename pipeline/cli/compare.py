@@ -33,7 +33,7 @@ def compare(paths: Sequence[Path], png: Path | None) -> None:
 
 
 def comparison_table(names: Sequence[str], lines: Sequence[ComparisonRow]) -> Table:
-    """Return a table with a row per suite; in brackets each score relative to the first model's."""
+    """Return a table with a row per suite: each model's score, and in brackets its ratio to the first model's."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""The Ray actors of one lane: those that start, those that are idle, and what each of the others works on."""
+"""Hold the Ray actors of one lane, and know which start, which are idle, and which number each busy actor works on."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ FAREWELL = 10.0  # seconds that actors have to close their lanes
 
 
 class Lane(ABC):
-    """The work on one number after the other: on parts, on shards."""
+    """A worker of the engine: it processes numbers (of parts, of shards) one after the other."""
 
     @abstractmethod
     def __call__(self, number: int, /) -> None:
-        """Do the work on a number. Raises SetAside if this number cannot go on and others can."""
+        """Process one number. Raises SetAside if only this number cannot go on."""
 
     def refresh(self) -> None:  # noqa: B027  lanes that list nothing have nothing to forget
-        """Forget listings of the store: another worker died over the next number and may have left files."""
+        """Drop cached listings of the store: a worker that died may have left files of the next number."""
 
     def close(self) -> None:  # noqa: B027  most lanes hold nothing
         """End processes and close files."""
@@ -41,10 +41,10 @@ class Lane(ABC):
 
 @dataclass(frozen=True)
 class LanePlan:
-    """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray.
+    """How a lane is made, and the resources of one actor. Ray pickles `make` and its result.
 
-    retries: how often a number is given to a new worker after the death of the one before; -1: without end, for a
-    lane that counts deaths itself. seconds: for a number, as far as is known; 0: unknown. steps: names of its steps.
+    retries: how often a number is given to a new actor after the death of the previous one; -1: without a limit, for a
+    lane that counts deaths itself. seconds: expected seconds per number; 0: unknown. steps: names of its steps.
     """
 
     make: Callable[[], Lane]
@@ -62,7 +62,7 @@ class LanePlan:
 
 
 def hide_gpus() -> None:
-    """Let an actor without a share of a GPU, and its processes, see none: Ray would show all GPUs of the node."""
+    """Hide all GPUs from an actor that has no share of one, and from its processes; Ray would show all."""
     import ray
 
     if not ray.get_gpu_ids():
@@ -83,7 +83,7 @@ class LaneActor:
         """Return once the actor has started."""
 
     def work(self, number: int, is_retry: bool = False) -> tuple[float, SetAside | None, Values, int]:
-        """Do a number. Returns its seconds, why it was set aside, what was counted, and requests tried again."""
+        """Process a number. Returns its seconds, why it was set aside, its counters, and the count of retries."""
         began, aside = time.monotonic(), None
         try:
             if is_retry:
@@ -102,9 +102,9 @@ class LaneActor:
 
 @dataclass(eq=False)
 class PoolWorker:
-    """One actor. number: what it works on; leaving: whether it ends after that.
+    """One actor. number: the number it works on; leaving: whether the actor ends after that.
 
-    gpu_faults: numbers, one after the other, that were set aside for its GPU's sake.
+    gpu_faults: consecutive numbers that were set aside because of the actor's GPU.
     """
 
     handle: Any
@@ -116,7 +116,7 @@ class PoolWorker:
 
 @dataclass(eq=False)
 class ActorPool:
-    """The actors of a lane, and their calls under way."""
+    """The actors of a lane, and their running calls."""
 
     lane: LanePlan
     workers: dict[Any, PoolWorker] = field(default_factory=dict)  # by their call under way
@@ -132,7 +132,7 @@ class ActorPool:
     made: Any = None
 
     def __len__(self) -> int:
-        """Return the number of actors without those that leave. Actors with a broken GPU count: they hold that GPU."""
+        """Return the number of actors that stay, with those whose GPU is broken: they occupy this GPU."""
         return sum(not worker.leaving for worker in self._all()) + len(self.broken)
 
     def _all(self) -> list[PoolWorker]:
@@ -150,16 +150,16 @@ class ActorPool:
 
     @property
     def busy(self) -> int:
-        """Return how many numbers are under way."""
+        """Return how many numbers are being processed."""
         return sum(worker.number is not None for worker in self.workers.values())
 
     @property
     def seconds(self) -> float:
-        """Return the mean seconds of a number, of the last ones or as known before; 0 if unknown."""
+        """Return the mean seconds of the last numbers; before there are any, the expected seconds; 0 if unknown."""
         return max(1e-3, sum(self.taken) / len(self.taken)) if self.taken else self.lane.seconds
 
     def look(self) -> None:
-        """Note how many of the actors work."""
+        """Record how many actors are busy."""
         if self.ready:
             self.working.append(min(1.0, self.busy / self.ready))
 
@@ -170,19 +170,19 @@ class ActorPool:
         return LaneState(self.lane.steps, self.ready, busy, rate)
 
     def waited(self) -> float:
-        """Return the seconds since the lane last had an actor that was ready."""
+        """Return the seconds since the lane last had a started actor."""
         return time.monotonic() - self.waiting_since
 
     def start(self, number: int, is_retry: bool) -> None:
-        """Give a number to an actor that is idle. is_retry: whether another actor died over it."""
+        """Give a number to an idle actor. is_retry: whether another actor died while it processed the number."""
         worker = self.resting.pop()
         worker.number = number
         self.workers[worker.handle.work.remote(number, is_retry)] = worker
 
     def finish(self, call: Any) -> SetAside | None:
-        """Take up a call that is done. Returns why its number was set aside, if it was.
+        """Handle a call that has ended. Returns why its number was set aside, or None.
 
-        Raises WorkerDied if the actor did, the OlaError that the lane raised, or RunError.
+        Raises WorkerDied if the actor died, the OlaError that the lane raised, or RunError.
         """
         import ray
 
@@ -208,7 +208,7 @@ class ActorPool:
         return aside
 
     def _release(self, worker: PoolWorker, aside: SetAside | None) -> None:
-        """Let a worker rest, end it if it is to leave, or take it out of the run if its GPU fails again and again.
+        """Mark a worker as idle; end it if it leaves; remove it from the run if its GPU failed repeatedly.
 
         Raises RunError if no other worker of the lane is left.
         """
@@ -233,7 +233,7 @@ class ActorPool:
                 ) from death
 
     def resize(self, size: int, nodes: Sequence[Node]) -> None:
-        """Start actors, or let some leave after what they work on: those that have not started yet first."""
+        """Start actors, or let actors leave after their current number, first those that have not started yet."""
         while len(self) < size:
             self._begin(nodes)
         staying = [worker for worker in self._all() if not worker.leaving]
@@ -242,13 +242,13 @@ class ActorPool:
             self._leave(worker)
 
     def stop_waiting(self) -> None:
-        """Let the actors go that have not started, as there may be no room for them; not the only ones."""
+        """End the actors that have not started, as there may be no room for them; at least one actor stays."""
         for worker in self._all() if self.ready else ():
             if not worker.is_ready:
                 self._leave(worker)
 
     def give_up_one(self) -> None:
-        """Let one actor leave that is ready."""
+        """Let one started actor leave."""
         staying = [worker for worker in self._all() if worker.is_ready and not worker.leaving]
         for worker in sorted(staying, key=lambda worker: worker.number is not None)[:1]:
             self._leave(worker)
@@ -284,7 +284,7 @@ class ActorPool:
             ray.kill(worker.handle)
 
     def close(self, hurried: bool = False) -> None:
-        """End all actors: those that are idle close their lanes, those that work are killed, or all if `hurried`."""
+        """End all actors: idle actors close their lanes first. Busy actors are killed; if `hurried`, all actors are."""
         import ray
 
         killed, self.workers = [*self.workers.values(), *self.broken], {}

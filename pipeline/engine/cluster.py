@@ -1,6 +1,6 @@
-"""Join a Ray cluster that already runs: find its port, present a token, and turn what goes wrong into one line.
+"""Join a running Ray cluster: find its port, present a token, and report each failure in one line.
 
-Ray alone waits for minutes, without a word, for an address where nobody answers.
+Ray itself waits for minutes, without a message, for an address where nothing answers.
 """
 
 from __future__ import annotations
@@ -95,10 +95,10 @@ def _port_fault(place: tuple[str, int], patience: float) -> str | None:
 
 
 def _use_token(key: str) -> None:
-    """Turn on Ray's tokens if one is found where `ray start` and `ray job submit` look; RAY_AUTH_MODE goes before.
+    """Turn on Ray's token authentication if a token is found where `ray start` looks. RAY_AUTH_MODE takes precedence.
 
-    `ray.init` looks for a token only at the address `auto`. Raises ConfigError where RAY_AUTH_MODE asks for a token
-    and none is found: Ray would end the process without a word.
+    `ray.init` looks for a token only at the address `auto`. Raises ConfigError if RAY_AUTH_MODE requires a token and
+    none is found: Ray would end the process without a message.
     """
     try:
         from ray._private.authentication import authentication_token_setup as setup
@@ -113,7 +113,7 @@ def _use_token(key: str) -> None:
 
 
 def _wait_for_answer(address: str, key: str) -> None:
-    """Ask the cluster for its id. Raises ConfigError if it refuses, or does not answer as Ray does."""
+    """Request the cluster's id. Raises ConfigError if the cluster refuses, or if another service answers."""
     import ray._raylet as raylet
 
     client = getattr(raylet, "GcsClient", None)
@@ -155,7 +155,7 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def silence_stderr() -> Iterator[None]:
-    """Send standard error nowhere, also that of C++ and of Ray's logger; errors that are raised are not touched."""
+    """Discard standard error during the block, with the output of C++ and Ray's logger. Exceptions are not affected."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

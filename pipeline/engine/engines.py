@@ -1,7 +1,7 @@
-"""Engines: who calls the lanes. A lane is anything that is called with a number and closed in the end.
+"""Engines call the lanes. A lane is an object that is called with a number, and closed at the end.
 
-`inline` is a loop in this process; `ray` has a pool of actors a lane on a cluster (`pipeline.engine.scheduler`). What
-is done and what failed is on disk, so an engine returns only what was set aside.
+`inline` is a loop in this process; `ray` has a pool of actors per lane on a cluster (`pipeline.engine.scheduler`).
+Results and failures are on disk, so an engine returns only the numbers that were set aside.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ FOLDER = "ola-ray"  # of a Ray of our own, then its driver's process id
 
 
 class InlineEngine:
-    """A loop in this process: no Ray is imported, and a debugger works."""
+    """A loop in this process, for debuggers; Ray is not imported."""
 
     def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
-        """Bring every number through all lanes. Return what was set aside."""
+        """Process every number by all lanes, in order. Return the numbers that were set aside."""
         if not numbers:
             return []
         with suspended():
@@ -62,18 +62,18 @@ class InlineEngine:
         return aside
 
     def join(self) -> None:
-        """This process is enough."""
+        """Do nothing: there is no cluster."""
 
     def check(self, root: str, inputs: Sequence[str], needs: Needs = NOTHING) -> None:
-        """Raise NeedsUnmet unless this machine has what the steps need; this process sees what it sees."""
+        """Raise NeedsUnmet unless this machine has what the steps need."""
         check_here(needs)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no processes."""
 
 
 def _set_aside(lanes: Sequence[Lane], number: int) -> SetAside | None:
-    """Take a number through lanes; return why it was set aside, if it was."""
+    """Process a number by all lanes; return why it was set aside, or None."""
     try:
         for lane in lanes:
             lane(number)
@@ -83,13 +83,14 @@ def _set_aside(lanes: Sequence[Lane], number: int) -> SetAside | None:
 
 
 class RayEngine:
-    """Pools of actors on the Ray this process is in already, that of `address` or RAY_ADDRESS, else one of our own.
+    """Pools of actors on Ray: the one of this process, that of `address` or RAY_ADDRESS, or a private one.
 
-    Our own is never found by anybody else: it has its own folder, and ends with `close`. It starts with the first map.
+    A private Ray has its own folder, so that no other process finds it. It starts with the first `map` and ends with
+    `close`.
     """
 
     def __init__(self, workers: int | Mapping[str, int] = 0, address: str = "") -> None:
-        """workers: actors of each lane, or of those that hold the steps named; 0: as many as are useful."""
+        """workers: actors of each lane, or of each lane with the named steps; 0: the engine decides."""
         self.workers, self.address = workers, address or os.environ.get("RAY_ADDRESS", "")
         self.folder: str | None = None
         self.joined = False  # whether this engine brought the process into a cluster
@@ -97,9 +98,9 @@ class RayEngine:
         self.report: Callable[[Sequence[LaneState]], None] = lambda states: None  # is told what the lanes do now
 
     def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
-        """Bring every number through all lanes. Return what was set aside.
+        """Process every number by all lanes, in order. Return the numbers that were set aside.
 
-        Raises the OlaError that a lane raised, or RunError with Ray's words.
+        Raises the OlaError that a lane raised, or RunError with Ray's message.
         """
         if not numbers:
             return []
@@ -123,9 +124,9 @@ class RayEngine:
         return max((self.workers.get(step, 0) for step in lane.steps), default=0)
 
     def kind_of_ranks(self, ranks: int) -> str:
-        """Return "GPU" where the cluster has any, whatever this machine has, else "CPU".
+        """Return "GPU" if the cluster has GPUs, else "CPU".
 
-        Raises RunError where this machine alone has fewer: Ray would wait for others for ever. A cluster may grow.
+        Raises RunError if a single machine has fewer than are requested: Ray would wait for ever. A cluster may grow.
         """
         import ray
 
@@ -136,7 +137,7 @@ class RayEngine:
         return kind
 
     def _limit_cpus(self, lane: LanePlan) -> LanePlan:
-        """Limit the CPUs of a lane to those of this machine, as Ray would wait for more. A cluster may grow."""
+        """Limit the CPUs of a lane to those of a single machine, since Ray would wait for more. A cluster may grow."""
         if self.folder is None:
             return lane
         import ray
@@ -150,7 +151,7 @@ class RayEngine:
         return replace(lane, cpus=min(lane.cpus, have["CPU"]))
 
     def close(self) -> None:
-        """Leave the cluster, or end the Ray that was started here and delete its folder."""
+        """Disconnect from the cluster, or stop the private Ray and delete its folder."""
         if self.folder is not None or self.joined:
             import ray
 
@@ -160,14 +161,14 @@ class RayEngine:
         self.folder, self.joined = None, False
 
     def join(self) -> None:
-        """Connect to the cluster if one is named; a Ray of our own starts with the first map. Raises ConfigError."""
+        """Connect to the named cluster, if any; a private Ray starts with the first `map`. Raises ConfigError."""
         if self.address:
             self.connect()
 
     def check(self, root: str, inputs: Sequence[str], needs: Needs = NOTHING) -> None:
-        """Have each node of the cluster look for the root, the first inputs and what the steps need.
+        """Have each node of the cluster check the root, the first inputs and the needs of the steps.
 
-        A Ray of our own is this machine. Raises ConfigError, or NeedsUnmet for what the steps need.
+        A private Ray checks this machine. Raises ConfigError, or NeedsUnmet.
         """
         import ray
 
@@ -177,7 +178,7 @@ class RayEngine:
             check_here(needs)
 
     def connect(self) -> None:
-        """Connect to a Ray: the one of this process, the named cluster, or a new one of our own. Raises ConfigError."""
+        """Connect to Ray: the one of this process, the named cluster, or a new private one. Raises ConfigError."""
         import ray
 
         if ray.is_initialized():
@@ -191,7 +192,7 @@ class RayEngine:
             self._start()
 
     def _start(self) -> None:
-        """Start a Ray of our own."""
+        """Start a private Ray."""
         import ray
 
         # Ray would kill a whole worker where memory runs out, and its record would be blamed; the kernel kills the
@@ -210,8 +211,10 @@ class RayEngine:
 
 @contextmanager
 def separate_process_groups() -> Iterator[None]:
-    """Have what Ray starts begin process groups: a signal to the driver's whole group, as `timeout` sends it, is then
-    for the driver alone, which shuts Ray down. A driver that was killed still takes them along."""
+    """Have Ray's processes begin process groups, so that a signal to the driver's group reaches the driver alone.
+
+    The driver then shuts Ray down. `timeout` sends such signals. If the driver is killed, Ray's processes still end.
+    """
     from ray._private import services, utils
 
     plain = services.ConsolePopen
@@ -225,7 +228,7 @@ def separate_process_groups() -> Iterator[None]:
 
 
 def remove_ray_folders() -> None:
-    """Delete what killed runs left of their Rays: logs and sockets, some MB each."""
+    """Delete the logs and sockets of the private Rays of killed runs, some MB each."""
     import psutil
 
     for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-*"):
@@ -236,6 +239,6 @@ def remove_ray_folders() -> None:
 
 
 def remove_own_ray_folder() -> None:
-    """Delete the folder of the Ray that this process started."""
+    """Delete the folder of this process's private Ray."""
     for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-{os.getpid()}-*"):
         shutil.rmtree(path, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""A lane: neighbouring steps that take a part one after the other, on one worker.
+"""A lane: neighbouring steps that process a part one after the other in one worker.
 
-What goes wrong with one part sets that part aside, see `pipeline.engine.worker`; a full disk ends the run.
+A fault of one part sets this part aside, see `pipeline.engine.worker`; a full disk ends the run.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from pipeline.step import Step
 
 
 class StepLane(Lane):
-    """Takes a part through neighbouring steps, one after the other, on one worker.
+    """Processes parts by neighbouring steps in one worker.
 
-    Steps that ask for the same resources share a lane: that keeps the number of processes small, and a remote video
-    is copied to this machine once for all of them.
+    Steps with the same resources share a lane. This keeps the number of processes small, and a remote video is copied
+    to this machine once for all steps of the lane.
     """
 
     def __init__(self, steps: Sequence[PlannedStep], session: str, isolate: bool = True) -> None:
-        """Steps open when their first part comes. isolate: without it, errors go up as they are, for a debugger."""
+        """Store the steps; each opens with its first part. isolate: False raises errors unchanged, for a debugger."""
         remove_scratch()
         remove_stale_journals()
         self.isolate = isolate
@@ -45,7 +45,7 @@ class StepLane(Lane):
             worker.is_last_reader = True
 
     def __call__(self, part: int) -> None:
-        """Commit one part of every step of the lane. Raises SetAside, or RunError where no part can go on."""
+        """Commit one part in every step of the lane. Raises SetAside, or RunError if no part can go on."""
         rows: Rows = {}
         with scratch_folder() as scratch:
             for is_sliced, group in groupby(self.workers, key=lambda worker: worker.planned.step.clips_at_once > 0):
@@ -57,9 +57,9 @@ class StepLane(Lane):
                         worker(part, scratch, rows)
 
     def _in_slices(self, workers: Sequence[StepWorker], part: int, scratch: str, rows_read: Rows) -> None:
-        """Take a part through steps that share a model, some clips at once: what it has read of them is used again.
+        """Process a part in slices of clips by steps that share a model, whose cache then holds the slice's media.
 
-        The rows of all steps are committed in the end, one step after the other.
+        The rows of all steps are committed at the end, one step after the other.
         """
         contexts: dict[StepWorker, PartContext] = {}
         with ExitStack() as stack:
@@ -82,7 +82,7 @@ class StepLane(Lane):
 
     @contextmanager
     def _set_aside(self, part: int, worker: StepWorker) -> Iterator[None]:
-        """Turn an error of one part into SetAside for that part alone; a full disk ends the run."""
+        """Convert an error of one part to SetAside; a full disk ends the run."""
         try:
             with self._as_set_aside(part, worker.planned.step.name):
                 yield
@@ -113,7 +113,7 @@ class StepLane(Lane):
 
 
 def group_by_process(steps: Sequence[PlannedStep]) -> list[list[PlannedStep]]:
-    """Group the steps by process: neighbours that share weights in one process, each other step in its own."""
+    """Group the steps by process: neighbours that share weights in one process, every other step in its own."""
     groups: list[list[PlannedStep]] = []
     for planned in steps:
         if groups and planned.step.shares and planned.step.shares == groups[-1][-1].step.shares:

@@ -1,4 +1,4 @@
-"""Errors of lanes on their way through Ray, which wraps what an actor raises."""
+"""Unwrap the errors of lanes: Ray wraps what an actor raises."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pipeline.errors import OlaError, RunError
 
 
 class WorkerDied(Exception):
-    """An actor is gone, or its node. `str()` is what Ray says of it."""
+    """An actor or its node died. `str()` is Ray's message."""
 
 
 class TransportedError(Exception):
-    """Brings an error through Ray unchanged, which writes into the words of what it carries itself."""
+    """Carries an error through Ray unchanged; Ray would add text to its message."""
 
     def __init__(self, error: OlaError) -> None:
-        """The error to bring."""
+        """error: the error to carry."""
         super().__init__(str(error))
         self.error = error
 
     def __reduce__(self) -> tuple[type[TransportedError], tuple[OlaError]]:
-        """Made again from the error alone."""
+        """Pickle the error alone."""
         return TransportedError, (self.error,)
 
 

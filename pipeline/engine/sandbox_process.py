@@ -1,4 +1,4 @@
-"""The process of a sandbox: it opens the steps, then answers batch after batch. Nothing here runs in a worker."""
+"""The main program of a sandbox's process: it opens the steps, then answers batches. No worker runs this code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRIED_AGAIN = "tried again"  # then a number of requests to stores
 
 
 def _die_with(lifeline: int) -> None:
-    """Have the kernel kill this group when the last holder of the other end is gone, whatever Python is doing then."""
+    """Have the kernel kill this process group when the other end of the pipe closes, even if Python is blocked."""
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)
@@ -61,7 +61,7 @@ def serve(pipe: Connection) -> None:
 
 
 def _reply(pipe: Connection, steps: Sequence[Step[Any, Any]], message: bytes) -> bytes:
-    """Run the batch of a message; answers that the step hands over are sent at once. Returns the last reply."""
+    """Run the batch of a message; answers that the step hands over are sent at once. Returns the last message."""
     try:
         batch, call = pickle.loads(message)
         step = steps[call.number]

@@ -1,20 +1,19 @@
 """Apply a step to a part, record by record, and commit it.
 
-Read the part's rows of the step before -> for each batch: journal `start`, run it in the step's sandbox, journal
-`done` -> write the part. A committed part passes straight through. This is the only place that catches what a step
-does wrong:
+Read the part's rows of the step before -> for each batch: journal `start`, run it in the step's sandbox, journal `done`
+-> write the part. A committed part is skipped. This module alone handles the faults of steps:
 
-    the batch raised, died, or went over a limit   each record is run again, alone, but for those whose answer the step
-                                                   has handed over; where a step does so, the first, then twice as many
+    the batch raised, died, or went over a limit   each record without a handed-over answer is run again alone; with
+                                                   `hands_over`, first one record, then batches that double in size
     a record alone raised or went over a limit     `failed`, with that reason
-    a record alone killed its sandbox, or lost the `failed: killed its worker twice`; where two in a row lose the GPU,
-        GPU, twice                                  it is the GPU's fault: the part is set aside, without a row
+    a record alone killed its sandbox, or lost     `failed: killed its worker twice`; if two records in a row lose the
+        the GPU, twice                             GPU, the GPU is at fault: the part is set aside, without a row
     the machine killed its sandbox three times     the part is set aside, without a row
-    something may pass (`Unavailable`)             the part is set aside, without a row
-    anything else went wrong with the part         the part is set aside
-    three workers died with no record in flight    the part is set aside
+    the fault may pass (`Unavailable`)             the part is set aside, without a row
+    any other error of the part                    the part is set aside
+    three workers died with no record running      the part is set aside
 
-A part that is set aside stays open; its journal is kept, and the other parts go on.
+A part that is set aside stays open; its journal is kept, and other parts go on.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class StepWorker:
     """Applies one step to parts, with the step open in a sandbox of its own."""
 
     def __init__(self, planned: PlannedStep, session: str, sandbox: Sandbox | InProcess, number: int = 0) -> None:
-        """session: one life of the driver; number: of the step within its sandbox."""
+        """session: id of this run of the driver; number: index of the step within its sandbox."""
         self.planned, self.session, self.life = planned, session, uuid.uuid4().hex
         self.sandbox, self.number = sandbox, number
         self.metrics = StepMetrics(planned.manifest.root, planned.step.name)
@@ -73,9 +72,10 @@ class StepWorker:
         self.is_last_reader = False  # whether no later step of the lane reads original files
 
     def __call__(self, part: int, scratch: str, rows_read: Rows | None = None) -> None:
-        """Commit one part of the step, unless that is done already.
+        """Commit one part of the step, unless the part is committed.
 
-        scratch: for copies of remote files. held: rows of the part by manifest, which steps of the lane share.
+        scratch: folder for copies of remote files. rows_read: rows of the part by manifest, shared by the steps of the
+        lane.
         """
         if self.has(part):
             return
@@ -84,7 +84,7 @@ class StepWorker:
 
     @contextmanager
     def opened(self, part: int, scratch: str) -> Iterator[PartContext]:
-        """Open the journal of a part. Raises SetAside for a part on which workers die with nothing in flight."""
+        """Open the journal of a part. Raises SetAside if workers repeatedly died on it with no record running."""
         with self._journal(part) as (file, journal):
             if journal.idle_deaths() >= IDLE_DEATHS:
                 reason = f"{IDLE_DEATHS} workers died on it with no record in flight"
@@ -92,9 +92,9 @@ class StepWorker:
             yield PartContext(journal, None, scratch, file, self.metrics)
 
     def take(self, part: int, context: PartContext, rows: Rows) -> None:
-        """Run the inputs that `rows` of the part make, and add the rows that they give; nothing is committed.
+        """Run the inputs among `rows` of the part and add the resulting rows; nothing is committed.
 
-        Between two calls other steps are at work: who dies then has died of none of these inputs.
+        Other steps run between two calls; a death in between is not counted against these inputs.
         """
         journal, inputs = context.journal, self._inputs(part, rows)
         journal.start([])
@@ -104,7 +104,7 @@ class StepWorker:
         journal.leave()
 
     def finish(self, part: int, context: PartContext, rows_read: Rows) -> None:
-        """Run what the journal does not have, and commit the part."""
+        """Run the inputs that are not in the journal, and commit the part."""
         context.journal.start([])
         inputs = self._inputs(part, rows_read)
         with self._media(part, list(inputs), context.journal) as context.media:
@@ -128,9 +128,9 @@ class StepWorker:
                 context.done(outcome)
 
     def has(self, part: int) -> bool:
-        """Tell whether the part is committed. In an object store: by a listing that is at most FRESH seconds old.
+        """Return whether the part is committed. In an object store: by a listing that is at most FRESH seconds old.
 
-        Who misses a commit of the last seconds does the part again, and its rows are refused.
+        A worker that misses a recent commit repeats the part, and its rows are refused.
         """
         if not object_store.holds(self.planned.manifest.root):
             return self.planned.manifest.has(part)
@@ -143,9 +143,9 @@ class StepWorker:
         self.listed = -math.inf
 
     def _may_be_compacted(self, part: int) -> bool:
-        """Tell whether there may be a block file with the part. A listing of the last seconds shows that there is none.
+        """Return whether the part may be in a block file; False if a recent listing shows none.
 
-        Where one is written meanwhile, the rows of this worker are a file that nobody reads.
+        If a block file is written meanwhile, this worker's rows are a file that no reader opens.
         """
         return time.monotonic() - self.listed > FRESH or part // BLOCK in self.seen.blocks
 
@@ -156,9 +156,9 @@ class StepWorker:
     def _commit(
         self, part: int, inputs: Sequence[str], outcomes: Sequence[Outcome], context: PartContext, rows_read: Rows
     ) -> bool:
-        """Place the part's tar, then commit its rows. Return False if another attempt was faster: its rows stand.
+        """Place the part's tar, then commit its rows. Return False if another worker committed the part first.
 
-        Raises Unavailable where the part was reopened meanwhile: these rows are of what it was before.
+        Raises Unavailable if the part was reopened meanwhile: these rows belong to its earlier state.
         """
         manifest, media = self.planned.manifest, context.media
         if media is None or not media.size:
@@ -182,7 +182,7 @@ class StepWorker:
         return is_ours
 
     def _release_copies(self, batches: Sequence[Sequence[Any]], scratch: str) -> Iterator[Sequence[Any]]:
-        """Yield the batches; after each, delete the copies that this lane does not need any more."""
+        """Yield the batches; after each batch, delete the copies of remote files that this lane no longer needs."""
         original_uri = self.planned.step.original_uri
         uses = Counter(original_uri(value) for batch in batches for value in batch)
         for batch in batches:
@@ -193,7 +193,7 @@ class StepWorker:
                     forget_copy(Path(storage.copy_path(uri, scratch)))
 
     def _batches(self, inputs: Mapping[str, Any], journal: Journal) -> Iterator[Sequence[Any]]:
-        """Yield the inputs without an outcome, in order. Inputs in flight when a worker vanished run alone."""
+        """Yield the inputs without an outcome, in order. Inputs that were running when a worker died run alone."""
         todo = [name for name in inputs if name not in journal.outcomes]
         for suspect, names in groupby(todo, key=lambda name: journal.deaths(name) > 0):
             values = [inputs[name] for name in names]
@@ -221,7 +221,7 @@ class StepWorker:
                 yield from self._run_separately(batch[len(batch) - len(left) :], context)
 
     def _run_separately(self, batch: Sequence[Any], context: PartContext) -> Iterator[Outcome]:
-        """Yield outcomes after a fault: the first record runs alone; with `hands_over`, the batch doubles each time."""
+        """Yield outcomes after a fault: one record alone; with `hands_over`, the number doubles each time."""
         size = 1
         while batch:
             faults = context.faults
@@ -230,10 +230,10 @@ class StepWorker:
             size = 2 * size if self.planned.step.hands_over and context.faults == faults else 1
 
     def _run_again_alone(self, value: Any, fault: StepFault, context: PartContext, started: float) -> Outcome:
-        """Run a record alone once more after its first fault, and return its outcome: a death may have been chance.
+        """Run a record alone after its first fault, and return its outcome: the first death may have had another cause.
 
-        After a SIGKILL from outside it gets KILLS processes in all. Other faults are the record's own. Raises
-        Unavailable, or OpenFailed, after the last SIGKILL, and Unavailable where the GPU is to blame.
+        After a SIGKILL from outside, the record gets KILLS processes in all. Other faults are the record's own. Raises
+        Unavailable or OpenFailed after the last SIGKILL, and Unavailable if the GPU is at fault.
         """
         name = self.planned.input_id(value)
         deaths, kills = context.journal.deaths(name), 0
@@ -253,7 +253,7 @@ class StepWorker:
         return failed_outcome(name, fault.reason, fault.detail, time.monotonic() - started)
 
     def _check_kills(self, name: str, fault: ProcessKilled, kills: int) -> None:
-        """Raise Unavailable after KILLS kills; OpenFailed if the step was opening: other parts would fail, too."""
+        """Raise Unavailable after KILLS kills; OpenFailed if the step was opening: other parts would fail."""
         limit = f"below its limit of {self.planned.resources.memory_gb:.1f} GB"
         if kills < KILLS:
             return
@@ -286,7 +286,7 @@ class StepWorker:
 
     @contextmanager
     def _media(self, part: int, inputs: Sequence[str], journal: Journal) -> Iterator[MediaTar | None]:
-        """Open the part's tar where the step keeps media; outcomes whose media are lost leave the journal."""
+        """Open the part's tar if the step stores media; outcomes whose media are lost are removed from the journal."""
         if not self.planned.step.keeps_media:
             yield None
             return

@@ -51,7 +51,7 @@ class PictureIndex:
 
     @cached_property  # used by every clip; eight hours have a million stamps to sort
     def shown(self) -> NDArray[np.int64]:
-        """Stamps of the visible frames in display order."""
+        """Return the stamps of the visible frames in display order."""
         return np.unique(self.stamps[~self.hidden])
 
     @property

@@ -1,6 +1,6 @@
-"""Fetch the bytes of a video as `ingest` saw them, for every later step.
+"""Fetch the bytes of a video that `ingest` read, and refuse a file that has changed since.
 
-A file may be replaced or moved during a run. New frames must not come under the old digest.
+A file may be replaced or moved during a run; frames of a new file must not be stored under the old digest.
 """
 
 from __future__ import annotations

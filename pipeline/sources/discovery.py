@@ -1,8 +1,8 @@
-"""From what the user named to sources: files, folders, globs, object-store prefixes, and lists of them.
+"""Find the sources in what the user named: files, folders, globs, object-store prefixes, and lists of these.
 
-Everything named gets a source, so that everything gets a row: what cannot be used carries its `fault`. Files of any
-extension count, since extensions lie; only what lies beside a video of its name belongs to that video, and files in
-folders that are no video by name and content are counted. A folder that holds a run is never an input.
+Each named file becomes a source and gets a row; a file that cannot be used has a `fault`. File extensions are not
+trusted. Files in a folder that are certainly no video, by name and content, are only counted, and companions of a video
+belong to the video. A folder that contains a run is never an input.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from pipeline.sources.not_media import find_not_media
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file of the input. entry: its size and stamp, and its fault if it has one; its path is its uri.
+    """A file of the input. entry: its path (a uri), size and stamp, and its fault if there is one.
 
-    named: by the user or in a list, and not come upon in a folder: it has a row whatever it is.
+    named: by the user or in a list, rather than found in a folder. A named file gets a row in any case.
     """
 
     entry: Entry
@@ -51,12 +51,11 @@ class InputFile:
 def discover(
     inputs: Sequence[str], root: str, passed_over: Counter[str] | None = None, column: str = "", given: bool = False
 ) -> list[Source]:
-    """Find the sources of all inputs, sorted by URI, each once. passed_over: counts files that are no media.
+    """Find the sources of all inputs, sorted by URI, without duplicates. passed_over: counts files that are no media.
 
-    Raises ConfigError for an input that is not there, RunError for a store that does not answer. root: the run's own
-    folder, which is never an input, even where it lies inside one. column: of tables, that holds the media; "" where
-    that is to be found out. given: whether captions and questions beside videos are to be read. Containers come as they
-    are.
+    Raises ConfigError for an input that does not exist, RunError for a store that does not answer. root: the run's own
+    folder, which is never an input. column: the column of tables with the media; "" to detect it. given: whether
+    captions and questions beside videos are read. Containers are returned as they are.
     """
     found: dict[str, InputFile] = {}
     beside: dict[str, Entry] = {}
@@ -95,7 +94,7 @@ def _sources(
 
 @dataclass(frozen=True)
 class CompanionUris:
-    """Uris of what lies beside a video: subtitles, metadata and its sound. given: see `Source`."""
+    """Uris of the companions of a video: subtitles, metadata and audio. given: see `Source`."""
 
     subtitles: Sequence[str]
     metadata: Sequence[str]
@@ -155,7 +154,7 @@ def _expand(name: str, root: str, beside: dict[str, Entry], column: str) -> Iter
 
 
 def _braces(name: str) -> list[str]:
-    """Expand `shard-{00000..00099}.tar` and `{a,b}.tar`; a file whose name has the braces stands for itself."""
+    """Expand `shard-{00000..00099}.tar` and `{a,b}.tar`, unless a file has this very name."""
     if "{" not in name or (storage.is_local(name) and os.path.lexists(storage.normal(name))):
         return [name]
     try:
@@ -165,7 +164,7 @@ def _braces(name: str) -> list[str]:
 
 
 def _holds_media(name: str, column: str) -> bool:
-    """Tell whether a Parquet file has the videos in a column, and is no list of them."""
+    """Return whether a Parquet file has the videos in a column, and is not a list of videos."""
     if not name.lower().endswith(".parquet") or not storage.exists(name):
         return False
     try:
@@ -175,7 +174,7 @@ def _holds_media(name: str, column: str) -> bool:
 
 
 def _row_entry(row: ListRow, entries: Mapping[str, Entry]) -> Entry:
-    """Return the file that a row names, or the container of the member that it names, under the row's own name."""
+    """Return the file that a row names, or the container of the member that it names, under the name in the row."""
     return Entry(row.uri, 0, fault=row.fault) if row.fault else replace(entries[container_of(row.uri)], path=row.uri)
 
 
@@ -194,7 +193,7 @@ def _local(path: str, root: str, beside: dict[str, Entry]) -> Iterator[InputFile
 
 
 def _stored(name: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
-    """List the objects below a prefix or matching a glob, without hidden objects and those of runs, by one listing."""
+    """List the objects below a prefix or matching a glob, without hidden objects and runs, by one listing."""
     pattern = re.search(r"[*?\[]", name)
     folder = name[: pattern.start()].rpartition("/")[0] if pattern else name
     listed = storage.listing(folder, recursive=True)

@@ -1,4 +1,4 @@
-"""Folders and globs on this machine: every file below them, once, whatever links there are."""
+"""List local folders and globs: every file once, also if links form a cycle."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ EVERYTHING: frozenset[PatternRest] = frozenset({("**",), ()})
 
 
 def walk(folder: str, root: str) -> Iterator[Entry]:
-    """Yield all files below a folder, without hidden files and those of runs. Links that lead out are not followed.
+    """Yield all files below a folder, without hidden files and runs. Links out of the folder are not followed.
 
-    root: of the run that asks. Raises ConfigError where the folder itself is the root of a run.
+    root: of the current run. Raises ConfigError if the folder itself is the root of a run.
     """
     return _below(folder, EVERYTHING, root, {})
 
 
 def matches(pattern: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
-    """Yield the files that a glob matches, and those below matching folders, by the rules of `walk`.
+    """Yield the files that a glob matches, and the files below matching folders, by the rules of `walk`.
 
-    `**` stands for any number of folders. Links are followed only before the first piece that has magic. Puts the
-    subtitles and metadata that lie beside the files into `beside`, by their uris.
+    `**` matches any number of folders. Links are followed only before the first component with a wildcard. Adds the
+    subtitles and metadata in the same folders to `beside`, by uri.
     """
     pieces = pattern.split("/")
     fixed = next(n for n, piece in enumerate(pieces) if not NO_MAGIC.fullmatch(piece))
@@ -76,7 +76,7 @@ def _visible(path: str, root: str) -> list[os.DirEntry[str]] | None:
 
 
 def _with_empty_double_star(rests: Sequence[PatternRest]) -> frozenset[PatternRest]:
-    """Add the patterns that remain if `**` stands for no folder."""
+    """Add the patterns that remain if `**` matches no folder."""
     found = set(rests)
     for rest in rests:
         stars = next((n for n, piece in enumerate(rest) if piece != "**"), len(rest))
@@ -85,9 +85,9 @@ def _with_empty_double_star(rests: Sequence[PatternRest]) -> frozenset[PatternRe
 
 
 def _match_name(rests: frozenset[PatternRest], name: str) -> frozenset[PatternRest]:
-    """Return the rest of a pattern after a name: empty without a match, with an empty piece if everything matched.
+    """Return the rest of a pattern after a name: empty without a match, with an empty item for a complete match.
 
-    Hidden names match only pieces that begin with a dot, as in a shell.
+    Hidden names match only components that begin with a dot, as in a shell.
     """
     hidden = name.startswith(".")
     if rests == EVERYTHING:
@@ -122,5 +122,5 @@ def local_entry(path: str) -> Entry:
 
 
 def text(path: str) -> str:
-    """Return a path as text that can be stored: bytes that are not UTF-8 are escaped."""
+    """Return a path as text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", errors="backslashreplace")

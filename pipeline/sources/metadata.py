@@ -1,4 +1,4 @@
-"""Metadata beside a video (yt-dlp's `.info.json`, video2dataset's and img2dataset's `.json`) becomes its `meta`."""
+"""Read metadata beside a video (yt-dlp's `.info.json`, video2dataset's and img2dataset's `.json`) for its `meta`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ STATE = ("key", "status", "error_message", "exif")  # columns of a data set's fi
 def meta_of(source: Source) -> str:
     """Return a source's metadata as JSON: those of its files, overridden by the columns of its input list.
 
-    Captions and questions of any length are read where the source asks for them (`given`). Files that are gone, damaged
-    or too large tell nothing. Raises StoreUnreachable where a store does not answer.
+    With `given`, captions and questions of any length are read. Files that are gone, damaged or too large are ignored.
+    Raises StoreUnreachable if a store does not answer.
     """
     facts: dict[str, Any] = {}
     for uri in sorted(source.metadata, key=_rank):
@@ -90,7 +90,7 @@ def known_fields(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return further columns of a data set's file, such as `caption` and `url`."""
+    """Return other columns of a data set's metadata file, such as `caption` and `url`."""
     renamed = {name for names in FIELDS.values() for name in names}
     return {
         name: value

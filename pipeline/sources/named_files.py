@@ -1,7 +1,7 @@
-"""Files that are named one by one: size, stamp and fault of each, and the subtitles and metadata beside them.
+"""Look up files that are named one by one: size, stamp and fault of each, and the companions in their folders.
 
-A store is asked as rarely as can be. One LIST of a folder tells of all files in it and of what lies beside them. Where
-many folders lie below one prefix that holds little else, one listing of that prefix tells of all folders.
+Requests to a store are few: one LIST per folder returns its files and their companions. If many folders share a prefix
+with little else below it, one LIST of the prefix returns all of them.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _list_folders(folders: Sequence[str], pool: ThreadPoolExecutor) -> dict[str,
 
 
 def _by_common_prefix(folders: Sequence[str]) -> Mapping[str, Mapping[str, Entry]]:
-    """List many folders of one bucket by one request; {} if a request for each folder is faster."""
+    """List many folders of a bucket by one request; return {} if one request per folder is faster."""
     if len(folders) < MANY:
         return {}
     prefix = "/".join(_common([folder.split("/") for folder in folders]))
@@ -109,7 +109,7 @@ def _by_common_prefix(folders: Sequence[str]) -> Mapping[str, Mapping[str, Entry
 
 
 def _common(paths: Sequence[list[str]]) -> list[str]:
-    """Return the leading pieces that all paths have in common."""
+    """Return the leading components that all paths share."""
     first, last = min(paths), max(paths)
     same = next((n for n, (left, right) in enumerate(zip(first, last, strict=False)) if left != right), None)
     return first[:same] if same is not None else min(first, last, key=len)

@@ -1,4 +1,4 @@
-"""Files in a folder that are plainly no video, by their name and by what they hold: counted, and no sources."""
+"""Detect files in a folder that are certainly no video, by name and content. They are counted, and are no sources."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Counts = Mapping[str, int]
 def find_not_media(entries: Iterable[Entry]) -> dict[str, str]:
     """Return the kind of each file that is certainly no video, by URI.
 
-    Raises StoreUnreachable where a store does not answer; what cannot be read for another reason is left out.
+    Raises StoreUnreachable if a store does not answer. Files that cannot be read for other reasons are left out.
     """
     plain = [entry for entry in entries if not entry.fault and is_plain(entry.path)]
     with ThreadPoolExecutor(QUESTIONS) as pool:
@@ -61,7 +61,7 @@ def _kind(uri: str) -> str:
 
 
 def write(root: str, counts: Counts) -> None:
-    """Keep the counts below a root, if they are others than those it has."""
+    """Store the counts below a root, if they have changed."""
     if dict(counts) != read(root):
         storage.write_bytes(storage.join(root, FILE), json.dumps(dict(sorted(counts.items()))).encode())
 

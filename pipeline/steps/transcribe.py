@@ -93,12 +93,12 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
 
     @property
     def asks(self) -> bool:
-        """Whether Ola is a source."""
+        """Return whether Ola is a source of transcripts."""
         return "ola" in self.settings.sources
 
     @property
     def uses_whisperx(self) -> bool:
-        """Whether WhisperX is a source."""
+        """Return whether WhisperX is a source of transcripts."""
         return "whisperx" in self.settings.sources
 
     def open(self) -> None:

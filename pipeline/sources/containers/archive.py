@@ -1,4 +1,4 @@
-"""Members of a tar or zip by their names: what records of others refer to."""
+"""Read members of a tar or zip by name, for imported records that refer to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Archive:
     """A tar, compressed or not, or a zip file. Its headers are read once."""
 
     def __init__(self, uri: str, size: int) -> None:
-        """Find the members. size: of the file. Raises OSError."""
+        """Read the headers. size: of the file. Raises OSError."""
         self.uri = uri
         self.file = None if uri.lower().endswith(STREAMS) else open_container(uri)
         self.members: dict[str, Member] = {}
@@ -37,8 +37,8 @@ class Archive:
     def read(self, name: str) -> bytes:
         """Return the bytes of a member.
 
-        Raises KeyError where there is none of this name, Unreadable where it is damaged or may be behind damage.
-        Raises OSError and BadMedia as `access.pieces`.
+        Raises KeyError if no member has this name, Unreadable if the member is damaged or may lie after damage. Raises
+        OSError and BadMedia as `access.pieces`.
         """
         member = self.members.get(name.removeprefix("./"))
         if member is None and not self.fault:

@@ -1,7 +1,7 @@
-"""Members of a tar or zip as sources: each with its companions, which are the members of the same key beside it.
+"""Group the members of a tar or zip into sources with their companions: neighbouring members with the same key.
 
-A key is the name up to the first dot of its last piece, as in webdataset. Members of a key belong together where they
-follow each other; what no source takes is a row with its reason.
+A key is the name up to the first dot of its last path component, as in webdataset. Members without a source become rows
+with a reason.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberSource:
-    """A source in a container, as its index keeps it; or a row with a reason.
+    """A source in a container, as stored in the index; or a row with a reason.
 
-    name: after the container's uri and `#`; "" for a row about the container itself. sidecars: names as well.
-    apart: name of a member with its sound. sha256: of its bytes, where they had to be read for the index.
+    name: the part after the container's uri and `#`; "" for a row about the container itself. sidecars: names of
+    members. apart: name of the member with the audio. sha256: of the bytes, if indexing had to read them.
     """
 
     name: str
@@ -51,9 +51,9 @@ class MemberSource:
 
 @dataclass(slots=True)
 class _Read:
-    """A member with what was read of it when its turn came: a stream does not go back.
+    """A member with the content that was read when the stream passed it.
 
-    data: of a text; value: of a json. fault: what is wrong with a text, without which the video beside it is used.
+    data: of a text; value: of a JSON file. fault: why a text is invalid; the video is then used without it.
     """
 
     member: Member
@@ -71,9 +71,9 @@ Digest = Callable[[Member], "str | None"]
 def sources(
     members: Iterable[Member], content: Content, sha256: Digest = lambda member: None
 ) -> Iterator[MemberSource]:
-    """Yield the sources among a container's members, and a row with its reason for each faulty member, in order.
+    """Yield the sources among a container's members in order, and a row with a reason for each faulty member.
 
-    content: reads a small member whole; sha256: digest of a large one, where the container must be read anyway.
+    content: reads a small member; sha256: returns the digest of a large one if the container is read anyway.
     """
     names, keys = set[str](), set[str]()
     for key, group in groupby(members, key=lambda member: key_of(member.name)):
@@ -123,7 +123,7 @@ def _read(member: Member, content: Content, sha256: Digest) -> _Read:
 
 
 def _sources_of(group: Sequence[_Read], is_apart: bool) -> Iterator[MemberSource]:
-    """Yield the sources of the members of one key. is_apart: whether there were others of this key before."""
+    """Yield the sources of the members of one key. is_apart: whether members of this key occurred before."""
     videos, beside = _split_group(group)
     for video, mine in zip(videos, _companions_by_video(videos, beside), strict=True):
         yield _source(video, mine)
@@ -139,7 +139,7 @@ def _orphan(is_apart: bool) -> str:
 
 
 def _split_group(group: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
-    """Split members into possible videos and companions. Without a known video ending, every possible member counts."""
+    """Split members into possible videos and companions. Without a known video ending, every member may be a video."""
     for is_video in (VIDEO.__contains__, _may_be_video, SOUNDS.__contains__):
         videos = [member for member in group if is_video(member.ending)]
         if videos:
@@ -202,7 +202,7 @@ def _parse_json(data: bytes) -> tuple[Any, str]:
 
 
 def _meta(beside: Sequence[_Read]) -> str:
-    """Return the metadata as JSON: the keys of `.json`, below them those of `.info.json`, and `.txt` as `caption`."""
+    """Return the metadata as JSON: the keys of `.json`, then those of `.info.json`, and `.txt` as `caption`."""
     meta: dict[str, Any] = {}
     jsons = [companion for companion in beside if companion.ending == ".json"]
     for companion in sorted(jsons, key=lambda companion: not _is_info(companion)):

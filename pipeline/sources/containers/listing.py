@@ -1,4 +1,4 @@
-"""The sources of one container, by its form."""
+"""List the sources in one container."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.sources.containers.zips import zip_members, zip_pieces
 
 
 def rows(uri: str, size: int, column: str) -> Iterator[MemberSource]:
-    """Yield the sources of a container; if it cannot be read to its end, then a row with the reason. Raises OSError."""
+    """Yield the sources of a container; if it cannot be read to the end, also a row with the reason. Raises OSError."""
     if uri.lower().endswith(TABLES):
         return tables.rows(uri, column)
     if uri.lower().endswith(STREAMS):

@@ -1,6 +1,6 @@
-"""Metadata of members that is too long for the driver, which holds all sources: it stays in the index.
+"""Keep long metadata of members in the container's index, since the driver holds all sources in memory.
 
-A source has a reference in its place; `ingest` puts the metadata into the row of the video.
+The source has a reference to the index; `ingest` replaces it by the metadata.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def shorten(meta: str, index: str, row: int) -> str:
 
 
 def read_whole(meta: str, root: str) -> str:
-    """Return the metadata that a source has or refers to. Raises Unavailable if the index has changed."""
+    """Return the metadata of a source, also if they are in the index. Raises Unavailable if the index has changed."""
     if KEY not in meta:
         return meta
     facts = json.loads(meta)

@@ -1,6 +1,6 @@
-"""Members of compressed tars, which can only be read from their beginning: each part of sources does that once.
+"""Read members of compressed tars, which can only be read from the beginning: once per part of sources.
 
-Members that lie between are passed over; nothing but the members that are asked for is kept.
+Only the requested members are kept in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHUNK = 1 << 20  # bytes of one read
 
 @dataclass
 class _Reading:
-    """One reading of a compressed tar for its index."""
+    """One pass over a compressed tar, for its index."""
 
     file: ForwardStream
     is_cut: bool = False
