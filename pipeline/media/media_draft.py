@@ -57,7 +57,7 @@ def part_draft(uri: str, base: Path, inputs: Sequence[str], outcomes: dict[str, 
 
 
 def follow_placed_tars(root: str, places: Mapping[str, str], outcomes: dict[str, Outcome]) -> None:
-    """Let outcomes refer to the tar that a killed attempt put in place. places: its name by that of its draft."""
+    """Point outcomes at the tar that a killed attempt has placed. places: the name of the tar by that of its draft."""
     for draft, place in places.items():
         if storage.exists(storage.join(root, place)):
             outcomes.update({name: relocate_media(outcome, draft, place) for name, outcome in outcomes.items()})

@@ -56,7 +56,7 @@ class PictureIndex:
 
     @property
     def open_groups(self) -> bool:
-        """Whether some frame is shown before the key frame that precedes it in decoding order."""
+        """Return whether a frame is displayed before the key frame that precedes it in decoding order."""
         latest_key = np.maximum.accumulate(np.where(self.keys, self.stamps, np.iinfo(np.int64).min))
         return bool((self.stamps < latest_key).any())
 

@@ -29,7 +29,7 @@ DASH = "-–—‐‑―"
 
 @dataclass(frozen=True)
 class UnspokenPart:
-    """A part of a text that is not spoken: its place, kind and text; `MARK` for signs without meaning, as a dash."""
+    """A part of a text that is not spoken: place, kind and text. Kind `MARK`: signs without meaning, such as a dash."""
 
     start: int
     end: int
