@@ -137,7 +137,9 @@ def test_a_generated_page_is_what_the_code_says(page: str) -> None:
     assert (FOLDER / page).read_text(encoding="utf-8") == PAGES[page](), "run `make reference`"
 
 
-@pytest.mark.parametrize("page", ["settings.md", "recipes.md", "commands.md", "metrics.md", "exit-codes.md"])
+@pytest.mark.parametrize(
+    "page", ["settings.md", "recipes.md", "commands.md", "records.md", "metrics.md", "exit-codes.md"]
+)
 def test_a_generated_page_gives_a_meaning_to_each_row(page: str) -> None:
     rows = [line for line in PAGES[page]().splitlines() if line.startswith("| ")]
     assert len(rows) > len(METRICS)
