@@ -7,189 +7,236 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """A spoken word with its start and end, in seconds on the clip's clock."""
+    """A spoken word."""
 
     text: str
+    """The word, with its punctuation."""
     start: float
+    """Start, in seconds on the clip's clock."""
     end: float
+    """End, in seconds on the clip's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Speech between two times, in seconds on the clip's clock.
-
-    The scores tell how reliable the text is. `flags` name the rules that reject it (see
-    `pipeline.media.hallucination`). Only recognisers give avg_logprob (natural logarithm, mean over the tokens) and
-    no_speech_prob (0..1). Every source has compression_ratio (bytes of text / bytes of deflated text), repeated,
-    distinct, stock and voiced (shares, 0..1), longest_word (characters) and pace (words per second).
-
-    text, words: speech only. original: the source's text, if it holds more than speech, else empty. speaker: name of
-    the speaker, if the source names one.
-    """
+    """Speech between two times, with scores of how reliable its text is."""
 
     start: float
+    """Start, in seconds on the clip's clock."""
     end: float
+    """End, in seconds on the clip's clock."""
     text: str
+    """The spoken text."""
     words: tuple[Word, ...]
+    """The spoken words."""
     flags: tuple[str, ...] = ()
+    """Names of the rules that reject the segment, see `pipeline.media.hallucination`."""
     avg_logprob: float | None = None
+    """Mean natural logarithm of the probability of its tokens; null unless a recogniser tells."""
     no_speech_prob: float | None = None
+    """Probability of no speech, 0..1; null unless a recogniser tells."""
     compression_ratio: float | None = None
+    """Bytes of the text divided by its deflated bytes."""
     repeated: float | None = None
+    """Share of words in the longest loop, 0..1."""
     distinct: float | None = None
+    """Share of words that are distinct, 0..1; null for fewer than ten words."""
     stock: float | None = None
+    """Share of the text in stock phrases and filler words, 0..1."""
     voiced: float | None = None
+    """Share of words in spans of voice activity, 0..1; null if not measured."""
     longest_word: int | None = None
+    """Length of the longest word, in characters."""
     pace: float | None = None
+    """Words per second."""
     speaker: str = ""
+    """Name of the speaker; empty unless the source names one."""
     original: str = ""
+    """The source's text if it holds more than speech; else empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unspoken:
-    """Subtitle text that is not speech, between two times in seconds on the clip's clock.
-
-    kind: `speaker` (a name), `sound`, `song` or `credit`.
-    """
+    """Subtitle text that is not speech."""
 
     start: float
+    """Start, in seconds on the clip's clock."""
     end: float
+    """End, in seconds on the clip's clock."""
     kind: str
+    """`speaker` (a name), `sound`, `song` or `credit`."""
     text: str
+    """The text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """The transcript of one clip.
-
-    origin: `sidecar`, `embedded`, `whisperx` or `ola`. track: the file, stream or model. word_times: `given` by the
-    source, `interpolated` over a segment by the length of its words, `aligned` to the sound by an alignment model, or
-    `recognised` (the recogniser's own). coverage: share of the clip that segments cover. flagged: share of the words
-    that lie in segments with flags. unspoken: subtitle text that is not speech.
-
-    language: the tag of the file or stream, or the language that the recogniser detected in the sound (with
-    language_probability). text_language: the language of the text, with its probability, 0..1; null if the text is too
-    short to tell. flags: `language mismatch`, if both languages are known and differ.
-    """
+    """The transcript of one clip."""
 
     id: str
+    """Id of the clip."""
     clip: str
+    """Id of the clip."""
     origin: str
+    """`sidecar`, `embedded`, `whisperx` or `ola`."""
     track: str
+    """The file, stream or model."""
     language: str | None
+    """Language tag of the file or stream, or the language that the recogniser detected; null if unknown."""
     word_times: str
+    """Origin of the words' times: `given` by the source, `interpolated` over a segment by the length of its words,
+    `aligned` to the sound by an alignment model, or `recognised` by the recogniser."""
     text: str
+    """The spoken text."""
     segments: tuple[Segment, ...]
+    """The segments with words and scores."""
     words: int
+    """Number of words."""
     coverage: float
+    """Share of the clip that segments cover, 0..1."""
     language_probability: float | None = None
+    """Probability of `language`, 0..1, if the recogniser detected it; else null."""
     flagged: float = 0.0
+    """Share of the words in segments with flags, 0..1."""
     unspoken: tuple[Unspoken, ...] = ()
+    """Subtitle text that is not speech."""
     text_language: str | None = None
+    """Detected language of the text; null for a text that is too short."""
     text_language_probability: float | None = None
+    """Probability of `text_language`, 0..1."""
     flags: tuple[str, ...] = ()
+    """`language mismatch` if both languages are known and differ; else empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCall:
-    """The prompt and the answer of one model call, verbatim; `prompt_tokens` include the media.
-
-    finish: why the answer ended (`stop`, `length`). latency: seconds to its end. notes: which media were thinned to fit
-    the context. read_tokens: prompt positions that were prefilled for this answer, without a prefix that was already in
-    the cache; 0 if unknown. margin: smallest difference, over the answer's tokens, between the logits of the two most
-    likely tokens; an answer with a margin near 0 may differ on other hardware; null if unknown.
-    """
+    """The prompt and the answer of one model call, verbatim."""
 
     prompt: str
+    """The prompt."""
     answer: str
+    """The answer."""
     finish: str
+    """Why the answer ended: `stop` or `length`."""
     prompt_tokens: int
+    """Tokens of the prompt, with its media."""
     answer_tokens: int
+    """Tokens of the answer."""
     latency: float
+    """Time until the end of the answer, in seconds."""
     notes: tuple[str, ...] = ()
+    """Media that were thinned to fit the context."""
     read_tokens: int = 0
+    """Prompt tokens that were prefilled, without a prefix in the cache; 0 if unknown."""
     margin: float | None = None
+    """Smallest difference between the two largest logits, over the tokens of the answer; null if unknown. An answer
+    with a margin near 0 may differ on other hardware."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screening:
-    """A language model's rating of a transcript: probabilities (0..1) that it is complete and informative."""
+    """A language model's rating of a transcript."""
 
     id: str
+    """Id of the clip."""
     clip: str
+    """Id of the clip."""
     footage: str
+    """Id of the clip's media."""
     transcript: str
+    """Id of the transcript."""
     complete: float
+    """Probability that the transcript is complete, 0..1."""
     informative: float
+    """Probability that the transcript is informative, 0..1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """A caption of a clip. view: `image` (the middle frame), `video`, `sound` or `joint`.
-
-    left_out: views of the same clip whose captions were rejected: the reason and the model's answer.
-    """
+    """A caption of a clip."""
 
     id: str
+    """`<clip>-caption-<view>`."""
     clip: str
+    """Id of the clip."""
     footage: str
+    """Id of the clip's media."""
     view: str
+    """What the model saw: `image` (the middle frame), `video`, `sound` or `joint`."""
     text: str
+    """The caption."""
     asked: ModelCall
+    """The model call."""
     left_out: tuple[str, ...] = ()
+    """Views of this clip whose captions were rejected, each with the reason and the model's answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question about a clip, generated from its frames, its sound and its transcript.
-
-    number: index within the clip, from 0. kind: the sort of question (see the prompt of `ask`). options: of a multiple
-    choice, whose answer is a letter; else empty. left_out: why other questions of the call `asked` were rejected.
-    departures: how the answer of `asked` departs from the prompt's form: `fence`, `markup`, `labels`, `broken lines`,
-    `preamble`, `postscript`.
-    """
+    """A question about a clip, generated from its frames, its sound and its transcript."""
 
     id: str
+    """`<clip>-question-<number>`."""
     clip: str
+    """Id of the clip."""
     footage: str
+    """Id of the clip's media."""
     transcript: str
+    """Id of the transcript."""
     number: int
+    """Index within the clip, from 0."""
     kind: str
+    """Sort of question, see the prompt of `ask`."""
     question: str
+    """The question."""
     answer: str
+    """The answer; of a multiple choice its letter."""
     options: tuple[str, ...]
+    """Options of a multiple choice; else empty."""
     asked: ModelCall
+    """The model call."""
     left_out: tuple[str, ...] = ()
+    """Why other questions of the same call were rejected."""
     departures: tuple[str, ...] = ()
+    """How the answer departs from the form in the prompt: `fence`, `markup`, `labels`, `broken lines`, `preamble`,
+    `postscript`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewAnswer:
-    """An answer to a question from one view, compared with the reference answer.
-
-    agreement: a model's probability that both mean the same. exact: equal after normalisation. f1: word overlap.
-    """
+    """An answer to a question from one view, compared with the reference answer."""
 
     answer: str
+    """The answer."""
     agreement: float
+    """Probability by the model that both answers mean the same, 0..1."""
     exact: bool
+    """Whether both answers are equal after normalisation."""
     f1: float
+    """F1 of the words of both answers, 0..1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """The answers to one question from frames and sound, from each alone, and from neither.
-
-    prompt_tokens, answer_tokens, read_tokens: sums over the calls of all views, as in `ModelCall`.
-    """
+    """The answers to one question from frames and sound, from each alone, and from neither."""
 
     id: str
+    """Id of the question."""
     clip: str
+    """Id of the clip."""
     question: str
+    """Id of the question."""
     both: ViewAnswer
+    """Answer from frames and sound."""
     video: ViewAnswer
+    """Answer from the frames alone."""
     audio: ViewAnswer
+    """Answer from the sound alone."""
     text: ViewAnswer
+    """Answer without media."""
     prompt_tokens: int = 0
+    """Tokens of the prompts of all calls."""
     answer_tokens: int = 0
+    """Tokens of the answers of all calls."""
     read_tokens: int = 0
+    """Prompt tokens of all calls that were prefilled; 0 if unknown."""

@@ -16,7 +16,7 @@ from manifests import storage
 from manifests.blocks import BlockFile, StoredPart
 from manifests.parquet_files import raise_damaged
 
-HELD = 16  # block files, and row groups of 8,192 rows: one for each step that a pack reads
+OPEN_FILES_KEPT = 16  # block files, and row groups of 8,192 rows: one for each step that a pack reads
 
 _lock = threading.Lock()
 
@@ -39,12 +39,12 @@ def forget() -> None:
     _read_group.cache_clear()
 
 
-@lru_cache(HELD)
+@lru_cache(OPEN_FILES_KEPT)
 def _open(block: BlockFile, stamp: str) -> tuple[pq.ParquetFile, dict[int, StoredPart]]:
     file = pq.ParquetFile(storage.open_random(block.uri), pre_buffer=True)
     return file, block.stored_parts(file)
 
 
-@lru_cache(HELD)
+@lru_cache(OPEN_FILES_KEPT)
 def _read_group(block: BlockFile, stamp: str, number: int) -> pa.Table:
     return _open(block, stamp)[0].read_row_group(number)

@@ -194,9 +194,9 @@ def _read_tables(file: pq.ParquetFile, wanted: Mapping[int, StoredPart]) -> Iter
     end = 0
     for number in range(file.num_row_groups):
         start, end = end, end + file.metadata.row_group(number).num_rows
-        held = {part: of for part, of in wanted.items() if of.rows and start <= of.first < end}
-        group = file.read_row_group(number) if held else empty
-        for part, stored in held.items():
+        in_group = {part: of for part, of in wanted.items() if of.rows and start <= of.first < end}
+        group = file.read_row_group(number) if in_group else empty
+        for part, stored in in_group.items():
             yield part, stored.restore(group.slice(stored.first - start, stored.rows))
 
 
@@ -223,13 +223,13 @@ def remove_leftovers(folder: str, files: PartFiles) -> None:
 
     Only the process that holds the root's lock may call this: another run may have reopened a block meanwhile.
     """
-    remove = object_store.remove_all if object_store.holds(folder) else partial(call_all, storage.remove)
+    remove = object_store.remove_all if object_store.holds(folder) else partial(call_concurrently, storage.remove)
     remove([storage.join(folder, name) for name in files.superseded()])
 
 
 def _block_bytes(block: BlockFile, schema: pa.Schema, stamps: Mapping[str, str]) -> bytes:
     uris = {block.part_uri(part): stamps.get(part_name(part), "") for part in parts_of(block.number)}
-    read = call_all(lambda uri: known_parts.read_bytes(uri, uris[uri]), uris)
+    read = call_concurrently(lambda uri: known_parts.read_bytes(uri, uris[uri]), uris)
     files = [_parse_parquet(uri, data) for uri, data in zip(uris, read, strict=True)]
     schemas = [schema, *(file.schema_arrow.remove_metadata() for file in files)]
     writer = BlockWriter(pa.unify_schemas(schemas, promote_options="permissive"))
@@ -288,13 +288,13 @@ def remove_part(folder: str, part: int) -> None:
     is_compacted = block.exists()
     if is_compacted:
         others = ((other, table) for other, table in block.read_all() if other != part)
-        call_all(lambda pair: storage.write_bytes(block.part_uri(pair[0]), parquet_bytes(pair[1])), others)
+        call_concurrently(lambda pair: storage.write_bytes(block.part_uri(pair[0]), parquet_bytes(pair[1])), others)
     storage.remove(block.part_uri(part))  # a late worker may have written this file beside the block file
     if is_compacted:
         storage.remove(block.uri)
 
 
-def call_all(call: Callable[[T], R], values: Iterable[T]) -> list[R]:
+def call_concurrently(call: Callable[[T], R], values: Iterable[T]) -> list[R]:
     """Call a function on each value, several at once, and return the results. Raises its error after all have ended."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(call, values))

@@ -36,10 +36,10 @@ def process_space() -> str:
     Containers that share a temporary folder have different scopes.
     """
     boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    told = (
+    scope = (
         f"{boot.read_text() if boot.exists() else ''} {os.stat(space).st_ino if space.exists() else ''} {os.getuid()}"
     )
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    return hashlib.sha256(scope.encode()).hexdigest()[:12]
 
 
 @cache
@@ -53,11 +53,11 @@ def sweep(path: Path) -> None:
     for draft in path.iterdir():
         match = NAME.search(draft.name)
         with suppress(OSError):
-            if match and not lives(int(match.group(1)), draft.stat().st_mtime):
+            if match and not is_alive(int(match.group(1)), draft.stat().st_mtime):
                 draft.unlink()
 
 
-def lives(process: int, since: float) -> bool:
+def is_alive(process: int, since: float) -> bool:
     """Return whether the process with this id runs and started before `since` (seconds since 1970): ids are reused."""
     try:
         return psutil.Process(process).create_time() <= since + 1  # the start time is rounded to 10 ms

@@ -13,11 +13,11 @@ WORDS = tuple(os.strerror(number) for number in FULL)  # DuckDB and safetensors 
 
 def is_full(error: BaseException) -> bool:
     """Return whether an error or one of its causes is a full disk or quota."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if (isinstance(seen, OSError) and seen.errno in FULL) or any(words in str(seen) for words in WORDS):
+    cause: BaseException | None = error
+    while cause is not None:
+        if (isinstance(cause, OSError) and cause.errno in FULL) or any(words in str(cause) for words in WORDS):
             return True
-        seen = seen.__cause__
+        cause = cause.__cause__
     return False
 
 

@@ -20,7 +20,7 @@ from manifests.counts import Counts
 from manifests.parquet_files import PartFacts, raise_damaged
 
 NAME = "facts.json"  # maps the name of each part file to its ETag and the facts in its footer
-HELD = 64 << 20  # bytes of part files in memory: pack reads files again that this process has just written
+CACHE_BYTES = 64 << 20  # bytes of part files in memory: pack reads files again that this process has just written
 
 _known: dict[tuple[str, str], PartFacts] = {}  # by URI and ETag
 _held: dict[tuple[str, str], bytes] = {}  # by URI and ETag, the oldest first
@@ -42,13 +42,13 @@ def remember_facts(uri: str, stamp: str, facts: PartFacts) -> None:
 
 
 def remember_bytes(uri: str, stamp: str, data: bytes) -> None:
-    """Cache the bytes of a part file that has an ETag; the oldest entries are evicted above the limit HELD."""
+    """Cache the bytes of a part file that has an ETag; the oldest entries are evicted above the limit CACHE_BYTES."""
     if not stamp:
         return
     with _lock:
         _held[uri, stamp] = data
         total = sum(map(len, _held.values()))
-        while total > HELD:
+        while total > CACHE_BYTES:
             total -= len(_held.pop(next(iter(_held))))
 
 

@@ -72,9 +72,9 @@ def digest(facts: Any, digits: int = KEY_DIGITS) -> str:
 
 def check_law(name: str, inputs: Sequence[str], outcomes: Sequence[Outcome]) -> None:
     """Raise LawBroken unless every input has exactly one outcome, and `ok` ones have rows."""
-    asked, answered = Counter(inputs), Counter(outcome.input for outcome in outcomes)
-    if asked != answered:
-        lost, strange = asked - answered, answered - asked
+    expected, answered = Counter(inputs), Counter(outcome.input for outcome in outcomes)
+    if expected != answered:
+        lost, strange = expected - answered, answered - expected
         raise LawBroken(f"step '{name}': inputs without a row: {sorted(lost)[:5]}; rows without an input: "
                         f"{sorted(strange)[:5]}")  # fmt: skip
     for outcome in outcomes:
@@ -222,13 +222,13 @@ class Manifest:
         """Return the counts of every committed part, or the error of a damaged one."""
         return self.more_counts(())
 
-    def more_counts(self, seen: Collection[int], limit: int | None = None) -> dict[int, Counts | Damaged]:
-        """Return the counts (or the damage) of committed parts that are not in `seen`, at most `limit` parts.
+    def more_counts(self, known_parts: Collection[int], limit: int | None = None) -> dict[int, Counts | Damaged]:
+        """Return the counts (or the damage) of committed parts that are not in `known_parts`, at most `limit` parts.
 
         Makes one listing, and reads each block file's footer once and those part files' footers that are not cached.
         """
         files = blocks.part_files(self.folder_uri)
-        return self._count_parts(files, [part for part in files.committed() if part not in seen][:limit])
+        return self._count_parts(files, [part for part in files.committed() if part not in known_parts][:limit])
 
     def counts_of(self, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
         """Return the counts of these committed parts, or their damage; see `more_counts`."""
@@ -237,14 +237,16 @@ class Manifest:
     def _count_parts(self, files: PartFiles, parts: Sequence[int]) -> dict[int, Counts | Damaged]:
         known = known_parts.known_facts(self.folder_uri, files.uncompacted())
         with ThreadPoolExecutor(blocks.AT_ONCE) as pool:
-            there = sorted({part // blocks.BLOCK for part in parts} & files.blocks.keys())
-            held = dict(zip(there, pool.map(self._block_facts, there), strict=True))
+            block_numbers = sorted({part // blocks.BLOCK for part in parts} & files.blocks.keys())
+            facts_by_block = dict(zip(block_numbers, pool.map(self._block_facts, block_numbers), strict=True))
 
             def counts(part: int) -> Counts | Damaged:
                 name = blocks.part_name(part)
                 if name in known:
                     return known[name].counts
-                return self._counts_or_damage(part, held.get(part // blocks.BLOCK), files.stamps.get(name, ""))
+                return self._counts_or_damage(
+                    part, facts_by_block.get(part // blocks.BLOCK), files.stamps.get(name, "")
+                )
 
             return dict(zip(parts, pool.map(counts, parts), strict=True))
 
@@ -252,13 +254,13 @@ class Manifest:
         """Write the facts of the part files that are not compacted to `facts.json`, for later readers of the run."""
         known_parts.write_summary(self.folder_uri, blocks.part_files(self.folder_uri).uncompacted())
 
-    def _counts_or_damage(self, part: int, held: BlockFacts, stamp: str = "") -> Counts | Damaged:
+    def _counts_or_damage(self, part: int, block_facts: BlockFacts, stamp: str = "") -> Counts | Damaged:
         """Return a part's counts or its damage. held: facts of the part's block file. stamp: ETag of the part file."""
-        if isinstance(held, Damaged):
-            return held
+        if isinstance(block_facts, Damaged):
+            return block_facts
         try:
-            facts = held[part] if held else read_facts(self.uri(part))
-            if not held:
+            facts = block_facts[part] if block_facts else read_facts(self.uri(part))
+            if not block_facts:
                 known_parts.remember_facts(self.uri(part), stamp, facts)
             return facts.counts
         except FileNotFoundError:  # compacted meanwhile

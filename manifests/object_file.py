@@ -10,7 +10,7 @@ import obstore
 from obstore.exceptions import BaseError, PreconditionError
 
 from manifests.object_store import Entry, ask, check_length, entry_of, stat
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -108,7 +108,7 @@ def read_end(uri: str, size: int) -> tuple[bytes, Entry]:
 
     try:
         return ask(uri, end)
-    except (FileNotFoundError, StoreAway):
+    except (FileNotFoundError, StoreUnreachable):
         raise
     except OSError:  # stores answer a suffix range of an empty object with 416, or with the whole object
         return b"", _require_entry(uri)

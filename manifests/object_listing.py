@@ -127,5 +127,5 @@ def _listing_by_names(uri: str, recursive: bool) -> list[Entry]:
     faulty = [Entry(name, size, str(mtime or ""), fault_of(name)) for name, size, mtime in files if fault_of(name)]
     good = [name for name, *_ in files if not fault_of(name)]
     with ThreadPoolExecutor(HEADS) as pool:
-        seen = list(pool.map(lambda name: stat(f"{uri}/{name}"), good))
-    return faulty + [Entry(name, e.size, e.stamp) for name, e in zip(good, seen, strict=True) if e is not None]
+        entries = list(pool.map(lambda name: stat(f"{uri}/{name}"), good))
+    return faulty + [Entry(name, e.size, e.stamp) for name, e in zip(good, entries, strict=True) if e is not None]

@@ -1,6 +1,6 @@
 """All requests to objects in S3, Google Cloud Storage and Azure, through `obstore`.
 
-Requests that fail for a temporary reason are retried, see `manifests.retries`; in the end they raise StoreAway.
+Requests that fail for a temporary reason are retried, see `manifests.retries`; in the end they raise StoreUnreachable.
 
 Writes are atomic. A small object is one PUT; a large object is a multipart upload, which obstore aborts if reading or
 sending fails. Each call runs in native code: an exception from a signal handler (Ctrl-C) is raised only after the call
@@ -90,7 +90,7 @@ def forget() -> None:
 
 
 def ask(uri: str, request: Callable[[ObjectStore, str], T]) -> T:
-    """Call `request` with the object's store and key, with retries. Raises OSError or StoreAway."""
+    """Call `request` with the object's store and key, with retries. Raises OSError or StoreUnreachable."""
     store, key = locate(uri)
 
     def once() -> T:

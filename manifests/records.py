@@ -22,13 +22,13 @@ from manifests.annotation_records import (
     ViewAnswer,
     Word,
 )
-from manifests.media_records import Clip, Footage, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
+from manifests.media_records import Clip, ClipMedia, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
 
 __all__ = [
     "Caption",
     "Clip",
+    "ClipMedia",
     "Drop",
-    "Footage",
     "Gap",
     "Media",
     "ModelCall",
@@ -59,30 +59,44 @@ ID_DIGITS = 20  # 80 bits: with a billion videos the chance of one collision is 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedTask:
-    """A row of `shards.parquet`: one task, with the shard and the offset of its sample.
-
-    offset, size: byte range of the sample in the tar, with headers and padding. `*_offset` of a member: where its data
-    begin. digest: BLAKE3 of the sample's bytes. tokens: the task's length in Ola's context (estimated for text).
-    """
+    """A row of `shards.parquet`: one task, with the place of its sample."""
 
     id: str
+    """`<clip>-<kind>-<number>`."""
     kind: str
+    """Kind of the task."""
     stage: str
+    """Stage of the training that uses the kind."""
     split: str
+    """`train` or `val`."""
     shard: str
+    """File name of the shard, without its ending."""
     key: str
+    """Key of the sample in the shard."""
     clip: str
+    """Id of the clip."""
     video: str
+    """Id of the video."""
     offset: int
+    """Offset of the sample in the tar, at its first member's header."""
     size: int
+    """Size of the sample in the tar, with headers and padding, in bytes."""
     digest: str
+    """BLAKE3 of the sample's bytes."""
     json_offset: int
+    """Offset of the JSON in the tar."""
     json_bytes: int
+    """Size of the JSON, in bytes."""
     picture_offset: int | None
+    """Offset of the pictures in the tar; null without pictures."""
     picture_bytes: tuple[int, ...]
+    """Size of each picture, in bytes."""
     sound_offset: int | None
+    """Offset of the sound in the tar; null without sound."""
     sound_bytes: int | None
+    """Size of the sound, in bytes; null without sound."""
     tokens: int
+    """Length of the task in Ola's context, in tokens; estimated for text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +123,7 @@ PLURALS: Mapping[type, str] = {
     Source: "sources",
     Video: "videos",
     Clip: "clips",
-    Footage: "footage",
+    ClipMedia: "footage",
     Transcript: "transcripts",
     Screening: "screenings",
     Caption: "captions",

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def ask(uri: str, request: Callable[[pafs.FileSystem, str], T]) -> T:
-    """Call `request` with the file system and the path of a URI, with retries. Raises OSError or StoreAway."""
+    """Call `request` with the file system and the path of a URI, with retries. Raises OSError or StoreUnreachable."""
     filesystem, path = resolve(uri)
 
     def once() -> T:

@@ -33,7 +33,7 @@ class PassingFault(OSError):
     has_moved = False
 
 
-class StoreAway(OSError):
+class StoreUnreachable(OSError):
     """A store did not answer within the time for retries. The requested object is not to blame."""
 
 
@@ -57,11 +57,11 @@ class Health:
         self.since = None
         self.objects.clear()
 
-    def record_failure(self, words: str, asked: float) -> float:
-        """Record a failure. words: its message; asked: when the request began. Return the start of the outage."""
+    def record_failure(self, words: str, sent: float) -> float:
+        """Record a failure. words: its message; sent: when the request began. Return the start of the outage."""
         with self.lock:
             self.last, self.words = time.monotonic(), words
-            self.was_slow = self.last - asked > CALL_INTERVAL
+            self.was_slow = self.last - sent > CALL_INTERVAL
             if len(self.objects) < 2:
                 self.objects.add(words.partition(": ")[0])
             self.since = self.last if self.since is None else self.since
@@ -128,17 +128,17 @@ def set_patience(minutes: float | None) -> None:
 def retry(store: str, request: Callable[[], T]) -> T:
     """Call a request until the store answers, even with an error. Return the answer.
 
-    Raises StoreAway if every call ended in a PassingFault until the time for retries was over.
+    Raises StoreUnreachable if every call ended in a PassingFault until the time for retries was over.
     """
     seconds, state = patience() * 60, health.setdefault(store, Health())
     _check_away(store, state, seconds)
     began, wait = 0.0, 0.0
     while True:
-        asked = time.monotonic()
+        sent = time.monotonic()
         try:
             answer = request()
         except PassingFault as fault:
-            since = state.record_failure(str(fault), asked)
+            since = state.record_failure(str(fault), sent)
             if fault.has_moved or not wait:
                 began, wait = state.last, FIRST_WAIT
             if (left := seconds - (state.last - min(began, since))) <= 0:
@@ -155,13 +155,13 @@ def retry(store: str, request: Callable[[], T]) -> T:
 
 
 def _check_away(store: str, state: Health, seconds: float) -> None:
-    """Raise StoreAway without a request if the store is down and its last failure was recent and slow."""
+    """Raise StoreUnreachable without a request if the store is down and its last failure was recent and slow."""
     if _is_away(state, seconds) and state.was_slow and time.monotonic() - state.last < LONGEST_WAIT:
         raise _away_error(store, state, seconds)
 
 
-def away() -> StoreAway | None:
-    """Return the StoreAway error of a store that is down; None if no store is."""
+def away() -> StoreUnreachable | None:
+    """Return the StoreUnreachable error of a store that is down; None if no store is."""
     seconds = patience() * 60
     found = ((store, state) for store, state in health.items() if _is_away(state, seconds))
     return next((_away_error(store, state, seconds) for store, state in found), None)
@@ -171,13 +171,13 @@ def _is_away(state: Health, seconds: float) -> bool:
     return state.since is not None and state.last - state.since >= seconds
 
 
-def _away_error(store: str, state: Health, seconds: float) -> StoreAway:
+def _away_error(store: str, state: Health, seconds: float) -> StoreUnreachable:
     waited = f"{seconds / 60:.3g} minutes" if seconds >= 60 else f"{seconds:.3g} s"
     # errors of one cause are equal: the message names the object only if all failures are of that object
     words = re.split(r"status code: |HTTP error: ", state.words.partition(": ")[2])[-1]
     if len(state.objects) == 1:
         words = f"{words} for {next(iter(state.objects), '')}"
-    return StoreAway(f"{store} does not answer ({words}); it was asked again for {waited} ({VARIABLE}, minutes)")
+    return StoreUnreachable(f"{store} does not answer ({words}); it was asked again for {waited} ({VARIABLE}, minutes)")
 
 
 def _sleep(seconds: float) -> None:

@@ -45,11 +45,11 @@ def remove_unread(manifest: Manifest, parts: Iterable[int]) -> None:
 
 
 def _block_bytes(block: BlockFile, changed: Mapping[int, pa.Table]) -> bytes:
-    held = {**dict(block.read_all()), **changed}
-    schemas = [table.schema.remove_metadata() for table in held.values()]
+    tables = {**dict(block.read_all()), **changed}
+    schemas = [table.schema.remove_metadata() for table in tables.values()]
     writer = BlockWriter(pa.unify_schemas(schemas, promote_options="permissive"))
     for part in parts_of(block.number):
-        writer.add(held[part], PartFacts.from_metadata(held[part].schema.metadata))
+        writer.add(tables[part], PartFacts.from_metadata(tables[part].schema.metadata))
     return writer.close()
 
 

@@ -110,8 +110,8 @@ def _whole_lines(path: Path) -> bytes:
 
 def _prepend_lines(path: Path, lines: list[bytes]) -> None:
     """Insert lines at the start of a file, without those that the file has already."""
-    held = _whole_lines(path)
-    known = set(held.splitlines(keepends=True))
+    existing = _whole_lines(path)
+    known = set(existing.splitlines(keepends=True))
     fresh = Path(drafts.name(str(path)))
-    fresh.write_bytes(b"".join(line for line in lines if line not in known) + held)
+    fresh.write_bytes(b"".join(line for line in lines if line not in known) + existing)
     os.replace(fresh, path)

@@ -72,9 +72,9 @@ def forget(uri: str) -> None:
     global _changes  # noqa: PLW0603
     with _lock:
         _changes += 1
-        for call, asked in list(_answers or ()):
-            if uri == asked or uri.startswith(asked.rstrip("/") + "/"):
-                (_answers or {}).pop((call, asked), None)
+        for call, cached_uri in list(_answers or ()):
+            if uri == cached_uri or uri.startswith(cached_uri.rstrip("/") + "/"):
+                (_answers or {}).pop((call, cached_uri), None)
 
 
 def _set_answers(answers: dict[tuple[str, str], Any] | None) -> None:

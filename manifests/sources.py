@@ -25,7 +25,7 @@ from manifests.schema import from_rows, record_schema
 
 FILE_NAME = "sources-{:06d}.parquet"
 FILE = re.compile(r"sources-(\d{6,})\.parquet")
-KEPT = 2  # files that are kept, so that a reader of the previous file can finish
+FILES_KEPT = 2  # files that are kept, so that a reader of the previous file can finish
 ROW_GROUP = 8192  # rows per group: a worker that reads one part reads one or two groups of some 100 kB
 AT_ONCE = 1024  # sources per record batch, which are in memory as Python objects and as Arrow rows
 SCHEMA = pa.schema([pa.field("part", pa.int64()), pa.field("place", pa.int64()), *record_schema(Source)])
@@ -85,10 +85,10 @@ class SourceManifest(Manifest):
         """Return the counts of every part; all sources count as `ok`."""
         return {part: Counts(inputs=many, ok=many, outputs=many) for part, many in self.committed().items()}
 
-    def more_counts(self, seen: Collection[int], limit: int | None = None) -> dict[int, Counts | Damaged]:
-        """Return the counts of the parts that are not in `seen`, at most `limit` parts."""
+    def more_counts(self, known_parts: Collection[int], limit: int | None = None) -> dict[int, Counts | Damaged]:
+        """Return the counts of the parts that are not in `known_parts`, at most `limit` parts."""
         found = self.part_counts()
-        return {part: found[part] for part in [part for part in sorted(found) if part not in seen][:limit]}
+        return {part: found[part] for part in [part for part in sorted(found) if part not in known_parts][:limit]}
 
     def counts(self, part: int) -> Counts:
         """Return the counts of one part."""
@@ -148,7 +148,7 @@ class SourceManifest(Manifest):
                 writer.write_table(_make_table(ordered[start : start + ROW_GROUP]), ROW_GROUP)
         if not storage.create(self._uri(FILE_NAME.format(number)), sink.getvalue()):
             return False
-        for old in list(self.files())[:-KEPT]:
+        for old in list(self.files())[:-FILES_KEPT]:
             storage.remove(self._uri(FILE_NAME.format(old)))
         return True
 

@@ -46,7 +46,7 @@ class Scan:
     projected_schema: pa.Schema
 
     def to_reader(self) -> pa.RecordBatchReader:
-        """Read the files in order, with prefetching. Raises Damaged, StoreAway or another OSError."""
+        """Read the files in order, with prefetching. Raises Damaged, StoreUnreachable or another OSError."""
         return pa.RecordBatchReader.from_batches(self.projected_schema, self._batches())
 
     def _batches(self) -> Iterator[pa.RecordBatch]:

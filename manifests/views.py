@@ -117,12 +117,12 @@ def _columns(manifests: Iterable[Manifest], shards: Iterable[str]) -> dict[str, 
 
 
 def _view_statements(tables: Mapping[str, str], columns: Mapping[str, ViewColumns]) -> list[str]:
-    made = [f"CREATE OR REPLACE VIEW {name} AS {_select(table, columns[name])}" for name, table in tables.items()]
+    statements = [f"CREATE OR REPLACE VIEW {name} AS {_select(table, columns[name])}" for name, table in tables.items()]
     stages = [name for name in tables if name.startswith("shards_")]
     if stages:
         union = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in stages)
-        made.append(f"CREATE OR REPLACE VIEW shards AS {union}")
-    return made
+        statements.append(f"CREATE OR REPLACE VIEW shards AS {union}")
+    return statements
 
 
 def _read_parquet(files: Sequence[str], more: str = "") -> str:
@@ -265,14 +265,14 @@ def write(root: str, manifests: Sequence[Manifest], shards: Mapping[str, str]) -
 
 
 def _write(root: str, views: Sequence[str]) -> None:
-    made = movable_statements(root, views)
-    advice = f"-- of a root that was moved: {setting('<its new place>')}; before these\n" if made else ""
-    storage.write_bytes(storage.join(root, SCRIPT), (advice + "".join(f"{s};\n" for s in made)).encode())
+    statements = movable_statements(root, views)
+    advice = f"-- of a root that was moved: {setting('<its new place>')}; before these\n" if statements else ""
+    storage.write_bytes(storage.join(root, SCRIPT), (advice + "".join(f"{s};\n" for s in statements)).encode())
     if not storage.is_local(root):
         return
     with tempfile.TemporaryDirectory() as folder:  # DuckDB cannot open a path with a `?`, which a root may have
         path = os.path.join(folder, DATABASE)
         with duckdb.connect(path) as connection:  # closing it writes the log into the file
-            for statement in (setting(root), *made):
+            for statement in (setting(root), *statements):
                 connection.execute(statement)
         storage.write_bytes(storage.join(root, DATABASE), Path(path).read_bytes())

@@ -54,8 +54,8 @@ class Layouts:
             pieces += self._turn_pieces("user", [*_add_newline(shown), question]) + self._turn_pieces(
                 "assistant", [answer]
             )
-        asked: Pieces = [SPOKEN, SPEECH, "\n"] if request.spoken_question is not None else []
-        pieces += self._turn_pieces("user", [*_add_newline(last), *asked, request.text])
+        spoken: Pieces = [SPOKEN, SPEECH, "\n"] if request.spoken_question is not None else []
+        pieces += self._turn_pieces("user", [*_add_newline(last), *spoken, request.text])
         pieces += [self.start, "assistant\n"]
         return self._token_ids(_join_texts(pieces))
 

@@ -1,14 +1,14 @@
-"""Embeddings of prompts to token ids, many prompts at a time.
+"""Decode token ids from embeddings of prompts, in batches.
 
-In: `Reply`s, each the embeddings of a prompt and how to go on. Out: (which reply, token id) as they come. `Decoder` is
-the seam behind which an engine that takes prompt embeddings can stand; `TorchDecoder` is plain transformers.
+In: `Reply`s, each with the embeddings of a prompt and its settings. Out: (index of the reply, token id). `Decoder` is
+the interface of engines that take prompt embeddings; `TorchDecoder` uses transformers.
 
-Its batches are padded in the middle: prompts begin in column 0 of the cache, and what is generated goes to column W
-and on, in all rows alike. So prompts are read without a mask (a causal row never looks at padding behind it), a step
-writes one column, and only what lies between a prompt and W is masked; positions are counted as if it were not there.
+A batch of `TorchDecoder` is padded in the middle: prompts begin in column 0 of the cache, and generated tokens in
+column W, in all rows. So prompts are read without a mask, since a causal row never attends to later padding. A step
+writes one column, and only the columns between a prompt and W are masked; positions do not count these columns.
 
-Legend: B rows of a batch, b of a pass, L positions of a prompt, W the longest of a batch or pass, K columns of the
-cache, N new tokens at most, h key heads, d width of a head, C width of the decoder, V vocabulary.
+Legend: B rows of a batch, b of a forward pass, L positions of a prompt, W the longest of a batch or pass, K columns of
+the cache, N new tokens at most, h key heads, d width of a head, C width of the decoder, V vocabulary.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from transformers import Cache, Qwen2ForCausalLM
 
 from ola.batching import free_positions, runs
 from ola.packing import PACKED
-from ola.prefixes import Prefix, PrefixCache, alike_together, length_of
+from ola.prefixes import Prefix, PrefixCache, length_of, order_by_prefix
 from ola.sampling import TokenChoice, margins, precise_logits
 from ola.static_step import GROUPED, CacheLayer, StaticStep, additive
 
@@ -37,20 +37,19 @@ PADDING = 128
 PASS_TOKENS = 16_384
 TOKEN_BUDGET = 65_536  # positions: 3.8 GB at 7B sizes in bfloat16
 PREFIX_TOKENS = 65_536  # positions of prefixes that are kept from call to call: as much memory as a batch's cache
-# Of a GPU's memory that is free beside the weights. A batch's cache is copied when rows leave; encoders take the rest.
+# Shares of a GPU's memory without the weights. A batch's cache is copied when rows leave; encoders take the rest.
 BATCH_SHARE, PREFIX_SHARE = 0.2, 0.35
 
 
 @dataclass(eq=False)
 class Reply:
-    """The embeddings (L, C) of a prompt, and how to go on.
+    """The embeddings (L, C) of a prompt, the settings of its decoding, and its state.
 
-    temperature 0 takes the likeliest token; above it `seed` fixes the choices, whatever is decoded beside. top_p: the
-    likeliest tokens that hold this share of the probability are chosen from. finished: set by the decoder before it
-    gives out the last token (one of `end_ids`, or number `max_new_tokens`), and by its reader to end it earlier.
-    prefixes: beginnings that other prompts may share, the shortest first. Set by the decoder: read_tokens, positions
-    that it had to read, without those that were kept; margin, by how much the likeliest token's logit exceeded the
-    next one's where that was least.
+    temperature: 0 takes the likeliest token; above 0 tokens are drawn by `seed`, independent of the rest of the batch.
+    top_p: tokens are drawn from the likeliest ones with this share of the probability. prefixes: beginnings that other
+    prompts may share, the shortest first. finished: set by the decoder before it yields the last token (one of
+    `end_ids`, or number `max_new_tokens`); the caller may set it earlier. Set by the decoder: read_tokens, the
+    positions that were read, without cached ones; margin, the smallest difference of the two largest logits.
     """
 
     embeds: Tensor
@@ -66,25 +65,25 @@ class Reply:
 
 
 class Decoder(Protocol):
-    """Goes on from prompts, in any order; closing the generator ends it all."""
+    """Interface of engines that decode replies in any order; closing the generator ends all of them."""
 
     def decode(self, replies: Sequence[Reply]) -> Generator[tuple[int, int], None, None]:
-        """(index of a reply, its next token id), as they come."""
+        """Yield (index of a reply, its next token id)."""
         ...
 
     def scores(self, replies: Sequence[Reply], ids: Sequence[int]) -> Tensor:
-        """Logits of these token ids as the next one of each reply: (replies, ids)."""
+        """Return the logits (replies, ids) of these token ids as the first token of each reply."""
         ...
 
 
 class TorchDecoder:
-    """One batch after the other through a Qwen2 of transformers.
+    """Decodes batches by a Qwen2 of transformers, one batch after the other.
 
-    token_budget: rows times columns of a batch, new tokens included, which is what the cache takes; by default
-    TOKEN_BUDGET, on a GPU a share of its free memory if that is more. A reply that exceeds it is decoded alone.
-    static: steps in shapes that never change, as CUDA graphs (see `ola.static_step`); None is yes on CUDA. Only for
-    attention by `sdpa`. prefix_tokens: positions of common beginnings that are kept for later replies, as
-    `ola.prefixes` says, by default as above; 0 reads each prompt whole.
+    token_budget: limit on rows times columns of a batch, new tokens included; this is the size of its cache. None:
+    TOKEN_BUDGET, or BATCH_SHARE of a GPU's free memory if that is more. A reply above the limit is decoded alone.
+    static: steps in constant shapes, as CUDA graphs (see `ola.static_step`), for attention by `sdpa`; None: on CUDA.
+    prefix_tokens: positions of shared beginnings that are cached for later replies (see `ola.prefixes`), 0 for none;
+    None: PREFIX_TOKENS, or PREFIX_SHARE of the free memory.
     """
 
     def __init__(
@@ -99,23 +98,23 @@ class TorchDecoder:
         self.token_budget = max(TOKEN_BUDGET, int(BATCH_SHARE * free)) if token_budget is None else token_budget
         prefix_tokens = max(PREFIX_TOKENS, int(PREFIX_SHARE * free)) if prefix_tokens is None else prefix_tokens
         self.prefixes = PrefixCache(prefix_tokens)
-        wanted = model.device.type == "cuda" if static is None else static
-        self.static = wanted and model.config._attn_implementation in ("sdpa", GROUPED)
+        is_static = model.device.type == "cuda" if static is None else static
+        self.static = is_static and model.config._attn_implementation in ("sdpa", GROUPED)
         if self.static:
             model.config._attn_implementation = GROUPED
 
     @torch.inference_mode()
     def decode(self, replies: Sequence[Reply]) -> Generator[tuple[int, int], None, None]:
-        """Longest prompts first, so that what does not fit in memory fails at once."""
+        """Yield (index of a reply, its next token id), longest prompts first: a lack of memory shows at once."""
         for rows in self._batches(replies):
             for row, token in self._batch(replies, rows).tokens():
                 yield rows[row], token
 
     @torch.inference_mode()
     def scores(self, replies: Sequence[Reply], ids: Sequence[int]) -> Tensor:
-        """Logits (replies, ids) in float32, from reading the prompts alone.
+        """Return the float32 logits (replies, ids) of the first token, without decoding.
 
-        In bfloat16 logits of 16 to 32 would lie 0.125 apart.
+        In bfloat16, neighbouring values between 16 and 32 differ by 0.125.
         """
         found: dict[int, Tensor] = {}
         weight_iC = self.model.lm_head.weight[list(ids)].float()
@@ -128,10 +127,10 @@ class TorchDecoder:
         return _Batch(self.model, [replies[index] for index in rows], self.static, self.prefixes)
 
     def _batches(self, replies: Sequence[Reply]) -> Iterator[list[int]]:
-        """Indices of the replies of each batch, longest prompt first. Those that begin alike are neighbours."""
+        """Return the indices of each batch, longest prompt first. Replies with a shared beginning are neighbours."""
         lengths = [len(reply.embeds) for reply in replies]
         begins = [reply.prefixes[0].digest if reply.prefixes else f"{n}" for n, reply in enumerate(replies)]
-        order = alike_together(begins, lengths)
+        order = order_by_prefix(begins, lengths)
 
         def fits(start: int, end: int) -> bool:
             some = order[start:end]
@@ -153,7 +152,7 @@ class _Batch:
         self._measure()
 
     def tokens(self) -> Iterator[tuple[int, int]]:
-        """(row, token) until all have finished. Those leave once they are half: copying the cache then pays."""
+        """Yield (row, token) until all rows have finished. Finished rows leave once they are half."""
         logits_BV = precise_logits(self.model.lm_head, self.read())
         for step in range(self.steps):
             chosen_B = self.choice(logits_BV, step)
@@ -179,13 +178,13 @@ class _Batch:
         self.static_step: StaticStep | None = None
 
     def _open(self, written: int) -> Tensor:
-        """(B, K), the columns to look at: a row's prompt, and the first `written` tokens that were made."""
+        """Return the visible columns (B, K): the prompt of a row, and the first `written` generated tokens."""
         columns_K = torch.arange(self.columns, device=self.device)
         made_K = (columns_K >= self.width) & (columns_K < self.width + written)
         return (columns_K < self.lengths_B1) | made_K
 
     def _mask(self) -> Tensor | None:
-        """What new tokens may look at: 2-d for attention kernels that unpad, else as it is added to their scores."""
+        """Return the attention mask of new tokens: 2-d for kernels that unpad, else additive; None without padding."""
         if self.lengths[-1] == self.width:
             return None
         open_BK = self._open(self.steps)
@@ -194,37 +193,37 @@ class _Batch:
         return additive(open_BK, self.rows[0][1].embeds.dtype)
 
     def read(self) -> Tensor:
-        """Run the prompts and keep what they leave. Returns the last hidden state (B, C) of each.
+        """Read the prompts into the cache. Returns the last hidden state (B, C) of each.
 
-        Of prompts that begin alike one is read whole, then the others go on from its prefix.
+        One of the prompts with a shared beginning is read whole; the others continue from its prefix.
         """
         found: dict[int, Tensor] = {}
         while len(found) < len(self.rows):
-            for rows in self._passes([row for row in range(len(self.rows)) if row not in found]):
-                found.update(zip(rows, self._pass(rows), strict=True))
+            for rows in self._group_rows([row for row in range(len(self.rows)) if row not in found]):
+                found.update(zip(rows, self._read_rows(rows), strict=True))
         for room in self.rooms:
             room.show(self.width)
         return torch.stack([found[row] for row in range(len(self.rows))])
 
-    def _passes(self, rows: Sequence[int]) -> Iterator[list[int]]:
-        """Rows that can be read now, by pass: those of like lengths that go on from the same prefix.
+    def _group_rows(self, rows: Sequence[int]) -> Iterator[list[int]]:
+        """Yield rows for one forward pass: they continue from the same prefix and have similar lengths.
 
-        A row waits for one that reads a prefix of it in this round.
+        A row is left out while another row of this round reads one of its prefixes.
         """
         claimed: set[str] = set()
         groups: dict[str, list[int]] = {}
         for row in sorted(rows, key=lambda row: -len(self._reply(row).prefixes)):
-            new = self.prefixes.to_read(self._reply(row).prefixes)
+            new = self.prefixes.new_digests(self._reply(row).prefixes)
             if not new & claimed:
                 claimed |= new
-                known = self._known(row)
+                known = self._kept_prefixes(row)
                 groups.setdefault(known[-1].digest if known else "", []).append(row)
         for group in groups.values():
-            yield from self._alike(sorted(group))
+            yield from self._split_by_length(sorted(group))
 
-    def _alike(self, rows: Sequence[int]) -> Iterator[list[int]]:
-        """Cut rows that go on from one prefix, longest first, into those that waste little in one pass."""
-        begun = length_of(self._known(rows[0]))
+    def _split_by_length(self, rows: Sequence[int]) -> Iterator[list[int]]:
+        """Split rows with the same prefix, longest first, into forward passes with little padding."""
+        begun = length_of(self._kept_prefixes(rows[0]))
 
         def fits(start: int, end: int) -> bool:
             lengths = [self.lengths[row] - begun for row in rows[start:end]]
@@ -233,10 +232,10 @@ class _Batch:
 
         return (list(rows[some]) for some in runs(len(rows), fits))
 
-    def _pass(self, rows: Sequence[int]) -> Tensor:
-        """Read rows that go on from the same prefix. Returns the last hidden state (b, C) of each."""
+    def _read_rows(self, rows: Sequence[int]) -> Tensor:
+        """Read rows that continue from the same prefix. Returns the last hidden state (b, C) of each."""
         replies = [self._reply(row) for row in rows]
-        known = self._known(rows[0])
+        known = self._kept_prefixes(rows[0])
         begun, cache = length_of(known), self.prefixes.open(known, len(rows))
         embeds_bWC = pad_sequence([reply.embeds[begun:] for reply in replies], batch_first=True)
         hidden_bWC = self.model.model(inputs_embeds=embeds_bWC, past_key_values=cache).last_hidden_state
@@ -255,11 +254,11 @@ class _Batch:
     def _reply(self, row: int) -> Reply:
         return self.rows[row][1]
 
-    def _known(self, row: int) -> Sequence[Prefix]:
+    def _kept_prefixes(self, row: int) -> Sequence[Prefix]:
         return self.prefixes.known(self._reply(row).prefixes)
 
     def _step(self, chosen_B: Tensor, step: int) -> Tensor:
-        """Logits after one more token in each row; valid until the next step."""
+        """Append a token to each row, and return the next logits (B, V), valid until the next step."""
         if self.static:
             left = self.steps - 1 - step
             self.static_step = self.static_step or StaticStep(

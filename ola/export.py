@@ -48,7 +48,7 @@ def export_decoder(folder: Path, out: Path) -> None:
         draft.rename(out)
 
 
-def without_decoder(
+def load_without_decoder(
     folder: Path, dtype: torch.dtype | str = "auto", device: torch.device | str = "cpu"
 ) -> OlaForConditionalGeneration:
     """Load the model without the decoder's layers and its head. Raises the errors of `from_pretrained`."""
@@ -60,10 +60,10 @@ def without_decoder(
 
 
 def _decoder_config(folder: Path) -> dict[str, object]:
-    given = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     known = {*Qwen2Config().to_dict(), *ROTARY}
     of_qwen2 = {"model_type": Qwen2Config.model_type, "architectures": ["Qwen2ForCausalLM"]}
-    return {name: value for name, value in given.items() if name in known} | of_qwen2
+    return {name: value for name, value in config.items() if name in known} | of_qwen2
 
 
 def _write_safetensors(tensors: Mapping[str, Stored], file: Path) -> None:
@@ -79,8 +79,8 @@ def _write_safetensors(tensors: Mapping[str, Stored], file: Path) -> None:
     with file.open("wb") as written:
         written.write(struct.pack("<Q", len(text)) + text)
         for stored in tensors.values():
-            kept = torch.empty(stored.shape, dtype=stored.dtype)
-            stored.copy_into(kept)
-            written.write(kept.view(-1).view(torch.uint8).numpy().data)
+            buffer = torch.empty(stored.shape, dtype=stored.dtype)
+            stored.copy_into(buffer)
+            written.write(buffer.view(-1).view(torch.uint8).numpy().data)
         written.flush()
         os.fsync(written.fileno())

@@ -1,9 +1,9 @@
 """Answer many requests at once.
 
-    requests ─ processor ─► prompts ─ longest first, in windows ─► encoders, once a medium ─► decoder ─► text
+    requests ─ processor ─► prompts ─ longest first, in windows ─► encoders, one call per medium ─► decoder ─► text
 
-All requests are prepared before the first is encoded, so that a bad one is named at once. They are then worked off in
-windows of `WINDOW_TOKENS`: however many there are, no more embeddings than that are held, beside those of recent media.
+All requests are prepared before the first is encoded, so that an invalid request raises at once. Then they are encoded
+and decoded in windows of `WINDOW_TOKENS`, which limit the embeddings in memory; those of recent media are cached.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from ola.batching import runs
 from ola.decoding import Decoder, Reply, TorchDecoder
 from ola.media_embeddings import Encodings
 from ola.model import OlaForConditionalGeneration
-from ola.prefixes import Prefix, alike_together
+from ola.prefixes import Prefix, order_by_prefix
 from ola.processor import OlaProcessor
 from ola.prompt import Answer, Picture, Prompt, Request, Sound, Visual, Wave
 from ola.speech.detokenise import Detokeniser
 from ola.splicing import placeholder_positions, placeholders
+from ola.stop_strings import StopStrings
 
 # Twice a decoder's batch, so that few batches are filled in part; 0.9 GB of embeddings at 7B sizes in bfloat16.
 WINDOW_TOKENS = 131_072
@@ -41,7 +42,7 @@ Medium = TypeVar("Medium", Visual, Sound)
 
 
 class Ola:
-    """A model that answers. It keeps the embeddings of recent media from call to call (`encodings`), and no threads."""
+    """Model, processor and decoder, which answer requests. `encodings` caches the embeddings of recent media."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Ola:
         decoder: Decoder | None = None,
         cache_tokens: int = CACHE_TOKENS,
     ) -> None:
-        """cache_tokens: embeddings of media kept for later requests; 1.4 GB at 7B sizes in bfloat16."""
+        """cache_tokens: limit of `encodings` in tokens; the default takes 1.4 GB at 7B sizes in bfloat16."""
         model.eval()
         self.model, self.processor = model, processor
         self.decoder = decoder or TorchDecoder(model)
@@ -61,7 +62,7 @@ class Ola:
     def from_pretrained(
         cls, folder: str | Path, dtype: torch.dtype | str = "auto", device: torch.device | str = "cpu"
     ) -> Ola:
-        """Model and processor of one folder; errors as theirs."""
+        """Load model and processor from a folder. Raises BadCheckpoint, OSError or ValueError."""
         model = OlaForConditionalGeneration.from_pretrained(folder, dtype=dtype, device=device)
         return cls(model, OlaProcessor.from_pretrained(folder))
 
@@ -71,47 +72,47 @@ class Ola:
         on_text: Callable[[int, str], object] | None = None,
         on_answer: Callable[[int, Answer], object] | None = None,
     ) -> list[Answer]:
-        """An answer to each, in their order; a prompt is answered with the defaults of `Request`.
+        """Answer requests, and return the answers in the order of the requests. A Prompt takes Request's defaults.
 
-        on_text: told (index of the request, next piece of its answer) as it comes; returning False ends that answer
-        with `cancel`. on_answer: told (index, answer) as soon as an answer is whole. ValueError names the first
-        request that cannot be answered, before any is encoded.
+        on_text: called with (index of the request, next piece of its answer); returning False ends this answer with
+        `cancel`. on_answer: called with (index, answer) once an answer is complete. Raises ValueError with the first
+        invalid request, before any request is encoded.
         """
-        asked = self._prepared(requests)
-        with closing(self._pieces(asked)) as pieces:
-            for one, piece in pieces:
+        running = self._prepared(requests)
+        with closing(self._pieces(running)) as pieces:
+            for request, piece in pieces:
                 if piece and on_text is not None:
-                    one.cancelled = on_text(one.index, piece) is False
-                if one.ended and on_answer is not None:
-                    on_answer(one.index, one.answer())
-        return [one.answer() for one in asked]
+                    request.cancelled = on_text(request.index, piece) is False
+                if request.ended and on_answer is not None:
+                    on_answer(request.index, request.answer())
+        return [request.answer() for request in running]
 
     def stream(self, request: Request | Prompt) -> Generator[str, None, None]:
-        """The answer's text as it comes; closing it ends the decoding. The call itself raises what `generate` does."""
+        """Return a generator of the answer's text; closing it ends the decoding. Raises ValueError at once."""
         pieces = self._pieces(self._prepared([request]))
         return (piece for _one, piece in pieces if piece)
 
     def choose(self, requests: Sequence[Request | Prompt], words: Sequence[str]) -> list[tuple[float, ...]]:
-        """How probable each word is as the beginning of each answer, of these words alone: the shares sum to 1.
+        """Return for each request the probability of each word as the answer's first word; these sum to 1.
 
-        A word counts however it is capitalised, by its first token. ValueError where two words share that, and as
-        `generate`.
+        A word is represented by its first token, in lower case and capitalised. Raises ValueError if two words begin
+        with the same token, or for an invalid request.
         """
-        asked, shares = self._prepared(requests), {}
+        running, shares = self._prepared(requests), {}
         columns, ids = _beginnings(self.processor.tokenizer, words)
-        for window in self._windows(asked):
+        for window in self._windows(running):
             replies = self._replies(window)
             for reply in replies:
                 reply.max_new_tokens = 1
             logits_BN = self.decoder.scores(replies, ids)
             share_BN = logits_BN.double().softmax(dim=-1).cpu()
             share_BW = share_BN @ (torch.tensor(columns)[:, None] == torch.arange(len(words))).double()
-            shares.update({one.index: tuple(row) for one, row in zip(window, share_BW.tolist(), strict=True)})
-        return [shares[one.index] for one in asked]
+            shares.update({request.index: tuple(row) for request, row in zip(window, share_BW.tolist(), strict=True)})
+        return [shares[request.index] for request in running]
 
-    def _prepared(self, requests: Sequence[Request | Prompt]) -> list[_Asked]:
-        began, processor = time.perf_counter(), _Once(self.processor)
-        asked = []
+    def _prepared(self, requests: Sequence[Request | Prompt]) -> list[_RunningRequest]:
+        began, processor = time.perf_counter(), _PreparedOnce(self.processor)
+        running = []
         for index, request in enumerate(requests):
             settings = request if isinstance(request, Request) else Request()
             try:
@@ -120,22 +121,24 @@ class Ola:
                 placeholders(prompt)
             except (OSError, TypeError, ValueError) as wrong:
                 raise ValueError(f"request {index}: {wrong}") from wrong
-            asked.append(_Asked(index, prompt, settings, Detokeniser(processor.tokenizer), began))
-        return asked
+            running.append(_RunningRequest(index, prompt, settings, Detokeniser(processor.tokenizer), began))
+        return running
 
-    def _windows(self, asked: Sequence[_Asked]) -> Iterator[list[_Asked]]:
-        """Requests that are encoded together, those about the same first medium as neighbours, longest first."""
-        begins = [next((medium.digest for medium in one.prompt.media), "") or f"{one.index}" for one in asked]
-        order = [asked[n] for n in alike_together(begins, [one.prompt.length for one in asked])]
+    def _windows(self, running: Sequence[_RunningRequest]) -> Iterator[list[_RunningRequest]]:
+        """Group the requests that are encoded together: those with the same first medium in a row, longest first."""
+        begins = [
+            next((medium.digest for medium in request.prompt.media), "") or f"{request.index}" for request in running
+        ]
+        order = [running[n] for n in order_by_prefix(begins, [request.prompt.length for request in running])]
 
         def fits(start: int, end: int) -> bool:
-            return sum(one.prompt.length for one in order[start:end]) <= WINDOW_TOKENS
+            return sum(request.prompt.length for request in order[start:end]) <= WINDOW_TOKENS
 
         return (order[some] for some in runs(len(order), fits))
 
-    def _pieces(self, asked: Sequence[_Asked]) -> Generator[tuple[_Asked, str], None, None]:
-        """After each token: whose it is, and the text that it makes final."""
-        for window in self._windows(asked):
+    def _pieces(self, running: Sequence[_RunningRequest]) -> Generator[tuple[_RunningRequest, str], None, None]:
+        """Yield after each token its request and the text that becomes final."""
+        for window in self._windows(running):
             replies = self._replies(window)
             with closing(self.decoder.decode(replies)) as tokens:
                 for at, token in tokens:
@@ -143,54 +146,29 @@ class Ola:
                     replies[at].finished |= window[at].cancelled
 
     @torch.inference_mode()
-    def _replies(self, window: Sequence[_Asked]) -> list[Reply]:
-        """Encode what is new, and splice."""
-        spans, seconds = self.encodings.embed([one.prompt for one in window])
-        uses = Counter(medium.digest for one in window for medium in one.prompt.media)
-        for one in window:
-            one.seconds["encode"] = sum((seconds.get(m.digest, 0.0) / uses[m.digest] for m in one.prompt.media), 0.0)
+    def _replies(self, window: Sequence[_RunningRequest]) -> list[Reply]:
+        """Encode the media that are not cached, and splice their embeddings into the prompts."""
+        spans, seconds = self.encodings.embed([request.prompt for request in window])
+        uses = Counter(medium.digest for request in window for medium in request.prompt.media)
+        for request in window:
+            request.seconds["encode"] = sum(
+                (seconds.get(m.digest, 0.0) / uses[m.digest] for m in request.prompt.media), 0.0
+            )
         return [
-            one.reply(self._spliced(one.prompt, spans), self.end_ids, prefixes_of(one.prompt, spans)) for one in window
+            request.reply(self._spliced(request.prompt, spans), self.end_ids, prefixes_of(request.prompt, spans))
+            for request in window
         ]
 
     def _spliced(self, prompt: Prompt, spans: dict[str, Tensor]) -> Tensor:
         return self.model.splice(prompt, [spans[medium.digest] for medium in prompt.media])
 
 
-class TextUntil:
-    """Text up to where the first of some stop strings is complete, and without it.
-
-    What may be the beginning of a stop string is held back until it is known.
-    """
-
-    def __init__(self, stops: Iterable[str]) -> None:
-        self.stops = [stop for stop in stops if stop]
-        self.stopped = False
-        self._held = ""
-
-    def push(self, text: str, last: bool = False) -> str:
-        """More text, perhaps the last; what of it can be given out."""
-        if self.stopped:
-            return ""
-        self._held += text
-        found = [(at + len(stop), at) for stop in self.stops if (at := self._held.find(stop)) >= 0]
-        self.stopped = bool(found)
-        until = min(found)[1] if found else len(self._held) - (0 if last else self._begun())
-        given, self._held = self._held[:until], self._held[until:]
-        return given
-
-    def _begun(self) -> int:
-        """Length of the longest end of the text that begins a stop string."""
-        sizes = (size for stop in self.stops for size in range(1, len(stop)) if self._held.endswith(stop[:size]))
-        return max(sizes, default=0)
-
-
-class _Asked:
-    """A request on its way to an answer; times count from when its call `began`."""
+class _RunningRequest:
+    """A request that is being answered. began: start of the call, from which its times count."""
 
     def __init__(self, index: int, prompt: Prompt, settings: Request, detokeniser: Detokeniser, began: float) -> None:
         self.index, self.prompt, self.settings = index, prompt, settings
-        self.detokeniser, self.until, self.began = detokeniser, TextUntil(settings.stop), began
+        self.detokeniser, self.until, self.began = detokeniser, StopStrings(settings.stop), began
         self.text: list[str] = []
         self.tokens: list[int] = []
         self.seconds: dict[str, float] = {}
@@ -200,12 +178,12 @@ class _Asked:
         self.finish: Literal["stop", "length", "cancel"] = "cancel"
 
     def reply(self, embeds: Tensor, end_ids: frozenset[int], prefixes: tuple[Prefix, ...]) -> Reply:
-        self.prompt_tokens, asked = len(embeds), self.settings
-        settings = (asked.max_new_tokens, asked.temperature, asked.top_p, asked.seed)
+        self.prompt_tokens, request = len(embeds), self.settings
+        settings = (request.max_new_tokens, request.temperature, request.top_p, request.seed)
         return Reply(embeds, *settings, end_ids, prefixes=prefixes)
 
     def push(self, token: int, reply: Reply) -> str:
-        """One more token; the text it makes final. A stop string ends the reply."""
+        """Add a token; return the text that becomes final. A stop string ends the reply."""
         self.tokens.append(token)
         self.read_tokens = reply.read_tokens
         self.margin = reply.margin if math.isfinite(reply.margin) else None
@@ -228,13 +206,13 @@ class _Asked:
         return Answer(text, tokens, self.finish, **counts, **facts)  # type: ignore[arg-type]
 
 
-class _Once(OlaProcessor):
-    """Prepares a raw medium once, however many requests hold it."""
+class _PreparedOnce(OlaProcessor):
+    """Prepares each raw medium once, also if several requests contain the same object."""
 
     def __init__(self, processor: OlaProcessor) -> None:
         super().__init__(processor.tokenizer, processor.config)
         self.processor = processor
-        self.made: dict[int, Any] = {}
+        self.prepared: dict[int, Any] = {}
 
     def image(self, picture: Picture) -> Visual:
         return self._once(picture, self.processor.image)
@@ -246,14 +224,14 @@ class _Once(OlaProcessor):
         return self._once(wave, self.processor.sound)
 
     def _once(self, raw: Raw, make: Callable[[Raw], Medium]) -> Medium:
-        if id(raw) not in self.made:
-            self.made[id(raw)] = make(raw)
-        made: Medium = self.made[id(raw)]
-        return made
+        if id(raw) not in self.prepared:
+            self.prepared[id(raw)] = make(raw)
+        medium: Medium = self.prepared[id(raw)]
+        return medium
 
 
 def prefixes_of(prompt: Prompt, spans: Mapping[str, Tensor]) -> tuple[Prefix, ...]:
-    """The beginnings of a prompt that end with a medium, by digests of their tokens and media; spans: by digest."""
+    """Return the beginnings of a prompt that end with a medium. spans: embeddings by the digest of the medium."""
     content, found, start, length = hashlib.sha256(), list[Prefix](), 0, 0
     for place, medium in zip(placeholder_positions(prompt.input_ids), prompt.media, strict=True):
         if not medium.digest:
@@ -275,7 +253,7 @@ def _check(settings: Request) -> None:
 
 
 def _beginnings(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> tuple[list[int], list[int]]:
-    """For each token that begins a word: the word's number, and the token's id."""
+    """Return, for each token that begins a word, the number of the word and the id of the token. Raises ValueError."""
     begins = [
         {int(tokenizer.encode(form, add_special_tokens=False)[0]) for form in (word.lower(), word.capitalize())}
         for word in words
@@ -287,10 +265,10 @@ def _beginnings(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> tup
 
 
 def _end_ids(configs: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The end tokens of the model's configurations, and those that the tokenizer knows by name."""
+    """Return the end tokens of the model's configurations, and `END_TOKENS` that are in the vocabulary."""
     vocabulary = tokenizer.get_vocab()
-    given = [vocabulary.get(name) for name in END_TOKENS]
+    candidates = [vocabulary.get(name) for name in END_TOKENS]
     for config in configs:
         ids = getattr(config, "eos_token_id", None)
-        given += ids if isinstance(ids, list) else [ids]
-    return frozenset(one for one in given if one is not None)
+        candidates += ids if isinstance(ids, list) else [ids]
+    return frozenset(token_id for token_id in candidates if token_id is not None)

@@ -28,14 +28,14 @@ class Encodings:
 
     def embed(self, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Return by digest the embeddings (tokens, C) of the prompts' media, and the seconds of newly encoded media."""
-        asked = [medium for prompt in prompts for medium in prompt.media]
-        media = {medium.digest: medium for medium in asked}
+        media_of_all = [medium for prompt in prompts for medium in prompt.media]
+        media = {medium.digest: medium for medium in media_of_all}
         found = {digest: self._kept[digest] for digest in media if digest in self._kept}
-        made, seconds = self._encode([medium for digest, medium in media.items() if digest not in found])
-        self.encoded += len(made)
-        self.hits += len(asked) - len(made)
-        self._keep(found | made)
-        return found | made, seconds
+        encoded, seconds = self._encode([medium for digest, medium in media.items() if digest not in found])
+        self.encoded += len(encoded)
+        self.hits += len(media_of_all) - len(encoded)
+        self._keep(found | encoded)
+        return found | encoded, seconds
 
     def _encode(self, media: Sequence[Visual | Sound]) -> tuple[dict[str, Tensor], dict[str, float]]:
         began = time.perf_counter()

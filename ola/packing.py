@@ -55,8 +55,8 @@ class SharedPrefix:
         """Return the attention mask (L, L): each position sees the prefix and its own sequence, causally."""
         owners = torch.arange(len(self.rests)).repeat_interleave(torch.tensor(self.rests))
         owner_L = torch.cat([torch.full((self.shared,), -1), owners])
-        seen = (owner_L[:, None] == owner_L) | (owner_L == -1)
-        return seen.tril()
+        visible = (owner_L[:, None] == owner_L) | (owner_L == -1)
+        return visible.tril()
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ def group_prefixes(prompts: Sequence[Prompt], lengths: Sequence[int]) -> list[Pr
     return found
 
 
-def _count_shared_tokens(one: Prompt, other: Prompt) -> int:
+def _count_shared_tokens(prompt: Prompt, other: Prompt) -> int:
     """Count the first tokens that two prompts share, with all media; at least one token of each is not shared."""
-    digests = [[medium.digest for medium in each.media] for each in (one, other)]
+    digests = [[medium.digest for medium in each.media] for each in (prompt, other)]
     if digests[0] != digests[1] or "" in digests[0]:
         return 0
-    most = min(len(one.input_ids), len(other.input_ids)) - 1
-    ids = int((one.input_ids[:most] == other.input_ids[:most]).cumprod(0).sum())
-    return ids if int((one.input_ids[:ids] < 0).sum()) >= len(one.media) else 0
+    most = min(len(prompt.input_ids), len(other.input_ids)) - 1
+    ids = int((prompt.input_ids[:most] == other.input_ids[:most]).cumprod(0).sum())
+    return ids if int((prompt.input_ids[:ids] < 0).sum()) >= len(prompt.media) else 0
 
 
 def row_lengths(prompts: Sequence[Prompt]) -> Iterator[int]:

@@ -1,10 +1,10 @@
-"""Keys and values of what prompts begin with, so that a beginning that several prompts share is read once.
+"""Cache of keys and values of prompt prefixes, so that a prefix that several prompts share is read once.
 
-A prompt begins with a system turn and its media, the frames before the sound. The end of each medium is a place up to
-which another prompt may be the same: its *prefix*, known by the digest of all that stands before. A prefix is kept as
-the stretch behind the prefix before it, since frames alone and frames with sound have the frames in common.
+A prompt begins with a system turn and its media, frames before sound. A *prefix* is a beginning that ends with a
+medium; its digest covers all tokens and media in it. Only the positions after the next shorter prefix are stored, since
+"frames" and "frames with sound" share the frames.
 
-Legend: h key heads, T positions of a stretch, d width of a head; n rows that go on from one prefix.
+Legend: h key heads, T positions of a cached span, d width of a head; n rows that continue from one prefix.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ Layers = list[tuple[Tensor, Tensor]]  # keys and values (1, h, T, d) of each lay
 
 @dataclass(frozen=True)
 class Prefix:
-    """A beginning of a prompt: the digest of all that it holds, and its positions."""
+    """A beginning of a prompt: the digest of its tokens and media, and its number of positions."""
 
     digest: str
     length: int
 
 
 @dataclass
-class _Stretch:
+class _CachedSpan:
     start: int
     end: int
     layers: Layers
 
 
 def length_of(prefixes: Sequence[Prefix]) -> int:
-    """Return the positions that these prefixes of one prompt take together."""
+    """Return the positions of the longest of these prefixes of one prompt; 0 without any."""
     return prefixes[-1].length if prefixes else 0
 
 
-def alike_together(beginnings: Sequence[str], lengths: Sequence[int]) -> list[int]:
-    """Numbers of prompts in an order in which those that begin alike are neighbours, longest first."""
+def order_by_prefix(beginnings: Sequence[str], lengths: Sequence[int]) -> list[int]:
+    """Return the prompts' numbers, longest first, with prompts of the same beginning as neighbours."""
     longest = dict.fromkeys(beginnings, 0)
     for beginning, length in zip(beginnings, lengths, strict=True):
         longest[beginning] = max(longest[beginning], length)
@@ -50,27 +50,27 @@ def alike_together(beginnings: Sequence[str], lengths: Sequence[int]) -> list[in
 
 
 class PrefixCache:
-    """Prefixes that were read, the least recently used leave when they exceed `limit` positions.
+    """LRU cache of prefixes with at most `limit` positions.
 
-    positions: of what is kept. asked, read: positions of all prompts, and those of them that had to be read.
+    positions: cached positions. asked, read: positions of all prompts, and the part of them that was read.
     """
 
     def __init__(self, limit: int) -> None:
-        """limit 0: nothing is kept."""
+        """limit: 0 caches nothing."""
         self.limit, self.positions, self.asked, self.read = limit, 0, 0, 0
-        self._kept: OrderedDict[str, _Stretch] = OrderedDict()
+        self._kept: OrderedDict[str, _CachedSpan] = OrderedDict()
 
     def known(self, prefixes: Sequence[Prefix]) -> list[Prefix]:
-        """Return those of a prompt's prefixes that are kept, up to the first that is not."""
+        """Return the cached prefixes of a prompt, up to the first that is not cached."""
         return list(takewhile(lambda prefix: prefix.digest in self._kept, prefixes))
 
-    def to_read(self, prefixes: Sequence[Prefix]) -> set[str]:
-        """Return the digests of a prompt's prefixes that will be kept once the prompt is read."""
+    def new_digests(self, prefixes: Sequence[Prefix]) -> set[str]:
+        """Return the digests of the prefixes that reading this prompt adds to the cache."""
         new = prefixes[len(self.known(prefixes)) :]
         return {prefix.digest for prefix in new if prefix.length <= self.limit}
 
     def open(self, prefixes: Sequence[Prefix], rows: int) -> Any:
-        """Return a `DynamicCache` whose n rows have all read these prefixes, which are kept; empty without any."""
+        """Return a `DynamicCache` of n rows filled with these cached prefixes; empty without prefixes."""
         stretches = [self._kept[prefix.digest] for prefix in prefixes]
         self._use(prefixes)
         cache: Any = DynamicCache()
@@ -80,7 +80,7 @@ class PrefixCache:
         return cache
 
     def keep(self, prefixes: Sequence[Prefix], cache: Any, row: int) -> None:
-        """Keep the prefixes that a row of a cache has read."""
+        """Cache the prefixes that a row of a `DynamicCache` has read."""
         start = 0
         for prefix in prefixes:
             if prefix.digest not in self._kept and prefix.length <= self.limit:
@@ -88,19 +88,19 @@ class PrefixCache:
                     tuple(part[row : row + 1, :, start : prefix.length].clone() for part in (layer.keys, layer.values))
                     for layer in cache.layers
                 ]
-                self._kept[prefix.digest] = _Stretch(start, prefix.length, layers)
+                self._kept[prefix.digest] = _CachedSpan(start, prefix.length, layers)
                 self.positions += prefix.length - start
             start = prefix.length
         self._use(prefixes)
-        self._let_go({prefix.digest for prefix in prefixes})
+        self._evict({prefix.digest for prefix in prefixes})
 
     def _use(self, prefixes: Sequence[Prefix]) -> None:
-        """Note that these were used last, the shortest at the very last: without it the longer ones are of no use."""
+        """Mark prefixes as used, the shortest last: longer prefixes cannot be used without it."""
         for prefix in reversed(prefixes):
             if prefix.digest in self._kept:
                 self._kept.move_to_end(prefix.digest)
 
-    def _let_go(self, wanted: set[str]) -> None:
+    def _evict(self, wanted: set[str]) -> None:
         while self.positions > self.limit:
             digest = next((digest for digest in self._kept if digest not in wanted), None)
             if digest is None:

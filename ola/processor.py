@@ -83,7 +83,7 @@ class OlaProcessor:
         Raises ValueError for an empty question, a medium in the wrong field, and media that cannot be thinned to fit.
         """
         _check_questions(request)
-        visuals = [given if isinstance(given, Visual) else self.image(given) for given in request.images]
+        visuals = [medium if isinstance(medium, Visual) else self.image(medium) for medium in request.images]
         notes: list[str] = []
         if request.video is not None:
             video = request.video if isinstance(request.video, Visual) else self.video(request.video)
@@ -93,7 +93,7 @@ class OlaProcessor:
         if any(visual.kind != ("image" if n < images else "video") for n, visual in enumerate(visuals)):
             raise ValueError("an image or a video in the other's place: `images` takes images, `video` the one video")
         asking = [] if request.spoken_question is None else [request.spoken_question]
-        sounds = [given if isinstance(given, Sound) else self.sound(given) for given in (*request.sounds, *asking)]
+        sounds = [medium if isinstance(medium, Sound) else self.sound(medium) for medium in (*request.sounds, *asking)]
         heard = len(request.sounds)
         _check_media_turns(request, len(visuals) + heard)
         ids = self.layouts.inference(request, heard, len(visuals))
@@ -109,10 +109,10 @@ class OlaProcessor:
         and media differ, and for media that cannot be thinned to fit.
         """
         ids, labels = self.layouts.training(turns, spoken)
-        for tag, given in ((IMAGE, visuals), (SPEECH, sounds)):
-            if ids.count(tag) != len(given):
-                name, what = ("<image>", "images or videos") if tag == IMAGE else ("<speech>", "sounds")
-                raise ValueError(f"the turns have {ids.count(tag)} {name} tags for {len(given)} {what}; give as many")
+        for tag, media in ((IMAGE, visuals), (SPEECH, sounds)):
+            if ids.count(tag) != len(media):
+                name, noun = ("<image>", "images or videos") if tag == IMAGE else ("<speech>", "sounds")
+                raise ValueError(f"the turns have {ids.count(tag)} {name} tags for {len(media)} {noun}; give as many")
         prompt = self._fit_context(ids, [*visuals, *sounds], sounds if spoken else ())
         return replace(prompt, labels=torch.tensor(labels))
 
@@ -134,7 +134,7 @@ class OlaProcessor:
         text, room = len(ids) - len(media), self.config.tokenizer_model_max_length - answer
         parts = [1 if medium in questions else _parts(medium) for medium in media]
         keep = parts_kept(parts, [self.tokens(medium) for medium in media], room - text)
-        kept = [medium if k == n else _thin(medium, k) for medium, n, k in zip(media, parts, keep, strict=True)]
+        kept = [medium if k == n else _reduce(medium, k) for medium, n, k in zip(media, parts, keep, strict=True)]
         sizes = [self.tokens(medium) for medium in kept]
         if text + sum(sizes) > room:
             each = "".join(f", {_kind(medium)} {size}" for medium, size in zip(kept, sizes, strict=True))
@@ -180,7 +180,7 @@ def _parts(medium: Medium) -> int:
     return len(medium.mel) if isinstance(medium, Sound) else len(medium.views[-1])
 
 
-def _thin(medium: Medium, keep: int) -> Medium:
+def _reduce(medium: Medium, keep: int) -> Medium:
     indices = frame_indices(_parts(medium), keep)
     digest = blake3(f"{medium.digest} {indices}".encode()).hexdigest()
     if isinstance(medium, Sound):
@@ -189,8 +189,8 @@ def _thin(medium: Medium, keep: int) -> Medium:
 
 
 def _note(medium: Medium, parts: int, kept: int) -> list[str]:
-    what = "chunks of sound" if isinstance(medium, Sound) else "frames"
-    return [f"{parts} {what} -> {kept}"] if kept < parts else []
+    unit = "chunks of sound" if isinstance(medium, Sound) else "frames"
+    return [f"{parts} {unit} -> {kept}"] if kept < parts else []
 
 
 def _channels_first(views_THWC: np.ndarray) -> Tensor:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from ola.decoding import Reply
 
 
-CLOSE = 8  # likeliest tokens whose logits are made in float32
+CLOSE = 8  # largest logits that are computed in float32
 
 
 def precise_logits(lm_head: nn.Linear, hidden_BC: Tensor) -> Tensor:
-    """Logits (B, V) in float32. Of a head in another dtype, those of the CLOSE likeliest tokens are made in float32.
+    """Return float32 logits (B, V). With a head in another dtype, the CLOSE largest are computed again in float32.
 
-    In bfloat16 logits of 16 to 32 lie 0.125 apart: the likeliest tokens are often as likely as each other.
+    In bfloat16, neighbouring values between 16 and 32 differ by 0.125, so the largest logits are often equal.
     """
     logits_BV: Tensor = lm_head(hidden_BC)
     if logits_BV.dtype == torch.float32:
@@ -34,7 +34,7 @@ def precise_logits(lm_head: nn.Linear, hidden_BC: Tensor) -> Tensor:
 
 
 def margins(logits_BV: Tensor) -> Tensor:
-    """By how much (B,) the likeliest token's logit exceeds that of the next."""
+    """Return the difference (B,) of the two largest logits."""
     best_B2 = logits_BV.topk(2).values
     return best_B2[:, 0] - best_B2[:, 1]
 

@@ -46,11 +46,11 @@ class CacheLayer(DynamicLayer):
             buffer[:, :, : part_bhWd.shape[2]].index_copy_(0, rows_b, part_bhWd)
 
     def show(self, columns: int) -> None:
-        """Show the first columns to attention."""
+        """Make the first columns visible to attention."""
         self.keys, self.values = (buffer[:, :, :columns] for buffer in self.buffers)
 
     def fix(self, column_1: Tensor) -> None:
-        """From now on show all columns, and write to the column whose index `column_1` holds at that time."""
+        """Make all columns visible, and have `update` write to the column whose index is in `column_1`."""
         self.column_1 = column_1
         self.show(self.buffers[0].shape[2])
 
@@ -65,7 +65,7 @@ class CacheLayer(DynamicLayer):
         return self.keys, self.values
 
     def keep(self, rows_B: Tensor, width: int, old_width: int) -> None:
-        """Keep only some rows, and of the prompts' columns the first `width`."""
+        """Drop other rows, and the prompts' columns from `width` on."""
         columns = self.keys.shape[2] - old_width + width
         parts = ((buffer[rows_B, :, :width], buffer[rows_B, :, old_width:]) for buffer in self.buffers)
         self.buffers = [torch.cat(part, dim=2) for part in parts]

@@ -74,9 +74,9 @@ class VllmDecoder:
 
     def scores(self, replies: Sequence[Reply], ids: Sequence[int]) -> Tensor:
         """Return the raw logits (replies, ids) of the next token, for at most 128 ids (vLLM's limit)."""
-        asked = [replace(reply, max_new_tokens=1, temperature=0.0, finished=False) for reply in replies]
+        one_token = [replace(reply, max_new_tokens=1, temperature=0.0, finished=False) for reply in replies]
         found = torch.empty(len(replies), len(ids))
-        with closing(self._outputs(asked, logprob_token_ids=list(ids))) as outputs:
+        with closing(self._outputs(one_token, logprob_token_ids=list(ids))) as outputs:
             for index, output in outputs:
                 [logits] = output.logprobs
                 found[index] = torch.tensor([logits[token].logprob for token in ids])

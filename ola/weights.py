@@ -108,10 +108,10 @@ def config_of(folder: Path) -> OlaConfig:
     """Read the configuration of the model in a folder. Raises BadCheckpoint without an Ola's `config.json`."""
     if not (folder / "config.json").is_file():
         raise BadCheckpoint(f"{folder} has no config.json: name the folder of a downloaded model")
-    given, _ = OlaConfig.get_config_dict(folder)
-    if given.get("model_type") != OlaConfig.model_type:
-        raise BadCheckpoint(f"{folder} holds a model of type {given.get('model_type')}, not {OlaConfig.model_type}")
-    return OlaConfig.from_dict(given)
+    stored, _ = OlaConfig.get_config_dict(folder)
+    if stored.get("model_type") != OlaConfig.model_type:
+        raise BadCheckpoint(f"{folder} holds a model of type {stored.get('model_type')}, not {OlaConfig.model_type}")
+    return OlaConfig.from_dict(stored)
 
 
 def prepare(kind: type[Model], folder: Path, config: OlaConfig) -> Loading[Model]:
@@ -145,9 +145,9 @@ def fill(found: Loading[Model], folder: Path, dtype: torch.dtype | str, device: 
     """Read the weights of the parameters that the model has, and return it in evaluation mode."""
     kinds = dtypes_of(found, dtype, device)
     for name, parameter in found.model.named_parameters():
-        kept = torch.empty(parameter.shape, dtype=kinds[name], device=device)
-        _read_tensor(name, found.sources[name], found.stored, kept)
-        _set_tensor(found.model, name, kept)
+        buffer = torch.empty(parameter.shape, dtype=kinds[name], device=device)
+        _read_tensor(name, found.sources[name], found.stored, buffer)
+        _set_tensor(found.model, name, buffer)
     return _finish(found.model, folder, device)
 
 
@@ -203,14 +203,16 @@ def _find_encoder_file(folder: Path, named: str) -> Path:
     return file
 
 
-def _faults(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, Stored]) -> list[str]:
-    missing = [f"missing {name} {list(shape)}" for name, shape in wanted.items() if name not in stored]
+def _faults(expected: Mapping[str, tuple[int, ...]], stored: Mapping[str, Stored]) -> list[str]:
+    missing = [f"missing {name} {list(shape)}" for name, shape in expected.items() if name not in stored]
     unexpected = [
-        f"unexpected {name} {list(stored[name].shape)}" for name in stored if not (name in wanted or SHARED.match(name))
+        f"unexpected {name} {list(stored[name].shape)}"
+        for name in stored
+        if not (name in expected or SHARED.match(name))
     ]
     other = [
         f"{name} is {list(stored[name].shape)}, not {list(shape)}"
-        for name, shape in wanted.items()
+        for name, shape in expected.items()
         if name in stored and tuple(stored[name].shape) != shape
     ]
     return [*missing, *unexpected, *other]
@@ -225,23 +227,23 @@ def _shapes(model: nn.Module, sources: Mapping[str, str]) -> Iterable[tuple[str,
             yield _norm_name(source), (1, 1, shape[2])
 
 
-def _read_tensor(name: str, source: str, stored: Mapping[str, Stored], kept: Tensor) -> None:
+def _read_tensor(name: str, source: str, stored: Mapping[str, Stored], target: Tensor) -> None:
     third = next((i for i, of in enumerate("qkv") if ".qkv." in source and f".{of}_proj." in name), 0)
-    stored[source].copy_into(kept, third * len(kept))
+    stored[source].copy_into(target, third * len(target))
     if source.endswith(".weight_v"):  # weight norm, with one norm per tap
-        length = torch.empty(1, 1, kept.shape[2], dtype=kept.dtype, device=kept.device)
+        length = torch.empty(1, 1, target.shape[2], dtype=target.dtype, device=target.device)
         stored[_norm_name(source)].copy_into(length)
-        kept *= length / kept.norm(dim=(0, 1), keepdim=True)
+        target *= length / target.norm(dim=(0, 1), keepdim=True)
 
 
 def _norm_name(source: str) -> str:
     return source.removesuffix("v") + "g"
 
 
-def _set_tensor(model: nn.Module, name: str, kept: Tensor) -> None:
+def _set_tensor(model: nn.Module, name: str, value: Tensor) -> None:
     module, _, leaf = name.rpartition(".")
     owner = model.get_submodule(module)
-    setattr(owner, leaf, nn.Parameter(kept, requires_grad=getattr(owner, leaf).requires_grad))
+    setattr(owner, leaf, nn.Parameter(value, requires_grad=getattr(owner, leaf).requires_grad))
 
 
 def _finish(model: Model, folder: Path, device: torch.device | str) -> Model:

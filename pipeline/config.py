@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from manifests import storage
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.annotation.annotator import ModelStep
 from pipeline.annotation.annotator_settings import CUDA, AnnotatorSettings
 from pipeline.errors import ConfigError
@@ -193,7 +193,7 @@ def nest_value(keys: Sequence[str], value: Any) -> dict[str, Any]:
 def _yaml_file(file: str) -> dict[str, Any]:
     try:
         facts = yaml.safe_load(storage.read_bytes(file))
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: {' '.join(str(error).split())}") from error

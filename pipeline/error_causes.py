@@ -11,7 +11,7 @@ import duckdb
 from manifests import retries
 from manifests.full_disk import is_full
 from manifests.ledger import Damaged, one_line
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.errors import OlaError, RunError, StaysOpen
 
 DAMAGE = re.compile(r"(?:\S+://|/)\S.*? is damaged: delete it and run again \([^)]*\)")  # within an error of DuckDB
@@ -21,7 +21,7 @@ def known_cause(error: BaseException) -> OlaError | None:
     """Return an OlaError that says what to do about the error's cause; None if the cause is unknown."""
     if isinstance(error, OlaError):
         return error
-    away = error if isinstance(error, StoreAway) else retries.away() if isinstance(error, duckdb.Error) else None
+    away = error if isinstance(error, StoreUnreachable) else retries.away() if isinstance(error, duckdb.Error) else None
     if away is not None:
         return StaysOpen(f"{away}; committed parts are kept: run again")
     if is_full(error):

@@ -25,7 +25,7 @@ from pipeline.step import Resources, Step, input_record, record_types
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedStep:
     """A step in a plan: its manifest, the manifests it reads by record type, and its resources.
 
     facts: the values that the step's key is a digest of, as parsed JSON; `before` is the previous step's key.
@@ -42,34 +42,32 @@ class Planned:
         """Return the manifest whose `ok` rows are the step's inputs."""
         return self.reads[next(iter(record_types(self.step.takes).values()))]
 
-    def inputs(self, part: int, held: dict[Manifest, pa.Table] | None = None) -> list[Any]:
+    def inputs(self, part: int, tables_read: dict[Manifest, pa.Table] | None = None) -> list[Any]:
         """Return the step's inputs for one part: a record, or a dataclass of records, per `ok` row of `before`.
 
-        held: tables of this part by manifest; tables that are read are added.
+        tables_read: tables of this part by manifest; tables that are read are added.
         """
-        held = {} if held is None else held
-        wanted = record_types(self.step.takes)
-        tables = {record: self._read_records(record, part, held) for record in wanted.values()}
-        first = next(iter(wanted.values()))
-        if "" in wanted:
+        tables_read = {} if tables_read is None else tables_read
+        types = record_types(self.step.takes)
+        tables = {record: self._read_records(record, part, tables_read) for record in types.values()}
+        first = next(iter(types.values()))
+        if "" in types:
             return list(tables[first].values())
-        return [self._join_records(record, wanted, tables) for record in tables[first].values()]
+        return [self._join_records(record, types, tables) for record in tables[first].values()]
 
-    def _read_records(self, record: type, part: int, held: dict[Manifest, pa.Table]) -> dict[str, Any]:
+    def _read_records(self, record: type, part: int, tables_read: dict[Manifest, pa.Table]) -> dict[str, Any]:
         manifest = self.reads[record]
-        if manifest not in held:
-            held[manifest] = manifest.read(part)
-        return {made.id: made for made in ok_records(record, held[manifest])}
+        if manifest not in tables_read:
+            tables_read[manifest] = manifest.read(part)
+        return {each.id: each for each in ok_records(record, tables_read[manifest])}
 
-    def _join_records(self, first: Any, wanted: Mapping[str, type], tables: Mapping[type, dict[str, Any]]) -> Any:
-        """Find the other records by the ids in the first one: a Footage has its clip's id, the Clip its video's."""
-        found: dict[type, Any] = {type(first): first}
-        for record in wanted.values():
-            if record not in found:
-                name = record.__name__.lower()
-                holder = next(held for held in found.values() if hasattr(held, name))
-                found[record] = tables[record][getattr(holder, name)]
-        return self.step.takes(**{name: found[record] for name, record in wanted.items()})
+    def _join_records(self, first: Any, types: Mapping[str, type], tables: Mapping[type, dict[str, Any]]) -> Any:
+        """Return the step's input: the first record, and those whose ids it or an earlier one has under their names."""
+        joined: dict[str, Any] = {}
+        for name, record in types.items():
+            holder = next((earlier for earlier in joined.values() if hasattr(earlier, name)), None)
+            joined[name] = tables[record][getattr(holder, name)] if joined else first
+        return self.step.takes(**joined)
 
     def input_id(self, value: Any) -> str:
         """Return the id of an input, which its rows have as `input`."""
@@ -88,7 +86,7 @@ class Plan:
 
     root: str
     sources: SourceManifest
-    steps: tuple[Planned, ...]
+    steps: tuple[PlannedStep, ...]
 
     @property
     def manifests(self) -> list[Manifest]:
@@ -100,7 +98,7 @@ class Plan:
         """Return the key of the last step."""
         return self.steps[-1].manifest.key if self.steps else ""
 
-    def find_step(self, name: str) -> Planned:
+    def find_step(self, name: str) -> PlannedStep:
         """Return the step with this name. Raises ConfigError."""
         for planned in self.steps:
             if planned.step.name == name:
@@ -123,7 +121,7 @@ def build_plan(
     root = storage.normal(root)
     sources = SourceManifest(root, 0, "source", "", Source)
     makers: dict[type, Manifest] = {Source: sources}
-    planned: list[Planned] = []
+    planned: list[PlannedStep] = []
     key = ""
     for number, step in enumerate(steps, start=1):
         step.root = root
@@ -137,7 +135,7 @@ def build_plan(
             manifest = older if older.committed() else manifest
         key = manifest.key
         makers[step.gives] = manifest
-        planned.append(Planned(step, manifest, reads, (resources or {}).get(step.name, step.resources), facts))
+        planned.append(PlannedStep(step, manifest, reads, (resources or {}).get(step.name, step.resources), facts))
     return Plan(root, sources, tuple(planned))
 
 
@@ -151,12 +149,15 @@ def _check_step(step: Step[Any, Any], before: Sequence[str]) -> None:
     """Raise ConfigError unless the step is unique in the plan and its inputs can be joined by id."""
     if step.name in before:
         raise ConfigError(f"steps: expected each step once, got '{step.name}' twice; remove one")
-    held: list[type] = []
-    for record in record_types(step.takes).values():
-        if held and not any(record.__name__.lower() in hints(holder) for holder in held):
-            names = ", ".join(holder.__name__ for holder in held)
-            raise ConfigError(f"step '{step.name}' takes a {record.__name__} that no record before it names: {names}")
-        held.append(record)
+    earlier: list[type] = []
+    for name, record in record_types(step.takes).items():
+        if earlier and not any(name in hints(holder) for holder in earlier):
+            holders = ", ".join(holder.__name__ for holder in earlier)
+            raise ConfigError(
+                f"step '{step.name}' takes `{name}: {record.__name__}`: expected a column '{name}' with its id in a "
+                f"record before it ({holders}); rename the field or add the column"
+            )
+        earlier.append(record)
 
 
 def _find_maker(step: Step[Any, Any], record: type, makers: Mapping[type, Manifest]) -> Manifest:
@@ -165,6 +166,6 @@ def _find_maker(step: Step[Any, Any], record: type, makers: Mapping[type, Manife
     from pipeline.steps import STEPS
 
     noun = PLURALS.get(record, record.__name__)
-    advice = [name for name, made in STEPS.items() if made.gives is record]
+    advice = [name for name, step_type in STEPS.items() if step_type.gives is record]
     hint = f" (add '{advice[0]}')" if advice else ""
     raise ConfigError(f"step '{step.name}' needs {noun}; no step before it makes them{hint}")

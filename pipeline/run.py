@@ -37,7 +37,7 @@ from pipeline.errors import ConfigError, NeedsUnmet, PartsSetAside, SetAside, se
 from pipeline.pack.candidates import is_packable
 from pipeline.pack.publish import RunLanes, current_manifest, pack
 from pipeline.pack.rules import check_where
-from pipeline.plan import Plan, Planned
+from pipeline.plan import Plan, PlannedStep
 from pipeline.removal.media import PartMedia, part_tars
 from pipeline.removal.record import check_finished, removed_videos
 from pipeline.sources import not_media
@@ -140,7 +140,7 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
     """
     aside: list[SetAside] = []
     damaged: Sequence[str] = ()
-    steps, numbers = list[Planned](), list[int]()
+    steps, numbers = list[PlannedStep](), list[int]()
     try:
         if only != PACK:
             steps = [planned for planned in plan.steps if only in (None, planned.step.name)]
@@ -153,7 +153,7 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
                 with compacting(plan, parts):
                     aside = engine.map(lanes(steps, config.isolate), numbers)
                 # not while blocks are compacted: parts are reopened
-                aside += _compare_what_was_read(config, plan, steps, parts, engine, {each.part for each in aside})
+                aside += _compare_new_digests(config, plan, steps, parts, engine, {each.part for each in aside})
         compact(plan, parts, engine.map)
         if numbers:
             _write_facts(steps)
@@ -165,8 +165,13 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
         raise PartsSetAside([*set_aside_lines(aside), *damaged])
 
 
-def _compare_what_was_read(
-    config: Config, plan: Plan, steps: Sequence[Planned], parts: Sequence[int], engine: Engine, aside: Collection[int]
+def _compare_new_digests(
+    config: Config,
+    plan: Plan,
+    steps: Sequence[PlannedStep],
+    parts: Sequence[int],
+    engine: Engine,
+    aside: Collection[int],
 ) -> list[SetAside]:
     """Find exact copies among sources that no index has read, and run the steps on their parts again.
 
@@ -184,13 +189,13 @@ def _compare_what_was_read(
     return failed
 
 
-def _remove_unread_files(steps: Sequence[Planned]) -> None:
+def _remove_unread_files(steps: Sequence[PlannedStep]) -> None:
     for planned in steps:
         with suppress(OSError):  # the next run deletes them
             remove_left_journals(planned.manifest)
 
 
-def _write_facts(steps: Sequence[Planned]) -> None:
+def _write_facts(steps: Sequence[PlannedStep]) -> None:
     for planned in steps:
         with suppress(OSError):  # readers then read each part's footer
             planned.manifest.write_facts()
@@ -207,21 +212,24 @@ def all_manifests(plan: Plan) -> list[Manifest]:
     return plan.manifests + ([packed] if packed is not None else [])
 
 
-def lanes(steps: Sequence[Planned], isolate: bool) -> list[LanePlan]:
+def lanes(steps: Sequence[PlannedStep], isolate: bool) -> list[LanePlan]:
     """Group the steps into lanes: neighbouring steps with the same CPUs and GPUs share a lane."""
     session = uuid.uuid4().hex
-    made = []
+    plans = []
     for wants, group in groupby(steps, key=lambda planned: (planned.resources.cpus, planned.resources.gpus)):
-        held = list(group)
+        members = list(group)
         # the steps of a lane run one after the other, so the largest step determines the lane's memory
-        memory = max(planned.resources.memory_gb for planned in held) * 1e9
-        make, names = partial(StepLane, held, session, isolate), tuple(planned.step.name for planned in held)
-        seconds = _seconds_per_part(held)
-        made.append(LanePlan(make, *wants, memory, retries=-1, seconds=seconds, steps=names))  # journals limit retries
-    return made
+        memory = max(planned.resources.memory_gb for planned in members) * 1e9
+        make, names = (
+            partial(StepLane, members, session, isolate),
+            tuple(planned.step.name for planned in members),
+        )
+        seconds = _seconds_per_part(members)
+        plans.append(LanePlan(make, *wants, memory, retries=-1, seconds=seconds, steps=names))  # journals limit retries
+    return plans
 
 
-def _seconds_per_part(steps: Sequence[Planned]) -> float:
+def _seconds_per_part(steps: Sequence[PlannedStep]) -> float:
     """Return the seconds per part of a lane of these steps, from committed parts; 0 if a step has none."""
     means = []
     for planned in steps:
@@ -231,7 +239,7 @@ def _seconds_per_part(steps: Sequence[Planned]) -> float:
     return sum(means) if all(means) else 0.0
 
 
-def pending(steps: Sequence[Planned], parts: Sequence[int]) -> list[int]:
+def pending(steps: Sequence[PlannedStep], parts: Sequence[int]) -> list[int]:
     """Return the parts that some step has not committed although its inputs are."""
     done = [set(planned.manifest.committed()) for planned in steps]
     before = {manifest for planned in steps[:1] for manifest in planned.reads.values() if manifest.key}

@@ -7,8 +7,9 @@
 
     Count().run([clip])                   # works in a REPL, without an engine or files
 
-`takes` is a record type, or a dataclass of records (`Clip` and its `Video`): then the first field is the input, and the
-others are looked up by id. The plan is checked for steps that make all records in `takes`.
+`takes` is a record type, or a dataclass of records, such as `clip: Clip` and `video: Video`. Then the first field is
+the input, and the others are looked up by id: `video` by the column `video` of `Clip`. The plan is checked for steps
+that make all records in `takes`.
 """
 
 from __future__ import annotations
@@ -68,14 +69,14 @@ class Step(Generic[In, Out]):
     shares: str = ""  # steps of a lane with the same value run in one process and share its memory
     expects: ClassVar[type | None] = None  # record type of which it is told those that come next, see `expect`
     clips_at_once: int = 0  # clips per slice in which steps of one process take a part; 0: one step after the other
-    signs: ClassVar[bool] = False  # `run` calls `hand_over` after each record; its limits are per record
+    hands_over: ClassVar[bool] = False  # `run` calls `hand_over` after each record; its limits are per record
 
     media: MediaTar  # where a step with `keeps_media` writes media; set while `run` runs
     root: str  # root of the run, to which references to media are relative; set once the step is planned
     notes: str  # path of a file of the part for costly intermediate results; "" for none; set while `run` runs
     scratch: str  # folder for copies of remote files; set while `run` runs
     alive: Callable[[], None]  # restarts the time limit of the record
-    hand_over: Callable[[Any], None]  # if `signs`: journals the answer for the next input
+    hand_over: Callable[[Any], None]  # if `hands_over`: journals the answer for the next input
 
     def __init__(self, settings: Settings | None = None) -> None:
         """Store the settings; `open` loads the weights."""
@@ -95,7 +96,7 @@ class Step(Generic[In, Out]):
         """
         raise NotImplementedError
 
-    def originals(self, record: In) -> str:
+    def original_uri(self, record: In) -> str:
         """Return the URI of the original file if the step reads it; "" if not."""
         return ""
 

@@ -69,8 +69,8 @@ class Checkpoints:
             return None
         state = json.loads((found[-1] / STATE).read_text(encoding="utf-8"))
         # facts that this version does not know are ignored
-        there = {name: state["facts"].get(name) for name in self.facts}
-        if changed := list(differences(there, self.facts)):
+        saved = {name: state["facts"].get(name) for name in self.facts}
+        if changed := list(differences(saved, self.facts)):
             raise StagesError(
                 f"{found[-1]}: this checkpoint has other settings: {'; '.join(changed[:MAX_SETTINGS])}"
                 f"{f'; and {len(changed) - MAX_SETTINGS} more' if len(changed) > MAX_SETTINGS else ''}; "
@@ -199,13 +199,13 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def differences(there: Any, here: Any, key: str = "") -> Iterator[str]:
+def differences(saved: Any, current: Any, key: str = "") -> Iterator[str]:
     """Yield `key: … there, … here` for each value that differs, with its path through the mappings."""
-    if isinstance(there, Mapping) and isinstance(here, Mapping):
-        for name in sorted(there.keys() | here.keys()):
-            yield from differences(there.get(name), here.get(name), f"{key}.{name}" if key else name)
-    elif there != here:
-        yield f"{key}: {_shorten(there)} there, {_shorten(here)} here"
+    if isinstance(saved, Mapping) and isinstance(current, Mapping):
+        for name in sorted(saved.keys() | current.keys()):
+            yield from differences(saved.get(name), current.get(name), f"{key}.{name}" if key else name)
+    elif saved != current:
+        yield f"{key}: {_shorten(saved)} there, {_shorten(current)} here"
 
 
 def _shorten(value: Any) -> str:

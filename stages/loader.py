@@ -97,7 +97,7 @@ class Loader:
             yield from self._read_steps(plans, loaded)
 
     def _read_steps(self, plans: Iterator[StepPlan], loaded: Iterator[LoadedPack]) -> Iterator[Step]:
-        allowance = Allowance(self.order.phase.tolerance, self.ranks)
+        allowance = SkipLimit(self.order.phase.tolerance, self.ranks)
         last_pack: Pack | None = None
         for plan in plans:
             started = time.perf_counter()
@@ -157,7 +157,7 @@ class Loader:
         )
 
 
-class Allowance:
+class SkipLimit:
     """Counts the skipped tasks of a rank in an epoch; `tolerance` of the rank's tasks, rounded up, is allowed."""
 
     def __init__(self, tolerance: float, ranks: int) -> None:

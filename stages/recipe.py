@@ -110,9 +110,9 @@ class Recipe(RecipePart):
         return self
 
 
-def check_choices(setting: str, given: Sequence[str] | Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+def check_choices(setting: str, names: Sequence[str] | Mapping[str, Any], choices: Mapping[str, Any]) -> None:
     """Raise ValueError for a name that is not among the choices."""
-    if unknown := [name for name in given if name not in choices]:
+    if unknown := [name for name in names if name not in choices]:
         raise ValueError(f"{setting}: no {unknown[0]!r} (choices: {', '.join(choices)})")
 
 

@@ -66,9 +66,9 @@ def exact(answer: str, reference: str) -> bool:
 
 def f1(answer: str, reference: str) -> float:
     """Return the F1 of an answer's words without articles (as in SQuAD), 0..1."""
-    given, expected = significant_words(answer), significant_words(reference)
-    shared = (Counter(given) & Counter(expected)).total()
-    return 2 * shared / (len(given) + len(expected)) if shared else 0.0
+    answered, expected = significant_words(answer), significant_words(reference)
+    shared = (Counter(answered) & Counter(expected)).total()
+    return 2 * shared / (len(answered) + len(expected)) if shared else 0.0
 
 
 def _normalize(text: str) -> str:

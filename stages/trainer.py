@@ -39,7 +39,7 @@ from stages.mfu import utilisation
 from stages.ranks import SINGLE, World
 from stages.recipe import Phase, Recipe
 from stages.sampling import Order
-from stages.training_log import Figures, TrainingLog
+from stages.training_log import StepFigures, TrainingLog
 
 EMBEDDING = "model.embed_tokens.weight"  # its dtype is used for the checkpoint
 MAX_TASKS = 8  # tasks of a bad step in its error; a file lists all
@@ -198,7 +198,7 @@ class PhaseTraining:
         self.optimizer.zero_grad()
         seconds = time.perf_counter() - started + step.waited
         lengths = [length for pack in step.packs for length in row_lengths(pack.prompts)]
-        figures = Figures(
+        figures = StepFigures(
             step.number + 1, self.steps, step.epoch, loss, norm,
             {group["part"]: group["lr"] for group in self.optimizer.param_groups},
             tokens, seconds, step.waited / seconds,

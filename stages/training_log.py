@@ -25,7 +25,7 @@ FILE = re.compile(r"step-(\d+)\.parquet")
 
 
 @dataclass(frozen=True)
-class Figures:
+class StepFigures:
     """The figures of one step.
 
     loss: nats per supervised token; by_kind: the loss of each kind of task; norm: of the gradient. mfu: share of the
@@ -74,7 +74,7 @@ LOG = pa.schema(
         *((name, PAIRS) for name in ("rates", "by_kind", "samples")),
     ]
 )
-READ = pa.schema([("step", pa.int64()), ("epoch", pa.int64()), ("task", pa.string())])
+READ_SCHEMA = pa.schema([("step", pa.int64()), ("epoch", pa.int64()), ("task", pa.string())])
 
 
 class TrainingLog:
@@ -113,7 +113,7 @@ class TrainingLog:
         median, rare = statistics.median(losses), statistics.quantiles(losses, n=20)[-1]
         return max(self.spike * median, median + LEAST_SPIKE, RARE * rare)
 
-    def add(self, figures: Figures, tasks: Sequence[str]) -> None:
+    def add(self, figures: StepFigures, tasks: Sequence[str]) -> None:
         """Add the figures of a finished step, and its tasks."""
         for kind, loss in figures.by_kind.items():
             self.losses[kind].append(loss)
@@ -130,7 +130,7 @@ class TrainingLog:
         """Return the rows since the last call as tables."""
         tables = {
             "log": pa.Table.from_pylist(self.figures, LOG),
-            "read": pa.Table.from_pylist(self.read, READ),
+            "read": pa.Table.from_pylist(self.read, READ_SCHEMA),
         }
         self.figures, self.read = [], []
         return tables

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.field_types import misfit
+from manifests.field_types import type_mismatch
 from manifests.records import Source, Video
 from pipeline.media.safety import ffmpeg_exe
 from pipeline.steps.ingest import Ingest
@@ -128,5 +128,5 @@ def video_of(path: Path) -> Video:
     step.scratch = tempfile.gettempdir()
     (answer,) = step.run([Source(id="source", uri=str(path), bytes=path.stat().st_size)])
     assert isinstance(answer, list), answer
-    assert misfit(Video, answer[0]) is None
+    assert type_mismatch(Video, answer[0]) is None
     return answer[0]

@@ -15,7 +15,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from manifests import records
-from manifests.schema import record_schema
+from manifests.records import PackedTask, Source
+from manifests.schema import arrow_type, hints
 from pipeline.cli import app, exit_codes
 from pipeline.config import Config
 from pipeline.engine.signals import ENDING
@@ -165,21 +166,39 @@ def _option(parameter: Any) -> str:
 
 def records_page() -> str:
     """Return the page of the records, which are the columns of the views."""
-    intro = "Columns of the views (`ola sql`). Each row also has `input`, `status`, `seconds`, `reason` and `detail`."
+    intro = (
+        "Columns of the views of `ola sql`. Each row of a step also has `input` (id of the step's input), `status` "
+        "(`ok`, `dropped` or `failed`), `seconds` (time that the step took), and for an input that was dropped or "
+        "failed `reason` and `detail`."
+    )
     return _page("Records", intro, (part for name in records.__all__ for part in _record(getattr(records, name))))
 
 
 def _record(record: type) -> Iterator[str]:
     if record.__name__ in ("Drop", "Outcome"):  # no rows of their own
         return
-    schema = record_schema(record)
+    texts, types_of = meanings(record), hints(record)
     yield f"## {record.__name__}"
-    yield inspect.getdoc(record) or ""
-    rows = [
-        f"| `{field.name}` | `{_cell(str(schema.field(field.name).type))}` | {_default(field)} |"
-        for field in fields(record)
+    views = {Source: "source", PackedTask: "shards"} | {step.gives: name for name, step in STEPS.items()}
+    view = f" The view `{views[record]}`." if record in views else ""
+    yield f"{inspect.getdoc(record)}{view}"
+    cells = [
+        (f"`{each.name}`", _column_type(types_of[each.name]), _default(each), _cell(texts.get(each.name, "")))
+        for each in fields(record)
     ]
-    yield "\n".join(["| column | Arrow type | default |", "|---|---|---|", *rows])
+    rows = [f"| {' | '.join(row)} |" for row in cells]
+    yield "\n".join(["| column | type | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def _column_type(hint: Any) -> str:
+    """Return the Arrow type of a scalar, or a link to the record of a nested column."""
+    kinds = [each for each in get_args(hint) if each not in (..., NoneType)]
+    if get_origin(hint) is tuple:
+        return f"list of {_column_type(kinds[0])}"
+    kind = kinds[0] if kinds else hint
+    if isinstance(kind, type) and is_dataclass(kind):
+        return f"[{kind.__name__}](#{kind.__name__.lower()})"
+    return f"`{arrow_type(kind)}`"
 
 
 def _default(field: Any) -> str:

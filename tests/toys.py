@@ -327,7 +327,7 @@ class Serial(Film):
     """Source to Reel, for all sources of a part in one batch; each answer is handed over at once, as `extract` does."""
 
     name = "serial"
-    together, signs = "meta", True
+    together, hands_over = "meta", True
 
     def run(self, batch: Sequence[Source]) -> list[list[Reel] | Drop]:
         answers = []

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # A UTF-8 character has at most four bytes and a token at least one, so four tokens hold the whole of an incomplete
 # character. The window grows to 16 tokens before it is cut, which halves the decoding.
-KEPT, GROWN = 4, 16
+KEPT_TOKENS, MAX_WINDOW = 4, 16
 
 
 class Detokeniser:
@@ -29,8 +29,8 @@ class Detokeniser:
 
     def push(self, token_id: int) -> str:
         """Return the text that this token makes final; "" inside a character."""
-        if len(self._window) >= GROWN:
-            self._window = [kept for kept in self._window if self._decode([kept])][-KEPT:]
+        if len(self._window) >= MAX_WINDOW:
+            self._window = [kept for kept in self._window if self._decode([kept])][-KEPT_TOKENS:]
             self._given = len(self._final_text())
         self._window.append(token_id)
         return self._take_new(self._final_text())

@@ -140,10 +140,10 @@ class SpokenText:
 
     def __call__(self, sentence: str) -> str:
         """Return the text to be spoken; "" if there is none."""
-        said = ""
+        spoken = ""
         for place, part in enumerate(FENCE.split(sentence)):
             self._in_code ^= place > 0
-            said += "" if self._in_code else part
+            spoken += "" if self._in_code else part
         for pattern, plain in MARKDOWN:
-            said = pattern.sub(plain, said)
-        return said.strip() if any(character.isalnum() for character in said) else ""
+            spoken = pattern.sub(plain, spoken)
+        return spoken.strip() if any(character.isalnum() for character in spoken) else ""

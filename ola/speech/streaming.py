@@ -174,10 +174,10 @@ class Speech:
         self._end()
 
     def _emit_sound(self, index: int, chunks: Iterator[Samples], plays_until: float) -> float:
-        asked = self._elapsed()
+        requested_at = self._elapsed()
         for samples in chunks:
             came = self._elapsed()
-            self.metrics.synthesis += came - asked
+            self.metrics.synthesis += came - requested_at
             if self.metrics.first_sound is None:
                 self.metrics.first_sound = plays_until = came
             self.metrics.gaps[-1] += max(0.0, came - plays_until)
@@ -185,8 +185,8 @@ class Speech:
             plays_until = max(came, plays_until) + seconds
             self.metrics.sound += seconds
             self._emit(Pcm(index, samples), lambda: self._unheard < SOUND_AHEAD_S * self._speaker.rate)
-            asked = self._elapsed()
-        self.metrics.synthesis += self._elapsed() - asked
+            requested_at = self._elapsed()
+        self.metrics.synthesis += self._elapsed() - requested_at
         return plays_until
 
     def _elapsed(self) -> float:

@@ -23,10 +23,17 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
-from manifests.records import Footage, ModelCall
+from manifests.records import ClipMedia, ModelCall
 from ola import locate_model
 from pipeline import step
-from pipeline.annotation.annotator_settings import CPU, CUDA, OURS, VLLM_SHARE, AnnotatorSettings, choose_device
+from pipeline.annotation.annotator_settings import (
+    CPU,
+    CUDA,
+    TORCH_ENGINES,
+    VLLM_SHARE,
+    AnnotatorSettings,
+    choose_device,
+)
 from pipeline.annotation.media_loader import MediaLoader
 from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
 from pipeline.errors import ConfigError
@@ -61,7 +68,7 @@ class Annotator(Protocol):
 @lru_cache(maxsize=1)  # the steps of a process share the weights and the cached embeddings
 def open_annotator(settings: AnnotatorSettings) -> Annotator:
     """Load the annotator. Raises ConfigError, or what the engine raises."""
-    if settings.engine not in OURS:
+    if settings.engine not in TORCH_ENGINES:
         return cast("Annotator", load_factory(settings.engine)(settings))
     if settings.engine == "vllm" and find_spec("vllm") is None:
         raise ConfigError(
@@ -106,7 +113,7 @@ def _lock_gpu(share: float) -> Iterator[None]:
 
 
 def _open_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
-    from ola.export import export_decoder, without_decoder
+    from ola.export import export_decoder, load_without_decoder
     from ola.generation import Ola
     from ola.processor import OlaProcessor
     from ola.vllm_decoder import VllmDecoder
@@ -114,7 +121,7 @@ def _open_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
     folder = locate_model(settings.model)
     decoder = cache_folder() / f"decoder-{digest_of(settings.model)}"
     export_decoder(folder, decoder)
-    model = without_decoder(folder, settings.dtype, device)
+    model = load_without_decoder(folder, settings.dtype, device)
     share = VLLM_SHARE * (min(settings.share, 1.0) or 1.0)
     return Ola(model, OlaProcessor.from_pretrained(folder), VllmDecoder(decoder, model.dtype, share))
 
@@ -134,7 +141,7 @@ class ModelStep(step.Step[step.In, step.Out]):
     """A step that uses a model. The configuration sets `annotator`; `prompts` are files of `pipeline/prompts`."""
 
     prompts: ClassVar[tuple[str, ...]] = ()
-    shares, expects = "annotator", Footage
+    shares, expects = "annotator", ClipMedia
     # 32 clips of 48 frames are 1 GB of pixels, and enough requests to fill the model's batches.
     resources = step.Resources(batch=32, seconds=1800, memory_gb=64)
 

@@ -12,7 +12,10 @@ from pipeline import step
 from pipeline.annotation.model_digest import digest_of
 from pipeline.errors import ConfigError
 
-OURS = ("torch", "vllm")  # engines that load the weights with torch; the needs of a `module:factory` are unknown
+TORCH_ENGINES = (
+    "torch",
+    "vllm",
+)  # engines that load weights with torch; the needs of a `module:factory` are unknown
 CPU, CUDA = "cpu", "cuda"
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvmap", "/dev/kfd")  # torch may see a GPU where one of these exists
 LARGE = 4e9  # bytes of weights: a CPU would take minutes a clip, which is hardly intended
@@ -62,7 +65,7 @@ class AnnotatorSettings(step.Settings):
 
     def _kind_of_device(self, gpus: float | None) -> str:
         """Return `cuda` or `cpu`; "" for an external engine, which chooses by itself."""
-        if self.engine not in OURS:
+        if self.engine not in TORCH_ENGINES:
             return ""
         if self.device:
             return self.device.partition(":")[0]

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from manifests.records import Footage
+from manifests.records import ClipMedia
 from pipeline.media.audio import RATE, read_samples
 from pipeline.media.media_store import MediaReader
 
@@ -65,11 +65,11 @@ class MediaLoader:
         self.thread = ThreadPoolExecutor(1, "media", None if processor is None else _take_one_core)
         self._clips: dict[str, Future[LoadedClip]] = {}
 
-    def __call__(self, footage: Footage) -> LoadedClip:
+    def __call__(self, footage: ClipMedia) -> LoadedClip:
         """Return the media of a clip. Raises OSError for bytes that are missing, ValueError for damaged media."""
         return (self._clips.get(footage.id) or self._begin(footage)).result()
 
-    def expect(self, clips: Iterable[Footage]) -> None:
+    def expect(self, clips: Iterable[ClipMedia]) -> None:
         """Begin to load these clips, in order, and forget all others."""
         wanted = {footage.id: footage for footage in clips}
         for name in self._clips.keys() - wanted.keys():
@@ -78,7 +78,7 @@ class MediaLoader:
             if name not in self._clips or _has_failed(self._clips[name]):
                 self._clips[name] = self._begin(footage)
 
-    def sound(self, footage: Footage) -> Wave | None:
+    def sound(self, footage: ClipMedia) -> Wave | None:
         """Return the raw sound of a clip; None if it has none."""
         if footage.sound is None:
             return None
@@ -86,10 +86,10 @@ class MediaLoader:
 
         return Wave(read_samples(self.read(footage.sound)), RATE)
 
-    def _begin(self, footage: Footage) -> Future[LoadedClip]:
+    def _begin(self, footage: ClipMedia) -> Future[LoadedClip]:
         return self.thread.submit(self._load, footage)
 
-    def _load(self, footage: Footage) -> LoadedClip:
+    def _load(self, footage: ClipMedia) -> LoadedClip:
         frames, wave = self._decode_frames(footage), self.sound(footage)
         middle = frames[len(frames) // 2]
         if self.processor is None:
@@ -97,7 +97,7 @@ class MediaLoader:
         sound = None if wave is None else self.processor.sound(wave)
         return LoadedClip(self.processor.video(frames), self.processor.image(middle), sound)
 
-    def _decode_frames(self, footage: Footage) -> list[Image]:
+    def _decode_frames(self, footage: ClipMedia) -> list[Image]:
         from PIL import Image
 
         data, frames, at = self.read(footage.frames), list[Image.Image](), 0

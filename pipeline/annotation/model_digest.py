@@ -20,7 +20,7 @@ from pipeline.errors import ConfigError
 BLOCK = 16 << 20  # bytes hashed at once, by all cores
 CACHE = "digests.json"
 
-Known = dict[str, tuple[int, int, int, str]]  # by path: size, mtime and ctime in ns, BLAKE3
+FileDigests = dict[str, tuple[int, int, int, str]]  # by path: size, mtime and ctime in ns, BLAKE3
 
 
 def digest_of(folder: str) -> str:
@@ -33,7 +33,7 @@ def digest_of(folder: str) -> str:
         raise ConfigError(f"annotator.model: expected a folder of weights, got {folder}, which does not exist")
     known = _read_cache()
     found = {path: _file_digest(path, known) for path in _list_files(home)}
-    current: Known = {os.path.realpath(path): facts for path, facts in found.items()}
+    current: FileDigests = {os.path.realpath(path): facts for path, facts in found.items()}
     if any(known.get(path) != facts for path, facts in current.items()):
         _write_cache({**_read_cache(), **current})
     total = hashlib.sha256()
@@ -74,7 +74,7 @@ def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
             yield path
 
 
-def _file_digest(path: Path, known: Known) -> tuple[int, int, int, str]:
+def _file_digest(path: Path, known: FileDigests) -> tuple[int, int, int, str]:
     stat, real = path.stat(), os.path.realpath(path)
     facts = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     if real in known and known[real][:3] == facts:
@@ -88,7 +88,7 @@ def _file_digest(path: Path, known: Known) -> tuple[int, int, int, str]:
     return *facts, hasher.hexdigest()
 
 
-def _read_cache() -> Known:
+def _read_cache() -> FileDigests:
     # without a cache, or with a damaged one, the files are read again
     with suppress(OSError, ValueError, TypeError, AttributeError):
         stored = json.loads((cache_folder() / CACHE).read_text(encoding="utf-8"))
@@ -99,7 +99,7 @@ def _read_cache() -> Known:
     return {}
 
 
-def _write_cache(known: Known) -> None:
+def _write_cache(known: FileDigests) -> None:
     with suppress(OSError):
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Rules for text of people and models: its words, its language, its questions, and their flaws.
+"""Rules for texts of people and models: their language and form, generated questions, and the flaws of these.
 
 Pure functions, without models: steps use them to detect answers that are refused, cut off, in another language or not
 in the form of the prompt.
@@ -127,8 +127,8 @@ def _find_flaw(draft: QuestionDraft, kept: Sequence[QuestionDraft], like: str) -
 
 def leaks_answer(question: str, answer: str) -> bool:
     """Return whether the question contains the answer's words in a row."""
-    given = significant_words(answer)
-    return bool(given) and f" {' '.join(given)} " in f" {' '.join(significant_words(question))} "
+    answer_words = significant_words(answer)
+    return bool(answer_words) and f" {' '.join(answer_words)} " in f" {' '.join(significant_words(question))} "
 
 
 def _expected_lines(count: int, choice: bool) -> Iterator[tuple[str, str]]:

@@ -176,21 +176,21 @@ def install_command(torch: str, supports: tuple[int, int]) -> str:
     return f"`pip uninstall -y torch && pip install {index} torch=={torch.partition('+')[0]}`"
 
 
-def gpu_findings(needs: Needs, view: CudaView, seen: TorchView, sizes: ModelSizes | None) -> Iterator[Finding]:
+def gpu_findings(needs: Needs, view: CudaView, torch: TorchView, sizes: ModelSizes | None) -> Iterator[Finding]:
     """Check that torch can use a GPU here and that the model fits in its memory; yield the findings."""
     if not needs.gpu:
         yield unneeded("GPU")
         return
     if fault := cuda_fault(view, os.environ.get("CUDA_VISIBLE_DEVICES")):
         yield missing("GPU", f"{needs.gpu} needs one; {fault[0]}", fault[1])
-    elif not seen.cards:
-        words = f" ({seen.words})" if seen.words else ""
+    elif not torch.cards:
+        words = f" ({torch.words})" if torch.words else ""
         yield missing("GPU", f"{needs.gpu} needs one, and torch {view.torch} sees none{words}",
                       "see what `nvidia-smi` says; restart the machine after an update of the driver")  # fmt: skip
     else:
-        yield good("GPU", f"{card_names(seen.cards)}; torch {view.torch} for CUDA {view.build}, driver {view.driver}")
+        yield good("GPU", f"{card_names(torch.cards)}; torch {view.torch} for CUDA {view.build}, driver {view.driver}")
         if sizes is not None:
-            yield memory_finding(sizes, needs.annotator, seen.cards)
+            yield memory_finding(sizes, needs.annotator, torch.cards)
 
 
 def card_names(cards: Sequence[Card]) -> str:
@@ -205,12 +205,12 @@ def memory_finding(sizes: ModelSizes, annotator: AnnotatorSettings, cards: Seque
     card = min(cards, key=lambda each: each.memory)
     share = min(annotator.share, 1.0) or 1.0
     total = sizes.total_on_vllm if annotator.engine == "vllm" else sizes.total
-    told = f"{total / 1e9:.1f} GB for {annotator.model} ({sizes}), {share * card.memory / 1e9:.1f} GB for a worker"
+    detail = f"{total / 1e9:.1f} GB for {annotator.model} ({sizes}), {share * card.memory / 1e9:.1f} GB for a worker"
     if total > share * card.memory:
-        return missing("GPU memory", told, _more_memory(share))
+        return missing("GPU memory", detail, _more_memory(share))
     if total > card.free:
-        return low("GPU memory", f"{told}, {card.free / 1e9:.1f} GB free now", "end what uses it (`nvidia-smi`)")
-    return good("GPU memory", told)
+        return low("GPU memory", f"{detail}, {card.free / 1e9:.1f} GB free now", "end what uses it (`nvidia-smi`)")
+    return good("GPU memory", detail)
 
 
 def _more_memory(share: float) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ola import locate_model
-from pipeline.annotation.annotator_settings import LARGE, OURS, AnnotatorSettings, weight_bytes
+from pipeline.annotation.annotator_settings import LARGE, TORCH_ENGINES, AnnotatorSettings, weight_bytes
 
 if TYPE_CHECKING:
     from pipeline.annotation.asr_whisperx import RecogniserSettings
@@ -39,7 +39,7 @@ class Needs:
     @property
     def model(self) -> str:
         """Return the folder of Ola's weights if an engine of this project loads them; else ""."""
-        return self.annotator.model if self.asking and self.annotator.engine in OURS else ""
+        return self.annotator.model if self.asking and self.annotator.engine in TORCH_ENGINES else ""
 
 
 NOTHING = Needs()
@@ -63,7 +63,7 @@ def needs_of(config: Config, only: str | None = None) -> Needs:
 
 def _annotator_gpu(annotator: AnnotatorSettings, gpus: float) -> str:
     """Return the setting that makes the annotator require a GPU."""
-    if annotator.engine not in OURS or annotator.device == "cpu":
+    if annotator.engine not in TORCH_ENGINES or annotator.device == "cpu":
         return ""
     if annotator.device.startswith("cuda"):
         return f"annotator.device={annotator.device}"

@@ -96,7 +96,7 @@ def token_file(root: str) -> Iterator[list[str]]:
         yield []
         return
     folder = Path(storage.normal(root))
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     path = folder / f"{TOKEN}{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def token_file(root: str) -> Iterator[list[str]]:
     finally:
         path.unlink(missing_ok=True)
         with suppress(OSError):  # another process writes there
-            for each in made:
+            for each in missing:
                 each.rmdir()
 
 
@@ -202,8 +202,8 @@ def _start_calls(paths: Sequence[str], run: Callable[..., NodeView]) -> dict[Any
     for node in nodes:
         works = node["Resources"].get("CPU", 0) or node["Resources"].get("GPU", 0)  # many head nodes have neither
         if node["Alive"] and works:
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            options = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            options = task.options(num_cpus=0, max_retries=0, scheduling_strategy=strategy)
             place = Place(node["NodeManagerAddress"], node["Resources"].get("GPU", 0.0))
             calls[options.remote(place.address, list(paths))] = place
     return calls

@@ -31,10 +31,10 @@ def tool_findings(needs: Needs, here: bool = True) -> Iterator[Finding]:
     yield from packages()
     yield ffmpeg()
     yield decoders()
-    wanted = {name: key for key, name in needs.packages}
-    for name in sorted(OPTIONAL.keys() - wanted):
+    keys = {name: key for key, name in needs.packages}
+    for name in sorted(OPTIONAL.keys() - keys):
         yield unneeded(NAMES[name])
-    for name, key in wanted.items() if here else ():
+    for name, key in keys.items() if here else ():
         yield package_finding(key, name, import_fault if name in OPTIONAL else missing_package)
     yield deployment()
 

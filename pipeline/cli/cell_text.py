@@ -77,11 +77,11 @@ def one_line(text: str) -> str:
 
 def with_short_ids(columns: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
     """Shorten the ids in columns that hold only ids, all to one length at which they stay unique."""
-    held = [_match_ids(column) for column in columns]
-    digits = _unique_digits({match[1] for matches in held for match in matches})
+    ids = [_match_ids(column) for column in columns]
+    digits = _unique_digits({match[1] for matches in ids for match in matches})
     return [
         [_shorten_id(value, digits) for value in column] if matches else column
-        for column, matches in zip(columns, held, strict=True)
+        for column, matches in zip(columns, ids, strict=True)
     ]
 
 

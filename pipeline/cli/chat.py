@@ -83,8 +83,8 @@ def converse(ola: Ola, request: Request, speak_to: Path | None) -> None:
     while (text := _read_line()) is not None:
         if text.strip():
             turn += 1
-            said = answer(ola, replace(request, text=text), speak_to and speak_to.with_stem(f"{speak_to.stem}-{turn}"))
-            request = replace(request, history=[*request.history, (text, said)])
+            reply = answer(ola, replace(request, text=text), speak_to and speak_to.with_stem(f"{speak_to.stem}-{turn}"))
+            request = replace(request, history=[*request.history, (text, reply)])
 
 
 def _read_line() -> str | None:
@@ -96,10 +96,10 @@ def _read_line() -> str | None:
 
 def answer(ola: Ola, request: Request, speak_to: Path | None) -> str:
     """Print the answer while it is generated, and return it. speak_to: WAV file for the spoken answer, or None."""
-    said: list[str] = []
+    texts: list[str] = []
 
     def show(piece: str) -> None:
-        said.append(piece)
+        texts.append(piece)
         print(piece, end="", flush=True)
 
     prompt = ola.processor.prompt(request)
@@ -112,7 +112,7 @@ def answer(ola: Ola, request: Request, speak_to: Path | None) -> str:
         else:
             _speak_answer(pieces, speak_to, show)
     print()
-    return "".join(said)
+    return "".join(texts)
 
 
 def _speak_answer(pieces: Iterator[str], speak_to: Path, show: Callable[[str], None]) -> None:

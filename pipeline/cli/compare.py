@@ -25,15 +25,15 @@ def compare(paths: Sequence[Path], png: Path | None) -> None:
     for line in lines:
         if line.uneven:
             counts = ", ".join(f"{name} {count}" for name, count in zip(names, line.counts, strict=True))
-            said = f"{line.suite}: the models were asked different numbers of questions ({counts})"
-            console.print(said, markup=False, highlight=False)
+            warning = f"{line.suite}: the models were asked different numbers of questions ({counts})"
+            console.print(warning, markup=False, highlight=False)
     if png is not None:
         draw(names, lines, png)
         console.print(f"{png} is drawn", markup=False, highlight=False)
 
 
 def comparison_table(names: Sequence[str], lines: Sequence[ComparisonRow]) -> Table:
-    """Return a table with a row per suite; in brackets each score relative to the first model's."""
+    """Return a table with a row per suite: each model's score, and in brackets its ratio to the first model's."""
     from rich.table import Table
     from rich.text import Text
 

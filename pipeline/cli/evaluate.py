@@ -137,8 +137,8 @@ def _print_results(found: Mapping[str, Result], out: Path) -> None:
     console = Console()
     console.print(score_table(found))
     for suite, facts in found.items():
-        for said in unparsed_answers(out, suite) if facts["unparsed"] else ():
-            console.print(f"{suite}, not read: {said}", markup=False, highlight=False)
+        for line in unparsed_answers(out, suite) if facts["unparsed"] else ():
+            console.print(f"{suite}, not read: {line}", markup=False, highlight=False)
     places = f"answers: {out / 'answers'}; for scripts: {out / 'results.json'}"
     console.print(places, markup=False, highlight=False, soft_wrap=True)
 
@@ -148,8 +148,8 @@ def unparsed_answers(out: Path, suite: str) -> list[str]:
     from manifests.parquet_files import read_parquet
 
     rows = read_parquet(str(out / "answers" / f"{suite}.parquet")).to_pylist()
-    said = [row["answer"] for row in rows if row["parsed"] is None and row["error"] is None]
-    return [repr(" ".join(answer.split())[:LONGEST]) for answer in said[:UNPARSED]]
+    answers = [row["answer"] for row in rows if row["parsed"] is None and row["error"] is None]
+    return [repr(" ".join(answer.split())[:LONGEST]) for answer in answers[:UNPARSED]]
 
 
 def score_table(found: Mapping[str, Result]) -> Table:

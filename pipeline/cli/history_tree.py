@@ -61,9 +61,9 @@ def _add_step(tree: Tree, step: str, rows: Sequence[Row]) -> None:
 
 
 def _add_model_call(tree: Tree, row: Row) -> None:
-    asked = row.get("asked") or {}
-    for key in ("prompt", "answer") if asked else ():
-        tree.add(Text(f"{key}: {asked[key]}"))
+    call = row.get("asked") or {}
+    for key in ("prompt", "answer") if call else ():
+        tree.add(Text(f"{key}: {call[key]}"))
 
 
 def _step_text(step: str, rows: Sequence[Row]) -> Text:
@@ -101,9 +101,9 @@ def _describe_video(row: Row) -> str:
     sound = next((each for each in row["sounds"] if each["index"] == row["sound"]), None)
     heard = f"sound {sound['codec']} {sound['rate'] / 1000:g} kHz" if sound else "no sound"
     turned = [f"rotated {row['rotation']}°"] if row["rotation"] else []
-    seen = f"{row['codec']} {row['width']}x{row['height']}"
+    picture = f"{row['codec']} {row['width']}x{row['height']}"
     rate = f"{row['frames']} frames at {number_text(row['frame_rate'])}/s"
-    return ", ".join([clock(round(row["duration"] * 1000)), seen, rate, *turned, heard, f"video {row['id']}"])
+    return ", ".join([clock(round(row["duration"] * 1000)), picture, rate, *turned, heard, f"video {row['id']}"])
 
 
 def _describe_media(row: Row) -> str:

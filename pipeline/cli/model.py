@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ola.weights import Loading
 
 # The audio encoders get a row each; every other module of the model is one row.
-APART = "speech_encoder."
+SEPARATE_PREFIX = "speech_encoder."
 
 
 def show_model(folder: Path) -> bool:
@@ -65,4 +65,4 @@ def module_rows(loading: Loading[OlaForConditionalGeneration]) -> Iterable[tuple
 
 
 def _module_name(name: str) -> str:
-    return ".".join(name.split(".")[: 2 if name.startswith(APART) else 1])
+    return ".".join(name.split(".")[: 2 if name.startswith(SEPARATE_PREFIX) else 1])

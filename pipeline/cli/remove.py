@@ -25,20 +25,20 @@ from pipeline.state.lease import exclusive_run
 def remove_and_report(root: str, names: Sequence[str], listed: str, note: str, yes: bool) -> None:
     """Show what will be removed, ask for confirmation, and remove it. Raises ConfigError if nothing was removed."""
     root = storage.normal(root)
-    wanted = [*names, *(read_names(listed) if listed else ())]
+    requested = [*names, *(read_names(listed) if listed else ())]
     config = configuration.load_run(root)
     plan = config.plan(root)
-    if not wanted and not record.unfinished_sources(root):
+    if not requested and not record.unfinished_sources(root):
         raise ConfigError("remove: expected ids, paths or names of videos, got none; name some, or give --list FILE")
     if is_packable(plan):
         check_where(plan, config.pack)
     console = Console()
     with exclusive_run(root):
-        targets = find_targets(plan, wanted)
+        targets = find_targets(plan, requested)
         show(console, targets, stale_sets(root, targets.videos))
         confirm("Remove them for good?", yes)
         with open_engine(config) as engine:
-            damaged = remove_videos(plan, config.pack, pack_writer(engine), Request(wanted, note))
+            damaged = remove_videos(plan, config.pack, pack_writer(engine), Request(requested, note))
     many = len(targets.registered)
     console.print(f"removed {many} source{'s' * (many != 1)}; {record.RECORD} says who asked", highlight=False)
     if damaged:

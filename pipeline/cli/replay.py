@@ -14,7 +14,7 @@ from pipeline.cli.open_run import plan_of
 from pipeline.engine.outcomes import run_batch
 from pipeline.errors import BadMedia, ConfigError
 from pipeline.media.media_store import MediaTar
-from pipeline.plan import Planned
+from pipeline.plan import PlannedStep
 
 
 def replay(root: str, name: str, step: str) -> bool:
@@ -27,7 +27,7 @@ def replay(root: str, name: str, step: str) -> bool:
     return not differences
 
 
-def _find_input(planned: Planned, name: str) -> tuple[Any, list[dict[str, Any]]]:
+def _find_input(planned: PlannedStep, name: str) -> tuple[Any, list[dict[str, Any]]]:
     """Return the input whose id starts with `name`, and its committed rows. Raises ConfigError."""
     for part in planned.manifest.committed():
         rows = [row for row in planned.manifest.read(part).to_pylist() if row["input"].startswith(name)]
@@ -41,14 +41,14 @@ def _find_input(planned: Planned, name: str) -> tuple[Any, list[dict[str, Any]]]
     raise ConfigError(f"{name!r}: expected the start of an id of an input of {planned.step.name}; do ola why")
 
 
-def _committed_fields(planned: Planned, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _committed_fields(planned: PlannedStep, rows: list[dict[str, Any]]) -> dict[str, Any]:
     if rows[0]["status"] != "ok":
         return {"status": rows[0]["status"], "reason": rows[0]["reason"]}
     records: list[Any] = from_rows(planned.manifest.record, rows)
     return _flatten([asdict(record) for record in records])
 
 
-def _run_again(planned: Planned, value: Any) -> dict[str, Any]:
+def _run_again(planned: PlannedStep, value: Any) -> dict[str, Any]:
     step = planned.step
     with tempfile.TemporaryDirectory() as folder:
         step.scratch, step.notes = folder, ""
@@ -72,7 +72,7 @@ def _flatten(value: Any, name: str = "") -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
         return {name: value}
     inner = value.items()
-    return {key: leaf for part, held in inner for key, leaf in _flatten(held, f"{name}.{part}".lstrip(".")).items()}
+    return {key: leaf for part, nested in inner for key, leaf in _flatten(nested, f"{name}.{part}".lstrip(".")).items()}
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:

@@ -63,18 +63,18 @@ def run_and_report(
         aside = error
     console.print(funnel(totals(plan, read_counts(plan).counts), output_width()), markup=False, highlight=False)
     with collect_damage() as damaged:
-        made, given, what = run_yield(plan, options.only, damaged)
-    share = made / given if given else 0.0
-    console.print(f"{made} of {given} {what} ({share:.0%})", highlight=False)
-    for note in (not_media.line(not_media.read(plan.root)), listening_warning(plan)):
+        records, given, noun = run_yield(plan, options.only, damaged)
+    share = records / given if given else 0.0
+    console.print(f"{records} of {given} {noun} ({share:.0%})", highlight=False)
+    for note in (not_media.summary(not_media.read(plan.root)), listening_warning(plan)):
         if note:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
     if number := retries.tally.take():
         console.print(str(Tally(number)), highlight=False)
     if aside is not None:
         raise aside
-    if made == 0 or share < min_yield:
-        bound = "zero" if made == 0 else f"under {min_yield:.0%}"
+    if records == 0 or share < min_yield:
+        bound = "zero" if records == 0 else f"under {min_yield:.0%}"
         console.print(f"the yield is {bound}: `ola status` and `ola why` tell where it went", highlight=False)
         return 1
     return 0
@@ -130,8 +130,8 @@ def run_yield(plan: Plan, only: str | None, damaged: list[Damaged]) -> tuple[int
         counts = packed.part_counts().values() if packed is not None else ()
         damaged += [each for each in counts if isinstance(each, Damaged)]
         with views.connect(plan.root, [], own_sets(plan.root), damaged) as connection:
-            there = "shards" in views.names(connection)
-            rows = connection.sql("SELECT count(DISTINCT video) FROM shards").fetchall() if there else [(0,)]
+            has_shards = "shards" in views.names(connection)
+            rows = connection.sql("SELECT count(DISTINCT video) FROM shards").fetchall() if has_shards else [(0,)]
         return rows[0][0], plan.steps[0].manifest.total().inputs, "videos reached the shards"
     planned = plan.find_step(only) if only else plan.steps[-1]
     total = planned.manifest.total()

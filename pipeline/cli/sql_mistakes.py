@@ -32,13 +32,13 @@ def explain_error(error: duckdb.Error, query: str, columns: Mapping[str, Collect
 
 
 def _wrong_column(name: str, query: str, columns: Mapping[str, Collection[str]]) -> str:
-    asked = [view for view in columns if re.search(rf"\b{re.escape(view)}\b", query)]
-    there = f"no column '{name}' in {' or '.join(asked) or 'this query'}"
-    if found := near_names(name, {column for view in asked for column in columns[view]}):
-        return there + _suggestion(found)
-    if others := [view for view in columns if name in columns[view]]:
-        return f"{there}; {' and '.join(others)} {'have' if len(others) > 1 else 'has'} it: join on clip or video"
-    return f"{there}; `ola sql ROOT` shows the columns of each view"
+    queried = [view for view in columns if re.search(rf"\b{re.escape(view)}\b", query)]
+    message = f"no column '{name}' in {' or '.join(queried) or 'this query'}"
+    if found := near_names(name, {column for view in queried for column in columns[view]}):
+        return message + _suggestion(found)
+    if near := [view for view in columns if name in columns[view]]:
+        return f"{message}; {' and '.join(near)} {'have' if len(near) > 1 else 'has'} it: join on clip or video"
+    return f"{message}; `ola sql ROOT` shows the columns of each view"
 
 
 def near_names(name: str, choices: Iterable[str]) -> list[str]:

@@ -51,7 +51,7 @@ EXAMPLES = (
     (("source",), "SELECT uri, bytes, fault FROM source ORDER BY bytes DESC LIMIT 10"),
     (("shards",), "SELECT video, count(DISTINCT clip) AS clips, count(*) AS tasks FROM shards GROUP BY ALL LIMIT 10"),
 )
-SHOWN = 3  # most examples
+MAX_EXAMPLES = 3  # most examples
 
 
 def overview(connection: duckdb.DuckDBPyConnection, root: str) -> str:
@@ -70,8 +70,8 @@ def overview(connection: duckdb.DuckDBPyConnection, root: str) -> str:
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str]) -> Iterator[str]:
     ((rows,),) = connection.sql(f"SELECT count(*) FROM {name}").fetchall()
-    what = ROWS.get(name) or f"the rows of shards from {name.removeprefix('shards_')}"
-    yield f"{name:<11} {rows:,} row{'s' * (rows != 1)}: {what}"
+    meaning = ROWS.get(name) or f"the rows of shards from {name.removeprefix('shards_')}"
+    yield f"{name:<11} {rows:,} row{'s' * (rows != 1)}: {meaning}"
     if name in ROWS:
         indent = " " * 4
         yield from textwrap.wrap(
@@ -95,4 +95,4 @@ def joins(columns: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
 
 def examples(columns: Mapping[str, object]) -> list[str]:
     """Return the first example queries whose views exist."""
-    return [query for needed, query in EXAMPLES if all(name in columns for name in needed)][:SHOWN]
+    return [query for needed, query in EXAMPLES if all(name in columns for name in needed)][:MAX_EXAMPLES]

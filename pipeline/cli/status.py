@@ -44,19 +44,24 @@ def show_status(root: str, as_json: bool) -> bool:
     faults += [str(damage) for damage in unread]
     if as_json:
         steps = [step_facts(*row) | tokens.get(row[0], {}) for row in counts]
-        told = {"steps": steps, "shards": shards, "faults": faults, "lanes": [asdict(lane) for lane in working]}
-        told["not_media"] = not_media.read(root)
-        print(json.dumps(told, ensure_ascii=False, indent=2))
+        report = {
+            "steps": steps,
+            "shards": shards,
+            "faults": faults,
+            "lanes": [asdict(lane) for lane in working],
+        }
+        report["not_media"] = not_media.read(root)
+        print(json.dumps(report, ensure_ascii=False, indent=2))
         return not faults
     if plan:
         print(funnel(counts, output_width()))
-    if passed_over := not_media.line(not_media.read(root)):
+    if passed_over := not_media.summary(not_media.read(root)):
         print(passed_over)
     for lane in working:
         print(lane)
     for name, facts in tokens.items():
-        asked, read, written = (f"{facts[count]:,}" for count in COUNTS)
-        print(f"{name}: {asked} tokens asked, {read} read, {written} written")
+        asked_tokens, read, written = (f"{facts[count]:,}" for count in COUNTS)
+        print(f"{name}: {asked_tokens} tokens asked, {read} read, {written} written")
     for stage, facts in shards.items():
         if facts["files"]:
             sizes = f"{facts['samples']:,} samples, {facts['tasks']:,} tasks, {facts['bytes'] / 1e6:,.1f} MB"
@@ -82,8 +87,8 @@ def token_counts(plan: Plan) -> dict[str, dict[str, int]]:
     asking = [planned.step.name for planned in plan.steps if keeps_tokens(planned.manifest.record)]
 
     def ask(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
-        there = sorted(set(asking) & views.names(connection), key=asking.index)
-        return {name: sum_tokens(connection, name) for name in there}
+        present = sorted(set(asking) & views.names(connection), key=asking.index)
+        return {name: sum_tokens(connection, name) for name in present}
 
     return views.query(lambda: views.connect(plan.root, all_manifests(plan), {}), ask)
 
@@ -113,7 +118,7 @@ def shard_facts(root: str, damaged: list[Damaged] | None = None) -> dict[str, di
             samples, tasks = connection.sql("SELECT count(DISTINCT key), count(*) FROM shards").fetchall()[0]
         found = {"files": len(sizes), "samples": samples, "tasks": tasks, "bytes": sum(sizes)}
         of_stage = facts[stage_of(name)]
-        facts[stage_of(name)] = {what: of_stage[what] + number for what, number in found.items()}
+        facts[stage_of(name)] = {count: of_stage[count] + number for count, number in found.items()}
     return facts
 
 

@@ -19,7 +19,7 @@ from stages.ranks import World, never_stopped
 from stages.recipe import read_recipe
 from stages.trainer import Training, train
 
-STEP = re.compile(r"step (\d+)/(\d+) · ")  # of Figures.line
+STEP = re.compile(r"step (\d+)/(\d+) · ")  # of StepFigures.line
 
 
 class TrainingDisplay:

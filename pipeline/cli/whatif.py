@@ -108,10 +108,10 @@ def comparison_table(now: PackYield, then: PackYield) -> Table:
     for head in ("now", "what if"):
         table.add_column(head, justify="right")
     both = (now, then)
-    table.add_row(f"clips of {now.candidates:,}", *(f"{one.clips:,} ({one.share:.1%})" for one in both))
-    table.add_row("hours", *(f"{one.seconds / 3600:,.2f}" for one in both))
+    table.add_row(f"clips of {now.candidates:,}", *(f"{each.clips:,} ({each.share:.1%})" for each in both))
+    table.add_row("hours", *(f"{each.seconds / 3600:,.2f}" for each in both))
     for stage, kind in sorted({*now.tasks, *then.tasks}):
-        counts: list[Any] = [one.tasks.get((stage, kind), (0, 0))[0] for one in both]
+        counts: list[Any] = [each.tasks.get((stage, kind), (0, 0))[0] for each in both]
         table.add_row(f"{stage}: {kind}", *(f"{count:,}" for count in counts))
-    table.add_row("tokens", *(f"{one.tokens:,}" for one in both))
+    table.add_row("tokens", *(f"{each.tokens:,}" for each in both))
     return table

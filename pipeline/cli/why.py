@@ -52,37 +52,35 @@ def record_history(plan: Plan, name: str, damaged: list[Damaged] | None = None) 
 
 
 def _read_history(connection: duckdb.DuckDBPyConnection, plan: Plan, name: str) -> list[tuple[str, dict[str, Any]]]:
-    made = views.names(connection)
-    if "source" not in made:
+    view_names = views.names(connection)
+    if "source" not in view_names:
         return []
     head, cut, rest = name.partition("…")  # an id as `ola sql` shortens it
-    wanted = _find_sources(connection, made, head)
-    rows = [
-        ("source", row) for row in _query_rows(connection, "SELECT * FROM source WHERE list_contains(?, id)", wanted)
-    ]
-    if "ingest" not in made or not rows:
+    ids = _find_sources(connection, view_names, head)
+    rows = [("source", row) for row in _query_rows(connection, "SELECT * FROM source WHERE list_contains(?, id)", ids)]
+    if "ingest" not in view_names or not rows:
         return rows
-    ingested = _query_rows(connection, "SELECT * FROM ingest WHERE list_contains(?, input)", wanted)
+    ingested = _query_rows(connection, "SELECT * FROM ingest WHERE list_contains(?, input)", ids)
     videos = [row["id"] for row in ingested if row["id"]]
     if cut and len(videos) == 1:
         name = videos[0] + rest
     rows += [("ingest", row) for row in ingested]
     for planned in plan.steps[1:]:
         step = planned.step.name
-        if step in made:
+        if step in view_names:
             rows += [(step, row) for row in _rows_of_videos(connection, step, videos, name)]
-    packed = _rows_of_videos(connection, "pack", videos, name) if "pack" in made else []
+    packed = _rows_of_videos(connection, "pack", videos, name) if "pack" in view_names else []
     return rows + [("pack", row) for row in packed]
 
 
-def _find_sources(connection: duckdb.DuckDBPyConnection, made: set[str], name: str) -> list[str]:
+def _find_sources(connection: duckdb.DuckDBPyConnection, view_names: set[str], name: str) -> list[str]:
     """Return the ids of the sources that match a name."""
     path = storage.normal(name)
     query = "SELECT id FROM source WHERE uri IN (?, ?) OR ends_with(uri, '/' || ?)"
     found = {row["id"] for row in _query_rows(connection, query, name, path, name)}
     if len(name) >= PREFIX:
         found |= {row["id"] for row in _query_rows(connection, "SELECT id FROM source WHERE starts_with(id, ?)", name)}
-        if "ingest" in made:
+        if "ingest" in view_names:
             query = "SELECT input FROM ingest WHERE starts_with(id, left(?, 20)) AND status = 'ok'"
             found |= {row["input"] for row in _query_rows(connection, query, name)}
     return sorted(found)

@@ -28,9 +28,9 @@ def make(
     """Write clips (H.264 and AAC), each with its truth as JSON. The same seed gives the same files."""
     from pipeline.synthetic.world.generate import make_world
 
-    made = Counter(scene.kind for scene in make_world(out, clips, seed, subtitles))
-    kinds = ", ".join(f"{count} {kind}" for kind, count in made.most_common())
-    typer.echo(f"{made.total()} clips in {out}: {kinds}")
+    clips_by_kind = Counter(scene.kind for scene in make_world(out, clips, seed, subtitles))
+    kinds = ", ".join(f"{count} {kind}" for kind, count in clips_by_kind.most_common())
+    typer.echo(f"{clips_by_kind.total()} clips in {out}: {kinds}")
 
 
 @world.command()

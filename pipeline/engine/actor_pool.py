@@ -1,4 +1,4 @@
-"""The Ray actors of one lane: those that start, those that are idle, and what each of the others works on."""
+"""Hold the Ray actors of one lane, and know which start, which are idle, and which number each busy actor works on."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ FAREWELL = 10.0  # seconds that actors have to close their lanes
 
 @dataclass(eq=False)
 class PoolWorker:
-    """One actor. number: what it works on; leaving: whether it ends after that.
+    """One actor. number: the number it works on; leaving: whether the actor ends after that.
 
-    expected: what it works on next, as it was told. gpu_faults: numbers, one after the other, that were set aside for
-    its GPU's sake.
+    expected: the number that it gets next, as it was told. gpu_faults: consecutive numbers that were set aside because
+    of the actor's GPU.
     """
 
     handle: Any
@@ -43,7 +43,7 @@ class PoolWorker:
 
 @dataclass(eq=False)
 class ActorPool:
-    """The actors of a lane, and their calls under way."""
+    """The actors of a lane, and their running calls."""
 
     lane: LanePlan
     workers: dict[Any, PoolWorker] = field(default_factory=dict)  # by their call under way
@@ -59,7 +59,7 @@ class ActorPool:
     made: Any = None
 
     def __len__(self) -> int:
-        """Return the number of actors without those that leave. Actors with a broken GPU count: they hold that GPU."""
+        """Return the number of actors that stay, with those whose GPU is broken: they occupy this GPU."""
         return sum(not worker.leaving for worker in self._all()) + len(self.broken)
 
     def _all(self) -> list[PoolWorker]:
@@ -77,16 +77,16 @@ class ActorPool:
 
     @property
     def busy(self) -> int:
-        """Return how many numbers are under way."""
+        """Return how many numbers are being processed."""
         return sum(worker.number is not None for worker in self.workers.values())
 
     @property
     def seconds(self) -> float:
-        """Return the mean seconds of a number, of the last ones or as known before; 0 if unknown."""
+        """Return the mean seconds of the last numbers; before there are any, the expected seconds; 0 if unknown."""
         return max(1e-3, sum(self.taken) / len(self.taken)) if self.taken else self.lane.seconds
 
     def look(self) -> None:
-        """Note how many of the actors work."""
+        """Record how many actors are busy."""
         if self.ready:
             self.working.append(min(1.0, self.busy / self.ready))
 
@@ -97,13 +97,13 @@ class ActorPool:
         return LaneState(self.lane.steps, self.ready, busy, rate)
 
     def waited(self) -> float:
-        """Return the seconds since the lane last had an actor that was ready."""
+        """Return the seconds since the lane last had a started actor."""
         return time.monotonic() - self.waiting_since
 
     def start(self, queue: deque[int], deaths: Mapping[int, int]) -> None:
-        """Give a number of the queue to an actor that is idle, and tell it which one it gets next.
+        """Give a number of the queue to an idle actor, and tell it which number it gets next.
 
-        deaths: of actors, by the number that they worked on.
+        deaths: number of actors that died, by the number that they processed.
         """
         worker = self.resting.pop()
         worker.number = self._next_for(worker, queue)
@@ -113,16 +113,16 @@ class ActorPool:
         self.workers[call] = worker
 
     def _next_for(self, worker: PoolWorker, queue: deque[int]) -> int:
-        """Return the number that the actor expects, else the first that no other one expects, else the first."""
+        """Return the number that the actor expects; else the first that no other actor expects; else the first."""
         if worker.expected in queue:
             return cast("int", worker.expected)
         others = {other.expected for other in self._all() if other is not worker}
         return next((number for number in queue if number not in others), queue[0])
 
     def finish(self, call: Any) -> SetAside | None:
-        """Take up a call that is done. Returns why its number was set aside, if it was.
+        """Handle a call that has ended. Returns why its number was set aside, or None.
 
-        Raises WorkerDied if the actor did, the OlaError that the lane raised, or RunError.
+        Raises WorkerDied if the actor died, the OlaError that the lane raised, or RunError.
         """
         import ray
 
@@ -148,7 +148,7 @@ class ActorPool:
         return aside
 
     def _release(self, worker: PoolWorker, aside: SetAside | None) -> None:
-        """Let a worker rest, end it if it is to leave, or take it out of the run if its GPU fails again and again.
+        """Mark a worker as idle; end it if it leaves; remove it from the run if its GPU failed repeatedly.
 
         Raises RunError if no other worker of the lane is left.
         """
@@ -173,7 +173,7 @@ class ActorPool:
                 ) from death
 
     def resize(self, size: int, nodes: Sequence[Node]) -> None:
-        """Start actors, or let some leave after what they work on: those that have not started yet first."""
+        """Start actors, or let actors leave after their current number, first those that have not started yet."""
         while len(self) < size:
             self._begin(nodes)
         staying = [worker for worker in self._all() if not worker.leaving]
@@ -182,13 +182,13 @@ class ActorPool:
             self._leave(worker)
 
     def stop_waiting(self) -> None:
-        """Let the actors go that have not started, as there may be no room for them; not the only ones."""
+        """End the actors that have not started, as there may be no room for them; at least one actor stays."""
         for worker in self._all() if self.ready else ():
             if not worker.is_ready:
                 self._leave(worker)
 
     def give_up_one(self) -> None:
-        """Let one actor leave that is ready."""
+        """Let one started actor leave."""
         staying = [worker for worker in self._all() if worker.is_ready and not worker.leaving]
         for worker in sorted(staying, key=lambda worker: worker.number is not None)[:1]:
             self._leave(worker)
@@ -224,7 +224,7 @@ class ActorPool:
             ray.kill(worker.handle)
 
     def close(self, hurried: bool = False) -> None:
-        """End all actors: those that are idle close their lanes, those that work are killed, or all if `hurried`."""
+        """End all actors: idle actors close their lanes first. Busy actors are killed; if `hurried`, all actors are."""
         import ray
 
         killed, self.workers = [*self.workers.values(), *self.broken], {}

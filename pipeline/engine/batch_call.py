@@ -1,4 +1,4 @@
-"""What a step is given for one batch, and the step in this very process, which takes the same calls as a sandbox."""
+"""The context of one batch of a step, and an executor that runs steps in this process like `Sandbox`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.step import Step
 
 @dataclass(frozen=True)
 class BatchCall:
-    """Which of a sandbox's steps does a batch, and what it is given for it: see the fields of `Step`.
+    """The number of the step that runs a batch, and the step's files for the batch: see the fields of `Step`.
 
     expected: records that come next, see `Step.expect`.
     """
@@ -24,8 +24,8 @@ class BatchCall:
     notes: str = ""
     expected: tuple[Any, ...] = ()
 
-    def equip(self, step: Step[Any, Any]) -> None:
-        """Give the step what it needs while `run` runs; its tar is a copy, see `answered`."""
+    def attach_to(self, step: Step[Any, Any]) -> None:
+        """Set the step's `scratch`, `notes` and `media`, a copy of the tar; `answered` updates the original."""
         step.scratch, step.notes = self.scratch, self.notes
         if self.media is not None:
             step.media = replace(self.media)
@@ -33,20 +33,20 @@ class BatchCall:
             step.expect(self.expected)
 
     def size(self, step: Step[Any, Any]) -> int:
-        """Return the bytes in the tar of a step that was equipped; 0 for a step without one."""
+        """Return the bytes in the tar of a step after `attach_to`; 0 for a step without one."""
         return step.media.size if self.media is not None else 0
 
     def answered(self, size: int) -> None:
-        """Keep what was put into the tar up to `size`: an answer refers to it."""
+        """Set the size of the tar to `size`, so that the media of an answer are kept."""
         if self.media is not None:
             self.media.size = size
 
 
 class InProcess:
-    """The step in this very process, for a debugger: same calls as `Sandbox`, no limits, no second life."""
+    """Runs steps in this process, for a debugger: the interface of `Sandbox`, without limits and without restarts."""
 
     def __init__(self, *steps: Step[Any, Any]) -> None:
-        """Each step is opened at its first batch."""
+        """Store the steps; each one is opened before its first batch."""
         self.steps: list[Step[Any, Any]] = list(steps)
         self.opened: set[int] = set()
 
@@ -58,12 +58,12 @@ class InProcess:
         call: BatchCall,
         answered: Callable[[Any], None] | None = None,
     ) -> list[Any]:
-        """Return the step's answers, as `Sandbox.run` returns them; errors of the step pass through."""
+        """Return the step's answers as `Sandbox.run` does. Errors of the step are raised unchanged."""
         step = self.steps[call.number]
         if call.number not in self.opened:
             step.open()
             self.opened.add(call.number)
-        call.equip(step)
+        call.attach_to(step)
 
         def take(answer: Any) -> None:
             call.answered(call.size(step))

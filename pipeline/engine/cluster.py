@@ -1,6 +1,6 @@
-"""Join a Ray cluster that already runs: find its port, present a token, and turn what goes wrong into one line.
+"""Join a running Ray cluster: find its port, present a token, and report each failure in one line.
 
-Ray alone waits for minutes, without a word, for an address where nobody answers.
+Ray itself waits for minutes, without a message, for an address where nothing answers.
 """
 
 from __future__ import annotations
@@ -72,15 +72,15 @@ def _wait_for_port(address: str, key: str, say: Say) -> None:
         place = host_and_port(address)
     except ValueError:
         raise ConfigError(f"{key}: expected host:port, ray://host:port or auto; name the head of a cluster") from None
-    end, said = time.monotonic() + PORT_PATIENCE, False
+    end, announced = time.monotonic() + PORT_PATIENCE, False
     while (fault := _port_fault(place, max(0.1, min(5.0, end - time.monotonic())))) is not None:
         if time.monotonic() >= end:
             raise ConfigError(
                 f"{key}: expected a Ray cluster, got no answer for {PORT_PATIENCE:.0f} s ({fault}); start one there "
                 "with `ray start --head`, name another, or leave it out to run on this machine"
             )
-        if not said:
-            said = True
+        if not announced:
+            announced = True
             say(f"waiting up to {PORT_PATIENCE:.0f} s for a Ray cluster at {address}")
         time.sleep(min(0.5, PORT_PATIENCE))
 
@@ -95,10 +95,10 @@ def _port_fault(place: tuple[str, int], patience: float) -> str | None:
 
 
 def _use_token(key: str) -> None:
-    """Turn on Ray's tokens if one is found where `ray start` and `ray job submit` look; RAY_AUTH_MODE goes before.
+    """Turn on Ray's token authentication if a token is found where `ray start` looks. RAY_AUTH_MODE takes precedence.
 
-    `ray.init` looks for a token only at the address `auto`. Raises ConfigError where RAY_AUTH_MODE asks for a token
-    and none is found: Ray would end the process without a word.
+    `ray.init` looks for a token only at the address `auto`. Raises ConfigError if RAY_AUTH_MODE requires a token and
+    none is found: Ray would end the process without a message.
     """
     try:
         from ray._private.authentication import authentication_token_setup as setup
@@ -113,7 +113,7 @@ def _use_token(key: str) -> None:
 
 
 def _wait_for_answer(address: str, key: str) -> None:
-    """Ask the cluster for its id. Raises ConfigError if it refuses, or does not answer as Ray does."""
+    """Request the cluster's id. Raises ConfigError if the cluster refuses, or if another service answers."""
     import ray._raylet as raylet
 
     client = getattr(raylet, "GcsClient", None)
@@ -143,19 +143,19 @@ def _wait_for_answer(address: str, key: str) -> None:
 
 def _reason(error: BaseException) -> str:
     """Return what Ray's error means, in one line."""
-    told, seen = str(error), error.__cause__ or error.__context__
-    while seen is not None:
-        told, seen = f"{told}\n{seen}", seen.__cause__ or seen.__context__
-    if "AuthToken" in told or "authentication token" in told.lower():
+    text, cause = str(error), error.__cause__ or error.__context__
+    while cause is not None:
+        text, cause = f"{text}\n{cause}", cause.__cause__ or cause.__context__
+    if "AuthToken" in text or "authentication token" in text.lower():
         return ASKS_TOKEN
-    if "ersion mismatch" in told or "ersions do not match" in told or "is running Python" in told:
+    if "ersion mismatch" in text or "ersions do not match" in text or "is running Python" in text:
         return f"{' '.join(str(error).split())}; install the cluster's versions of Python and Ray here"
     return f"the cluster cannot be joined: {' '.join(str(error).split())[:300]}"
 
 
 @contextmanager
 def silence_stderr() -> Iterator[None]:
-    """Send standard error nowhere, also that of C++ and of Ray's logger; errors that are raised are not touched."""
+    """Discard standard error during the block, with the output of C++ and Ray's logger. Exceptions are not affected."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

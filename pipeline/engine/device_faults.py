@@ -1,7 +1,7 @@
-"""Which errors mean that a GPU answers this process no more, so that every record after this one would fail as well.
+"""Recognise errors after which a process cannot use its GPU, so that every later record would fail, too.
 
-Torch and vLLM raise them as plain errors; the process lives on, and its CUDA context does not. Memory that ran out is
-none of them: the next batch may well fit.
+Torch and vLLM raise these errors as plain exceptions: the process goes on, but its CUDA context is unusable. Running
+out of memory is no such error, since the next batch may fit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MEMORY = re.compile(r"out of memory|cudaErrorMemoryAllocation|_STATUS_ALLOC_FAIL
 
 
 def is_device_lost(error: BaseException) -> bool:
-    """Return whether an error, or one that it came of, means that this process can use its GPU no more."""
+    """Return whether an error, or one of its causes, means that this process can no longer use its GPU."""
     return any(_means_lost(each) for each in _chain(error))
 
 

@@ -1,7 +1,7 @@
-"""Engines: who calls the lanes. A lane is anything that is called with a number and closed in the end.
+"""Engines call the lanes. A lane is an object that is called with a number, and closed at the end.
 
-`inline` is a loop in this process; `ray` has a pool of actors a lane on a cluster (`pipeline.engine.scheduler`). What
-is done and what failed is on disk, so an engine returns only what was set aside.
+`inline` is a loop in this process; `ray` has a pool of actors per lane on a cluster (`pipeline.engine.scheduler`).
+Results and failures are on disk, so an engine returns only the numbers that were set aside.
 """
 
 from __future__ import annotations
@@ -37,44 +37,44 @@ FOLDER = "ola-ray"  # of a Ray of our own, then its driver's process id
 
 
 class InlineEngine:
-    """A loop in this process: no Ray is imported, and a debugger works."""
+    """A loop in this process, for debuggers; Ray is not imported."""
 
     def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
-        """Bring every number through all lanes. Return what was set aside."""
+        """Process every number by all lanes, in order. Return the numbers that were set aside."""
         if not numbers:
             return []
         with suspended():
             return self._map(lanes, numbers)
 
     def _map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
-        made = [lane.make() for lane in lanes]
+        opened = [lane.make() for lane in lanes]
         aside: list[SetAside] = []
         gpu_faults = 0
         try:
             for number in numbers:
-                fault = _set_aside(made, number)
+                fault = _set_aside(opened, number)
                 aside += [fault] if fault is not None else []
                 gpu_faults = gpu_faults + 1 if fault is not None and fault.by_gpu else 0
                 if fault is not None and gpu_faults == GPU_FAULTS:
                     raise RunError(f"the GPU failed in {GPU_FAULTS} parts one after the other: {fault}")
         finally:
-            for lane in made:
+            for lane in opened:
                 lane.close()
         return aside
 
     def join(self) -> None:
-        """This process is enough."""
+        """Do nothing: there is no cluster."""
 
     def check(self, root: str, inputs: Sequence[str], needs: Needs = NOTHING) -> None:
-        """Raise NeedsUnmet unless this machine has what the steps need; this process sees what it sees."""
+        """Raise NeedsUnmet unless this machine has what the steps need."""
         check_here(needs)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no processes."""
 
 
 def _set_aside(lanes: Sequence[Lane], number: int) -> SetAside | None:
-    """Take a number through lanes; return why it was set aside, if it was."""
+    """Process a number by all lanes; return why it was set aside, or None."""
     try:
         for lane in lanes:
             lane(number)
@@ -84,13 +84,14 @@ def _set_aside(lanes: Sequence[Lane], number: int) -> SetAside | None:
 
 
 class RayEngine:
-    """Pools of actors on the Ray this process is in already, that of `address` or RAY_ADDRESS, else one of our own.
+    """Pools of actors on Ray: the one of this process, that of `address` or RAY_ADDRESS, or a private one.
 
-    Our own is never found by anybody else: it has its own folder, and ends with `close`. It starts with the first map.
+    A private Ray has its own folder, so that no other process finds it. It starts with the first `map` and ends with
+    `close`.
     """
 
     def __init__(self, workers: int | Mapping[str, int] = 0, address: str = "") -> None:
-        """workers: actors of each lane, or of those that hold the steps named; 0: as many as are useful."""
+        """workers: actors of each lane, or of each lane with the named steps; 0: the engine decides."""
         self.workers, self.address = workers, address or os.environ.get("RAY_ADDRESS", "")
         self.folder: str | None = None
         self.joined = False  # whether this engine brought the process into a cluster
@@ -98,17 +99,17 @@ class RayEngine:
         self.report: Callable[[Sequence[LaneState]], None] = lambda states: None  # is told what the lanes do now
 
     def map(self, lanes: Sequence[LanePlan], numbers: Sequence[int]) -> list[SetAside]:
-        """Bring every number through all lanes. Return what was set aside.
+        """Process every number by all lanes, in order. Return the numbers that were set aside.
 
-        Raises the OlaError that a lane raised, or RunError with Ray's words.
+        Raises the OlaError that a lane raised, or RunError with Ray's message.
         """
         if not numbers:
             return []
         self.connect()
         import ray
 
-        fitted, asked = [self._fitted(lane) for lane in lanes], [self._asked(lane) for lane in lanes]
-        scheduler = Scheduler(fitted, numbers, asked, self.report)
+        fitted, requested = [self._limit_cpus(lane) for lane in lanes], [self._requested_actors(lane) for lane in lanes]
+        scheduler = Scheduler(fitted, numbers, requested, self.report)
         try:
             with suspended():
                 return scheduler.run()
@@ -117,16 +118,16 @@ class RayEngine:
         finally:
             scheduler.close(hurried=isinstance(sys.exc_info()[1], KeyboardInterrupt))
 
-    def _asked(self, lane: LanePlan) -> int:
+    def _requested_actors(self, lane: LanePlan) -> int:
         """Return the number of actors that the user wants for a lane; 0 if the engine decides."""
         if isinstance(self.workers, int):
             return self.workers
         return max((self.workers.get(step, 0) for step in lane.steps), default=0)
 
     def kind_of_ranks(self, ranks: int) -> str:
-        """Return "GPU" where the cluster has any, whatever this machine has, else "CPU".
+        """Return "GPU" if the cluster has GPUs, else "CPU".
 
-        Raises RunError where this machine alone has fewer: Ray would wait for others for ever. A cluster may grow.
+        Raises RunError if a single machine has fewer than are requested: Ray would wait for ever. A cluster may grow.
         """
         import ray
 
@@ -136,8 +137,8 @@ class RayEngine:
             raise RunError(f"{ranks} workers, and this machine has {have.get(kind, 0):g} {kind}s: name a cluster")
         return kind
 
-    def _fitted(self, lane: LanePlan) -> LanePlan:
-        """Limit the CPUs of a lane to those of this machine, as Ray would wait for more. A cluster may grow."""
+    def _limit_cpus(self, lane: LanePlan) -> LanePlan:
+        """Limit the CPUs of a lane to those of a single machine, since Ray would wait for more. A cluster may grow."""
         if self.folder is None:
             return lane
         import ray
@@ -151,7 +152,7 @@ class RayEngine:
         return replace(lane, cpus=min(lane.cpus, have["CPU"]))
 
     def close(self) -> None:
-        """Leave the cluster, or end the Ray that was started here and delete its folder."""
+        """Disconnect from the cluster, or stop the private Ray and delete its folder."""
         if self.folder is not None or self.joined:
             import ray
 
@@ -161,14 +162,14 @@ class RayEngine:
         self.folder, self.joined = None, False
 
     def join(self) -> None:
-        """Connect to the cluster if one is named; a Ray of our own starts with the first map. Raises ConfigError."""
+        """Connect to the named cluster, if any; a private Ray starts with the first `map`. Raises ConfigError."""
         if self.address:
             self.connect()
 
     def check(self, root: str, inputs: Sequence[str], needs: Needs = NOTHING) -> None:
-        """Have each node of the cluster look for the root, the first inputs and what the steps need.
+        """Have each node of the cluster check the root, the first inputs and the needs of the steps.
 
-        A Ray of our own is this machine. Raises ConfigError, or NeedsUnmet for what the steps need.
+        A private Ray checks this machine. Raises ConfigError, or NeedsUnmet.
         """
         import ray
 
@@ -178,7 +179,7 @@ class RayEngine:
             check_here(needs)
 
     def connect(self) -> None:
-        """Connect to a Ray: the one of this process, the named cluster, or a new one of our own. Raises ConfigError."""
+        """Connect to Ray: the one of this process, the named cluster, or a new private one. Raises ConfigError."""
         import ray
 
         if ray.is_initialized():
@@ -192,7 +193,7 @@ class RayEngine:
             self._start()
 
     def _start(self) -> None:
-        """Start a Ray of our own."""
+        """Start a private Ray."""
         import ray
 
         # Ray would kill a whole worker where memory runs out, and its record would be blamed; the kernel kills the
@@ -211,8 +212,10 @@ class RayEngine:
 
 @contextmanager
 def separate_process_groups() -> Iterator[None]:
-    """Have what Ray starts begin process groups: a signal to the driver's whole group, as `timeout` sends it, is then
-    for the driver alone, which shuts Ray down. A driver that was killed still takes them along."""
+    """Have Ray's processes begin process groups, so that a signal to the driver's group reaches the driver alone.
+
+    The driver then shuts Ray down. `timeout` sends such signals. If the driver is killed, Ray's processes still end.
+    """
     from ray._private import services, utils
 
     plain = services.ConsolePopen
@@ -226,7 +229,7 @@ def separate_process_groups() -> Iterator[None]:
 
 
 def remove_ray_folders() -> None:
-    """Delete what killed runs left of their Rays: logs and sockets, some MB each."""
+    """Delete the logs and sockets of the private Rays of killed runs, some MB each."""
     import psutil
 
     for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-*"):
@@ -237,6 +240,6 @@ def remove_ray_folders() -> None:
 
 
 def remove_own_ray_folder() -> None:
-    """Delete the folder of the Ray that this process started."""
+    """Delete the folder of this process's private Ray."""
     for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}-{os.getpid()}-*"):
         shutil.rmtree(path, ignore_errors=True)

@@ -14,7 +14,7 @@ from pipeline.monitoring.metrics import VALUES, Values, publish_on_ray
 
 
 def hide_gpus() -> None:
-    """Let an actor without a share of a GPU, and its processes, see none: Ray would show all GPUs of the node."""
+    """Hide all GPUs from an actor that has no share of one, and from its processes; Ray would show all."""
     import ray
 
     if not ray.get_gpu_ids():
@@ -37,7 +37,7 @@ class LaneActor:
     def work(
         self, number: int, is_retry: bool = False, following: int | None = None
     ) -> tuple[float, SetAside | None, Values, int]:
-        """Do a number. Returns its seconds, why it was set aside, what was counted, and requests tried again.
+        """Process a number. Returns its seconds, why it was set aside, its counters, and the count of retries.
 
         is_retry: whether another actor died over it. following: the number that the actor gets next, if it is known.
         """

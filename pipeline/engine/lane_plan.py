@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 
 class Lane(ABC):
-    """The work on one number after the other: on parts, on shards."""
+    """A worker of the engine: it processes numbers (of parts, of shards) one after the other."""
 
     @abstractmethod
     def __call__(self, number: int, /) -> None:
-        """Do the work on a number. Raises SetAside if this number cannot go on and others can."""
+        """Process one number. Raises SetAside if only this number cannot go on."""
 
     def expect(self, number: int | None, /) -> None:  # noqa: B027  most lanes have nothing to prepare
         """Take note of the number that most likely comes after that of the next call; None: it is not known."""
 
     def refresh(self) -> None:  # noqa: B027  lanes that list nothing have nothing to forget
-        """Forget listings of the store: another worker died over the next number and may have left files."""
+        """Drop cached listings of the store: a worker that died may have left files of the next number."""
 
     def close(self) -> None:  # noqa: B027  most lanes hold nothing
         """End processes and close files."""
@@ -26,10 +26,10 @@ class Lane(ABC):
 
 @dataclass(frozen=True)
 class LanePlan:
-    """How to make a lane, and what one of it may use. `make` and its result must be picklable for Ray.
+    """How a lane is made, and the resources of one actor. Ray pickles `make` and its result.
 
-    retries: how often a number is given to a new worker after the death of the one before; -1: without end, for a
-    lane that counts deaths itself. seconds: for a number, as far as is known; 0: unknown. steps: names of its steps.
+    retries: how often a number is given to a new actor after the death of the previous one; -1: without a limit, for a
+    lane that counts deaths itself. seconds: expected seconds per number; 0: unknown. steps: names of its steps.
     """
 
     make: Callable[[], Lane]

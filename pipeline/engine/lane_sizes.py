@@ -1,7 +1,7 @@
-"""How many actors each lane gets: what fills a cluster follows from what the lanes cost.
+"""Compute the number of actors of each lane from the cost of the lanes and the size of the cluster.
 
-GPU lanes take all GPUs. The other lanes share the CPUs that are left so that all of them take equally long: one lane
-that is slower than the others holds up everything behind it. Each lane gets one actor at least.
+GPU lanes take all GPUs. The other lanes share the remaining CPUs so that all need about the same time per number, since
+the slowest lane limits the throughput. Each lane gets at least one actor.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ AHEAD = 0.8  # of a GPU lane's time a number that the CPU lanes should need, so 
 
 @dataclass(frozen=True)
 class Node:
-    """What a node of the cluster has in all. memory: bytes."""
+    """The total resources of a cluster's node. memory: bytes."""
 
     cpus: float
     gpus: float = 0.0
@@ -24,10 +24,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Demand:
-    """What one actor of a lane takes, and what the lane has to do.
+    """The resources of one actor of a lane, and the lane's remaining work.
 
-    seconds: for one number, as measured or guessed. left: numbers that still come through the lane. fixed: the number
-    of actors that the user asks for; 0: as many as are useful.
+    seconds: per number, measured or estimated. left: numbers that the lane still has to process. fixed: number of
+    actors that the user requested; 0: the engine decides.
     """
 
     cpus: float
@@ -38,23 +38,23 @@ class Demand:
 
     @property
     def most(self) -> int:
-        """Return the number of actors beyond which an actor has no work, or that the user asked for."""
+        """Return the largest useful number of actors, or the number that the user requested."""
         return max(1, min(self.left, self.fixed or self.left))
 
     def load(self, actors: int) -> float:
-        """Return the seconds a number takes with so many actors."""
+        """Return the seconds per number with so many actors."""
         return self.seconds / actors
 
 
 def fits_some_node(nodes: Sequence[Node], cpus: float, gpus: float) -> bool:
-    """Tell whether some node could hold an actor, if it held nothing else."""
+    """Return whether some empty node has room for an actor."""
     return any(node.cpus >= cpus and node.gpus >= gpus for node in nodes)
 
 
 def reserved_memory(nodes: Sequence[Node], wanted: float, cpus: float) -> int:
-    """Return the bytes that an actor reserves: as wanted, but at most its CPUs' share of each node's memory.
+    """Return the bytes that an actor reserves: `wanted`, but at most the share of its CPUs in each node's memory.
 
-    Ray would wait for more for ever, and limits are seldom reached by all at once.
+    Ray would wait for more for ever, and actors seldom reach their limits at the same time.
     """
     shares = [ROOM * node.memory * min(1.0, max(cpus, 0.01) / node.cpus) for node in nodes if node.cpus]
     return int(min(wanted, min(shares, default=0.0)))
@@ -73,9 +73,9 @@ def pool_sizes(demands: Sequence[Demand], nodes: Sequence[Node]) -> list[int]:
 
 
 def _grow(lanes: Sequence[int], demands: Sequence[Demand], actors: list[int], room: _Room, fast_enough: float) -> None:
-    """Give actors to these lanes, always to the slowest, as long as there is room.
+    """Add actors to the slowest of these lanes as long as there is room.
 
-    fast_enough: seconds a number below which a lane needs no more.
+    fast_enough: seconds per number below which a lane needs no more actors.
     """
     growing = set(lanes)
     while growing:
@@ -91,13 +91,13 @@ def _grow(lanes: Sequence[int], demands: Sequence[Demand], actors: list[int], ro
 
 
 class _Room:
-    """What is still free on the nodes."""
+    """The free resources of the nodes."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.free = [[node.cpus, node.gpus] for node in nodes]
 
     def take(self, demand: Demand) -> bool:
-        """Place one actor on the node with most free CPUs; False where it fits on none."""
+        """Place one actor on the node with the most free CPUs. Return False if no node has room."""
         fitting = [free for free in self.free if free[0] >= demand.cpus - 1e-9 and free[1] >= demand.gpus - 1e-9]
         if not fitting or demand.cpus + demand.gpus == 0:
             return False

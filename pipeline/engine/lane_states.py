@@ -1,7 +1,7 @@
-"""`<root>/lanes.json`: what the lanes of a run on a cluster do now, for `ola status` and the progress of `ola run`.
+"""Store the states of a cluster run's lanes in `<root>/lanes.json`, for `ola status` and the progress of `ola run`.
 
-The run writes it every few seconds and deletes it in the end; of a run that was killed the last state is left, and is
-too old to be shown.
+The run writes the file every few seconds and deletes it at the end. A file that a killed run left is too old to be
+shown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OLD = 60.0  # seconds after which a state tells nothing of now; clocks of two ma
 
 @dataclass(frozen=True)
 class LaneState:
-    """A lane now. busy: share of its actors that work, 0..1; parts_a_minute: by their mean time of late."""
+    """The state of a lane. busy: share of its actors that work, 0..1; parts_a_minute: from the last parts."""
 
     steps: tuple[str, ...]
     actors: int
@@ -41,7 +41,7 @@ def write(root: str, states: Sequence[LaneState]) -> None:
 
 
 def read(root: str) -> list[LaneState]:
-    """Return the lanes of the run that works at `root` now; none where no run on a cluster does."""
+    """Return the lane states of the run that works at `root`; empty if no run on a cluster does."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         facts = json.loads(storage.read_bytes(storage.join(root, LANES)))
         if time.time() - facts["time"] < OLD:
@@ -50,6 +50,6 @@ def read(root: str) -> list[LaneState]:
 
 
 def remove(root: str) -> None:
-    """Delete the state of a run that ends."""
+    """Delete the file at the end of a run."""
     with suppress(OSError):
         storage.remove(storage.join(root, LANES))

@@ -1,4 +1,4 @@
-"""Which node of a Ray cluster this process is on, and which nodes are lost; without Ray there is only this machine."""
+"""Name the Ray node of this process, and recognise lost nodes. Without Ray there is only this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def current_node() -> str:
 
 
 def is_lost(node: str) -> bool:
-    """Tell whether the node with this id is gone from the cluster. This machine ("") never is."""
+    """Return whether the node with this id has left the cluster; False for this machine ("")."""
     ray = _ray()
     if ray is None or not node:
         return False

@@ -1,4 +1,4 @@
-"""From what a step answers, or how it fails, to the outcome that its input's row holds."""
+"""Convert a step's answers and errors to the outcomes that are stored as rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from manifests.field_types import misfit
+from manifests.field_types import type_mismatch
 from manifests.ledger import DROPPED, FAILED, OK
 from manifests.records import Drop, Outcome
 from pipeline.errors import BadMedia, OlaError, StepFault
@@ -18,43 +18,43 @@ REASON = 300  # characters of a row's reason: the rest is in its detail
 
 
 def run_batch(step: Step[Any, Any], batch: Sequence[Any], answered: Callable[[Any], None] | None = None) -> list[Any]:
-    """Run a batch. Returns a Drop or records for each input. Raises StepFault where records cannot be stored.
+    """Run a batch. Returns a Drop, a BadMedia or a list of records per input. Raises StepFault for invalid records.
 
-    answered: gets each answer that the step hands over before it is done; those are not returned.
+    answered: called with each answer that the step hands over early; these answers are not returned.
     """
-    taken = 0
+    handed_over = 0
 
     def hand_over(answer: Any) -> None:
-        nonlocal taken
-        if answered is not None and taken < len(batch):
+        nonlocal handed_over
+        if answered is not None and handed_over < len(batch):
             answered(storable_answer(step, answer))
-            taken += 1
+            handed_over += 1
 
     step.hand_over = hand_over
     answers = list(step.run(batch))
     if len(answers) != len(batch):
         raise StepFault(f"step '{step.name}' gave {len(answers)} answers for {len(batch)} inputs")
-    return [storable_answer(step, answer) for answer in answers[taken:]]
+    return [storable_answer(step, answer) for answer in answers[handed_over:]]
 
 
 def storable_answer(step: Step[Any, Any], answer: Any) -> Any:
-    """Return an answer as a Drop, a BadMedia or a list of records. Raises StepFault where a record cannot be stored."""
+    """Return an answer as a Drop, a BadMedia or a list of records. Raises StepFault for an invalid record."""
     if isinstance(answer, Drop | BadMedia):
         return answer
     records = list(answer)
     for record in records:
-        if (wrong := misfit(step.gives, record)) is not None:
+        if (wrong := type_mismatch(step.gives, record)) is not None:
             raise StepFault(f"step '{step.name}' gave a {step.gives.__name__} that cannot be stored: {wrong}")
     return records
 
 
 def error_detail(error: BaseException) -> str | None:
-    """Return a row's detail: the traceback of an error, unless the error is one of ours and has its own detail."""
+    """Return the `detail` of a row: an error's own detail, or its traceback."""
     return None if isinstance(error, OlaError) else traceback.format_exc()
 
 
 def error_line(error: BaseException) -> str:
-    """Return an error as a row's reason: its message, with its type where the message alone says too little."""
+    """Return the `reason` of a row: the error's message, with its type if the message alone is unclear."""
     text = " ".join(str(error).split())
     line = text if isinstance(error, OlaError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
     return line if len(line) <= REASON or isinstance(error, OlaError) else f"{line[: REASON - 1]}…"
@@ -77,7 +77,7 @@ def failed_outcome(name: str, reason: str, detail: str | None, seconds: float) -
 
 
 def storable_text(text: str | None) -> str | None:
-    """Return text without what UTF-8 cannot encode: errors quote file names, which may be any bytes."""
+    """Return the text without characters that UTF-8 cannot encode. Errors quote file names, which may be any bytes."""
     return None if text is None else text.encode(errors="backslashreplace").decode()
 
 

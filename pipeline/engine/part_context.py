@@ -1,4 +1,4 @@
-"""One part under way through one step: what all its batches share."""
+"""The state that all batches of one step on one part share."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LOST = 2  # records one after the other that lose the GPU twice each: then it is
 
 @dataclass
 class PartContext:
-    """One part under way through one step: its journal, where it puts media, and room for copies of remote files.
+    """The state of one part in one step: its journal, its media, and room for copies of remote files.
 
-    made: ids of the records made so far, with the input they were made of; faults: of its batches, so far. blamed:
-    outcomes of records that lost the GPU twice, since another record was last answered: whether it was their fault, or
-    the GPU's, is not known before one is. expected: records of this slice and the next, see `Step.expect`.
+    made: ids of the records made so far, by the input they come from. faults: number of failed batches so far. blamed:
+    outcomes of records that lost the GPU twice since the last answer. These are journalled only after another record is
+    answered: until then the GPU itself may be broken. expected: records of this slice and the next, see `Step.expect`.
     """
 
     journal: Journal
@@ -40,9 +40,9 @@ class PartContext:
     expected: tuple[Any, ...] = ()
 
     def blame(self, outcome: Outcome, fault: StepFault) -> Outcome:
-        """Return the outcome of a record that killed its process twice; where it lost the GPU, it is kept back.
+        """Return the outcome of a record that killed its process twice. If it lost the GPU, the outcome is held back.
 
-        Raises GpuBroken if too many records lost the GPU, one after the other.
+        Raises GpuBroken if too many records lost the GPU in a row.
         """
         if isinstance(fault, DeviceLost):
             self.blamed.append(outcome)
@@ -52,7 +52,7 @@ class PartContext:
         return outcome
 
     def confirm(self) -> None:
-        """Journal what was kept back: the GPU has answered since, so it was these records' own fault."""
+        """Journal the outcomes that were held back: the GPU has answered since, so these records were at fault."""
         kept, self.blamed = self.blamed, []
         for outcome in kept:
             self.done(outcome)
@@ -63,12 +63,12 @@ class PartContext:
             raise Unavailable(f"part {part} was reopened by another run meanwhile: run again")
 
     def start(self, names: Sequence[str], in_order: bool) -> None:
-        """Journal that these inputs are in flight. in_order: the step answers for one after the other."""
+        """Journal that these inputs are running. in_order: the step answers them one after the other."""
         self.journal.start(names, in_order)
         self.metrics.started(len(names))
 
     def done(self, outcome: Outcome) -> None:
-        """Journal an outcome; it fails if one of its records is there already, since one of the two would be lost."""
+        """Write an outcome to the journal; `failed` if a record id has occurred before in this part."""
         if any(outcome is each for each in self.blamed):
             return
         if outcome.status == OK:
@@ -83,13 +83,13 @@ class PartContext:
 
 
 class Stopwatch:
-    """Seconds between answers."""
+    """Measures the seconds between answers."""
 
     def __init__(self) -> None:
-        """Begin now."""
+        """Start."""
         self.began = self.last = time.monotonic()
 
     def lap(self) -> float:
-        """Return the seconds since the last call, or since the beginning."""
+        """Return the seconds since the last call, or since the start."""
         before, self.last = self.last, time.monotonic()
         return self.last - before

@@ -1,7 +1,7 @@
-"""Where a part's journal lies: beside the part; for a root in an object store, in a copy that outlives its node.
+"""Local files of journals: beside the part of a local root, or in a temporary folder with a copy in the object store.
 
-A worker of such a root writes into a file of this machine that is named after the session. So a worker that comes after
-one that was killed here knows what that one had in flight, and nobody reads what an earlier session left.
+A worker of a root in an object store writes to a local file named after the session. The next worker on this machine
+reads which records were running when the last one was killed; files of earlier sessions are not read.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class JournalFile:
     shared: SharedJournal | None = None
 
     def is_replaced(self, journal: Journal) -> bool:
-        """Tell whether somebody else replaced the journal since it was opened: the part was reopened meanwhile.
+        """Return whether another process has replaced the journal since it was opened, because it reopened the part.
 
-        One that is gone was not replaced: another worker has committed the part.
+        A deleted journal was not replaced: another worker has committed the part.
         """
         if self.shared is not None:
             return self.shared.is_replaced()
@@ -49,7 +49,7 @@ class JournalFile:
 def part_journal(manifest: Manifest, part: int, session: str, is_shared: bool) -> Iterator[JournalFile]:
     """Open the local file of a part's journal, with the lines of earlier workers. A commit deletes it.
 
-    session: one life of the driver. is_shared: whether the root may hold a copy; only asked of object stores.
+    session: id of this run of the driver. is_shared: whether the root may hold a copy; used for object stores only.
     """
     if storage.is_local(manifest.root):
         yield JournalFile(journal_path(manifest.root, manifest.path(part, "journal")))
@@ -78,7 +78,7 @@ def _digest(manifest: Manifest, part: int) -> str:
 
 
 def draft_base(manifest: Manifest, part: int) -> Path:
-    """Return the path that drafts of a part's tar begin with: beside the journal, and for any session."""
+    """Return the path that the drafts of a part's tar begin with: beside the journal, the same in every session."""
     if storage.is_local(manifest.root):
         return Path(storage.normal(manifest.uri(part, "tar")))
     return _folder() / f"{_digest(manifest, part)}.tar"
@@ -104,9 +104,9 @@ def remove_stale_journals() -> None:
 
 
 def remove_left_journals(manifest: Manifest) -> None:
-    """Delete the journals, and the drafts of tars, that workers left which were killed right after their commit.
+    """Delete the journals and drafts of tars of workers that were killed right after their commit.
 
-    Only for the process that holds the root, while none of its workers is at work.
+    To be called by the process that holds the root, while none of its workers runs.
     """
     files = manifest.listed()
     for part in sorted(files.journals & files.committed().keys()):
@@ -135,9 +135,9 @@ def _outcomes(path: Path, record: type) -> list[Outcome]:
 
 
 def rewrite_journal(manifest: Manifest, part: int, outcomes: Sequence[Outcome]) -> None:
-    """Make these outcomes, and nothing else, what the next worker at a part finds done.
+    """Replace the journal of a part, so that the next worker finds exactly these outcomes done.
 
-    The journal is replaced also where there is nothing to keep, so that a worker that was cut off commits nothing.
+    The journal is replaced even without outcomes, so that a worker that still has the old journal commits nothing.
     """
     if storage.is_local(manifest.root):
         write_journal(journal_path(manifest.root, manifest.path(part, "journal")), manifest.record, outcomes)
@@ -151,7 +151,7 @@ def rewrite_journal(manifest: Manifest, part: int, outcomes: Sequence[Outcome]) 
 
 
 def remove_local_journals(manifest: Manifest, part: int) -> None:
-    """Delete what workers on this machine keep of a part of a root in an object store."""
+    """Delete the local journals of a part of a root in an object store."""
     name = _digest(manifest, part)
     for path in [*_folder().glob(f"*-{name}.journal*"), *_folder().glob(f"{name}.tar{MARK}*")]:
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Errors of lanes on their way through Ray, which wraps what an actor raises."""
+"""Unwrap the errors of lanes: Ray wraps what an actor raises."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from pipeline.errors import OlaError, RunError
 
 
 class WorkerDied(Exception):
-    """An actor is gone, or its node. `str()` is what Ray says of it."""
+    """An actor or its node died. `str()` is Ray's message."""
 
 
 class TransportedError(Exception):
-    """Brings an error through Ray unchanged, which writes into the words of what it carries itself."""
+    """Carries an error through Ray unchanged; Ray would add text to its message."""
 
     def __init__(self, error: OlaError) -> None:
-        """The error to bring."""
+        """error: the error to carry."""
         super().__init__(str(error))
         self.error = error
 
     def __reduce__(self) -> tuple[type[TransportedError], tuple[OlaError]]:
-        """Made again from the error alone."""
+        """Pickle the error alone."""
         return TransportedError, (self.error,)
 
 
 def unwrap_ray_error(error: BaseException) -> OlaError:
     """Return the error that a lane raised, without Ray's wrapping."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, TransportedError):
-            return seen.error
-        seen = getattr(seen, "cause", None) or seen.__cause__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TransportedError):
+            return cause.error
+        cause = getattr(cause, "cause", None) or cause.__cause__
     return as_ola_error(error)
 
 
@@ -40,6 +40,6 @@ def as_ola_error(error: BaseException) -> OlaError:
     if (cause := known_cause(error)) is not None:
         return cause
     lines = str(error).strip().splitlines() or [""]
-    made = RunError(f"a worker failed: {type(error).__name__}: {lines[-1].strip()}")
-    made.add_note("".join(traceback.format_exception(error)))
-    return made
+    ola_error = RunError(f"a worker failed: {type(error).__name__}: {lines[-1].strip()}")
+    ola_error.add_note("".join(traceback.format_exception(error)))
+    return ola_error

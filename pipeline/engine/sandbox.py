@@ -1,10 +1,9 @@
-"""A sandbox: a step (or some that share weights) in a process of its own, watched from outside, so that no record can
-take anything with it.
+"""A sandbox: a process for a step, or for steps that share weights, whose crash harms no other record.
 
-Decoders crash, hang while they hold Python's lock, and eat memory. The worker sends a batch, waits with a clock and an
-eye on the process's memory, and gets the answers or a `StepFault` that says how it ended. A new process is
-started for the next batch. When the worker itself is killed, the kernel kills the sandbox and its children at once: it
-holds the reading end of a pipe, its lifeline, that nobody but the worker holds open.
+Decoders crash, hang while they hold Python's lock, and use too much memory. The worker sends a batch, watches the time
+and the process's memory, and gets the answers or a `StepFault` with the reason. The next batch starts a new process. If
+the worker itself is killed, the kernel kills the sandbox and its children at once: the sandbox holds the reading end of
+a pipe whose writing end only the worker holds.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ STDERR_TAIL, STDERR_ROOM = (
 
 
 class Sandbox:
-    """The step in a process of its own. Started at the first batch, and again after each death."""
+    """Runs a step in its own process, which is started for the first batch and after each death."""
 
     def __init__(self, *steps: Step[Any, Any]) -> None:
-        """Nothing runs yet."""
+        """Store the steps; no process is started yet."""
         self.steps: list[Step[Any, Any]] = list(steps)
         self.process: subprocess.Popen[bytes] | None = None
         self.weight = 0  # bytes of memory at the last look
@@ -59,10 +58,12 @@ class Sandbox:
     ) -> list[Any]:
         """Return the step's answers for a batch.
 
-        seconds: wall clock, from the batch or the step's last sign of life on; memory: bytes resident, children
-        included; answered: gets each answer that the step hands over at once, and those are not returned. The `size`
-        of the call's media is moved on with each answer.
-        Raises Raised, Died, DeviceLost, Killed, OverLimit, OpenFailed; or Unavailable, where the step raised it.
+        seconds: limit on the wall-clock time since the start of the batch, or since the step last called `alive`.
+        memory: limit on the resident bytes, with children. answered: called with each answer that the step hands over
+        early; these are not returned. The `size` of the call's media grows with each answer.
+
+        Raises StepRaised, ProcessDied, DeviceLost, ProcessKilled, OverLimit, OpenFailed; or Unavailable if the step
+        raised it.
         """
         self._start()
         self._patience(seconds)
@@ -74,7 +75,7 @@ class Sandbox:
                 call.answered(message[2])
                 self._pass_on(answered or early.append, message[1])
         except BlockingIOError:  # bytes that stopped halfway: something in the sandbox holds Python's lock
-            raise self._over(seconds) from None
+            raise self._time_fault(seconds) from None
         kind, *rest = message
         if kind == "raised":
             raise StepRaised(*rest)
@@ -87,7 +88,7 @@ class Sandbox:
         return [*early, *rest[0]]
 
     def _pass_on(self, answered: Callable[[Any], None], answer: Any) -> None:
-        """Give away an answer, and let the step go on; where that raises, end the process, which waits for it."""
+        """Pass an answer to `answered`, and let the step continue; if `answered` raises, end the process."""
         try:
             answered(answer)
             self._send(NEXT)
@@ -161,11 +162,11 @@ class Sandbox:
             self.pipe.send_bytes(pickle.dumps(message))
 
     def _answer(self, seconds: float, memory: float) -> Any:
-        """Return the sandbox's next answer. A sign of life restarts the clock."""
+        """Return the next answer. A message that the step is alive restarts the time limit."""
         try:
             while (answer := self._message(seconds, memory))[0] in (ALIVE[0], TRIED_AGAIN):
                 retries.tally.add(sum(answer[1:]))
-                self._weigh(memory)
+                self._check_memory(memory)
         except (EOFError, ConnectionError):
             raise self._died() from None
         if os.lseek(self.stderr.fileno(), 0, os.SEEK_CUR) > STDERR_ROOM:  # the offset is the sandbox's own too
@@ -174,23 +175,23 @@ class Sandbox:
         return answer
 
     def _message(self, seconds: float, memory: float) -> Any:
-        """Return the next message. Raises OverLimit past the limits, EOFError when the process died."""
+        """Return the next message. Raises OverLimit beyond a limit, EOFError if the process died."""
         assert self.process is not None
         deadline = time.monotonic() + seconds
         while not self.pipe.poll(GLANCE):
             if self.process.poll() is not None and not self.pipe.poll():
                 raise EOFError  # a child that it forked still holds the pipe
             if time.monotonic() > deadline:
-                raise self._over(seconds)
-            self._weigh(memory)
+                raise self._time_fault(seconds)
+            self._check_memory(memory)
         return self.pipe.recv()
 
-    def _over(self, seconds: float) -> OverLimit:
+    def _time_fault(self, seconds: float) -> OverLimit:
         self.close()
         return OverLimit(f"took longer than its limit of {seconds:.0f} s")
 
-    def _weigh(self, memory: float) -> None:
-        """Raise OverLimit if the sandbox is over `memory`; looks no oftener than every GLANCE."""
+    def _check_memory(self, memory: float) -> None:
+        """Raise OverLimit if the sandbox uses more than `memory`; measures at most once per GLANCE."""
         if time.monotonic() < self.look_at:
             return
         self.weight = self._memory(census=self.looks % CENSUS == 0)

@@ -1,4 +1,4 @@
-"""The process of a sandbox: it opens the steps, then answers batch after batch. Nothing here runs in a worker."""
+"""The main program of a sandbox's process: it opens the steps, then answers batches. No worker runs this code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from manifests import retries
 from manifests.full_disk import FULL
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.engine.device_faults import is_device_lost
 from pipeline.engine.outcomes import error_detail, error_line, run_batch
 from pipeline.errors import Unavailable
@@ -27,7 +27,7 @@ TRIED_AGAIN = "tried again"  # then a number of requests to stores
 
 
 def _die_with(lifeline: int) -> None:
-    """Have the kernel kill this group when the last holder of the other end is gone, whatever Python is doing then."""
+    """Have the kernel kill this process group when the other end of the pipe closes, even if Python is blocked."""
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)
@@ -61,11 +61,11 @@ def serve(pipe: Connection) -> None:
 
 
 def _reply(pipe: Connection, steps: Sequence[Step[Any, Any]], message: bytes) -> bytes:
-    """Run the batch of a message; answers that the step hands over are sent at once. Returns the last reply."""
+    """Run the batch of a message; answers that the step hands over are sent at once. Returns the last message."""
     try:
         batch, call = pickle.loads(message)
         step = steps[call.number]
-        call.equip(step)
+        call.attach_to(step)
 
         def answered(answer: Any) -> None:
             pipe.send(("answer", answer, call.size(step)))
@@ -73,7 +73,7 @@ def _reply(pipe: Connection, steps: Sequence[Step[Any, Any]], message: bytes) ->
 
         answers = run_batch(step, batch, answered)
         return pickle.dumps(("answers", answers, call.size(step)))
-    except (Unavailable, StoreAway) as error:
+    except (Unavailable, StoreUnreachable) as error:
         return pickle.dumps(("unavailable", str(error)))
     except Exception as error:  # noqa: BLE001  whatever it is, it becomes a row
         if isinstance(error, OSError) and error.errno in FULL:

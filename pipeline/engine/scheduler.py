@@ -1,8 +1,8 @@
-"""Brings numbers through lanes of Ray actors: who works on what, who is missing, and how large each lane is.
+"""Assign numbers to the actors of all lanes on Ray, replace dead actors, and resize the lanes.
 
-A lane is a pool of actors, and a queue of numbers that wait for it. The scheduler hands out a number to each idle
-actor, passes it on when it is done, gives it to another actor when its actor died, and sizes the pools by what the
-lanes cost (`pipeline.engine.lane_sizes`), again and again: costs are measured as it goes, and nodes come and go.
+A lane is a pool of actors with a queue of numbers. The scheduler gives a number to each idle actor, moves it to the
+next lane when it is done, and gives it to another actor if its actor died. It repeatedly sizes the pools by the
+measured costs of the lanes (`pipeline.engine.lane_sizes`), since nodes join and leave.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NO_NODE = 600.0  # seconds that a cluster has to bring a node that can hold an a
 
 
 class Scheduler:
-    """One map of numbers through lanes. Close it, whatever happens."""
+    """Processes numbers by all lanes, once. `close` must be called in any case."""
 
     def __init__(
         self,
@@ -36,9 +36,9 @@ class Scheduler:
         workers: Sequence[int],
         report: Callable[[Sequence[LaneState]], None] = lambda states: None,
     ) -> None:
-        """workers: the actors that the user asks for, a lane; 0: as many as are useful.
+        """workers: the number of actors that the user requested per lane; 0: the scheduler decides.
 
-        report: is told every REPORT seconds what the lanes do.
+        report: called every REPORT seconds with the states of the lanes.
         """
         self.pools = [ActorPool(lane) for lane in lanes]
         self.queues = [deque[int]() for _ in lanes]
@@ -50,7 +50,7 @@ class Scheduler:
         self.report, self.reported = report, time.monotonic()
 
     def run(self) -> list[SetAside]:
-        """Bring every number through all lanes. Return what was set aside. Raises a lane's OlaError, or RunError."""
+        """Process every number by all lanes. Return the numbers set aside. Raises a lane's OlaError, or RunError."""
         while self.open:
             if time.monotonic() - self.planned > REPLAN:
                 self._plan()
@@ -59,7 +59,7 @@ class Scheduler:
         return sorted(self.aside, key=lambda fault: fault.part)
 
     def close(self, hurried: bool = False) -> None:
-        """End all actors. hurried: at once, without waiting for those that close their lanes."""
+        """End all actors. hurried: kill idle actors, too, without closing their lanes."""
         for pool in self.pools:
             pool.close(hurried)
 
@@ -69,7 +69,7 @@ class Scheduler:
                 pool.start(queue, deaths)
 
     def _collect(self) -> None:
-        """Wait until something is done, or it is time for a new plan; then take up all that is done."""
+        """Wait until a call ends or the next resizing is due; then handle all ended calls."""
         import ray
 
         calls = {call: lane for lane, pool in enumerate(self.pools) for call in pool.workers}
@@ -87,7 +87,7 @@ class Scheduler:
         try:
             fault = self.pools[lane].finish(call)
         except WorkerDied as death:
-            self._bury(lane, number, death)
+            self._replace_actor(lane, number, death)
             return
         if number is None:
             return
@@ -98,8 +98,8 @@ class Scheduler:
         else:
             self.queues[lane + 1].append(number)
 
-    def _bury(self, lane: int, number: int | None, death: BaseException) -> None:
-        """Give the number of a dead actor to another actor, unless too many died over it."""
+    def _replace_actor(self, lane: int, number: int | None, death: BaseException) -> None:
+        """Give the number of a dead actor to another actor, unless too many actors died while they processed it."""
         self.planned = 0.0
         if number is None:
             return
@@ -113,9 +113,9 @@ class Scheduler:
         before, self.nodes = self.nodes, alive_nodes()
         self.planned, demands = time.monotonic(), self._demands()
         self._check_nodes(demands)
-        wanted = self._sizes(demands)
-        if before != self.nodes or self._is_faster(wanted, demands):
-            for pool, size in zip(self.pools, wanted, strict=True):
+        target_sizes = self._sizes(demands)
+        if before != self.nodes or self._is_faster(target_sizes, demands):
+            for pool, size in zip(self.pools, target_sizes, strict=True):
                 pool.resize(size, self.nodes)
         self._make_room()
         for pool in self.pools:
@@ -134,25 +134,25 @@ class Scheduler:
         return demands
 
     def _sizes(self, demands: Sequence[Demand]) -> list[int]:
-        """Return the pool sizes that suit the demands. A lane without work gets no room."""
+        """Return the number of actors of each lane for these demands; 0 for a lane without work."""
         busy = [lane for lane, demand in enumerate(demands) if demand.left]
         planned = dict(zip(busy, pool_sizes([demands[lane] for lane in busy], self.nodes), strict=True))
-        wanted = [planned.get(lane, 0) for lane in range(len(demands))]
+        target_sizes = [planned.get(lane, 0) for lane in range(len(demands))]
         for lane in busy:  # weights take a minute to load: a GPU lane does not shrink for a new plan
             if demands[lane].gpus:
-                wanted[lane] = max(wanted[lane], self.pools[lane].ready)
-        return wanted
+                target_sizes[lane] = max(target_sizes[lane], self.pools[lane].ready)
+        return target_sizes
 
-    def _is_faster(self, wanted: Sequence[int], demands: Sequence[Demand]) -> bool:
-        """Tell whether new sizes gain enough; always where a lane has no actor, or has some and nothing left to do."""
+    def _is_faster(self, target_sizes: Sequence[int], demands: Sequence[Demand]) -> bool:
+        """Return whether new sizes gain enough; True if a lane has work and no actor, or actors and no work left."""
         now = [len(pool) for pool in self.pools]
-        if any((size == 0) != (have == 0) for size, have in zip(wanted, now, strict=True)):
+        if any((size == 0) != (have == 0) for size, have in zip(target_sizes, now, strict=True)):
             return True
-        slowest = [max(d.load(n) for d, n in zip(demands, counts, strict=True) if n) for counts in (now, wanted)]
+        slowest = [max(d.load(n) for d, n in zip(demands, counts, strict=True) if n) for counts in (now, target_sizes)]
         return slowest[0] >= GAIN * slowest[1]
 
     def _check_nodes(self, demands: Sequence[Demand]) -> None:
-        """Raise RunError for a lane whose actor no node could hold, if that has lasted for long."""
+        """Raise RunError if no node has been large enough for an actor of some lane for NO_NODE seconds."""
         for pool, demand in zip(self.pools, demands, strict=True):
             absent = demand.left and not pool.ready and not fits_some_node(self.nodes, demand.cpus, demand.gpus)
             if absent and pool.waited() > NO_NODE:
@@ -163,7 +163,7 @@ class Scheduler:
                 )
 
     def _make_room(self) -> None:
-        """Take an actor from another lane for one that waits for its first, and cannot get it otherwise."""
+        """End an actor of another lane if a lane waits for its first actor and there is no other room."""
         for pool, queue in zip(self.pools, self.queues, strict=True):
             if queue and not pool.ready and pool.waited() > STARVED:
                 givers = [other for other in self.pools if other is not pool and other.ready]
@@ -176,7 +176,7 @@ class Scheduler:
 
 
 def alive_nodes() -> list[Node]:
-    """Return the nodes of the cluster, with what each has in all."""
+    """Return the nodes of the cluster with their total resources."""
     import ray
 
     found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]

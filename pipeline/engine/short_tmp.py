@@ -1,6 +1,6 @@
-"""A short name for a long TMPDIR: the path of a Unix socket has at most 107 bytes, and Ray and torch put theirs there.
+"""Replace a long TMPDIR by a short link, because Ray and torch create Unix sockets, whose paths have at most 107 bytes.
 
-The files stay where TMPDIR says; a link with a short name leads there, the same for every process of a user.
+The files stay in the same folder; all processes of a user use the same link.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # where a short link may lie
 
 
 def shorten_tmpdir() -> None:
-    """Make TMPDIR, in this process and those it starts, a short name of the folder that it is. Raises ConfigError."""
+    """Set TMPDIR of this process and its children to a short link to the same folder. Raises ConfigError."""
     folder = tempfile.gettempdir()
     if len(os.fsencode(folder)) <= LONGEST:
         return
     name = f"ola-{hashlib.sha256(f'{os.getuid()} {folder}'.encode()).hexdigest()[:6]}"
-    link = next((link for place in PLACES if _leads(link := Path(place, name), folder)), None)
+    link = next((link for place in PLACES if _points_to(link := Path(place, name), folder)), None)
     if link is None:
         raise ConfigError(
             f"TMPDIR: {folder} is too long for the names of sockets, and no link to it can be made in "
@@ -32,8 +32,8 @@ def shorten_tmpdir() -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = str(link)
 
 
-def _leads(link: Path, folder: str) -> bool:
-    """Tell whether a link of ours leads to the folder, made now if there was none."""
+def _points_to(link: Path, folder: str) -> bool:
+    """Return whether the link points to the folder; creates the link if it does not exist."""
     try:
         link.symlink_to(folder)
     except FileExistsError:

@@ -1,8 +1,8 @@
-"""Signals that end a command: SIGTERM (eviction, `timeout`, `ray job stop`), SIGHUP and Ctrl-C.
+"""Handle the signals that end a command: SIGTERM (eviction, `timeout`, `ray job stop`), SIGHUP and Ctrl-C.
 
-Each raises KeyboardInterrupt in the main thread, so that everything is closed as after Ctrl-C; the command then ends
-with one line and with exit code 128 + number of the signal: 143, 129, 130. A training may have signals wait for the end
-of its step (`TerminationSignal.holds`).
+Each raises KeyboardInterrupt in the main thread, so that everything is closed as after Ctrl-C. The command then ends
+with one line and exit code 128 + the number of the signal: 143, 129, 130. A training may postpone the exception to the
+end of its step (`TerminationSignal.holds`).
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from types import FrameType
 from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-AGAIN = 1.0  # seconds: `timeout` sends its signal twice at once; a second Ctrl-C comes later, and ends the clean-up
+SECOND_SIGNAL_S = 1.0  # `timeout` sends its signal twice at once; a Ctrl-C that comes later ends the clean-up
 MOMENT = 0.05  # seconds
 CLEANUP = 8.0  # seconds to close everything, after which child processes are killed and this one ends as it is
 HOLD = 30.0  # seconds that a training has to end its step and save: as long as most schedulers wait before they kill
 
 
 class TerminationSignal:
-    """Takes the signals that end this process. number: of the first one that came; 0: none did.
+    """Handler of the signals that end this process. number: the first signal that arrived; 0: none.
 
-    holds: whether SIGTERM and SIGHUP wait, up to HOLD seconds, for somebody to look at `number`.
+    holds: whether the caller polls `asked`; SIGTERM and SIGHUP then wait up to HOLD seconds for it.
     """
 
     def __init__(self, how_to_go_on: str = "", at_last: Callable[[], object] = lambda: None) -> None:
-        """how_to_go_on: for the line that is said. at_last: deletes what is left where closing takes too long."""
+        """how_to_go_on: text of the printed line. at_last: deletes temporary files if closing takes too long."""
         self.number, self.holds = 0, False
         self.how_to_go_on, self.at_last = how_to_go_on, at_last
         self._last = 0.0
         self._stderr = os.dup(2)  # the real one, also where a block sends standard error nowhere
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        """Note a signal, and raise KeyboardInterrupt. Those that follow are ignored, but for a later Ctrl-C."""
+        """Record a signal and raise KeyboardInterrupt. Later signals are ignored, except a later Ctrl-C."""
         now = time.monotonic()
-        if self.number and not (number == signal.SIGINT and now - self._last > AGAIN):
+        if self.number and not (number == signal.SIGINT and now - self._last > SECOND_SIGNAL_S):
             return
         first, self.number, self._last = not self.number, self.number or number, now
         if first and self.holds and number != signal.SIGINT:
@@ -54,7 +54,7 @@ class TerminationSignal:
         raise KeyboardInterrupt
 
     def raise_again(self, unraisable: Any) -> None:
-        """Raise KeyboardInterrupt once more a moment later, where code that ignores errors (`__del__`) swallowed it."""
+        """Raise KeyboardInterrupt again a moment later if `__del__` or a similar function swallowed the exception."""
         if self.number and unraisable.exc_type is KeyboardInterrupt:
             signal.signal(signal.SIGALRM, self._raise)
             signal.setitimer(signal.ITIMER_REAL, MOMENT)
@@ -62,22 +62,22 @@ class TerminationSignal:
             sys.__unraisablehook__(unraisable)
 
     def asked(self) -> bool:
-        """Return whether a signal asks for the end. From the first call on, SIGTERM and SIGHUP wait for the next."""
+        """Return whether a signal has arrived. From the first call on, SIGTERM and SIGHUP wait for the next call."""
         self.holds = True
         return bool(self.number)
 
     @property
     def name(self) -> str:
-        """Return the name of the signal that came."""
+        """Return the name of the first signal."""
         return signal.Signals(self.number or signal.SIGINT).name
 
-    def say(self, told: str) -> None:
-        """Write the one line on standard error."""
+    def say(self, line: str) -> None:
+        """Print the one line on standard error."""
         with suppress(OSError):  # the terminal is gone
-            os.write(self._stderr, f"ola: ended by {self.name}: {told}\n".encode())
+            os.write(self._stderr, f"ola: ended by {self.name}: {line}\n".encode())
 
     def watch(self, pipe: int) -> None:
-        """Read the numbers of signals as they come, also while the main thread is in C++; see that the process ends."""
+        """Read signal numbers from a pipe, in a thread, and end the process if the main thread does not."""
         while (number := os.read(pipe, 1)[0]) not in ENDING:
             pass
         time.sleep(CLEANUP + (HOLD if self.holds and number != signal.SIGINT else 0.0))
@@ -97,35 +97,35 @@ def _kill_children() -> None:
 
 
 @contextmanager
-def handle_termination(taken: TerminationSignal) -> Iterator[None]:
-    """Have `taken` take the ending signals while the block runs. A signal that is ignored (`nohup`) stays ignored.
+def handle_termination(termination: TerminationSignal) -> Iterator[None]:
+    """Handle SIGINT, SIGTERM and SIGHUP by `termination` during the block. An ignored signal (`nohup`) stays ignored.
 
-    After a signal came, more of them are ignored, so that none cuts off the end of the process.
+    Later signals are ignored, so that none interrupts the end of the process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    wanted = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, taken) for number in wanted}
+    numbers = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, termination) for number in numbers}
     mouth, ear = os.pipe()
     os.set_blocking(ear, False)
-    threading.Thread(target=taken.watch, args=(mouth,), daemon=True, name="signals").start()
+    threading.Thread(target=termination.watch, args=(mouth,), daemon=True, name="signals").start()
     awake = signal.set_wakeup_fd(ear, warn_on_full_buffer=False)
-    hook, sys.unraisablehook = sys.unraisablehook, taken.raise_again
+    hook, sys.unraisablehook = sys.unraisablehook, termination.raise_again
     try:
         yield
     finally:
         sys.unraisablehook = hook
         signal.set_wakeup_fd(awake)
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if taken.number else handler)
+            signal.signal(number, signal.SIG_IGN if termination.number else handler)
 
 
 @contextmanager
 def restore_handlers() -> Iterator[None]:
-    """Restore the handlers of `handle_termination` after the block: Ray installs its own, which print its stack.
+    """Restore the handlers of `handle_termination` after the block, since Ray installs its own, which print a stack.
 
-    Ray does so for SIGTERM. Where a signal comes meanwhile, Ray's handler raises SystemExit: then ours is called.
+    If a signal arrives during the block, Ray's handler raises SystemExit; then our handler is called.
     """
     kept: dict[signal.Signals, TerminationSignal] = {}
     if threading.current_thread() is threading.main_thread():
@@ -146,15 +146,15 @@ def restore_handlers() -> Iterator[None]:
 def exit_in_one_line(how_to_go_on: str, at_last: Callable[[], object] = lambda: None) -> Iterator[TerminationSignal]:
     """Have a signal end the block with one line on standard error and SystemExit(128 + its number).
 
-    Whatever is raised after a signal counts as its consequence: a Ray whose processes got it as well is gone.
-    at_last: deletes what is left, where the block does not end in time.
+    Any exception after a signal counts as its consequence: Ray's processes may have got the signal, too. at_last:
+    deletes temporary files if the block does not end in time.
     """
-    taken = TerminationSignal(how_to_go_on, at_last)
-    with handle_termination(taken):
+    handler = TerminationSignal(how_to_go_on, at_last)
+    with handle_termination(handler):
         try:
-            yield taken
+            yield handler
         except BaseException as error:
-            if not taken.number and not isinstance(error, KeyboardInterrupt):
+            if not handler.number and not isinstance(error, KeyboardInterrupt):
                 raise
-            taken.say(getattr(error, "saved", "") or how_to_go_on)
-            raise SystemExit(128 + (taken.number or signal.SIGINT)) from None
+            handler.say(getattr(error, "saved", "") or how_to_go_on)
+            raise SystemExit(128 + (handler.number or signal.SIGINT)) from None

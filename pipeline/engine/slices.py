@@ -1,7 +1,7 @@
-"""A part in slices of clips, for steps that share a model: a slice goes through all of them before the next one.
+"""Split a part into slices of clips. All steps that share a model process a slice before the next slice begins.
 
-What the model has read of a clip for its caption is then still there for the questions. A slice is composed by its part
-alone, never by timing: so the company in which a clip is asked about is the same in every run.
+The model's cache then still holds the clip's media from its caption when the questions are asked. The slices depend on
+the part alone, never on timing, so the batches are the same in every run.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests.ledger import Manifest
-from pipeline.plan import Planned, ok_records
+from pipeline.plan import PlannedStep, ok_records
 from pipeline.step import Step
 
 Rows = dict[Manifest, pa.Table]  # of one part
 CLIP = "clip"  # column that names the clip which a row is about
 
 
-def slices_of(steps: Sequence[Planned], part: int, held: Rows) -> Iterator[Rows]:
-    """Yield, slice by slice, the rows that steps read of earlier ones, with the clips of the slice alone.
+def slices_of(steps: Sequence[PlannedStep], part: int, held: Rows) -> Iterator[Rows]:
+    """Yield per slice the rows of earlier steps that belong to its clips.
 
-    held: rows of the part that are here already; what is read is added.
+    held: rows of the part that were read before; rows that are read now are added.
     """
-    made = {planned.manifest for planned in steps}
-    read = dict.fromkeys(manifest for planned in steps for manifest in planned.reads.values() if manifest not in made)
+    own = {planned.manifest for planned in steps}
+    read = dict.fromkeys(manifest for planned in steps for manifest in planned.reads.values() if manifest not in own)
     for manifest in read:
         if manifest not in held:
             held[manifest] = manifest.read(part)
@@ -44,7 +44,7 @@ def expected_by(step: Step[Any, Any], *slices: Rows) -> tuple[Any, ...]:
 
 
 def _clips(rows: pa.Table) -> list[str]:
-    """Return the clips that rows are about, in order."""
+    """Return the ids of the clips that the rows belong to, in order."""
     return pc.drop_null(rows[CLIP]).to_pylist() if CLIP in rows.column_names else []
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from manifests import storage
 from manifests.ledger import one_line
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.errors import BadMedia
 from pipeline.sources.containers.archive import Archive
 from pipeline.sources.containers.members import STREAMS, TARS, ZIPS, Unreadable
@@ -32,7 +32,7 @@ def read_member(archive: str, name: str) -> bytes:
         return _open_archive(archive, entry.size, entry.stamp).read(name)
     except KeyError as error:
         raise BadMedia("no such member of the archive", f"{name} in {archive}") from error
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except (Unreadable, OSError) as error:
         raise BadMedia("the archive cannot be read", f"{archive}: {one_line(error)}") from error

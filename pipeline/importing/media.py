@@ -77,12 +77,12 @@ class MediaReader:
             with self._local_file(reference) as path:
                 return _decode_video(path, frames)
         count = len(reference.frames or reference.sizes)
-        kept = frame_indices(count, min(frames, count))
-        fitted = [fit_jpeg(data, video_size, reference.swapped) for data in self._read_frames(reference, kept)]
+        indices = frame_indices(count, min(frames, count))
+        fitted = [fit_jpeg(data, video_size, reference.swapped) for data in self._read_frames(reference, indices)]
         sizes = {size for _, size in fitted}
         if len(sizes) > 1:
             raise BadMedia("frames of several sizes", ", ".join(f"{w}x{h}" for w, h in sorted(sizes)))
-        ms = tuple(PATCH_MS * n for n in kept)
+        ms = tuple(PATCH_MS * n for n in indices)
         return FrameSequence(tuple(jpeg for jpeg, _ in fitted), sizes.pop(), ms, PATCH_MS * count)
 
     def read_sound(self, reference: Reference) -> bytes:
@@ -131,14 +131,14 @@ class MediaReader:
         with tempfile.TemporaryDirectory() as scratch:
             yield storage.fetch(uri, scratch)
 
-    def _read_frames(self, reference: Reference, kept: Sequence[int]) -> Iterator[bytes]:
+    def _read_frames(self, reference: Reference, indices: Sequence[int]) -> Iterator[bytes]:
         """Yield the bytes of the `kept` frames of a patch or of a list of images."""
         if not reference.frames:
-            yield from self._read_parts(reference, kept)
-        for n in kept if reference.frames else ():
+            yield from self._read_parts(reference, indices)
+        for n in indices if reference.frames else ():
             yield from self._read_parts(reference.frames[n], [0])
 
-    def _read_parts(self, reference: Reference, kept: Sequence[int]) -> Iterator[bytes]:
+    def _read_parts(self, reference: Reference, indices: Sequence[int]) -> Iterator[bytes]:
         """Yield the bytes of the `kept` parts of a patch, or of the whole file."""
         if (data := self._embedded_bytes(reference)) is not None:
             yield data
@@ -150,7 +150,7 @@ class MediaReader:
         file = storage.open_random(uri)
         if reference.start + sum(reference.sizes) > file.size():
             raise BadMedia("the patch file is too short for its media", f"{reference}; it has {file.size()} bytes")
-        for n in kept:
+        for n in indices:
             data = file.read_at(reference.sizes[n], reference.start + sum(reference.sizes[:n]))
             yield _decode_base64(data) if reference.base64 else data
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from manifests.ledger import OK
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.errors import BadMedia
 from pipeline.importing.entries import Entry
 from pipeline.importing.media import FrameSequence, MediaReader, count_pcm_samples
@@ -25,7 +25,7 @@ def make_sample(media: str, frames: int, key: str, entries: Sequence[Entry]) -> 
         return _build_sample(_read_media(MediaReader(media), entries[0], frames), key, entries)
     except BadMedia as error:
         reason, detail = str(error), error.detail
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except Exception as error:  # noqa: BLE001  one bad file must not end an import of a million; its rows name the error
         reason, detail = f"raised {type(error).__name__}", " ".join(str(error).split())

@@ -78,7 +78,7 @@ class AudioTimeline:
         self.pieces = kept
 
     def _move_to(self, sample: int) -> None:
-        """Let the next frame begin at `sample`, and delete the samples from there on."""
+        """Set the position of the next frame to `sample`, and delete later samples."""
         for start, piece in self.pieces:
             del piece[max(0, self.sample_bytes * (sample - start)) :]
         self.pieces = [(start, piece) for start, piece in self.pieces if piece]

@@ -34,7 +34,7 @@ class ClipRequest:
 class ExtractedClip:
     """A clip's JPEGs, each with its time in ms on the clip's own clock, and its PCM16 at 16 kHz (None: no audio).
 
-    cancelled, channel: as in `Footage`.
+    cancelled, channel: as in `ClipMedia`.
     """
 
     frames: list[tuple[int, bytes]] = field(default_factory=list)

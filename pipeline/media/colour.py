@@ -83,28 +83,28 @@ def colour_of(frame: Any) -> Colour:
 
 def to_sdr(rgb: NDArray[np.uint16], colour: Colour) -> NDArray[np.uint8]:
     """Convert full-range R'G'B' (height, width, 3) of a `mapped` colour to 8-bit sRGB with BT.709 primaries."""
-    light = _light(colour.transfer)[rgb >> 4]
+    light = _linear_light(colour.transfer)[rgb >> 4]
     if colour.transfer == HLG:
         light *= np.power(light @ LUMINANCE, np.float32(HLG_GAMMA - 1))[..., None]
     light = np.maximum(light @ _to_bt709(colour.primaries).T, 0)
     if colour.hdr:
-        light *= _knee(np.maximum.reduce([light[..., n] for n in range(3)]))[..., None]
+        light *= _tone_map_factor(np.maximum.reduce([light[..., n] for n in range(3)]))[..., None]
     # indexed by the square root: finer steps in the dark, as in the eye
     roots = np.sqrt(np.minimum(light, 1)) * np.float32(LEVELS - 1)
     levels: NDArray[np.uint8] = _srgb()[np.rint(roots).astype(np.uint16)]
     return levels
 
 
-def _knee(peak: Floats) -> Floats:
+def _tone_map_factor(peak: Floats) -> Floats:
     """Return the factor for a pixel whose strongest primary is `peak`; one factor for all primaries keeps the hue."""
     over = np.maximum(peak - np.float32(KNEE), 0) / np.float32(1 - KNEE)
-    kept = np.minimum(peak, np.float32(KNEE)) + np.float32(1 - KNEE) * over / (1 + over)
-    factor: Floats = kept / np.maximum(peak, np.float32(1e-6))
+    mapped = np.minimum(peak, np.float32(KNEE)) + np.float32(1 - KNEE) * over / (1 + over)
+    factor: Floats = mapped / np.maximum(peak, np.float32(1e-6))
     return factor
 
 
 @cache
-def _light(transfer: str) -> Floats:
+def _linear_light(transfer: str) -> Floats:
     """Return the light of each level, 1 at reference white: scene light for HLG, else display light.
 
     Transfers other than PQ and HLG count as sRGB.

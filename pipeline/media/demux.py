@@ -19,7 +19,7 @@ def demux_packets(container: Any, *streams: Any) -> Iterator[Any]:
 
 
 def start_of(container: Any) -> float:
-    """Return the container's start time in seconds: zero of the video's clock."""
+    """Return the container's start time in seconds: time zero of the video's clock."""
     return (container.start_time or 0) / 1e6
 
 
@@ -36,5 +36,5 @@ def decode_packets(packets: Iterable[Any], stream: Any) -> Iterator[Any]:
 
 
 def stamp_of(frame: Any) -> int | None:
-    """Return when a frame is shown, in ticks of its stream."""
+    """Return the display time of a frame, in ticks of its stream."""
     return int(frame.pts) if frame.pts is not None else frame.dts

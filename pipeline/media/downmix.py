@@ -14,7 +14,7 @@ AUDIBLE = 10.0  # of 32768: weaker sound is codec noise
 
 
 class Mix(NamedTuple):
-    """PCM16 of one channel; `cancelled` and `channel` as in `Footage`."""
+    """PCM16 of one channel; `cancelled` and `channel` as in `ClipMedia`."""
 
     pcm: bytes
     cancelled: float | None = None

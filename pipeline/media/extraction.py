@@ -27,9 +27,9 @@ DISPOSABLE = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 
 
 def build_index(path: Local, picture: int, sound: int | None = None) -> PictureIndex:
-    """Index stream number `picture`; decodes the file where packets do not tell when frames are shown.
+    """Index stream number `picture`; decodes the file if its packets have no display times.
 
-    sound: number of the audio stream whose packets are counted as well.
+    sound: number of the audio stream whose packets are counted, too.
     """
     index = index_packets(path, picture, sound)
     return index if index.exact else index_frames(path, picture, index)
@@ -206,7 +206,7 @@ def extract_with_index(
 
 
 def extract_audio(path: Local, video: Streams, requests: Sequence[ClipRequest], count: int) -> Iterator[ExtractedClip]:
-    """Yield the sound alone of each request, in order, for readers that decode only pictures."""
+    """Yield only the audio of each request, in order, for readers that decode only pictures."""
     with open_container(path) as container:
         audio, finished = AudioExtractor(container, video, requests, count), 0
         for packet in demux_packets(container, audio.stream) if audio.stream is not None else ():

@@ -110,9 +110,9 @@ def build_segments(stretch: Stretch, voiced: Sequence[Span] | None) -> list[Segm
 
 
 def score_subtitles(found: Sequence[Segment], *, alone: bool, paced: bool) -> list[Segment]:
-    """Score and flag segments of subtitles, since subtitles may be a recogniser's output.
+    """Score and flag segments of subtitles, since a recogniser may have written the subtitles.
 
-    alone: all that the file says is one of the phrases of `ALONE`. paced: whether words have times of their own.
+    alone: whether the file contains nothing but one phrase of `ALONE`. paced: whether words have their own times.
     """
     windows: list[list[Segment]] = []
     for segment in found:
@@ -198,7 +198,7 @@ def repeated_share(words: Sequence[str]) -> float:
 
 
 def stock_share(text: str, *, alone: bool) -> float:
-    """Return the share of the text in stock phrases and filler words; `alone`: nothing else is said around it."""
+    """Return the share of the text in stock phrases and filler words. alone: whether nothing else is said around it."""
     plain = normalize_text(text)
     if (
         (alone and plain in ALONE.split("|"))
@@ -223,7 +223,7 @@ ENDING = re.compile("|".join(split_phrases(ENDINGS)))
 
 
 def voiced_share(words: Sequence[Word], spans: Sequence[Span]) -> float:
-    """Return the share of words that lie in voiced spans, by half of the word or a tenth of a second."""
+    """Return the share of words in voiced spans. Half of a word, or a tenth of a second of it, must be voiced."""
     return sum(_overlap_seconds(word, spans) >= min(0.1, (word.end - word.start) / 2) for word in words) / len(words)
 
 

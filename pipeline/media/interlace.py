@@ -33,7 +33,7 @@ DEINTERLACE = ("w3fdif", "mode=frame:parity=auto:deint=all")
 
 
 def has_combs(frame: Any) -> bool:
-    """Return whether lines of an `av.VideoFrame` alternate, as they do where something moved between its two fields."""
+    """Return whether the lines of an `av.VideoFrame` alternate, as after a motion between its two fields."""
     lines = _read_lines(frame)
     return _count_combs(lines) > COMBED * lines.size
 

@@ -57,7 +57,7 @@ def part_draft(uri: str, base: Path, inputs: Sequence[str], outcomes: dict[str, 
 
 
 def follow_placed_tars(root: str, places: Mapping[str, str], outcomes: dict[str, Outcome]) -> None:
-    """Let outcomes refer to the tar that a killed attempt put in place. places: its name by that of its draft."""
+    """Point outcomes at the tar that a killed attempt has placed. places: the name of the tar by that of its draft."""
     for draft, place in places.items():
         if storage.exists(storage.join(root, place)):
             outcomes.update({name: relocate_media(outcome, draft, place) for name, outcome in outcomes.items()})
@@ -69,11 +69,11 @@ def refers_to_draft(outcome: Outcome, uri: str) -> bool:
 
 
 def intact_inputs(inputs: Sequence[str], outcomes: Mapping[str, Outcome], media: MediaTar, length: int) -> set[str]:
-    """Return the inputs whose media are in a draft of `length` bytes as in a run that was not killed.
+    """Return the inputs whose media are in a draft of `length` bytes exactly as in an uninterrupted run.
 
-    These are the first inputs, up to the first one without an outcome or whose media do not follow the media before. So
-    the tar is the same, byte for byte, however often the part was begun. The tar's size is set to the end of their
-    media.
+    These are the first inputs, up to the first one without an outcome or whose media do not directly follow the media
+    before. So the tar is the same, byte for byte, however often the part was interrupted. The tar's size is set to the
+    end of their media.
     """
     kept: set[str] = set()
     for name in inputs:
@@ -87,7 +87,7 @@ def intact_inputs(inputs: Sequence[str], outcomes: Mapping[str, Outcome], media:
 
 
 def _media_end(outcome: Outcome, tar: MediaTar) -> int | None:
-    """Return where the outcome's media in the draft end, or None if they do not follow on the draft's size."""
+    """Return where the outcome's media in the draft end; None unless they start at the draft's size."""
     end = tar.size
     for media in media_of(outcome):
         if media.uri == tar.uri and media.offset != end + BLOCK:

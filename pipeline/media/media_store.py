@@ -45,8 +45,8 @@ class MediaReader:
 class MediaTar:
     """The draft of a part's tar, at the local `path`.
 
-    uri: in the references until the part is done, `<folder>/part-000012.tar` or that with the name of the draft after
-    it; see `place`.
+    uri: the tar's uri in references until the part is committed: `<folder>/part-000012.tar`, or the same with the name
+    of the draft; `place` replaces it.
     """
 
     uri: str
@@ -63,9 +63,9 @@ class MediaTar:
         return media
 
     def place(self, root: str, before: Callable[[str], None] = lambda name: None) -> str:
-        """Close the tar and put it below the root. Returns its name there: `<folder>/part-000012-<digest>.tar`.
+        """Close the tar and move it below the root. Returns its name there: `<folder>/part-000012-<digest>.tar`.
 
-        before: is called with the name before the tar is there.
+        before: called with the name before the tar is visible there.
         """
         self.close()
         name = f"{self.uri[: self.uri.rindex('.tar')]}-{_digest(self.path)}.tar"

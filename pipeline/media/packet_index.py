@@ -51,12 +51,12 @@ class PictureIndex:
 
     @cached_property  # used by every clip; eight hours have a million stamps to sort
     def shown(self) -> NDArray[np.int64]:
-        """Stamps of the visible frames in display order."""
+        """Return the stamps of the visible frames in display order."""
         return np.unique(self.stamps[~self.hidden])
 
     @property
     def open_groups(self) -> bool:
-        """Whether some frame is shown before the key frame that precedes it in decoding order."""
+        """Return whether a frame is displayed before the key frame that precedes it in decoding order."""
         latest_key = np.maximum.accumulate(np.where(self.keys, self.stamps, np.iinfo(np.int64).min))
         return bool((self.stamps < latest_key).any())
 

@@ -29,7 +29,7 @@ DASH = "-–—‐‑―"
 
 @dataclass(frozen=True)
 class UnspokenPart:
-    """A part of a text that is not spoken: its place, kind and text; `MARK` for signs without meaning, as a dash."""
+    """A part of a text that is not spoken: place, kind and text. Kind `MARK`: signs without meaning, such as a dash."""
 
     start: int
     end: int
@@ -91,7 +91,7 @@ def close_gaps(text: str) -> str:
 
 
 def find_labels(texts: Iterable[str]) -> Labels:
-    """Return the labels, in lower case, that stand before a colon so often in a file that they must be speakers."""
+    """Return the speakers' names, in lower case: words that often stand before a colon in the file."""
     counts = Counter(label for text in texts for label in set(_line_labels(text)))
     return frozenset(label for label, count in counts.items() if count >= OFTEN)
 

@@ -190,7 +190,7 @@ def cut_segment(cue: Cue, start: float, end: float) -> Segment | None:
 
 
 def list_unspoken(cues: Iterable[Cue], start: float, end: float) -> list[Unspoken]:
-    """Return what cues show beside speech between `start` and `end`, on a clock that begins at `start`."""
+    """Return what cues show without speaking it between `start` and `end`, on a clock that begins at `start`."""
     return [
         Unspoken(start=_clip_time(cue.start, start, end), end=_clip_time(cue.end, start, end), kind=kind, text=text)
         for cue in cues

@@ -66,10 +66,10 @@ def is_mismatch(text: str, claimed: str) -> bool:
     if claimed not in ranked:
         return False
     best = max(ranked, key=ranked.__getitem__)
-    return _kin_probability(best, ranked) >= SURE and _kin_probability(claimed, ranked) <= OUT
+    return _related_probability(best, ranked) >= SURE and _related_probability(claimed, ranked) <= OUT
 
 
-def _kin_probability(language: str, ranked: dict[str, float]) -> float:
+def _related_probability(language: str, ranked: dict[str, float]) -> float:
     kin = {language}.union(*(group for group in KIN if language in group))
     return math.fsum(ranked.get(each, 0.0) for each in kin)
 

@@ -67,8 +67,8 @@ def _jumps(seconds: Floats, wraps: bool) -> NDArray[np.bool_]:
 class Join:
     """The place where one recording ends, at byte `end`, and the next begins, at byte `start`.
 
-    Packets of both recordings lie mixed in between. `last`: where the last packet of the old one begins; `setback`:
-    seconds by which the clock jumps back.
+    Packets of both recordings are mixed in between. `last`: byte position of the old recording's last packet;
+    `setback`: seconds by which the clock jumps back.
     """
 
     end: int
@@ -80,11 +80,11 @@ class Join:
 def find_joins(picture: Track, sound: Track, container: str) -> list[Join]:
     """Return the joins of a file in order. container: libav's name of its format."""
     wraps = container in MPEG
-    others = sound.restarts(wraps)
+    sound_restarts = sound.restarts(wraps)
     found = []
     for n in picture.restarts(wraps):
         position = picture.positions[n]
-        near = _nearest_restart(sound, others, position)
+        near = _nearest_restart(sound, sound_restarts, position)
         ends, starts = _join_bounds(picture, n, sound, near)
         setback = (picture.clock[n - 1] - picture.clock[n]) * picture.tick
         found.append(Join(ends, starts, picture.positions[n - 1], setback))
@@ -117,10 +117,10 @@ def _fill_positions(positions: Sequence[int]) -> NDArray[np.int64]:
 
 
 def find_gaps(shown: Floats, sound: Track) -> Spans:
-    """Return the spans, in seconds, of more than GAP without picture and sound.
+    """Return the spans, in seconds, longer than GAP without picture and sound.
 
-    shown: when each picture is shown, ascending. Durations of pictures are not used: mp4 lengthens the last picture
-    before a gap. A still picture with sound is no gap. Without sound, a still picture is a gap only if it lasts far
+    shown: display times of the pictures, ascending. Durations of pictures are not used: mp4 lengthens the last picture
+    before a gap. A still picture with sound is not a gap. Without sound, a still picture is a gap only if it lasts far
     longer than the others.
     """
     if len(shown) < 2:
@@ -133,7 +133,7 @@ def find_gaps(shown: Floats, sound: Track) -> Spans:
 
 
 def _silent_parts(hole: tuple[float, float], sound: Track) -> Spans:
-    """Return the parts of a hole in the picture, longer than GAP, in which no sound lies."""
+    """Return the parts of a hole in the picture that are longer than GAP and without sound."""
     begins = np.array(sound.clock, dtype=np.float64) * sound.tick
     lengths = np.array(sound.ends, dtype=np.float64) * sound.tick - begins
     ends = begins + np.minimum(lengths, 2 * np.median(lengths)) if len(begins) else begins  # mp4 lengthens the last one

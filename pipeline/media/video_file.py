@@ -1,6 +1,6 @@
-"""Fetch the bytes of a video as `ingest` saw them, for every later step.
+"""Fetch the bytes of a video that `ingest` read, and refuse a file that has changed since.
 
-A file may be replaced or moved during a run. New frames must not come under the old digest.
+A file may be replaced or moved during a run; frames of a new file must not be stored under the old digest.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 
 from manifests import storage
 from manifests.records import ID_DIGITS, Video
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.errors import BadMedia, Unavailable
 from pipeline.media.separate_audio import join_audio
 from pipeline.sources.containers import access
@@ -55,7 +55,7 @@ def fetch_video(uri: str, scratch: str, size: int, stamp: str = "") -> str:
         if storage.is_local(uri) and not os.path.isdir(os.path.dirname(storage.normal(container_of(uri)))):
             raise Unavailable(f"{uri} cannot be reached: its folder is gone") from error
         raise BadMedia("the file is gone", f"{uri} is not there any more; if it was moved, run again") from error
-    except StoreAway as error:
+    except StoreUnreachable as error:
         raise Unavailable(str(error)) from error
     except OSError as error:
         raise Unavailable(f"{uri} cannot be read now: {' '.join(str(error).split())}") from error

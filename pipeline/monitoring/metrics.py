@@ -67,12 +67,12 @@ def errors_logged(function: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
-def log_once(what: str, error: Exception) -> None:
-    """Log an error, if it is the first error of `what` in this process."""
-    if what not in _logged:
-        _logged.add(what)
+def log_once(task: str, error: Exception) -> None:
+    """Log an error, if it is the first error of `task` in this process."""
+    if task not in _logged:
+        _logged.add(task)
         line = " ".join(str(error).split())
-        logging.getLogger(__name__).warning("metrics: %s: %s: %s; the run goes on", what, type(error).__name__, line)
+        logging.getLogger(__name__).warning("metrics: %s: %s: %s; the run goes on", task, type(error).__name__, line)
 
 
 class Registry:
@@ -208,7 +208,7 @@ class StepMetrics:
 def answers_in(outcome: Outcome) -> set[ModelCall]:
     """Return the distinct model calls in the records of an outcome; several records may share one call."""
     found = (getattr(record, "asked", None) for record in outcome.records)
-    return {asked for asked in found if isinstance(asked, ModelCall)}
+    return {call for call in found if isinstance(call, ModelCall)}
 
 
 def publish_on_ray() -> None:
@@ -230,13 +230,13 @@ def ray_sink() -> Sink:
     """Return a sink that records values with `ray.util.metrics`."""
     from ray.util.metrics import Counter, Gauge
 
-    made: dict[str, Any] = {}
+    gauges: dict[str, Any] = {}
     for name, metric in METRICS.items():
         kind = Counter if metric.kind == "counter" else Gauge
-        made[name] = kind(name, metric.help, metric.labels)
+        gauges[name] = kind(name, metric.help, metric.labels)
 
     def record(metric: Metric, value: float, labels: Labels) -> None:
-        instrument, tags = made[metric.name], dict(zip(metric.labels, labels, strict=True))
+        instrument, tags = gauges[metric.name], dict(zip(metric.labels, labels, strict=True))
         instrument.inc(value, tags) if metric.kind == "counter" else instrument.set(value, tags)
 
     return record

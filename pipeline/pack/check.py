@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from manifests import storage
 from manifests.records import PackedTask
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.errors import ConfigError
 from pipeline.media.audio import RATE
 from pipeline.pack.publish import read_rows, stage_of
@@ -54,7 +54,7 @@ def check_set(root: str, below: str, stage: str, keys: dict[str, str], tasks: di
     folder = storage.join(root, below)
     try:
         rows = read_rows(folder)
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         advice = "; delete it and do `ola run` again" if not isinstance(error, OSError) else ""
@@ -103,7 +103,7 @@ def _check_tasks(rows: Sequence[PackedTask], below: str, tasks: dict[str, str]) 
 def _check_energon(folder: str, rows: Rows) -> Iterator[str]:
     try:
         counts = json.loads(storage.read_bytes(storage.join(folder, ".nv-meta/.info.json")))["shard_counts"]
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except (OSError, ValueError, KeyError) as error:
         yield f".nv-meta/.info.json: {_one_line(error)}"
@@ -145,7 +145,7 @@ def check_shard(
 def _check_index(uri: str, offsets: Sequence[int]) -> Iterator[str]:
     try:
         stored = storage.read_bytes(uri + ".idx")
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except OSError as error:
         yield f".idx: {_one_line(error)}"

@@ -90,8 +90,8 @@ def judge_candidates(
     except duckdb.Error as error:
         where = list(wheres.values())[-1]
         columns = [name for (name, *_) in connection.sql("DESCRIBE candidates").fetchall()]
-        what = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         known = ", ".join(columns)
-        raise ConfigError(f"pack.where: expected a condition, got {where!r}: {what} (columns: {known})") from error
+        raise ConfigError(f"pack.where: expected a condition, got {where!r}: {reason} (columns: {known})") from error
     for name in wheres if settings.caps else ():
         connection.execute(CAPPED.format(name=name))

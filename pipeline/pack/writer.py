@@ -114,8 +114,8 @@ class ShardWriter:
 
     def _write(self, content: memoryview) -> None:
         while content:
-            taken = self._file.write(content[:PIECE])
-            content, self.bytes = content[taken:], self.bytes + taken
+            written = self._file.write(content[:PIECE])
+            content, self.bytes = content[written:], self.bytes + written
 
     def _join(self, chunks: Sequence[Bytes], size: int) -> memoryview:
         """Return the chunks side by side in one reused buffer: new memory would cost as much time as the hash."""

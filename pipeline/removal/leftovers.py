@@ -122,5 +122,5 @@ def _find_drafts(root: Path) -> Iterator[Leftover]:
     """Yield half-written files of processes that have ended. A run deletes them as well when it begins."""
     for path in root.glob(f"**/*{drafts.DRAFT}-*"):
         match, size = drafts.NAME.search(path.name), path.stat()
-        if match and not drafts.lives(int(match[1]), size.st_mtime):
+        if match and not drafts.is_alive(int(match[1]), size.st_mtime):
             yield Leftover(str(path.relative_to(root)), LEFT_DRAFT, 1, size.st_size)

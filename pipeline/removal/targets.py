@@ -21,7 +21,7 @@ from pipeline.state.registration import removed_source
 SHORTEST = 6  # least characters of an abbreviated id
 ID = re.compile(r"\b[0-9a-f]{20}\b")
 CLIP = re.compile(r"([0-9a-f]{20})-\d{9}-\d{9}.*")
-KNOWN = "SELECT input, id, sha256, reason, detail FROM ingest"
+SELECT_VIDEOS = "SELECT input, id, sha256, reason, detail FROM ingest"
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _read_ingest_rows(root: str, manifest: Manifest) -> list[dict[str, Any]]:
     with views.connect(root, [manifest], {}, []) as connection:
         if INGEST not in views.names(connection):
             return []
-        rows: list[dict[str, Any]] = connection.sql(KNOWN).to_arrow_table().to_pylist()
+        rows: list[dict[str, Any]] = connection.sql(SELECT_VIDEOS).to_arrow_table().to_pylist()
         return rows
 
 

@@ -20,11 +20,11 @@ Times = tuple[int, int]  # ms
 
 
 class Unusable(ValueError):
-    """A row does not name a video; its words are the row's fault."""
+    """A row of a list cannot be used. The message is the fault of its source."""
 
 
 def times_of(facts: Meta) -> Times | None:
-    """Start and end of the span of a row in ms; None for a row that does not have both. Raises Unusable."""
+    """Return start and end of a row's span in ms; None unless the row has both. Raises Unusable."""
     if any(facts.get(name) in (None, "") for name in (START, END)):
         return None
     start, end = (round(_seconds(name, facts[name]) * 1000) for name in (START, END))
@@ -52,11 +52,11 @@ class NamedVideo:
     """The rows of a list that name one video: one row, or one for each span."""
 
     def __init__(self) -> None:
-        """No row yet."""
+        """Start without rows."""
         self.rows: dict[Times | None, tuple[int, Meta]] = {}
 
     def add(self, number: int, meta: Meta, times: Times | None) -> None:
-        """Add a row. Raises Unusable for one that names what another row names."""
+        """Add a row. Raises Unusable if another row names the same span."""
         if None in self.rows or (self.rows and times is None):
             raise Unusable(f"names the same video as row {next(iter(self.rows.values()))[0]}")
         if times in self.rows:
@@ -84,6 +84,6 @@ def _agrees(meta: Meta, key: str, value: Any) -> bool:
 
 
 def as_json(facts: Mapping[str, Any]) -> str:
-    """Return columns of a row as a JSON object. Raises RecursionError where they are nested too deep."""
+    """Return columns of a row as a JSON object. Raises RecursionError for deeply nested values."""
     rest = {key: json_value(value) for key, value in facts.items()}
     return json.dumps(rest, sort_keys=True, ensure_ascii=False, default=str, allow_nan=False)

@@ -1,7 +1,7 @@
-"""What lies beside a video and belongs to it by its name: subtitles and metadata, which are read, and all the rest.
+"""Find the files that belong to a video by their names: subtitles and metadata, which are read, and others.
 
-yt-dlp, video2dataset and media players write pictures, descriptions, chats and unfinished parts beside a video. They
-are no sources of their own. One rule for local folders and for listings of stores: it knows names alone.
+yt-dlp, video2dataset and media players write pictures, descriptions, chats and partial files beside a video. These are
+not sources. The rules use names only, so they hold for local folders and for listings of object stores.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ EXTRA = re.compile(r"(?i)[-_. ](?:thumb(?:nail)?|poster|cover|fanart|landscape|b
 
 
 def is_sidecar(name: str) -> bool:
-    """Tell whether a file of this name may be the subtitles of another one."""
+    """Return whether a file of this name may be the subtitles of a video."""
     return _suffix(name) in SUBTITLES
 
 
 def is_read(name: str) -> bool:
-    """Tell whether a file of this name may be one that a video is read with: subtitles, metadata, caption or sound."""
+    """Return whether a file of this name may be read with a video: subtitles, metadata, caption or sound."""
     return _suffix(name) in (*SUBTITLES, ".json", CAPTION, *SOUNDS)
 
 
 def is_plain(name: str) -> bool:
-    """Tell whether a file of this name is plainly no video, as far as names tell."""
+    """Return whether a file of this name is certainly not a video."""
     return _suffix(name) in PLAIN or name.rpartition("/")[2].lower() in PLAIN_NAMES
 
 
@@ -57,7 +57,7 @@ def _suffix(name: str) -> str:
 
 
 class Videos:
-    """Files that may be videos, and what belongs to each. uris: of all files; those that `is_plain` own nothing."""
+    """Files that may be videos, and their companions. uris: of all files; files that `is_plain` have no companions."""
 
     def __init__(self, uris: Iterable[str]) -> None:
         self.stems: dict[str, list[str]] = defaultdict(list)
@@ -90,7 +90,7 @@ class Videos:
         return owned
 
     def sounds(self, uris: Iterable[str]) -> dict[str, str]:
-        """Return URI of the sound beside each video that has one: `talk.m4a` of `talk.mp4`; the first of several."""
+        """Return the URI of the audio file of each video that has one: `talk.m4a` of `talk.mp4`."""
         owned: dict[str, str] = {}
         for uri in sorted(uris):
             if _suffix(uri) in SOUNDS:
@@ -100,7 +100,7 @@ class Videos:
         return owned
 
     def companions(self, uris: Iterable[str]) -> set[str]:
-        """Return those of these files that belong to a video, and so are no sources."""
+        """Return the files that belong to a video, and are therefore not sources."""
         return {uri for uri in uris if uri not in self.names and self._has_owner(uri)}
 
     def _has_owner(self, uri: str) -> bool:
@@ -113,7 +113,7 @@ class Videos:
         return [name] if name in self.names else self.stems.get(name, ())
 
     def _by_pieces(self, uri: str) -> Sequence[str]:
-        """Return the videos with the longest name, up to a dot, that this name begins with."""
+        """Return the videos with the longest name that this name begins with, up to a dot."""
         return next((found for name in _shorter(uri) if (found := self._of_name(name))), ())
 
 

@@ -1,8 +1,8 @@
-"""From what the user named to sources: files, folders, globs, object-store prefixes, and lists of them.
+"""Find the sources in what the user named: files, folders, globs, object-store prefixes, and lists of these.
 
-Everything named gets a source, so that everything gets a row: what cannot be used carries its `fault`. Files of any
-extension count, since extensions lie; only what lies beside a video of its name belongs to that video, and files in
-folders that are no video by name and content are counted. A folder that holds a run is never an input.
+Each named file becomes a source and gets a row; a file that cannot be used has a `fault`. File extensions are not
+trusted. Files in a folder that are certainly no video, by name and content, are only counted, and companions of a video
+belong to the video. A folder that contains a run is never an input.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from braceexpand import braceexpand
 from manifests import storage
 from manifests.ledger import one_line
 from manifests.records import Source, Span
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from manifests.sources import source_id
 from manifests.storage import Entry
 from pipeline.errors import ConfigError, RunError
 from pipeline.sources.companions import Videos, companions_digest, is_read
-from pipeline.sources.containers.beside import written_beside
 from pipeline.sources.containers.columns import is_table_of_media
+from pipeline.sources.containers.index_files import index_uris
 from pipeline.sources.containers.members import container_of, is_container, split_uri
 from pipeline.sources.containers.table_files import open_table
 from pipeline.sources.folders import NO_MAGIC, RUN_MARK, matches, walk
 from pipeline.sources.input_lists import COLUMNS, FORMS, ListRow, read_list
 from pipeline.sources.named_files import NOT_THERE, look_up
-from pipeline.sources.not_media import not_media
+from pipeline.sources.not_media import find_not_media
 
 
 @dataclass(frozen=True)
-class Found:
-    """A file of the input. entry: its size and stamp, and its fault if it has one; its path is its uri.
+class InputFile:
+    """A file of the input. entry: its path (a uri), size and stamp, and its fault if there is one.
 
-    named: by the user or in a list, and not come upon in a folder: it has a row whatever it is.
+    named: by the user or in a list, rather than found in a folder. A named file gets a row in any case.
     """
 
     entry: Entry
@@ -51,45 +51,50 @@ class Found:
 def discover(
     inputs: Sequence[str], root: str, passed_over: Counter[str] | None = None, column: str = "", given: bool = False
 ) -> list[Source]:
-    """Find the sources of all inputs, sorted by URI, each once. passed_over: counts files that are no media.
+    """Find the sources of all inputs, sorted by URI, without duplicates. passed_over: counts files that are no media.
 
-    Raises ConfigError for an input that is not there, RunError for a store that does not answer. root: the run's own
-    folder, which is never an input, even where it lies inside one. column: of tables, that holds the media; "" where
-    that is to be found out. given: whether captions and questions beside videos are to be read. Containers come as they
-    are.
+    Raises ConfigError for an input that does not exist, RunError for a store that does not answer. root: the run's own
+    folder, which is never an input. column: the column of tables with the media; "" to detect it. given: whether
+    captions and questions beside videos are read. Containers are returned as they are.
     """
-    found: dict[str, Found] = {}
+    found: dict[str, InputFile] = {}
     beside: dict[str, Entry] = {}
     for name in inputs:
-        for one in _named(name, storage.normal(root), beside, column):
-            held = found.get(one.entry.path)
+        for file in _named(name, storage.normal(root), beside, column):
+            earlier = found.get(file.entry.path)
             # the columns of a list count, whoever names the file as well
-            if held is None or (held.meta == "{}" and not held.spans):
-                found[one.entry.path] = replace(one, named=one.named or (held is not None and held.named))
+            if earlier is None or (earlier.meta == "{}" and not earlier.spans):
+                found[file.entry.path] = replace(file, named=file.named or (earlier is not None and earlier.named))
     return _sources(found, beside, Counter() if passed_over is None else passed_over, given)
 
 
-def _sources(found: dict[str, Found], beside: dict[str, Entry], passed_over: Counter[str], given: bool) -> list[Source]:
+def _sources(
+    found: dict[str, InputFile], beside: dict[str, Entry], passed_over: Counter[str], given: bool
+) -> list[Source]:
     """Make sources with their companions. Companions and files that are no media are not sources."""
     entries = {uri: entry for uri, entry in beside.items() if uri not in found}
-    entries |= {uri: one.entry for uri, one in found.items() if not one.entry.fault}
+    entries |= {uri: file.entry for uri, file in found.items() if not file.entry.fault}
     videos = Videos(uri for uri in found if not is_container(uri))
     subtitles, metadata, sounds = videos.subtitles(entries), videos.metadata(entries, given), videos.sounds(entries)
-    come_upon = {uri for uri, one in found.items() if not (one.named or one.entry.fault)}
-    taken = {uri for uris in (*subtitles.values(), *metadata.values()) for uri in uris}
-    taken |= videos.companions(come_upon) | (come_upon & set(sounds.values()))
-    taken |= set(written_beside(found))
-    others = not_media(found[uri].entry for uri in come_upon - taken)
+    come_upon = {uri for uri, file in found.items() if not (file.named or file.entry.fault)}
+    used = {uri for uris in (*subtitles.values(), *metadata.values()) for uri in uris}
+    used |= videos.companions(come_upon) | (come_upon & set(sounds.values()))
+    used |= set(index_uris(found))
+    others = find_not_media(found[uri].entry for uri in come_upon - used)
     passed_over.update(others.values())
     return [
-        _source(found[uri], Beside(subtitles.get(uri, ()), metadata.get(uri, ()), sounds.get(uri, ""), given), entries)
-        for uri in sorted(found.keys() - taken - others.keys())
+        _source(
+            found[uri],
+            CompanionUris(subtitles.get(uri, ()), metadata.get(uri, ()), sounds.get(uri, ""), given),
+            entries,
+        )
+        for uri in sorted(found.keys() - used - others.keys())
     ]
 
 
 @dataclass(frozen=True)
-class Beside:
-    """Uris of what lies beside a video: subtitles, metadata and its sound. given: see `Source`."""
+class CompanionUris:
+    """Uris of the companions of a video: subtitles, metadata and audio. given: see `Source`."""
 
     subtitles: Sequence[str]
     metadata: Sequence[str]
@@ -97,7 +102,7 @@ class Beside:
     given: bool
 
 
-def _source(found: Found, beside: Beside, entries: Mapping[str, Entry]) -> Source:
+def _source(found: InputFile, beside: CompanionUris, entries: Mapping[str, Entry]) -> Source:
     entry = found.entry
     read = [*beside.subtitles, *([beside.sound] if beside.sound else [])]
     source = Source(
@@ -118,38 +123,38 @@ def _source(found: Found, beside: Beside, entries: Mapping[str, Entry]) -> Sourc
     return replace(source, id=source_id(source))
 
 
-def _named(name: str, root: str, beside: dict[str, Entry], column: str) -> list[Found]:
+def _named(name: str, root: str, beside: dict[str, Entry], column: str) -> list[InputFile]:
     try:
         return list(_expand(name, root, beside, column))
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except OSError as error:
         kind = ConfigError if storage.is_local(name) else RunError
         raise kind(f"inputs: {name} cannot be read: {one_line(error)}") from error
 
 
-def _expand(name: str, root: str, beside: dict[str, Entry], column: str) -> Iterator[Found]:
+def _expand(name: str, root: str, beside: dict[str, Entry], column: str) -> Iterator[InputFile]:
     """Return the entries that one input names. Add subtitles and metadata beside them to `beside`, by URI."""
     if name.lower().endswith(FORMS) and not _holds_media(name, column):
         rows = read_list(name)
         entries = look_up(list({container_of(row.uri): row for row in rows if row.fault is None}), beside)
-        yield from (Found(_row_entry(row, entries), row.meta, True, row.spans) for row in rows)
+        yield from (InputFile(_row_entry(row, entries), row.meta, True, row.spans) for row in rows)
     elif (member := split_uri(storage.normal(name))) or len(files := _braces(name)) > 1:
         wanted = [member[0]] if member else files
         for uri, entry in look_up(wanted, beside).items():
             if entry.fault == NOT_THERE:
                 raise ConfigError(f"inputs: no such file: {uri}")
-            yield Found(replace(entry, path=storage.normal(name)) if member else entry, named=True)
+            yield InputFile(replace(entry, path=storage.normal(name)) if member else entry, named=True)
     elif storage.is_local(name):
         yield from _local(storage.normal(name), root, beside)
     elif storage.exists(name):
-        yield from (Found(entry, named=True) for entry in look_up([storage.normal(name)], beside).values())
+        yield from (InputFile(entry, named=True) for entry in look_up([storage.normal(name)], beside).values())
     else:
-        yield from map(Found, _stored(storage.normal(name), root, beside))
+        yield from map(InputFile, _stored(storage.normal(name), root, beside))
 
 
 def _braces(name: str) -> list[str]:
-    """Expand `shard-{00000..00099}.tar` and `{a,b}.tar`; a file whose name has the braces stands for itself."""
+    """Expand `shard-{00000..00099}.tar` and `{a,b}.tar`, unless a file has this very name."""
     if "{" not in name or (storage.is_local(name) and os.path.lexists(storage.normal(name))):
         return [name]
     try:
@@ -159,7 +164,7 @@ def _braces(name: str) -> list[str]:
 
 
 def _holds_media(name: str, column: str) -> bool:
-    """Tell whether a Parquet file has the videos in a column, and is no list of them."""
+    """Return whether a Parquet file has the videos in a column, and is not a list of videos."""
     if not name.lower().endswith(".parquet") or not storage.exists(name):
         return False
     try:
@@ -169,26 +174,26 @@ def _holds_media(name: str, column: str) -> bool:
 
 
 def _row_entry(row: ListRow, entries: Mapping[str, Entry]) -> Entry:
-    """Return the file that a row names, or the container of the member that it names, under the row's own name."""
+    """Return the file that a row names, or the container of the member that it names, under the name in the row."""
     return Entry(row.uri, 0, fault=row.fault) if row.fault else replace(entries[container_of(row.uri)], path=row.uri)
 
 
-def _local(path: str, root: str, beside: dict[str, Entry]) -> Iterator[Found]:
+def _local(path: str, root: str, beside: dict[str, Entry]) -> Iterator[InputFile]:
     if os.path.isdir(path):
-        yield from map(Found, walk(path, root))
+        yield from map(InputFile, walk(path, root))
     elif os.path.lexists(path):
-        yield from (Found(entry, named=True) for entry in look_up([path], beside).values())
+        yield from (InputFile(entry, named=True) for entry in look_up([path], beside).values())
     elif NO_MAGIC.fullmatch(path):
         raise ConfigError(f"inputs: no such file or folder: {path}")
     else:
         found = list(matches(path, root, beside))
         if not found:
             raise ConfigError(f"inputs: no file matches {path}")
-        yield from map(Found, found)
+        yield from map(InputFile, found)
 
 
 def _stored(name: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
-    """List the objects below a prefix or matching a glob, without hidden objects and those of runs, by one listing."""
+    """List the objects below a prefix or matching a glob, without hidden objects and runs, by one listing."""
     pattern = re.search(r"[*?\[]", name)
     folder = name[: pattern.start()].rpartition("/")[0] if pattern else name
     listed = storage.listing(folder, recursive=True)

@@ -1,7 +1,7 @@
-"""What a file that is no video may be instead, from its first bytes, so that its reason helps whoever put it there.
+"""Describe a file that is no video by its first bytes, for the reason in its row.
 
-Folders of videos hold web pages that a downloader saved as `.mp4`, files cut off before their index was written,
-playlists, thumbnails. `describe_file(path)` says so in a few words.
+Folders of videos contain web pages that a downloader saved as `.mp4`, files truncated before their index, playlists and
+thumbnails. `describe_file(path)` returns a few words about such a file.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def describe_file(path: str) -> str:
 def describe_bytes(head: bytes) -> str:
     """Describe a file that begins with these bytes."""
     text = head.decode("latin-1")
-    found = next((what for pattern, what in SIGNS if re.match(pattern, text)), None)
+    found = next((kind for pattern, kind in SIGNS if re.match(pattern, text)), None)
     return found or ("text" if is_text(head) else "no container of video that is known here")
 
 
 def atoms(path: str) -> Iterator[str]:
-    """Yield kinds of the boxes at the top of an ISO base media file (ISO/IEC 14496-12), as far as it goes."""
+    """Yield the types of the top-level boxes of an ISO base media file (ISO/IEC 14496-12), up to the first damage."""
     with open(path, "rb") as file:
         for _ in range(ATOMS):
             head = file.read(16)
@@ -63,7 +63,7 @@ def atoms(path: str) -> Iterator[str]:
 
 
 def is_text(head: bytes) -> bool:
-    """Tell whether the first bytes of a file are text in UTF-8 without control characters."""
+    """Return whether the first bytes of a file are UTF-8 text without control characters."""
     try:
         head[: -3 if len(head) == HEAD else None].decode("utf-8")  # the last sign may be cut in two
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Folders and globs on this machine: every file below them, once, whatever links there are."""
+"""List local folders and globs: every file once, also if links form a cycle."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from pipeline.sources.companions import is_read
 NO_MAGIC = re.compile(r"[^*?\[]*")
 RUN_MARK = "00-source"  # a folder of this name makes the one that holds it the root of a run
 
-Rest = tuple[str, ...]  # pieces of a pattern that are still to be matched
-EVERYTHING: frozenset[Rest] = frozenset({("**",), ()})
+PatternRest = tuple[str, ...]  # pieces of a pattern that are still to be matched
+EVERYTHING: frozenset[PatternRest] = frozenset({("**",), ()})
 
 
 def walk(folder: str, root: str) -> Iterator[Entry]:
-    """Yield all files below a folder, without hidden files and those of runs. Links that lead out are not followed.
+    """Yield all files below a folder, without hidden files and runs. Links out of the folder are not followed.
 
-    root: of the run that asks. Raises ConfigError where the folder itself is the root of a run.
+    root: of the current run. Raises ConfigError if the folder itself is the root of a run.
     """
     return _below(folder, EVERYTHING, root, {})
 
 
 def matches(pattern: str, root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
-    """Yield the files that a glob matches, and those below matching folders, by the rules of `walk`.
+    """Yield the files that a glob matches, and the files below matching folders, by the rules of `walk`.
 
-    `**` stands for any number of folders. Links are followed only before the first piece that has magic. Puts the
-    subtitles and metadata that lie beside the files into `beside`, by their uris.
+    `**` matches any number of folders. Links are followed only before the first component with a wildcard. Adds the
+    subtitles and metadata in the same folders to `beside`, by uri.
     """
     pieces = pattern.split("/")
     fixed = next(n for n, piece in enumerate(pieces) if not NO_MAGIC.fullmatch(piece))
-    return _below("/".join(pieces[:fixed]) or "/", _closed([tuple(pieces[fixed:])]), root, beside)
+    return _below("/".join(pieces[:fixed]) or "/", _with_empty_double_star([tuple(pieces[fixed:])]), root, beside)
 
 
-def _below(base: str, wanted: frozenset[Rest], root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
+def _below(base: str, rests: frozenset[PatternRest], root: str, beside: dict[str, Entry]) -> Iterator[Entry]:
     """Yield the files below a folder that match the rest of a pattern: one `scandir` a folder, one `stat` a file."""
     home = os.path.realpath(base)
-    folders = [(base, wanted)]
+    folders = [(base, rests)]
     while folders:
-        path, wanted = folders.pop()
+        path, rests = folders.pop()
         try:
             entries = _visible(path, root)
         except OSError as error:
-            if path != base or wanted == EVERYTHING:
+            if path != base or rests == EVERYTHING:
                 yield Entry(text(path), 0, fault=f"folder cannot be read: {error.strerror}")
             continue
         if entries is None and path == base:
             raise ConfigError(f"inputs: {base} is the root of a run, not a folder of videos")
         for entry in entries or ():
-            after = _after(wanted, entry.name)
+            after = _match_name(rests, entry.name)
             if entry.is_dir(follow_symlinks=False):
                 if after:
                     folders.append((entry.path, EVERYTHING if () in after else after))
@@ -61,7 +61,7 @@ def _below(base: str, wanted: frozenset[Rest], root: str, beside: dict[str, Entr
                 yield Entry(text(entry.path), 0, fault="symbolic link to a folder: not followed")
             elif () in after:
                 # a link that a pattern names is meant; one that a walk comes upon may lead anywhere
-                yield _file_within(entry, home) if wanted == EVERYTHING else local_entry(entry.path)
+                yield _file_within(entry, home) if rests == EVERYTHING else local_entry(entry.path)
             elif is_read(entry.name) and not (found := _file_within(entry, home)).fault:
                 beside[found.path] = found
 
@@ -75,8 +75,8 @@ def _visible(path: str, root: str) -> list[os.DirEntry[str]] | None:
     return None if any(entry.name == RUN_MARK and entry.is_dir() for entry in found) else found
 
 
-def _closed(rests: Sequence[Rest]) -> frozenset[Rest]:
-    """Add the patterns that remain if `**` stands for no folder."""
+def _with_empty_double_star(rests: Sequence[PatternRest]) -> frozenset[PatternRest]:
+    """Add the patterns that remain if `**` matches no folder."""
     found = set(rests)
     for rest in rests:
         stars = next((n for n, piece in enumerate(rest) if piece != "**"), len(rest))
@@ -84,19 +84,19 @@ def _closed(rests: Sequence[Rest]) -> frozenset[Rest]:
     return frozenset(found)
 
 
-def _after(wanted: frozenset[Rest], name: str) -> frozenset[Rest]:
-    """Return the rest of a pattern after a name: empty without a match, with an empty piece if everything matched.
+def _match_name(rests: frozenset[PatternRest], name: str) -> frozenset[PatternRest]:
+    """Return the rest of a pattern after a name: empty without a match, with an empty item for a complete match.
 
-    Hidden names match only pieces that begin with a dot, as in a shell.
+    Hidden names match only components that begin with a dot, as in a shell.
     """
     hidden = name.startswith(".")
-    if wanted == EVERYTHING:
-        return frozenset() if hidden else wanted
-    left = [rest for rest in wanted if rest and rest[0] == "**" and not hidden]
-    for rest in wanted:
+    if rests == EVERYTHING:
+        return frozenset() if hidden else rests
+    left = [rest for rest in rests if rest and rest[0] == "**" and not hidden]
+    for rest in rests:
         if rest and rest[0] != "**" and hidden == rest[0].startswith(".") and fnmatchcase(name, rest[0]):
             left.append(rest[1:])
-    return _closed(left)
+    return _with_empty_double_star(left)
 
 
 def _file_within(entry: os.DirEntry[str], home: str) -> Entry:
@@ -122,5 +122,5 @@ def local_entry(path: str) -> Entry:
 
 
 def text(path: str) -> str:
-    """Return a path as text that can be stored: bytes that are not UTF-8 are escaped."""
+    """Return a path as text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", errors="backslashreplace")

@@ -1,6 +1,6 @@
-"""Captions and questions that came with a data set, from the `meta` of a video, by the table of `given.yaml`.
+"""Read the captions and questions of a data set from the `meta` of a video, by the table in `given.yaml`.
 
-They become tasks of kinds of their own (`stages.samples.GIVEN`), which say where their words stand in `meta`.
+They become tasks of their own kinds (`stages.samples.GIVEN`), which name the field of `meta` that they come from.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TAGS_AT_ENDS = re.compile(rf"^(?:\s*{MEDIA_TAG})+|(?:{MEDIA_TAG}\s*)+$")
 
 @dataclass(frozen=True)
 class GivenText:
-    """A caption, or a question with its answer, of one `meta`. field: its path there. times: in ms, if it has any."""
+    """A caption, or a question with its answer, in a `meta`. field: its path in `meta`. times: in ms, if given."""
 
     kind: str
     question: str | None
@@ -47,7 +47,7 @@ class GivenTask:
 
 @cache
 def table() -> Mapping[str, Any]:
-    """Return the table, by `caption`, `qa` and `covers`."""
+    """Return the content of `given.yaml`: `caption`, `qa` and `covers`."""
     text = resources.files("pipeline.sources").joinpath("given.yaml").read_text(encoding="utf-8")
     found: Mapping[str, Any] = yaml.safe_load(text)
     return found
@@ -55,7 +55,7 @@ def table() -> Mapping[str, Any]:
 
 @cache
 def kept_fields() -> frozenset[str]:
-    """Return the keys at the top of a `meta` that the table names."""
+    """Return the top-level keys of `meta` that the table names."""
     rules = (rule for sort in ("caption", "qa") for rule in table()[sort])
     return frozenset(rule["at"].split(".")[0].removesuffix("[]") for rule in rules)
 
@@ -65,7 +65,7 @@ def given_tasks(
 ) -> list[dict[str, Any]]:
     """Return the tasks of a clip as rows. sorts: `caption`, `qa`. video, clip: the `meta` of both.
 
-    is_whole: whether texts without times are about this clip, as `is_about_whole` tells.
+    is_whole: whether texts without times are about this clip, see `is_about_whole`.
     """
     found = [text for text in _texts(video, tuple(sorts)) if _belongs(text.times, start_ms, end_ms, is_whole)]
     found += _texts(clip, tuple(sorts))  # of the clip's own row in a list, so about all of it
@@ -79,9 +79,9 @@ def given_tasks(
 
 
 def is_about_whole() -> str:
-    """Return the SQL condition over videos `v` and clips `c` for texts without times to belong to the clip.
+    """Return the SQL condition, over videos `v` and clips `c`, that texts without times are about the clip.
 
-    A list that names spans speaks of each of them.
+    A list that names spans has the texts of each span in its own row.
     """
     return f"(len(v.spans) > 0 OR c.end_ms - c.start_ms >= {table()['covers']} * v.duration * 1000)"
 
@@ -108,15 +108,15 @@ def _of_rule(facts: Any, kind: str, rule: Rule) -> Iterator[GivenText]:
         for number, (question, answer) in enumerate(pairs):
             if answer and (question or kind == "given_caption"):
                 field = f"{path}[{number}]" if "turns" in rule else path
-                asked = question if kind != "given_caption" else None
+                prompt = question if kind != "given_caption" else None
                 try:
-                    yield GivenText(kind, asked, answer, field, _times(value, rule))
+                    yield GivenText(kind, prompt, answer, field, _times(value, rule))
                 except Unusable:  # times that cannot be read: whose clip it is cannot be told
                     continue
 
 
 def _found(value: Any, pieces: Sequence[str], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield what lies at a path, with the path that it has."""
+    """Yield the values at a path, each with its actual path."""
     if not pieces:
         yield path, value
         return
@@ -132,7 +132,7 @@ def _found(value: Any, pieces: Sequence[str], path: str = "") -> Iterator[tuple[
 
 
 def _parsed(value: Any) -> Any:
-    """Return what a text of JSON holds; anything else as it is."""
+    """Return the parsed value of a JSON text; any other value unchanged."""
     try:
         return json.loads(value) if isinstance(value, str) and value[:1] in ("{", "[") else value
     except (ValueError, RecursionError):
@@ -140,7 +140,7 @@ def _parsed(value: Any) -> Any:
 
 
 def _text(value: Any, name: str | None) -> str:
-    """Return the text at a key, or the value itself where no key is named; "" where there is none."""
+    """Return the text at a key, or the value itself without a key; "" if there is none."""
     held = value if name is None else next((held for _, held in _found(value, name.split("."))), None)
     if isinstance(held, bool) or not isinstance(held, str | int | float):
         return ""
@@ -148,7 +148,7 @@ def _text(value: Any, name: str | None) -> str:
 
 
 def _turns(value: Any, rule: Rule) -> list[tuple[str, str]]:
-    """Return each question of a conversation with the answer that comes right after it."""
+    """Return each question of a conversation with the answer that directly follows it."""
     items = _parsed(value)
     turns = [
         (each.get(rule["speaker"]), _text(each, rule["text"]))
@@ -163,7 +163,7 @@ def _turns(value: Any, rule: Rule) -> list[tuple[str, str]]:
 
 
 def _times(value: Any, rule: Rule) -> Times | None:
-    """Return the times of a text; None where its line of the table names none. Raises Unusable."""
+    """Return the times of a text; None if the table names no fields for them. Raises Unusable."""
     if "start" not in rule:
         return None
     times = times_of({START: _text(value, rule["start"]), END: _text(value, rule["end"])})

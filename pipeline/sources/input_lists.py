@@ -1,6 +1,6 @@
-"""Lists of videos: JSONL, CSV or Parquet, with a column that names the video and further columns that are carried.
+"""Read lists of videos: JSONL, CSV or Parquet, with a column that names the video; other columns become metadata.
 
-Text stays text: every cell of a CSV is one. A row that cannot be read is a row with its reason, and the rest goes on.
+Cells of a CSV are text. A row that cannot be read becomes a source with a fault; the other rows are used.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ COLUMNS = ("uri", "path", "video", "file")  # in this order: where the video is
 
 @dataclass(frozen=True)
 class ListRow:
-    """A row of a list: the video it names, and its further columns as JSON; or what is wrong with it.
+    """A row of a list: a video and its other columns as JSON; or a fault.
 
-    spans: those that rows of the video name as clips. uri: of the video; of a row with a fault, that of the list and
-    the row's number: `videos.jsonl#7`.
+    spans: clips that rows of the video name. uri: of the video; for a row with a fault, the uri of the list and the
+    number of the row: `videos.jsonl#7`.
     """
 
     uri: str
@@ -46,7 +46,7 @@ class ListRow:
 def read_list(name: str) -> list[ListRow]:
     """Return the videos of a list in order, then the unusable rows. Relative paths start at the list's folder.
 
-    Raises ConfigError for a list that is not there, or of which no row can be used.
+    Raises ConfigError for a list that does not exist, or that has no usable row.
     """
     if not storage.exists(name):
         raise ConfigError(f"inputs: no such list: {name}")
@@ -87,7 +87,7 @@ def _row(facts: Any, base: str) -> tuple[str, Meta, Times | None]:
 
 
 def _name(column: str, value: Any) -> str:
-    """Return the words that name a video; some writers of Parquet store them as bytes. Raises Unusable."""
+    """Return the column that names a video, which some writers of Parquet store as bytes. Raises Unusable."""
     try:
         name = value.decode() if isinstance(value, bytes) else value
     except UnicodeDecodeError as error:
@@ -98,7 +98,7 @@ def _name(column: str, value: Any) -> str:
 
 
 def _full(uri: str, base: str) -> str:
-    """Return a URI in the form of the rest of the run. `file://` may name this machine and have escapes such as %20."""
+    """Return an absolute URI. `file://` may name this machine, and may have escapes such as %20."""
     if uri.startswith("file://"):
         written = uri.removeprefix("file://").removeprefix("localhost")
         path = storage.normal(written)
@@ -107,7 +107,7 @@ def _full(uri: str, base: str) -> str:
 
 
 def _facts(name: str) -> Iterator[Any]:
-    """Yield the columns of each row, or an Unusable. Raises ConfigError for a file that is no list."""
+    """Yield the columns of each row, or an Unusable. Raises ConfigError for a file that is not a list."""
     data, form = storage.read_bytes(name), os.path.splitext(name.lower())[1]
     try:
         if form == ".parquet":

@@ -1,4 +1,4 @@
-"""Metadata beside a video (yt-dlp's `.info.json`, video2dataset's and img2dataset's `.json`) becomes its `meta`."""
+"""Read metadata beside a video (yt-dlp's `.info.json`, video2dataset's and img2dataset's `.json`) for its `meta`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from manifests import storage
 from manifests.json_values import json_value
 from manifests.records import Source
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.sources.companions import CAPTION, LARGEST_COMPANION
 from pipeline.sources.given import kept_fields
 
@@ -33,8 +33,8 @@ STATE = ("key", "status", "error_message", "exif")  # columns of a data set's fi
 def meta_of(source: Source) -> str:
     """Return a source's metadata as JSON: those of its files, overridden by the columns of its input list.
 
-    Captions and questions of any length are read where the source asks for them (`given`). Files that are gone, damaged
-    or too large tell nothing. Raises StoreAway where a store does not answer.
+    With `given`, captions and questions of any length are read. Files that are gone, damaged or too large are ignored.
+    Raises StoreUnreachable if a store does not answer.
     """
     facts: dict[str, Any] = {}
     for uri in sorted(source.metadata, key=_rank):
@@ -54,7 +54,7 @@ def _read(uri: str) -> bytes | None:
     """Read a file; None if it is gone, too large or unreadable."""
     try:
         return storage.read_up_to(uri, LARGEST_COMPANION)
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except OSError:
         return None
@@ -68,31 +68,33 @@ def _caption(uri: str) -> dict[str, Any]:
 
 def _facts(uri: str, given: bool) -> dict[str, Any]:
     try:
-        told = json_value(json.loads(_read(uri) or b""))
+        values = json_value(json.loads(_read(uri) or b""))
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(told, dict):
+    if not isinstance(values, dict):
         return {}
     if uri.lower().endswith(INFO):
-        return known_fields(told)
-    nested = told.get("yt_meta_dict")
+        return known_fields(values)
+    nested = values.get("yt_meta_dict")
     info = nested.get("info") if isinstance(nested, dict) else None
-    kept = {name: told[name] for name in kept_fields() & told.keys()} if given else {}
-    return _columns(told) | kept | (known_fields(info) if isinstance(info, dict) else {}) | known_fields(told)
+    kept = {name: values[name] for name in kept_fields() & values.keys()} if given else {}
+    return _columns(values) | kept | (known_fields(info) if isinstance(info, dict) else {}) | known_fields(values)
 
 
-def known_fields(told: Mapping[str, Any]) -> dict[str, Any]:
+def known_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the known fields of a metadata file, by their names in `meta`."""
-    found = ((field, next((told[name] for name in names if told.get(name)), None)) for field, names in FIELDS.items())
-    return {field: value for field, value in found if value is not None}
+    fields = (
+        (field, next((values[name] for name in names if values.get(name)), None)) for field, names in FIELDS.items()
+    )
+    return {field: value for field, value in fields if value is not None}
 
 
-def _columns(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return further columns of a data set's file, such as `caption` and `url`."""
+def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return other columns of a data set's metadata file, such as `caption` and `url`."""
     renamed = {name for names in FIELDS.values() for name in names}
     return {
         name: value
-        for name, value in told.items()
+        for name, value in values.items()
         if name not in renamed
         and name not in STATE
         and isinstance(value, str | int | float)

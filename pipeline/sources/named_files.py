@@ -1,7 +1,7 @@
-"""Files that are named one by one: size, stamp and fault of each, and the subtitles and metadata beside them.
+"""Look up files that are named one by one: size, stamp and fault of each, and the companions in their folders.
 
-A store is asked as rarely as can be. One LIST of a folder tells of all files in it and of what lies beside them. Where
-many folders lie below one prefix that holds little else, one listing of that prefix tells of all folders.
+Requests to a store are few: one LIST per folder returns its files and their companions. If many folders share a prefix
+with little else below it, one LIST of the prefix returns all of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from manifests import storage
 from manifests.ledger import one_line
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from manifests.storage import Entry
 from pipeline.sources.companions import is_read
 from pipeline.sources.folders import local_entry
@@ -36,13 +36,13 @@ def look_up(uris: Sequence[str], beside: dict[str, Entry]) -> dict[str, Entry]:
         local = sorted(filter(storage.is_local, folders))
         for entries in pool.map(_local_companions, local):
             beside.update({entry.path: entry for entry in entries})
-        told = _told(sorted(folders.difference(local)), pool)
-        unknown = [uri for uri in uris if not storage.is_local(uri) and told.get(_folder(uri)) is None]
-        asked = dict(zip(unknown, pool.map(_asked, unknown), strict=True))
-    for listed in told.values():
+        listings = _list_folders(sorted(folders.difference(local)), pool)
+        unknown = [uri for uri in uris if not storage.is_local(uri) and listings.get(_folder(uri)) is None]
+        requested = dict(zip(unknown, pool.map(_request_entry, unknown), strict=True))
+    for listed in listings.values():
         if isinstance(listed, Mapping):
             beside.update({uri: entry for uri, entry in listed.items() if is_read(uri) and not entry.fault})
-    return {uri: asked.get(uri) or _entry(uri, told.get(_folder(uri))) for uri in uris}
+    return {uri: requested.get(uri) or _entry(uri, listings.get(_folder(uri))) for uri in uris}
 
 
 def _folder(uri: str) -> str:
@@ -57,10 +57,10 @@ def _entry(uri: str, folder: Folder) -> Entry:
     return local_entry(uri) if os.path.lexists(uri) else Entry(uri, 0, fault=NOT_THERE)
 
 
-def _asked(uri: str) -> Entry:
+def _request_entry(uri: str) -> Entry:
     try:
         entry = storage.stat(uri)
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except (OSError, ValueError, ImportError) as error:
         return Entry(uri, 0, fault=f"cannot be read: {one_line(error)}")
@@ -76,53 +76,53 @@ def _local_companions(folder: str) -> list[Entry]:
     return [entry for entry in found if not entry.fault]
 
 
-def _told(folders: Sequence[str], pool: ThreadPoolExecutor) -> dict[str, Folder]:
+def _list_folders(folders: Sequence[str], pool: ThreadPoolExecutor) -> dict[str, Folder]:
     """Return the entries of each folder in a store."""
     buckets = defaultdict(list)
     for folder in folders:
         buckets["/".join(folder.split("/")[:3])].append(folder)
-    told: dict[str, Folder] = {}
+    listings: dict[str, Folder] = {}
     for group in pool.map(_by_common_prefix, buckets.values()):
-        told |= group
-    rest = [folder for folder in folders if folder not in told]
-    return told | dict(zip(rest, pool.map(_listed, rest), strict=True))
+        listings |= group
+    rest = [folder for folder in folders if folder not in listings]
+    return listings | dict(zip(rest, pool.map(_list_folder, rest), strict=True))
 
 
 def _by_common_prefix(folders: Sequence[str]) -> Mapping[str, Mapping[str, Entry]]:
-    """List many folders of one bucket by one request; {} if a request for each folder is faster."""
+    """List many folders of a bucket by one request; return {} if one request per folder is faster."""
     if len(folders) < MANY:
         return {}
     prefix = "/".join(_common([folder.split("/") for folder in folders]))
     try:
         entries = storage.listing_up_to(prefix, OBJECTS_A_FOLDER * len(folders))
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except (OSError, ValueError, ImportError):
         return {}  # the listings of the folders tell what is wrong
     if entries is None:
         return {}
-    told: dict[str, dict[str, Entry]] = {folder: {} for folder in folders}
+    listings: dict[str, dict[str, Entry]] = {folder: {} for folder in folders}
     for uri, entry in _by_uri(prefix, entries).items():
-        if (held := told.get(_folder(uri))) is not None:
-            held[uri] = entry
-    return told
+        if (entries_of_folder := listings.get(_folder(uri))) is not None:
+            entries_of_folder[uri] = entry
+    return listings
 
 
 def _common(paths: Sequence[list[str]]) -> list[str]:
-    """Return the leading pieces that all paths have in common."""
+    """Return the leading components that all paths share."""
     first, last = min(paths), max(paths)
-    same = next((n for n, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), None)
+    same = next((n for n, (left, right) in enumerate(zip(first, last, strict=False)) if left != right), None)
     return first[:same] if same is not None else min(first, last, key=len)
 
 
-def _listed(folder: str) -> Folder:
+def _list_folder(folder: str) -> Folder:
     if folder.endswith("/"):  # a key with `//`: it must be asked for itself
         return None
     try:
         return _by_uri(folder, storage.listing(folder))
     except (FileNotFoundError, PermissionError, ValueError, ImportError):
         return None
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except OSError as error:
         return f"cannot be read: {one_line(error)}"

@@ -1,4 +1,4 @@
-"""Files in a folder that are plainly no video, by their name and by what they hold: counted, and no sources."""
+"""Detect files in a folder that are certainly no video, by name and content. They are counted, and are no sources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from manifests import storage
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from manifests.storage import Entry
 from pipeline.sources.companions import OTHER_SUBTITLES, PICTURES, SUBTITLES, TEXTS, is_plain
 from pipeline.sources.file_signature import HEAD, is_text
@@ -27,10 +27,10 @@ CONTAINER = re.compile(
 Counts = Mapping[str, int]
 
 
-def not_media(entries: Iterable[Entry]) -> dict[str, str]:
+def find_not_media(entries: Iterable[Entry]) -> dict[str, str]:
     """Return the kind of each file that is certainly no video, by URI.
 
-    Raises StoreAway where a store does not answer; what cannot be read for another reason is left out.
+    Raises StoreUnreachable if a store does not answer. Files that cannot be read for other reasons are left out.
     """
     plain = [entry for entry in entries if not entry.fault and is_plain(entry.path)]
     with ThreadPoolExecutor(QUESTIONS) as pool:
@@ -44,7 +44,7 @@ def _holds_no_video(entry: Entry) -> bool:
     try:
         with storage.open_random(entry.path) as file:
             head = bytes(file.read_at(min(HEAD, entry.size), 0))
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except (OSError, ValueError):
         return False
@@ -61,7 +61,7 @@ def _kind(uri: str) -> str:
 
 
 def write(root: str, counts: Counts) -> None:
-    """Keep the counts below a root, if they are others than those it has."""
+    """Store the counts below a root, if they have changed."""
     if dict(counts) != read(root):
         storage.write_bytes(storage.join(root, FILE), json.dumps(dict(sorted(counts.items()))).encode())
 
@@ -75,7 +75,7 @@ def read(root: str) -> dict[str, int]:
     return found
 
 
-def line(counts: Counts) -> str:
+def summary(counts: Counts) -> str:
     """Return a line with the counts; "" without any."""
     if not counts:
         return ""

@@ -1,6 +1,6 @@
-"""Folders for copies of remote files and for drafts: a worker's own, and gone with it.
+"""Temporary folders of workers for copies of remote files and for drafts; they are deleted with the worker.
 
-A copy goes as soon as no later step of its worker reads it. Before one is fetched there must be room for it.
+A copy is deleted once no later step of the worker reads it. A new copy is made only if there is room for it.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ STALE = 60.0  # seconds: a scratch folder this old that nobody holds belonged to
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
-    """Make a folder for this process alone; it is deleted after the block, or after the process ends."""
+    """Make a folder for this process; it is deleted after the block, or after the process ends."""
     with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}-") as folder:
-        held = os.open(folder, os.O_RDONLY)
+        lock = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield folder
         finally:
-            os.close(held)
+            os.close(lock)
 
 
 def remove_scratch() -> None:
     """Delete the scratch folders of workers that were killed on this machine."""
     for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*"):
         with suppress(OSError):  # somebody holds it, or was faster
-            held = os.open(path, os.O_RDONLY)
+            lock = os.open(path, os.O_RDONLY)
             try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if time.time() - os.fstat(held).st_mtime > STALE:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - os.fstat(lock).st_mtime > STALE:
                     shutil.rmtree(path)
             finally:
-                os.close(held)
+                os.close(lock)
 
 
 def local_copy(uri: str, folder: str, size: int, stamp: str = "") -> str:
-    """Return a local path with a source's bytes: the file itself, or a copy in `folder`, made once. size: in bytes.
+    """Return a local path with a source's bytes: the file itself, or a copy in `folder`. size: in bytes.
 
-    stamp: of the source; it says where in its container a member lies. Older copies make room for it. Raises
-    Unavailable where there is none even so, and OSError as `access.fetch`.
+    stamp: of the source; it contains the place of a member in its container. Older copies are deleted to make room.
+    Raises Unavailable if there is still no room, and OSError as `access.fetch`.
     """
     copied = access.is_copied(uri)
     if copied and not os.path.exists(storage.copy_path(uri, folder)):

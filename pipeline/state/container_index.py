@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from manifests import storage
 from manifests.ledger import digest, one_line, parquet_bytes, read_parquet
 from manifests.records import Source
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from manifests.schema import from_rows, record_schema
 from manifests.sources import source_id
 from pipeline.engine.cluster import say_on_stderr
@@ -31,7 +31,7 @@ from pipeline.sources.containers.members import STREAMS, TABLES, is_container, m
 
 FOLDER = "containers"  # below the folder of the sources
 A_TASK = 8  # containers per task of a worker
-AGAIN = "cannot be read: "  # start of the fault of a container that the next run indexes again
+UNREADABLE = "cannot be read: "  # start of the fault of a container that the next run indexes again
 SCHEMA = pa.schema(list(record_schema(MemberSource)))
 
 Run = Callable[[Sequence[LanePlan], Sequence[int]], object]  # `map` of an engine
@@ -74,8 +74,8 @@ def expand_containers(
     _make_indexes(list(containers.values()), folder, run)
     sources: dict[str, Source] = {}
     for source in found:
-        held = containers.get(_container_uri(source) or "")
-        for each in [source] if held is None else _read_members(source, held, folder):
+        container = containers.get(_container_uri(source) or "")
+        for each in [source] if container is None else _read_members(source, container, folder):
             # a member that a list names keeps the list's columns, even if its container is named as well
             if each.uri not in sources or (source.meta, source.spans) != ("{}", ()):
                 sources[each.uri] = each
@@ -91,13 +91,13 @@ def _container_uri(source: Source) -> str | None:
 
 
 def _find_containers(found: Sequence[Source], column: str, removed: Iterable[str]) -> dict[str, Container]:
-    gone: dict[str, list[str]] = defaultdict(list)
+    deleted: dict[str, list[str]] = defaultdict(list)
     for member in filter(None, map(split_uri, removed)):
-        gone[member[0]].append(member[1])
+        deleted[member[0]].append(member[1])
     named = ((_container_uri(source), source) for source in found)
     return {
         uri: Container(
-            uri, source.bytes, source.stamp, column if uri.lower().endswith(TABLES) else "", tuple(sorted(gone[uri]))
+            uri, source.bytes, source.stamp, column if uri.lower().endswith(TABLES) else "", tuple(sorted(deleted[uri]))
         )
         for uri, source in named
         if uri is not None
@@ -106,8 +106,8 @@ def _find_containers(found: Sequence[Source], column: str, removed: Iterable[str
 
 def _make_indexes(containers: Sequence[Container], folder: str, run: Run) -> None:
     """Have workers index containers without an index, and delete the indexes of replaced containers."""
-    there = {entry.path for entry in storage.listing(folder)}
-    missing = [each for each in containers if each.index not in there]
+    existing = {entry.path for entry in storage.listing(folder)}
+    missing = [each for each in containers if each.index not in existing]
     if not missing:
         return
     if streams := [each.uri for each in missing if each.uri.lower().endswith(STREAMS)]:
@@ -118,7 +118,7 @@ def _make_indexes(containers: Sequence[Container], folder: str, run: Run) -> Non
     storage.write_bytes(storage.join(folder, todo), parquet_bytes(table))
     run([LanePlan(partial(IndexLane, folder, todo))], range(-(-len(missing) // A_TASK)))
     kept, known = {each.index for each in containers}, {each.index.partition("-")[0] for each in containers}
-    for name in [todo, *(name for name in there - kept if name.partition("-")[0] in known)]:
+    for name in [todo, *(name for name in existing - kept if name.partition("-")[0] in known)]:
         storage.remove(storage.join(folder, name))
 
 
@@ -130,7 +130,7 @@ def _read_members(source: Source, container: Container, folder: str) -> Iterator
     columns["meta"] = [shorten(meta, index, row) for row, meta in enumerate(columns["meta"])]
     rows = [MemberSource(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
     member = split_uri(source.uri)
-    if any(row.fault and row.fault.startswith(AGAIN) for row in rows):
+    if any(row.fault and row.fault.startswith(UNREADABLE) for row in rows):
         storage.remove(uri)
     if member is not None and not any(row.name == member[1] for row in rows):
         rows = [row for row in rows if not row.name] or [MemberSource(name=member[1], fault="no such member")]
@@ -197,8 +197,8 @@ def _index_rows(container: Container) -> Iterator[MemberSource]:
             yield replace(row, meta="{}", sidecars=(), companions="", apart="") if is_removed else row
         now = storage.stat(container.uri)
         if now is None or now.stamp != container.stamp:
-            yield MemberSource(name="", fault=f"{AGAIN}it was replaced while it was read: run again")
-    except StoreAway:
+            yield MemberSource(name="", fault=f"{UNREADABLE}it was replaced while it was read: run again")
+    except StoreUnreachable:
         raise
     except OSError as error:
-        yield MemberSource(name="", fault=f"{AGAIN}{one_line(error)}")
+        yield MemberSource(name="", fault=f"{UNREADABLE}{one_line(error)}")

@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 from manifests import storage
 from manifests.ledger import Manifest, digest, parquet_bytes, read_parquet
 from manifests.records import Source
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from manifests.sources import Registered
 from pipeline.engine.lane_plan import Lane, LanePlan
 from pipeline.errors import BadMedia
 from pipeline.plan import Plan
-from pipeline.sources.containers.access import look, source_pieces
+from pipeline.sources.containers.access import current_entry, source_pieces
 from pipeline.sources.containers.members import container_of, is_unmeasured, split_uri
 
 A_TASK = 32  # sources per task of a worker, whose digests are written to one file
@@ -53,14 +53,14 @@ def live_uris(found: Sequence[Source], sources: Sequence[Source]) -> set[str]:
     """Return the uris of the sources that exist: those just found, and those still in the store or in a container."""
     if not sources:
         return set()
-    there = {source.uri for source in found if source.fault is None}
-    absent = [source for source in sources if source.uri not in there]
+    present = {source.uri for source in found if source.fault is None}
+    absent = [source for source in sources if source.uri not in present]
     # a member that is missing in a rewritten container no longer exists
-    seen = {container_of(source.uri): _container_stamp(source) for source in found} if absent else {}
-    asked = [each.uri for each in absent if seen.get(container_of(each.uri)) in (None, _container_stamp(each))]
+    stamps = {container_of(source.uri): _container_stamp(source) for source in found} if absent else {}
+    to_check = [each.uri for each in absent if stamps.get(container_of(each.uri)) in (None, _container_stamp(each))]
     with ThreadPoolExecutor(QUESTIONS) as pool:
-        there.update(uri for uri, is_there in zip(asked, pool.map(_exists, asked), strict=True) if is_there)
-    return there
+        present.update(uri for uri, is_there in zip(to_check, pool.map(_exists, to_check), strict=True) if is_there)
+    return present
 
 
 def _container_stamp(source: Source) -> str:
@@ -173,8 +173,8 @@ def content(unread: UnreadSource) -> Content:
     """Return the content of a source; Content(0, "") if the file cannot be read or has changed since discovery."""
     try:
         found = _read_content(unread)
-        now = look(unread.uri, unread.stamp)
-    except StoreAway:
+        now = current_entry(unread.uri, unread.stamp)
+    except StoreUnreachable:
         raise
     except (OSError, BadMedia):
         return Content(0, "")

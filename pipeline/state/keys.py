@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from manifests import storage
 from manifests.ledger import digest
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Remembered:
+class StoredFacts:
     """The content of `keys.json`.
 
     facts: the facts of each step folder that a run has used, by the folder's name.
@@ -36,15 +36,15 @@ class Remembered:
     last: Mapping[str, str] = field(default_factory=dict)
 
 
-def load(root: str) -> Remembered:
+def load(root: str) -> StoredFacts:
     """Read `keys.json` of a root; empty if it does not exist. Raises ConfigError if it cannot be read."""
     uri = storage.join(storage.normal(root), KEYS)
     try:
         stored = json.loads(storage.read_bytes(uri))
-        return Remembered(dict(stored["facts"]), dict(stored["last"]))
+        return StoredFacts(dict(stored["facts"]), dict(stored["last"]))
     except (FileNotFoundError, NotADirectoryError):
-        return Remembered()
-    except StoreAway:
+        return StoredFacts()
+    except StoreUnreachable:
         raise
     except OSError as error:
         raise ConfigError(f"--root {root}: {error}") from error
@@ -60,17 +60,17 @@ def remember_plan(plan: Plan, only: str | None = None) -> None:
     used = {planned.step.name: planned.manifest.folder for planned in plan.steps if only in (None, planned.step.name)}
     facts = {planned.manifest.folder: planned.facts for planned in plan.steps}
     before = load(plan.root)
-    _write(plan.root, before, Remembered({**before.facts, **facts}, {**before.last, **used}))
+    _write(plan.root, before, StoredFacts({**before.facts, **facts}, {**before.last, **used}))
 
 
 def remember_pack(root: str, folder: str, facts: Facts) -> None:
     """Replace the facts of the last pack in `keys.json`: each run with new videos has a new pack folder."""
     before = load(root)
     others = {name: old for name, old in before.facts.items() if old["step"] != facts["step"]}
-    _write(root, before, Remembered({**others, folder: facts}, before.last))
+    _write(root, before, StoredFacts({**others, folder: facts}, before.last))
 
 
-def _write(root: str, before: Remembered, after: Remembered) -> None:
+def _write(root: str, before: StoredFacts, after: StoredFacts) -> None:
     if after != before:
         text = json.dumps({"last": after.last, "facts": after.facts}, ensure_ascii=False, indent=1)
         storage.write_bytes(storage.join(root, KEYS), text.encode())

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manifests import drafts, object_store, storage
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.errors import ConfigError, RunError
 from pipeline.media.media_draft import remove_orphaned_drafts
 
@@ -101,7 +101,7 @@ class LeaseHolder:
     def is_dead(self) -> bool:
         """Return whether the holder's process is known to have ended; False if this cannot be known."""
         begun = datetime.fromisoformat(self.since).timestamp()
-        return self.space == drafts.process_space() and not drafts.lives(self.process, begun)
+        return self.space == drafts.process_space() and not drafts.is_alive(self.process, begun)
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def _hold_lease(root: str) -> Iterator[None]:
     lease = Lease(root)
     try:
         lease.take()
-    except StoreAway:
+    except StoreUnreachable:
         raise
     except OSError as error:
         raise ConfigError(f"--root {root}: {error}") from error
@@ -175,10 +175,10 @@ class Lease:
         data, version = found
         if not _is_dead(data) and not self._is_unchanged(version):
             return False
-        taken = object_store.replace(self.uri, self.holder.stored(), version)
-        if taken is None:
+        new_version = object_store.replace(self.uri, self.holder.stored(), version)
+        if new_version is None:
             raise RunError(f"another run took {self.root} at the same moment: wait for it, or end it")
-        self.version = taken
+        self.version = new_version
         return True
 
     def _is_unchanged(self, version: UpdateVersion) -> bool:

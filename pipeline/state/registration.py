@@ -73,11 +73,11 @@ def merge_sources(before: Sequence[Registered], found: Iterable[Source], limit: 
     rows = {each.source.uri: each for each in before}
     new = []
     for source in found:
-        held = rows.get(source.uri)
-        if held is None:
+        known = rows.get(source.uri)
+        if known is None:
             new.append(Registered(source, NEW, 0))
-        elif not held.source.removed and has_changed(held.source, source):
-            rows[source.uri] = replace(held, source=replace(source, twin=held.source.twin))
+        elif not known.source.removed and has_changed(known.source, source):
+            rows[source.uri] = replace(known, source=replace(source, twin=known.source.twin))
     return [*rows.values(), *(new if limit is None else new[: max(0, limit - len(before))])]
 
 
@@ -97,13 +97,13 @@ def split_removed(rows: Sequence[Registered], contents: Mapping[str, str]) -> tu
 
     contents: sha256 by uri. A removed source keeps its place and its uri for ever.
     """
-    gone = {each.source.sha256 for each in rows if each.source.removed and each.source.sha256}
+    removed_digests = {each.source.sha256 for each in rows if each.source.removed and each.source.sha256}
     fixed, rest = list[Registered](), list[Registered]()
     for each in rows:
         content = contents.get(each.source.uri) or each.source.sha256
         if each.source.removed:
             fixed.append(each)
-        elif content in gone:
+        elif content in removed_digests:
             fixed.append(replace(each, source=removed_source(each.source, content)))
         else:
             rest.append(each)
@@ -115,14 +115,14 @@ def removed_source(source: Source, content: str | None) -> Source:
     return replace(source, sha256=content, twin=None, removed=True, meta="{}", **NOTHING_BESIDE)
 
 
-def has_changed(held: Source, found: Source) -> bool:
+def has_changed(stored: Source, found: Source) -> bool:
     """Return whether a source has changed since it was registered; False if it cannot be read now."""
-    if found.fault and not held.fault:
+    if found.fault and not stored.fault:
         return False
     names = ["bytes", "sidecars", "fault", "meta", "metadata", "spans", "apart", "given"]
-    if held.stamp and found.stamp:  # earlier releases stored no stamps
+    if stored.stamp and found.stamp:  # earlier releases stored no stamps
         names += ["stamp", "companions", "described"]
-    return any(getattr(held, name) != getattr(found, name) for name in names)
+    return any(getattr(stored, name) != getattr(found, name) for name in names)
 
 
 def _find_comparable(before: Sequence[Registered], after: Sequence[Registered]) -> list[Registered]:
@@ -159,10 +159,10 @@ def reuse_places(rows: Sequence[Registered], digests: Mapping[str, str], live: L
     new = [(files[_file(each)], each) for each in rows if each.part == NEW and _file(each) in files]
     unread = {each for each, _ in new if not (each.source.sha256 or each.source.uri in digests)}
     moved = {each: come for each, come in new if come.source.stamp and (each in unread or is_unmeasured(come.source))}
-    there = live([each.source for each in moved])
-    gone = {each: come for each, come in moved.items() if each.source.uri not in there}
-    placed = {come: _in_place_of(each, come) for each, come in gone.items()}
-    return [placed.get(each, each) for each in rows if each not in gone] if gone else list(rows)
+    live_uris = live([each.source for each in moved])
+    vanished = {each: come for each, come in moved.items() if each.source.uri not in live_uris}
+    placed = {come: _in_place_of(each, come) for each, come in vanished.items()}
+    return [placed.get(each, each) for each in rows if each not in vanished] if vanished else list(rows)
 
 
 def _file(each: Registered) -> tuple[int, str]:
@@ -188,11 +188,11 @@ def assign_owners(
             rest.append(replace(each, source=replace(each.source, twin=None)) if each.source.twin else each)
     shared = {content: group for content, group in groups.items() if len(group) > 1 or group[0].source.twin}
     rest += [group[0] for content, group in groups.items() if content not in shared]
-    there = live([each.source for group in shared.values() for each in group])
+    live_uris = live([each.source for group in shared.values() for each in group])
     owners = {each.source.uri: each.source for each in before if not each.source.twin}
     for content, group in shared.items():
         owned = [each for each in group if _was_owner(owners.get(each.source.uri), each.source, content)]
-        rest += _choose_owner(content, group, owned, there)
+        rest += _choose_owner(content, group, owned, live_uris)
     return rest
 
 
@@ -202,7 +202,7 @@ def _was_owner(owner: Source | None, source: Source, content: str) -> bool:
 
 
 def _choose_owner(
-    content: str, group: Sequence[Registered], owned: Sequence[Registered], there: set[str]
+    content: str, group: Sequence[Registered], owned: Sequence[Registered], live_uris: set[str]
 ) -> list[Registered]:
     """Return the copies of one content, with one owner. New copies take the places of missing ones.
 
@@ -211,15 +211,15 @@ def _choose_owner(
 
     def rank(each: Registered) -> tuple[bool, bool, bool, str]:
         source = each.source
-        return source.uri not in there, each not in owned, not source.sidecars, source.uri
+        return source.uri not in live_uris, each not in owned, not source.sidecars, source.uri
 
     ordered = sorted(group, key=rank)
     uri = ordered[0].source.uri
     if owned and ordered[0] not in owned:
         ordered = _swap_places(ordered[0], min(owned, key=rank), ordered)
-    gone = [each for each in ordered if each.part != NEW and each.source.uri not in there]
+    vanished = [each for each in ordered if each.part != NEW and each.source.uri not in live_uris]
     new = [each for each in ordered if each.part == NEW]
-    for left, come in zip(gone, new, strict=False):
+    for left, come in zip(vanished, new, strict=False):
         ordered = _swap_places(come, left, ordered)
     return [_with_content(each, content, None if each.source.uri == uri else uri) for each in ordered]
 
@@ -243,13 +243,13 @@ def _with_content(each: Registered, content: str, twin: str | None) -> Registere
 
 def assign_parts(rows: Iterable[Registered], found: Iterable[Source], per_part: int | None) -> list[Registered]:
     """Return all sources in the order of their places; new ones are in new parts, in the order of `found`."""
-    held = [each for each in rows if each.part != NEW]
+    placed = [each for each in rows if each.part != NEW]
     new = _sort_as_found([each.source for each in rows if each.part == NEW], found)
     size = per_part or min(LARGEST_PART, -(-len(new) // FEWEST_PARTS) or 1)
-    first = max((each.part for each in held), default=-1) + 1
+    first = max((each.part for each in placed), default=-1) + 1
     parts = enumerate(_group_sources(new, size), start=first)
-    made = [Registered(source, part, place) for part, sources in parts for place, source in enumerate(sources)]
-    return sorted([*held, *made], key=lambda each: (each.part, each.place))
+    registered = [Registered(source, part, place) for part, sources in parts for place, source in enumerate(sources)]
+    return sorted([*placed, *registered], key=lambda each: (each.part, each.place))
 
 
 def _sort_as_found(sources: Iterable[Source], found: Iterable[Source]) -> list[Source]:
@@ -270,14 +270,14 @@ def _group_sources(sources: Iterable[Source], size: int) -> Iterator[list[Source
         yield part
 
 
-def _share_read_unit(one: Source, other: Source) -> bool:
-    unit = read_unit(one.uri, one.stamp)
-    return bool(unit) and unit == read_unit(other.uri, other.stamp)
+def _share_read_unit(left: Source, right: Source) -> bool:
+    unit = read_unit(left.uri, left.stamp)
+    return bool(unit) and unit == read_unit(right.uri, right.stamp)
 
 
 def _changed_places(before: Sequence[Registered], after: Sequence[Registered]) -> Changes:
-    there = {(each.part, each.place): each for each in after} if before else {}
-    pairs = [(each, there[each.part, each.place]) for each in before]
+    old_places = {(each.part, each.place): each for each in after} if before else {}
+    pairs = [(each, old_places[each.part, each.place]) for each in before]
     return [(old, new) for old, new in pairs if _run_facts(old) != _run_facts(new)]
 
 

@@ -18,7 +18,7 @@ from manifests.ledger import FAILED
 from manifests.records import Outcome, Source, Video
 from manifests.sources import Registered
 from pipeline.engine.part_journals import journal_outcomes, rewrite_journal
-from pipeline.plan import Plan, Planned
+from pipeline.plan import Plan, PlannedStep
 from pipeline.state.ledger_law import law_violations, read_counts
 
 STEP_FOLDER = re.compile(r"\d\d-\w+-[0-9a-f]+")
@@ -49,13 +49,13 @@ def reopen_failed(plan: Plan, only: str | None) -> None:
                 break
 
 
-def _reopen_from(plan: Plan, first: Planned, part: int, keep: Keep) -> None:
+def _reopen_from(plan: Plan, first: PlannedStep, part: int, keep: Keep) -> None:
     later = plan.steps[plan.steps.index(first) :]
     for planned in reversed(later):
         reopen_part(planned, part, keep)
 
 
-def reopen_part(planned: Planned, part: int, keep: Keep = has_not_failed) -> None:
+def reopen_part(planned: PlannedStep, part: int, keep: Keep = has_not_failed) -> None:
     """Replace a part's committed file by a journal with the outcomes to keep. Their media stay in the part's tar.
 
     An open part keeps those of these outcomes that its journal has.
@@ -65,7 +65,7 @@ def reopen_part(planned: Planned, part: int, keep: Keep = has_not_failed) -> Non
     manifest.remove(part)
 
 
-def known_outcomes(planned: Planned, part: int) -> list[Outcome]:
+def known_outcomes(planned: PlannedStep, part: int) -> list[Outcome]:
     """Return the outcomes of a committed part, or those in an open part's journal."""
     manifest = planned.manifest
     return list(manifest.outcomes(part)) if manifest.has(part) else journal_outcomes(manifest, part)
@@ -126,7 +126,7 @@ def _is_kept(change: PartChange, outcome: Outcome) -> bool:
     return outcome.input not in change.changes or not change.changes[outcome.input][1].removed
 
 
-def _read_video_ids(ingest: Planned, part: int) -> dict[str, str]:
+def _read_video_ids(ingest: PlannedStep, part: int) -> dict[str, str]:
     """Return the known video ids of a part, by source id."""
     outcomes = known_outcomes(ingest, part)
     return {outcome.input: str(cast(Video, outcome.records[0]).id) for outcome in outcomes if outcome.records}

@@ -14,8 +14,8 @@ from typing import Any
 from manifests import storage
 from manifests.ledger import Counts, Manifest
 from pipeline.config import RUN
-from pipeline.plan import Plan, Planned
-from pipeline.state.keys import Facts, Remembered
+from pipeline.plan import Plan, PlannedStep
+from pipeline.state.keys import Facts, StoredFacts
 
 LONG = 40  # characters; of longer values only the setting's name is shown
 ANNOTATOR = ("model", "dtype", "engine")  # facts of a step that come from the annotator's settings
@@ -42,7 +42,7 @@ def hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds >= 360 else f"{seconds:.0f} s"
 
 
-def steps_to_rerun(plan: Plan, remembered: Remembered, only: str | None = None) -> list[RerunStep]:
+def steps_to_rerun(plan: Plan, remembered: StoredFacts, only: str | None = None) -> list[RerunStep]:
     """Return the steps that will repeat parts, since their keys changed after their last run.
 
     only: the one step that will run; None for all. Footers of other steps are not read.
@@ -61,31 +61,31 @@ def steps_to_rerun(plan: Plan, remembered: Remembered, only: str | None = None) 
     return found
 
 
-def _last_folder(plan: Plan, planned: Planned, remembered: Remembered) -> str | None:
+def _last_folder(plan: Plan, planned: PlannedStep, remembered: StoredFacts) -> str | None:
     """Return the folder of the step's last run; without `keys.json`, the folder with the most parts."""
     name = planned.step.name
     if remembered.last or not storage.exists(storage.join(plan.root, RUN)):
         return remembered.last.get(name)
     pattern = re.compile(rf"\d\d-{re.escape(name)}-([0-9a-f]+)")
-    there = [folder for folder in storage.folders(plan.root) if pattern.fullmatch(folder)]
-    if planned.manifest.folder in there:
+    folders = [folder for folder in storage.folders(plan.root) if pattern.fullmatch(folder)]
+    if planned.manifest.folder in folders:
         return planned.manifest.folder
-    return max(there, key=lambda folder: len(_manifest_of(planned, folder).committed()), default=None)
+    return max(folders, key=lambda folder: len(_manifest_of(planned, folder).committed()), default=None)
 
 
-def _manifest_of(planned: Planned, folder: str) -> Manifest:
+def _manifest_of(planned: PlannedStep, folder: str) -> Manifest:
     number, _, rest = folder.partition("-")
     name, _, key = rest.rpartition("-")
     return Manifest(planned.manifest.root, int(number), name, key, planned.manifest.record)
 
 
-def _lost_parts(planned: Planned, last: Manifest) -> dict[int, Counts]:
+def _lost_parts(planned: PlannedStep, last: Manifest) -> dict[int, Counts]:
     """Return the counts of the parts that the last run committed and that the new key lacks."""
     counts = last.more_counts(planned.manifest.committed().keys())
     return {part: of_part for part, of_part in counts.items() if isinstance(of_part, Counts)}
 
 
-def _reason(planned: Planned, old: Facts | None, earlier: list[str]) -> str:
+def _reason(planned: PlannedStep, old: Facts | None, earlier: list[str]) -> str:
     if old is None:
         return "the root does not tell what it was done with (no keys.json)"
     if changed := changes(planned.step.name, old, planned.facts):
@@ -110,8 +110,8 @@ def _flatten(facts: Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[tupl
 def _describe_change(step: str, path: tuple[str, ...], was: Mapping[Any, Any], now: Mapping[Any, Any]) -> str:
     name = _setting_name(step, path)
     texts = [str(values.get(path, "not there")) for values in (was, now)]
-    told = path[0] not in ("prompts", "model") and all(0 < len(text) <= LONG and "\n" not in text for text in texts)
-    return f"{name} {texts[0]} -> {texts[1]}" if told else f"{name} changed"
+    is_short = path[0] not in ("prompts", "model") and all(0 < len(text) <= LONG and "\n" not in text for text in texts)
+    return f"{name} {texts[0]} -> {texts[1]}" if is_short else f"{name} changed"
 
 
 def _setting_name(step: str, path: tuple[str, ...]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from manifests.records import Drop, Footage, ModelCall, Question, Screening, Transcript
+from manifests.records import ClipMedia, Drop, ModelCall, Question, Screening, Transcript
 from pipeline import step
 from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
 from pipeline.annotation.question_formats import NormalizedQuestions, normalize_questions
@@ -32,7 +32,7 @@ class AskInput:
     """A screened clip with its media and transcript."""
 
     screening: Screening
-    footage: Footage
+    footage: ClipMedia
     transcript: Transcript
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from manifests.records import Caption, Drop, Footage, ModelCall
+from manifests.records import Caption, ClipMedia, Drop, ModelCall
 from pipeline import step
 from pipeline.annotation.annotator import ModelStep
 from pipeline.annotation.text_rules import answer_fault, is_other_language
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ola.prompt import Request
 
 Kind = Literal["image", "video", "sound", "joint"]
-HEARD = ("sound", "joint")  # kinds that a clip without sound cannot have
+NEEDS_SOUND = ("sound", "joint")  # kinds that a clip without sound cannot have
 
 
 class CaptionSettings(step.Settings):
@@ -33,16 +33,16 @@ class CaptionSettings(step.Settings):
     """Most tokens of a caption."""
 
 
-class Captioning(ModelStep[Footage, Caption]):
+class Captioning(ModelStep[ClipMedia, Caption]):
     """Describe a clip."""
 
-    name, takes, gives = "caption", Footage, Caption
+    name, takes, gives = "caption", ClipMedia, Caption
     version = 2  # 1 took any mention of a language model for a refusal, and knew two languages
     settings_type = CaptionSettings
     settings: CaptionSettings
     prompts = ("caption_image", "caption_video", "caption_sound", "caption_joint")
 
-    def run(self, batch: Sequence[Footage]) -> list[list[Caption] | Drop | BadMedia]:
+    def run(self, batch: Sequence[ClipMedia]) -> list[list[Caption] | Drop | BadMedia]:
         """Return the captions of each clip; a failure where all are empty, refused, cut off or in another language."""
         requests = [self._make_requests(footage) for footage in batch]
         calls = self.ask_model({name: request for clip in requests for name, request in clip.items()})
@@ -51,10 +51,10 @@ class Captioning(ModelStep[Footage, Caption]):
             for footage in batch
         ]
 
-    def _views(self, footage: Footage) -> list[Kind]:
-        return [kind for kind in self.settings.kinds if footage.sound is not None or kind not in HEARD]
+    def _views(self, footage: ClipMedia) -> list[Kind]:
+        return [kind for kind in self.settings.kinds if footage.sound is not None or kind not in NEEDS_SOUND]
 
-    def _make_requests(self, footage: Footage) -> dict[str, Request]:
+    def _make_requests(self, footage: ClipMedia) -> dict[str, Request]:
         from ola.prompt import Request
 
         clip = self.load(footage)
@@ -71,7 +71,7 @@ class Captioning(ModelStep[Footage, Caption]):
             for view in self._views(footage)
         }
 
-    def _make_captions(self, footage: Footage, calls: dict[Kind, ModelCall]) -> list[Caption] | Drop | BadMedia:
+    def _make_captions(self, footage: ClipMedia, calls: dict[Kind, ModelCall]) -> list[Caption] | Drop | BadMedia:
         if not calls:
             return Drop("no sound", f"for the captions in caption.kinds: {', '.join(self.settings.kinds)}")
         faults = {view: flaw for view, call in calls.items() if (flaw := caption_fault(call))}
@@ -93,7 +93,7 @@ class Captioning(ModelStep[Footage, Caption]):
         ]
 
 
-def caption_id(footage: Footage, view: str) -> str:
+def caption_id(footage: ClipMedia, view: str) -> str:
     """Return the id of a caption."""
     return f"{footage.clip}-caption-{view}"
 

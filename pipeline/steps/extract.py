@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from manifests.records import Clip, Drop, Footage, Video
+from manifests.records import Clip, ClipMedia, Drop, Video
 from pipeline import step
 from pipeline.errors import BadMedia
 from pipeline.media.audio import wav_bytes
@@ -63,25 +63,25 @@ class ExtractSettings(step.Settings):
     """Library that decodes the frames; `decord` is used where it can read the file."""
 
 
-class Extract(step.Step[ExtractInput, Footage]):
+class Extract(step.Step[ExtractInput, ClipMedia]):
     """Frames and sound of all clips of a video."""
 
-    name, takes, gives = "extract", ExtractInput, Footage
+    name, takes, gives = "extract", ExtractInput, ClipMedia
     version = 2  # 1 mixed channels that cancel each other, and stored HDR and fields as they are coded
     settings_type = ExtractSettings
     settings: ExtractSettings
-    together, keeps_media, signs = "video", True, True
+    together, keeps_media, hands_over = "video", True, True
 
     def allowance(self, record: ExtractInput) -> float:
         """Return seconds for decoding 4K on a slow core, at a quarter of play speed, and for indexing the video."""
         return 4 * (record.clip.end_ms - record.clip.start_ms) / 1000 + record.video.duration / 100
 
-    def originals(self, record: ExtractInput) -> str:
+    def original_uri(self, record: ExtractInput) -> str:
         """Return the URI of the clip's video."""
         return record.video.uri
 
-    def run(self, batch: Sequence[ExtractInput]) -> list[list[Footage] | Drop | BadMedia]:
-        """Return one Footage per clip; `batch` holds clips of one video. Raises BadMedia if it has no frame at all."""
+    def run(self, batch: Sequence[ExtractInput]) -> list[list[ClipMedia] | Drop | BadMedia]:
+        """Return one ClipMedia per clip; `batch` holds clips of one video. Raises BadMedia if it has no frames."""
         video = batch[0].video
         if video.sound is None and self.settings.sound == "required":
             hint = "set extract.sound: optional to keep silent clips"
@@ -117,14 +117,14 @@ class Extract(step.Step[ExtractInput, Footage]):
 
     def _store_clip(
         self, clip: Clip, extracted: ExtractedClip, size: tuple[int, int]
-    ) -> list[Footage] | Drop | BadMedia:
+    ) -> list[ClipMedia] | Drop | BadMedia:
         if not extracted.frames:
             return BadMedia("no frame of this clip can be decoded")
         if extracted.pcm is None and self.settings.sound == "required":
             return Drop("no sound can be decoded")
         jpegs = [jpeg for _, jpeg in extracted.frames]
         return [
-            Footage(
+            ClipMedia(
                 id=clip.id,
                 clip=clip.id,
                 width=size[0],

@@ -48,7 +48,7 @@ class Ingest(step.Step[Source, Video]):
         """Return seconds for reading the file."""
         return (LARGEST_ROW if is_unmeasured(record) else record.bytes or record.read_bytes) / READ_RATE
 
-    def originals(self, record: Source) -> str:
+    def original_uri(self, record: Source) -> str:
         """Return the URI of the source: ingest reads all of it."""
         return record.uri
 

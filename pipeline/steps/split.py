@@ -56,15 +56,15 @@ class Split(step.Step[Video, Clip]):
     settings: SplitSettings
 
     def allowance(self, record: Video) -> float:
-        """Return seconds for a scan of 8K video, which is up to 80 times slower than 20 times play speed for 720p."""
+        """Return 4 s per second of video: a scan of 8K may run at a quarter of play speed."""
         return 4 * record.duration
 
-    def originals(self, record: Video) -> str:
+    def original_uri(self, record: Video) -> str:
         """Return the URI of the video: split reads all of it."""
         return record.uri
 
     def run(self, batch: Sequence[Video]) -> list[list[Clip] | Drop]:
-        """Return clips that cover the video except for gaps, or the listed spans; a drop where there are none.
+        """Return the clips of each video, without its gaps, or the listed spans; a Drop for a video without clips.
 
         Raises ScanError.
         """

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from manifests.records import Clip, Drop, Footage, ModelCall, Segment, Transcript, Video
+from manifests.records import Clip, ClipMedia, Drop, ModelCall, Segment, Transcript, Video
 from pipeline import step
 from pipeline.annotation.annotator import ModelStep
 from pipeline.annotation.asr_ola import find_windows, make_segment
@@ -44,7 +44,7 @@ MISMATCH, NO_SUBTITLES = "language mismatch", "no subtitles"
 class TranscribeInput:
     """The media of a clip, its span, and its video."""
 
-    footage: Footage
+    footage: ClipMedia
     clip: Clip
     video: Video
 
@@ -93,12 +93,12 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
 
     @property
     def asks(self) -> bool:
-        """Whether Ola is a source."""
+        """Return whether Ola is a source of transcripts."""
         return "ola" in self.settings.sources
 
     @property
     def uses_whisperx(self) -> bool:
-        """Whether WhisperX is a source."""
+        """Return whether WhisperX is a source of transcripts."""
         return "whisperx" in self.settings.sources
 
     def open(self) -> None:
@@ -127,7 +127,7 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
         model_seconds = 20 * (record.clip.end_ms - record.clip.start_ms) / 1000 if uses_model else 0.0
         return record.video.bytes / 5e6 + model_seconds
 
-    def originals(self, record: TranscribeInput) -> str:
+    def original_uri(self, record: TranscribeInput) -> str:
         """Return the URI of the video if it has text streams that are used."""
         return record.video.uri if record.video.subtitles and "embedded" in self.settings.sources else ""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from manifests.records import Footage, ModelCall, Question, Verification, ViewAnswer
+from manifests.records import ClipMedia, ModelCall, Question, Verification, ViewAnswer
 from pipeline import step
 from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
 from pipeline.annotation.text_rules import format_question, option_text
@@ -42,7 +42,7 @@ class VerifyInput:
     """A question and the media of its clip."""
 
     question: Question
-    footage: Footage
+    footage: ClipMedia
 
 
 class VerifySettings(step.Settings):
@@ -73,7 +73,7 @@ class Verify(ModelStep[VerifyInput, Verification]):
         agreement = self._score_agreement(batch, answers)
         return [[self._make_verification(entry, calls, agreement)] for entry in batch]
 
-    def _views(self, footage: Footage) -> dict[str, dict[str, Any]]:
+    def _views(self, footage: ClipMedia) -> dict[str, dict[str, Any]]:
         """Return the media of each view, once a clip: shared objects are encoded once."""
         clip = self.load(footage)
         frames_only, sound_only = {"video": clip.video}, {"sounds": (clip.sound,)}

@@ -80,9 +80,9 @@ class _SampleReader:
         sample = Sample.model_validate_json(bytes(members["json"]))
         stored = next((members[name] for name in PICTURES if name in members), memoryview(b""))
         frames = split_frames(stored, sample.pictures.bytes)
-        kept = frame_indices(len(frames), min(len(frames), self.frames)) if "mjpg" in members else range(len(frames))
+        indices = frame_indices(len(frames), min(len(frames), self.frames)) if "mjpg" in members else range(len(frames))
         sound = _decode_wave(members["wav"]) if members.get("wav") else None
-        return tuple(decode_picture(frames[n]) for n in kept), sound
+        return tuple(decode_picture(frames[n]) for n in indices), sound
 
 
 def _open_shard(uri: str) -> ShardReader:

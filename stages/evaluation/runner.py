@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from manifests import storage
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from ola.prompt import Answer, Request
 from stages.errors import StagesError
 from stages.evaluation.answers import Answers, ScoredAnswer
@@ -90,7 +90,7 @@ def _open_and_ask(ola: Answerer, questions: Sequence[Question], keep: Callable[[
     for question in questions:
         try:
             pairs.append((question, question.request()))
-        except StoreAway:
+        except StoreUnreachable:
             raise
         except (Unreadable, OSError, ValueError) as error:
             keep(question, str(error))
@@ -130,8 +130,8 @@ def summarize(metric: Metric, rows: Sequence[ScoredAnswer], model: str) -> Resul
 
 def _write_results(path: Path, found: Mapping[str, Result], model: str) -> None:
     """Write the results, and keep the stored results of this model's other suites."""
-    others = read_results(path) if path.is_file() else {}
-    kept = {name: facts for name, facts in others.items() if facts["model"] == model}
+    results = read_results(path) if path.is_file() else {}
+    kept = {name: facts for name, facts in results.items() if facts["model"] == model}
     storage.write_bytes(str(path), json.dumps({**kept, **found}, ensure_ascii=False, indent=2).encode() + b"\n")
 
 

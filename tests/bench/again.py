@@ -19,7 +19,7 @@ from typing import Any
 
 from manifests import storage
 from manifests.ledger import DROPPED, OK
-from manifests.records import ID_DIGITS, Clip, Footage, Outcome, Segment, Source, Transcript, Video, Word
+from manifests.records import ID_DIGITS, Clip, ClipMedia, Outcome, Segment, Source, Transcript, Video, Word
 from pipeline.config import Config
 from pipeline.media.audio import wav_bytes
 from pipeline.media.media_store import MediaTar
@@ -138,9 +138,9 @@ def clips_of(video: str) -> list[Clip]:
     ]  # fmt: skip
 
 
-def footage_of(clip: Clip, media: MediaTar) -> Footage:
+def footage_of(clip: Clip, media: MediaTar) -> ClipMedia:
     """As many frames as a real clip has, of a few bytes each."""
-    return Footage(
+    return ClipMedia(
         id=clip.id, clip=clip.id, width=576, height=320,
         frames=media.add(f"{clip.id}.mjpg", bytes(8 * FRAMES)),
         frame_bytes=(8,) * FRAMES,
@@ -149,7 +149,7 @@ def footage_of(clip: Clip, media: MediaTar) -> Footage:
     )  # fmt: skip
 
 
-def of_clip(footage: Footage, clip: Clip) -> Footage:
+def of_clip(footage: ClipMedia, clip: Clip) -> ClipMedia:
     """The same media as another clip's."""
     return replace(footage, id=clip.id, clip=clip.id)
 

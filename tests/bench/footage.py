@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.records import Clip, Footage, Video
+from manifests.records import Clip, ClipMedia, Video
 from pipeline.engine.batch_call import BatchCall
 from pipeline.engine.sandbox import Sandbox
 from pipeline.media.extraction import build_index, read_frames
@@ -47,8 +47,8 @@ class Sandboxes:
         for sandbox in self.sandboxes:
             self.free.put(sandbox)
 
-    def run(self, cuttings: Sequence[ExtractInput]) -> list[Footage]:
-        """Footage of all clips; its bytes lie in a tar each."""
+    def run(self, cuttings: Sequence[ExtractInput]) -> list[ClipMedia]:
+        """Extract all clips, and return their media records; each clip's bytes are in a tar of its own."""
         with ThreadPoolExecutor(CORES) as pool:
             return list(pool.map(self._one, cuttings))
 
@@ -57,14 +57,14 @@ class Sandboxes:
         for sandbox in self.sandboxes:
             sandbox.close()
 
-    def _one(self, cutting: ExtractInput) -> Footage:
+    def _one(self, cutting: ExtractInput) -> ClipMedia:
         sandbox, name = self.free.get(), f"{cutting.clip.id}.tar"
         try:
             media = MediaTar(name, str(self.folder / name))
             [[footage]] = sandbox.run([cutting], 600, 4e9, BatchCall(media=media, scratch=str(self.folder)))
         finally:
             self.free.put(sandbox)
-        assert isinstance(footage, Footage)
+        assert isinstance(footage, ClipMedia)
         return footage
 
 
@@ -125,7 +125,7 @@ def _against_ffmpeg(videos: Videos) -> Figure:
     )  # fmt: skip
 
 
-def _equal_work(made: Sequence[Footage], files: Sequence[Path]) -> str:
+def _equal_work(made: Sequence[ClipMedia], files: Sequence[Path]) -> str:
     """The bytes that both sides made, once it is sure that they are as many frames and as much sound."""
     ours = theirs = 0
     for footage, file in zip(made, files, strict=False):

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from manifests.records import Clip, Footage, Source, Video
+from manifests.records import Clip, ClipMedia, Source, Video
 from ola.processor import OlaProcessor
 from pipeline.config import Config
 from pipeline.engine.engines import InlineEngine
@@ -176,7 +176,7 @@ def fill(plan: Plan, part: int, root: Path) -> None:
     flat = [clip for some in clips.values() for clip in some]
     commit(plan, "ingest", part, videos)
     commit(plan, "split", part, clips)
-    shots: dict[str, list[Footage]] = {c.id: [footage(root, c.id, FRAMES, SOUND_S, seed=c.start_ms)] for c in flat}
+    shots: dict[str, list[ClipMedia]] = {c.id: [footage(root, c.id, FRAMES, SOUND_S, seed=c.start_ms)] for c in flat}
     commit(plan, "extract", part, shots)
     commit(plan, "transcribe", part, {clip.id: [transcript(clip=clip.id)] for clip in flat})
 

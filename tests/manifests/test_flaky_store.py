@@ -11,7 +11,7 @@ import pytest
 
 from manifests import object_listing, object_store, retries, storage, views
 from manifests.ledger import Manifest
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.error_causes import known_cause
 from tests.flaky_proxy import Weather, flaky
 from tests.object_store import forget
@@ -115,7 +115,7 @@ def test_a_store_that_stays_away_costs_the_patience_once(
     weather.gone = True
     began = time.monotonic()
     for _ in range(20):
-        with pytest.raises(StoreAway, match=r"s3://flaky does not answer \(503 Service Unavailable.*0\.6 s"):
+        with pytest.raises(StoreUnreachable, match=r"s3://flaky does not answer \(503 Service Unavailable.*0\.6 s"):
             storage.read_bytes(f"{folder}/x")
     assert 0.5 < time.monotonic() - began < 3
     weather.gone = False
@@ -149,6 +149,6 @@ def test_a_store_that_falls_silent_is_asked_again(
     weather.clear()
     weather.silent = 1.0
     began = time.monotonic()
-    with retries.temporary_patience(0.02), pytest.raises(StoreAway):
+    with retries.temporary_patience(0.02), pytest.raises(StoreUnreachable):
         storage.read_bytes(f"{folder}/a")
     assert time.monotonic() - began < 30

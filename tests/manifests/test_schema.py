@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests import records
-from manifests.field_types import misfit
+from manifests.field_types import type_mismatch
 from manifests.ledger import parquet_bytes
-from manifests.records import Clip, Footage, Media, Outcome, Source
+from manifests.records import Clip, ClipMedia, Media, Outcome, Source
 from manifests.schema import arrow_type, from_rows, hints, manifest_schema, records_table, to_table
 
 RECORDS = [
@@ -55,14 +55,21 @@ def clip(**changed: Any) -> Clip:
 
 
 def test_all_records_are_covered() -> None:
-    assert {record.__name__ for record in RECORDS} >= {"Source", "Video", "Clip", "Footage", "Transcript", "PackedTask"}
+    assert {record.__name__ for record in RECORDS} >= {
+        "Source",
+        "Video",
+        "Clip",
+        "ClipMedia",
+        "Transcript",
+        "PackedTask",
+    }
 
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_records_come_back_the_same(record: type) -> None:
     @given(st.lists(values(record), min_size=1, max_size=3))
     def check(made: list[Any]) -> None:
-        assert all(misfit(record, one) is None for one in made)
+        assert all(type_mismatch(record, one) is None for one in made)
         table = pa.parquet.read_table(pa.BufferReader(parquet_bytes(records_table(record, made))))
         assert from_rows(record, table.to_pylist()) == made
         rows = to_table(record, [Outcome("i", "ok", 1.0, tuple(made))]).to_pylist()
@@ -98,12 +105,12 @@ def test_an_input_without_records_has_one_row() -> None:
     ],
 )
 def test_what_arrow_would_bend_is_named(changed: dict[str, Any], wrong: str) -> None:
-    assert misfit(Clip, clip(**changed)) == wrong
+    assert type_mismatch(Clip, clip(**changed)) == wrong
 
 
 def test_what_is_equal_to_the_hint_passes() -> None:
     for good in ({"motion": 1}, {"motion": np.float64(0.5)}, {"silence": float("nan")}, {"video": "é😀"}):
-        assert misfit(Clip, clip(**good)) is None
+        assert type_mismatch(Clip, clip(**good)) is None
 
 
 def changed(record: Any, **fields: Any) -> Any:
@@ -112,15 +119,15 @@ def changed(record: Any, **fields: Any) -> Any:
 
 def test_nested_faults_are_named() -> None:
     media = Media(uri="x", offset=0, size=1)
-    footage = Footage(
+    footage = ClipMedia(
         id="f", clip="c", width=1, height=1, frames=media, frame_bytes=(1, 2), frame_ms=(0, 1), sound=None
     )
-    assert misfit(Footage, footage) is None
-    assert misfit(Footage, media) == "it is a Media"
-    assert misfit(Footage, changed(footage, frame_ms=(0, 0.5))) == "frame_ms[1] is 0.5, not int"
-    assert misfit(Footage, changed(footage, frame_ms=[0])) == "frame_ms is a list, not a tuple"
-    assert misfit(Footage, changed(footage, sound=clip())) == "sound is a Clip"
-    assert misfit(Footage, changed(footage, frames=changed(media, size="1"))) == "size is '1', not int"
+    assert type_mismatch(ClipMedia, footage) is None
+    assert type_mismatch(ClipMedia, media) == "it is a Media"
+    assert type_mismatch(ClipMedia, changed(footage, frame_ms=(0, 0.5))) == "frame_ms[1] is 0.5, not int"
+    assert type_mismatch(ClipMedia, changed(footage, frame_ms=[0])) == "frame_ms is a list, not a tuple"
+    assert type_mismatch(ClipMedia, changed(footage, sound=clip())) == "sound is a Clip"
+    assert type_mismatch(ClipMedia, changed(footage, frames=changed(media, size="1"))) == "size is '1', not int"
 
 
 def test_types_that_records_may_not_hold_are_refused() -> None:

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from transformers import Qwen2ForCausalLM
 
 from ola.checkpoint import BadCheckpoint
-from ola.export import export_decoder, without_decoder
+from ola.export import export_decoder, load_without_decoder
 from ola.generation import Ola
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
@@ -92,7 +92,7 @@ def test_of_some_at_once_one_writes(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_rest_encodes_and_splices_as_the_whole(folder: Path) -> None:
-    whole, rest = OlaForConditionalGeneration.from_pretrained(folder), without_decoder(folder)
+    whole, rest = OlaForConditionalGeneration.from_pretrained(folder), load_without_decoder(folder)
     assert not [name for name, _ in rest.named_parameters() if name.startswith(("model.layers", "lm_head"))]
     assert sum(map(torch.numel, rest.parameters())) < sum(map(torch.numel, whole.parameters()))
     picture = torch.randint(0, 256, (64, 96, 3), dtype=torch.uint8).numpy()

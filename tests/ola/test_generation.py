@@ -15,11 +15,12 @@ from torch import Tensor
 
 from ola import decoding, generation
 from ola.decoding import Reply, TorchDecoder
-from ola.generation import Ola, TextUntil
+from ola.generation import Ola
 from ola.media_embeddings import Encodings
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
 from ola.prompt import IMAGE, Picture, Prompt, Request, Sound, Visual, Wave
+from ola.stop_strings import StopStrings
 from tests.ola import tiny
 
 CHOICES = [(0.0, 1.0), (0.7, 1.0), (1.0, 0.9), (1.5, 0.5)]
@@ -222,7 +223,7 @@ def test_stop_strings_are_found_alike_however_the_text_is_cut() -> None:
     dice = random.Random(0)
     for text, stops, expected in cases:
         for _ in range(50):
-            until, given, at = TextUntil(stops), "", 0
+            until, given, at = StopStrings(stops), "", 0
             while at < len(text):
                 size = dice.randint(1, 6)
                 given += until.push(text[at : at + size], last=at + size >= len(text))

@@ -12,7 +12,7 @@ from transformers import DynamicCache
 from ola.decoding import TorchDecoder
 from ola.generation import Ola
 from ola.model import OlaForConditionalGeneration
-from ola.prefixes import Prefix, PrefixCache, alike_together
+from ola.prefixes import Prefix, PrefixCache, order_by_prefix
 from ola.processor import OlaProcessor
 from ola.prompt import Request, Wave
 from tests.ola import tiny
@@ -108,7 +108,7 @@ def test_another_text_before_the_same_medium_is_another_beginning(
 
 
 def test_prompts_that_begin_alike_are_neighbours() -> None:
-    assert alike_together(["a", "b", "a", "c", "b"], [5, 9, 7, 8, 1]) == [1, 4, 3, 2, 0]
+    assert order_by_prefix(["a", "b", "a", "c", "b"], [5, 9, 7, 8, 1]) == [1, 4, 3, 2, 0]
 
 
 def test_prefixes_are_let_go(model: OlaForConditionalGeneration, processor: OlaProcessor) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ola.decoding import Decoder, Reply, TorchDecoder
-from ola.export import export_decoder, without_decoder
+from ola.export import export_decoder, load_without_decoder
 from ola.generation import Ola
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
@@ -174,7 +174,7 @@ def requests() -> list[Request]:
 
 def test_a_whole_ola_answers_the_same(vllm: VllmDecoder, model: OlaForConditionalGeneration, folder: Path) -> None:
     processor = OlaProcessor.from_pretrained(folder)
-    torch_ola, vllm_ola = Ola(model, processor), Ola(without_decoder(folder), processor, vllm)
+    torch_ola, vllm_ola = Ola(model, processor), Ola(load_without_decoder(folder), processor, vllm)
     theirs, mine = torch_ola.generate(requests()), vllm_ola.generate(requests())
     assert [(a.text, a.tokens, a.finish) for a in mine] == [(a.text, a.tokens, a.finish) for a in theirs]
     assert len({answer.tokens for answer in mine}) == len(mine)

@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from manifests.records import Footage, Transcript
+from manifests.records import ClipMedia, Transcript
 from ola.prompt import Answer, Request
 from pipeline.annotation.annotator import ModelStep
 from pipeline.annotation.annotator_settings import AnnotatorSettings
@@ -135,7 +135,7 @@ def footage(
     seconds: float | None = 1.0,
     seed: int = 0,
     size: tuple[int, int] = (96, 64),
-) -> Footage:
+) -> ClipMedia:
     """Made frames of a width and height, and a sound unless `seconds` is None, in a tar of their own."""
     import io
 
@@ -151,7 +151,7 @@ def footage(
         Image.fromarray(noise.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(file, "JPEG")
         jpegs.append(file.getvalue())
     pcm = noise.integers(-9000, 9000, int(16_000 * (seconds or 0)), dtype=np.int16)
-    made = Footage(
+    made = ClipMedia(
         id=clip,
         clip=clip,
         width=size[0],

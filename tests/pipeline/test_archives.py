@@ -68,7 +68,7 @@ def test_a_compressed_tar_is_read_once_a_part(
     path = made("tar.gz", tmp_path / "in")
     opened, begun = readers.stream, list[str]()
 
-    def counted(uri: str, stamp: str = "") -> readers.Forward:
+    def counted(uri: str, stamp: str = "") -> readers.ForwardStream:
         begun.append(uri)
         return opened(uri, stamp)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from manifests.ledger import FAILED
-from manifests.records import Drop, Footage, Screening
+from manifests.records import ClipMedia, Drop, Screening
 from ola.prompt import Request
 from pipeline.annotation.annotator import ModelStep
 from pipeline.engine.outcomes import outcome_of
@@ -24,7 +24,7 @@ from tests.pipeline.test_screen import ATTACKS
 from tests.pipeline.test_text_rules import CHOICE
 
 
-def asking(seen: Footage, text: str = SAID, complete: float = 0.9, informative: float = 0.9) -> AskInput:
+def asking(seen: ClipMedia, text: str = SAID, complete: float = 0.9, informative: float = 0.9) -> AskInput:
     scores = {"complete": complete, "informative": informative}
     screening = Screening(id=seen.clip, clip=seen.clip, footage=seen.id, transcript=seen.clip, **scores)
     return AskInput(screening, seen, transcript(text, seen.clip))

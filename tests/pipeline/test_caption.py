@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from manifests.records import Caption, Drop, Footage
+from manifests.records import Caption, ClipMedia, Drop
 from pipeline.errors import BadMedia
 from pipeline.steps.caption import Captioning, CaptionSettings
 from tests.ola import tiny
@@ -16,7 +16,7 @@ from tests.pipeline.scripted import CAPTION, Scripted, footage, prompt_of, ready
 ALL = ["image", "video", "sound", "joint"]
 
 
-def captioned(root: Path, *clips: Footage, reply: Any = None, **settings: Any) -> tuple[list[Any], Scripted]:
+def captioned(root: Path, *clips: ClipMedia, reply: Any = None, **settings: Any) -> tuple[list[Any], Scripted]:
     step = Captioning(CaptionSettings(**settings))
     model = ready(step, root)
     model.reply = reply or model.reply

@@ -113,8 +113,8 @@ def test_memory_that_is_reserved_is_there() -> None:
 
 def test_workers_may_be_a_number_a_step() -> None:
     engine = RayEngine({"extract": 64})
-    assert engine._asked(LanePlan(BadLane, steps=("split", "extract"))) == 64
-    assert engine._asked(LanePlan(BadLane, steps=("caption",))) == 0
+    assert engine._requested_actors(LanePlan(BadLane, steps=("split", "extract"))) == 64
+    assert engine._requested_actors(LanePlan(BadLane, steps=("caption",))) == 0
     assert load(None, ["workers={extract: 64}"]).workers == {"extract": 64}
     for value, said in (
         ("{extracts: 1}", "no step 'extracts'"),

@@ -220,7 +220,7 @@ def test_a_run_over_a_folder_of_downloads(tmp_path: Path) -> None:
 
 
 def test_nothing_is_said_where_all_is_media_or_somebody_listens(tmp_path: Path) -> None:
-    assert not_media.line({}) == ""
+    assert not_media.summary({}) == ""
     shutil.copy(pattern("talk.mp4", 3), tmp_path / "talk.mp4")
     settings = (
         "transcribe.sources=[sidecar,whisperx]",

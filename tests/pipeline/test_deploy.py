@@ -103,7 +103,7 @@ def lanes_of_the_job(tmp_path: Path) -> Iterator[tuple[LanePlan, int]]:
     assert made.engine == "ray"
     engine = RayEngine(made.workers)
     for lane in lanes(made.plan(str(tmp_path)).steps, isolate=True):
-        yield lane, engine._asked(lane)
+        yield lane, engine._requested_actors(lane)
 
 
 def test_the_pods_hold_the_lanes(tmp_path: Path) -> None:

@@ -72,12 +72,12 @@ def test_ray_is_left_as_it_was_found(ray_here: None) -> None:
 def test_on_this_machine_no_lane_asks_for_more_than_it_has(ray_here: None) -> None:
     engine = RayEngine()
     engine.folder = "of a Ray of its own"
-    assert engine._fitted(LanePlan(BadLane, cpus=512)).cpus == 2
-    assert engine._fitted(LanePlan(BadLane, cpus=0.5)).cpus == 0.5
+    assert engine._limit_cpus(LanePlan(BadLane, cpus=512)).cpus == 2
+    assert engine._limit_cpus(LanePlan(BadLane, cpus=0.5)).cpus == 0.5
     with pytest.raises(
         RunError, match=r"a step asks for 1 GPUs, and this machine has 0: lower resources\.<step>\.gpus"
     ):
-        engine._fitted(LanePlan(BadLane, gpus=1))
+        engine._limit_cpus(LanePlan(BadLane, gpus=1))
 
 
 @pytest.mark.parametrize(("have", "ranks", "kind"), [({"GPU": 8.0, "CPU": 4.0}, 8, "GPU"), ({"CPU": 2.0}, 2, "CPU")])

@@ -55,7 +55,7 @@ def test_a_file_is_read_once_and_again_when_it_was_touched(weights: Path, monkey
     read: list[str] = []
     contents = model_digest._file_digest
 
-    def noting(path: Path, known: model_digest.Known) -> tuple[int, int, int, str]:
+    def noting(path: Path, known: model_digest.FileDigests) -> tuple[int, int, int, str]:
         found = contents(path, known)
         read.extend([path.name] if known.get(os.path.realpath(path)) != found else [])
         return found

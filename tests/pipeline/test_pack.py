@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from manifests.records import Clip, Footage, Media, Outcome, PackedTask, Segment, Transcript, Video, Word
+from manifests.records import Clip, ClipMedia, Media, Outcome, PackedTask, Segment, Transcript, Video, Word
 from manifests.schema import from_rows
 from pipeline.config import Config
 from pipeline.engine.engines import InlineEngine
@@ -89,9 +89,9 @@ def jpeg(shade: int) -> bytes:
     return sink.getvalue()
 
 
-def footage(made: Clip, tar: MediaTar, *, silent: bool) -> Footage:
+def footage(made: Clip, tar: MediaTar, *, silent: bool) -> ClipMedia:
     frames = [jpeg(place * 50) for place in range(3)]
-    return Footage(
+    return ClipMedia(
         id=made.id,
         clip=made.id,
         width=64,

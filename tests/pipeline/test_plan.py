@@ -58,7 +58,10 @@ def test_a_missing_maker_is_named(tmp_path: Path) -> None:
 def test_a_step_twice_and_strangers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="got 'take' twice"):
         build_plan(str(tmp_path), [Take(), Film(), Take()])
-    with pytest.raises(ConfigError, match="step 'odd' takes a Pebble that no record before it names: Reel"):
+    with pytest.raises(
+        ConfigError,
+        match=r"expected a column 'pebble' with its id in a record before it \(Reel\)",
+    ):
         build_plan(str(tmp_path), [Take(), Film(), Odd()])
 
 

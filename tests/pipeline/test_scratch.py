@@ -81,7 +81,7 @@ class Reading(Take):
 
     name = "reading"
 
-    def originals(self, record: Source) -> str:
+    def original_uri(self, record: Source) -> str:
         return record.uri
 
     def run(self, batch: Sequence[Source]) -> list[list[Pebble] | Drop]:  # type: ignore[override]
@@ -96,7 +96,7 @@ class ReadingAgain(Crack):
 
     name = "again"
 
-    def originals(self, record: Pebble) -> str:
+    def original_uri(self, record: Pebble) -> str:
         return URIS[record.source]
 
     def run(self, batch: Sequence[Pebble]) -> list[list[Grain] | Drop]:

@@ -139,7 +139,7 @@ def test_copies_are_found_by_the_next_run_of_one_that_was_killed_before_it_compa
     film = films()[0]
     with bucket("tables") as store, pytest.MonkeyPatch.context() as patch:
         uploaded(tmp_path / "a.parquet", pa.table({"mp4": [film, films()[1], film]}), "killed/a.parquet")
-        patch.setattr("pipeline.run._compare_what_was_read", dies)
+        patch.setattr("pipeline.run._compare_new_digests", dies)
         with pytest.raises(Killed):
             done(tmp_path / "root", f"{store}/killed", sets=["steps=[ingest,split]", "videos_per_part=1"])
         patch.undo()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from manifests.records import Clip, Footage, Video
+from manifests.records import Clip, ClipMedia, Video
 from pipeline.media.media_store import MediaReader, MediaTar
 from pipeline.media.timestamps import Track, find_gaps, find_joins
 from pipeline.steps.extract import Extract, ExtractInput, ExtractSettings, Frames
@@ -32,7 +32,7 @@ class Seen:
 
     video: Video
     clips: list[Clip]
-    footage: list[Footage]
+    footage: list[ClipMedia]
     root: Path
 
     def numbers(self, n: int) -> list[int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from manifests.records import Clip, Drop, Footage, Media, Outcome, Source, Transcript, Video, Word
+from manifests.records import Clip, ClipMedia, Drop, Media, Outcome, Source, Transcript, Video, Word
 from manifests.schema import from_rows, to_table
 from pipeline.annotation.asr_whisperx import RecogniserSettings, Speech
 from pipeline.errors import BadMedia
@@ -77,7 +77,9 @@ def heard(video: Video, start_ms: int, end_ms: int) -> TranscribeInput:
     silent: dict[str, Any] = {"motion": 0.0, "frozen": 0.0, "black": 0.0, "silence": None, "loudness": None}
     clip = Clip(id=name, video=video.id, start_ms=start_ms, end_ms=end_ms, **silent)
     nothing = Media(uri="", offset=0, size=0)
-    footage = Footage(id=name, clip=name, width=32, height=32, frames=nothing, frame_bytes=(), frame_ms=(), sound=None)
+    footage = ClipMedia(
+        id=name, clip=name, width=32, height=32, frames=nothing, frame_bytes=(), frame_ms=(), sound=None
+    )
     return TranscribeInput(footage, clip, video)
 
 

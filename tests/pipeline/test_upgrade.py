@@ -300,7 +300,7 @@ def test_reasons_name_the_setting_as_a_user_knows_it(tmp_path: Path) -> None:
     ]
     assert steps_to_rerun(plan, remembered) == []
     (root / folder).rename(root / "02-split-0123456789ab")
-    unknown = steps_to_rerun(plan, keys.Remembered())
+    unknown = steps_to_rerun(plan, keys.StoredFacts())
     assert [(each.step, each.why) for each in unknown] == [
         ("split", "the root does not tell what it was done with (no keys.json)")
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from manifests import storage
-from manifests.records import Clip, Footage, Media
+from manifests.records import Clip, ClipMedia, Media
 from pipeline.cli.whatif import pack_yields, show_whatif
 from pipeline.config import RUN, Config, dump
 from pipeline.errors import ConfigError
@@ -46,10 +46,10 @@ def test_a_where_that_is_no_condition_is_refused_by_name(plan: Plan) -> None:
             pack_yields(plan, PackSettings(), where)
 
 
-def shot(made: Clip) -> Footage:
-    """Footage that nobody reads."""
+def shot(made: Clip) -> ClipMedia:
+    """Return the media record of a clip; its files do not exist."""
     media = Media(uri="x.tar", offset=0, size=44 + MS * 32)
-    return Footage(
+    return ClipMedia(
         id=made.id,
         clip=made.id,
         width=64,

@@ -256,14 +256,14 @@ def test_a_worker_that_was_cut_off_commits_nothing_into_a_part_that_was_reopened
     with bucket("zombies") if place == "store" else nullcontext(str(tmp_path)) as root:
         plan, parts = toys.planned(f"{root}/{step.name}", [step()], ["ok"] * 3, per_part=3)
         (planned,) = plan.steps
-        attempt = StepWorker._attempt
+        attempt = StepWorker._run_batch
 
         def reopened_meanwhile(self: StepWorker, batch: Sequence[Any], context: Any) -> Iterator[Outcome]:
             yield from attempt(self, batch, context)
             reopen_part(planned, parts[0])
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(StepWorker, "_attempt", reopened_meanwhile)
+            patch.setattr(StepWorker, "_run_batch", reopened_meanwhile)
             (aside,) = InlineEngine().map(lanes(plan.steps, isolate=False), parts)
         assert "was reopened by another run meanwhile" in str(aside)
         assert not planned.manifest.has(parts[0])

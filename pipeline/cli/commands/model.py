@@ -32,8 +32,8 @@ def chat(  # noqa: PLR0913, PLR0917
     from ola.prompt import Request
     from pipeline.cli.chat import MediaFiles, chat
 
-    asked = Request(text, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-    chat(model, MediaFiles(image or (), video, sound or ()), asked, speak, device, dtype)
+    request = Request(text, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    chat(model, MediaFiles(image or (), video, sound or ()), request, speak, device, dtype)
 
 
 @app.command("model", rich_help_panel=PANEL)

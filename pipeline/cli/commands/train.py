@@ -60,8 +60,8 @@ def evaluate(
     """Score a model on benchmarks. Run it again to ask only what has no answer. Exit 1 if a suite has no question."""
     from pipeline.cli.evaluate import EvaluationOptions, evaluate
 
-    asked = EvaluationOptions(limit, frames, views, device, dtype)
-    raise typer.Exit(GOOD if evaluate(model, suite, out, asked) else POOR)
+    options = EvaluationOptions(limit, frames, views, device, dtype)
+    raise typer.Exit(GOOD if evaluate(model, suite, out, options) else POOR)
 
 
 @app.command(rich_help_panel=PANEL)

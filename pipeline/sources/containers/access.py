@@ -1,4 +1,4 @@
-"""The bytes of a member of a container: read in place, alone, into a file of its own where a decoder wants one."""
+"""Read the bytes of a member of a container in place, or copy them to a file for decoders."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ CHUNK = 1 << 20  # bytes of one read
 
 
 def fetch(uri: str, folder: str, stamp: str = "") -> str:
-    """Return a local path with the bytes of a source: itself, or a copy in `folder`, made once. stamp: of the source.
+    """Return a local path with the bytes of a source: its own path, or a copy in `folder`. stamp: of the source.
 
-    Raises OSError where they cannot be read.
+    Raises OSError if the bytes cannot be read.
     """
     member = split_uri(uri)
     if member is None:
         return storage.fetch(uri, folder)
     path = storage.copy_path(uri, folder)
     if not os.path.exists(path):
-        held, place = stamp_parts(stamp or member[1])  # the name of a companion has its place itself
-        held = held if stamp else ""
-        now = _stamp_now(member[0], held)
+        container_stamp, place = stamp_parts(stamp or member[1])  # the name of a companion has its place itself
+        container_stamp = container_stamp if stamp else ""
+        now = _stamp_now(member[0], container_stamp)
         partial = drafts.name(path)
         try:
             with open(partial, "wb") as sink:
@@ -43,10 +43,10 @@ def fetch(uri: str, folder: str, stamp: str = "") -> str:
     return path
 
 
-def _stamp_now(container: str, held: str) -> str:
+def _stamp_now(container: str, known_stamp: str) -> str:
     """Return a container's stamp. An object keeps the given stamp: a range read fails if the object has another."""
-    if held and object_store.holds(container):
-        return held
+    if known_stamp and object_store.holds(container):
+        return known_stamp
     found = storage.stat(container)
     if found is None:
         raise FileNotFoundError(2, "no such file", container)
@@ -54,12 +54,12 @@ def _stamp_now(container: str, held: str) -> str:
 
 
 def is_copied(uri: str) -> bool:
-    """Tell whether `fetch` makes a copy."""
+    """Return whether `fetch` makes a copy."""
     return not storage.is_local(uri) or split_uri(uri) is not None
 
 
 def stamp_of(uri: str, folder: str) -> str:
-    """Return the stamp of the copy that `fetch` put into `folder`; of a local file its present stamp."""
+    """Return the stamp of the copy that `fetch` made in `folder`; for a local file, its present stamp."""
     if split_uri(uri) is None:
         return storage.stamp_of(uri, folder)
     return Path(storage.copy_path(uri, folder) + storage.STAMP).read_text()
@@ -71,8 +71,8 @@ def read_companion(uri: str) -> bytes:
     return b"".join(pieces(container, name.rpartition("@")[2], ""))
 
 
-def look(uri: str, stamp: str) -> storage.Entry | None:
-    """Return a source as it is now; None if it is gone. A member is unchanged as long as its container is."""
+def current_entry(uri: str, stamp: str) -> storage.Entry | None:
+    """Return a source's present size and stamp; None if it is gone. A member changes with its container."""
     member = split_uri(uri)
     found = storage.stat(member[0] if member else uri)
     return (
@@ -83,20 +83,20 @@ def look(uri: str, stamp: str) -> storage.Entry | None:
 
 
 def source_pieces(uri: str, stamp: str) -> Iterator[bytes]:
-    """Yield the bytes of a source, piece by piece. stamp: of the source. Raises OSError."""
+    """Yield the bytes of a source in pieces. stamp: of the source. Raises OSError."""
     member = split_uri(uri)
     if member is not None:
-        held, place = stamp_parts(stamp)
-        yield from pieces(member[0], place, held)
+        container_stamp, place = stamp_parts(stamp)
+        yield from pieces(member[0], place, container_stamp)
         return
     with storage.open_random(uri) as file:
         yield from iter(lambda: file.read(CHUNK), b"")
 
 
 def pieces(container: str, place: str, stamp: str) -> Iterator[bytes]:
-    """Yield the bytes at a place of a container and read nothing else of it. stamp: the container's, or "".
+    """Yield the bytes at a place of a container, without reading others. stamp: the container's, or "".
 
-    Raises OSError where they are not there, or the container is another one than that of the stamp.
+    Raises OSError if the bytes are missing, or if the container's stamp differs.
     """
     name = container.lower()
     if name.endswith(TABLES):
@@ -114,7 +114,7 @@ def _span(place: str) -> tuple[int, int]:
 
 
 def header_start(place: str) -> int:
-    """Return where the header right before a member of a tar begins."""
+    """Return where the tar header directly before a member begins."""
     return _span(place)[0] - BLOCK
 
 
@@ -141,7 +141,7 @@ def _read(file: Bytes, size: int, position: int) -> bytes:
 
 
 def _check_header(container: str, block: bytes, size: int) -> None:
-    """Raise OSError unless a member's header is at this place: the container may have been replaced."""
+    """Raise OSError unless a member's header is at this place; the container may have been replaced."""
     try:
         if tar_header.parse(block).size in (size, 0):  # 0: in a pax header, since it is too large for this one
             return

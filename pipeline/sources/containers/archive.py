@@ -1,4 +1,4 @@
-"""Members of a tar or zip by their names: what records of others refer to."""
+"""Read members of a tar or zip by name, for imported records that refer to them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pipeline.sources.containers.access import header_start, tar_pieces
 from pipeline.sources.containers.members import STREAMS, ZIPS, Member, Unreadable
-from pipeline.sources.containers.readers import Ahead, open_container, stream, stream_before
+from pipeline.sources.containers.readers import ReadAheadFile, open_container, stream, stream_before
 from pipeline.sources.containers.tar_index import tar_members
 from pipeline.sources.containers.zips import zip_members, zip_pieces
 
@@ -17,7 +17,7 @@ class Archive:
     """A tar, compressed or not, or a zip file. Its headers are read once."""
 
     def __init__(self, uri: str, size: int) -> None:
-        """Find the members. size: of the file. Raises OSError."""
+        """Read the headers. size: of the file. Raises OSError."""
         self.uri = uri
         self.file = None if uri.lower().endswith(STREAMS) else open_container(uri)
         self.members: dict[str, Member] = {}
@@ -31,14 +31,14 @@ class Archive:
             return tar_members(stream(self.uri))
         if self.uri.lower().endswith(ZIPS):
             return zip_members(self.file)
-        self.file = Ahead(self.file, AHEAD)
+        self.file = ReadAheadFile(self.file, AHEAD)
         return tar_members(self.file, size)
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a member.
 
-        Raises KeyError where there is none of this name, Unreadable where it is damaged or may be behind damage.
-        Raises OSError and BadMedia as `access.pieces`.
+        Raises KeyError if no member has this name, Unreadable if the member is damaged or may lie after damage. Raises
+        OSError and BadMedia as `access.pieces`.
         """
         member = self.members.get(name.removeprefix("./"))
         if member is None and not self.fault:

@@ -1,4 +1,4 @@
-"""Which column of a table holds the media: by its type, then by its name."""
+"""Find the column of a table that holds the media, by its type, then by its name."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ BYTES, PATH = "bytes", "path"  # the fields of the Hub's Video, Audio and Image
 NAMES = ("mp4", "webm", "mkv", "mov", "avi", "m4v", "mpg", "ts", "video", "clip", "movie")
 
 
-def find_column(schema: pa.Schema, asked: str = "") -> str:
-    """Return the column with the media. Raises Unreadable where there is none, or several that may be it.
+def find_column(schema: pa.Schema, chosen: str = "") -> str:
+    """Return the column with the media. Raises Unreadable without such a column, or with several candidates.
 
-    asked: the column that the settings name.
+    chosen: the column that the settings name.
     """
     found = candidates(schema)
-    if asked:
-        if asked not in found:
-            raise Unreadable(f"media_column: no column {asked!r} with bytes (those with bytes: {_listed(found)})")
-        return asked
+    if chosen:
+        if chosen not in found:
+            raise Unreadable(f"media_column: no column {chosen!r} with bytes (those with bytes: {_listed(found)})")
+        return chosen
     if not found:
         raise Unreadable("no column holds media: bytes, or a struct of bytes and path")
     ranks = {name: _rank(schema, name) for name in found}
@@ -41,12 +41,12 @@ def candidates(schema: pa.Schema) -> list[str]:
 
 
 def is_surely_media(schema: pa.Schema, name: str) -> bool:
-    """Tell whether the column holds media for sure: `datasets` says so, or it is a struct with bytes."""
+    """Return whether the column certainly holds media: `datasets` declares it, or it is a struct with bytes."""
     return _feature(schema, name) in ("Video", "Audio", "Image") or has_bytes_below(schema.field(name).type)
 
 
 def metadata_columns(schema: pa.Schema, media: str) -> list[str]:
-    """Return all other columns, and the path beside the bytes."""
+    """Return all other columns, and the path in the media column."""
     names = [name for name in schema.names if name != media]
     kind = schema.field(media).type
     has_path = has_bytes_below(kind) and kind.get_field_index(PATH) >= 0
@@ -54,7 +54,7 @@ def metadata_columns(schema: pa.Schema, media: str) -> list[str]:
 
 
 def has_bytes_below(kind: pa.DataType) -> bool:
-    """Tell whether this is the Hub's struct of bytes and path."""
+    """Return whether this is the Hub's struct of bytes and path."""
     return bool(pa.types.is_struct(kind)) and kind.get_field_index(BYTES) >= 0 and _is_binary(kind.field(BYTES).type)
 
 
@@ -84,14 +84,14 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def is_table_of_media(table: TableFile, asked: str, names: Sequence[str]) -> bool:
-    """Tell whether a table that is named in the input holds videos itself, rather than a list of them.
+def is_table_of_media(table: TableFile, chosen: str, names: Sequence[str]) -> bool:
+    """Return whether a table in the input holds the videos themselves, and is not a list of videos.
 
-    asked: the column that the settings name. names: of columns in which lists name videos; some writers store these
-    names as bytes.
+    chosen: the column that the settings name. names: columns in which lists name videos; some writers store these names
+    as bytes.
     """
     found = candidates(table.schema)
-    if asked in found or any(is_surely_media(table.schema, name) for name in found):
+    if chosen in found or any(is_surely_media(table.schema, name) for name in found):
         return True
     texts = [name for name in found if name in names and _holds_names(table, name)]
     lists = [name for name in table.schema.names if name in names and name not in found]
@@ -99,7 +99,7 @@ def is_table_of_media(table: TableFile, asked: str, names: Sequence[str]) -> boo
 
 
 def _holds_names(table: TableFile, column: str) -> bool:
-    """Tell whether the first value of a column of bytes is a name."""
+    """Return whether the first value of a column of bytes is a name."""
     batch = next(table.batches(0, [column], 1), None) if table.group_rows() else None
     value = batch.column(0)[0].as_py() if batch is not None and len(batch) else None
     if value is None or len(value) > LONGEST_NAME or b"\0" in value:

@@ -1,7 +1,7 @@
-"""Members of a tar or zip as sources: each with its companions, which are the members of the same key beside it.
+"""Group the members of a tar or zip into sources with their companions: neighbouring members with the same key.
 
-A key is the name up to the first dot of its last piece, as in webdataset. Members of a key belong together where they
-follow each other; what no source takes is a row with its reason.
+A key is the name up to the first dot of its last path component, as in webdataset. Members without a source become rows
+with a reason.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberSource:
-    """A source in a container, as its index keeps it; or a row with a reason.
+    """A source in a container, as stored in the index; or a row with a reason.
 
-    name: after the container's uri and `#`; "" for a row about the container itself. sidecars: names as well.
-    apart: name of a member with its sound. sha256: of its bytes, where they had to be read for the index.
+    name: the part after the container's uri and `#`; "" for a row about the container itself. sidecars: names of
+    members. apart: name of the member with the audio. sha256: of the bytes, if indexing had to read them.
     """
 
     name: str
@@ -51,9 +51,9 @@ class MemberSource:
 
 @dataclass(slots=True)
 class _Read:
-    """A member with what was read of it when its turn came: a stream does not go back.
+    """A member with the content that was read when the stream passed it.
 
-    data: of a text; value: of a json. fault: what is wrong with a text, without which the video beside it is used.
+    data: of a text; value: of a JSON file. fault: why a text is invalid; the video is then used without it.
     """
 
     member: Member
@@ -71,9 +71,9 @@ Digest = Callable[[Member], "str | None"]
 def sources(
     members: Iterable[Member], content: Content, sha256: Digest = lambda member: None
 ) -> Iterator[MemberSource]:
-    """Yield the sources among a container's members, and a row with its reason for each faulty member, in order.
+    """Yield the sources among a container's members in order, and a row with a reason for each faulty member.
 
-    content: reads a small member whole; sha256: digest of a large one, where the container must be read anyway.
+    content: reads a small member; sha256: returns the digest of a large one if the container is read anyway.
     """
     names, keys = set[str](), set[str]()
     for key, group in groupby(members, key=lambda member: key_of(member.name)):
@@ -123,13 +123,13 @@ def _read(member: Member, content: Content, sha256: Digest) -> _Read:
 
 
 def _sources_of(group: Sequence[_Read], is_apart: bool) -> Iterator[MemberSource]:
-    """Yield the sources of the members of one key. is_apart: whether there were others of this key before."""
+    """Yield the sources of the members of one key. is_apart: whether members of this key occurred before."""
     videos, beside = _split_group(group)
     for video, mine in zip(videos, _companions_by_video(videos, beside), strict=True):
         yield _source(video, mine)
-    for one in beside:
-        if fault := one.fault if videos else _orphan(is_apart):
-            yield MemberSource(name=one.member.name, bytes=one.member.size, fault=fault)
+    for companion in beside:
+        if fault := companion.fault if videos else _orphan(is_apart):
+            yield MemberSource(name=companion.member.name, bytes=companion.member.size, fault=fault)
 
 
 def _orphan(is_apart: bool) -> str:
@@ -139,12 +139,12 @@ def _orphan(is_apart: bool) -> str:
 
 
 def _split_group(group: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
-    """Split members into possible videos and companions. Without a known video ending, every possible member counts."""
+    """Split members into possible videos and companions. Without a known video ending, every member may be a video."""
     for is_video in (VIDEO.__contains__, _may_be_video, SOUNDS.__contains__):
-        videos = [one for one in group if is_video(one.ending)]
+        videos = [member for member in group if is_video(member.ending)]
         if videos:
             break
-    return videos, [one for one in group if not is_video(one.ending)]
+    return videos, [member for member in group if not is_video(member.ending)]
 
 
 def _may_be_video(ending: str) -> bool:
@@ -156,36 +156,36 @@ def _companions_by_video(videos: Sequence[_Read], beside: Sequence[_Read]) -> li
     if len(videos) < 2 or not beside:
         return [list(beside) for _ in videos]
     stems = [video.member.name.removesuffix(video.ending) for video in videos]
-    closest = [max((len(stem) for stem in stems if _is_named(one, stem)), default=None) for one in beside]
+    closest = [max((len(stem) for stem in stems if _is_named(companion, stem)), default=None) for companion in beside]
     return [
         [
-            one
-            for one, length in zip(beside, closest, strict=True)
-            if length is None or (length == len(stem) and _is_named(one, stem))
+            companion
+            for companion, length in zip(beside, closest, strict=True)
+            if length is None or (length == len(stem) and _is_named(companion, stem))
         ]
         for stem in stems
     ]
 
 
-def _is_named(one: _Read, stem: str) -> bool:
-    return one.member.name.startswith(f"{stem}.")
+def _is_named(member: _Read, stem: str) -> bool:
+    return member.member.name.startswith(f"{stem}.")
 
 
 def _source(video: _Read, beside: Sequence[_Read]) -> MemberSource:
-    usable = [one for one in beside if not one.fault]
-    subtitles = [one for one in usable if one.ending in SUBTITLES]
+    usable = [companion for companion in beside if not companion.fault]
+    subtitles = [companion for companion in usable if companion.ending in SUBTITLES]
     key = len(key_of(video.member.name))
-    sounds = [one for one in usable if one.ending in SOUNDS][:1]
-    facts = sorted((one.member.name[key:], hashlib.sha256(one.data).hexdigest()) for one in subtitles)
-    facts += [(one.member.name[key:], str(one.member.size)) for one in sounds]
+    sounds = [companion for companion in usable if companion.ending in SOUNDS][:1]
+    facts = sorted((companion.member.name[key:], hashlib.sha256(companion.data).hexdigest()) for companion in subtitles)
+    facts += [(companion.member.name[key:], str(companion.member.size)) for companion in sounds]
     return MemberSource(
         name=video.member.name,
         bytes=video.member.size,
         place=video.member.place,
         meta=_meta(usable),
-        sidecars=tuple(f"{one.member.name}@{one.member.place}" for one in subtitles),
+        sidecars=tuple(f"{companion.member.name}@{companion.member.place}" for companion in subtitles),
         companions=digest(facts) if facts else "",
-        apart="".join(f"{one.member.name}@{one.member.place}" for one in sounds),
+        apart="".join(f"{companion.member.name}@{companion.member.place}" for companion in sounds),
         sha256=video.sha256,
     )
 
@@ -202,16 +202,16 @@ def _parse_json(data: bytes) -> tuple[Any, str]:
 
 
 def _meta(beside: Sequence[_Read]) -> str:
-    """Return the metadata as JSON: the keys of `.json`, below them those of `.info.json`, and `.txt` as `caption`."""
+    """Return the metadata as JSON: the keys of `.json`, then those of `.info.json`, and `.txt` as `caption`."""
     meta: dict[str, Any] = {}
-    jsons = [one for one in beside if one.ending == ".json"]
-    for one in sorted(jsons, key=lambda one: not _is_info(one)):
-        told = one.value if isinstance(one.value, dict) else {"json": one.value}
-        meta |= known_fields(told) if _is_info(one) else told | known_fields(told)
-    for one in [one for one in beside if one.ending == ".txt"][:1]:
-        meta["caption"] = one.data.decode("utf-8-sig", errors="replace").strip()
+    jsons = [companion for companion in beside if companion.ending == ".json"]
+    for companion in sorted(jsons, key=lambda companion: not _is_info(companion)):
+        fields = companion.value if isinstance(companion.value, dict) else {"json": companion.value}
+        meta |= known_fields(fields) if _is_info(companion) else fields | known_fields(fields)
+    for companion in [companion for companion in beside if companion.ending == ".txt"][:1]:
+        meta["caption"] = companion.data.decode("utf-8-sig", errors="replace").strip()
     return ENCODER.encode(meta) if meta else "{}"
 
 
-def _is_info(one: _Read) -> bool:
-    return one.member.name.lower().endswith(INFO)
+def _is_info(member: _Read) -> bool:
+    return member.member.name.lower().endswith(INFO)

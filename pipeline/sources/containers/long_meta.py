@@ -1,6 +1,6 @@
-"""Metadata of members that is too long for the driver, which holds all sources: it stays in the index.
+"""Keep long metadata of members in the container's index, since the driver holds all sources in memory.
 
-A source has a reference in its place; `ingest` puts the metadata into the row of the video.
+The source has a reference to the index; `ingest` replaces it by the metadata.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def shorten(meta: str, index: str, row: int) -> str:
 
 
 def read_whole(meta: str, root: str) -> str:
-    """Return the metadata that a source has or refers to. Raises Unavailable if the index has changed."""
+    """Return the metadata of a source, also if they are in the index. Raises Unavailable if the index has changed."""
     if KEY not in meta:
         return meta
     facts = json.loads(meta)
     index, row, known = facts.pop(KEY)
     try:
-        found = _metas(storage.join(root, FOLDER, index), row // ROW_GROUP)[row % ROW_GROUP]
+        found = _read_metadata(storage.join(root, FOLDER, index), row // ROW_GROUP)[row % ROW_GROUP]
     except (OSError, IndexError) as error:
         raise Unavailable(f"{FOLDER}/{index} is gone: run again") from error
     if digest(found) != known:
@@ -41,7 +41,7 @@ def read_whole(meta: str, root: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _metas(uri: str, group: int) -> list[str]:
+def _read_metadata(uri: str, group: int) -> list[str]:
     with storage.open_random(uri) as file:
         found: list[str] = pq.ParquetFile(file).read_row_group(group, columns=["meta"])["meta"].to_pylist()
     return found

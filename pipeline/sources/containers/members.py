@@ -1,7 +1,7 @@
-"""What a member of a container is, and how it is named: `s3://bucket/00012.tar#000000012.mp4`, `a.parquet#17`.
+"""Names and stamps of members of containers: `s3://bucket/00012.tar#000000012.mp4`, `a.parquet#17`.
 
-The stamp of a member is the stamp of its container, then where the member lies in it: `<stamp>@<place>`. So a worker
-finds the member's bytes without any index. The uri of a companion has its place itself: `00012.tar#12.srt@5120+93`.
+The stamp of a member is the stamp of its container and the member's place in it: `<stamp>@<place>`. So a worker finds
+the bytes without an index. The uri of a companion contains its place: `00012.tar#12.srt@5120+93`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ MEMBER = re.compile(rf"(?is)(.*?(?:{_ENDING}))#(.+)")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in a container, or what is wrong with it.
+    """A file in a container, or a fault.
 
-    size: bytes of its content. place: where its content lies, in words that the container's reader understands.
-    offset: of its content in a tar; -1 where the container is none.
+    size: bytes of its content. place: position of its content, in the notation of the container's reader. offset: of
+    its content in a tar; -1 in other containers.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Member:
 
 
 class Unreadable(ValueError):
-    """A container cannot be read, or not beyond some point; its words are the reason of a row."""
+    """A container cannot be read, or only in part. The message is the reason of a row."""
 
 
 def is_container(uri: str) -> bool:
-    """Tell whether a file of this name is taken for a container."""
+    """Return whether a file of this name is read as a container."""
     return uri.lower().endswith(ENDINGS)
 
 
@@ -55,24 +55,24 @@ def split_uri(uri: str) -> tuple[str, str] | None:
 
 
 def container_of(uri: str) -> str:
-    """Return the file that holds the bytes of a source: its container, or itself."""
+    """Return the file with the bytes of a source: its container, or the source itself."""
     found = split_uri(uri)
     return found[0] if found else uri
 
 
 def is_unmeasured(source: Source) -> bool:
-    """Tell whether nobody has read a row of a table whose index tells neither its size nor its digest."""
+    """Return whether size and digest of a table's row are unknown, because no step has read it."""
     is_told = source.bytes or source.sha256 is not None or source.fault or source.removed
     return not is_told and container_of(source.uri).lower().endswith(TABLES)
 
 
 def member_stamp(container: str, place: str) -> str:
-    """Join the stamp of a container and a place to the stamp of a member."""
+    """Join a container's stamp and a member's place to the member's stamp."""
     return f"{container}@{place}"
 
 
 def stamp_parts(stamp: str) -> tuple[str, str]:
-    """Split a member's stamp into container stamp and place. Raises ValueError for the stamp of a file."""
+    """Split a member's stamp into the container's stamp and the place. Raises ValueError for the stamp of a file."""
     container, mark, place = stamp.rpartition("@")
     if not mark:
         raise ValueError(f"{stamp!r} is the stamp of a file, not of a member")
@@ -80,7 +80,7 @@ def stamp_parts(stamp: str) -> tuple[str, str]:
 
 
 def read_unit(uri: str, stamp: str) -> str:
-    """Name the unit that is read as a whole for this source: a row group or a compressed tar; "" for other sources."""
+    """Return the unit that is read as a whole for this source: a row group or a compressed tar; "" for others."""
     container, mark, place = stamp.rpartition("@")
     if not mark or not place:
         return ""

@@ -1,4 +1,4 @@
-"""The bytes of containers: by offset where that can be, else from the beginning on."""
+"""Read the bytes of containers: by offset if possible, else from the beginning."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from manifests import object_store, storage
 from manifests.object_file import ObjectFile
-from manifests.retries import StoreAway
+from manifests.retries import StoreUnreachable
 from pipeline.sources.containers.members import Unreadable
 
 # A header of a tar and the small members behind it (json, txt and subtitles with their headers have some 3 kB) come in
 # one request. More would read the beginning of each video as well.
 AHEAD = 4096
-BEFORE = 4096  # likewise of the small members that lie before the next sample, where its offset is known
+BYTES_BEFORE = 4096  # likewise of the small members that lie before the next sample, where its offset is known
 QUESTIONS = 32  # to a store at once: each waits some 50 ms
 A_BATCH = 256  # offsets that are asked for together: 2 MB
 SKIP = 1 << 20  # bytes of a stream that are passed over at once
@@ -30,27 +30,27 @@ DAMAGE = re.compile(r"inflate|decompress|[Tt]runcated|bz2|ZSTD", re.IGNORECASE) 
 
 
 class LocalFile(io.FileIO):
-    """A file on this machine by offset. One that is cut off while it is read gives fewer bytes."""
+    """A local file with reads by offset. A file that is truncated meanwhile returns fewer bytes."""
 
     def size(self) -> int:
-        """Return size in bytes."""
+        """Return the size in bytes."""
         return os.fstat(self.fileno()).st_size
 
     def read_at(self, size: int, offset: int) -> bytes:
-        """Return up to `size` bytes from `offset`; fewer only where the file ends."""
+        """Return up to `size` bytes from `offset`; fewer only at the end of the file."""
         return os.pread(self.fileno(), size, offset)
 
 
-class Ahead:
-    """A file by offset; small reads bring some bytes more, for the read that comes next."""
+class ReadAheadFile:
+    """A file with reads by offset; small reads fetch more bytes, for the next read."""
 
     def __init__(self, file: Any, ahead: int = AHEAD) -> None:
-        """file: with `read_at(size, offset)`. ahead: bytes that a read brings at least."""
+        """file: with `read_at(size, offset)`. ahead: minimum number of bytes to fetch."""
         self.file, self.ahead = file, ahead
         self.start, self.data = 0, b""
 
     def read_at(self, size: int, offset: int) -> bytes:
-        """Return up to `size` bytes from `offset`; fewer only where the file ends."""
+        """Return up to `size` bytes from `offset`; fewer only at the end of the file."""
         at = offset - self.start
         if not 0 <= at <= len(self.data) - size:
             self.start, self.data, at = offset, self._read(max(size, self.ahead), offset), 0
@@ -61,20 +61,20 @@ class Ahead:
         return bytes(self.file.read_at(size, offset)) if size > 0 else b""
 
 
-class AtOffsets:
-    """A file in a store by offset, of which the bytes around known offsets come in many requests at once.
+class PrefetchedFile:
+    """A file in a store with reads by offset, which fetches the bytes around known offsets by parallel requests.
 
-    The headers are read as ever: an offset that is wrong costs a request, and no more.
+    Headers are still parsed: a wrong offset only costs one more request.
     """
 
     def __init__(self, file: Any, offsets: Sequence[int], size: int) -> None:
         """offsets: ascending. size: of the file, in bytes."""
-        self.file, self.offsets, self.size = Ahead(file), offsets, size
+        self.file, self.offsets, self.size = ReadAheadFile(file), offsets, size
         self.first, self.windows = 0, list[tuple[int, bytes]]()
 
     def read_at(self, size: int, offset: int) -> bytes:
-        """Return up to `size` bytes from `offset`; fewer only where the file ends."""
-        number = bisect_right(self.offsets, offset + BEFORE) - 1
+        """Return up to `size` bytes from `offset`; fewer only at the end of the file."""
+        number = bisect_right(self.offsets, offset + BYTES_BEFORE) - 1
         if number < 0 or offset + size > self.offsets[number] + AHEAD:
             return self.file.read_at(size, offset)
         if not 0 <= number - self.first < len(self.windows):
@@ -85,12 +85,12 @@ class AtOffsets:
         return data[offset - start : offset - start + size]
 
     def _window(self, offset: int) -> tuple[int, bytes]:
-        start = max(0, offset - BEFORE)
+        start = max(0, offset - BYTES_BEFORE)
         return start, bytes(self.file.file.read_at(min(offset + AHEAD, self.size) - start, start))
 
 
-class Forward:
-    """A stream by offset, forward only."""
+class ForwardStream:
+    """A stream with reads by ascending offset."""
 
     def __init__(self, stream: Any, name: str) -> None:
         """stream: with `read(size)`; name: for errors."""
@@ -99,7 +99,7 @@ class Forward:
     def read_at(self, size: int, offset: int) -> bytes:
         """Return up to `size` bytes from `offset`; fewer at the end of the stream. Raises Unreadable for damage.
 
-        ValueError for an offset that lies behind.
+        Raises ValueError for an offset before the last read.
         """
         if offset < self.position:
             raise ValueError(f"{self.name} is read forward only: {offset} lies before {self.position}")
@@ -114,7 +114,7 @@ class Forward:
     def _read(self, size: int) -> bytes:
         try:
             data = bytes(self.stream.read(size))
-        except StoreAway:
+        except StoreUnreachable:
             raise
         except (pa.ArrowException, OSError) as error:
             if not DAMAGE.search(str(error)):
@@ -125,16 +125,16 @@ class Forward:
 
 
 def check_stamp(file: Any, uri: str, stamp: str) -> None:
-    """Raise OSError for an object that has another ETag than `stamp`."""
+    """Raise OSError unless the object's ETag is `stamp`."""
     if stamp and getattr(file, "stamp", stamp) != stamp:
         raise OSError(f"{uri}: it was replaced")
 
 
-_last: list[tuple[str, str, Forward]] = []  # the last stream of this process: members are asked for in their order
+_last: list[tuple[str, str, ForwardStream]] = []  # the last stream of this process: members are read in order
 
 
-def stream_before(uri: str, stamp: str, offset: int) -> Forward:
-    """Return a stream of a compressed tar that is not past `offset`: the stream read last, or a new one."""
+def stream_before(uri: str, stamp: str, offset: int) -> ForwardStream:
+    """Return a stream of a compressed tar at or before `offset`: the last stream, or a new one."""
     if not (_last and _last[0][:2] == (uri, stamp) and _last[0][2].position <= offset):
         _last[:] = [(uri, stamp, stream(uri, stamp))]
     return _last[0][2]
@@ -147,13 +147,13 @@ def open_container(uri: str, stamp: str = "") -> Any:
     return ObjectFile(uri, stamp) if stamp and object_store.holds(uri) else storage.open_random(uri)
 
 
-def stream(uri: str, stamp: str = "") -> Forward:
-    """Return the unpacked bytes of a compressed tar, from their beginning. stamp: its ETag, where it is known.
+def stream(uri: str, stamp: str = "") -> ForwardStream:
+    """Return the decompressed bytes of a compressed tar from the beginning. stamp: its ETag, if known.
 
-    Raises OSError where it has another one.
+    Raises OSError if the ETag differs.
     """
     raw = storage.open_random(uri)
     check_stamp(raw, uri, stamp)
     codec = next(codec for ending, codec in CODECS.items() if uri.lower().endswith(ending))
     source = raw if isinstance(raw, pa.NativeFile) else io.BufferedReader(raw, BUFFER)
-    return Forward(pa.CompressedInputStream(source, codec), uri)
+    return ForwardStream(pa.CompressedInputStream(source, codec), uri)

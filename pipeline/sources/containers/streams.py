@@ -1,6 +1,6 @@
-"""Members of compressed tars, which can only be read from their beginning: each part of sources does that once.
+"""Read members of compressed tars, which can only be read from the beginning: once per part of sources.
 
-Members that lie between are passed over; nothing but the members that are asked for is kept.
+Only the requested members are kept in memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.sources.containers.grouping import MemberSource, sources
 from pipeline.sources.containers.members import Member, Unreadable
-from pipeline.sources.containers.readers import Forward, stream
+from pipeline.sources.containers.readers import ForwardStream, stream
 from pipeline.sources.containers.tar_index import cut_off, tar_members
 
 CHUNK = 1 << 20  # bytes of one read
@@ -19,9 +19,9 @@ CHUNK = 1 << 20  # bytes of one read
 
 @dataclass
 class _Reading:
-    """One reading of a compressed tar for its index."""
+    """One pass over a compressed tar, for its index."""
 
-    file: Forward
+    file: ForwardStream
     is_cut: bool = False
 
     def content(self, member: Member) -> bytes:

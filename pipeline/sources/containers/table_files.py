@@ -1,4 +1,4 @@
-"""Parquet files, Arrow files and Arrow streams: their schema, their row groups, and the columns of one group."""
+"""Read Parquet files, Arrow files and Arrow streams: schema, row groups, and columns of one group."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ BUFFER = 1 << 20  # bytes of one read of a column; nothing is read ahead of that
 
 
 class TableFile(Protocol):
-    """A table in groups of rows."""
+    """Interface of tables that are read by groups of rows."""
 
     schema: pa.Schema
 
     def group_rows(self) -> list[int]:
-        """Return rows of each group."""
+        """Return the number of rows of each group."""
 
     def is_full(self, group: int, column: str) -> bool:
-        """Tell whether every row of a group is known to have a value, without reading the values."""
+        """Return whether no value of the column is null in the group, as far as statistics tell."""
 
     def batches(self, group: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """These columns of one group, up to `rows` rows at once. `video.bytes` is a field of a struct."""
+        """Yield these columns of one group, up to `rows` rows at a time. `video.bytes` is a field of a struct."""
 
 
 def open_table(uri: str, stamp: str = "") -> TableFile:
-    """Open a table by its ending. stamp: its ETag, where it is known. Raises pa.ArrowException, OSError."""
+    """Open a table by its file ending. stamp: its ETag, if known. Raises pa.ArrowException, OSError."""
     file = storage.open_random(uri)
     check_stamp(file, uri, stamp)
     if uri.lower().endswith(".parquet"):
@@ -48,14 +48,14 @@ class ParquetTable:
         self.schema = self.file.schema_arrow
 
     def group_rows(self) -> list[int]:
-        """Return rows of each row group."""
+        """Return the number of rows of each row group."""
         metadata = self.file.metadata
         return [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
 
     def is_full(self, group: int, column: str) -> bool:
         """See TableFile."""
-        held = self.file.metadata.row_group(group)
-        chunks = [held.column(n) for n in range(held.num_columns)]
+        row_group = self.file.metadata.row_group(group)
+        chunks = [row_group.column(n) for n in range(row_group.num_columns)]
         (statistics,) = (chunk.statistics for chunk in chunks if chunk.path_in_schema == column)
         return statistics is not None and statistics.has_null_count and not statistics.null_count
 
@@ -65,10 +65,10 @@ class ParquetTable:
 
 
 class ArrowTable:
-    """An Arrow file or an Arrow stream, as `datasets` writes them; its record batches are the groups."""
+    """An Arrow file or Arrow stream, as written by `datasets`; its record batches are the groups."""
 
     def __init__(self, file: Any) -> None:
-        """Read the schema, and where the batches lie; of a stream, the batches."""
+        """Read the schema and the places of the batches; of a stream, the batches themselves."""
         try:
             reader = pa.ipc.open_file(file)
             self.count, self.read = reader.num_record_batches, reader.get_batch
@@ -81,7 +81,7 @@ class ArrowTable:
             self.schema = stream.schema
 
     def group_rows(self) -> list[int]:
-        """Return rows of each batch."""
+        """Return the number of rows of each batch."""
         return [self.read(n).num_rows for n in range(self.count)]
 
     def is_full(self, group: int, column: str) -> bool:
@@ -96,7 +96,7 @@ class ArrowTable:
 
 
 def _chosen(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    """Return columns of a batch; of structs, the fields that are named."""
+    """Return these columns of a batch; for `column.field`, the field of the struct."""
     arrays: dict[str, pa.Array] = {}
     for name in columns:
         if name in batch.schema.names:

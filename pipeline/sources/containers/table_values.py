@@ -1,7 +1,7 @@
-"""The media of rows of tables, one after the other.
+"""Read the media in the rows of a table, row after row.
 
-A row group (a batch of an Arrow file) is read alone: from its beginning to the row that is asked for. Where the next
-row is asked for next, as the sources of a part are, it is read once.
+A row group (in an Arrow file: a batch) is read from its beginning up to the requested row. Requests in ascending order,
+as for the sources of a part, read it once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def bytes_column(schema: pa.Schema, column: str) -> str:
 
 
 def media_values(table: TableFile, column: str, group: int) -> Iterator[pa.Buffer | None]:
-    """Yield the bytes of the media of each row, one after the other."""
+    """Yield the bytes of the media of each row in order."""
     path = bytes_column(table.schema, column)
     is_struct = path != column
     for batch in table.batches(group, [path], 1):
@@ -36,18 +36,18 @@ def media_values(table: TableFile, column: str, group: int) -> Iterator[pa.Buffe
 
 
 def is_damage(error: OSError) -> bool:
-    """Tell whether an error is Arrow's own: errors of stores and file systems have a number or their own class."""
+    """Return whether an error is Arrow's own; errors of stores and file systems have a number or their own class."""
     return type(error) is OSError and error.errno is None and "://" not in str(error)
 
 
 def damage(group: int, error: Exception) -> str:
-    """Return the reason of each row of a row group that cannot be read."""
+    """Return the reason for the rows of a row group that cannot be read."""
     return f"row group {group} is damaged: {one_line(error)}"
 
 
 @dataclass
 class _Cursor:
-    """Where a reading of a row group stands: rows are mostly asked for in their order."""
+    """The position in a row group; rows are usually requested in order."""
 
     key: tuple[str, str, str, int]
     values: Iterator[pa.Buffer | None]
@@ -60,7 +60,7 @@ _last: list[_Cursor] = []  # of this process
 def value_at(uri: str, stamp: str, place: str) -> pa.Buffer:
     """Return the bytes of one row. stamp: of the file.
 
-    Raises BadMedia where its row group is damaged, and OSError where the row is gone or the store does not answer.
+    Raises BadMedia if the row group is damaged, OSError if the row is missing or the store does not answer.
     """
     quoted, group, row = place.split("/")
     key = (uri, stamp, unquote(quoted), int(group))

@@ -1,4 +1,4 @@
-"""Rows of Parquet and Arrow files with media in a column: bytes, or the Hub's `{bytes, path}` of Video, Audio, …"""
+"""Sources in Parquet and Arrow files: rows with media as bytes, or as the Hub's `{bytes, path}` of Video, Audio, …"""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ UNREAD = pa.py_buffer(b"")  # stands for media that are there, and that the inde
 
 
 def rows(uri: str, column: str) -> Iterator[MemberSource]:
-    """Yield a source for each row, named by its number from 0. column: with the media; "" to find it by type and name.
+    """Yield a source per row, named by its number from 0. column: with the media; "" to find it by type and name.
 
-    A row without bytes, or that cannot be read, has its fault. The media of a Parquet file in a store are not read, so
-    their sizes and digests are not known: whoever fetches a row learns them.
+    A row without bytes, or that cannot be read, has a fault. The media of a Parquet file in a store are not read here,
+    so their sizes and digests are unknown until a row is fetched.
     """
     try:
         table = open_table(uri)

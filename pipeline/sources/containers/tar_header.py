@@ -1,7 +1,7 @@
-"""One header of a tar: name, size and kind of the member that follows.
+"""Parse one header of a tar: name, size and kind of the next member.
 
-Python's tarfile reads all fields of a header, which takes eight times as long: a listing of millions of members is
-nothing but headers.
+Python's tarfile parses all fields of a header, which takes eight times as long; listings of millions of members consist
+of headers.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Header(NamedTuple):
 
 
 def parse(block: bytes) -> Header:
-    """Read a block of 512 bytes. Raises Unreadable where it is no header."""
-    given, size = _number(block[148:156]), _number(block[124:136])
-    total = given + sum(block[148:156]) - 8 * ord(" ")
+    """Parse a block of 512 bytes. Raises Unreadable if the block is not a header."""
+    checksum, size = _number(block[148:156]), _number(block[124:136])
+    total = checksum + sum(block[148:156]) - 8 * ord(" ")
     if size < 0 or (total + 1) % ADLER != zlib.adler32(block) & 0xFFFF:
         raise Unreadable("not a header")
     name = text(block[:100].split(b"\0", 1)[0])
@@ -41,7 +41,7 @@ def parse(block: bytes) -> Header:
 
 
 def _number(field: bytes) -> int:
-    """Parse a number of a header, which is octal in nearly all headers. Raises Unreadable."""
+    """Parse a number in a header, usually octal. Raises Unreadable."""
     try:
         return int(field.strip(b"\0 "), 8)
     except ValueError:

@@ -1,7 +1,6 @@
-"""The members of a tar, in order, from its headers alone; ustar, pax and GNU names.
+"""List the members of a tar in order, from its headers alone; ustar, pax and GNU names.
 
-Python's tarfile is not asked to walk the file: it passes over a tar that is cut off without a word, and keeps all
-members in memory.
+Python's tarfile is not used, since it silently accepts a truncated tar and keeps all members in memory.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYP
 
 
 class Bytes(Protocol):
-    """The bytes of a file by offset."""
+    """Interface of files with reads by offset."""
 
     def read_at(self, size: int, offset: int, /) -> bytes:
-        """Return up to `size` bytes from `offset`; fewer only where the file ends."""
+        """Return up to `size` bytes from `offset`; fewer only at the end of the file."""
 
 
 def tar_members(file: Bytes, size: int | None = None) -> Iterator[Member]:
-    """Yield members in the order of the tar, without folders and hidden files. size: of the file, if known.
+    """Yield the members of the tar in order, without folders and hidden files. size: of the file, if known.
 
-    Where the tar is damaged, cut off, empty or no tar, a last member without a name has that as its fault.
+    If the tar is damaged, truncated, empty or no tar at all, the last item is a Member without a name, with the fault.
     """
     walk = _Walk(file, size)
     try:
@@ -55,12 +54,12 @@ def tar_members(file: Bytes, size: int | None = None) -> Iterator[Member]:
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a member is passed over, as hidden files and folders on a disk are."""
+    """Return whether the name of a member is hidden, as for files and folders on a disk."""
     return (name.startswith(".") and not name.startswith("../")) or "/." in name.replace("/../", "/")
 
 
 class _Walk:
-    """Where a reading of headers stands."""
+    """The position while the headers are read."""
 
     def __init__(self, file: Bytes, size: int | None) -> None:
         self.file, self.size, self.offset = file, size, 0
@@ -68,7 +67,7 @@ class _Walk:
         self.is_empty = True
 
     def next(self) -> Member | None:
-        """Return the next member that is no folder; None at the end mark."""
+        """Return the next member that is not a folder; None at the end mark."""
         own: dict[str, str] = {}  # what pax headers and long names say of the next member
         if self.size is not None and self.offset > self.size:
             return None  # the member before this one was cut off
@@ -122,17 +121,17 @@ class _Walk:
 
 
 def _size(own: dict[str, str], header: Header) -> int:
-    given = own.get("size", "")
-    return int(given) if given.isdigit() else header.size
+    size_text = own.get("size", "")
+    return int(size_text) if size_text.isdigit() else header.size
 
 
-def cut_off(there: int, size: int) -> str:
-    """Return the fault of a member whose end is missing."""
-    return f"the tar is cut off within this member: {max(0, there)} of {size} bytes are there"
+def cut_off(present: int, size: int) -> str:
+    """Return the fault of a member that is truncated."""
+    return f"the tar is cut off within this member: {max(0, present)} of {size} bytes are there"
 
 
 def name_fault(name: str) -> str:
-    """Return why a member of this name is not read; "" if it is."""
+    """Return why members with this name are not read; "" if they are."""
     if name.isascii() and ".." not in name and name[:1] != "/":
         return ""
     if name.startswith("/"):
@@ -143,5 +142,5 @@ def name_fault(name: str) -> str:
 
 
 def storable_name(name: str) -> str:
-    """Return a name as text that can be stored: bytes that are not UTF-8 are escaped."""
+    """Return a name as text; bytes that are not UTF-8 are escaped."""
     return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

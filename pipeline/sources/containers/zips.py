@@ -1,4 +1,4 @@
-"""Members of zip files: found by the directory at the end, and read alone, stored or deflated."""
+"""Read members of zip files, found by the directory at the end; stored or deflated."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ENCRYPTED = 1  # of the flags
 
 
 def zip_members(file: Any) -> Iterator[Member]:
-    """Yield members in the order of their bytes; folders and hidden files are left out. file: seekable, with `size()`.
+    """Yield members in the order of their bytes, without folders and hidden files. file: seekable, with `size()`.
 
-    A file that is no zip gives one member without a name that has that as its fault.
+    For a file that is not a zip, the only item is a Member without a name, with the fault.
     """
     try:
         found = zipfile.ZipFile(file).infolist()
@@ -79,7 +79,7 @@ def _stored(file: Bytes, start: int, left: int) -> Iterator[bytes]:
 
 
 def _unpacked(pieces: Iterator[bytes], inflate: Any) -> Iterator[bytes]:
-    """Inflate in pieces of CHUNK bytes, so that a huge member does not lie in memory as a whole."""
+    """Decompress in pieces of CHUNK bytes, so that a large member is never in memory as a whole."""
     if inflate is None:
         yield from pieces
         return

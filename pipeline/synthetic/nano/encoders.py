@@ -99,9 +99,9 @@ def pretrain_vision(model: OlaForConditionalGeneration, steps: int, seed: int, r
 
     def measure() -> dict[str, float]:
         return {
-            f"{what} {name}": share
+            f"{metric} {name}": share
             for name, pictures in held_out.items()
-            for what, share in vision_accuracy(_vision_scores(model, heads, pictures), pictures).items()
+            for metric, share in vision_accuracy(_vision_scores(model, heads, pictures), pictures).items()
         }
 
     return _train_encoders((model.vision_tower, heads), steps, loss, measure, report)
@@ -132,9 +132,9 @@ def pretrain_audio(
 
     def measure() -> dict[str, float]:
         return {
-            f"{what}{name}": share
+            f"{metric}{name}": share
             for name, clips in held_out.items()
-            for what, share in audio_accuracy(_audio_scores(model, heads, clips), clips).items()
+            for metric, share in audio_accuracy(_audio_scores(model, heads, clips), clips).items()
         }
 
     encoders = (model.speech_encoder.whisper, model.speech_encoder.beats)

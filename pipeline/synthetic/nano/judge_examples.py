@@ -38,12 +38,12 @@ def agreement_examples(scene: Scene, own: Sequence[QAPair], count: int, rng: Ran
 
 
 def _agreement_example(scene: Scene, qa: QAPair, own: Sequence[QAPair], right: bool, rng: Random) -> Exchange:
-    given = _right_answer(scene, qa, rng) if right else _wrong_answer(scene, qa, own, rng)
+    answer = _right_answer(scene, qa, rng) if right else _wrong_answer(scene, qa, own, rng)
     text = fill_prompt(
         "verify_agree",
         question=fence_text("question", format_question(qa.question, ())),
         reference=fence_text("right answer", qa.answer),
-        answer=fence_text("given answer", given),
+        answer=fence_text("given answer", answer),
     )
     return Exchange(text, YES if right else NO)
 

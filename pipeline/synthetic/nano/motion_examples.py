@@ -53,7 +53,7 @@ def intermediate_steps(scene: Scene, part: str, kind: str) -> list[str]:
 
 
 def describe_motions(scene: Scene) -> str:
-    """Describe the motion in each part: `first 275 255 rises second meet`."""
+    """Describe the motion in each part by positions and a verb: `first 275 255 rises second meet`."""
     return " ".join(
         " ".join(filter(None, (part, part_path(scene, part), sight.motion))) for part, sight in sights_by_part(scene)
     )

@@ -116,7 +116,7 @@ def primer_tasks(scene: Scene) -> list[TextTask]:
 
 def describe_scene(scene: Scene) -> str:
     """Describe in text what is seen and heard in each part. Each description starts with its part."""
-    seen = ", ".join(
+    sights = ", ".join(
         f"{part} {describe_sight(sight, motion_examples.part_path(scene, part))}"
         for part, sight in motion_examples.sights_by_part(scene)
     )
@@ -124,7 +124,7 @@ def describe_scene(scene: Scene) -> str:
         f"{part} {describe_sound(sound) if sound else lookup_examples.NOTHING}"
         for part, sound in lookup_examples.sounds_by_part(scene)
     )
-    return f"seen: {seen}. heard: {heard}."
+    return f"seen: {sights}. heard: {heard}."
 
 
 def tasks_without_scene(scene: Scene, own: list[QAPair], rng: Random) -> list[TextTask]:

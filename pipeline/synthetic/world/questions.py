@@ -123,11 +123,11 @@ def _ambiguous_sounds(scene: Scene) -> Iterator[tuple[str, list[str]]]:
     """Yield questions about what is heard during a sight with several sounds."""
     for sight in scene.sights if scene.kind != "named" else ():
         heard = scene.sounds_during(sight)
-        said = [sound.text for sound in heard if sound.name == VOICE]
+        spoken = [sound.text for sound in heard if sound.name == VOICE]
         answers = {
             "heard while": list(map(_sound_name, heard)),
-            "said while": said,
-            "counted while": _spoken_numbers(said),
+            "said while": spoken,
+            "counted while": _spoken_numbers(spoken),
         }
         parts = list(dict.fromkeys(part for sound in heard for part in sound_parts(sound)))
         for form, several in answers.items():
@@ -135,8 +135,8 @@ def _ambiguous_sounds(scene: Scene) -> Iterator[tuple[str, list[str]]]:
                 yield from ((FORMS[form][1].format(sight=anchor), parts) for anchor in _sight_phrases(scene, sight))
 
 
-def _spoken_numbers(said: Sequence[str]) -> list[str]:
-    return [text.split()[0] for text in said]
+def _spoken_numbers(texts: Sequence[str]) -> list[str]:
+    return [text.split()[0] for text in texts]
 
 
 def _ambiguous_counts(scene: Scene) -> Iterator[tuple[str, list[str]]]:
@@ -193,8 +193,8 @@ def _questions_by_sound(scene: Scene) -> Iterator[QAPair]:
     """Yield questions about what is seen during a sound. They need both senses unless all sights give one answer."""
     all_answers = {sight: _sight_answers(sight) for sight in scene.sights}
     for sound in scene.sounds:
-        seen = scene.sights_during(sound)
-        for form, answer in all_answers[seen[0]].items() if len(seen) == 1 else ():
+        sights = scene.sights_during(sound)
+        for form, answer in all_answers[sights[0]].items() if len(sights) == 1 else ():
             options = [answers.get(form, "") for answers in all_answers.values()]
             # In a named clip the question itself says which sight is meant, so the picture suffices.
             picture_suffices = len(set(options)) == 1 or scene.kind == "named"
@@ -272,9 +272,9 @@ def _sound_questions(scene: Scene, simple: bool) -> Iterator[QAPair]:
             yield _make_pair("counted", first, "audio", counts, first_part(sound), noun=second)
     for sound, after in zip(scene.sounds, scene.sounds[1:], strict=False):
         if scene.kind != "named" and _sound_name(sound) != _sound_name(after):
-            what = f"the words {sound.text}" if sound.name == VOICE else f"the {sound.name}"
+            noun = f"the words {sound.text}" if sound.name == VOICE else f"the {sound.name}"
             kinds = [_sound_name(each) for each in scene.sounds]
-            yield _make_pair("heard after", _sound_name(after), "audio", kinds, first_part(sound), what=what)
+            yield _make_pair("heard after", _sound_name(after), "audio", kinds, first_part(sound), what=noun)
 
 
 def _text_questions(scene: Scene, simple: bool) -> Iterator[QAPair]:

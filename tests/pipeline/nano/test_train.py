@@ -17,7 +17,7 @@ from pipeline.synthetic.nano.initial_weights import initial_model
 from pipeline.synthetic.nano.tokenizer import build_tokenizer
 from pipeline.synthetic.nano.train import WorkFolder
 from stages.recipe import read_recipe
-from stages.training_log import Figures, TrainingLog
+from stages.training_log import StepFigures, TrainingLog
 
 
 def test_a_completed_stage_is_skipped_and_a_failed_one_runs_again(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_card_has_the_results_of_each_split_and_the_curves(tmp_path: Path) -> 
     log = TrainingLog(tmp_path / "trained" / "text")
     for step in range(25):
         of_kind = {"chat": 2.0 / (step + 1)}
-        log.add(Figures(step + 1, 25, 0, 1.0, 1.0, {}, 10, 1.0, 0.0, None, of_kind, {"image": 4}, 0), ["task"])
+        log.add(StepFigures(step + 1, 25, 0, 1.0, 1.0, {}, 10, 1.0, 0.0, None, of_kind, {"image": 4}, 0), ["task"])
     log.write(25, log.take_tables())
     results = {
         "val": {"image_qa": {"right": 0.95, "n": 40}, "judged": {"right": 1.0, "n": 10, "guessed": 0.2}},

@@ -1,7 +1,7 @@
-"""What tools write beside their containers: indexes of members, and tables and counts of a downloader.
+"""Files that tools write beside their containers: indexes of members, and a downloader's tables and counts.
 
 video2dataset writes `00000.parquet` and `00000_stats.json` beside `00000.tar`; `wds2idx` of DALI writes `00000.idx`,
-and Megatron-Energon `00000.tar.idx`. None of these is a source.
+and Megatron-Energon `00000.tar.idx`. None of these files is a source.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from pipeline.sources.containers.members import TARS, Member, Unreadable
 from pipeline.sources.containers.tar_header import BLOCK
 from pipeline.sources.containers.tar_index import Bytes, cut_off, is_hidden, name_fault
 
-WRITTEN = (".idx", ".tar.idx", ".parquet", "_stats.json")  # after the stem of a tar
+INDEX_ENDINGS = (".idx", ".tar.idx", ".parquet", "_stats.json")  # after the stem of a tar
 SMALLEST = 16 << 10  # bytes of a sample: of smaller ones, what lies around the offsets would be half of the tar
 OFFSET = 8  # bytes of an offset in Energon's index
 VERSION = "v1.2"  # of DALI's index: those before it have no names
 
 
-def written_beside(uris: Iterable[str]) -> Iterator[str]:
-    """Return the files that are indexes which a tool wrote beside a tar of the same listing."""
-    there = set(uris)
-    for uri in there:
+def index_uris(uris: Iterable[str]) -> Iterator[str]:
+    """Yield the files among these that a tool wrote beside a tar of the same listing."""
+    listed = set(uris)
+    for uri in listed:
         if uri.lower().endswith(TARS):
-            yield from there.intersection(uri[: -len(".tar")] + ending for ending in WRITTEN)
+            yield from listed.intersection(uri[: -len(".tar")] + ending for ending in INDEX_ENDINGS)
 
 
-def indexes_beside(uri: str) -> list[bytes]:
-    """Return the contents of the indexes beside a tar, of DALI or Energon."""
+def read_indexes(uri: str) -> list[bytes]:
+    """Return the contents of the index files of DALI and Energon beside a tar."""
     names = (f"{uri[: -len('.tar')]}.idx", f"{uri}.idx")
     return [data for name in names if (data := storage.read_if_there(name)) is not None]
 
@@ -52,7 +52,7 @@ def dali_members(index: bytes, file: Bytes, size: int) -> list[Member] | None:
 
 
 def energon_offsets(index: bytes, file: Bytes, size: int) -> list[int] | None:
-    """Return where samples begin in a tar, from Energon's index; None if the index is invalid or does not fit.
+    """Return the start of each sample of a tar, from Energon's index; None if the index is invalid or does not fit.
 
     The index holds little-endian uint64: the offset of each sample, then the end of the last one.
     """
@@ -70,7 +70,7 @@ def energon_offsets(index: bytes, file: Bytes, size: int) -> list[int] | None:
 
 
 def _is_at(file: Bytes, member: Member) -> bool:
-    """Tell whether the tar has a member of this size there: it may have been written again after its index."""
+    """Return whether the tar has a member of this size there; the tar may be newer than its index."""
     return tar_header.parse(file.read_at(BLOCK, member.offset - BLOCK)).size == member.size
 
 
