@@ -14,7 +14,7 @@ the cache, N new tokens at most, h key heads, d width of a head, C width of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,9 +65,14 @@ class Reply:
 
 
 class Decoder(Protocol):
-    """Interface of engines that decode replies in any order; closing the generator ends all of them."""
+    """Interface of engines that decode replies in any order; closing the generator ends all of them.
 
-    def decode(self, replies: Sequence[Reply]) -> Generator[tuple[int, int], None, None]:
+    continuous: whether `decode` takes further replies while it decodes. If not, it takes all of them before the first.
+    """
+
+    continuous: bool
+
+    def decode(self, replies: Iterable[Reply]) -> Generator[tuple[int, int], None, None]:
         """Yield (index of a reply, its next token id)."""
         ...
 
@@ -85,6 +90,8 @@ class TorchDecoder:
     prefix_tokens: positions of shared beginnings that are cached for later replies (see `ola.prefixes`), 0 for none;
     None: PREFIX_TOKENS, or PREFIX_SHARE of the free memory.
     """
+
+    continuous = False
 
     def __init__(
         self,
@@ -104,8 +111,9 @@ class TorchDecoder:
             model.config._attn_implementation = GROUPED
 
     @torch.inference_mode()
-    def decode(self, replies: Sequence[Reply]) -> Generator[tuple[int, int], None, None]:
+    def decode(self, replies: Iterable[Reply]) -> Generator[tuple[int, int], None, None]:
         """Yield (index of a reply, its next token id), longest prompts first: a lack of memory shows at once."""
+        replies = list(replies)
         for rows in self._batches(replies):
             for row, token in self._batch(replies, rows).tokens():
                 yield rows[row], token

@@ -138,12 +138,23 @@ class Ola:
 
     def _pieces(self, running: Sequence[_RunningRequest]) -> Generator[tuple[_RunningRequest, str], None, None]:
         """Yield after each token its request and the text that becomes final."""
-        for window in self._windows(running):
-            replies = self._replies(window)
-            with closing(self.decoder.decode(replies)) as tokens:
+        windows = self._windows(running)
+        for group in [windows] if self.decoder.continuous else ([window] for window in windows):
+            decoding: list[tuple[_RunningRequest, Reply]] = []
+            with closing(self.decoder.decode(self._feed(group, decoding))) as tokens:
                 for at, token in tokens:
-                    yield window[at], window[at].push(token, replies[at])
-                    replies[at].finished |= window[at].cancelled
+                    request, reply = decoding[at]
+                    yield request, request.push(token, reply)
+                    reply.finished |= request.cancelled
+
+    def _feed(
+        self, windows: Iterable[Sequence[_RunningRequest]], decoding: list[tuple[_RunningRequest, Reply]]
+    ) -> Iterator[Reply]:
+        """Yield the replies of each window, which is encoded when its first reply is taken; add them to `decoding`."""
+        for window in windows:
+            for request, reply in zip(window, self._replies(window), strict=True):
+                decoding.append((request, reply))
+                yield reply
 
     @torch.inference_mode()
     def _replies(self, window: Sequence[_RunningRequest]) -> list[Reply]:

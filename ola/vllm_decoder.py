@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -30,6 +30,8 @@ class VllmDecoder:
 
     A common prefix of prompts (the same clip, another question) is prefilled once.
     """
+
+    continuous = True
 
     def __init__(self, folder: str | Path, dtype: torch.dtype, share: float = 0.8, **options: Any) -> None:
         """share: of the GPU's memory, for weights and cache; encoders and embeddings need the rest.
@@ -58,15 +60,21 @@ class VllmDecoder:
         self.engine = self._call_engine(
             LLMEngine.from_engine_args, EngineArgs(str(folder), **settings | room | options)
         )
+        cache = self.engine.vllm_config.cache_config
+        self.capacity = cache.num_gpu_blocks * cache.block_size  # positions
         self.params, self.kind = SamplingParams, RequestOutputKind.DELTA
         self.names = map(str, count())
         self.arrived: dict[str, deque[Any]] = {}
 
-    def decode(self, replies: Sequence[Reply]) -> Generator[tuple[int, int], None, None]:
-        """Yield (index of a reply, its next token id). Raises VLLMValidationError if a prompt is too long."""
-        with closing(self._outputs(replies)) as outputs:
+    def decode(self, replies: Iterable[Reply]) -> Generator[tuple[int, int], None, None]:
+        """Yield (index of a reply, its next token id). Raises VLLMValidationError if a prompt is too long.
+
+        Replies are taken when the cache has room for them, also while others are decoded.
+        """
+        taken: list[Reply] = []
+        with closing(self._outputs(replies, taken)) as outputs:
             for index, output in outputs:
-                reply = replies[index]
+                reply = taken[index]
                 for number, token in enumerate(output.token_ids, 1):
                     if not reply.finished:
                         reply.finished = output.finish_reason is not None and number == len(output.token_ids)
@@ -76,31 +84,44 @@ class VllmDecoder:
         """Return the raw logits (replies, ids) of the next token, for at most 128 ids (vLLM's limit)."""
         one_token = [replace(reply, max_new_tokens=1, temperature=0.0, finished=False) for reply in replies]
         found = torch.empty(len(replies), len(ids))
-        with closing(self._outputs(one_token, logprob_token_ids=list(ids))) as outputs:
+        with closing(self._outputs(one_token, [], logprob_token_ids=list(ids))) as outputs:
             for index, output in outputs:
                 [logits] = output.logprobs
                 found[index] = torch.tensor([logits[token].logprob for token in ids])
         return found
 
-    def _outputs(self, replies: Sequence[Reply], **more: Any) -> Generator[tuple[int, Any], None, None]:
-        """Yield (index of a reply, a step's output for it) until all replies have finished."""
+    def _outputs(
+        self, replies: Iterable[Reply], taken: list[Reply], **more: Any
+    ) -> Generator[tuple[int, Any], None, None]:
+        """Yield (index of a reply, a step's output for it) until all replies have finished; add replies to `taken`."""
         arrived: deque[Any] = deque()
         flying: dict[str, int] = {}
+        left = iter(replies)
         try:
-            for index, reply in enumerate(replies):
-                flying[self._call_engine(self._add, reply, arrived, more)] = index
-            while flying:
+            while self._fill(left, taken, flying, arrived, more):
                 for output in self._call_engine(self._wait, arrived):
                     if output.request_id in flying:  # else the caller has ended it meanwhile
                         yield flying[output.request_id], output.outputs[0]
                     if output.finished:
                         flying.pop(output.request_id, None)
-                ended = [name for name, index in flying.items() if replies[index].finished]
+                ended = [name for name, index in flying.items() if taken[index].finished]
                 if ended:
                     self._call_engine(self._abort, ended)
-                flying = {name: index for name, index in flying.items() if name not in ended}
+                for name in ended:
+                    del flying[name]
         finally:
             self._call_engine(self._abort, flying)
+
+    def _fill(
+        self, left: Iterator[Reply], taken: list[Reply], flying: dict[str, int], arrived: deque[Any], more: Any
+    ) -> bool:
+        """Add replies to the batch until they fill the cache. Return whether any is in the batch."""
+        positions = sum(_positions(taken[index]) for index in flying.values())
+        while positions < self.capacity and (reply := next(left, None)) is not None:
+            taken.append(reply)
+            flying[self._call_engine(self._add, reply, arrived, more)] = len(taken) - 1
+            positions += _positions(reply)
+        return bool(flying)
 
     def _call_engine(self, call: Callable[..., Any], *given: Any) -> Any:
         """Run a call on the engine's thread, which alone uses the engine."""
@@ -140,3 +161,8 @@ class VllmDecoder:
         self.engine.abort_request([*names])
         for name in names:
             self.arrived.pop(name, None)
+
+
+def _positions(reply: Reply) -> int:
+    """Return the cache positions of a reply at its longest."""
+    return len(reply.embeds) + reply.max_new_tokens

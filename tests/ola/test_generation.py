@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -273,7 +274,8 @@ class Watched(TorchDecoder):
 
     asked = given = ended = 0
 
-    def decode(self, replies: Sequence[Reply]) -> Generator[tuple[int, int], None, None]:
+    def decode(self, replies: Iterable[Reply]) -> Generator[tuple[int, int], None, None]:
+        replies = list(replies)
         self.asked += len(replies)
         try:
             for pair in super().decode(replies):
@@ -281,6 +283,33 @@ class Watched(TorchDecoder):
                 yield pair
         finally:
             self.ended += 1
+
+
+class OneByOne(TorchDecoder):
+    """Takes a reply when it has decoded the one before."""
+
+    continuous = True
+
+    def decode(self, replies: Iterable[Reply]) -> Generator[tuple[int, int], None, None]:
+        for number, reply in enumerate(replies):
+            for _, token in super().decode([reply]):
+                yield number, token
+
+
+def test_a_continuous_decoder_takes_windows_while_it_decodes(ola: Ola, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [answer.tokens for answer in ola.generate(mixed())]
+    monkeypatch.setattr(generation, "WINDOW_TOKENS", 1)
+    ola.decoder, order = OneByOne(ola.model), list[str]()
+    encode = ola.encodings.embed
+
+    def embed(prompts: Sequence[Prompt]) -> Any:
+        order.append("encode")
+        return encode(prompts)
+
+    monkeypatch.setattr(ola.encodings, "embed", embed)
+    answers = ola.generate(mixed(), on_answer=lambda *_: order.append("answer"))
+    assert [answer.tokens for answer in answers] == whole
+    assert order == ["encode", "answer"] * len(whole)
 
 
 def test_closing_a_stream_ends_the_decoding(ola: Ola) -> None:

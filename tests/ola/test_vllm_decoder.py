@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -121,6 +121,26 @@ def test_closing_ends_all_that_is_in_flight(vllm: VllmDecoder, replies: list[Rep
         assert vllm.engine.get_num_unfinished_requests() > 0
     assert_idle(vllm)
     assert decoded(vllm, replies) == whole
+
+
+def test_replies_are_taken_as_the_cache_gets_room(
+    vllm: VllmDecoder, replies: list[Reply], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, taken = decoded(vllm, replies), list[int]()
+    monkeypatch.setattr(vllm, "capacity", len(replies[0].embeds) + 1)
+
+    def feed() -> Iterator[Reply]:
+        for number, reply in enumerate(fresh(replies)):
+            taken.append(number)
+            yield reply
+
+    found, begun = dict[int, list[int]](), list[int]()
+    for index, token in vllm.decode(feed()):
+        found.setdefault(index, []).append(token)
+        begun.append(len(taken))
+    assert found == whole
+    assert begun[0] < len(replies) == begun[-1], "decoding begins before the last reply is taken"
+    assert_idle(vllm)
 
 
 def test_a_prompt_that_is_too_long_leaves_nothing_behind(vllm: VllmDecoder, replies: list[Reply]) -> None:
