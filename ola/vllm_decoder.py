@@ -74,10 +74,11 @@ class VllmDecoder:
         taken: list[Reply] = []
         with closing(self._outputs(replies, taken)) as outputs:
             for index, output in outputs:
-                reply = taken[index]
-                for number, token in enumerate(output.token_ids, 1):
+                reply, [made] = taken[index], output.outputs
+                reply.read_tokens = len(reply.embeds) - (output.num_cached_tokens or 0)
+                for number, token in enumerate(made.token_ids, 1):
                     if not reply.finished:
-                        reply.finished = output.finish_reason is not None and number == len(output.token_ids)
+                        reply.finished = made.finish_reason is not None and number == len(made.token_ids)
                         yield index, token
 
     def scores(self, replies: Sequence[Reply], ids: Sequence[int]) -> Tensor:
@@ -86,7 +87,7 @@ class VllmDecoder:
         found = torch.empty(len(replies), len(ids))
         with closing(self._outputs(one_token, [], logprob_token_ids=list(ids))) as outputs:
             for index, output in outputs:
-                [logits] = output.logprobs
+                [logits] = output.outputs[0].logprobs
                 found[index] = torch.tensor([logits[token].logprob for token in ids])
         return found
 
@@ -101,7 +102,7 @@ class VllmDecoder:
             while self._fill(left, taken, flying, arrived, more):
                 for output in self._call_engine(self._wait, arrived):
                     if output.request_id in flying:  # else the caller has ended it meanwhile
-                        yield flying[output.request_id], output.outputs[0]
+                        yield flying[output.request_id], output
                     if output.finished:
                         flying.pop(output.request_id, None)
                 ended = [name for name, index in flying.items() if taken[index].finished]

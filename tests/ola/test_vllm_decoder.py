@@ -123,6 +123,19 @@ def test_closing_ends_all_that_is_in_flight(vllm: VllmDecoder, replies: list[Rep
     assert decoded(vllm, replies) == whole
 
 
+def test_positions_that_were_read_are_counted_without_those_in_the_cache(
+    vllm: VllmDecoder, replies: list[Reply]
+) -> None:
+    [longest] = fresh([max(replies, key=lambda reply: len(reply.embeds))])
+    longest.embeds = longest.embeds + 1e-3  # nobody has asked this before
+    again = replace(longest)
+    gathered(vllm.decode([longest]))
+    gathered(vllm.decode([again]))
+    block = vllm.engine.vllm_config.cache_config.block_size
+    assert longest.read_tokens == len(longest.embeds) > block
+    assert 0 < again.read_tokens <= block
+
+
 def test_replies_are_taken_as_the_cache_gets_room(
     vllm: VllmDecoder, replies: list[Reply], monkeypatch: pytest.MonkeyPatch
 ) -> None:
