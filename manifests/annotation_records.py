@@ -169,6 +169,8 @@ class Caption:
     """The model call."""
     left_out: tuple[str, ...] = ()
     """Views of this clip whose captions were rejected, each with the reason and the model's answer."""
+    made_by: str = ""
+    """Software, dtype and device that answered; empty in rows of earlier releases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +202,8 @@ class Question:
     departures: tuple[str, ...] = ()
     """How the answer departs from the form in the prompt: `fence`, `markup`, `labels`, `broken lines`, `preamble`,
     `postscript`."""
+    made_by: str = ""
+    """Software, dtype and device that answered; empty in rows of earlier releases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,3 +244,5 @@ class Verification:
     """Tokens of the answers of all calls."""
     read_tokens: int = 0
     """Prompt tokens of all calls that were prefilled; 0 if unknown."""
+    made_by: str = ""
+    """Software, dtype and device that answered; empty in rows of earlier releases."""

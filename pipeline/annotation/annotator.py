@@ -36,6 +36,7 @@ from pipeline.annotation.annotator_settings import (
 )
 from pipeline.annotation.media_loader import MediaLoader
 from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
+from pipeline.annotation.provenance import describe_annotator
 from pipeline.errors import ConfigError
 from pipeline.prompts import prompt
 
@@ -118,6 +119,8 @@ def _open_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
     from ola.processor import OlaProcessor
     from ola.vllm_decoder import VllmDecoder
 
+    if settings.batch_invariant:
+        os.environ["VLLM_BATCH_INVARIANT"] = "1"  # before vLLM is imported
     folder = locate_model(settings.model)
     decoder = cache_folder() / f"decoder-{digest_of(settings.model)}"
     export_decoder(folder, decoder)
@@ -146,6 +149,7 @@ class ModelStep(step.Step[step.In, step.Out]):
     resources = step.Resources(batch=32, seconds=1800, memory_gb=64)
 
     annotator: AnnotatorSettings = AnnotatorSettings()
+    made_by = ""  # software, dtype and device, once the step is open
 
     @property
     def clips_at_once(self) -> int:  # type: ignore[override]
@@ -163,6 +167,7 @@ class ModelStep(step.Step[step.In, step.Out]):
             if self.annotator.digest:
                 check_digest(self.annotator.model, self.annotator.digest)
             self.model, self.load = open_annotator(self.annotator), open_loader(self.annotator, self.root)
+            self.made_by = describe_annotator(self.annotator, self.model)
 
     def expect(self, records: Sequence[Any]) -> None:
         """Begin to load the media of the clips that come next; of one slice and the next, however many there are."""
@@ -176,12 +181,18 @@ class ModelStep(step.Step[step.In, step.Out]):
         weights = self.annotator.digest or self.annotator.resolve().digest
         engine = "" if self.annotator.engine == "torch" else self.annotator.engine
         texts = {name: prompt(name) for name in self.prompts}
-        answers = {"dtype": self.annotator.dtype, "engine": engine, "device": self.annotator.runs_on or CPU}
+        answers = {
+            "dtype": self.annotator.dtype,  # `auto` is determined by the weights and the device
+            "engine": engine,
+            "device": self.annotator.runs_on or CPU,
+            "batch_invariant": self.annotator.batch_invariant,
+        }
         return {**super().facts(), "prompts": texts, "model": weights, **answers}
 
     def defaults(self) -> dict[str, Any]:
         """Return the defaults of the step with those of the annotator; rows of earlier releases count as from a CPU."""
-        return {**super().defaults(), "dtype": AnnotatorSettings().dtype, "engine": "", "device": CPU}
+        defaults = {"dtype": AnnotatorSettings().dtype, "engine": "", "device": CPU, "batch_invariant": False}
+        return {**super().defaults(), **defaults}
 
     def ask_model(self, requests: Mapping[str, Request]) -> dict[str, ModelCall]:
         """Return the model's answers by the names of the requests. A name is sent to the model once in a part."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ola import locate_model
 from pipeline import step
@@ -41,10 +41,20 @@ class AnnotatorSettings(step.Settings):
     """`cuda` or `cpu`; empty: the GPU if there is one."""
     gpus: float | None = Field(default=None, ge=0)
     """GPUs of a worker on Ray; 0.5: two workers on a GPU; null: 1 for `device: cuda` and weights over 4 GB, else 0."""
+    batch_invariant: bool = False
+    """With vLLM: answers do not depend on the batch, which is slower; NVIDIA GPUs of compute capability 9.0 and up."""
     digest: str = ""
     """Digest of the weights; `ola run` computes it."""
     runs_on: str = ""
     """Kind of device that answers; `ola run` sets it."""
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> AnnotatorSettings:
+        if self.batch_invariant and (self.engine != "vllm" or self.device == CPU):
+            raise ValueError(
+                "expected batch_invariant only with engine=vllm on a GPU; leave it out or change the engine"
+            )
+        return self
 
     def resolve(self, gpus: float | None = None) -> AnnotatorSettings:
         """Return the settings with the digest of the weights and the kind of device.

@@ -62,7 +62,7 @@ class MediaLoader:
     def __init__(self, root: str, processor: Processor | None = None) -> None:
         """root: of the run. processor: of the annotator; None: clips keep their raw media."""
         self.read, self.processor = MediaReader(root), processor
-        self.thread = ThreadPoolExecutor(1, "media", None if processor is None else _take_one_core)
+        self.thread = ThreadPoolExecutor(1, "media") if processor is None else _torch_thread()
         self._clips: dict[str, Future[LoadedClip]] = {}
 
     def __call__(self, footage: ClipMedia) -> LoadedClip:
@@ -112,8 +112,8 @@ def _has_failed(clip: Future[T]) -> bool:
     return clip.done() and clip.exception() is not None
 
 
-def _take_one_core() -> None:
-    """Limit torch to one core in a new thread, where it would take all: the order of sums depends on their number."""
+def _torch_thread() -> ThreadPoolExecutor:
+    """Return a thread in which torch uses as many cores as here, not all of them: the order of sums depends on it."""
     import torch
 
-    torch.set_num_threads(1)
+    return ThreadPoolExecutor(1, "media", torch.set_num_threads, (torch.get_num_threads(),))

@@ -95,9 +95,14 @@ def make_sample(key: str, stage: str, rows: list[dict[str, Any]], plan_key: str)
         sound=None if sound is None else Sound(rate=RATE, samples=(sound["size"] - WAV_HEAD) // 2),
         tasks=tuple(make_task(row) for row in rows),
         scores={name: absent if row[name] is None else row[name] for name, absent in SCORES.items()},
-        provenance={**{name: row[name] or "" for name in ORIGINS}, "key": plan_key},
+        provenance={**{name: row[name] or "" for name in ORIGINS}, "made_by": _made_by(rows), "key": plan_key},
         meta=row["meta"],
     )
+
+
+def _made_by(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the software, dtype and device that answered for the tasks; "" where no model did, or it is unknown."""
+    return "; ".join(sorted({row["made_by"] for row in rows if row["made_by"]}))
 
 
 def make_task(row: Mapping[str, Any]) -> Task:

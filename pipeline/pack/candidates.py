@@ -10,6 +10,7 @@ Its columns, for `pack.where`:
     complete, informative                                           of its screening, probabilities
     kind, stage, number, tokens                                     of the task; tokens with its media and its text
     question, question_kind, options, answer                        a caption, or what is said, is an answer
+    made_by                                                         software, dtype and device that answered
     task_origin, task_field                                         with pack.given: `given`, `model`, `transcript`
     needs, agree_both, agree_video, agree_audio, agree_text         of a question that was verified
 
@@ -58,7 +59,7 @@ CREATE TEMP VIEW tasks AS
 SELECT clip, unnest({spoken}) AS kind, 0 AS number, 0 AS text_tokens, {transcript} AS task_origin
 FROM extract WHERE status = 'ok'
 UNION ALL BY NAME
-SELECT clip, "view" || '_caption' AS kind, 0 AS number, text AS answer, text_tokens(text) AS text_tokens,
+SELECT clip, "view" || '_caption' AS kind, 0 AS number, text AS answer, text_tokens(text) AS text_tokens, made_by,
        {model} AS task_origin
 FROM caption WHERE status = 'ok'
 UNION ALL BY NAME
@@ -67,7 +68,7 @@ SELECT q.clip, q.number,
        q.question, q.kind AS question_kind, q.options, q.answer,
        text_tokens(CASE WHEN len(q.options) > 0 THEN array_to_string([q.question] || q.options, ' A) ')
                         ELSE q.question END) + text_tokens(q.answer) AS text_tokens,
-       {model} AS task_origin,
+       q.made_by, {model} AS task_origin,
        v.* EXCLUDE (question)
 FROM ask q
 LEFT JOIN (
@@ -121,7 +122,7 @@ SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens), 
        + CASE WHEN k.hears THEN c.sound_tokens ELSE 0 END
        + CASE WHEN k.spoken THEN c.spoken_tokens ELSE a.text_tokens END AS tokens,
        a.question, a.question_kind, a.options, CASE WHEN k.spoken THEN c.text ELSE a.answer END AS answer,
-       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text, a.task_origin, a.task_field
+       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text, a.made_by, a.task_origin, a.task_field
 FROM tasks a
 JOIN kinds k ON k.kind = a.kind
 JOIN (SELECT *, media_tokens('image', true, false, width, height, frames, seconds) AS picture_tokens,

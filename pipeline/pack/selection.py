@@ -32,7 +32,7 @@ from pipeline.prompts import prompt
 from pipeline.sources.given import table
 from stages.samples import MADE
 
-VERSION = 3
+VERSION = 4
 FACTS = b"ola.choice"  # in the footer of a choice's file
 Tables = dict[str, pa.Table]  # of a part, by the name of the step
 PART_FILE = re.compile(r"parts?-(\d{6,})(?:-(\d{6,}))?\.parquet")
@@ -72,7 +72,7 @@ SELECT {digest}, {digest} FILTER (chosen) FROM (
     SELECT c.clip, c.kind, c.number, v.reason IS NULL AS chosen,
            md5(concat_ws('|', c.clip, c.kind, c.number, coalesce(v.reason, p.split), question, options::VARCHAR, answer,
                          needs, complete, informative, {segments}, frame_bytes::VARCHAR, frame_ms::VARCHAR,
-                         meta::VARCHAR, uri, task_origin, task_field)) AS hash
+                         meta::VARCHAR, uri, task_origin, task_field, nullif(made_by, ''))) AS hash
     FROM candidates c JOIN verdicts v USING (clip, kind, number)
     LEFT JOIN places p ON p.clip = c.clip AND p.stage = c.stage)
 """

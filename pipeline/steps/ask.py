@@ -120,7 +120,10 @@ class Ask(ModelStep[AskInput, Question]):
         if len(left_out) == len(found):
             return Drop(f"no question kept: {reason_counts([flaw for flaw in fault if flaw])}", call.answer)
         return [
-            make_question(entry, number, draft, call, left_out, self._normalize(call).departures)
+            replace(
+                make_question(entry, number, draft, call, left_out, self._normalize(call).departures),
+                made_by=self.made_by,
+            )
             for number, (draft, flaw) in enumerate(zip(found, fault, strict=True))
             if flaw is None
         ]

@@ -87,6 +87,7 @@ class Captioning(ModelStep[ClipMedia, Caption]):
                 text=call.answer.strip(),
                 asked=call,
                 left_out=left_out,
+                made_by=self.made_by,
             )
             for view, call in calls.items()
             if view not in faults

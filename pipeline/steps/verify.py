@@ -129,6 +129,7 @@ class Verify(ModelStep[VerifyInput, Verification]):
             prompt_tokens=sum(call.prompt_tokens for call in unique_calls),
             answer_tokens=sum(call.answer_tokens for call in unique_calls),
             read_tokens=sum(call.read_tokens for call in unique_calls),
+            made_by=self.made_by,
             **view_answers,
         )
 

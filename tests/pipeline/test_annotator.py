@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ from pipeline.annotation.annotator_settings import AnnotatorSettings, choose_dev
 from pipeline.annotation.media_loader import MediaLoader
 from pipeline.config import load
 from pipeline.errors import ConfigError
+from stages.shards import ShardReader
 from tests.killing import Killed
 from tests.media import numbered, pattern
 from tests.pipeline.random_model import make_model
@@ -62,6 +64,11 @@ def test_every_stage_gets_tasks(annotated: Path) -> None:
     kinds = dict(rows(annotated, "SELECT kind, any_value(stage) FROM shards GROUP BY kind"))
     assert {"image_caption", "video_caption", "sound_caption", "subtitle", "speech_recognition"} <= kinds.keys()
     assert set(kinds.values()) == {"image", "video", "omni"}
+    for table in ("caption", "ask", "verify"):
+        assert rows(annotated, f"SELECT DISTINCT made_by FROM {table} WHERE status = 'ok'") == [(ENGINE,)]
+    samples = [json.loads(bytes(raw.members["json"])) for shard in shards_of(annotated) for raw in ShardReader(shard)]
+    made_by = {sample["stage"]: sample["provenance"].get("made_by") for sample in samples}
+    assert made_by == {"image": ENGINE, "video": ENGINE, "omni": ENGINE}
     assert "no fault" in ola("check", annotated).out
 
 
@@ -334,7 +341,7 @@ def test_clips_go_through_all_steps_that_ask_in_slices_and_a_kill_within_one_cos
     assert [len(clips) for clips in slices[-2:]] == [2, 1]
     assert all(clips[1:] == following[:1] for clips, following in pairwise(slices) if len(clips) > 1)
     for step in ASKING:
-        query = f"SELECT * EXCLUDE (seconds) FROM {step} ORDER BY input, id"
+        query = f"SELECT COLUMNS(c -> c NOT IN ('seconds', 'made_by')) FROM {step} ORDER BY input, id"
         assert untimed(rows(tmp_path / "out", query)) == untimed(rows(annotated, query))
 
 
