@@ -1,13 +1,16 @@
 """The journal of a part: a worker writes to it before and after each record, so that no finished record runs twice.
 
-Lines of JSON are appended: `{"session", "life", "node", "start": [ids]}`, then `{"done": outcome}`. `{"left": life}`
-means that the worker has switched to another step's journal, until its next `start` here. Before the part's media are
-moved in place, `{"draft", "place"}` means that references to the draft now mean the place. A session is one process of
-the driver; a life is one process of a worker on a node. A life begins with an empty `start`. The inputs in flight are
-those of the last `start` without a `done`; with `"in_order": true` (the step answers for its inputs one after the
-other) only the first of these. A record in flight may have killed its worker if the worker vanished while the driver
-went on: `deaths` counts these workers. If the driver was killed or a node was lost, no record is blamed. A torn last
-line is ignored: its record was not finished.
+Its lines are JSON:
+
+    {"session", "life", "node", "start": [ids]}   these inputs are running now; a life begins with an empty list
+    {"done": outcome}                             the outcome of one input
+    {"left": life}                                the worker writes to another step's journal until its next `start`
+    {"draft", "place"}                            from here on, references to `draft` mean `place`: media are moved
+
+A session is one process of the driver; a life is one process of a worker on a node. The running inputs are those of the
+last `start` without a `done`; with `"in_order": true`, only the first of these. A running record may have killed its
+worker if the worker vanished while the driver went on: `deaths` counts these workers. If the driver was killed or a
+node was lost, no record is blamed. An incomplete last line is ignored: its record was not finished.
 """
 
 from __future__ import annotations

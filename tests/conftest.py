@@ -1,4 +1,4 @@
-"""What tests share: one Ray for the whole session, the two engines, and fixtures of the original model."""
+"""Fixtures of all tests: one Ray for the session, the two engines, and files of the original model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Containers made of small videos, and what a run makes of them."""
+"""Make containers of small videos, and run the pipeline over them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proxy before a store that fails by a seed as stores do in bad minutes: 503s, resets, silence, bodies cut short."""
+"""A proxy before a store that injects failures by a seed: 503s, resets, silence, truncated bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The death of a process at one of its writes, staged in this process."""
+"""Simulate the death of a process at one of its writes, within this process."""
 
 from __future__ import annotations
 

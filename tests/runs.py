@@ -1,4 +1,4 @@
-"""The command line in this process, and runs that several tests look at: each is made once in a session."""
+"""Run the command line in this process, and make runs that several tests share, once per session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documentation names exists: commands, options, settings, files, links; and the quickstart runs as it stands.
+"""Commands, options, settings, files and links in the documentation exist, and the quickstart runs.
 
 In: README.md, CONTRIBUTING.md, SECURITY.md and all pages of docs/. Out: failures that name the page and the word.
 """

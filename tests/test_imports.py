@@ -1,4 +1,4 @@
-"""The one direction of imports, and module names that shadow nothing.
+"""Imports go in one direction, and module names shadow nothing.
 
 In: every Python file of the five folders, read with `ast`, never run. Out: failures that name file and line.
 Why: an arrow that points the other way, or a `queue.py`, works until somebody runs from another folder.

@@ -1,4 +1,4 @@
-"""What the tree promises: top level, named dependencies, lock, docstrings, no path of one machine.
+"""Rules of the repository: top-level files, named dependencies, lock, docstrings, no path of one machine.
 
 In: the files that git tracks (in a copy without git, all files). Out: failures that name the file.
 Why: these promises are broken by small changes that no other test would see.

@@ -1,4 +1,4 @@
-"""Lanes on a cluster of fake nodes, in a process of its own: nodes come and go while numbers go through.
+"""Lanes on a cluster of fake nodes, in a process of its own; nodes join and leave meanwhile.
 
 python -c "from tests.toy_cluster import main; main('joined', folder)" writes `done`, and what was asked for is in the
 file `trace`: a line `lane number node` for each number.

@@ -1,4 +1,4 @@
-"""A run of toy steps in a process of its own, to kill."""
+"""A run of toy steps in a process of its own, for tests that kill it."""
 
 from __future__ import annotations
 

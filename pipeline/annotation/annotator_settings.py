@@ -51,9 +51,7 @@ class AnnotatorSettings(step.Settings):
     @model_validator(mode="after")
     def _check_engine(self) -> AnnotatorSettings:
         if self.batch_invariant and (self.engine != "vllm" or self.device == CPU):
-            raise ValueError(
-                "expected batch_invariant only with engine=vllm on a GPU; leave it out or change the engine"
-            )
+            raise ValueError("expected batch_invariant only with engine=vllm on a GPU; leave it out")
         return self
 
     def resolve(self, gpus: float | None = None) -> AnnotatorSettings:

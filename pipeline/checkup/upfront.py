@@ -1,4 +1,4 @@
-"""Run the checks before each run that take milliseconds."""
+"""The fast checks that precede each run; they take milliseconds."""
 
 from __future__ import annotations
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from manifests.records import TIMINGS, Drop
+from manifests.records import TIMINGS, Drop, Media
 from manifests.schema import from_rows
 from pipeline.cli.open_run import plan_of
 from pipeline.engine.outcomes import run_batch
 from pipeline.errors import BadMedia, ConfigError
-from pipeline.media.media_store import MediaTar
+from pipeline.media.media_store import MediaReader, MediaTar
 from pipeline.plan import PlannedStep
 
 
@@ -21,7 +22,7 @@ def replay(root: str, name: str, step: str) -> bool:
     """Run a record again and print each field that differs. Return whether none does. Raises ConfigError."""
     planned = plan_of(root).find_step(step)
     value, rows = _find_input(planned, name)
-    before, after = _committed_fields(planned, rows), _run_again(planned, value)
+    before, after = _committed_fields(root, planned, rows), _run_again(planned, value)
     differences = list(_differences(before, after))
     print("\n".join(differences) if differences else f"{step} {name}: the same as committed")
     return not differences
@@ -41,11 +42,11 @@ def _find_input(planned: PlannedStep, name: str) -> tuple[Any, list[dict[str, An
     raise ConfigError(f"{name!r}: expected the start of an id of an input of {planned.step.name}; do ola why")
 
 
-def _committed_fields(planned: PlannedStep, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _committed_fields(root: str, planned: PlannedStep, rows: list[dict[str, Any]]) -> dict[str, Any]:
     if rows[0]["status"] != "ok":
         return {"status": rows[0]["status"], "reason": rows[0]["reason"]}
     records: list[Any] = from_rows(planned.manifest.record, rows)
-    return _flatten([asdict(record) for record in records])
+    return _flatten([_digest_media(asdict(record), MediaReader(root)) for record in records])
 
 
 def _run_again(planned: PlannedStep, value: Any) -> dict[str, Any]:
@@ -58,11 +59,22 @@ def _run_again(planned: PlannedStep, value: Any) -> dict[str, Any]:
             [answer] = run_batch(step, [value])
         except Exception as error:  # noqa: BLE001  what becomes a row in a run is shown here
             answer = BadMedia(str(error))
-    if isinstance(answer, Drop):
-        return {"status": "dropped", "reason": answer.reason}
-    if isinstance(answer, BadMedia):
-        return {"status": "failed", "reason": str(answer)}
-    return _flatten([asdict(record) for record in answer])
+        if isinstance(answer, Drop):
+            return {"status": "dropped", "reason": answer.reason}
+        if isinstance(answer, BadMedia):
+            return {"status": "failed", "reason": str(answer)}
+        return _flatten([_digest_media(asdict(record), MediaReader(folder)) for record in answer])
+
+
+def _digest_media(value: Any, read: MediaReader) -> Any:
+    """Replace each reference to media by the size and the digest of the bytes, which may lie in different tars."""
+    if isinstance(value, list | tuple):
+        return [_digest_media(each, read) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {field.name for field in fields(Media)}:
+        return f"{value['size']:,} bytes, sha256 {hashlib.sha256(read(Media(**value))).hexdigest()}"
+    return {name: _digest_media(each, read) for name, each in value.items()}
 
 
 def _flatten(value: Any, name: str = "") -> dict[str, Any]:

@@ -100,7 +100,7 @@ def _json(answer: Answer) -> str:
 
 def _csv(answer: Answer) -> str:
     file = io.StringIO()
-    writer = csv.writer(file)
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(answer.names)
     writer.writerows(answer.rows)
     return file.getvalue()

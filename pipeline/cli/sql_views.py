@@ -62,7 +62,8 @@ def overview(connection: duckdb.DuckDBPyConnection, root: str) -> str:
     for name in order:
         lines += ["", *_view(connection, name, columns[name])]
     lines += ["", "Joins (each step's input is the id of the record it was given):"]
-    lines += [f"    {target}.id = {', '.join(holders)}" for target, holders in joins(columns).items()]
+    for target, holders in joins(columns).items():
+        lines += _wrap(f"{target}.id = {', '.join(holders)}", " " * 8)
     lines += ["", "Examples:"]
     lines += [f"    ola sql {shlex.quote(root)} {shlex.quote(query)}" for query in examples(columns)]
     return "\n".join(lines)
@@ -73,10 +74,12 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str
     meaning = ROWS.get(name) or f"the rows of shards from {name.removeprefix('shards_')}"
     yield f"{name:<11} {rows:,} row{'s' * (rows != 1)}: {meaning}"
     if name in ROWS:
-        indent = " " * 4
-        yield from textwrap.wrap(
-            ", ".join(columns), output_width() or WIDTH, initial_indent=indent, subsequent_indent=indent
-        )
+        yield from _wrap(", ".join(columns), " " * 4)
+
+
+def _wrap(text: str, indent: str) -> list[str]:
+    """Wrap a text to the terminal. indent: of all lines but the first, which has four spaces."""
+    return textwrap.wrap(text, output_width() or WIDTH, initial_indent=" " * 4, subsequent_indent=indent)
 
 
 def joins(columns: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:

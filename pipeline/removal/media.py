@@ -55,9 +55,9 @@ class PartMedia:
     tars: Sequence[storage.Entry]
 
     def move_media(self, table: pa.Table) -> pa.Table:
-        """Return rows that refer to a tar with their media alone, which is written where there is none.
+        """Copy the media of these rows to their own tar, unless it exists; return the rows with the new references.
 
-        Raises OSError where media are missing.
+        Raises OSError if media are missing.
         """
         rows = table.to_pylist()
         found = list(find_references(rows))

@@ -151,9 +151,9 @@ def _size(each: Registered) -> int:
 
 
 def reuse_places(rows: Sequence[Registered], digests: Mapping[str, str], live: Live) -> list[Registered]:
-    """Return the sources, with new ones in the places of missing sources if the content of either is unknown.
+    """Give the places of moved files to the new sources: a missing and a new source with equal size and stamp.
 
-    Equal size and stamp mean that it is the same file.
+    Only pairs in which the content of one source is unknown are matched here; copies are matched by content later.
     """
     files = {_file(each): each for each in rows if each.part != NEW}
     new = [(files[_file(each)], each) for each in rows if each.part == NEW and _file(each) in files]

@@ -113,7 +113,8 @@ def _pairs_word_error(pairs: Sequence[tuple[str | None, str]], suite_language: s
 def word_error_metric(references: Sequence[str] = ()) -> Metric:
     """Make a word error metric; in scripts without spaces it counts letters.
 
-    references: of the suite; a reference too short to detect its language is taken to be in theirs.
+    references: the reference texts of the suite. A reference that is too short to detect its language counts as being
+    in the language of all references.
     """
     suite_language = detect_language(" ".join(references[:LANGUAGE_SAMPLE]))
     return Metric(

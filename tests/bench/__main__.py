@@ -1,4 +1,4 @@
-"""`make bench`: how fast the pipeline is beside what one would use instead, on this machine, now.
+"""`make bench`: compare the speed of the pipeline with alternatives on this machine.
 
     python -m tests.bench                 all benchmarks, a quarter of an hour on two cores
     python -m tests.bench shards scan     some of them

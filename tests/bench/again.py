@@ -1,4 +1,4 @@
-"""A run that finds nothing to do: 10,000 clips of 400 videos that are all in the shards already.
+"""Benchmark a run with nothing to do: 10,000 clips of 400 videos that are all in the shards.
 
 The root is made without encoding anything: records that fit each other are committed through the project's own plan and
 manifests, and one real `ola run` packs them. What is timed is the whole process of the command a user would type.

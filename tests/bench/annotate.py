@@ -1,4 +1,4 @@
-"""The steps that ask: all records of a part at once against one after the other, and the four views of `verify`.
+"""Benchmark the steps that ask the model: a whole part at once against one by one, and the four views of `verify`.
 
 The model has half a million random parameters and a vocabulary made of the prompts, which then take about as many
 tokens as with Qwen2's. No question can be read from it: `ask` asks twice each time, and `verify` gets questions made by

@@ -1,4 +1,4 @@
-"""Videos in containers beside the same videos as files, and the listing of many tars.
+"""Benchmark videos in containers against the same videos as files, and the listing of many tars.
 
     python -m tests.bench containers                 200 videos; 100 tars with 1,000 members each
     python -m tests.bench.containers 2000 1000       2,000 videos; 1,000 tars: half an hour on two cores

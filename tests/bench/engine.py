@@ -1,4 +1,4 @@
-"""What the `ray` engine adds to the work: a toy step that sleeps, over parts, on two workers.
+"""Benchmark the overhead of the `ray` engine: a toy step that sleeps, on two workers.
 
 Sleeping takes no CPU: the row shows what Ray, the sandboxes, the journals and the commits cost between the records, not
 how they fare beside work that fills both cores.

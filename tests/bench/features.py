@@ -1,4 +1,4 @@
-"""Mel and filter bank of 30 s of sound, both encoders' worth, against Whisper's mel alone as transformers makes it.
+"""Benchmark mel and filter bank of 30 s of sound against transformers' mel of Whisper alone.
 
 On one core, as in a data loader's worker.
 """

@@ -1,4 +1,4 @@
-"""Many requests at once against one after the other, and media encoded once and together against anew and singly.
+"""Benchmark generation: many requests at once against one by one, and shared media encoded once against repeatedly.
 
 A model of five million random parameters, whose pictures have sides of about 96 pixels; the rows at the released sizes
 are for information, since a CPU then spends its time on the same arithmetic on both sides. Pictures and sounds are

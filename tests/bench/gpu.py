@@ -1,4 +1,4 @@
-"""Where the model stands against the limits of a GPU: the released sizes with random bfloat16 weights.
+"""Compare the model's speed with the limits of a GPU: the released sizes with random bfloat16 weights.
 
     python -m tests.bench.gpu                 one GPU with 40 GB or more; needs torch and transformers, and no weights
     python -m tests.bench.gpu --layers 2      fewer layers of the decoder, for a smaller one

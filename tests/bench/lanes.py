@@ -1,4 +1,4 @@
-"""How well lanes that cost different amounts fill a cluster: toy lanes that sleep, on a Ray that is told of more CPUs.
+"""Benchmark how well lanes of different cost fill a cluster: toy lanes that sleep, on a Ray with pretended CPUs.
 
 In: the seconds of each lane, and the CPUs and GPUs that Ray believes in. Out: the time from the first third of the
 numbers to the last, over what the slowest resource needs for them at least. Starts of actors are left out by that

@@ -1,4 +1,4 @@
-"""The loader beside what one would do without shards: decode videos while training, and read up to where one was.
+"""Benchmark the loader against decoding videos during training, and its resume against reading up to the position.
 
     python -m tests.bench.loading ours|theirs FOLDER     megabytes that decoding takes, for the row about memory
 

@@ -1,4 +1,4 @@
-"""A root where every step is committed for many clips, made without encoding anything and without a record in Python.
+"""Make a root with many committed clips, without encoding media or making records one by one.
 
 The rows of one part are records that fit each other; those of all others are the same with other ids. All clips share
 the media of the first. Sources are sparse files.

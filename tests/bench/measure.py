@@ -1,4 +1,4 @@
-"""Figures: two ways to do the same work, timed side by side on one machine, and what their ratio should be.
+"""Time two implementations of the same work side by side, and compare the ratio with its target.
 
     figure = Figure("shards", "write", "webdataset", "MB/s", ours, theirs, "speed", Target("≥", 2.0))
 

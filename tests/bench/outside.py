@@ -1,4 +1,4 @@
-"""What a run of the steps that ask spends outside of the model: journals, sandboxes, rows, prompts, parsing, commits.
+"""Benchmark the time that the asking steps spend outside of the model: journals, sandboxes, rows, prompts, parsing.
 
 Screen, caption, ask and verify over stored footage, by the engine `inline`, with the steps in a sandbox of their own as
 users have it, and without. Inside are `generate` and `choose`: tokens, decoding and resizing of the pictures, features

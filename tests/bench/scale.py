@@ -1,4 +1,4 @@
-"""Many clips: seconds and memory of each command over a made root, and how they grow.
+"""Measure time and memory of each command over roots with many clips, and how they grow.
 
     python -m tests.bench scale                      10,000 and 100,000 clips
     python -m tests.bench.scale 1000000              a million alone: about an hour on two cores, 10 GB of disk

@@ -1,4 +1,4 @@
-"""The pass that `split` makes over a video, against the same detectors on a full decode; and where its cuts land.
+"""Benchmark the scan of `split` against the same detectors on a full decode, and compare the cuts.
 
 For information: the pass skips frames that no other refers to, so a cut may land a frame late. The video's scenes are
 joined at known times, which is what both are compared with.

@@ -1,4 +1,4 @@
-"""Writing and reading shards against webdataset: the same samples, the same disk, no fsync on either side.
+"""Benchmark writing and reading shards against webdataset: the same samples and disk, no fsync on either side.
 
 The files stay in the page cache, so this is the cost of the format's code, not of a disk. Our side also makes digests
 and an index; webdataset's neither.

@@ -1,4 +1,4 @@
-"""A run from store to store: requests, seconds, and how much of the time some request is under way.
+"""Benchmark a run from store to store: requests, seconds, and the share of time with a request under way.
 
     python -m tests.bench store
 

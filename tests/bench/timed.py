@@ -1,4 +1,4 @@
-"""An annotator for measuring what is not the model: Ola, with a clock around each call. `tests.bench.timed:opened`.
+"""An annotator that times each call of Ola, to measure everything else: `tests.bench.timed:opened`.
 
 Random weights write nothing that can be read, so each answer gets, once it has been generated, the words of a sensible
 one: then the steps have as much to do as they would have. In a module of its own, since sandboxes import it by name.

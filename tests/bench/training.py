@@ -1,4 +1,4 @@
-"""Training steps: sequences packed into a row against rows padded to the longest, and what a checkpoint costs.
+"""Benchmark training steps: packed sequences against padded rows, and the cost of a checkpoint.
 
 A decoder of 256 x 4 with random encoders, frozen as in the paper's last stage, on one thread. The batch is what the
 loader makes of images, videos and sounds of several lengths.

@@ -1,4 +1,4 @@
-"""Block files: rows, counts and SQL stay what they were, whatever is killed and whatever lies beside the file."""
+"""Block files keep rows, counts and SQL results, through kills and with leftover files beside them."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_removing_a_part_gives_the_others_their_files_back(place: str) -> None:
 
 
 def test_part_files_beside_a_block_file_are_never_read(tmp_path: Path) -> None:
-    """A worker that was cut off writes its part late; another kill leaves files that are in the block."""
+    """An isolated worker may write its part late, and a kill may leave part files that are also in the block file."""
     manifest = made(tmp_path)
     kept = storage.read_bytes(manifest.uri(0))
     before = seen(manifest)
@@ -327,7 +327,7 @@ def test_a_damaged_block_file_is_named(data: bytes, tmp_path: Path) -> None:
 
 
 def test_a_reader_finds_rows_that_move_while_it_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The block file is not there yet, and when the part file is asked for it is gone."""
+    """The reader finds no block file; when it opens the part file, compaction has deleted it."""
     manifest, open_random, read_bytes = made(tmp_path), storage.open_random, storage.read_bytes
     before = seen(manifest)
     counts = manifest.counts_of([0, 1, 2])

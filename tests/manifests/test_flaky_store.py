@@ -1,4 +1,4 @@
-"""A store with bad minutes: every call gives what a quiet store gives, faults are counted, and patience has an end."""
+"""A failing store: calls give the same results as on a healthy store, faults are counted, and retries end."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_what_does_not_pass_is_said_at_once(folder: str, weather: Weather, monke
 def test_a_store_that_falls_silent_is_asked_again(
     folder: str, weather: Weather, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """No answer at all, and a body that stops half way while the connection stays open."""
+    """The store accepts a request without an answer, or stops in the middle of a body with an open connection."""
     monkeypatch.setattr(object_store, "SILENCE", 1)
     forget()  # of connections with a longer patience
     data = bytes(100_000)

@@ -1,4 +1,4 @@
-"""Writes to a store that are interrupted or killed at random moments: every object that is seen is whole."""
+"""Writes to a store that are interrupted or killed at random moments leave no partial object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal: what is done is not done twice, and only workers of this session that vanished are counted."""
+"""The journal: finished records are not repeated, and only vanished workers of this session are counted."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_innocents_of_a_batch_that_ran_again_one_by_one_are_not_charged(tmp_path
 
 
 def test_a_record_that_is_done_anew_can_be_blamed(tmp_path: Path) -> None:
-    """A step that keeps media does its whole part again: what was done once may kill its worker the second time."""
+    """A step that keeps media repeats its whole part, so a finished record may kill its worker the second time."""
     path = tmp_path / "j"
     left(path, "l1", ["a"], ["b"], done="a")
     left(path, "l2", ["a"])

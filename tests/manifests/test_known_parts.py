@@ -1,4 +1,4 @@
-"""What is known of part files in an object store: `facts.json` saves requests, and never changes an answer."""
+"""The cache of part files in object stores: `facts.json` saves requests and never changes a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: no input is lost, parts are whole or not there, and footers agree with rows."""
+"""The ledger: no input is lost, parts are complete or absent, and footers agree with rows."""
 
 from __future__ import annotations
 

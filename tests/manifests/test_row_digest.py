@@ -1,4 +1,4 @@
-"""The digest of rows: equal for equal rows however Arrow holds them, another for others, blind to clocks alone."""
+"""The digest of rows: equal for equal rows in any Arrow layout, different for others, independent of timings."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_how_arrow_holds_the_rows_does_not_count(
 
 @pytest.mark.parametrize("garbage", ["", "b", "longer"])
 def test_what_stands_in_the_place_of_a_null_does_not_count(garbage: str) -> None:
-    """Arrow lets a writer leave anything behind a null: here the second text, number and list."""
+    """Arrow allows any bytes behind a null: here the second text, number and list."""
     ends = np.array([0, 1, 1 + len(garbage)], np.int32)
     only_first = pa.py_buffer(b"\x01")
     texts = pa.StringArray.from_buffers(2, pa.py_buffer(ends), pa.py_buffer(b"a" + garbage.encode()), only_first)
@@ -148,7 +148,7 @@ def test_every_nan_is_the_same() -> None:
 
 
 def test_the_digest_is_the_same_on_every_machine() -> None:
-    """Computed once; a change of it makes the parts of all runs look new."""
+    """The value is a constant: if it changed, the parts of all existing runs would count as new."""
     assert digest_of(TREE, replace(TREE, count=None, top=None, asked=None, leaves=())) == (
         "5d0ddc895fbf2391570483c503a70637146de57a5986dff8d6251abcbe625e05"
     )

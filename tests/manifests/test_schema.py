@@ -1,4 +1,4 @@
-"""Records go into Arrow and come back the same, and what would not is refused before it is written."""
+"""Records survive the way through Arrow; values that would not are refused before they are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of object stores that are kept while nobody else writes."""
+"""The cache of store answers while no other process writes."""
 
 from __future__ import annotations
 

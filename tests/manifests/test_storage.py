@@ -1,4 +1,4 @@
-"""Storage: a write is seen whole or not at all, whatever the path is called."""
+"""Storage: a write is visible as a whole or not at all, for any path name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding in batches: the tokens of no batch and no cache, rows that leave, draws as often as they are likely."""
+"""Decoding in batches: tokens do not depend on batch or cache, rows leave, and samples follow the probabilities."""
 
 from __future__ import annotations
 

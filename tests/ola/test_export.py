@@ -1,4 +1,4 @@
-"""The decoder on its own is a Qwen2 that anybody can load, whoever else writes it or was killed while he did."""
+"""The exported decoder is a complete Qwen2, also if several processes write it or one is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sound to features: against transformers' own extractors, and sounds that are odd or broken."""
+"""Features of sound: equal to transformers' extractors, also for odd and broken sounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many requests at once answer as each alone; media are encoded once; text streams, stops and ends where it should."""
+"""Requests in a batch answer as each alone; media are encoded once; streams stop and end at the right places."""
 
 from __future__ import annotations
 

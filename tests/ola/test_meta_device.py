@@ -123,7 +123,7 @@ def samples(processor: OlaProcessor, media: Sequence[Visual | Sound]) -> list[Pr
 def test_a_step_of_training_computes_in_the_released_dtypes(
     processor: OlaProcessor, clip: Visual, picture: Visual, heard: Sound, reads: Counter[str], part: str, attention: str
 ) -> None:
-    """Media of all kinds, then none: a part that is trained gets gradients all the same."""
+    """One batch with media of all kinds, one without: trained modules get gradients in both."""
     model = released(attn_implementation=attention, num_hidden_layers=2)
     model.train()
     for name, parameter in model.named_parameters():

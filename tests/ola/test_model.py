@@ -1,4 +1,4 @@
-"""The model's parts against themselves: many at once as one by one, and what does not fit is named."""
+"""The model's parts: batches equal single inputs, and inputs that do not fit raise an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of several sequences against padding: the same losses and gradients, whatever else is in the row."""
+"""Packed rows give the losses and gradients of padded rows, independent of the other sequences."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_layers_that_are_computed_again_learn_the_same(reentrant: bool) -> None:
 
 
 def test_losses_in_chunks_are_those_of_all_logits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whose logits are never whole: not in the forward pass, and not kept for the backward pass."""
+    """The full logits are never in memory, neither in the forward nor in the backward pass."""
     model = tiny.model(attn_implementation=PACKED)
     whole, by_whole = gradients(model, learned())
     monkeypatch.setattr("ola.model.LOGITS_AT_ONCE", 3)
@@ -173,7 +173,7 @@ TOWERS = {"vision_tower", "visual_projector", "speech_encoder", "speech_projecto
     "frozen", [set(), {"vision_tower", "speech_encoder"}, {"visual_projector", "speech_projector"}]
 )
 def test_what_is_trained_has_a_gradient_in_every_batch(attention: str, frozen: set[str]) -> None:
-    """Zero where the batch has no such media; and it is what it would be were nothing done about that."""
+    """The gradient is zero if the batch has no such media; otherwise it is unchanged."""
     model = tiny.model(attn_implementation=attention)
     for name in frozen:
         model.get_submodule(name).requires_grad_(False)

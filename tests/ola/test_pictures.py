@@ -1,4 +1,4 @@
-"""Pictures of every mode and shape to the pixels of the vision tower."""
+"""Pictures of every mode and shape become the pixels that the vision tower expects."""
 
 from __future__ import annotations
 

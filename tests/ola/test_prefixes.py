@@ -1,4 +1,4 @@
-"""Beginnings that prompts share are read once; answers and scores stay what they are when each prompt is read whole."""
+"""Shared beginnings of prompts are read once, and answers and scores stay the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From token ids to sentences: no half character, and the same sentences however the text comes in pieces."""
+"""From token ids to sentences: no half characters, and the same sentences for any split of the text."""
 
 from __future__ import annotations
 

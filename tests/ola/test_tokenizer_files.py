@@ -1,4 +1,4 @@
-"""What is saved is in words that transformers 4.57 and 5 both read."""
+"""Saved tokenizers load in transformers 4.57 and 5."""
 
 from __future__ import annotations
 

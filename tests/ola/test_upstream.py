@@ -1,4 +1,4 @@
-"""What the original Ola computed, against ours: every table, sample and tensor found in the folder `--golden DIR`.
+"""Compare with the original Ola: every table, sample and tensor in the folder `--golden DIR`.
 
 Sizes come from DIR/config.json and names from what lies there, so that fixtures of another model or of other media are
 checked by the same code. Ids and sizes are exact, activations within 1e-4.
@@ -38,7 +38,7 @@ ROWS = 50  # `*_rows` tensors hold every 50th frame
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test for each case; where there is no folder one that the fixture `golden` skips."""
+    """Make a test per case; without the folder, a test that the fixture `golden` skips."""
     folder: Path = metafunc.config.getoption("--golden")
     for argument in CASES.keys() & set(metafunc.fixturenames):
         cases = CASES[argument](folder) if (folder / "config.json").is_file() else {"absent": None}
@@ -57,7 +57,7 @@ def test_image_sizes(golden: Path, image_row: Mapping[str, Any]) -> None:
 
 
 def test_video_sizes(golden: Path, video_row: Mapping[str, Any]) -> None:
-    """Where the original fails, since a side comes to nothing, ours is one cell."""
+    """Where the original fails because a side becomes 0, this implementation returns one cell."""
     limits = Limits(video_row["patch"], video_max=video_row["VIDEO_MAXRES"], video_min=video_row["VIDEO_MINRES"])
     width, height = video_row["in_wh"]
     fitted = video_size(width, height, limits)
@@ -224,7 +224,7 @@ def test_end_to_end(golden: Path, original: OlaForConditionalGeneration, process
 
 
 def test_greedy_ids(golden: Path, original: OlaForConditionalGeneration, processor: OlaProcessor) -> None:
-    """All at once: what a request is answered does not depend on its company."""
+    """All requests run in one batch: an answer does not depend on the other requests."""
     names = CASES["e2e"](golden)
     greedy = [load_file(golden / f"{name}.safetensors")["greedy_ids"][0].tolist() for name in names]
     ola = Ola(original, processor)

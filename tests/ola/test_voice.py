@@ -1,4 +1,4 @@
-"""From text to sound: the two voices, and the two threads between a growing text and its speech."""
+"""From text to sound: the two voices, and the threads between a growing text and its speech."""
 
 from __future__ import annotations
 

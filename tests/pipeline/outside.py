@@ -1,11 +1,13 @@
-"""Data of others, made up: media in files and patches, and records in the forms that are released."""
+"""Make external data: media in files and patches, and records in the released formats."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import tarfile
 import wave
+import zipfile
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,9 +19,11 @@ from PIL import Image
 
 from pipeline.importing.importer import ImportRequest, Report, import_records
 from pipeline.importing.shard_stream import ImportedSample
+from pipeline.pack.check import check_run
 from stages.catalogue import current
 from stages.samples import Sample
 from stages.shards import RawSample, ShardReader
+from tests.media import pattern
 
 RATE = 16_000
 
@@ -129,3 +133,32 @@ def contents(root: Path) -> dict[str, bytes]:
         for path in sorted(root.rglob("*"))
         if path.is_file() and path.name != ".lock"
     }
+
+
+def media_folder(folder: Path) -> Path:
+    """Write two pictures of different sizes, a sound and a video, and tars and a zip file of all of them."""
+    (folder / "a.png").write_bytes(encoded(noise(64, 64, 1), "PNG"))
+    (folder / "b.png").write_bytes(encoded(noise(90, 40, 2), "PNG"))
+    (folder / "c.wav").write_bytes(sound(0.5))
+    (folder / "v").write_bytes(pattern("v.mp4", 1).read_bytes())
+    with zipfile.ZipFile(folder / "m.zip", "w") as packed:
+        for member in ("a.png", "b.png", "c.wav", "v"):
+            packed.write(folder / member, f"in/{member}")
+    for name, mode in (("m.tar", "w"), ("m.tar.gz", "w:gz")):
+        with tarfile.open(folder / name, mode) as tar:  # type: ignore[call-overload]
+            for member in ("a.png", "b.png", "c.wav", "v"):
+                tar.add(folder / member, f"in/{member}")
+    return folder
+
+
+def members_of_samples(root: Path, key: str) -> list[dict[str, bytes]]:
+    """Return the members of all samples, in the order of their records, without the key of the import."""
+    found = sorted(samples(root), key=lambda pair: (pair[0].clip[-9:], pair[0].stage))
+    return [{name: bytes(data).replace(key.encode(), b"") for name, data in raw.members.items()} for _, raw in found]
+
+
+def brought(folder: Path, records: Sequence[Any], root: Path) -> tuple[Report, list[dict[str, bytes]]]:
+    """Import records and check the shards; return the report and the members of the samples."""
+    report = import_records(ImportRequest(listed(root, records), str(folder), frames=2, val=0.0), str(root))
+    assert list(check_run(str(root))) == []
+    return report, members_of_samples(root, report.key)

@@ -1,4 +1,4 @@
-"""A model for steps that only need one: what it says means nothing."""
+"""A model of random weights for steps whose answers do not matter."""
 
 from __future__ import annotations
 

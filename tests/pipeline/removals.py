@@ -1,4 +1,4 @@
-"""Roots of made-up manifests to remove videos from, and a search of every byte of a root for what was removed."""
+"""Make roots to remove videos from, and search every byte of a root for removed data."""
 
 from __future__ import annotations
 

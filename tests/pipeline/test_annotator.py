@@ -1,4 +1,4 @@
-"""The steps that ask a model, in whole runs: what reaches the shards, what runs again, and what a kill costs."""
+"""Whole runs of the steps that ask a model: contents of the shards, repeated work, and the cost of a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ask: what is read, asked for again, kept, left out, dropped and failed; nothing is asked twice."""
+"""Ask: parsing of answers, retries, drops and failures; no request is repeated."""
 
 from __future__ import annotations
 

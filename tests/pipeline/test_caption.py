@@ -1,4 +1,4 @@
-"""Caption: the views that are wanted and there, from shared media; what cannot be used ends in a row."""
+"""Caption: requested views from shared media; unusable answers end in a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ola chat` and `ola model` on a tiny model of random weights: what a user sees, types wrongly and hears."""
+"""`ola chat` and `ola model` on a tiny model of random weights: output, user errors and speech."""
 
 from __future__ import annotations
 

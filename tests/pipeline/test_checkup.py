@@ -1,4 +1,4 @@
-"""What the checks of a run find of GPUs, the machine and packages: both ends of each, on facts that tests make up."""
+"""The checks of a run on GPUs, machine and packages: passing and failing cases, on invented facts."""
 
 from __future__ import annotations
 

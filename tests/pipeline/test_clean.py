@@ -1,4 +1,4 @@
-"""`ola clean`: what is old is listed with its size and deleted with --yes; what is current, imported or open stays."""
+"""`ola clean` lists old files with their sizes and deletes them with --yes; current, imported and open ones stay."""
 
 from __future__ import annotations
 

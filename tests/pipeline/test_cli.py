@@ -1,4 +1,4 @@
-"""`ola run` again and again: only what is new, changed or unfinished is done; and the commands that look at a run."""
+"""`ola run` repeats only what is new, changed or unfinished; and the commands that show a run."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_sql_as_json_is_json() -> None:
 def test_status_has_a_line_a_step_and_what_the_shards_hold() -> None:
     lines = ola("status", finished()).out.splitlines()
     assert [line.split()[0] for line in lines[1:6]] == ["ingest", "split", "extract", "transcribe", "pack"]
-    assert lines[-1].startswith(f"shards/omni: {len(shards_of(finished()))} files, ")
+    assert lines[-1].startswith(f"shards/omni: {len(shards_of(finished()))} file")
 
 
 def test_why_follows_a_video_a_clip_and_a_task() -> None:

@@ -1,4 +1,4 @@
-"""The plan of clips: always whole and within its limits, and cut where a person would cut."""
+"""The plan of clips covers the video within the limits, and cuts at scene changes and pauses."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_eight_hours_are_planned_in_seconds() -> None:
 
 
 def test_a_cut_in_mid_sentence_is_left_inside() -> None:
-    """Speech has pauses: 0.5-s ones around sentences of 4 s, and a scene cut in the middle of the third."""
+    """Sentences of 4 s with pauses of 0.5 s; a scene cut in the middle of the third sentence."""
     pauses = tuple((4.5 * n + 4.0, 4.5 * n + 4.5) for n in range(8))
     spans = plan_clips(scanned(36, [11], pauses), 2, 30)
     assert 11_000 not in {end for _, end in spans}

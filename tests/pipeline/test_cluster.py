@@ -1,4 +1,4 @@
-"""Lanes on clusters whose nodes come and go: everything is done once and nothing hangs."""
+"""Lanes on clusters whose nodes join and leave: every number is processed once and nothing hangs."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_lane_that_cannot_be_made_ends_the_run_with_its_words(
 
 
 def test_no_actor_is_left_however_a_map_ends(ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the error that ended it is kept, with all that its traceback holds."""
+    """This holds also while the caller keeps the error with its traceback."""
     import ray
 
     monkeypatch.setattr(scheduler, "REPLAN", 0.1)

@@ -153,7 +153,7 @@ def test_a_retry_of_a_compacted_root_runs_what_failed_and_nothing_else(tmp_path:
 
 
 def test_a_retry_of_a_compacted_root_that_is_killed_loses_nothing(tmp_path: Path) -> None:
-    """At any write of the retry: what is committed keeps the law, or is mended by the next retry."""
+    """The retry is killed at each write: committed parts keep the law, or the next retry restores it."""
     moment, ended = 0, False
     while not ended:
         moment += 2

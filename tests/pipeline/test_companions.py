@@ -1,4 +1,4 @@
-"""What lies beside videos is no source: it is read with its video, or passed over, or counted as no media."""
+"""Files beside videos are no sources: they are read with their video, ignored, or counted as no media."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes in settings, inputs and commands: one line that names key, value and choices, and nothing has run."""
+"""Mistakes in settings, inputs and commands give one line with key, value and choices; nothing runs."""
 
 from __future__ import annotations
 

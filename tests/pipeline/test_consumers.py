@@ -1,4 +1,4 @@
-"""What others read from the shards of a real run: the same bytes, frames, sounds and times, whoever reads."""
+"""Other readers of a real run's shards get the same bytes, frames, sounds and times."""
 
 from __future__ import annotations
 

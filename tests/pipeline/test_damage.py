@@ -1,4 +1,4 @@
-"""Files that are damaged at random: each is accounted for, in words that say what is wrong with the file."""
+"""Randomly damaged files: each has a row whose reason names the fault of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of pipeline/deploy: what they name exists, and what they ask for fits what a run needs."""
+"""The files of pipeline/deploy: the paths in them exist, and their resources suffice for a run."""
 
 from __future__ import annotations
 

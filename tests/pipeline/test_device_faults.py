@@ -1,4 +1,4 @@
-"""A GPU that answers its process no more: the process ends, and no record fails that did not do it twice."""
+"""A lost GPU ends the process, and a record fails only if it loses the GPU twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pipeline.engine.lane_plan import Lane, LanePlan
 from pipeline.engine.worker import TWICE
 from pipeline.errors import RunError, SetAside
 from tests import toys
-from tests.toys import Pebble, Toy, Traced, deed, good
+from tests.toy_faults import deed
+from tests.toys import Pebble, Toy, Traced, good
 
 LOST = "CUDA error: an illegal memory access was encountered"
 broken: list[str] = []  # of this process: what its GPU answers from now on
@@ -60,7 +61,7 @@ def test_a_record_that_loses_the_gpu_takes_no_other_along(tmp_path: Path) -> Non
 
 
 def test_a_gpu_that_is_broken_is_nobodys_fault(tmp_path: Path) -> None:
-    """Whether it was the first record's fault is not known until another one is answered: it has no row."""
+    """Until another record is answered, the first record may or may not be at fault; it has no row."""
     mended = tmp_path / "mended"
     deeds = ["ok" if n < 1 else f"need once {mended}" for n in range(4)]
     plan, parts = toys.planned(tmp_path, [OnCard()], deeds, per_part=4, batch=1)

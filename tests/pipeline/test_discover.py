@@ -1,4 +1,4 @@
-"""What is named in the input: everything gets a source, with its subtitles, or with what is wrong with it."""
+"""Discovery: each named input becomes a source, with its subtitles or its fault."""
 
 from __future__ import annotations
 

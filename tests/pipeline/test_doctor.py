@@ -1,4 +1,4 @@
-"""`ola doctor` on stores, clusters and roots, and what `ola run` says is missing before it begins."""
+"""`ola doctor` on stores, clusters and roots, and the missing needs that `ola run` reports before it begins."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_doctor_for_a_root(tmp_path: Path, no_driver: None) -> None:
-    """The settings that the root has count; what the run does not need is one line at the end."""
+    """The settings stored at the root are used; unneeded requirements are one line at the end."""
     root = copy_of(finished(), tmp_path)
     before = files_of(root)
     said = ola("doctor", "--root", root)
@@ -235,7 +235,7 @@ def test_a_run_says_what_is_missing_before_anything_is_written(
 
 
 def test_a_run_with_nothing_to_do_needs_nothing(tmp_path: Path, no_driver: None) -> None:
-    """So a root that was made where there are GPUs can be packed again where there is none."""
+    """A root made on a machine with GPUs can be packed again on one without."""
     root = copy_of(finished(), tmp_path)
     config = load(str(root / "run.yaml"), [])
     plan = config.plan(str(root))
@@ -259,7 +259,7 @@ def test_an_idle_run_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_run_warns_of_a_store_without_conditional_writes(at: tuple[str, Watched], tmp_path: Path) -> None:
-    """Once, as long as nothing is done yet; an idle run sends no request for it."""
+    """The warning comes once, before work begins; an idle run makes no request for it."""
     at[1].app, root = stripped(at[1].app), f"{at[0]}/run"
     words = ("run", pattern("small.mp4", 3), "--root", root, "--set", "steps=[ingest]")
     assert "warning: --root s3://doctor/run: the store does not keep conditional writes" in ola(*words).err

@@ -1,4 +1,4 @@
-"""Channels that cancel each other when they are mixed, and those that do not."""
+"""Channels that cancel each other in the mix, and channels that do not."""
 
 from __future__ import annotations
 

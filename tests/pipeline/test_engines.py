@@ -1,4 +1,4 @@
-"""Engines: what stops a run stops it at once, with its own words, on both of them."""
+"""Both engines stop a run at once, with the original error message."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_on_this_machine_no_lane_asks_for_more_than_it_has(ray_here: None) -> No
 def test_ranks_take_what_the_cluster_has(
     have: dict[str, float], ranks: int, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not what this machine has: the head of a cluster may well be without a GPU."""
+    """The cluster counts, not this machine: the head of a cluster may have no GPU."""
     monkeypatch.setattr("ray.cluster_resources", lambda: have)
     engine = RayEngine()
     assert engine.kind_of_ranks(ranks) == kind

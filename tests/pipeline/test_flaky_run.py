@@ -1,4 +1,4 @@
-"""Run, check and train on a store with bad minutes: the same rows and bytes, and at worst one line and open parts."""
+"""Run, check and train on a failing store: the same rows and bytes, or one line and open parts."""
 
 from __future__ import annotations
 

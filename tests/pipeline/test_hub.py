@@ -1,4 +1,4 @@
-"""Data sets of the Hub, `hf://datasets/owner/name`: listed and read in place, by a Hub whose answers are made up."""
+"""Data sets of the Hub (`hf://datasets/owner/name`), listed and read in place from a simulated Hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ola import`: data of others as shards that all readers of ours take, once, whatever kills it on the way."""
+"""`ola import`: external data as shards for all readers, once, through kills at any moment."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_turns_are_kept_with_the_tags_in_front(tmp_path: Path) -> None:
 
 
 def test_the_trainer_reads_what_the_records_say(tmp_path: Path) -> None:
-    """Token ids and labels are those of the records themselves, media those that were stored."""
+    """Token ids and labels are those of the records, media those that were stored."""
     records = released(tmp_path)
     imported(tmp_path, records, tmp_path / "out", frames=4)
     processor = OlaProcessor(tiny.tokenizer(), tiny.config())

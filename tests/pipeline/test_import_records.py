@@ -1,4 +1,4 @@
-"""Records of others: what cannot be used is a row with its reason, and a file that breaks off is an error."""
+"""External records: unusable ones become rows with a reason; a truncated file is an error."""
 
 from __future__ import annotations
 

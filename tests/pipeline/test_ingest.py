@@ -1,4 +1,4 @@
-"""Ingest: what a file is, and why it is no video."""
+"""Ingest: the facts of videos, and the reasons for other files."""
 
 from __future__ import annotations
 

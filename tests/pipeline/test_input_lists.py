@@ -1,4 +1,4 @@
-"""Lists of videos: what a row names and carries, and rows that cannot be read."""
+"""Lists of videos: names and columns of rows, and rows that cannot be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joining a cluster: what is wrong with it is one line within half a minute, before anything is written."""
+"""Joining a cluster: each fault is one line within half a minute, before anything is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The driver is killed, a node is lost: the run that follows ends with the same rows, and blames no innocent record.
+"""After a killed driver or a lost node, the next run ends with the same rows and blames no other record.
 
 In: a chain of three toy steps in a process of its own, and SIGKILL at moments drawn from a fixed seed.
 """

@@ -1,4 +1,4 @@
-"""One run at a time below a root, locally and in a store: a second is refused, a dead one's place is taken."""
+"""One run at a time per root, locally and in a store: a second one is refused, a dead one is replaced."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def die() -> None:
 @pytest.mark.parametrize("step", [Film, Serial])
 @pytest.mark.parametrize("second", ["ends", "is killed"])
 def test_two_attempts_at_once_write_into_a_draft_each(step: type[Film], second: str, tmp_path: Path) -> None:
-    """One stands still after four records; another does the part meanwhile, or dies in it; then the first goes on."""
+    """The first attempt pauses after four records; a second one completes the part or dies; then the first resumes."""
     plan, parts = toys.planned(tmp_path, [step()], ["ok"] * 8, per_part=8)
     late, _ = toys.planned(tmp_path, [step()], ["ok"] * 8, per_part=8)
 

@@ -1,4 +1,4 @@
-"""What `ola sql`, `ola why` and `ola status` show to people: tables that fit, short ids, trees, and what was meant."""
+"""Output of `ola sql`, `ola why` and `ola status` for people: tables, short ids, trees and suggestions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from manifests.ledger import Counts
+from pipeline.cli import sql_views
 from pipeline.cli.cell_text import clock, duration, number_text, with_short_ids
+from pipeline.cli.sql_output import FORMS, Answer
 from pipeline.cli.status import funnel
 from pipeline.cli.tables import column_widths, cut_table
 from tests.runs import finished, ola, rows
@@ -119,6 +121,10 @@ def test_parquet_goes_to_a_file_or_a_pipe_and_not_to_a_terminal(tmp_path: Path) 
     assert done.stderr.startswith("ola: --format parquet: expected a file or a pipe, got a terminal; do --out FILE")
 
 
+def test_lines_of_csv_end_as_other_tools_of_the_shell_expect() -> None:
+    assert FORMS["csv"](Answer(["id", "text"], [("a", "one, two"), ("b", None)])) == 'id,text\na,"one, two"\nb,\n'
+
+
 @pytest.mark.parametrize("form", ["table", "vertical", "md", "csv", "json"])
 def test_every_form_goes_into_a_file(form: str, tmp_path: Path) -> None:
     query = "SELECT 1 AS n"
@@ -139,6 +145,15 @@ def test_without_a_query_the_views_are_shown_with_examples_that_run() -> None:
         answer = ola(*words, "--format", "json")
         assert answer.code == 0
         assert json.loads(answer.out)
+
+
+def test_columns_and_joins_are_wrapped_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql_views, "output_width", lambda: 60)
+    lines = [
+        line for line in ola("sql", finished()).out.splitlines() if line.startswith("    ") and "ola sql" not in line
+    ]
+    assert [line for line in lines if line.startswith(" " * 8)]
+    assert max(map(len, lines)) <= 60
 
 
 @pytest.mark.parametrize(

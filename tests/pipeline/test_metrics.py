@@ -219,7 +219,7 @@ def endpoint() -> str:
 def test_the_endpoint_of_ray_has_them_while_a_run_works(
     tmp_path: Path, ray_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A gauge that does not change is there for as long as its batch takes, and Ray would forget it after 2 s."""
+    """A gauge that does not change during a batch is published again, since Ray forgets it after 2 s."""
     monkeypatch.setattr(scheduler, "REPORT", 0.1)
     monkeypatch.setattr(scheduler, "REPLAN", 0.2)
     steps = [toys.Take(toys.Traced(pause=0.4)), toys.Film()]

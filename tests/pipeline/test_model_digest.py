@@ -78,7 +78,7 @@ def test_links_into_a_hub_cache_are_the_files_that_they_name(weights: Path, tmp_
 
 
 def test_other_bytes_with_the_old_time_are_read(weights: Path) -> None:
-    """As `cp -p`, `rsync -t` and `tar` leave them."""
+    """`cp -p`, `rsync -t` and `tar` leave such files."""
     before, path = digest_of(str(weights)), weights / "model.safetensors"
     facts = path.stat()
     time.sleep(0.02)  # more than a tick of the file system's clock

@@ -1,4 +1,4 @@
-"""The steps that ask, in whole runs whose decoder is vLLM: `make test-vllm`. Without vLLM, what is said of that."""
+"""Whole runs with the decoder in vLLM (`make test-vllm`); without vLLM, the error message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pack on made-up manifests: what is chosen, how it is placed, and that a set is whole or not there."""
+"""Pack on synthetic manifests: selection, placement, and sets that are complete or absent."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def test_a_sample_says_what_its_clip_says(plan: Plan) -> None:
 
 
 def test_what_is_absent_has_the_type_of_what_is_there(plan: Plan) -> None:
-    """Hugging Face datasets take the types from the first samples: a null there, a text later, and nothing loads."""
+    """Hugging Face datasets infer types from the first samples: after a null, a text would not load."""
     packed(plan)
     for sample in samples(plan):
         assert all(isinstance(value, str) for value in sample["provenance"].values())

@@ -1,4 +1,4 @@
-"""Packing by groups: new videos make new shards, a changed one those of its group, and readers are not disturbed."""
+"""Packing by groups: new videos make new shards, a changed video those of its group; readers are not disturbed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pack on made-up annotations: which tasks of which stage a clip gives, why it gives no more, and who may read them."""
+"""Pack on synthetic annotations: the tasks of a clip by stage, the reasons against others, and their readers."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ def test_an_image_sample_is_the_middle_frame(plan: Plan) -> None:
 
 
 def test_every_sample_of_a_stage_has_the_types_of_the_first(plan: Plan) -> None:
-    """Hugging Face datasets take them from there; the first clips here say nothing and are asked nothing."""
+    """Hugging Face datasets infer types from the first samples; here the first clips have no speech or questions."""
     packed(plan)
     for stage in ("image", "video", "omni"):
         types = [pa.Table.from_pylist([sample]).schema for sample in samples(plan, stage)]
@@ -341,7 +341,7 @@ def test_the_order_within_a_part_does_not_change_the_bytes(plan: Plan, tmp_path:
 
 
 def test_tokens_in_sql_are_those_of_the_model() -> None:
-    """Every size of a frame, and the seconds around each chunk."""
+    """For all sizes of frames, and durations around each chunk."""
     sizes = [(w, h) for w in range(32, 1537, 32) for h in (32, 288, 320, 448, 704, 1536, w)]
     with duckdb.connect() as connection:
         connection.execute(TOKENS)

@@ -1,4 +1,4 @@
-"""What the writer writes is what tarfile, webdataset and our reader read; bad samples are refused by name."""
+"""The writer's shards are read by tarfile, webdataset and this project; bad samples are refused by name."""
 
 from __future__ import annotations
 

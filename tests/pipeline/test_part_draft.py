@@ -1,4 +1,4 @@
-"""The draft of a part's tar: who may take it over, what of it counts, and when it goes."""
+"""The draft of a part's tar: takeover, valid contents and deletion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan: what is wrong with it is said before anything runs, and keys change with what decides a result."""
+"""The plan: errors before anything runs, and keys that change with everything that decides a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live progress: what it shows of a run at work, and of what a model writes meanwhile."""
+"""Live progress of a run, and of the tokens that a model writes meanwhile."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def in_a_terminal(*arguments: str | Path) -> tuple[int, str]:
 
 
 def test_a_terminal_shows_an_annotated_run_to_its_end(tmp_path: Path) -> None:
-    """Screening notes probabilities, and the other steps answers."""
+    """Screening stores probabilities in its notes, the other steps answers."""
     videos = tmp_path / "videos"
     talking(videos, "film", numbered("numbers.mp4", 200), 8)
     settings = [f"annotator.engine={ENGINE.engine}", "isolate=false"]

@@ -1,4 +1,4 @@
-"""Files come, move, are copied and replaced; runs are killed at any write; and nothing is lost or there twice.
+"""Files appear, move and change while runs are killed at any write; nothing is lost or duplicated.
 
 A state machine: after each run that comes to its end, the root is what a fresh run on the same input would have made.
 """

@@ -1,4 +1,4 @@
-"""Real films with real speech, where they are: all of them go through, and what is said is said at its time."""
+"""Real films with real speech, where available: all are processed, and speech has the right times."""
 
 from __future__ import annotations
 

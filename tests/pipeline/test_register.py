@@ -1,4 +1,4 @@
-"""Sources keep their places: changed, moved or copied ones too; of exact copies one is the owner."""
+"""Sources keep their places when they change, move or are copied; one of several copies is the owner."""
 
 from __future__ import annotations
 

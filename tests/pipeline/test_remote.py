@@ -1,4 +1,4 @@
-"""Input and root in an object store: the same shards as on disk, and nothing half-written is ever seen."""
+"""Input and root in an object store: the same shards as on disk, and no partial file is ever visible."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_second_run_writes_no_part_again(done: Said, store_at: str) -> None:
 
 
 def test_shards_are_those_of_a_run_on_the_same_uris(done: Said, store_at: str, tmp_path: Path) -> None:
-    """Provenance names the input, so the input is the same and only the root differs."""
+    """Provenance names the input, so both runs have the same input and differ in their roots."""
     assert ola("run", f"{store_at}/in", "--root", tmp_path / "out", *FAST).code == 0
     local = {path.name: path.read_bytes() for path in shards_of(tmp_path / "out")}
     remote = {

@@ -1,4 +1,4 @@
-"""`ola remove` on made-up manifests: nothing of the video is left, all else is as it was, and it stays out."""
+"""`ola remove` on synthetic manifests: no trace of the video is left, all else is unchanged, and it stays out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures that real files get wrong: HDR and wide colours, mirrors, fields, and several picture streams.
+"""Rendering of difficult files: HDR and wide colours, mirrors, fields, and several picture streams.
 
 Each file is made from pictures that are known, by formulas of its own; what is stored is compared with them.
 """
@@ -282,7 +282,7 @@ def test_what_is_only_flagged_as_interlaced_keeps_its_lines() -> None:
 
 @pytest.mark.parametrize("source", ["testsrc2=s=320x240:r=25", "mandelbrot=s=640x360:r=10"])
 def test_fine_textures_are_no_combs(source: str) -> None:
-    """They alternate from line to line as combs do."""
+    """Lines of fine textures alternate as in combs."""
     film = made(f"texture {source.partition('=')[0]}.mp4", "-f", "lavfi", "-i", source, "-frames:v", "30", *X264)
     assert not video_of(film).interlaced
 

@@ -1,4 +1,4 @@
-"""`ola replay`: one record again, and what comes out differently."""
+"""`ola replay` runs one record again and shows the differences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def root(tmp_path: Path) -> Path:
 def test_a_record_comes_out_the_same(root: Path) -> None:
     [(clip,)] = rows(root, "SELECT id FROM split LIMIT 1")
     before = files_of(root)
-    for step, name in (("ingest", clip[:0]), ("split", clip[:20]), ("transcribe", clip)):
+    for step, name in (("ingest", clip[:0]), ("split", clip[:20]), ("extract", clip), ("transcribe", clip)):
         said = ola("replay", root, name, "--step", step)
         assert (said.code, "the same as committed" in said.out) == (0, True), said
     assert files_of(root) == before

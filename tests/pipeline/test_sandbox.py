@@ -1,4 +1,4 @@
-"""A sandbox: what it does with large messages, deaths, hangs and children, and what it leaves behind.
+"""A sandbox with large messages, deaths, hangs and children, and its clean-up.
 
 In: a toy step in a process of its own. Out: answers or faults; no process, file descriptor or zombie.
 """
@@ -236,7 +236,7 @@ def test_files_of_the_users_folder_are_not_taken_for_pythons(tmp_path: Path, mon
 
 
 def test_a_sandbox_starts_light() -> None:
-    """Each death costs a start: what steps need, they import in `open` and `run`."""
+    """Each death costs a start, so steps import their packages in `open` and `run`."""
     heavy = ("av", "duckdb", "ffmpeg", "pandas", "ray", "rich", "torch", "transformers", "yaml")
     code = "import sys, pipeline.engine.sandbox; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True, check=True)

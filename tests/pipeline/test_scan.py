@@ -1,4 +1,4 @@
-"""The scan on small videos made here, whose cuts, stills, pauses and levels are known."""
+"""The scan on small videos with known cuts, stills, pauses and levels."""
 
 from __future__ import annotations
 

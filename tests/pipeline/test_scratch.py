@@ -1,4 +1,4 @@
-"""Copies of remote videos: gone after their last step, and never more than there is room for."""
+"""Copies of remote videos are deleted after their last step, and never exceed the free space."""
 
 from __future__ import annotations
 

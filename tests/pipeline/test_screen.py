@@ -1,4 +1,4 @@
-"""Screen: cheap rules go first, the rest gets two scores, and a transcript cannot talk its way through."""
+"""Screen: cheap rules first, then two scores; a transcript cannot manipulate its scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A part that cannot go on is set aside and named; the others go on; and nobody is blamed for what may pass."""
+"""A part that cannot go on is set aside and named, others go on, and no record is blamed for temporary faults."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_a_run_with_a_damaged_part_packs_the_rest_and_says_so(tmp_path: Path, st
 
 
 def test_ids_that_are_not_unique_are_not_packed(tmp_path: Path) -> None:
-    """As a file that moved left them in an earlier release: two rows of one video, each under its own name."""
+    """An earlier release left two rows of one video with different names after the file had moved."""
     root = copy_of(finished(), tmp_path)
     (folder,) = root.glob("*-ingest-*")
     (folder / "part-000077.parquet").write_bytes((folder / "part-000000.parquet").read_bytes())

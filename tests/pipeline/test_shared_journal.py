@@ -1,4 +1,4 @@
-"""Journals of roots in object stores: a lost node takes little with it, and one that comes back revives nothing."""
+"""Journals of roots in object stores: a lost node loses little, and a returning node changes nothing."""
 
 from __future__ import annotations
 

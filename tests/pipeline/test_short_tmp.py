@@ -1,4 +1,4 @@
-"""A TMPDIR whose name is too long for the paths of sockets."""
+"""A TMPDIR that is too long for the paths of sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and Ctrl-C end a run and a training in one line, leave no process, and what follows goes on."""
+"""SIGTERM, SIGHUP and Ctrl-C end a run or training in one line and leave no process; the next run resumes."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_signal_ends_a_run_and_the_next_goes_on(
 
 @pytest.mark.slow
 def test_sigterm_ends_a_run_on_a_ray_of_its_own(videos: Path, calm: Path, tmp_path: Path) -> None:
-    """It comes to the whole group, as `timeout` sends it."""
+    """The signal reaches the whole process group, as `timeout` sends it."""
     root = tmp_path / "root"
     process = start(root, "run", videos, "--root", root, *SETTINGS, "--engine", "ray")
     said = ended(process, lambda: bool(list(root.glob("01-ingest-*/*.parquet"))), signal.SIGTERM, group=True)
@@ -115,7 +115,7 @@ def test_sigterm_ends_a_run_on_a_ray_of_its_own(videos: Path, calm: Path, tmp_pa
 
 
 def test_sigterm_saves_the_step_of_a_training(tmp_path: Path) -> None:
-    """It comes to the whole group, as `timeout` and schedulers send it: decoders live on until the trainer ends."""
+    """The signal reaches the whole process group, as from schedulers: decoders stay alive until the trainer ends."""
     (tmp_path / "see.yaml").write_text(RECIPE + STEPS)
     (shards,) = lessons(tmp_path / "shards", ["image_caption"], 3)
     given = ("train", tmp_path / "see.yaml", "--shards", shards, "--model", write_model(tmp_path / "model"))
@@ -143,7 +143,7 @@ def test_sigterm_saves_the_step_of_a_training(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_where_the_end_takes_too_long(tmp_path: Path) -> None:
-    """The main thread is in C++ and its child lives; the watching thread ends both, with the line."""
+    """The main thread runs C++ and has a child; the watching thread ends both and prints the line."""
     code = """
 import subprocess, sys, time
 from pipeline.engine import signals

@@ -1,4 +1,4 @@
-"""How many requests to an object store a run takes, one with nothing to do, and `ola status`."""
+"""The number of store requests of a run, of a run with nothing to do, and of `ola status`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST = {"run": 6 * VIDEOS * store.STEPS, "idle run": 40, "status": 40}
 
 @pytest.mark.parametrize("a_block", [blocks.BLOCK, VIDEOS])
 def test_a_run_asks_the_store_little(a_block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where parts are compacted: a block file a step."""
+    """Also with compacted parts: one block file per step."""
     monkeypatch.setattr(blocks, "BLOCK", a_block)
     # looks of the progress, and beats of the lease, depend on how long a run takes
     monkeypatch.setattr(progress, "LINE_SECONDS", 600.0)

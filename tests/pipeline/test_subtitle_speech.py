@@ -1,4 +1,4 @@
-"""What is spoken in a subtitle, and what is kept apart: at both ends, what must go and what must stay."""
+"""Spoken and unspoken parts of subtitles: parts that must be removed, and parts that must stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subtitle files as they are found: cues, words, times and encodings."""
+"""Real-world subtitle files: cues, words, times and encodings."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def told(root: Path) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("per_part", [2, 100])
 def test_copies_among_rows_in_a_store_are_those_of_local_rows(per_part: int, tmp_path: Path) -> None:
-    """Nobody has read the rows when they are registered: copies are found once `ingest` has read all of them."""
+    """The rows are unread at registration: copies are found once `ingest` has read all rows."""
     one, other, third = films()
     table = pa.table({"mp4": [other, one, b"no video", third, one, b"no video", b"", other]})
     folder = loose(tmp_path / "in", {"loose.mp4": third})

@@ -1,4 +1,4 @@
-"""Rules over text, as tables: what is kept, and for which reason the rest is not."""
+"""Rules over text, as tables: accepted texts, and the reasons for rejected ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks that restart or jump: what a player shows one after the other, and what nobody recorded."""
+"""Clocks that restart or jump: the order in which a player shows frames, and gaps without recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ola train` as a user meets it."""
+"""`ola train` from the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transcribe: which source is taken, what becomes of subtitles that cannot be read, and of clips that are silent."""
+"""Transcribe: choice of the source, unreadable subtitles, and clips without sound."""
 
 from __future__ import annotations
 

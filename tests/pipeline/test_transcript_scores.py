@@ -1,4 +1,4 @@
-"""Words of every source are judged alike, their language is told, and what is not spoken is kept beside them."""
+"""Transcripts of every source get the same scores, a language, and separate unspoken text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A newer version of the software on a root of an older one: what is done stays, and what is done again is said.
+"""A newer version on a root of an older one: finished work stays, and repeated work is announced.
 
 The older version is simulated by columns and settings that it lacks, the newer one by settings that are added.
 """
@@ -334,7 +334,7 @@ def as_by_an_older_version(root: Path, record: type, step: str, nested: bool) ->
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_rows_without_newer_columns_are_read(nested: bool, tmp_path: Path) -> None:
-    """Nothing is done again, and SQL sees the defaults as well."""
+    """No step runs again, and SQL shows the defaults."""
     root = copy_of(finished(), tmp_path)
     as_by_an_older_version(root, Video, "ingest", nested)
     as_by_an_older_version(root, Transcript, "transcribe", nested)

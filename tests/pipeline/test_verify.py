@@ -1,4 +1,4 @@
-"""Verify: four views from shared media, three measures, all outcomes of `needs`, and answers that give orders."""
+"""Verify: four views from shared media, three measures, all outcomes of `needs`, and answers with instructions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ola whatif`: what it foretells is what pack then does, and it only looks."""
+"""`ola whatif` predicts what pack does, and changes nothing."""
 
 from __future__ import annotations
 

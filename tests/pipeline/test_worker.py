@@ -1,4 +1,4 @@
-"""No record takes another with it: each that dies, hangs, eats memory or raises is one `failed` row.
+"""One record never affects another: a record that dies, hangs, eats memory or raises is one `failed` row.
 
 In: toy steps over sources that misbehave. Out: rows, and how often each record ran.
 """
@@ -226,7 +226,7 @@ def test_retry_of_media_runs_what_failed_and_keeps_the_rest(tmp_path: Path) -> N
 
 
 def test_a_late_attempt_leaves_the_rows_and_the_media_of_the_one_that_was_faster(tmp_path: Path) -> None:
-    """A worker on a lost network is to place its tar; another did the part, with other bytes; the first goes on."""
+    """A worker pauses before it places its tar; another commits the part with other bytes; the first continues."""
     plan, parts = toys.planned(tmp_path, [Film()], ["ok"] * 3, per_part=3)
     manifest = plan.steps[0].manifest
     late, places = plan.steps[0], Journal.record_place
@@ -279,7 +279,7 @@ def tame() -> Iterator[None]:
 
 
 def test_a_retry_that_is_killed_loses_nothing(tmp_path: Path, tame: None) -> None:
-    """Killed at any write: what a retry brings back goes through all steps, or is still to be retried."""
+    """The retry is killed at each write: its records pass all steps, or are still to be retried."""
     for moment in range(1, 12):
         root, weights = tmp_path / f"{moment}", tmp_path / f"weights{moment}"
         deeds = [f"need {weights}" if n in {1, 4} else "ok" for n in range(6)]
@@ -297,7 +297,7 @@ def test_a_retry_that_is_killed_loses_nothing(tmp_path: Path, tame: None) -> Non
 
 
 def test_a_root_whose_law_is_broken_says_so_and_a_retry_mends_it(tmp_path: Path, tame: None) -> None:
-    """As a retry left it that was killed in an earlier release: a later step stands on fewer rows than there are."""
+    """A killed retry of an earlier release left a later step with fewer inputs than there are outputs."""
     weights = tmp_path / "weights"
     deeds = ["ok", f"need {weights}", "ok"]
     plan, parts = toys.planned(tmp_path, [Take(), Crack()], deeds, per_part=3)

@@ -1,4 +1,4 @@
-"""One folder with everything that goes wrong: the run ends by itself, and each file has a row that says what it was."""
+"""A folder with every kind of bad file: the run ends by itself, and each file has a row with the right reason."""
 
 from __future__ import annotations
 

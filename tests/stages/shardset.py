@@ -1,4 +1,4 @@
-"""Shard sets made by hand: small samples of any kinds of task, in as many shards as a test wants; and their loader."""
+"""Make shard sets by hand: small samples of any task kinds in any number of shards, and their loader."""
 
 from __future__ import annotations
 

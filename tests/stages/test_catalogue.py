@@ -1,4 +1,4 @@
-"""The catalogue: every task of every source, and shards that are not whole are named before anything is read."""
+"""The catalogue has every task of every source, and incomplete shards raise an error before anything is read."""
 
 from __future__ import annotations
 

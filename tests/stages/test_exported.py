@@ -1,4 +1,4 @@
-"""What `ola export` writes for the original trainer is what our loader reads: the same token ids, pixels and sound."""
+"""The export for the original trainer gives the token ids, pixels and sound of this project's loader."""
 
 from __future__ import annotations
 

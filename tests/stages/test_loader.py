@@ -1,4 +1,4 @@
-"""The loader: the same steps however many ranks and workers, and nothing that piles up."""
+"""The loader: the same steps for any number of ranks and workers, without growing memory."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_each_task_comes_once_an_epoch(whole: list[Step]) -> None:
 def test_ranks_and_workers_change_nothing(
     ranks: int, workers: int, mixed: Path, processor: OlaProcessor, whole: list[Step]
 ) -> None:
-    """2 ranks x 1 worker, 1 rank x 2 workers, and more ranks than a step has packs."""
+    """2 ranks with 1 worker, 1 rank with 2 workers, and more ranks than packs in a step."""
     each = [
         list(loader(mixed, processor, epochs=2.0, rank=rank, ranks=ranks, workers=workers)) for rank in range(ranks)
     ]
@@ -170,7 +170,7 @@ def test_files_and_memory_do_not_grow(mixed: Path, processor: OlaProcessor) -> N
 
 
 def test_shards_are_closed_again(tmp_path: Path, processor: OlaProcessor) -> None:
-    """More shards than may be open at once."""
+    """There are more shards than the limit on open ones."""
     count = OPEN_SHARDS + 40
     write_set(tmp_path, [_chat(n) for n in range(count)], shards=count)
     me = psutil.Process()
@@ -225,7 +225,7 @@ def test_a_trainer_that_ends_leaves_no_process(mixed: Path, tmp_path: Path) -> N
 
 
 def test_shards_in_an_object_store_give_the_same(mixed: Path, processor: OlaProcessor) -> None:
-    """Read by a process whose server began before the environment named the store."""
+    """The reading process has a server that began before the environment named the store."""
     sets = [path for path in sorted(mixed.iterdir()) if path.name != "image"]
 
     def steps(sources: list[str]) -> list[Step]:

@@ -1,4 +1,4 @@
-"""The loader where data are bad: each sample that cannot be read is named, left out, or what stops it all."""
+"""The loader with bad data: unreadable samples are named and skipped, or end the training."""
 
 from __future__ import annotations
 

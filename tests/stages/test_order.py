@@ -1,4 +1,4 @@
-"""The order of tasks: each once an epoch, in the shares that the recipe says, and nothing but its inputs decides."""
+"""The order of tasks: each once per epoch, in the shares of the recipe, determined by its inputs alone."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_packs_are_neighbours_and_only_a_task_alone_is_over_the_budget(tokens: l
 
 @given(SIZES, st.integers(0, 5), st.integers(0, 3), st.integers(1, 9))
 def test_the_order_is_a_pure_function(sizes: dict[str, int], seed: int, epoch: int, batch: int) -> None:
-    """Of the seed, the epoch and the data, not of what was asked before; the batch only cuts it."""
+    """The order depends on the seed, the epoch and the data, not on earlier calls; the batch size only cuts it."""
     one, other = order(sizes, seed), order(sizes, seed, batch=batch)
     for number in range(epoch):
         one.epoch(number)
@@ -146,7 +146,7 @@ def test_shares_are_the_recipes_within_rounding(sizes: dict[str, int], data: st.
 @settings(max_examples=30)
 @given(st.integers(1, 9), st.integers(10, 60))
 def test_over_epochs_a_kind_drawn_in_part_comes_evenly(small: int, large: int) -> None:
-    """All its tasks come before one comes again."""
+    """All tasks of the kind occur before one occurs again."""
     sizes = {"image_caption": large, "video_qa": small}
     of = order(sizes, tasks={"image_caption": 0.5, "video_qa": 0.5})
     seen = Counter(row for epoch in range(5) for row in of.epoch(epoch).rows.tolist())
@@ -237,7 +237,7 @@ def test_what_no_shard_has_is_named(changes: dict[str, Any], message: str) -> No
 
 
 def test_a_live_first_epoch_takes_shards_in_the_order_they_are_packed() -> None:
-    """Some are shuffled together; each task still comes once, and later epochs are as ever."""
+    """Some shards are shuffled together; each task occurs once, and later epochs are unchanged."""
     tasks = made({"image_caption": 100})
     live, whole = (Order(tasks, phase(), 0, live) for live in (True, False))
     shards = live.shards[live.epoch(0).rows] // SHUFFLED_SHARDS

@@ -1,4 +1,4 @@
-"""Several ranks learn what one learns, and each goes on from where the other was killed."""
+"""Several ranks learn the same as one, and each resumes after a kill of another."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ train(training(tuple(sys.argv[3:]), sys.argv[1], __import__("pathlib").Path(sys.
 
 @pytest.mark.slow
 def test_killed_on_one_rank_and_gone_on_with_on_two(ray_here: None, tmp_path: Path) -> None:
-    """Batches of three packs: each step one rank has a pack that only stands in."""
+    """With batches of three packs, one of two ranks has a filler pack in each step."""
     model, shards = write_model(tmp_path / "model"), lessons(tmp_path / "shards", KINDS, 2)
     torch.set_num_threads(1)
     plan = training(shards, model, tmp_path / "one", short(batch=3), save_every=1)

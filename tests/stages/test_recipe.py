@@ -1,4 +1,4 @@
-"""Recipes: those that are packaged load, settings go on top, and what is wrong is one line that names it."""
+"""Recipes: packaged ones load, settings override them, and each mistake is one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The json of a sample: its arithmetic, and that what it does not know is an error."""
+"""The JSON of a sample: its arithmetic, and errors for unknown fields."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_keys_differ_between_stages_and_have_no_dot() -> None:
 
 
 def test_tokens_are_olas() -> None:
-    """Facts of the original: 64 frames of 448x448 take 13,506 positions, sound 2 + 151 for each started 30 s."""
+    """Values of the original: 64 frames of 448x448 take 13,506 positions, sound 2 + 151 per started 30 s."""
     assert media_tokens("video_qa", 448, 448, 64, 30.0) == 13506
     assert media_tokens("subtitle", 448, 448, 64, 30.0) == 13506 + 153
     assert media_tokens("subtitle", 448, 448, 64, 30.1) == 13506 + 304

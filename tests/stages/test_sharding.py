@@ -1,4 +1,4 @@
-"""Weights that are spread over ranks, in bfloat16 as on GPUs: two learn what one learns, whatever each has heard."""
+"""Weights sharded over ranks, in bfloat16 as on GPUs: two ranks learn the same as one."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_phase_frees_the_model_of_the_one_before(
 def test_encoders_that_are_trained_are_computed_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That saves more than half of what their layers keep for the backward pass, and changes nothing learned."""
+    """Recomputing saves over half of the activations of their layers and does not change the result."""
     kept, forward = dict[bool, int](), SpeechEncoder.forward
     plan = hearing(str(folder), str(tmp_path))
     for again in (False, True):

@@ -1,4 +1,4 @@
-"""The shard reader and the tar format: other tar writers' shards are read, broken shards are named."""
+"""The shard reader and the tar format: tars of other writers are read, broken shards are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trainer: what it learns, what it leaves alone, and that being interrupted changes nothing."""
+"""The trainer: trained and frozen parameters, and interruptions that change nothing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def until(step: int) -> Any:
 def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
     shards: tuple[str, ...], dtype: torch.dtype, tmp_path: Path
 ) -> None:
-    """Weights that are stored in fewer bits than they are trained in are kept whole beside the optimizer."""
+    """Weights stored in fewer bits than they are trained in are also kept whole beside the optimizer."""
     model = write_model(tmp_path / "model", dtype)
     train(training(shards, model, tmp_path / "whole", short(), save_every=2), say=len)
     cut = training(shards, model, tmp_path / "cut", short(), save_every=2)

@@ -1,4 +1,4 @@
-"""What the log of a training takes for a spike."""
+"""The detection of spikes in the log of a training."""
 
 from __future__ import annotations
 

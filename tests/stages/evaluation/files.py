@@ -1,4 +1,4 @@
-"""Tiny benchmarks in the layouts of the real ones, and a model whose answers a test writes."""
+"""Tiny benchmarks in the layouts of the real ones, and a model with scripted answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From questions to scores, with answers that a test writes: exact numbers, kills, and what cannot be asked."""
+"""From questions to scores with scripted answers: exact numbers, kills, and unreadable questions."""
 
 from __future__ import annotations
 

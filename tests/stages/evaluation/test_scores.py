@@ -1,4 +1,4 @@
-"""What is read in an answer, and what many answers come to: numbers worked out by hand."""
+"""Parsing of answers and their scores: numbers worked out by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files in each benchmark's layout, and what is asked of the model for them, word for word."""
+"""Files in each benchmark's layout, and the exact requests to the model."""
 
 from __future__ import annotations
 
