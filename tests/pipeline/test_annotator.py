@@ -341,7 +341,8 @@ def test_clips_go_through_all_steps_that_ask_in_slices_and_a_kill_within_one_cos
     assert [len(clips) for clips in slices[-2:]] == [2, 1]
     assert all(clips[1:] == following[:1] for clips, following in pairwise(slices) if len(clips) > 1)
     for step in ASKING:
-        query = f"SELECT COLUMNS(c -> c NOT IN ('seconds', 'made_by')) FROM {step} ORDER BY input, id"
+        differ = "seconds" if step == "screen" else "seconds, made_by"
+        query = f"SELECT * EXCLUDE ({differ}) FROM {step} ORDER BY input, id"
         assert untimed(rows(tmp_path / "out", query)) == untimed(rows(annotated, query))
 
 
