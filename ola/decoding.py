@@ -24,21 +24,17 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, Qwen2ForCausalLM
 
-from ola.batching import free_positions, runs
+from ola.batching import read_passes, runs
+from ola.memory import free_positions
 from ola.packing import PACKED
 from ola.prefixes import Prefix, PrefixCache, length_of, order_by_prefix
 from ola.sampling import TokenChoice, margins, precise_logits
 from ola.static_step import GROUPED, CacheLayer, StaticStep, additive
 
-# A pass over a hundred tokens takes as long as one over a single token, on a GPU (the weights must be read) as on a CPU
-# (the calls must be made), so fewer tokens of padding are cheaper than another pass.
-PADDING = 128
-# Enough for a pass to keep any device busy, few enough for its activations: 0.6 GB at 7B sizes in bfloat16.
-PASS_TOKENS = 16_384
 TOKEN_BUDGET = 65_536  # positions: 3.8 GB at 7B sizes in bfloat16
 PREFIX_TOKENS = 65_536  # positions of prefixes that are kept from call to call: as much memory as a batch's cache
-# Shares of a GPU's memory without the weights. A batch's cache is copied when rows leave; encoders take the rest.
-BATCH_SHARE, PREFIX_SHARE = 0.2, 0.35
+# Of the cache positions that fit on a GPU beside the weights and all else that `ola.memory` reckons.
+BATCH_SHARE, PREFIX_SHARE = 0.4, 0.6
 
 
 @dataclass(eq=False)
@@ -85,10 +81,10 @@ class TorchDecoder:
     """Decodes batches by a Qwen2 of transformers, one batch after the other.
 
     token_budget: limit on rows times columns of a batch, new tokens included; this is the size of its cache. None:
-    TOKEN_BUDGET, or BATCH_SHARE of a GPU's free memory if that is more. A reply above the limit is decoded alone.
+    TOKEN_BUDGET, or on a GPU BATCH_SHARE of what `ola.memory` says fits. A reply above the limit is decoded alone.
     static: steps in constant shapes, as CUDA graphs (see `ola.static_step`), for attention by `sdpa`; None: on CUDA.
     prefix_tokens: positions of shared beginnings that are cached for later replies (see `ola.prefixes`), 0 for none;
-    None: PREFIX_TOKENS, or PREFIX_SHARE of the free memory.
+    None: PREFIX_TOKENS, or PREFIX_SHARE of what fits.
     """
 
     continuous = False
@@ -100,11 +96,10 @@ class TorchDecoder:
         static: bool | None = None,
         prefix_tokens: int | None = None,
     ) -> None:
-        free = free_positions(model)
-        self.model = model
-        self.token_budget = max(TOKEN_BUDGET, int(BATCH_SHARE * free)) if token_budget is None else token_budget
-        prefix_tokens = max(PREFIX_TOKENS, int(PREFIX_SHARE * free)) if prefix_tokens is None else prefix_tokens
-        self.prefixes = PrefixCache(prefix_tokens)
+        self.model, free = model, free_positions(model)
+        batch, kept = (TOKEN_BUDGET, PREFIX_TOKENS) if free is None else (BATCH_SHARE * free, PREFIX_SHARE * free)
+        self.token_budget = int(batch) if token_budget is None else token_budget
+        self.prefixes = PrefixCache(int(kept) if prefix_tokens is None else prefix_tokens)
         is_static = model.device.type == "cuda" if static is None else static
         self.static = is_static and model.config._attn_implementation in ("sdpa", GROUPED)
         if self.static:
@@ -232,13 +227,7 @@ class _Batch:
     def _split_by_length(self, rows: Sequence[int]) -> Iterator[list[int]]:
         """Split rows with the same prefix, longest first, into forward passes with little padding."""
         begun = length_of(self._kept_prefixes(rows[0]))
-
-        def fits(start: int, end: int) -> bool:
-            lengths = [self.lengths[row] - begun for row in rows[start:end]]
-            area, copied = lengths[0] * len(lengths), begun * len(lengths)
-            return max(area, copied // 2) <= PASS_TOKENS and area - sum(lengths) <= PADDING
-
-        return (list(rows[some]) for some in runs(len(rows), fits))
+        return (list(rows[some]) for some in read_passes([self.lengths[row] for row in rows], begun))
 
     def _read_rows(self, rows: Sequence[int]) -> Tensor:
         """Read rows that continue from the same prefix. Returns the last hidden state (b, C) of each."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from ola.batching import runs
 from ola.model import OlaForConditionalGeneration
 from ola.prompt import Prompt, Sound, Visual
+
+# Of sound that is encoded in one call: the frames of all its chunks are held in float32, 14 MB a chunk at 7B sizes.
+SOUND_CHUNKS = 64
 
 
 class Encodings:
@@ -42,7 +46,9 @@ class Encodings:
         visuals = [medium for medium in media if isinstance(medium, Visual)]
         sounds = [medium for medium in media if isinstance(medium, Sound)]
         digests = [medium.digest for medium in visuals] + [medium.digest for medium in sounds]
-        spans = [*self.model.encode_visuals(visuals), *self.model.encode_sounds(sounds)]
+        spans = self.model.encode_visuals(visuals)
+        for some in _sound_groups(sounds):
+            spans += self.model.encode_sounds(some)
         if self.model.device.type == "cuda":
             torch.cuda.synchronize(self.model.device)
         took, total = time.perf_counter() - began, sum(map(len, spans))
@@ -57,3 +63,12 @@ class Encodings:
             self._kept.move_to_end(digest)
         while self.tokens > self.limit:
             self.tokens -= len(self._kept.popitem(last=False)[1])
+
+
+def _sound_groups(sounds: Sequence[Sound]) -> Iterator[Sequence[Sound]]:
+    """Cut sounds into groups of at most SOUND_CHUNKS chunks; a longer sound is alone."""
+
+    def fits(start: int, end: int) -> bool:
+        return sum(len(sound.mel) for sound in sounds[start:end]) <= SOUND_CHUNKS
+
+    return (sounds[some] for some in runs(len(sounds), fits))

@@ -23,6 +23,7 @@ from torch import Tensor, set_num_threads  # imported before vLLM replaces it by
 from ola.decoding import Reply
 
 CPU_CACHE = 4 * 2**30  # bytes of keys and values: 73,000 tokens at 7B sizes in bfloat16
+ROWS, PASS_POSITIONS = 256, 8192  # of a step of vLLM, where engines share a GPU; its own numbers depend on the GPU
 
 
 class VllmDecoder:
@@ -33,11 +34,14 @@ class VllmDecoder:
 
     continuous = True
 
-    def __init__(self, folder: str | Path, dtype: torch.dtype, share: float = 0.8, **options: Any) -> None:
+    def __init__(
+        self, folder: str | Path, dtype: torch.dtype, share: float = 0.8, cache_bytes: int | None = None, **options: Any
+    ) -> None:
         """share: of the GPU's memory, for weights and cache; encoders and embeddings need the rest.
 
-        On a CPU the cache takes `CPU_CACHE` bytes, or VLLM_CPU_KVCACHE_SPACE GiB if it is set. options: arguments of
-        vLLM's `EngineArgs`, which validates them.
+        cache_bytes: of the cache, where engines share a GPU: vLLM could not measure what is free there while others
+        compute. vLLM refuses to start unless `share` is free. On a CPU the cache takes `CPU_CACHE` bytes, or
+        VLLM_CPU_KVCACHE_SPACE GiB if it is set. options: arguments of vLLM's `EngineArgs`, which validates them.
         """
         # A separate engine process would survive a kill of this process, and embeddings would go through a socket.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -46,7 +50,7 @@ class VllmDecoder:
         from vllm.sampling_params import RequestOutputKind
 
         on_cpu = current_platform.is_cpu()
-        room = {"kv_cache_memory_bytes": CPU_CACHE} if on_cpu else {"gpu_memory_utilization": share}
+        room = {"kv_cache_memory_bytes": CPU_CACHE} if on_cpu else _gpu_room(share, cache_bytes)
         settings = {
             "dtype": str(dtype).removeprefix("torch."),
             "enable_prompt_embeds": True,
@@ -167,3 +171,11 @@ class VllmDecoder:
 def _positions(reply: Reply) -> int:
     """Return the cache positions of a reply at its longest."""
     return len(reply.embeds) + reply.max_new_tokens
+
+
+def _gpu_room(share: float, cache_bytes: int | None) -> dict[str, Any]:
+    """Return the arguments of `EngineArgs` for the memory of a GPU."""
+    if cache_bytes is None:
+        return {"gpu_memory_utilization": share}
+    limits = {"max_num_seqs": ROWS, "max_num_batched_tokens": PASS_POSITIONS}
+    return {"gpu_memory_utilization": share, "kv_cache_memory_bytes": cache_bytes, **limits}

@@ -26,16 +26,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 from manifests.records import ClipMedia, ModelCall
 from ola import locate_model
 from pipeline import step
-from pipeline.annotation.annotator_settings import (
-    CPU,
-    CUDA,
-    TORCH_ENGINES,
-    VLLM_SHARE,
-    AnnotatorSettings,
-    choose_device,
-)
+from pipeline.annotation.annotator_settings import CPU, CUDA, TORCH_ENGINES, AnnotatorSettings, choose_device
 from pipeline.annotation.media_loader import MediaLoader
 from pipeline.annotation.model_digest import cache_folder, check_digest, digest_of
+from pipeline.annotation.model_sizes import vllm_memory
 from pipeline.annotation.provenance import describe_annotator
 from pipeline.errors import ConfigError
 from pipeline.prompts import prompt
@@ -125,8 +119,9 @@ def _open_vllm(settings: AnnotatorSettings, device: str) -> Annotator:
     decoder = cache_folder() / f"decoder-{digest_of(settings.model)}"
     export_decoder(folder, decoder)
     model = load_without_decoder(folder, settings.dtype, device)
-    share = VLLM_SHARE * (min(settings.share, 1.0) or 1.0)
-    return Ola(model, OlaProcessor.from_pretrained(folder), VllmDecoder(decoder, model.dtype, share))
+    share = (min(settings.share, 1.0) or 1.0) if device != CPU else 1.0
+    room = vllm_memory(folder, settings.dtype, share, device)
+    return Ola(model, OlaProcessor.from_pretrained(folder), VllmDecoder(decoder, model.dtype, **room))
 
 
 def load_factory(name: str) -> Any:

@@ -19,16 +19,17 @@ TORCH_ENGINES = (
 CPU, CUDA = "cpu", "cuda"
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvmap", "/dev/kfd")  # torch may see a GPU where one of these exists
 LARGE = 4e9  # bytes of weights: a CPU would take minutes a clip, which is hardly intended
-# Of a worker's part of a GPU's memory, for weights and cache. The encoders, their activations and the cached embeddings
-# of recent media take some 8 GB at the released sizes in bfloat16.
+# Of a GPU's memory, for vLLM's weights and cache. The encoders, their activations and the cached embeddings of recent
+# media take some 9 GB at the released sizes in bfloat16.
 VLLM_SHARE = 0.8
 
 
 class AnnotatorSettings(step.Settings):
     """Settings of the model that annotates.
 
-    `vllm` takes `VLLM_SHARE` of its part of a GPU's memory; the encoders need the rest. At its first start it writes
-    the decoder below $XDG_CACHE_HOME/ola (else ~/.cache/ola), once for each model: 15 GB of the released one.
+    `vllm` takes `VLLM_SHARE` of a GPU's memory; the encoders need the rest. Where workers share a GPU, its cache has a
+    reckoned size. At its first start it writes the decoder below $XDG_CACHE_HOME/ola (else ~/.cache/ola), once for each
+    model: 15 GB of the released one.
     """
 
     model: str = ""

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
+from pipeline.annotation.model_sizes import ModelSizes
 from pipeline.checkup.finding import Finding, good, low, missing, unneeded
 from pipeline.checkup.gpu import TorchView, memory_finding, torch_view
-from pipeline.checkup.model_sizes import ModelSizes
 from pipeline.checkup.needs import Needs
 from pipeline.checkup.nodes import (
     NodeView,

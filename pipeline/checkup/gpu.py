@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.annotation.annotator_settings import AnnotatorSettings
+from pipeline.annotation.model_sizes import ModelSizes
 from pipeline.checkup.finding import Finding, good, low, missing, unneeded
-from pipeline.checkup.model_sizes import ModelSizes
 from pipeline.checkup.needs import Needs
 
 OLDEST_DRIVER = {12: "525", 13: "580"}  # on Linux, by the major CUDA version of a torch build
@@ -204,6 +204,8 @@ def memory_finding(sizes: ModelSizes, annotator: AnnotatorSettings, cards: Seque
     """Check that a worker's share of the smallest GPU holds the weights and the cache of one batch."""
     card = min(cards, key=lambda each: each.memory)
     share = min(annotator.share, 1.0) or 1.0
+    if annotator.engine == "vllm" and share < 1:
+        return _shared_vllm_finding(sizes, annotator, card, share)
     total = sizes.total_on_vllm if annotator.engine == "vllm" else sizes.total
     detail = f"{total / 1e9:.1f} GB for {annotator.model} ({sizes}), {share * card.memory / 1e9:.1f} GB for a worker"
     if total > share * card.memory:
@@ -211,6 +213,19 @@ def memory_finding(sizes: ModelSizes, annotator: AnnotatorSettings, cards: Seque
     if total > card.free:
         return low("GPU memory", f"{detail}, {card.free / 1e9:.1f} GB free now", "end what uses it (`nvidia-smi`)")
     return good("GPU memory", detail)
+
+
+def _shared_vllm_finding(sizes: ModelSizes, annotator: AnnotatorSettings, card: Card, share: float) -> Finding:
+    """Check that each of several vLLM engines on a GPU has room for the cache of one longest prompt."""
+    if fault := sizes.vllm_fault(share, card.memory):
+        return missing("GPU memory", fault, _more_memory(share))
+    room = share * card.memory
+    cache = sizes.vllm_cache(room)
+    left = f"which leaves {cache / 1e9:.1f} GB: {cache // sizes.position:,} positions"
+    told = f"{sizes.vllm_room(share, card.memory)}, {left}"
+    if room > card.free:
+        return low("GPU memory", f"{told}, {card.free / 1e9:.1f} GB free now", "end what uses it (`nvidia-smi`)")
+    return good("GPU memory", told)
 
 
 def _more_memory(share: float) -> str:

@@ -10,11 +10,11 @@ import typer
 from manifests.retries import temporary_patience
 from ola import locate_model
 from pipeline import config as configuration
+from pipeline.annotation.model_sizes import ModelSizes, model_sizes
 from pipeline.checkup.cluster import address_of, cluster_findings
 from pipeline.checkup.finding import Finding, State, good, missing, unneeded
 from pipeline.checkup.gpu import CudaView, TorchView, cuda_fault, cuda_view, gpu_findings, torch_view
 from pipeline.checkup.machine import machine_findings
-from pipeline.checkup.model_sizes import ModelSizes, model_sizes
 from pipeline.checkup.needs import Needs, needs_of
 from pipeline.checkup.store import store_findings
 from pipeline.checkup.tools import tool_findings

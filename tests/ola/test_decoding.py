@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ola import decoding
-from ola.batching import position_bytes
 from ola.config import OlaConfig
 from ola.decoding import TOKEN_BUDGET, Reply, TorchDecoder
+from ola.memory import position_bytes
 from ola.model import OlaForConditionalGeneration
 from ola.sampling import draw, margins, precise_logits
 from tests.ola import tiny
@@ -130,7 +130,7 @@ def test_on_a_gpu_batches_and_prefixes_take_a_share_of_the_free_memory(
     assert TorchDecoder(model).token_budget == TOKEN_BUDGET
     monkeypatch.setattr(decoding, "free_positions", lambda _: 1_000_000)
     decoder = TorchDecoder(model)
-    assert (decoder.token_budget, decoder.prefixes.limit) == (200_000, 350_000)
+    assert (decoder.token_budget, decoder.prefixes.limit) == (400_000, 600_000)
     assert TorchDecoder(model, token_budget=100).token_budget == 100
 
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ola import decoding, generation
+from ola import batching, generation
 from ola.decoding import Reply, TorchDecoder
 from ola.generation import Ola
 from ola.media_embeddings import Encodings
@@ -125,7 +125,7 @@ def test_sampling_is_the_same_alone_and_in_any_batch(ola: Ola) -> None:
 def test_a_small_budget_and_small_windows_change_no_answer(ola: Ola, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = tokens(ola, mixed())
     monkeypatch.setattr(generation, "WINDOW_TOKENS", 700)
-    monkeypatch.setattr(decoding, "PASS_TOKENS", 300)
+    monkeypatch.setattr(batching, "PASS_TOKENS", 300)
     assert tokens(Ola(ola.model, ola.processor, TorchDecoder(ola.model, token_budget=400)), mixed()) == expected
 
 

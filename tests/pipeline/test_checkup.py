@@ -5,24 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import torch
 
-from ola import locate_model
+from ola import locate_model, weights
+from ola.config import OlaConfig
+from ola.model import OlaForConditionalGeneration
+from ola.weights import Loading
 from pipeline.annotation.annotator_settings import AnnotatorSettings
+from pipeline.annotation.model_sizes import ModelSizes, model_sizes, vllm_memory
 from pipeline.checkup import gpu, machine, tools
 from pipeline.checkup.finding import Finding, State
 from pipeline.checkup.gpu import Card, CudaView, TorchView, cuda_fault, cuda_view, gpu_findings, memory_finding, view_of
-from pipeline.checkup.model_sizes import ModelSizes, model_sizes
 from pipeline.checkup.needs import NOTHING, Needs, needs_of
 from pipeline.config import load
+from pipeline.errors import ConfigError
+from tests.ola import tiny
 
 GOOD, LOW, MISSING, UNNEEDED = State.GOOD, State.LOW, State.MISSING, State.UNNEEDED
 GPU = Needs(asking=("caption",), annotator=AnnotatorSettings(model="Ola-7b"), gpu="annotator.device=cuda")
 NEW = CudaView("2.13.0", "13.0", "580.65.06", (13, 0))
 H100 = Card("NVIDIA H100", 80 * 10**9, 79 * 10**9)
-SIZES = ModelSizes(weights=18 * 10**9, decoder=15 * 10**9, cache=4 * 10**9, context=10**9, embeddings=2 * 10**9)
+GB = 10**9
+SIZES = ModelSizes(weights=18 * GB, decoder=15 * GB, cache=4 * GB, context=GB, position=57_344, encoding=2 * GB,
+                   reading=GB, engine=2 * GB)  # fmt: skip
 SPEECH = "transcribe.sources=[whisperx]"
 
 
@@ -141,13 +150,16 @@ def test_a_gpu_is_found_or_missing_or_not_needed(monkeypatch: pytest.MonkeyPatch
     [
         (80, 79, {}, GOOD),
         (80, 20, {}, LOW),  # somebody else uses it
-        (24, 24, {}, MISSING),  # 18 of weights, 4 of cache, 2 of embeddings, 2 of activations
+        (25, 25, {}, MISSING),  # 18 of weights, 4 of cache, 2 of encoding, 1 of reading, 1 outside
+        (26, 26, {}, GOOD),
         (80, 79, {"gpus": 0.5}, GOOD),
         (48, 48, {"gpus": 0.5}, MISSING),
         (48, 48, {"gpus": 2}, GOOD),
-        (34, 34, {"engine": "vllm"}, MISSING),  # 7 beside vLLM, which takes 0.8
-        (36, 36, {"engine": "vllm"}, GOOD),
-        (36, 36, {"engine": "vllm", "gpus": 0.5}, MISSING),
+        (29, 29, {"engine": "vllm"}, MISSING),  # 6 beside vLLM, which takes 0.8
+        (31, 31, {"engine": "vllm"}, GOOD),
+        (49, 49, {"engine": "vllm", "gpus": 0.5}, MISSING),  # 24 beside the cache, 1 of cache
+        (50, 50, {"engine": "vllm", "gpus": 0.5}, GOOD),
+        (50, 20, {"engine": "vllm", "gpus": 0.5}, LOW),
     ],
 )
 def test_gpu_memory_against_weights_and_cache(
@@ -156,6 +168,41 @@ def test_gpu_memory_against_weights_and_cache(
     card = Card("GPU", gigabytes * 10**9, free * 10**9)
     asked = AnnotatorSettings(model="Ola-7b", **settings)
     assert memory_finding(SIZES, asked, [replace(card, memory=10**12), card]).state == state
+
+
+def test_engines_that_share_a_gpu_are_reckoned_at_the_released_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two fit 80 GB by these numbers, three do not, nor do two 48 GB."""
+    config = OlaConfig(**tiny.RELEASED_DECODER)
+    with torch.device("meta"):
+        model = OlaForConditionalGeneration(config)
+    stored = {"model.embed_tokens.weight": SimpleNamespace(dtype=torch.bfloat16)}
+    whole = Loading(model, cast("Any", stored), {}, [])
+    monkeypatch.setattr(weights, "config_of", lambda _folder: config)
+    monkeypatch.setattr(weights, "prepare_checked", lambda *_: whole)
+    sizes = model_sizes(tmp_path, "auto")
+
+    def found(gigabytes: int, share: float) -> Finding:
+        asked = AnnotatorSettings(model="Ola-7b", engine="vllm", gpus=share)
+        return memory_finding(sizes, asked, [Card("GPU", gigabytes * GB, gigabytes * GB)])
+
+    assert (found(80, 0.5).state, found(80, 0.33).state, found(48, 0.5).state) == (GOOD, MISSING, MISSING)
+    assert found(80, 0.5).found == (
+        "2 vLLM engines on a GPU of 80.0 GB: each has 40.0 GB and needs 29.3 GB beside its cache (17.9 GB of weights, "
+        "encoders included), which leaves 10.7 GB: 187,307 positions"
+    )
+    assert found(48, 0.5).found == (
+        "2 vLLM engines on a GPU of 48.0 GB: each has 24.0 GB and needs 29.3 GB beside its cache (17.9 GB of weights, "
+        "encoders included), and 0.9 GB for the longest prompt"
+    )
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (70 * GB, 80 * GB))
+    assert vllm_memory(tmp_path, "auto", 1.0, "cuda") == {"share": 0.8}
+    shared = vllm_memory(tmp_path, "auto", 0.5, "cuda")
+    assert shared["cache_bytes"] == sizes.vllm_cache(40 * GB) > 10 * GB
+    assert 0.3 < shared["share"] < 0.4  # what vLLM takes by itself, and asks to be free
+    with pytest.raises(ConfigError, match=r"annotator.gpus: expected room for vLLM, got 0.33 \(3 vLLM engines"):
+        vllm_memory(tmp_path, "auto", 0.33, "cuda")
 
 
 def test_sizes_of_a_model_come_from_the_headers_of_its_weights() -> None:
