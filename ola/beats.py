@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ola.config import BeatsConfig
+from ola.cuda_settings import exact_convolutions
 
 # Bounds the memory of one pass: each chunk has two float32 tables of 12 x 1496 x 1496.
 CHUNKS_PER_PASS = 8
@@ -48,7 +49,7 @@ class Beats(nn.Module):
         device = fbank_nTF.device.type
         # Devices such as `meta` have no autocast to switch off.
         has_autocast = torch.amp.is_autocast_available(device)
-        with torch.autocast(device, enabled=False) if has_autocast else nullcontext():
+        with torch.autocast(device, enabled=False) if has_autocast else nullcontext(), exact_convolutions():
             return torch.cat([self._encode_chunks(some) for some in fbank_nTF.float().split(CHUNKS_PER_PASS)])
 
     def _encode_chunks(self, fbank_nTF: Tensor) -> Tensor:

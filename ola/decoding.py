@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, Qwen2ForCausalLM
 
-from ola.batching import read_passes, runs
+from ola.batching import padding_to_step, read_passes, runs
 from ola.memory import free_positions
 from ola.packing import PACKED
 from ola.prefixes import Prefix, PrefixCache, length_of, order_by_prefix
@@ -150,6 +150,9 @@ class _Batch:
         self.model, self.device, self.static, self.prefixes = model, replies[0].embeds.device, static, prefixes
         self.rows = list(enumerate(replies))
         self.steps = max(reply.max_new_tokens for reply in replies)
+        self.made = self.steps - 1  # columns behind the prompts
+        if static:
+            self.made += padding_to_step(len(replies[0].embeds) + self.made, self.device.type)
         self.choice = TokenChoice(replies, self.steps, self.device)
         self.rooms: list[CacheLayer] = []
         self._measure()
@@ -175,7 +178,7 @@ class _Batch:
 
     def _measure(self) -> None:
         self.lengths = [len(reply.embeds) for _row, reply in self.rows]
-        self.width, self.columns = self.lengths[0], self.lengths[0] + self.steps - 1
+        self.width, self.columns = self.lengths[0], self.lengths[0] + self.made
         self.lengths_B1 = torch.tensor(self.lengths, device=self.device)[:, None]
         self.mask = None if self.static else self._mask()
         self.static_step: StaticStep | None = None
@@ -235,12 +238,15 @@ class _Batch:
         known = self._kept_prefixes(rows[0])
         begun, cache = length_of(known), self.prefixes.open(known, len(rows))
         embeds_bWC = pad_sequence([reply.embeds[begun:] for reply in replies], batch_first=True)
+        end = begun + embeds_bWC.shape[1]
+        if padding := padding_to_step(embeds_bWC.shape[1], self.device.type):
+            embeds_bWC = F.pad(embeds_bWC, (0, 0, 0, padding))
         hidden_bWC = self.model.model(inputs_embeds=embeds_bWC, past_key_values=cache).last_hidden_state
         rows_b = torch.tensor(rows, device=self.device)
         hidden_bC: Tensor = hidden_bWC[torch.arange(len(rows)), self.lengths_B1[rows_b, 0] - 1 - begun]
         self.rooms = self.rooms or [CacheLayer(len(self.rows), self.columns, layer.keys) for layer in cache.layers]
         for room, layer in zip(self.rooms, cache.layers, strict=True):
-            room.fill(rows_b, layer.keys, layer.values)
+            room.fill(rows_b, layer.keys[:, :, :end], layer.values[:, :, :end])
         for row, reply in enumerate(replies):
             reply.read_tokens = len(reply.embeds) - begun
             self.prefixes.asked += len(reply.embeds)

@@ -20,6 +20,7 @@ from transformers import GenerationConfig, Qwen2ForCausalLM
 
 from ola.checkpoint import DTYPES, BadCheckpoint, PickledTensor, Stored, load_pickled, tensors_of
 from ola.config import AUDIO_FRAMES_PER_S, OlaConfig
+from ola.cuda_settings import expand_segments
 
 Model = TypeVar("Model", bound=Qwen2ForCausalLM)
 
@@ -143,6 +144,7 @@ def prepare_checked(kind: type[Model], folder: Path, config: OlaConfig) -> Loadi
 
 def fill(found: Loading[Model], folder: Path, dtype: torch.dtype | str, device: torch.device | str) -> Model:
     """Read the weights of the parameters that the model has, and return it in evaluation mode."""
+    expand_segments(device)
     kinds = dtypes_of(found, dtype, device)
     for name, parameter in found.model.named_parameters():
         buffer = torch.empty(parameter.shape, dtype=kinds[name], device=device)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 Note = TypeVar("Note", dict[str, Any], float)
 
 CLIPS, CLIPS_ON_GPU = 8, 32  # of 30 frames, which are 6,000 positions: what `ola.prefixes` keeps holds as many
+GPU_THREADS = 4  # of torch on the CPU that prepares media for a GPU; Ray's OMP_NUM_THREADS would leave it one
 DIGITS = 4  # of a probability: further digits depend on the hardware
 
 
@@ -75,8 +76,8 @@ def open_annotator(settings: AnnotatorSettings) -> Annotator:
     from ola.generation import Ola
 
     device = choose_device(settings, torch.cuda.is_available())
-    if device == CPU:
-        torch.set_num_threads(1)  # the order of sums depends on threads: scores would differ between machines
+    # On a CPU the order of sums depends on threads: scores would differ between machines.
+    torch.set_num_threads(1 if device == CPU else min(GPU_THREADS, len(os.sched_getaffinity(0))))
     with _lock_gpu(settings.share if device != CPU else 1.0):
         if settings.engine == "vllm":
             return _open_vllm(settings, device)

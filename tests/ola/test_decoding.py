@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ola import decoding
+from ola.batching import padding_to_step
 from ola.config import OlaConfig
 from ola.decoding import TOKEN_BUDGET, Reply, TorchDecoder
 from ola.memory import position_bytes
 from ola.model import OlaForConditionalGeneration
+from ola.prefixes import Prefix
 from ola.sampling import draw, margins, precise_logits
 from tests.ola import tiny
 
@@ -120,6 +122,29 @@ def test_steps_in_shapes_that_stay_give_the_tokens_of_those_that_grow(unequal: b
     assert static == growing
     assert [rows for rows, *_ in shapes] == [4] * 7 + [2] * 5 + [1] * 5  # halves leave
     assert len({columns for rows, _, _, columns in shapes if rows == 4}) == 1
+
+
+def test_lengths_are_multiples_on_a_gpu_and_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, embeds = tiny.model(), embedded(tiny.model(), 90)
+    read, columns = list[int](), list[int]()
+
+    def note(_module: nn.Module, _given: object, kwargs: dict[str, Any]) -> None:
+        if "inputs_embeds" in kwargs:
+            read.append(kwargs["inputs_embeds"].shape[1])
+        else:
+            columns.append(kwargs["attention_mask"].shape[3])
+
+    def replies() -> list[Reply]:
+        begins = (Prefix("all", 30),)
+        return [Reply(embeds[: 80 - 7 * row], 3 + 5 * row, prefixes=begins if row else ()) for row in range(4)]
+
+    plain, scores = list(TorchDecoder(model).decode(replies())), TorchDecoder(model).scores(replies(), [3, 9])
+    monkeypatch.setattr(decoding, "padding_to_step", lambda length, _device: padding_to_step(length, "cuda"))
+    with model.model.register_forward_pre_hook(note, with_kwargs=True):
+        assert list(TorchDecoder(model, static=True).decode(replies())) == plain
+    assert read == [128, 64]  # 80 and 73; 36 and 29 behind the prefix
+    assert columns[:7] == [128] * 7  # until half of the rows leave
+    torch.testing.assert_close(TorchDecoder(model).scores(replies(), [3, 9]), scores, rtol=1e-5, atol=1e-5)
 
 
 def test_on_a_gpu_batches_and_prefixes_take_a_share_of_the_free_memory(

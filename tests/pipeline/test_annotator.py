@@ -349,3 +349,24 @@ def test_clips_go_through_all_steps_that_ask_in_slices_and_a_kill_within_one_cos
 def untimed(found: list[Any]) -> str:
     """Rows as text, without what no two runs have in common."""
     return re.sub(r"'latency': [^,}]+", "", str(found))
+
+
+def test_a_cpu_that_answers_has_one_thread_and_one_that_prepares_for_a_gpu_has_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    from ola.generation import Ola
+
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(Ola, "from_pretrained", lambda *_, **__: torch.get_num_threads())
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: range(3))
+    found: dict[str, Any] = {}
+    try:
+        for device in ("cpu", "cuda"):
+            monkeypatch.setattr(annotator, "choose_device", lambda *_, device=device: device)
+            torch.set_num_threads(1)  # as on Ray
+            found[device] = annotator.open_annotator.__wrapped__(AnnotatorSettings(model="nano"))
+    finally:
+        torch.set_num_threads(threads)
+    assert found == {"cpu": 1, "cuda": 3}
