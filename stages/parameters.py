@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -19,7 +19,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ola.model import OlaForConditionalGeneration
 from stages.errors import StagesError
-from stages.recipe import Phase
+
+if TYPE_CHECKING:  # a GPU's bench needs no pydantic
+    from stages.recipe import Phase
 
 # module in a recipe -> modules of the model; the decoder is Qwen2 with its embeddings
 PARTS: dict[str, tuple[str, ...]] = {
