@@ -22,8 +22,14 @@ def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         found.update(arguments)
         return folder
 
+    cache = SimpleNamespace(num_gpu_blocks=10, block_size=16)
+    engine = SimpleNamespace(vllm_config=SimpleNamespace(cache_config=cache))
     modules: dict[str, dict[str, Any]] = {
-        "vllm": {"EngineArgs": engine_args, "LLMEngine": SimpleNamespace(from_engine_args=str), "SamplingParams": dict},
+        "vllm": {
+            "EngineArgs": engine_args,
+            "LLMEngine": SimpleNamespace(from_engine_args=lambda _arguments: engine),
+            "SamplingParams": dict,
+        },
         "vllm.platforms": {"current_platform": SimpleNamespace(is_cpu=lambda: found["on_cpu"])},
         "vllm.sampling_params": {"RequestOutputKind": SimpleNamespace(DELTA=1)},
     }
