@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from manifests import storage
+from pipeline.checkup.card_memory import card_memories, room_fault
 from pipeline.checkup.gpu import CudaView, TorchView, cuda_fault, cuda_view
 from pipeline.checkup.needs import NOTHING, Needs
 from pipeline.checkup.tools import OPTIONAL, advice_for
@@ -37,7 +38,7 @@ class NodeView:
     """A node's report: its address, missing paths, and versions of Python and packages.
 
     tools: installed packages that only some runs need. cuda: the driver and the build of torch. gpus: the GPUs that Ray
-    assigns there. seen: the GPUs that torch sees, if it was asked.
+    assigns there. seen: the GPUs that torch sees, if it was asked. memories: bytes of each GPU, as the driver says.
     """
 
     address: str
@@ -47,6 +48,7 @@ class NodeView:
     cuda: CudaView | None = None
     gpus: float = 0.0
     seen: TorchView | None = None
+    memories: tuple[int, ...] = ()
 
 
 class Place(NamedTuple):
@@ -59,7 +61,8 @@ class Place(NamedTuple):
 def inspect_node(address: str, paths: Sequence[str]) -> NodeView:
     """Return this node's report; runs on each node."""
     lacks = tuple(path for path in paths if not os.path.exists(path))
-    return NodeView(address, lacks, versions(), tuple(name for name in OPTIONAL if find_spec(name)), cuda_view())
+    tools = tuple(name for name in OPTIONAL if find_spec(name))
+    return NodeView(address, lacks, versions(), tools, cuda_view(), memories=card_memories())
 
 
 def versions() -> dict[str, str]:
@@ -167,6 +170,8 @@ def _need_faults(views: Sequence[NodeView], needs: Needs) -> Iterator[str]:
         fault = cuda_fault(view.cuda) if view.cuda is not None and needs.gpu else None
         if fault is not None:
             yield f"{needs.gpu}: expected a GPU on node {view.address}, and {fault[0]}; {fault[1]}"
+    if needs.gpu and (line := room_fault(needs, tuple(memory for view in views for memory in view.memories))):
+        yield line
 
 
 def views_of_nodes(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 
 from manifests.records import Source
+from pipeline.checkup.card_memory import card_memories, room_fault
 from pipeline.checkup.gpu import cuda_fault, cuda_view
 from pipeline.checkup.needs import Needs
 from pipeline.checkup.tools import NAMES, advice_for, missing_package
@@ -27,6 +28,8 @@ def faults_here(needs: Needs) -> Iterator[str]:
     fault_of_gpu = cuda_fault(cuda_view(), os.environ.get("CUDA_VISIBLE_DEVICES")) if needs.gpu else None
     if fault_of_gpu:
         yield f"{needs.gpu}: expected a GPU, and {fault_of_gpu[0]}; {fault_of_gpu[1]}"
+    elif needs.gpu and (fault := room_fault(needs, card_memories())):
+        yield fault
 
 
 def raise_for(faults: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,11 @@ from ola.model import OlaForConditionalGeneration
 from ola.weights import Loading
 from pipeline.annotation.annotator_settings import AnnotatorSettings
 from pipeline.annotation.model_sizes import ModelSizes, model_sizes, vllm_memory
-from pipeline.checkup import gpu, machine, tools
+from pipeline.checkup import card_memory, gpu, machine, nodes, tools, upfront
 from pipeline.checkup.finding import Finding, State
 from pipeline.checkup.gpu import Card, CudaView, TorchView, cuda_fault, cuda_view, gpu_findings, memory_finding, view_of
 from pipeline.checkup.needs import NOTHING, Needs, needs_of
+from pipeline.checkup.nodes import NodeView
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from tests.ola import tiny
@@ -203,6 +205,54 @@ def test_engines_that_share_a_gpu_are_reckoned_at_the_released_sizes(
     assert 0.3 < shared["share"] < 0.4  # what vLLM takes by itself, and asks to be free
     with pytest.raises(ConfigError, match=r"annotator.gpus: expected room for vLLM, got 0.33 \(3 vLLM engines"):
         vllm_memory(tmp_path, "auto", 0.33, "cuda")
+
+
+def test_a_run_is_told_of_engines_without_room_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the memory that the driver's library says, here and on nodes, without opening a GPU."""
+
+    class Library:
+        cards = (80 * GB, 48 * GB)
+
+        def nvmlInit_v2(self) -> int:  # noqa: N802  as NVIDIA names it
+            return 0
+
+        nvmlShutdown = nvmlInit_v2  # noqa: N815
+
+        def nvmlDeviceGetCount_v2(self, count: Any) -> int:  # noqa: N802
+            count._obj.value = len(self.cards)
+            return 0
+
+        def nvmlDeviceGetHandleByIndex_v2(self, number: int, handle: Any) -> int:  # noqa: N802
+            handle._obj.value = number
+            return 0
+
+        def nvmlDeviceGetMemoryInfo(self, handle: Any, memory: Any) -> int:  # noqa: N802
+            memory._obj.total = self.cards[handle.value or 0]
+            return 0
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Library())
+    assert card_memory.card_memories() == (80 * GB, 48 * GB)
+    monkeypatch.setattr(card_memory, "model_sizes", lambda *_: SIZES)
+    monkeypatch.setattr(upfront, "cuda_view", lambda: NEW)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def lines(**settings: Any) -> list[str]:
+        annotator = AnnotatorSettings(model="nano", device="cuda", **settings)
+        return list(upfront.faults_here(replace(GPU, annotator=annotator)))
+
+    [line] = lines(engine="vllm", gpus=0.4)
+    assert line.startswith("annotator.gpus: expected room for vLLM, got 0.4 (2 vLLM engines on a GPU of 48.0 GB: each")
+    assert lines(engine="vllm", gpus=0.6) == lines(engine="vllm", gpus=1) == lines(gpus=0.4) == []
+    needs = replace(GPU, annotator=AnnotatorSettings(model="nano", engine="vllm", gpus=0.4), gpus=0.4)
+    views = [NodeView("10.0.0.1", (), {}, cuda=NEW, gpus=1, memories=(memory * GB,)) for memory in (80, 48)]
+    assert list(nodes._need_faults(views, needs)) == [line]
+    assert list(nodes._need_faults(views[:1], needs)) == []
+    monkeypatch.setattr(ctypes, "CDLL", missing_library)
+    assert (card_memory.card_memories(), lines(engine="vllm", gpus=0.4)) == ((), [])
+
+
+def missing_library(name: str) -> None:
+    raise OSError(name)
 
 
 def test_sizes_of_a_model_come_from_the_headers_of_its_weights() -> None:
