@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "importing",
     ),
     ("synthetic",),
-    ("cli", "__main__", "deploy"),
+    ("cli", "report", "__main__", "deploy"),
 )
 
 
