@@ -49,7 +49,7 @@ def make_cards(
     A card has the references to its media in `pictures` and `sound`; see `pipeline.report.media`.
     """
     connection.register("drawn", pa.table({"id": [each.id for each in drawn]}, pa.schema([("id", pa.string())])))
-    made = views.names(connection) & {*(planned.step.name for planned in plan.steps), "pack"}
+    made = views.names(connection) & {"source", *(planned.step.name for planned in plan.steps), "pack"}
     if "extract" in made:
         connection.execute("CREATE TEMP VIEW extract AS FROM memory.main.extract WHERE clip IN (SELECT id FROM drawn)")
     create_candidates(connection, plan, settings)
@@ -90,9 +90,9 @@ def _by_clip(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def _sources(connection: duckdb.DuckDBPyConnection, made: set[str]) -> dict[str, Row]:
     """Return uri and metadata of the drawn records' videos, by the id of the source and of the video."""
     ids = "SELECT id[1:20] FROM drawn"
-    found = _rows(connection, f"SELECT id, uri, meta FROM source WHERE id IN ({ids})")
-    if "ingest" in made:
-        found += _rows(connection, f"SELECT id, uri, meta FROM ingest WHERE id IN ({ids})")
+    found: list[Row] = []
+    for view in sorted(made & {"source", "ingest"}):
+        found += _rows(connection, f"SELECT id, uri, meta FROM {view} WHERE id IN ({ids})")
     return {row["id"]: row for row in found}
 
 
