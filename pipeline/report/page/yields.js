@@ -161,7 +161,7 @@ ola.yields = (() => {
   } }, "reset");
   const controls = [
     slider("agreement", "pack.agreement", table.agreements.length - 1, present, (value) => { state.agreement = value; }),
-    ...table.sliders.map(({ name, comparison, positions }) => slider(name, `${name} ${comparison}`, positions.length, 0,
+    ...table.sliders.map(({ name, comparison, positions }) => slider(name, `${name} ${comparison === ">=" ? "≥" : "≤"}`, positions.length, 0,
       (value) => { state.positions[name] = value; })),
   ];
   place.append(ola.element("div", { class: "sliders" }, controls, reset), results,
