@@ -58,7 +58,7 @@ def number_of(*words: object) -> float:
 
 def make_root(folder: Path, videos: int = 8, **settings: Any) -> Plan:
     """Make a root in `folder` with every step committed and packed. Videos 5 and 7 give no clip. settings: of pack."""
-    packing = PackSettings(**{"where": "motion >= 0.5", "val": 0.3} | settings)
+    packing = PackSettings.model_validate({"where": "motion >= 0.5", "val": 0.3} | settings)
     (folder / "films").mkdir(parents=True)
     for n in range(videos):
         (folder / "films" / f"film {n}.mp4").write_bytes(bytes([n]) * (n + 1))

@@ -129,6 +129,15 @@ def test_the_funnel_is_that_of_status(open_page: Open, plan: Plan) -> None:
     assert widths[0] == pytest.approx([100 * 7 / 8, 100 / 8], abs=0.01)
 
 
+def test_all_bars_have_one_scale(open_page: Open) -> None:
+    for width in (400, 1000):
+        page = open_page(width=width)
+        wide = page.eval_on_selector_all("#funnel .funnel svg", "all => all.map(each => each.clientWidth)")
+        assert len(wide) == 9
+        assert set(wide) == {wide[0]}
+        assert wide[0] > width / 3
+
+
 def test_a_card_plays_and_shows_the_word_that_is_said(open_page: Open, folder: Path) -> None:
     page = open_page(f"#{card_with(folder, speaks)['id']}")
     page.keyboard.press("Space")
@@ -156,7 +165,7 @@ def test_the_yield_of_the_sliders_is_that_of_whatif(open_page: Open, plan: Plan)
     names = page.eval_on_selector_all("input[type=range]", ranges)
     assert {"agreement", "motion", "words", "silence", "loudness", "complete"} <= {name for name, _ in names}
     seen = set()
-    for turn in range(8):
+    for turn in range(6):
         page.click("#reset")
         for name, most in dice.sample(names, turn % 4):
             move(page, name, dice.randrange(most // 2))
@@ -172,7 +181,7 @@ def test_the_yield_of_the_sliders_is_that_of_whatif(open_page: Open, plan: Plan)
         assert (shown["clips"], tasks, shown["tokens"]) == (then.clips, then.tasks, then.tokens), words
         assert shown["hours"] == pytest.approx(then.seconds / 3600)
         seen.add(shown["tasks"])
-    assert len(seen) > 4, "the sliders do something"
+    assert len(seen) > 3, "the sliders do something"
     said = ola(*words[1:])
     assert said.code == 0, said
     assert said.out.split()[-1] == f"{shown['tokens']:,}"
