@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import random
 import shlex
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,12 @@ from pipeline.cli.whatif import pack_yields
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.report.build import ReportOptions, write_report
+from tests.chromium import PROGRAM, opened
 from tests.pipeline.report_root import ANSWER, TITLE, make_root
 from tests.runs import ola, rows, status
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--mute-audio",
-)  # fmt: skip
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium: apt-get install chromium")
 SETTINGS: dict[str, Any] = {"caps": {"cross_modal_qa": 1}, "cross_modal_needs": ["both", "audio", "video"]}
 Open = Callable[..., Any]
 
@@ -74,10 +69,8 @@ def folder(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
+    with opened() as chromium:
+        yield chromium
 
 
 @pytest.fixture
