@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "plan",
         "config",
         "run",
+        "forecast",
         "error_causes",
         "monitoring",
         "checkup",

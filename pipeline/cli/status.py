@@ -15,6 +15,7 @@ from manifests import storage, views
 from manifests.ledger import Counts, Damaged
 from manifests.snapshot import snapshot
 from pipeline.cli.cell_text import duration
+from pipeline.cli.forecast_text import score_lines
 from pipeline.cli.open_run import has_run, plan_of
 from pipeline.cli.tables import output_width
 from pipeline.engine import lane_states
@@ -65,6 +66,9 @@ def show_status(root: str, as_json: bool) -> bool:
     for stage, facts in shards.items():
         if facts["files"]:
             sizes = f"{facts['samples']:,} samples, {facts['tasks']:,} tasks, {facts['bytes'] / 1e6:,.1f} MB"
+            print(f"shards/{stage}: {facts['files']:,} files, {sizes}")
+    for line in score_lines(plan, counts) if plan else ():
+        print(line)
             print(f"shards/{stage}: {facts['files']:,} file{'s' * (facts['files'] != 1)}, {sizes}")
     for fault in faults:
         print(fault)
