@@ -66,10 +66,9 @@ def show_status(root: str, as_json: bool) -> bool:
     for stage, facts in shards.items():
         if facts["files"]:
             sizes = f"{facts['samples']:,} samples, {facts['tasks']:,} tasks, {facts['bytes'] / 1e6:,.1f} MB"
-            print(f"shards/{stage}: {facts['files']:,} files, {sizes}")
+            print(f"shards/{stage}: {facts['files']:,} file{'s' * (facts['files'] != 1)}, {sizes}")
     for line in score_lines(plan, counts) if plan else ():
         print(line)
-            print(f"shards/{stage}: {facts['files']:,} file{'s' * (facts['files'] != 1)}, {sizes}")
     for fault in faults:
         print(fault)
     return not faults

@@ -246,8 +246,6 @@ def assign_parts(rows: Iterable[Registered], found: Iterable[Source], per_part: 
     placed = [each for each in rows if each.part != NEW]
     new = _sort_as_found([each.source for each in rows if each.part == NEW], found)
     size = per_part or part_size(len(new))
-    first = max((each.part for each in held), default=-1) + 1
-    size = per_part or min(LARGEST_PART, -(-len(new) // FEWEST_PARTS) or 1)
     first = max((each.part for each in placed), default=-1) + 1
     parts = enumerate(_group_sources(new, size), start=first)
     registered = [Registered(source, part, place) for part, sources in parts for place, source in enumerate(sources)]

@@ -17,7 +17,7 @@ from manifests import storage
 from manifests.records import (
     Caption,
     Clip,
-    Footage,
+    ClipMedia,
     ModelCall,
     Outcome,
     Question,
@@ -31,8 +31,8 @@ from manifests.records import (
     Word,
 )
 from pipeline.config import RUN, Config, dump
-from pipeline.engine.actor_pool import LanePlan
 from pipeline.engine.engines import InlineEngine
+from pipeline.engine.lane_plan import LanePlan
 from pipeline.media.audio import RATE, wav_bytes
 from pipeline.media.media_store import MediaTar
 from pipeline.pack.publish import pack
@@ -125,10 +125,10 @@ def clip_of(film: Video, place: int) -> Clip:
     )  # fmt: skip
 
 
-def footage_of(clip: Clip, tar: MediaTar) -> Footage:
+def footage_of(clip: Clip, tar: MediaTar) -> ClipMedia:
     frames = [jpeg(place * 60) for place in range(4)]
     tone = (8000 * np.sin(np.arange(MS * RATE // 1000) * 440 * 2 * np.pi / RATE)).astype("<i2")
-    return Footage(
+    return ClipMedia(
         id=clip.id, clip=clip.id, width=64, height=32, frames=tar.add(f"{clip.id}.mjpg", b"".join(frames)),
         frame_bytes=tuple(map(len, frames)), frame_ms=(250, 750, 1250, 1750),
         sound=tar.add(f"{clip.id}.wav", wav_bytes(tone.tobytes())),

@@ -32,7 +32,7 @@ from pipeline.report.sample import Drawn, draw
 from pipeline.report.score_table import LEAST, MOST, passed_positions, slider_positions
 from pipeline.report.training import read_training
 from pipeline.run import all_manifests
-from stages.training_log import LOG, READ
+from stages.training_log import LOG, READ_SCHEMA
 from tests.pipeline.report_root import ANSWER, TITLE, make_root
 from tests.pipeline.test_whatif import run_of
 from tests.runs import ola, rows, status
@@ -257,7 +257,7 @@ def test_training_and_evaluation(plan: Plan, tmp_path: Path) -> None:
     read = [
         {"step": 1, "epoch": 0, "task": f"{'c' * 20}-0-1-{kind}-0"} for kind in ("subtitle", "subtitle", "video_qa")
     ]
-    pq.write_table(pa.Table.from_pylist(read, READ), folder / "read" / "step-000002.parquet")
+    pq.write_table(pa.Table.from_pylist(read, READ_SCHEMA), folder / "read" / "step-000002.parquet")
     phase = {"phase": {"tasks": {"subtitle": 0.5, "video_qa": 0.5}, "replay": {"image": 0.2}}}
     (folder / "step-000002" / "training.json").write_text(json.dumps({"step": 2, "facts": phase}))
     result = {"metric": "accuracy", "falls": False, "value": 0.8, "n": 10}
