@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "plan",
         "config",
         "run",
+        "forecast",
         "error_causes",
         "monitoring",
         "checkup",
@@ -47,7 +48,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "importing",
     ),
     ("synthetic",),
-    ("cli", "__main__", "deploy"),
+    ("cli", "report", "__main__", "deploy"),
 )
 
 

@@ -8,6 +8,7 @@ from manifests import storage, views
 from manifests.ledger import Damaged
 from pipeline.config import RUN, load_run
 from pipeline.plan import Plan
+from pipeline.report.reviews import read_reviews
 from pipeline.run import all_manifests
 from stages.catalogue import current
 
@@ -18,9 +19,17 @@ def plan_of(root: str) -> Plan:
 
 
 def connect(root: str, damaged: list[Damaged] | None = None) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB connection with the views of the run at `root`. damaged: damage of left-out files is appended."""
+    """Open a DuckDB connection with the views of the run at `root`, and with `review` if there are any reviews.
+
+    damaged: damage of left-out files is appended.
+    """
     root = storage.normal(root)
-    return views.connect(root, all_manifests(plan_of(root)) if has_run(root) else [], current(root), damaged)
+    manifests = all_manifests(plan_of(root)) if has_run(root) else []
+    connection = views.connect(root, manifests, current(root), damaged)
+    if len(marks := read_reviews(root)):
+        connection.register("marks", marks)
+        connection.execute("CREATE VIEW review AS FROM marks")
+    return connection
 
 
 def has_run(root: str) -> bool:

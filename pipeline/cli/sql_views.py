@@ -24,6 +24,7 @@ ROWS = {
     "verify": "answers to the questions from each modality",
     "pack": "tasks that were considered for the shards",
     "shards": "tasks in the current shards",
+    "review": "marks of people, read back by `ola review`",
 }
 # The view that a column's ids refer to.
 IDS = {

@@ -15,6 +15,7 @@ from manifests import storage, views
 from manifests.ledger import Counts, Damaged
 from manifests.snapshot import snapshot
 from pipeline.cli.cell_text import duration
+from pipeline.cli.forecast_text import score_lines
 from pipeline.cli.open_run import has_run, plan_of
 from pipeline.cli.tables import output_width
 from pipeline.engine import lane_states
@@ -66,6 +67,8 @@ def show_status(root: str, as_json: bool) -> bool:
         if facts["files"]:
             sizes = f"{facts['samples']:,} samples, {facts['tasks']:,} tasks, {facts['bytes'] / 1e6:,.1f} MB"
             print(f"shards/{stage}: {facts['files']:,} file{'s' * (facts['files'] != 1)}, {sizes}")
+    for line in score_lines(plan, counts) if plan else ():
+        print(line)
     for fault in faults:
         print(fault)
     return not faults

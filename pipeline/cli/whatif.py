@@ -1,4 +1,4 @@
-"""`ola whatif`: compare the shards under another `pack.where` or `pack.given` with the present ones.
+"""`ola whatif`: compare the shards under another `pack.where`, `pack.given` or `pack.agreement` with the present ones.
 
 The rules of pack are evaluated over the manifests; no media are read and nothing is written.
 """
@@ -81,8 +81,8 @@ def pack_yields(
     return PackYield(candidates, clips[0], clips[1], now), PackYield(candidates, clips[2], clips[3], other)
 
 
-def show_whatif(root: str, where: str | None = None, given: str | None = None) -> None:
-    """Print both yields side by side. where, given: replace the settings of the same name; None keeps them.
+def show_whatif(root: str, where: str | None = None, given: str | None = None, agreement: float | None = None) -> None:
+    """Print both yields side by side. where, given, agreement: replace the settings of the same name; None keeps them.
 
     given: such as `caption,qa`. Raises ConfigError without a run, for a run that cannot pack, or for a wrong setting.
     """
@@ -91,8 +91,12 @@ def show_whatif(root: str, where: str | None = None, given: str | None = None) -
     if not is_packable(plan):
         raise ConfigError(f"{root}: a run without ingest, split, extract and transcribe packs nothing")
     sorts = None if given is None else parse_given(given)
+    where = config.pack.where if where is None else where
     with collect_damage() as damaged:
-        now, then = pack_yields(plan, config.pack, config.pack.where if where is None else where, damaged, sorts)
+        now, then = pack_yields(plan, config.pack, where, damaged, sorts)
+        if agreement is not None:
+            other = validate_settings(PackSettings, {**config.pack.model_dump(), "agreement": agreement}, "pack")
+            _, then = pack_yields(plan, other, where, [], sorts)
         Console().print(comparison_table(now, then))
 
 

@@ -27,6 +27,7 @@ from manifests.ledger import Counts, Manifest, one_line
 from manifests.schema import hints
 from pipeline.annotation.annotator import ModelStep
 from pipeline.engine import lane_states
+from pipeline.monitoring.outlook import MachineUse, Outlook, StepState
 from pipeline.plan import Plan
 
 POLL_SECONDS = 0.5  # seconds between updates in a terminal; each makes one listing per step
@@ -94,6 +95,7 @@ class Tally:
         self.manifest, self.asks = manifest, asks
         self.total, self.parts = Counts(), set[int]()
         self.open_parts: dict[int, OpenPart] = {}
+        self.moving = 0  # inputs done in open parts, at the last look
         self.written = 0  # tokens in parts committed since the first look
         self.looks: deque[tuple[float, int]] = deque()
 
@@ -106,6 +108,7 @@ class Tally:
             self._close_part(part)
         waiting = [part for part in parts if part not in self.parts] if storage.is_local(self.manifest.root) else []
         done = sum(self._find_open_part(part).look() for part in waiting)
+        self.moving = done
         if self.asks:
             self.looks.append((time.monotonic(), self.tokens))
             while self.looks[-1][0] - self.looks[0][0] > WINDOW:
@@ -154,7 +157,9 @@ class Progress:
         self.asks = any(tally.asks for tally in self.tallies)
         self.sources, self.console = Tally(plan.sources), console
         self.root, self.has_lanes = plan.root, has_lanes
+        self.sources_parts: list[int] = []
         self.stop, self.started, self.last = threading.Event(), time.monotonic(), ""
+        self.outlook, self.machine = Outlook(), MachineUse()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Progress:
@@ -191,7 +196,7 @@ class Progress:
             self._try_to_look(self._line, "")
         while not self.stop.wait(LINE_SECONDS):
             line, error = self._try_to_look(self._line, "")
-            self._print("\n".join([line, *self._lanes()]) if error is None else error)
+            self._print("\n".join([line, *self._lanes()]) if error is None else error, self._outlook_line())
 
     def _try_to_look(self, look: Callable[[], T], otherwise: T) -> tuple[T, str | None]:
         """Return the result of `look`; if it raises, return `otherwise` and the error in one line."""
@@ -201,7 +206,8 @@ class Progress:
             return otherwise, f"progress unknown for now: {one_line(error)}"
 
     def _parts(self) -> list[int]:
-        return sorted(self.sources.manifest.committed())
+        self.sources_parts = sorted(self.sources.manifest.committed())
+        return self.sources_parts
 
     def _line(self) -> str:
         parts = self._parts()
@@ -210,18 +216,29 @@ class Progress:
         done = sum(len(tally.parts) for tally in self.tallies)
         return f"{done}/{len(parts) * len(self.tallies)} parts · records: {', '.join(steps)}"
 
-    def _print(self, text: str) -> None:
-        """Print a line, if it differs from the last one, with the current tokens per second."""
+    def _outlook_line(self) -> str:
+        """Return when the run will end, what is lost, and how busy this machine is, as of the last look."""
+        states = [
+            StepState(t.manifest.name, len(t.parts), t.total.inputs, t.moving, dict(t.total.reasons))
+            for t in self.tallies
+        ]
+        return " · ".join(filter(None, (self.outlook.look(states, len(self.sources_parts)), self.machine.line())))
+
+    def _print(self, text: str, outlook: str = "") -> None:
+        """Print a line, if it differs from the last one, with the current tokens per second and the outlook."""
         if text == self.last:
             return
         written = ", ".join(f"{t.manifest.name} {t.rate:.0f}" for t in self.tallies if t.rate)
         rates = f" · tokens/s: {written}" if written else ""
         at = f"[{time.monotonic() - self.started:6.0f} s]"
-        self.console.print(f"{at} {text}{rates}", markup=False, highlight=False)
+        outlook = f" · {outlook}" if outlook else ""
+        self.console.print(f"{at} {text}{rates}{outlook}", markup=False, highlight=False, soft_wrap=True)
         self.last = text
 
     def _tables(self) -> Group:
-        return Group(self._table(), *map(Text, self._lanes()))
+        table = self._table()
+        lines = [*self._lanes(), self._outlook_line()]
+        return Group(table, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
     def _lanes(self) -> list[str]:
         """Return the states of the lanes, and the number of retries of store requests, if any."""

@@ -138,8 +138,14 @@ def is_packable(plan: Plan) -> bool:
     return {"ingest", "split", "extract", "transcribe"} <= {planned.step.name for planned in plan.steps}
 
 
-def create_candidates(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSettings) -> None:
-    """Create the view `candidates` on a connection with the views of `plan`; steps without rows become empty tables."""
+def create_candidates(
+    connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSettings, needs: str | None = None
+) -> None:
+    """Create the view `candidates` on a connection with the views of `plan`; steps without rows become empty tables.
+
+    needs: SQL for what a verified question needs; None: by `settings.agreement`. An `unnest` makes several candidates
+    of one question.
+    """
     existing = views.names(connection)
     records = {**OPTIONAL, **{planned.manifest.name: planned.manifest.record for planned in plan.steps}}
     for name, record in records.items():
@@ -157,7 +163,7 @@ def create_candidates(connection: duckdb.DuckDBPyConnection, plan: Plan, setting
     connection.execute(
         "CREATE TEMP TABLE of_video AS SELECT ? AS kinds", [["video_qa", "cross_modal_qa"] if shared else ["video_qa"]]
     )
-    needs = NEEDS.format(of="verify.", threshold=settings.agreement)
+    needs = needs or NEEDS.format(of="verify.", threshold=settings.agreement)
     tasks = TASKS.format(spoken=list(SPOKEN), needs=needs, **_given_sql(connection, settings.given))
     connection.execute(TOKENS + tasks + CLIPS + CANDIDATES)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import duckdb
 
@@ -31,8 +32,9 @@ WITH ruled AS (
                    WHEN tokens > {context} THEN 'over pack.context'
               END AS rule
     FROM candidates)
-SELECT clip, video, seconds, stage, kind, number, tokens, {reasons} FROM ruled
+SELECT {columns}, {reasons} FROM ruled
 """
+COLUMNS = ("clip", "video", "seconds", "stage", "kind", "number", "tokens")  # of `verdicts`
 JUDGED = """
 CASE WHEN rule IS NOT NULL THEN rule WHEN list_contains({without}, kind) THEN 'pack.given'
      WHEN NOT coalesce(({where}), false) THEN 'pack.where' END AS {name}"""
@@ -72,13 +74,15 @@ def judge_candidates(
     settings: PackSettings,
     wheres: Mapping[str, str],
     without: Mapping[str, Sequence[str]] = {},
+    columns: Sequence[str] = (),
 ) -> None:
     """Create the table `verdicts` with the reason that excludes each candidate, or null, in a column for each `where`.
 
-    without: kinds of task that a column excludes. Raises ConfigError for a `where` that is no condition over the
-    candidates.
+    without: kinds of task that a column excludes. columns: of the candidates, besides `COLUMNS`. Raises ConfigError for
+    a `where` that is no condition over the candidates.
     """
-    facts = {"spoken": SPOKEN, "tags": TAGS, "needs": list(settings.cross_modal_needs), "context": settings.context}
+    facts: dict[str, Any] = {"columns": ", ".join((*COLUMNS, *columns))}
+    facts |= {"spoken": SPOKEN, "tags": TAGS, "needs": list(settings.cross_modal_needs), "context": settings.context}
     reasons = ", ".join(
         JUDGED.format(where=where, name=name, without=f"{list(without.get(name, ()))}::VARCHAR[]")
         for name, where in wheres.items()

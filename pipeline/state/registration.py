@@ -245,11 +245,16 @@ def assign_parts(rows: Iterable[Registered], found: Iterable[Source], per_part: 
     """Return all sources in the order of their places; new ones are in new parts, in the order of `found`."""
     placed = [each for each in rows if each.part != NEW]
     new = _sort_as_found([each.source for each in rows if each.part == NEW], found)
-    size = per_part or min(LARGEST_PART, -(-len(new) // FEWEST_PARTS) or 1)
+    size = per_part or part_size(len(new))
     first = max((each.part for each in placed), default=-1) + 1
     parts = enumerate(_group_sources(new, size), start=first)
     registered = [Registered(source, part, place) for part, sources in parts for place, source in enumerate(sources)]
     return sorted([*placed, *registered], key=lambda each: (each.part, each.place))
+
+
+def part_size(videos: int) -> int:
+    """Return the videos of a part, by the number of new videos."""
+    return min(LARGEST_PART, -(-videos // FEWEST_PARTS) or 1)
 
 
 def _sort_as_found(sources: Iterable[Source], found: Iterable[Source]) -> list[Source]:

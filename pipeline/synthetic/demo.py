@@ -1,6 +1,6 @@
 """Run `make demo`: annotate films of known content with ola-nano, score the result, and train on it.
 
-    films ─ clips ─ captions, transcripts, questions ─ shards ─ scores against the truth ─ training ─ comparison
+    films ─ clips ─ captions, transcripts, questions ─ shards ─ scores against the truth ─ training ─ report
 
 Takes a few minutes on two cores. The films are of a split that nano was not trained on; three more files are bad.
 """
@@ -85,8 +85,10 @@ def train_and_compare(folder: Path, root: str) -> None:
 def main() -> None:
     """Run the demo in a new temporary folder, which is kept."""
     folder = Path(tempfile.mkdtemp(prefix="ola-demo-"))
-    train_and_compare(folder, annotate(folder))
-    announce(f"All results are in {folder}")
+    root = annotate(folder)
+    train_and_compare(folder, root)
+    announce(f"All results are in {folder}. The report of the run; open its page in a browser:")
+    run_ola("report", root, "--training", str(folder))
 
 
 if __name__ == "__main__":

@@ -19,24 +19,28 @@ import pyarrow.compute as pc
 from manifests import storage
 from manifests.ledger import DROPPED, FOOTER, OK, ROWS_FOOTER, Counts, Manifest, parquet_bytes
 from manifests.records import ID_DIGITS, Source
-from pipeline.config import Config
+from pipeline.config import RUN, Config, dump
 from pipeline.media.media_store import MediaTar
 from pipeline.plan import Plan
 from pipeline.sources.discovery import discover
 from pipeline.state.registration import register
 from tests.bench import again
+from tests.pipeline import report_root
 
 CLIPS = again.CLIPS
+VIEWS = ("image", "video", "sound", "joint")
+IDS = {"input", "id", "clip", "video", "footage", "transcript", "question"}  # columns that hold ids
 
 
-def make(folder: Path, root: Path, clips: int) -> Plan:
-    """Make the sources in `folder` and a root with so many clips, 25 a video."""
+def make(folder: Path, root: Path, clips: int, annotated: bool = False) -> Plan:
+    """Make the sources in `folder` and a root with so many clips, 25 a video. annotated: with made-up model output."""
     folder.mkdir()
     for n in range(clips // CLIPS):
         with open(folder / f"video-{n:06d}.mp4", "wb") as file:
             os.truncate(file.fileno(), 32 + n)  # sizes differ, or each would have to be compared with all others
-    config = Config(inputs=(str(folder),))
+    config = Config(inputs=(str(folder),), annotator={"model": "nano" if annotated else ""})  # type: ignore[arg-type]
     plan = config.plan(str(root))
+    storage.write_bytes(storage.join(plan.root, RUN), dump(config).encode())
     parts = register(plan.sources, discover(config.inputs, plan.root), None, config.videos_per_part)
     template: dict[str, pa.Table] = {}
     for part in parts:
@@ -83,9 +87,22 @@ def _first(plan: Plan, sources: list[Source], template: dict[str, pa.Table]) -> 
     again.commit(plan, "transcribe", scratch, {
         clip.id: [again.transcript_of(clip)] if n % 2 else [] for n, clip in enumerate(flat)
     })  # fmt: skip
+    if any(planned.step.name == "verify" for planned in plan.steps):
+        _annotate(plan, scratch, [clip.id for clip in flat[1::2]], [clip.id for clip in flat])
     for planned in plan.steps:
         template[planned.manifest.name] = planned.manifest.read(scratch)
         storage.remove(planned.manifest.uri(scratch))
+
+
+def _annotate(plan: Plan, part: int, spoken: list[str], clips: list[str]) -> None:
+    """Commit three questions of each clip with speech, their verification, and four captions of every clip."""
+    captions = {name: [report_root.caption_of(name, view) for view in VIEWS] for name in clips}
+    questions = {name: [report_root.question_of(name, n) for n in range(3)] for name in spoken}
+    flat = [question for some in questions.values() for question in some]
+    again.commit(plan, "screen", part, {name: [report_root.screening_of(name)] for name in spoken})
+    again.commit(plan, "caption", part, captions)
+    again.commit(plan, "ask", part, questions)
+    again.commit(plan, "verify", part, {each.id: [report_root.verification_of(each)] for each in flat})
 
 
 def _renamed(table: pa.Table, names: dict[str, str]) -> pa.Table:
@@ -93,7 +110,9 @@ def _renamed(table: pa.Table, names: dict[str, str]) -> pa.Table:
     owners = table["id"] if "source" in table.column_names else table["input"]
     known = pa.array([str(owner)[:ID_DIGITS] in names for owner in owners.to_pylist()])
     table = table.filter(known)
-    for column in {"input", "id", "clip", "video"} & set(table.column_names):
+    for column in IDS & set(table.column_names):
+        if not pa.types.is_string(table.schema.field(column).type):  # the answer of the view `video`
+            continue
         values = [names.get(value[:ID_DIGITS], value[:ID_DIGITS]) + value[ID_DIGITS:] if value else None
                   for value in table[column].to_pylist()]  # fmt: skip
         table = table.set_column(table.column_names.index(column), column, pa.array(values, pa.string()))

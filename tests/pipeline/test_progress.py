@@ -26,6 +26,7 @@ from manifests.ledger import Counts, Damaged, Manifest
 from manifests.records import Caption, ModelCall, Outcome, Source
 from pipeline.annotation.annotator_settings import AnnotatorSettings
 from pipeline.monitoring import progress
+from pipeline.monitoring.outlook import MachineUse, Outlook, StepState, remaining_text
 from pipeline.monitoring.progress import Progress, Tally
 from pipeline.plan import Plan, build_plan
 from pipeline.steps.caption import Captioning
@@ -218,3 +219,56 @@ def test_a_terminal_that_is_gone_ends_the_showing_and_not_the_run(made: Plan) ->
         assert not nowhere.thread.is_alive()
     with suppress(OSError):
         file.close()
+
+
+def state(done: int, parts: int = 2, **lost: int) -> list[StepState]:
+    return [StepState("split", parts, done, 0, {name.replace("_", " "): count for name, count in lost.items()})]
+
+
+def test_the_end_follows_from_the_rate_of_the_last_minutes() -> None:
+    seconds = iter((0.0, 2.0, 60.0, 400.0))
+    outlook = Outlook(lambda: next(seconds))
+    assert outlook.look(state(100), 10) == ""
+    assert outlook.look(state(110), 10) == "", "too early for a rate"
+    assert outlook.look(state(400, 4), 10) == "about 2 min left"  # 600 of 1,000 are left, at 5 a second
+    assert outlook.look(state(1000, 10), 10) == ""
+
+
+def test_a_step_without_a_part_leaves_the_end_open() -> None:
+    seconds = iter((0.0, 60.0))
+    outlook = Outlook(lambda: next(seconds))
+    outlook.look(state(0, 0), 10)
+    assert outlook.look(state(0, 0), 10) == "end not known yet"
+
+
+def test_the_loss_that_grows_fastest_is_named_with_its_share() -> None:
+    seconds = iter((0.0, 60.0))
+    outlook = Outlook(lambda: next(seconds))
+    outlook.look(state(100, old_reason=50, duplicate_of_0123456789abcdef0123=1), 2)
+    line = outlook.look(state(200, old_reason=55, duplicate_of_0123456789abcdef0124=10), 2)
+    assert line == "most lost now: split, duplicate of …, 10 (10%)"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3, "10 s"), (44, "40 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_what_is_left_has_one_unit(seconds: float, text: str) -> None:
+    assert remaining_text(seconds) == text
+
+
+def test_the_table_stays_within_80_columns(made: Plan) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=80)
+    watching = Progress(made, console)
+    console.print(watching._tables())
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 1 + 4 + 1
+    assert all(len(line) <= 80 for line in lines)
+    assert "CPU " in lines[-1]
+
+
+def test_the_use_of_gpus_is_what_their_driver_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 90\necho 50\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert MachineUse().line().endswith(" % · GPU 70 %")
+    driver.write_text("#!/bin/sh\necho '[N/A]'\n")
+    assert "GPU" not in MachineUse().line()

@@ -12,13 +12,14 @@ import pytest
 from manifests import storage
 from manifests.records import Clip, ClipMedia, Media
 from pipeline.cli.whatif import pack_yields, show_whatif
-from pipeline.config import RUN, Config, dump
+from pipeline.config import RUN, Config, dump, load_run
 from pipeline.errors import ConfigError
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
+from tests.pipeline.report_root import make_root
 from tests.pipeline.test_pack import CLIPS, MS, clip, ok, transcript, video
 from tests.pipeline.test_pack_tasks import annotated, packed
-from tests.runs import files_of
+from tests.runs import files_of, ola
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,18 @@ def test_it_foretells_what_pack_does(plan: Plan, where: str, caps: dict[str, int
     assert then.share == pytest.approx(len(clips) / 24)
     assert now.tasks.keys() == {("omni", "cross_modal_qa"), ("video", "video_qa")}
     assert (now.clips, now.share) == (15, 15 / 24)  # the silent clips have a question of the video
+
+
+def test_it_tries_another_agreement(tmp_path: Path) -> None:
+    root = make_root(tmp_path, 4).root
+    for agreement in (0.2, 0.9):
+        said = ola("whatif", root, "--agreement", str(agreement)).out
+        settings = PackSettings(where="motion >= 0.5", agreement=agreement)
+        _, then = pack_yields(load_run(root).plan(root), settings, settings.where)
+        assert said.split()[-1] == f"{then.tokens:,}"
+        assert said.split()[-2] != said.split()[-1]
+    refused = ola("whatif", root, "--agreement", "2").err
+    assert refused.startswith("ola: pack.agreement: expected less than or equal to 1")
 
 
 def test_a_where_that_is_no_condition_is_refused_by_name(plan: Plan) -> None:

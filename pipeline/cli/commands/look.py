@@ -1,4 +1,4 @@
-"""Commands that look at a run and change nothing."""
+"""Commands that look at a run."""
 
 from __future__ import annotations
 
@@ -69,11 +69,43 @@ def whatif(
     root: Root,
     where: Annotated[str | None, typer.Argument(help="A condition to try as pack.where.")] = None,
     given: Annotated[str | None, typer.Option(help="To try as pack.given: caption, qa or caption,qa.")] = None,
+    agreement: Annotated[float | None, typer.Option(help="To try as pack.agreement, 0 to 1.")] = None,
 ) -> None:
-    """Compare what another pack.where or pack.given would put into the shards with the present one. Nothing is run."""
+    """Compare what other settings of pack would put into the shards with the present ones. Nothing is run."""
     from pipeline.cli.whatif import show_whatif
 
-    show_whatif(root, where, given)
+    show_whatif(root, where, given, agreement)
+
+
+@app.command(rich_help_panel=PANEL)
+def report(
+    root: Root,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; default: report, in the root.")] = None,
+    clips: Annotated[int, typer.Option(min=0, help="Most clips with a card.")] = 200,
+    step: Annotated[str | None, typer.Option(help="Only cards of records that ended in this step.")] = None,
+    where: Annotated[str | None, typer.Option(help="Only cards of clips with such candidates.")] = None,
+    megabytes: Annotated[int, typer.Option(min=1, help="Most megabytes of the folder.")] = 60,
+    training: Annotated[
+        Path | None, typer.Option(help="Folder of `ola train` or `ola evaluate`, or one above several.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed by which the clips are drawn.")] = 0,
+) -> None:
+    """Write a page to look at: the funnel, scores, the yield of other thresholds, and clips to see, hear and review."""
+    from pipeline.cli.report import report_run
+    from pipeline.report.build import ReportOptions
+
+    typer.echo(report_run(root, ReportOptions(out, clips, step, where, megabytes, training, seed)))
+
+
+@app.command(rich_help_panel=PANEL)
+def review(
+    root: Root,
+    file: Annotated[Path, typer.Argument(help="File that the report's page exported (reviews.jsonl).")],
+) -> None:
+    """Keep what people marked in a report, for `ola sql` (view review) and for the next report."""
+    from pipeline.cli.report import read_reviews
+
+    typer.echo(f"{read_reviews(root, file)} marks are in the run; `ola report` compares them with verify")
 
 
 @app.command(rich_help_panel=PANEL)

@@ -14,6 +14,7 @@ from pipeline.engine.signals import exit_in_one_line
 from pipeline.errors import ConfigError
 
 PANEL = "Run"
+SAMPLE, CARD = 200, "h100"  # of a forecast
 app = typer.Typer()
 
 
@@ -42,8 +43,12 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
     ] = 0.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before finished work is done again.")] = False,
     metrics: Annotated[Path | None, typer.Option(help="Write counters for Prometheus into this file (*.prom).")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the plan, print a forecast in brief, and run nothing.")
+    ] = False,
 ) -> None:
     """Run videos through all steps into shards. Run it again to process only what is new, changed or unfinished."""
+    from pipeline.cli.plan import machines_of, show_plan
     from pipeline.cli.run import run_and_report
     from pipeline.engine.engines import remove_own_ray_folder
     from pipeline.run import Options
@@ -52,9 +57,34 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
         raise ConfigError("--root: expected the folder or URI of the run, got nothing; do --root FOLDER")
     flags = {"engine": engine.value if engine else None, "workers": workers}
     sets = [*(overrides or ()), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+    if dry_run:
+        show_plan(inputs or [], root, config, sets, machines_of(None, 0, CARD, ""), SAMPLE, 0, brief=True)
+        return
     options = Options(limit, only, retry)
     with exit_in_one_line("what is committed stays; give the same command again to go on", remove_own_ray_folder):
         raise typer.Exit(run_and_report(inputs or [], root, config, sets, options, min_yield, yes, metrics))
+
+
+@app.command(rich_help_panel=PANEL)
+def plan(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer declares a command
+    inputs: Annotated[list[str] | None, typer.Argument(help="Files, folders, globs, URIs, or lists of them.")] = None,
+    root: Annotated[str, typer.Option(help="Folder or URI of the run; its earlier run gives the rates.")] = "",
+    config: Config = None,
+    overrides: Sets = None,
+    sample: Annotated[int, typer.Option(min=1, help="Most sources that are probed.")] = SAMPLE,
+    seed: Annotated[int, typer.Option(help="Seed by which they are drawn.")] = 0,
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPU cores; default: those of this machine.")] = None,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs.")] = 0,
+    card: Annotated[str, typer.Option(help="Kind of GPU: h100, h200, a100 or l40s.")] = CARD,
+    price: Annotated[str, typer.Option(help="Prices, as cpu-hour=0.05,gpu-hour=2.5.")] = "",
+) -> None:
+    """Forecast a run from a sample of its videos: hours, clips, tasks, tokens, time, bytes, price, with intervals."""
+    from pipeline.cli.plan import machines_of, show_plan
+
+    if not root:
+        raise ConfigError("--root: expected the folder or URI of the run, got nothing; do --root FOLDER")
+    machines = machines_of(cpus, gpus, card, price)
+    show_plan(inputs or [], root, config, overrides or (), machines, sample, seed)
 
 
 @app.command(rich_help_panel=PANEL)
