@@ -17,17 +17,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch import Tensor
 
 from manifests.json_values import json_value
-from ola.checkpoint import BadCheckpoint, tensors_of
-from ola.model import OlaForConditionalGeneration
 from ola.packing import row_lengths
-from ola.processor import OlaProcessor
 from ola.prompt import IGNORE, Prompt
 from stages import checkpoints, parameters
 from stages.catalogue import Catalogue, read_catalogue
@@ -36,12 +31,12 @@ from stages.decoding import Pack
 from stages.errors import StagesError, Stopped
 from stages.loader import Loader, Step
 from stages.mfu import utilisation
+from stages.phase_model import Numerics, open_model
 from stages.ranks import SINGLE, World
 from stages.recipe import Phase, Recipe
 from stages.sampling import Order
 from stages.training_log import StepFigures, TrainingLog
 
-EMBEDDING = "model.embed_tokens.weight"  # its dtype is used for the checkpoint
 MAX_TASKS = 8  # tasks of a bad step in its error; a file lists all
 
 
@@ -52,8 +47,7 @@ class Training:
     sources: roots of runs or folders of shards. model: folder of the initial weights; weights: their digest. out:
     folder of checkpoints and logs. decoders: worker processes per rank that decode samples; 0: none. save_every: steps
     between checkpoints, of which the last `keep` stay. live: sources may still be packing. board: also write logs for
-    TensorBoard. recompute: recompute activations in the backward pass to save memory; None: only on a GPU. compute:
-    dtype of the arithmetic, independent of the weights' dtype; None: bfloat16 on a GPU, float32 on a CPU.
+    TensorBoard. recompute, compute: as in `Numerics`.
     """
 
     recipe: Recipe
@@ -113,7 +107,7 @@ class PhaseTraining:
             "seed": training.seed,
             "live": training.live,
         }
-        self.checkpoints = Checkpoints(self.folder, facts, training.keep)
+        self.checkpoints = Checkpoints(self.folder, facts, training.keep, world.rank == 0)
         self.log = TrainingLog(self.folder, training.board and world.rank == 0, phase.spike)
         self.steps = order.steps()
         self.kinds = sorted(tasks.kinds())
@@ -125,12 +119,15 @@ class PhaseTraining:
         done = last.step if last else 0
         if last and done >= self.steps:
             return last.folder
-        self._load_model(last.folder if last else None)
+        resumed = last.folder if last else None
+        numerics = Numerics(self.training.recompute, self.training.compute)
+        self.opened = open_model(self.phase, self.start, resumed, numerics, self.world)
+        self.model, self.optimizer = self.opened.model, self.opened.optimizer
         self.say(self._first_line(done))
         if self.world.rank == 0:
             self.log.delete_after(done)
         loader = Loader(
-            self.tasks, self.order, self.processor, done, self.steps,
+            self.tasks, self.order, self.opened.processor, done, self.steps,
             self.world.rank, self.world.ranks, self.training.decoders,
         )  # fmt: skip
         with self.checkpoints:
@@ -145,31 +142,6 @@ class PhaseTraining:
         self.world.wait()
         self.say(f"phase {self.phase.name}: realised mix {_format_shares(self.order.realised_mix(self.steps))}")
         return self.folder / f"step-{self.steps:06d}"
-
-    def _load_model(self, resumed: Path | None) -> None:
-        """Load model, processor and optimizer from the phase's last checkpoint, or from its initial weights."""
-        device, folder = torch.device(self.world.device), resumed or self.start
-        try:
-            self.dtype = tensors_of(folder)[EMBEDDING].dtype
-            compute = self.training.compute or (torch.bfloat16 if device.type == "cuda" else torch.float32)
-            is_sharded = self.world.ranks > 1 or compute != torch.float32
-            self.model = OlaForConditionalGeneration.from_pretrained(
-                folder,
-                dtype=self.dtype if is_sharded else torch.float32,
-                device="cpu" if is_sharded else device,
-                attn_implementation="packed",
-            )
-            self.processor = OlaProcessor.from_pretrained(folder)
-        except (BadCheckpoint, OSError, KeyError, ValueError) as error:
-            raise StagesError(f"model {folder}: {error}") from error
-        parameters.unfreeze(self.model, self.phase)
-        if device.type == "cuda" if self.training.recompute is None else self.training.recompute:
-            parameters.enable_recompute(self.model)
-        if is_sharded:
-            parameters.shard_model(self.model, self.world.ranks, device, compute)
-        self.optimizer = parameters.make_optimizer(self.model, self.phase)
-        if resumed:
-            checkpoints.restore(resumed, self.model, self.optimizer)
 
     def _first_line(self, done: int) -> str:
         count = sum(parameter.numel() for _, parameter in parameters.trained_parameters(self.model))
@@ -186,7 +158,7 @@ class PhaseTraining:
             kind: (float(nats), float(count)) for kind, (nats, count) in zip(self.kinds, kind_losses, strict=True)
         }
         loss = float(kind_losses[:, 0].sum() / kind_losses[:, 1].sum().clamp(min=1))
-        norm = self._clip_gradients()
+        norm = self.opened.clip_gradients(self.phase.clip)
         if not torch.isfinite(torch.tensor([loss, norm])).all():
             self._abort(step, loss, norm, "leave out bad tasks, or lower lr")
         if self.log.is_spike(by_kind):
@@ -239,11 +211,6 @@ class PhaseTraining:
             table[self.kinds.index(self.kind_of[row])] += torch.tensor([float(span.sum()), len(span)])
         return table
 
-    def _clip_gradients(self) -> float:
-        trained = [parameter for _, parameter in parameters.trained_parameters(self.model)]
-        norm = nn.utils.clip_grad_norm_(trained, self.phase.clip)
-        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
-
     def _abort(self, step: Step, loss: float, norm: float, advice: str) -> None:
         """Write the step's tasks to a file and raise StagesError; the weights are those before the step."""
         tasks = self.tasks.ids(step.rows)
@@ -259,23 +226,22 @@ class PhaseTraining:
         )
 
     def _save(self, step: int) -> None:
-        """Copy the tensors of a checkpoint, and write them in the background."""
-        weights, rest = checkpoints.gather_state(self.model, self.optimizer, self.dtype, writes=self.world.rank == 0)
-        log = self.log.take_tables()
-        if self.world.rank == 0:
-            self.checkpoints.save(step, partial(self._write, step, weights, rest, log))
+        """Copy this rank's tensors, and write them in the background."""
+        first, log = self.world.rank == 0, self.log.take_tables()
+        write = partial(self.opened.write, self.opened.copy_state(), first, step == self.steps)
+
+        def write_with_log(folder: Path) -> None:
+            write(folder)
+            if first:
+                self.log.write(step, log)
+
+        self.checkpoints.save(step, write_with_log)
 
     def _raise_stopped(self, step: int) -> None:
         """Raise Stopped on all ranks when the checkpoint is written: a rank that ends earlier would end the others."""
         self.checkpoints.wait()
         self.world.wait()
         raise Stopped(f"phase {self.phase.name}: step {step} of {self.steps} is saved")
-
-    def _write(self, step: int, weights: dict[str, Tensor], rest: dict[str, Tensor], log: Any, folder: Path) -> None:
-        self.processor.save_pretrained(folder)
-        self.model.generation_config.save_pretrained(folder)
-        checkpoints.write_model(folder, weights, rest)
-        self.log.write(step, log)
 
 
 def count_supervised(prompt: Prompt) -> int:
