@@ -68,6 +68,8 @@ def write_merged(checkpoint: Path, file: Path) -> None:
     """Write the weights of a checkpoint to a file of safetensors. Raises StagesError if they cannot be read."""
     try:
         write_safetensors(_stored_weights(checkpoint), file)
+    except BadCheckpoint as error:
+        raise StagesError(str(error)) from error
     except CheckpointException as error:
         raise StagesError(f"{checkpoint / STATE}: {next(iter(error.failures.values()))[0]}") from error
 

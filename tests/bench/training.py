@@ -23,6 +23,7 @@ from stages.ranks import World
 from stages.recipe import Recipe
 from stages.sampling import Order
 from stages.trainer import PhaseTraining, Training
+from tests.bench import training_memory
 from tests.bench.measure import Figure, Target, interleaved
 from tests.bench.videos import Videos
 from tests.ola import tiny
@@ -41,7 +42,7 @@ ROUNDS, STEPS, SAVE_EVERY = 3, 10, 2
 
 
 def measure(videos: Videos) -> Iterator[Figure]:
-    """Tokens/s, and the stall of a checkpoint in steps."""
+    """Tokens/s, the stall of a checkpoint in steps, and the memory of a rank."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -49,6 +50,7 @@ def measure(videos: Videos) -> Iterator[Figure]:
         sources = _shards(folder)
         yield _packing(sources)
         yield _stall(folder, sources)
+        yield from training_memory.measure(folder / "memory")
     finally:
         torch.set_num_threads(threads)
 
