@@ -156,12 +156,12 @@ def fill(found: Loading[Model], folder: Path, dtype: torch.dtype | str, device: 
 def fill_rows(found: Loading[Model], folder: Path, device: torch.device | str) -> Model:
     """Allocate the parameters on a device and read them; of sharded parameters (DTensors), only this rank's rows.
 
-    The parameters keep their dtypes. Returns the model in evaluation mode.
+    The parameters keep their dtypes; those without a source stay unread. Returns the model in evaluation mode.
     """
     model = allocate(found.model, folder, device)
     for name, parameter in model.named_parameters():
         rows, first = rows_of_rank(parameter)
-        if rows.numel():
+        if rows.numel() and name in found.sources:
             _read_tensor(name, found.sources[name], found.stored, rows, first, parameter.shape)
     return model
 

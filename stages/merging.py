@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 
 from ola.checkpoint import SINGLE, BadCheckpoint, Stored, write_safetensors
 from ola.weights import config_of
+from stages import lora
 from stages.checkpoints import DONE, FACTS
 from stages.errors import StagesError
 from stages.sharded_state import STATE, WEIGHTS
@@ -59,15 +60,18 @@ def merge(checkpoint: Path, out: Path) -> None:
         raise StagesError(f"{out}: exists already; name another folder")
     draft = out.with_name(f".{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(checkpoint, draft, ignore=shutil.ignore_patterns(DONE, FACTS, STATE, SINGLE))
-    write_merged(checkpoint, draft / SINGLE)
+    shutil.copytree(checkpoint, draft, ignore=shutil.ignore_patterns(DONE, FACTS, STATE, SINGLE, lora.FOLDER))
+    write_merged(checkpoint, draft)
     draft.rename(out)
 
 
-def write_merged(checkpoint: Path, file: Path) -> None:
-    """Write the weights of a checkpoint to a file of safetensors. Raises StagesError if they cannot be read."""
+def write_merged(checkpoint: Path, out: Path) -> None:
+    """Write the weights of a checkpoint to the folder `out`; adapters are added, and also written by themselves.
+
+    Raises StagesError if the weights cannot be read.
+    """
     try:
-        write_safetensors(_stored_weights(checkpoint), file)
+        write_safetensors(lora.merged(_stored_weights(checkpoint), checkpoint, out), out / SINGLE)
     except BadCheckpoint as error:
         raise StagesError(str(error)) from error
     except CheckpointException as error:
@@ -75,14 +79,18 @@ def write_merged(checkpoint: Path, file: Path) -> None:
 
 
 def _stored_weights(checkpoint: Path) -> dict[str, Stored]:
-    """Return the weights of a checkpoint by name; BEATs keeps its dtype."""
+    """Return the weights of a checkpoint by name; BEATs and adapters keep their dtypes."""
     dtype, folder = config_of(checkpoint).dtype, checkpoint / STATE
     if not isinstance(dtype, torch.dtype):
         raise BadCheckpoint(f"{checkpoint / 'config.json'}: expected `dtype`, the dtype of the weights, got nothing")
     stored = FileSystemReader(folder).read_metadata().state_dict_metadata
     return {
         name.removeprefix(WEIGHTS): ShardedTensor(
-            folder, name, tuple(each.size), each.properties.dtype if "beats" in name else dtype, each.properties.dtype
+            folder,
+            name,
+            tuple(each.size),
+            each.properties.dtype if "beats" in name or lora.is_adapter(name) else dtype,
+            each.properties.dtype,
         )
         for name, each in stored.items()
         if name.startswith(WEIGHTS) and isinstance(each, TensorStorageMetadata)

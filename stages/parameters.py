@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ola.model import OlaForConditionalGeneration
 from stages.errors import StagesError
+from stages.lora import is_adapter
 from stages.ranks import device_mesh
 from stages.recipe import Phase
 
@@ -48,7 +49,8 @@ def unfreeze(model: OlaForConditionalGeneration, phase: Phase) -> None:
         )
     for name, parameter in model.named_parameters():
         fixed = "embed_positions" in name and not parameter.requires_grad  # Whisper's sinusoids are not weights
-        parameter.requires_grad_(module_of(name) in phase.lr and not fixed)
+        adapts = phase.lora is not None and module_of(name) in phase.lora.parts
+        parameter.requires_grad_(module_of(name) in phase.lr and not fixed and (is_adapter(name) or not adapts))
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
 

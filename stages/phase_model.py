@@ -15,16 +15,16 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from ola.checkpoint import SINGLE, BadCheckpoint
+from ola.checkpoint import BadCheckpoint
 from ola.model import OlaForConditionalGeneration
 from ola.packing import PACKED
 from ola.processor import OlaProcessor
 from ola.weights import Loading, allocate, config_of, fill_rows, prepare_checked
-from stages import parameters, sharded_state
+from stages import lora, parameters, sharded_state
 from stages.errors import StagesError
 from stages.merging import write_merged
 from stages.ranks import World, process_group
-from stages.recipe import Phase
+from stages.recipe import Lora, Phase
 
 EMBEDDING = "model.embed_tokens.weight"  # its dtype is used for the checkpoint
 
@@ -52,6 +52,7 @@ class PhaseModel:
     processor: OlaProcessor
     optimizer: torch.optim.AdamW
     group: dist.ProcessGroup
+    lora: Lora | None = None
 
     def copy_state(self) -> dict[str, Tensor]:
         """Return this rank's rows of all tensors of a checkpoint; see `sharded_state`."""
@@ -63,8 +64,10 @@ class PhaseModel:
         if first:
             self.processor.save_pretrained(folder)
             self.model.generation_config.save_pretrained(folder)
+            if self.lora:
+                lora.save_settings(self.model, self.lora, folder)
             if merges:
-                write_merged(folder, folder / SINGLE)
+                write_merged(folder, folder)
 
     def clip_gradients(self, most: float) -> float:
         """Scale the gradients down to a norm of `most`; return their norm before."""
@@ -73,14 +76,21 @@ class PhaseModel:
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
-def open_model(phase: Phase, start: Path, resumed: Path | None, numerics: Numerics, world: World) -> PhaseModel:
-    """Load a phase's last checkpoint, or its initial weights. All ranks must call it. Raises StagesError."""
+def open_model(
+    phase: Phase, start: Path, resumed: Path | None, numerics: Numerics, world: World, seed: int = 0
+) -> PhaseModel:
+    """Load a phase's last checkpoint, or its initial weights. All ranks must call it. Raises StagesError.
+
+    seed: of adapters.
+    """
     folder, has_state = resumed or start, resumed is not None and (resumed / sharded_state.STATE).is_dir()
     device = torch.device(world.device)
     compute = numerics.compute or (torch.bfloat16 if device.type == "cuda" else torch.float32)
     is_sharded = world.ranks > 1 or compute != torch.float32
     try:
         found = _lay_out(folder, has_state)
+        if phase.lora:
+            found = lora.add_adapters(found, phase.lora)
         stored_as: Any = found.model.config.dtype
         _set_dtypes(found, stored_as if is_sharded else torch.float32)
         processor = OlaProcessor.from_pretrained(folder)
@@ -94,11 +104,14 @@ def open_model(phase: Phase, start: Path, resumed: Path | None, numerics: Numeri
     except (BadCheckpoint, OSError, KeyError, ValueError) as error:
         raise StagesError(f"model {folder}: {error}") from error
     parameters.set_mode(model)
-    opened = PhaseModel(model, processor, parameters.make_optimizer(model, phase), process_group(device.type))
+    optimizer = parameters.make_optimizer(model, phase)
+    opened = PhaseModel(model, processor, optimizer, process_group(device.type), phase.lora)
     if has_state:
         sharded_state.load_state(folder, model, opened.optimizer, opened.group)
     elif resumed:
         sharded_state.load_gathered(folder, model, opened.optimizer)
+    elif phase.lora:
+        lora.initialise(model, seed)
     return opened
 
 

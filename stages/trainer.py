@@ -121,7 +121,7 @@ class PhaseTraining:
             return last.folder
         resumed = last.folder if last else None
         numerics = Numerics(self.training.recompute, self.training.compute)
-        self.opened = open_model(self.phase, self.start, resumed, numerics, self.world)
+        self.opened = open_model(self.phase, self.start, resumed, numerics, self.world, self.training.seed)
         self.model, self.optimizer = self.opened.model, self.opened.optimizer
         self.say(self._first_line(done))
         if self.world.rank == 0:
