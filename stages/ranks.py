@@ -34,6 +34,14 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
+    def least(self, value: int) -> int:
+        """Return the least of the values of all ranks."""
+        if self.ranks == 1:
+            return value
+        least = torch.tensor(value, device=self.device)
+        dist.all_reduce(least, dist.ReduceOp.MIN)
+        return int(least)
+
     def wait(self) -> None:
         """Wait until every rank calls this method."""
         if self.ranks > 1:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from stages.errors import StagesError
 from stages.samples import FAMILIES, KINDS
@@ -78,6 +78,8 @@ class Phase(RecipePart):
     """Tasks of a sample that come one after the other, so that their media are read once for all of them."""
     batch: int = Field(default=128, gt=0)
     """Sequences in a step, of all ranks together."""
+    micro_batch: Literal["auto"] | PositiveInt = "auto"
+    """Sequences that a rank reads in one pass; `auto`: as many as fit in the memory of its GPU, on a CPU one."""
     epochs: float = Field(default=1.0, gt=0)
     """Length of the phase in epochs, unless `tokens` or `steps` is given."""
     tokens: int | None = Field(default=None, gt=0)

@@ -19,6 +19,8 @@ from tests.stages.lessons import lessons, logged, short, tensors, training, writ
 LORA = Lora(rank=4, alpha=8, parts=("decoder",))
 RATES = {"visual_projector": 1e-3, "decoder": 1e-2}
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

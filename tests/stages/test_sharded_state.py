@@ -20,6 +20,8 @@ from stages.sharded_state import GATHERED, MASTER, OPTIMIZER, STATE, WEIGHTS
 from stages.trainer import train
 from tests.stages.lessons import lessons, logged, short, tensors, training, write_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
