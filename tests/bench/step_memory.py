@@ -4,8 +4,8 @@ A decoder of 128 x 2 with a vocabulary of 32,000, on a CPU, each way in a proces
 all at once, where all positions are supervised; and for eight tasks of one clip, with their common beginning read once
 (`together`) or by each task.
 
-On two cores with much other work, torch 2.13: 992 MB in chunks and 3,498 MB at once; with the common beginning read
-once 982 MB and 30 s, by each task 1,914 MB and 71 s.
+On two cores with much other work, torch 2.13: 986 MB in chunks and 3,491 MB at once; with the common beginning read
+once 953 MB and 27 s, by each task 1,786 MB and 53 s.
 """
 
 from __future__ import annotations
