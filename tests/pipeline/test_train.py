@@ -48,7 +48,7 @@ def test_it_trains_and_says_where_the_model_is(made: tuple[str, str, str], tmp_p
     ).read_bytes()
     again = ola("model", tmp_path / "merged", "--merge", lines[-1])
     assert again.code == 3
-    assert again.err.splitlines() == [f"{tmp_path / 'merged'}: exists already; name another folder"]
+    assert again.err.splitlines() == [f"ola: {tmp_path / 'merged'}: exists already; name another folder"]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_media_are_pinned_by_the_loader_of_torch(
         return tensor.clone()
 
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
-    found = pin_memory(loaded)
+    found = pin_memory(loaded)  # type: ignore[no-untyped-call]
     assert isinstance(found, LoadedPack)
     assert found.pack.rows == loaded.pack.rows
     media = {id(medium): medium for prompt in loaded.pack.prompts for medium in prompt.media}
