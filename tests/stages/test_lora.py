@@ -11,9 +11,15 @@ import pytest
 import torch
 
 from ola.model import OlaForConditionalGeneration
+from ola.packing import PACKED
+from ola.prompt import Prompt
+from ola.weights import Loading
 from stages.errors import StagesError
+from stages.lora import add_adapters
+from stages.parameters import trained_parameters, unfreeze
 from stages.recipe import Lora
 from stages.trainer import Training, train
+from tests.ola.test_meta_device import released
 from tests.stages.lessons import lessons, logged, short, tensors, training, write_model
 
 LORA = Lora(rank=4, alpha=8, parts=("decoder",))
@@ -76,6 +82,24 @@ def test_sharded_in_bfloat16_they_learn_and_resume_alike(folder: Path) -> None:
     assert "resumes after step 6 of 8" in said[0]
     again = tensors(folder / "sharded" / "model")
     assert all(torch.allclose(again[name], whole[name], atol=1e-3) for name in whole)
+
+
+def test_at_the_released_sizes_adapters_alone_are_trained() -> None:
+    """On the meta device, with two of the 28 layers: 1.4M parameters a layer, in float32 beside bfloat16."""
+    pytest.importorskip("peft")
+    model = released(attn_implementation=PACKED, num_hidden_layers=2)
+    add_adapters(Loading(model, {}, {}, ()), Lora())
+    unfreeze(model, short(lr={"decoder": 1e-4}, lora=Lora()))
+    model.train()
+    trained = dict(trained_parameters(model))
+    width, narrow, inner = 3584, 512, 18_944
+    layer = 16 * (2 * 2 * width + 2 * (width + narrow) + 3 * (width + inner))
+    assert sum(each.numel() for each in trained.values()) == 2 * layer
+    assert {each.dtype for each in trained.values()} == {torch.float32}
+    ids = torch.arange(30)
+    loss = model([Prompt(ids, labels=ids, length=30)]).losses
+    loss.sum().backward()
+    assert all(each.grad is not None for each in trained.values())
 
 
 def test_without_peft_it_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
