@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, cast
 
@@ -68,9 +69,20 @@ class Segments:
 
 
 def has_kernel(query: Tensor) -> bool:
-    """Return whether there is a kernel for a tensor's device and dtype."""
-    half = query.dtype in (torch.float16, torch.bfloat16)
-    return query.device.type == "cpu" or (query.is_cuda and half and torch.version.hip is None)
+    """Return whether there is a kernel for queries (…, d) of this device, dtype and width.
+
+    Flash attention runs on NVIDIA's cards from Ampere on, in 16 bits.
+    """
+    if query.device.type == "cpu":
+        return True
+    fits = query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] % 8 == 0 and query.shape[-1] <= 256
+    return fits and query.is_cuda and _has_flash(query.device)
+
+
+@lru_cache
+def _has_flash(device: torch.device) -> bool:
+    is_built = torch.version.hip is None and torch.backends.cuda.is_flash_attention_available()
+    return is_built and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def attend_segments(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scale: float | None) -> Tensor:
