@@ -1,6 +1,7 @@
 """Find tensors in checkpoint files, and copy them to their targets block by block.
 
-In: a folder of safetensors, or a `.pt` file. Out: name, shape, dtype and a copy function of each tensor. Safetensors
+In: a folder of safetensors, or a `.pt` file. Out: name, shape, dtype and a copy function of each tensor, of which a
+file of safetensors can be written. Safetensors
 are read in blocks and not memory-mapped: mapped pages count as the process's memory until the file is closed, which
 would double the peak.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import struct
 import zipfile
@@ -92,9 +94,14 @@ def tensors_of(folder: Path) -> dict[str, Stored]:
         files = sorted(set(placed.values()))
     else:
         placed, files = {}, [SINGLE]
-    if absent := [file for file in files if not (folder / file).is_file()]:
+    absent = [file for file in files if not (folder / file).is_file()]
+    if absent and (folder / "state").is_dir():
+        raise BadCheckpoint(
+            f"{folder} is a checkpoint of a training; write its model with `ola model --merge {folder} OUT`"
+        )
+    if absent:
         raise BadCheckpoint(f"{folder} lacks {', '.join(absent)}; copy the complete checkpoint")
-    found: dict[str, Stored] = {name: span for file in files for name, span in _spans(folder / file).items()}
+    found: dict[str, Stored] = {name: span for file in files for name, span in spans_of(folder / file).items()}
     if lost := sorted(set(placed) - set(found)):
         raise BadCheckpoint(f"{folder / INDEX} names tensors that no shard holds: {', '.join(lost)}")
     return found
@@ -111,7 +118,8 @@ def load_pickled(file: Path) -> dict[str, Any]:
     return contents
 
 
-def _spans(file: Path) -> Mapping[str, Span]:
+def spans_of(file: Path) -> Mapping[str, Span]:
+    """Return all tensors of a safetensors file, by name. Raises BadCheckpoint if the file is damaged."""
     with file.open("rb") as opened:
         size = struct.unpack("<Q", opened.read(8).ljust(8, b"\0"))[0]
         start, end = 8 + size, file.stat().st_size
@@ -130,6 +138,26 @@ def _spans(file: Path) -> Mapping[str, Span]:
         name: Span(file, start + entry["data_offsets"][0], tuple(entry["shape"]), DTYPES[entry["dtype"]])
         for name, entry in header.items()
     }
+
+
+def write_safetensors(tensors: Mapping[str, Stored], file: Path) -> None:
+    """Write a safetensors file, tensor by tensor: the length of the JSON header, the header, the bytes."""
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, stored in tensors.items():
+        start, end = end, end + torch.Size(stored.shape).numel() * stored.dtype.itemsize
+        header[name] = {"dtype": names[stored.dtype], "shape": stored.shape, "data_offsets": (start, end)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as written:
+        written.write(struct.pack("<Q", len(text)) + text)
+        for stored in tensors.values():
+            buffer = torch.empty(stored.shape, dtype=stored.dtype)
+            stored.copy_into(buffer)
+            written.write(buffer.view(-1).view(torch.uint8).numpy().data)
+        written.flush()
+        os.fsync(written.fileno())
 
 
 def _fill(file: BinaryIO, target: Tensor) -> None:

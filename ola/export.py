@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
-import struct
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import Qwen2Config
 
-from ola.checkpoint import DTYPES, SINGLE, Stored
+from ola.checkpoint import SINGLE, write_safetensors
 from ola.model import OlaForConditionalGeneration
 from ola.weights import config_of, fill, prepare_checked
 
@@ -44,7 +41,7 @@ def export_decoder(folder: Path, out: Path) -> None:
         found = prepare_checked(OlaForConditionalGeneration, folder, config_of(folder))
         names = [name for name, _ in found.model.named_parameters() if name.startswith(DECODER)]
         (draft / "config.json").write_text(json.dumps(_decoder_config(folder), indent=2) + "\n", encoding="utf-8")
-        _write_safetensors({name: found.stored[found.sources[name]] for name in names}, draft / SINGLE)
+        write_safetensors({name: found.stored[found.sources[name]] for name in names}, draft / SINGLE)
         draft.rename(out)
 
 
@@ -64,23 +61,3 @@ def _decoder_config(folder: Path) -> dict[str, object]:
     known = {*Qwen2Config().to_dict(), *ROTARY}
     of_qwen2 = {"model_type": Qwen2Config.model_type, "architectures": ["Qwen2ForCausalLM"]}
     return {name: value for name, value in config.items() if name in known} | of_qwen2
-
-
-def _write_safetensors(tensors: Mapping[str, Stored], file: Path) -> None:
-    """Write a safetensors file: the length of the JSON header, the header, the bytes."""
-    names = {dtype: name for name, dtype in DTYPES.items()}
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, stored in tensors.items():
-        start, end = end, end + torch.Size(stored.shape).numel() * stored.dtype.itemsize
-        header[name] = {"dtype": names[stored.dtype], "shape": stored.shape, "data_offsets": (start, end)}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with file.open("wb") as written:
-        written.write(struct.pack("<Q", len(text)) + text)
-        for stored in tensors.values():
-            buffer = torch.empty(stored.shape, dtype=stored.dtype)
-            stored.copy_into(buffer)
-            written.write(buffer.view(-1).view(torch.uint8).numpy().data)
-        written.flush()
-        os.fsync(written.fileno())

@@ -2,7 +2,7 @@
 
 In: prompts whose media are encoded. Out: the arguments with which Qwen2 reads the prompts as one row, for a model with
 `attn_implementation="packed"`; importing this module registers the name with transformers. Attention costs the sum of
-the squared lengths of the sequences, and no mask over the row is made.
+the squared lengths of the sequences, and no mask over the row is made (`ola.segments`).
 
 Neighbours with a common prefix, such as tasks of one video, form a `SharedPrefix`: the prefix is in the row once. Each
 sequence attends to the same positions as if it were alone, so losses and gradients do not change.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -24,10 +25,11 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
 from ola.prompt import Prompt
+from ola.segments import Segments, attend_segments, has_kernel
 
 PACKED = "packed"
 """Name of the attention in `config._attn_implementation`."""
-LEAST_SHARED = 0.5  # of the longest of a group: where less is shared, attention under a mask costs more than it saves
+LEAST_SHARED = 0.5  # of the longest of a group: where less is shared, attention in two parts costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,28 @@ def row_arguments(
         "position_ids": positions_N[None].to(embeddings[0].device),
         # Given masks, even None, keep transformers from making one of N x N for position ids that restart.
         "attention_mask": dict.fromkeys(config.layer_types),
-        "prefixes": [
-            (len(prefix), prefix.mask().to(embeddings[0].device) if prefix.shared else None) for prefix in prefixes
-        ],
+        "row": PackedRow(prefixes, embeddings[0].device),
         "use_cache": False,
     }
+
+
+class PackedRow:
+    """How the positions of a row attend to each other, for all layers; computed when a layer first asks for it."""
+
+    def __init__(self, prefixes: Sequence[SharedPrefix], device: torch.device) -> None:
+        self.prefixes, self.device = prefixes, device
+        self.lengths = [len(prefix) for prefix in prefixes]
+        self.shares = any(prefix.shared for prefix in prefixes)
+
+    @cached_property
+    def segments(self) -> Segments:
+        """For kernels of variable lengths."""
+        return Segments.with_prefixes([(prefix.shared, prefix.rests) for prefix in self.prefixes], self.device)
+
+    @cached_property
+    def masks(self) -> list[Tensor | None]:
+        """For devices without such a kernel: the mask of each group, None for a single sequence."""
+        return [prefix.mask().to(self.device)[None, None] if prefix.shared else None for prefix in self.prefixes]
 
 
 def attend(
@@ -137,27 +156,29 @@ def attend(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    prefixes: Sequence[tuple[int, Tensor | None]] | None = None,
+    row: PackedRow | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Compute causal attention within each sequence of a row: (1, h, N, d) to (1, N, h, d); keys may have fewer heads.
 
-    prefixes: the length and the mask of each group; the mask is None for a single sequence. If `prefixes` is None, this
-    is transformers' `sdpa`, so that a model set to packed rows can still generate and encode sound. Raises ValueError
-    for a sequence longer than the sliding window of the layer.
+    If `row` is None, this is transformers' `sdpa`, so that a model set to packed rows can still generate and encode
+    sound. Raises ValueError for a sequence longer than the sliding window of the layer.
     """
-    if prefixes is None:
+    if row is None:
         out: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
         return out
-    lengths, window = [length for length, _ in prefixes], kwargs.get("sliding_window")
-    if window is not None and max(lengths) > window:
-        raise ValueError(f"a sequence of {max(lengths)} exceeds the sliding window of {window}: do not pack")
+    window = kwargs.get("sliding_window")
+    if window is not None and max(row.lengths) > window:
+        raise ValueError(f"a sequence of {max(row.lengths)} exceeds the sliding window of {window}: do not pack")
+    if has_kernel(query) and (row.shares or query.is_cuda):
+        q_Nhd, k_Nhd, v_Nhd = (x_1hNd[0].transpose(0, 1) for x_1hNd in (query, key, value))
+        return attend_segments(q_Nhd, k_Nhd, v_Nhd, row.segments, kwargs.get("scaling"))[None], None
     # One call for each group, on a CPU too: at 32 to 1024 positions eager matmuls, forward and backward, took 0.7 to 5
     # times as long. The kernel skips later positions and keeps no scores.
-    parts = zip(*(x_1hNd.split(lengths, dim=2) for x_1hNd in (query, key, value)), strict=True)
-    masks = [None if mask_LL is None else mask_LL[None, None] for _, mask_LL in prefixes]
+    parts = zip(*(x_1hNd.split(row.lengths, dim=2) for x_1hNd in (query, key, value)), strict=True)
     read = [
-        sdpa_attention_forward(module, q, k, v, mask, **kwargs)[0] for (q, k, v), mask in zip(parts, masks, strict=True)
+        sdpa_attention_forward(module, q, k, v, mask, **kwargs)[0]
+        for (q, k, v), mask in zip(parts, row.masks, strict=True)
     ]
     return torch.cat(read, dim=1), None
 

@@ -16,6 +16,8 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from transformers import GenerationConfig, Qwen2ForCausalLM
 
 from ola.checkpoint import DTYPES, BadCheckpoint, PickledTensor, Stored, load_pickled, tensors_of
@@ -148,9 +150,36 @@ def fill(found: Loading[Model], folder: Path, dtype: torch.dtype | str, device: 
     kinds = dtypes_of(found, dtype, device)
     for name, parameter in found.model.named_parameters():
         buffer = torch.empty(parameter.shape, dtype=kinds[name], device=device)
-        _read_tensor(name, found.sources[name], found.stored, buffer)
+        _read_tensor(name, found.sources[name], found.stored, buffer, 0, buffer.shape)
         _set_tensor(found.model, name, buffer)
     return _finish(found.model, folder, device)
+
+
+def fill_rows(found: Loading[Model], folder: Path, device: torch.device | str) -> Model:
+    """Allocate the parameters on a device and read them; of sharded parameters (DTensors), only this rank's rows.
+
+    The parameters keep their dtypes; those without a source stay unread. Returns the model in evaluation mode.
+    """
+    model = allocate(found.model, folder, device)
+    for name, parameter in model.named_parameters():
+        rows, first = rows_of_rank(parameter)
+        if rows.numel() and name in found.sources:
+            _read_tensor(name, found.sources[name], found.stored, rows, first, parameter.shape)
+    return model
+
+
+def allocate(model: Model, folder: Path, device: torch.device | str) -> Model:
+    """Give a model on the meta device memory for its parameters, unread; return it in evaluation mode."""
+    model.to_empty(device=device)
+    return _finish(model, folder, device)
+
+
+def rows_of_rank(tensor: Tensor) -> tuple[Tensor, int]:
+    """Return this rank's rows of a tensor and the index of the first one; all rows of a tensor that is not sharded."""
+    if not isinstance(tensor, DTensor):
+        return tensor.detach(), 0
+    _, starts = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+    return tensor.to_local().detach(), starts[0]
 
 
 def dtypes_of(found: Loading[Model], dtype: torch.dtype | str, device: torch.device | str) -> dict[str, torch.dtype]:
@@ -229,13 +258,19 @@ def _shapes(model: nn.Module, sources: Mapping[str, str]) -> Iterable[tuple[str,
             yield _norm_name(source), (1, 1, shape[2])
 
 
-def _read_tensor(name: str, source: str, stored: Mapping[str, Stored], target: Tensor) -> None:
-    third = next((i for i, of in enumerate("qkv") if ".qkv." in source and f".{of}_proj." in name), 0)
-    stored[source].copy_into(target, third * len(target))
-    if source.endswith(".weight_v"):  # weight norm, with one norm per tap
-        length = torch.empty(1, 1, target.shape[2], dtype=target.dtype, device=target.device)
+def _read_tensor(
+    name: str, source: str, stored: Mapping[str, Stored], target: Tensor, first: int, shape: tuple[int, ...]
+) -> None:
+    """Fill `target` with the rows from `first` on of a tensor of this shape."""
+    if source.endswith(".weight_v"):  # weight norm, with one norm per tap over all rows
+        whole = torch.empty(shape, dtype=target.dtype, device=target.device)
+        length = torch.empty(1, 1, shape[2], dtype=target.dtype, device=target.device)
+        stored[source].copy_into(whole)
         stored[_norm_name(source)].copy_into(length)
-        target *= length / target.norm(dim=(0, 1), keepdim=True)
+        target.copy_((whole * (length / whole.norm(dim=(0, 1), keepdim=True)))[first : first + len(target)])
+        return
+    third = next((i for i, of in enumerate("qkv") if ".qkv." in source and f".{of}_proj." in name), 0)
+    stored[source].copy_into(target, third * (shape[0] if shape else 0) + first)
 
 
 def _norm_name(source: str) -> str:

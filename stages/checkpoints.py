@@ -1,11 +1,12 @@
 """Write and read the checkpoints of a phase: folders that are complete or absent.
 
-    <out>/<phase>/step-000100/   config.json, tokenizer, model.safetensors     loads like any model folder
-                                 optimizer.safetensors, training.json, DONE
+    <out>/<phase>/step-000100/   state/, a file for each rank; config.json, tokenizer, training.json, DONE
+                                 model.safetensors, in the phase's last checkpoint: loads like any model folder
     <out>/<phase>/read/, log/    Parquet: the tasks read and the figures of all steps up to each checkpoint
 
-In: tensors gathered from all ranks. Out: the last complete checkpoint. A thread writes in the background into a draft
-folder, which is renamed at the end; incomplete drafts after a kill or on a full disk are never read.
+In: a function that writes this rank's share. Out: the last complete checkpoint. A thread of each rank writes in the
+background into a draft folder, which the first rank renames at the end; incomplete drafts after a kill or on a full
+disk are never read.
 """
 
 from __future__ import annotations
@@ -21,19 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from stages.errors import StagesError
-from stages.parameters import trained_parameters
 
-DONE, STATE, OPTIMIZER, DRAFT = "DONE", "training.json", "optimizer.safetensors", ".draft"
+DONE, FACTS, DRAFT = "DONE", "training.json", ".draft"
 INTERRUPT_WAIT = 5.0  # seconds that Ctrl-C waits for a checkpoint that is being written
 MAX_SETTINGS, MAX_CHARACTERS = 3, 120  # limits of an error: settings, and characters of a value
-MASTER = "master"  # key of a trained weight in float32, if the model is stored in a shorter dtype
 
 
 @dataclass(frozen=True)
@@ -45,14 +40,21 @@ class SavedCheckpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one phase. facts: settings that affect the steps; resuming with other facts is an error."""
+    """The checkpoints of one phase, on one rank.
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any], keep: int) -> None:
-        self.folder, self.facts, self.keep = folder, json.loads(json.dumps(facts)), keep
+    facts: settings that affect the steps; resuming with other facts is an error. first: whether this is the first rank,
+    which completes the folders to which all ranks write.
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any], keep: int, first: bool = True) -> None:
+        self.folder, self.facts, self.keep, self.first = folder, json.loads(json.dumps(facts)), keep, first
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def __enter__(self) -> Self:
+        """Delete the drafts of trainings that were killed. No rank may write yet."""
+        for stale in self.folder.glob(f"{DRAFT}-*") if self.first else ():
+            shutil.rmtree(stale, ignore_errors=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -67,7 +69,7 @@ class Checkpoints:
         found = sorted(path.parent for path in self.folder.glob(f"step-*/{DONE}"))
         if not found:
             return None
-        state = json.loads((found[-1] / STATE).read_text(encoding="utf-8"))
+        state = json.loads((found[-1] / FACTS).read_text(encoding="utf-8"))
         # facts that this version does not know are ignored
         saved = {name: state["facts"].get(name) for name in self.facts}
         if changed := list(differences(saved, self.facts)):
@@ -79,7 +81,10 @@ class Checkpoints:
         return SavedCheckpoint(found[-1], int(state["step"]))
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Write a checkpoint in the background: `write` fills its folder. Waits for the previous checkpoint."""
+        """Write a checkpoint in the background. Waits for the previous checkpoint. All ranks must call it.
+
+        write: makes the folder and writes this rank's share; it returns on the first rank when all ranks have written.
+        """
         self.wait()
         self._thread = threading.Thread(target=self._write, args=(step, write), daemon=True)
         self._thread.start()
@@ -100,20 +105,22 @@ class Checkpoints:
     def _write(self, step: int, write: Callable[[Path], None]) -> None:
         draft = self.folder / f"{DRAFT}-{step:06d}"
         try:
-            for stale in self.folder.glob(f"{DRAFT}-*"):  # drafts of trainings that were killed
-                shutil.rmtree(stale, ignore_errors=True)
-            draft.mkdir(parents=True)
             write(draft)
-            (draft / STATE).write_text(json.dumps({"step": step, "facts": self.facts}, indent=1), encoding="utf-8")
-            (draft / DONE).touch()
-            _sync_folder(draft)
-            draft.rename(self.folder / f"step-{step:06d}")
-            for old in sorted(path.parent for path in self.folder.glob(f"step-*/{DONE}"))[: -self.keep]:
-                (old / DONE).unlink()  # first, so that a half-deleted checkpoint is not read
-                shutil.rmtree(old)
+            if self.first:
+                self._complete(draft, step)
         except (OSError, SafetensorError, RuntimeError) as error:
             self._error = error
             shutil.rmtree(draft, ignore_errors=True)
+
+    def _complete(self, draft: Path, step: int) -> None:
+        """Give a draft its name, and delete the oldest checkpoint."""
+        (draft / FACTS).write_text(json.dumps({"step": step, "facts": self.facts}, indent=1), encoding="utf-8")
+        (draft / DONE).touch()
+        _sync_folder(draft)
+        draft.rename(self.folder / f"step-{step:06d}")
+        for old in sorted(path.parent for path in self.folder.glob(f"step-*/{DONE}"))[: -self.keep]:
+            (old / DONE).unlink()  # first, so that a half-deleted checkpoint is not read
+            shutil.rmtree(old)
 
 
 @contextmanager
@@ -128,70 +135,9 @@ def lock_folder(out: Path) -> Iterator[None]:
         yield
 
 
-def gather_state(
-    model: nn.Module, optimizer: torch.optim.Optimizer, dtype: torch.dtype, writes: bool
-) -> tuple[Any, Any]:
-    """Copy the weights, as `dtype`, and the optimizer's tensors to the CPU; return {} on ranks that do not write.
-
-    All ranks must call the function. BEATs stays float32; trained weights that `dtype` would round are also copied
-    unrounded, with the optimizer's tensors.
-    """
-    weights, rest = dict[str, Tensor](), dict[str, Tensor]()
-    for name, parameter in model.named_parameters():
-        full = _full_tensor(parameter)
-        if writes:
-            weights[name] = full.to("cpu", full.dtype if "beats" in name else dtype, copy=True)
-    for name, parameter in trained_parameters(model):
-        stored = (
-            {**optimizer.state[parameter], MASTER: parameter}
-            if dtype != parameter.dtype
-            else optimizer.state[parameter]
-        )
-        for key, tensor in stored.items():
-            full = _full_tensor(tensor)
-            if writes:
-                rest[f"{name}/{key}"] = full.to("cpu", copy=True)
-    return weights, rest
-
-
-def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Load the tensors of `gather_state` into the optimizer and trained weights. Raises StagesError if that fails."""
-    try:
-        stored = load_file(folder / OPTIMIZER)
-        step_device = None if optimizer.defaults.get("fused") else "cpu"  # device of AdamW's step counter
-        for name, parameter in trained_parameters(model):
-            found = {key.rpartition("/")[2]: tensor for key, tensor in stored.items() if key.rpartition("/")[0] == name}
-            if (master := found.pop(MASTER, None)) is not None:
-                parameter.data.copy_(_distribute_like(master, parameter))
-            optimizer.state[parameter] = {
-                key: _distribute_like(tensor, parameter) if tensor.ndim else tensor.to(step_device or parameter.device)
-                for key, tensor in found.items()
-            }
-    except (OSError, SafetensorError) as error:
-        raise StagesError(
-            f"{folder / OPTIMIZER}: {error}; remove the folder to resume from the previous one"
-        ) from error
-
-
-def write_model(folder: Path, weights: Mapping[str, Tensor], rest: Mapping[str, Tensor]) -> None:
-    """Write the tensors of a checkpoint."""
-    save_file(dict(weights), folder / "model.safetensors", {"format": "pt"})
-    save_file(dict(rest), folder / OPTIMIZER)
-
-
-def _full_tensor(tensor: Tensor) -> Tensor:
-    full: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return full.detach()
-
-
-def _distribute_like(tensor: Tensor, like: Tensor) -> Tensor:
-    tensor = tensor.to(like.device)
-    return distribute_tensor(tensor, like.device_mesh, like.placements) if isinstance(like, DTensor) else tensor
-
-
 def _sync_folder(folder: Path) -> None:
     """Flush a folder to disk before its rename, so that a power cut leaves no incomplete folder with a final name."""
-    for path in [*folder.iterdir(), folder]:
+    for path in [*folder.rglob("*"), folder]:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import io
 import struct
 import wave
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from blake3 import blake3
 from PIL import Image
 from pydantic import ValidationError
+from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from manifests import retries, storage
@@ -47,6 +49,33 @@ class Pack:
     rows: tuple[int, ...]
     prompts: tuple[Prompt, ...]
     counts: bool = True
+
+    def pin_memory(self) -> Pack:
+        """Return the pack with its media in pinned memory; torch's `DataLoader` calls this method by name."""
+        return self._with_media(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: torch.device | str) -> Pack:
+        """Return the pack with its media on a device; pinned media are copied while the caller goes on."""
+        return self._with_media(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _with_media(self, change: Callable[[Tensor], Tensor]) -> Pack:
+        """Change all tensors of media; a medium that several prompts share is changed once."""
+        media = {id(medium): medium for prompt in self.prompts for medium in prompt.media}
+        changed: dict[int, Any] = {
+            name: replace(medium, views=tuple(map(change, medium.views)))
+            if isinstance(medium, Visual)
+            else replace(medium, mel=change(medium.mel), fbank=change(medium.fbank))
+            for name, medium in media.items()
+        }
+        prompts = (
+            replace(
+                prompt,
+                visuals=tuple(changed[id(each)] for each in prompt.visuals),
+                sounds=tuple(changed[id(each)] for each in prompt.sounds),
+            )
+            for prompt in self.prompts
+        )
+        return replace(self, prompts=tuple(prompts))
 
 
 class LoadedPack(NamedTuple):

@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -35,22 +36,6 @@ from stages.sampling import Order
 PREFETCH = 2  # packs that a worker prepares in advance, each with up to 40 MB of pixels
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
-    """The data of one step on one rank.
-
-    number: of the step in the phase. packs: of this rank; every rank has the same number. rows: of all ranks, with
-    skipped tasks. skipped: an error line for each task that this rank could not read. waited: seconds for the packs.
-    """
-
-    number: int
-    epoch: int
-    packs: tuple[Pack, ...]
-    rows: np.ndarray
-    skipped: tuple[str, ...]
-    waited: float
-
-
 class StepPlan(NamedTuple):
     """A step before it is read.
 
@@ -65,6 +50,40 @@ class StepPlan(NamedTuple):
     packs: list[np.ndarray]
     own: int
     each: int
+
+
+class Step:
+    """The data of one step on one rank. Its packs are read when they are asked for, and not kept.
+
+    number: of the step in the phase. rows: of all ranks, with skipped tasks. When all packs are read, skipped has an
+    error line for each task that this rank could not read, and waited the seconds spent waiting for packs.
+    """
+
+    def __init__(self, plan: StepPlan, loaded: Iterator[LoadedPack], allowance: SkipLimit, spare: Pack | None) -> None:
+        """spare: an earlier pack, from which a filler is made if no task of this step can be read."""
+        self.number, self.epoch, self.rows = plan.number, plan.epoch, plan.rows
+        self.skipped, self.waited, self.spare = list[str](), 0.0, spare
+        self._packs = self._read(plan, loaded, allowance)
+
+    def packs(self) -> Iterator[Pack]:
+        """Yield the packs that are not yet read; every rank has the same number. Raises the errors of `Loader`."""
+        return self._packs
+
+    def _read(self, plan: StepPlan, loaded: Iterator[LoadedPack], allowance: SkipLimit) -> Iterator[Pack]:
+        missing = plan.each
+        for number in range(len(plan.packs)):
+            started = time.perf_counter()
+            pack, faults, _ = next(loaded)
+            self.waited += time.perf_counter() - started
+            self.spare = pack if pack.rows else self.spare
+            if number < plan.own:
+                self.skipped += faults
+                allowance.count(plan, faults)
+                if pack.rows:
+                    missing -= 1
+                    yield pack
+        for _ in range(missing):
+            yield _filler(self.spare, self.skipped)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,21 +117,12 @@ class Loader:
 
     def _read_steps(self, plans: Iterator[StepPlan], loaded: Iterator[LoadedPack]) -> Iterator[Step]:
         allowance = SkipLimit(self.order.phase.tolerance, self.ranks)
-        last_pack: Pack | None = None
+        spare: Pack | None = None
         for plan in plans:
-            started = time.perf_counter()
-            read = [next(loaded) for _ in plan.packs]
-            waited = time.perf_counter() - started
-            skipped = tuple(line for result in read[: plan.own] for line in result.faults)
-            allowance.count(plan, skipped)
-            last_pack = next((result.pack for result in reversed(read) if result.pack.rows), last_pack)
-            packs = [result.pack for result in read[: plan.own] if result.pack.rows]
-            packs += [_filler(last_pack, skipped)] * (plan.each - len(packs))
-            yield Step(plan.number, plan.epoch, tuple(packs), plan.rows, skipped, waited)
-            del read, packs  # otherwise two steps' pixels would be in memory
-            last_pack = (
-                last_pack if self.order.phase.tolerance else None
-            )  # only needed for a step without a readable task
+            step = Step(plan, loaded, allowance, spare)
+            yield step
+            deque(step.packs(), maxlen=0)  # what was not asked for is not part of the next step
+            spare = step.spare if self.order.phase.tolerance else None  # only for a step without a readable task
 
     def _plan_steps(self) -> Iterator[StepPlan]:
         """Yield the steps in order; each epoch is computed once."""
@@ -153,6 +163,7 @@ class Loader:
             collate_fn=_identity,
             worker_init_fn=partial(_init_worker, dict(os.environ)),
             generator=torch.Generator(),  # by default DataLoader draws from the trainer's generator
+            pin_memory=torch.cuda.is_available(),
             **options,
         )
 
@@ -175,10 +186,10 @@ class SkipLimit:
             raise StagesError((counted if self.tolerance else "") + faults[0])
 
 
-def _filler(last_pack: Pack | None, skipped: Sequence[str]) -> Pack:
-    if last_pack is None:
+def _filler(spare: Pack | None, skipped: Sequence[str]) -> Pack:
+    if spare is None:
         raise StagesError(f"no task of the first step can be read: {skipped[0]}")
-    return replace(last_pack, counts=False)
+    return replace(spare, counts=False)
 
 
 def _translate_worker_death(loaded: Iterator[Any]) -> Iterator[Any]:

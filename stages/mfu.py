@@ -25,7 +25,7 @@ def utilisation(
 ) -> float | None:
     """Return the model FLOPs utilisation of a step, for the decoder only; None if the device's peak is unknown.
 
-    Counted: 6 FLOPs per parameter and token (4 if the decoder is frozen), and 6 * layers * width * length per token for
+    Counted: 6 FLOPs per trained parameter and token, 4 per frozen one, and 6 * layers * width * length per token for
     causal attention; recomputed activations are not. lengths: of this rank's sequences; tokens: of all `ranks`.
     """
     speed = peak_flops(device)
@@ -34,7 +34,7 @@ def utilisation(
     decoder = model.model
     passes = 6 if any(parameter.requires_grad for parameter in decoder.layers.parameters()) else 4
     width, layers = model.config.hidden_size, model.config.num_hidden_layers
-    weights = sum(parameter.numel() for parameter in decoder.layers.parameters())
+    weights = sum(each.numel() * (6 if each.requires_grad else 4) for each in decoder.layers.parameters())
     attention = passes * layers * width * sum(length**2 for length in lengths) / max(1, sum(lengths))
-    flops: float = tokens * (passes * weights + attention)
+    flops: float = tokens * (weights + attention)
     return flops / (seconds * speed * ranks)

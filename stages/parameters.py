@@ -12,13 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.utils.checkpoint import checkpoint
 
 from ola.model import OlaForConditionalGeneration
 from stages.errors import StagesError
+from stages.lora import is_adapter
+from stages.ranks import device_mesh
 
 if TYPE_CHECKING:  # a GPU's bench needs no pydantic
     from stages.recipe import Phase
@@ -42,19 +42,24 @@ def module_of(name: str) -> str:
 def unfreeze(model: OlaForConditionalGeneration, phase: Phase) -> None:
     """Freeze all modules that the phase does not train; trained parameters become float32.
 
-    Encoders stay in evaluation mode. Raises StagesError if the phase trains a module that the model does not have.
+    Raises StagesError if the phase trains a module that the model does not have.
     """
     present = {module_of(name) for name, _ in model.named_parameters()}
     if missing := [part for part in phase.lr if part not in present]:
         raise StagesError(
             f"phase {phase.name}: lr: this model has no {missing[0]} (it has: {', '.join(sorted(present))})"
         )
-    model.train()
     for name, parameter in model.named_parameters():
         fixed = "embed_positions" in name and not parameter.requires_grad  # Whisper's sinusoids are not weights
-        parameter.requires_grad_(module_of(name) in phase.lr and not fixed)
+        adapts = phase.lora is not None and module_of(name) in phase.lora.parts
+        parameter.requires_grad_(module_of(name) in phase.lr and not fixed and (is_adapter(name) or not adapts))
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def set_mode(model: OlaForConditionalGeneration) -> None:
+    """Set the decoder and the projectors to training mode, the encoders to evaluation mode."""
+    model.train()
     for name in ("vision_tower", "speech_encoder"):
         if hasattr(model, name):
             getattr(model, name).eval()
@@ -128,7 +133,7 @@ def shard_model(model: OlaForConditionalGeneration, ranks: int, device: torch.de
     """
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    mesh, frozen = _mesh(ranks, device), _replicated_parameters(model, compute)
+    mesh, frozen = device_mesh(ranks, device.type), _replicated_parameters(model, compute)
     policy = MixedPrecisionPolicy(compute, torch.float32)
     for layer in model.model.layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
@@ -138,15 +143,8 @@ def shard_model(model: OlaForConditionalGeneration, ranks: int, device: torch.de
     root_policy = MixedPrecisionPolicy(compute, torch.float32, cast_forward_inputs=False)
     fully_shard(model, mesh=mesh, mp_policy=root_policy, ignored_params=frozen)
     for parameter in frozen:
-        parameter.data = parameter.data.to(device)
-
-
-def _mesh(ranks: int, device: torch.device) -> DeviceMesh:
-    if not dist.is_initialized():
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        store = dist.HashStore()  # type: ignore[attr-defined]
-        dist.init_process_group(backend, store=store, rank=0, world_size=1)
-    return init_device_mesh(device.type, (ranks,))
+        if not parameter.is_meta:
+            parameter.data = parameter.data.to(device)
 
 
 def _replicated_parameters(model: OlaForConditionalGeneration, compute: torch.dtype) -> set[nn.Parameter]:

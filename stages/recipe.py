@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from stages.errors import StagesError
 from stages.samples import FAMILIES, KINDS
@@ -26,6 +26,17 @@ class RecipePart(BaseModel):
     """Base of the parts of a recipe: frozen, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Lora(RecipePart):
+    """Adapters that are trained in place of a module's own weights."""
+
+    rank: int = Field(default=16, gt=0)
+    """Rank of the adapters."""
+    alpha: float = Field(default=32.0, gt=0)
+    """The adapters are scaled by alpha / rank."""
+    parts: tuple[Literal["decoder", "vision_tower"], ...] = Field(default=("decoder",), min_length=1)
+    """Modules whose layers get adapters; each needs a learning rate in `lr`."""
 
 
 class Phase(RecipePart):
@@ -46,6 +57,8 @@ class Phase(RecipePart):
 
     lr: Mapping[Module, float] = Field(min_length=1)
     """Learning rate of each module that is trained; all others are frozen."""
+    lora: Lora | None = None
+    """Train adapters of some modules in place of their weights (package peft), as `{rank: 16, parts: [decoder]}`."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Course of the learning rates after the warm-up."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
@@ -65,6 +78,8 @@ class Phase(RecipePart):
     """Tasks of a sample that come one after the other, so that their media are read once for all of them."""
     batch: int = Field(default=128, gt=0)
     """Sequences in a step, of all ranks together."""
+    micro_batch: Literal["auto"] | PositiveInt = "auto"
+    """Sequences that a rank reads in one pass; `auto`: as many as fit in the memory of its GPU, on a CPU one."""
     epochs: float = Field(default=1.0, gt=0)
     """Length of the phase in epochs, unless `tokens` or `steps` is given."""
     tokens: int | None = Field(default=None, gt=0)
@@ -89,6 +104,8 @@ class Phase(RecipePart):
             raise ValueError(f"replay: expected shares above 0 with a sum below 1, got {dict(self.replay)}")
         if both := set(self.replay) & set(self.stages):
             raise ValueError(f"replay: expected earlier stages, got {', '.join(sorted(both))} of this phase's `stages`")
+        if self.lora and (fixed := [part for part in self.lora.parts if part not in self.lr]):
+            raise ValueError(f"lora.parts: expected modules with a learning rate in lr, got {fixed[0]}")
         if self.tokens and self.steps:
             raise ValueError("tokens and steps: expected only one of them")
         return self

@@ -10,38 +10,31 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from manifests.json_values import json_value
-from ola.checkpoint import BadCheckpoint, tensors_of
-from ola.model import OlaForConditionalGeneration
-from ola.packing import row_lengths
-from ola.processor import OlaProcessor
-from ola.prompt import IGNORE, Prompt
 from stages import checkpoints, parameters
 from stages.catalogue import Catalogue, read_catalogue
 from stages.checkpoints import Checkpoints
-from stages.decoding import Pack
 from stages.errors import StagesError, Stopped
+from stages.gradients import Gradients, PassSize
 from stages.loader import Loader, Step
 from stages.mfu import utilisation
+from stages.phase_model import Numerics, open_model
 from stages.ranks import SINGLE, World
 from stages.recipe import Phase, Recipe
 from stages.sampling import Order
 from stages.training_log import StepFigures, TrainingLog
 
-EMBEDDING = "model.embed_tokens.weight"  # its dtype is used for the checkpoint
 MAX_TASKS = 8  # tasks of a bad step in its error; a file lists all
 
 
@@ -51,9 +44,8 @@ class Training:
 
     sources: roots of runs or folders of shards. model: folder of the initial weights; weights: their digest. out:
     folder of checkpoints and logs. decoders: worker processes per rank that decode samples; 0: none. save_every: steps
-    between checkpoints, of which the last `keep` stay. live: sources may still be packing. board: also write logs for
-    TensorBoard. recompute: recompute activations in the backward pass to save memory; None: only on a GPU. compute:
-    dtype of the arithmetic, independent of the weights' dtype; None: bfloat16 on a GPU, float32 on a CPU.
+    between checkpoints, of which the last `keep` stay. live: sources may still be packing. trackers: names of
+    `stages.trackers`. recompute, compute: as in `Numerics`.
     """
 
     recipe: Recipe
@@ -66,7 +58,7 @@ class Training:
     keep: int = 2
     weights: str = ""
     live: bool = False
-    board: bool = False
+    trackers: tuple[str, ...] = ()
     recompute: bool | None = None
     compute: torch.dtype | None = None
 
@@ -107,16 +99,15 @@ class PhaseTraining:
         self.world, self.say = world, say if world.rank == 0 else _print_nothing
         self.folder = Path(training.out) / phase.name
         facts = {
-            "phase": phase.model_dump(mode="json", exclude={"spike"}),  # does not affect the weights
+            "phase": phase.model_dump(mode="json", exclude={"spike", "micro_batch"}),  # do not affect the weights
             "data": tasks.digest,
             "model": training.weights,
             "seed": training.seed,
             "live": training.live,
         }
-        self.checkpoints = Checkpoints(self.folder, facts, training.keep)
-        self.log = TrainingLog(self.folder, training.board and world.rank == 0, phase.spike)
+        self.checkpoints = Checkpoints(self.folder, facts, training.keep, world.rank == 0)
+        self.log = TrainingLog(self.folder, training.trackers if world.rank == 0 else (), phase.spike)
         self.steps = order.steps()
-        self.kinds = sorted(tasks.kinds())
         self.kind_of, self.stage_of = (tasks.table[name].to_pylist() for name in ("kind", "stage"))
 
     def run(self) -> Path:
@@ -125,12 +116,27 @@ class PhaseTraining:
         done = last.step if last else 0
         if last and done >= self.steps:
             return last.folder
-        self._load_model(last.folder if last else None)
-        self.say(self._first_line(done))
-        if self.world.rank == 0:
-            self.log.delete_after(done)
+        with self.log:
+            self._open(last.folder if last else None)
+            self.say(self._first_line(done))
+            if self.world.rank == 0:
+                self.log.delete_after(done)
+            self._train_steps(done)
+        self.world.wait()
+        self.say(f"phase {self.phase.name}: realised mix {_format_shares(self.order.realised_mix(self.steps))}")
+        return self.folder / f"step-{self.steps:06d}"
+
+    def _open(self, resumed: Path | None) -> None:
+        numerics = Numerics(self.training.recompute, self.training.compute)
+        self.opened = open_model(self.phase, self.start, resumed, numerics, self.world, self.training.seed)
+        self.model, self.optimizer = self.opened.model, self.opened.optimizer
+        size = None if self.phase.micro_batch == "auto" else self.phase.micro_batch
+        self.gradients = Gradients(self.model, self.world, self.kind_of, PassSize(size, self.world))
+
+    def _train_steps(self, done: int) -> None:
+        """Train all steps after `done`, with a checkpoint from time to time."""
         loader = Loader(
-            self.tasks, self.order, self.processor, done, self.steps,
+            self.tasks, self.order, self.opened.processor, done, self.steps,
             self.world.rank, self.world.ranks, self.training.decoders,
         )  # fmt: skip
         with self.checkpoints:
@@ -142,34 +148,6 @@ class PhaseTraining:
                     self._save(done)
                 if stops:
                     self._raise_stopped(done)
-        self.world.wait()
-        self.say(f"phase {self.phase.name}: realised mix {_format_shares(self.order.realised_mix(self.steps))}")
-        return self.folder / f"step-{self.steps:06d}"
-
-    def _load_model(self, resumed: Path | None) -> None:
-        """Load model, processor and optimizer from the phase's last checkpoint, or from its initial weights."""
-        device, folder = torch.device(self.world.device), resumed or self.start
-        try:
-            self.dtype = tensors_of(folder)[EMBEDDING].dtype
-            compute = self.training.compute or (torch.bfloat16 if device.type == "cuda" else torch.float32)
-            is_sharded = self.world.ranks > 1 or compute != torch.float32
-            self.model = OlaForConditionalGeneration.from_pretrained(
-                folder,
-                dtype=self.dtype if is_sharded else torch.float32,
-                device="cpu" if is_sharded else device,
-                attn_implementation="packed",
-            )
-            self.processor = OlaProcessor.from_pretrained(folder)
-        except (BadCheckpoint, OSError, KeyError, ValueError) as error:
-            raise StagesError(f"model {folder}: {error}") from error
-        parameters.unfreeze(self.model, self.phase)
-        if device.type == "cuda" if self.training.recompute is None else self.training.recompute:
-            parameters.enable_recompute(self.model)
-        if is_sharded:
-            parameters.shard_model(self.model, self.world.ranks, device, compute)
-        self.optimizer = parameters.make_optimizer(self.model, self.phase)
-        if resumed:
-            checkpoints.restore(resumed, self.model, self.optimizer)
 
     def _first_line(self, done: int) -> str:
         count = sum(parameter.numel() for _, parameter in parameters.trained_parameters(self.model))
@@ -181,68 +159,30 @@ class PhaseTraining:
         """Train one step. Raises StagesError if the loss or the gradient is not finite, or the loss is a spike."""
         started = time.perf_counter()
         parameters.set_rates(self.optimizer, self.phase, step.number, self.steps)
-        kind_losses, tokens = self._backward(step.packs)
-        by_kind = {
-            kind: (float(nats), float(count)) for kind, (nats, count) in zip(self.kinds, kind_losses, strict=True)
-        }
-        loss = float(kind_losses[:, 0].sum() / kind_losses[:, 1].sum().clamp(min=1))
-        norm = self._clip_gradients()
-        if not torch.isfinite(torch.tensor([loss, norm])).all():
-            self._abort(step, loss, norm, "leave out bad tasks, or lower lr")
-        if self.log.is_spike(by_kind):
+        losses = self.gradients.compute(step.packs())
+        norm = self.opened.clip_gradients(self.phase.clip)
+        if not (math.isfinite(losses.loss) and math.isfinite(norm)):
+            self._abort(step, losses.loss, norm, "leave out bad tasks, or lower lr")
+        if self.log.is_spike(losses.by_kind):
             advice = (
                 f"leave out bad tasks, lower lr, or raise spike (now {self.phase.spike:g} times the usual; 0: never)"
             )
-            self._abort(step, loss, norm, advice)
+            self._abort(step, losses.loss, norm, advice)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        seconds = time.perf_counter() - started + step.waited
-        lengths = [length for pack in step.packs for length in row_lengths(pack.prompts)]
+        seconds = time.perf_counter() - started
         figures = StepFigures(
-            step.number + 1, self.steps, step.epoch, loss, norm,
+            step.number + 1, self.steps, step.epoch, losses.loss, norm,
             {group["part"]: group["lr"] for group in self.optimizer.param_groups},
-            tokens, seconds, step.waited / seconds,
-            utilisation(self.model, lengths, tokens, seconds, self.world.device, self.world.ranks),
-            {kind: nats / count for kind, (nats, count) in by_kind.items() if count},
+            losses.tokens, seconds, step.waited / seconds,
+            utilisation(self.model, losses.lengths, losses.tokens, seconds, self.world.device, self.world.ranks),
+            {kind: nats / count for kind, (nats, count) in losses.by_kind.items() if count},
             Counter(sorted(self.stage_of[row] for row in step.rows)), len(step.skipped),
         )  # fmt: skip
         self.log.add(figures, self.tasks.ids(step.rows))
         for line in step.skipped:
             self.say(f"skipped: {line}")
         self.say(figures.line())
-
-    def _backward(self, packs: Sequence[Pack]) -> tuple[Tensor, int]:
-        """Compute the gradients of the mean loss over the step's supervised tokens on all ranks.
-
-        Returns the sum and the number of losses by kind (kinds, 2), and the tokens read, both over all ranks.
-        """
-        counted = [pack for pack in packs if pack.counts]
-        prompts = [prompt for pack in counted for prompt in pack.prompts]
-        read = sum(length for pack in counted for length in row_lengths(pack.prompts))
-        sizes = torch.tensor([sum(map(count_supervised, prompts)), read])
-        count, tokens = (int(size) for size in self.world.sum(sizes.to(self.world.device)))
-        pack_losses = []  # losses stay on the device until the step ends: reading them synchronises
-        for pack in packs:
-            losses = self.model(pack.prompts).losses
-            # times ranks: FSDP averages gradients over the ranks
-            weight = self.world.ranks / max(1, count) if pack.counts else 0.0
-            (losses.sum() * weight).backward()
-            pack_losses.append(losses.detach())
-        tables = [self._sum_by_kind(pack, each) for pack, each in zip(packs, pack_losses, strict=True) if pack.counts]
-        kind_losses = torch.stack([torch.zeros(len(self.kinds), 2, dtype=torch.float64), *tables]).sum(0)
-        return self.world.sum(kind_losses.to(self.world.device)).cpu(), tokens
-
-    def _sum_by_kind(self, pack: Pack, losses: Tensor) -> Tensor:
-        table = torch.zeros(len(self.kinds), 2, dtype=torch.float64)
-        spans = torch.split(losses.double().cpu(), [count_supervised(prompt) for prompt in pack.prompts])
-        for row, span in zip(pack.rows, spans, strict=True):
-            table[self.kinds.index(self.kind_of[row])] += torch.tensor([float(span.sum()), len(span)])
-        return table
-
-    def _clip_gradients(self) -> float:
-        trained = [parameter for _, parameter in parameters.trained_parameters(self.model)]
-        norm = nn.utils.clip_grad_norm_(trained, self.phase.clip)
-        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
     def _abort(self, step: Step, loss: float, norm: float, advice: str) -> None:
         """Write the step's tasks to a file and raise StagesError; the weights are those before the step."""
@@ -259,29 +199,22 @@ class PhaseTraining:
         )
 
     def _save(self, step: int) -> None:
-        """Copy the tensors of a checkpoint, and write them in the background."""
-        weights, rest = checkpoints.gather_state(self.model, self.optimizer, self.dtype, writes=self.world.rank == 0)
-        log = self.log.take_tables()
-        if self.world.rank == 0:
-            self.checkpoints.save(step, partial(self._write, step, weights, rest, log))
+        """Copy this rank's tensors, and write them in the background."""
+        first, log = self.world.rank == 0, self.log.take_tables()
+        write = partial(self.opened.write, self.opened.copy_state(), first, step == self.steps)
+
+        def write_with_log(folder: Path) -> None:
+            write(folder)
+            if first:
+                self.log.write(step, log)
+
+        self.checkpoints.save(step, write_with_log)
 
     def _raise_stopped(self, step: int) -> None:
         """Raise Stopped on all ranks when the checkpoint is written: a rank that ends earlier would end the others."""
         self.checkpoints.wait()
         self.world.wait()
         raise Stopped(f"phase {self.phase.name}: step {step} of {self.steps} is saved")
-
-    def _write(self, step: int, weights: dict[str, Tensor], rest: dict[str, Tensor], log: Any, folder: Path) -> None:
-        self.processor.save_pretrained(folder)
-        self.model.generation_config.save_pretrained(folder)
-        checkpoints.write_model(folder, weights, rest)
-        self.log.write(step, log)
-
-
-def count_supervised(prompt: Prompt) -> int:
-    """Count the supervised tokens of a prompt; the first token has no context and is never supervised."""
-    assert prompt.labels is not None
-    return int((prompt.labels[1:] != IGNORE).sum())
 
 
 def _link(link: Path, target: Path) -> None:

@@ -12,10 +12,12 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from stages.trackers import Tracker, open_tracker
 
 WINDOW, MIN_STEPS = 50, 20  # steps of a kind whose losses a spike is compared with: at most, at least
 # LEAST_SPIKE: nats above the median. With a median close to 0, one wrong word in hundreds is many times the median.
@@ -58,6 +60,11 @@ class StepFigures:
             f"{self.tokens / self.seconds:.0f} tokens/s{mfu} · waited {self.waited:.1%} · samples {stages}{skipped}"
         )
 
+    def values(self) -> dict[str, float]:
+        """Return the figures that trackers show."""
+        shown = {"loss": self.loss, "norm": self.norm, "tokens/s": self.tokens / self.seconds}
+        return shown | {f"loss/{kind}": loss for kind, loss in self.by_kind.items()}
+
     def row(self) -> dict[str, Any]:
         """Return the figures as a row; mappings become lists of pairs, so that all files have the same columns."""
         facts = dict(vars(self))
@@ -78,20 +85,26 @@ READ_SCHEMA = pa.schema([("step", pa.int64()), ("epoch", pa.int64()), ("task", p
 
 
 class TrainingLog:
-    """The log of one phase, below its folder. board: also write `board/` for TensorBoard. spike: as in the recipe."""
+    """The log of one phase, below its folder. trackers: see `stages.trackers`. spike: as in the recipe."""
 
-    def __init__(self, folder: Path, board: bool = False, spike: float = 4.0) -> None:
-        if board:
-            from tensorboardX import SummaryWriter
-
-            self.board: Any = SummaryWriter(str(folder / "board"))
-        else:
-            self.board = None
+    def __init__(self, folder: Path, trackers: Sequence[str] = (), spike: float = 4.0) -> None:
+        self.folder, self.names, self.trackers = folder, trackers, list[Tracker]()
         self.folders = {"log": folder / "log", "read": folder / "read"}
         self.figures: list[dict[str, Any]] = []
         self.read: list[dict[str, Any]] = []
         self.spike = spike
         self.losses: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW))
+
+    def __enter__(self) -> Self:
+        """Open the trackers. Raises StagesError if a tracker cannot be opened."""
+        run = f"{self.folder.parent.name}-{self.folder.name}"
+        for name in self.names:
+            self.trackers.append(open_tracker(name, run, self.folder))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self.trackers:
+            self.trackers.pop().finish()
 
     def delete_after(self, step: int) -> None:
         """Delete the log files of steps after `step`, which no checkpoint has."""
@@ -120,11 +133,8 @@ class TrainingLog:
         self.figures.append(figures.row())
         at = {"step": figures.step, "epoch": figures.epoch}
         self.read += [{**at, "task": task} for task in tasks]
-        if self.board is not None:
-            shown = {"loss": figures.loss, "norm": figures.norm, "tokens/s": figures.tokens / figures.seconds}
-            shown |= {f"loss/{kind}": loss for kind, loss in figures.by_kind.items()}
-            for name, value in shown.items():
-                self.board.add_scalar(name, value, figures.step)
+        for tracker in self.trackers:
+            tracker.log(figures.values(), figures.step)
 
     def take_tables(self) -> dict[str, pa.Table]:
         """Return the rows since the last call as tables."""

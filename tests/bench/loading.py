@@ -32,7 +32,6 @@ from pipeline.media.extraction import build_index, read_frames
 from pipeline.media.render import FrameRenderer
 from pipeline.pack.writer import ShardWriter
 from stages.catalogue import read_catalogue
-from stages.loader import Loader, Step
 from stages.samples import Pictures, Sample, Sound, Task, turn
 from stages.sampling import Order
 from stages.shards import ShardReader, split_frames
@@ -40,7 +39,7 @@ from tests.bench.footage import CLIP_S, CORES, COUNT, chosen
 from tests.bench.measure import Figure, Target, timed
 from tests.bench.videos import Videos, ffmpeg
 from tests.ola import tiny
-from tests.stages.shardset import Members, phase, sample, write_set
+from tests.stages.shardset import Members, WholeLoader, WholeStep, phase, sample, write_set
 
 RATE = 16_000
 TASKS = 1_000_000
@@ -94,11 +93,11 @@ def clip_of(videos: Videos, file: Path, stage: str) -> tuple[Sample, Members]:
     return said, {"mjpg": b"".join(jpegs)} | ({"wav": sound} if heard else {})
 
 
-def steps_of(folder: Path, steps: int, workers: int) -> Loader:
+def steps_of(folder: Path, steps: int, workers: int) -> WholeLoader:
     """Steps of one clip each."""
     found = read_catalogue([str(folder)])
     order = Order(found, phase(batch=1, sequence_tokens=1, steps=steps))
-    return Loader(found, order, processor(), 0, steps, workers=workers)
+    return WholeLoader(found, order, processor(), 0, steps, workers=workers)
 
 
 def by_decord(file: Path, made: OlaProcessor) -> Prompt:
@@ -199,7 +198,7 @@ def _jpegs(folder: Path) -> list[list[bytes]]:
     return [list(map(bytes, split_frames(raw.members["mjpg"], n))) for raw, n in zip(raws, sizes, strict=True)]
 
 
-def _loaded(loader: Loader) -> None:
+def _loaded(loader: WholeLoader) -> None:
     for step in loader:
         assert len(step.packs[0].prompts) == 1
 
@@ -232,9 +231,9 @@ def _order(folder: Path) -> tuple[Any, Order]:
     return found, Order(found, phase(batch=1, sequence_tokens=4000))
 
 
-def _at(folder: Path, first: int) -> Iterator[Step]:
+def _at(folder: Path, first: int) -> Iterator[WholeStep]:
     found, order = _order(folder)
-    return iter(Loader(found, order, processor(), first, order.steps()))
+    return iter(WholeLoader(found, order, processor(), first, order.steps()))
 
 
 def _many(folder: Path) -> tuple[int, list[str]]:

@@ -18,15 +18,15 @@ from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt
 from stages.catalogue import read_catalogue
-from stages.loader import Loader
 from stages.ranks import World
 from stages.recipe import Recipe
 from stages.sampling import Order
 from stages.trainer import PhaseTraining, Training
+from tests.bench import step_memory, training_memory
 from tests.bench.measure import Figure, Target, interleaved
 from tests.bench.videos import Videos
 from tests.ola import tiny
-from tests.stages.shardset import phase, sample, write_set
+from tests.stages.shardset import WholeLoader, phase, sample, write_set
 
 WIDER: dict[str, Any] = {
     "hidden_size": 256,
@@ -41,7 +41,7 @@ ROUNDS, STEPS, SAVE_EVERY = 3, 10, 2
 
 
 def measure(videos: Videos) -> Iterator[Figure]:
-    """Tokens/s, and the stall of a checkpoint in steps."""
+    """Tokens/s, the stall of a checkpoint in steps, and the memory of a rank and of a step."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -49,6 +49,8 @@ def measure(videos: Videos) -> Iterator[Figure]:
         sources = _shards(folder)
         yield _packing(sources)
         yield _stall(folder, sources)
+        yield from training_memory.measure(folder / "memory")
+        yield from step_memory.measure(folder / "step")
     finally:
         torch.set_num_threads(threads)
 
@@ -68,7 +70,7 @@ def _packing(sources: tuple[str, ...]) -> Figure:
     tasks = read_catalogue(sources)
     plan = phase(lr=LEARNED, batch=1, sequence_tokens=100_000)
     processor = OlaProcessor(tiny.tokenizer(), model.config)
-    (step,) = Loader(tasks, Order(tasks, plan), processor, 0, 1)
+    (step,) = WholeLoader(tasks, Order(tasks, plan), processor, 0, 1)
     prompts = step.packs[0].prompts
     tokens = sum(prompt.length for prompt in prompts)
     packed, padded = interleaved(

@@ -41,6 +41,14 @@ def test_it_trains_and_says_where_the_model_is(made: tuple[str, str, str], tmp_p
     assert lines[1].startswith("step 1/2 · loss ")
     assert lines[-1] == str(tmp_path / "see" / "step-000002")
     assert list((tmp_path / "see" / "board").glob("events.*"))
+    merged = ola("model", tmp_path / "merged", "--merge", lines[-1])
+    assert merged.code == 0
+    assert (tmp_path / "merged" / "model.safetensors").read_bytes() == (
+        tmp_path / "model" / "model.safetensors"
+    ).read_bytes()
+    again = ola("model", tmp_path / "merged", "--merge", lines[-1])
+    assert again.code == 3
+    assert again.err.splitlines() == [f"ola: {tmp_path / 'merged'}: exists already; name another folder"]
 
 
 @pytest.mark.parametrize(

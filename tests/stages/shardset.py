@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ola.processor import OlaProcessor
 from pipeline.media import audio
 from pipeline.pack.writer import ShardWriter
 from stages.catalogue import Catalogue, read_catalogue
+from stages.decoding import Pack
 from stages.loader import Loader
 from stages.recipe import Phase
 from stages.samples import KINDS, Pictures, Sample, Sound, Task, media_tokens, members_of, text_tokens, turn
@@ -145,10 +147,30 @@ def by_kind(folder: Path, content: Mapping[str, Sequence[tuple[Sample, Members]]
     return [str(folder / name) for name in content]
 
 
-def loader(folder: Path, processor: OlaProcessor, **changes: Any) -> Loader:
+@dataclass(frozen=True, eq=False)
+class WholeStep:
+    """A step whose packs are all read and kept."""
+
+    number: int
+    epoch: int
+    packs: tuple[Pack, ...]
+    rows: np.ndarray
+    skipped: list[str]
+
+
+class WholeLoader(Loader):
+    """A loader that reads the packs of a step at once."""
+
+    def __iter__(self) -> Any:
+        for step in super().__iter__():
+            packs = tuple(step.packs())
+            yield WholeStep(step.number, step.epoch, packs, step.rows, step.skipped)
+
+
+def loader(folder: Path, processor: OlaProcessor, **changes: Any) -> WholeLoader:
     """Over all sets below the folder, or the one that it is; the order's settings among the loader's own."""
     own = {name: changes.pop(name) for name in ("rank", "ranks", "workers", "first", "last") if name in changes}
     sets = [str(folder)] if (folder / "shards.parquet").exists() else sorted(map(str, folder.iterdir()))
     found = read_catalogue(sets)
     order = Order(found, phase(**changes), 0)
-    return Loader(found, order, processor, **{"first": 0, "last": order.steps()} | own)
+    return WholeLoader(found, order, processor, **{"first": 0, "last": order.steps()} | own)

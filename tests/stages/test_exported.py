@@ -20,11 +20,10 @@ from pipeline.pack.export import export_ola_json
 from pipeline.pack.publish import pack
 from pipeline.pack.settings import PackSettings
 from stages.catalogue import read_catalogue
-from stages.loader import Loader
 from stages.sampling import Order
 from tests.ola import tiny
 from tests.pipeline.test_pack_tasks import annotated
-from tests.stages.shardset import phase
+from tests.stages.shardset import WholeLoader, phase
 
 
 def patched(reference: dict[str, Any]) -> list[bytes]:
@@ -62,7 +61,7 @@ def test_the_exported_samples_are_those_of_the_loader(tmp_path: Path) -> None:
     tasks = read_catalogue([str(root)])
     order = Order(tasks, phase(sequence_tokens=4000))
     seen = set()
-    for step in Loader(tasks, order, processor, 0, order.steps()):
+    for step in WholeLoader(tasks, order, processor, 0, order.steps()):
         for pack_ in step.packs:
             for name, ours in zip(tasks.ids(pack_.rows), pack_.prompts, strict=True):
                 theirs = exported(records[name], processor)

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,13 @@ from manifests import storage
 from ola.processor import OlaProcessor
 from ola.prompt import Prompt, Wave
 from stages.catalogue import read_catalogue
-from stages.decoding import OPEN_SHARDS
-from stages.loader import Loader, Step
+from stages.decoding import OPEN_SHARDS, Pack
+from stages.loader import Loader
 from stages.samples import Sample, Task, turn
 from stages.sampling import Order
 from stages.shards import split_frames
 from tests.object_store import bucket
-from tests.stages.shardset import HEARD, Members, loader, phase, sample, write_set
+from tests.stages.shardset import HEARD, Members, WholeLoader, WholeStep, loader, phase, sample, write_set
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,10 +38,11 @@ def one_task(folder: Path, processor: OlaProcessor, content: tuple[Sample, Membe
     """The prompt of a set's only task."""
     write_set(folder, [content], shards=1)
     [step] = loader(folder, processor, **changes)
-    return step.packs[0].prompts[0]
+    prompt: Prompt = step.packs[0].prompts[0]
+    return prompt
 
 
-def what(steps: list[Step]) -> list[tuple[int, int, list[tuple[int, ...]]]]:
+def what(steps: list[WholeStep]) -> list[tuple[int, int, list[tuple[int, ...]]]]:
     """What comes: step, epoch, and the rows of each pack that counts."""
     return [(step.number, step.epoch, [pack.rows for pack in step.packs if pack.counts]) for step in steps]
 
@@ -56,12 +59,12 @@ def same(one: Prompt, other: Prompt) -> bool:
 
 
 @pytest.fixture(scope="module")
-def whole(mixed: Path, processor: OlaProcessor) -> list[Step]:
+def whole(mixed: Path, processor: OlaProcessor) -> list[WholeStep]:
     """Two epochs, read in this process by one rank."""
     return list(loader(mixed, processor, epochs=2.0))
 
 
-def test_each_task_comes_once_an_epoch(whole: list[Step]) -> None:
+def test_each_task_comes_once_an_epoch(whole: list[WholeStep]) -> None:
     for epoch in (0, 1):
         rows = [row for step in whole if step.epoch == epoch for pack in step.packs for row in pack.rows]
         assert sorted(rows) == list(range(32))
@@ -71,7 +74,7 @@ def test_each_task_comes_once_an_epoch(whole: list[Step]) -> None:
 
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 2), (2, 1), (2, 0), (5, 0)])
 def test_ranks_and_workers_change_nothing(
-    ranks: int, workers: int, mixed: Path, processor: OlaProcessor, whole: list[Step]
+    ranks: int, workers: int, mixed: Path, processor: OlaProcessor, whole: list[WholeStep]
 ) -> None:
     """2 ranks with 1 worker, 1 rank with 2 workers, and more ranks than packs in a step."""
     each = [
@@ -100,7 +103,7 @@ def test_a_rank_without_a_pack_has_one_that_stands_in(mixed: Path, processor: Ol
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_any_step_can_be_the_first(workers: int, mixed: Path, processor: OlaProcessor, whole: list[Step]) -> None:
+def test_any_step_can_be_the_first(workers: int, mixed: Path, processor: OlaProcessor, whole: list[WholeStep]) -> None:
     end = len(whole)
     for first in (0, 1, end // 2 + 1, end - 1, end) if workers == 0 else (end - 2, end):
         tail = list(loader(mixed, processor, epochs=2.0, first=first, workers=workers))
@@ -228,9 +231,9 @@ def test_shards_in_an_object_store_give_the_same(mixed: Path, processor: OlaProc
     """The reading process has a server that began before the environment named the store."""
     sets = [path for path in sorted(mixed.iterdir()) if path.name != "image"]
 
-    def steps(sources: list[str]) -> list[Step]:
+    def steps(sources: list[str]) -> list[WholeStep]:
         found = read_catalogue(sources)
-        return list(Loader(found, Order(found, phase(), 0), processor, 0, 2, workers=1))
+        return list(WholeLoader(found, Order(found, phase(), 0), processor, 0, 2, workers=1))
 
     local = steps([str(folder) for folder in sets])
     with bucket("sets") as uri:
@@ -241,3 +244,18 @@ def test_shards_in_an_object_store_give_the_same(mixed: Path, processor: OlaProc
     for one, other in zip(local, remote, strict=True):
         for pack, copy in zip(one.packs, other.packs, strict=True):
             assert all(same(a, b) for a, b in zip(pack.prompts, copy.prompts, strict=True))
+
+
+def test_a_step_is_read_pack_by_pack(mixed: Path, processor: OlaProcessor) -> None:
+    """And what was not asked for is not part of the next step."""
+    whole = loader(mixed, processor, batch=8, sequence_tokens=500)
+    alive, left = list[int](), weakref.WeakSet[Pack]()
+    steps = iter(Loader(whole.catalogue, whole.order, processor, 0, 2))
+    step = next(steps)
+    for pack in islice(step.packs(), 7):
+        left.add(pack)
+        alive.append(len(left))
+    assert len(alive) == 7
+    assert max(alive) <= 2
+    wanted = list(whole)[1].packs
+    assert [pack.rows for pack in next(steps).packs()] == [pack.rows for pack in wanted]

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ola.beats import CHUNKS_PER_PASS, Beats
 from ola.model import OlaForConditionalGeneration, SpeechEncoder
+from stages import phase_model, trainer
+from stages.phase_model import PhaseModel
 from stages.trainer import Training, train
 from tests.ola import tiny
 from tests.stages.lessons import ALL, lesson, logged, short, training, write_model
@@ -91,15 +93,15 @@ def test_a_phase_frees_the_model_of_the_one_before(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive, models = list[int](), list[weakref.ref[OlaForConditionalGeneration]]()
-    load = OlaForConditionalGeneration.from_pretrained
+    open_model = phase_model.open_model
 
-    def opens(*given: Any, **options: Any) -> OlaForConditionalGeneration:
+    def opens(*given: Any) -> PhaseModel:
         alive.append(sum(model() is not None for model in models))
-        model = load(*given, **options)
-        models.append(weakref.ref(model))
-        return model
+        opened = open_model(*given)
+        models.append(weakref.ref(opened.model))
+        return opened
 
-    monkeypatch.setattr(OlaForConditionalGeneration, "from_pretrained", opens)
+    monkeypatch.setattr(trainer, "open_model", opens)
     plan = hearing(str(folder), str(tmp_path / "out"))
     phases = tuple(short(name=name, steps=1, sequence_tokens=200) for name in ("a", "b", "c"))
     train(replace(plan, recipe=plan.recipe.model_copy(update={"phases": phases})), say=len)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import resource
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,8 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(shards: tuple[str, ...]
 
     def say(line: str) -> None:
         if line.startswith("step 2/"):
+            while not (tmp_path / "full" / "test" / "step-000001" / "DONE").exists():
+                time.sleep(0.01)
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
 
     try:
@@ -196,7 +199,7 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_from(shards: tuple[str, ...],
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"model": "nowhere"}, "model nowhere: nowhere lacks"),
+        ({"model": "nowhere"}, "model nowhere: nowhere has no config.json"),
         ({"sources": ("nowhere",)}, "nowhere: no shards"),
     ],
 )

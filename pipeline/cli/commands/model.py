@@ -37,8 +37,18 @@ def chat(  # noqa: PLR0913, PLR0917
 
 
 @app.command("model", rich_help_panel=PANEL)
-def model_command(folder: Annotated[Path, typer.Argument(help="Folder of the weights.")]) -> None:
+def model_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of the weights.")],
+    merge: Annotated[
+        Path | None,
+        typer.Option(help="A checkpoint of `ola train`; its model is written to FOLDER first.", exists=True),
+    ] = None,
+) -> None:
     """Print sizes and dtypes of a model by module, and every fault of its files. Exit 1 if there is one."""
     from pipeline.cli.model import show_model
 
+    if merge is not None:
+        from stages.merging import merge as merge_checkpoint
+
+        merge_checkpoint(merge, folder)
     raise typer.Exit(GOOD if show_model(folder) else POOR)

@@ -30,12 +30,16 @@ def train_command(  # noqa: PLR0913, PLR0917
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
     live: Annotated[bool, typer.Option(help="Start while the run still writes shards.")] = False,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard logs too, in OUT/<phase>/board.")] = False,
+    tracker: Annotated[
+        list[str] | None, typer.Option(help="Send figures to trackio, wandb, mlflow or module:factory. Repeat.")
+    ] = None,
 ) -> None:
     """Train the phases of a recipe on shards. Run it again to continue from the last checkpoint."""
     from pipeline.engine.engines import remove_own_ray_folder
 
     options: dict[str, Any] = {"seed": seed, "decoders": decoders, "save_every": save_every}
-    options |= {"live": live, "board": tensorboard}
+    trackers = (*(["tensorboard"] if tensorboard else []), *(tracker or []))
+    options |= {"live": live, "trackers": trackers}
     on = "the step in hand is not saved; give the same command again to go on after the last checkpoint"
     with exit_in_one_line(on, remove_own_ray_folder) as ending:
         from pipeline.cli.train import train_and_report
