@@ -10,17 +10,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
-from blake3 import blake3
 from torch import Tensor, nn
 from transformers import Qwen2ForCausalLM
 
 from ola.checkpoint import Stored, write_safetensors
 from ola.weights import Loading, rows_of_rank
 from stages.errors import StagesError
-from stages.recipe import Lora
+
+if TYPE_CHECKING:  # a GPU's bench needs no pydantic
+    from stages.recipe import Lora
 
 Model = TypeVar("Model", bound=Qwen2ForCausalLM)
 
@@ -48,6 +49,8 @@ def is_adapter(name: str) -> bool:
 
 def initialise(model: nn.Module, seed: int) -> None:
     """Draw the adapters' first matrices, whatever the number of ranks; the second ones are zero, as peft has it."""
+    from blake3 import blake3
+
     for name, parameter in model.named_parameters():
         if name.endswith(UP):
             parameter.data.zero_()

@@ -35,7 +35,7 @@ WIDTH, HEIGHT, TEXT, ANSWER = 448, 352, 300, 200
 # As `stages.recipe.Phase`, which needs pydantic.
 PHASE: Any = SimpleNamespace(
     name="bench", lr={"visual_projector": 1e-5, "speech_projector": 1e-5, "decoder": 1e-5}, weight_decay=0.0,
-    betas=(0.9, 0.95),
+    betas=(0.9, 0.95), lora=None,
 )  # fmt: skip
 
 
