@@ -33,6 +33,7 @@ from pipeline.report.score_table import LEAST, MOST, passed_positions, slider_po
 from pipeline.report.training import read_training
 from pipeline.run import all_manifests
 from stages.training_log import LOG, READ_SCHEMA
+from tests.object_store import client, watched
 from tests.pipeline.report_root import ANSWER, TITLE, make_root
 from tests.pipeline.test_whatif import run_of
 from tests.runs import ola, rows, status
@@ -279,3 +280,19 @@ def test_a_run_without_questions_and_without_pack_has_a_report(tmp_path: Path) -
     assert "Nothing is packed yet." in page.read_text(encoding="utf-8")
     assert status(made.root)["transcribe"]["inputs"] == 12
     assert PackSettings().agreement == data_of(page)["agreement"]
+
+
+def test_a_root_in_a_store_has_a_report_and_keeps_reviews(tmp_path: Path) -> None:
+    made = make_root(tmp_path / "made", 3)
+    with watched("reports") as (store, _):
+        for path in Path(made.root).rglob("*"):
+            if path.is_file():
+                client().upload_file(str(path), "reports", f"root/{path.relative_to(made.root)}")
+        refused = ola("report", f"{store}/root")
+        assert refused.err.startswith("ola: --out: expected a local folder")
+        assert ola("report", f"{store}/root", "--out", tmp_path / "out").code == 0
+        cards = data_of(tmp_path / "out" / "index.html")["cards"]
+        assert (tmp_path / "out" / cards[0]["sound"]["src"]).is_file()
+        (tmp_path / "r.jsonl").write_text(json.dumps({"id": cards[0]["id"], "mark": "good"}))
+        assert ola("review", f"{store}/root", tmp_path / "r.jsonl").code == 0
+        assert rows(f"{store}/root", "SELECT id, mark FROM review") == [(cards[0]["id"], "good")]
