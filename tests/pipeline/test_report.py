@@ -296,3 +296,17 @@ def test_a_root_in_a_store_has_a_report_and_keeps_reviews(tmp_path: Path) -> Non
         (tmp_path / "r.jsonl").write_text(json.dumps({"id": cards[0]["id"], "mark": "good"}))
         assert ola("review", f"{store}/root", tmp_path / "r.jsonl").code == 0
         assert rows(f"{store}/root", "SELECT id, mark FROM review") == [(cards[0]["id"], "good")]
+
+
+def test_a_removed_video_is_in_no_report_and_no_review(tmp_path: Path) -> None:
+    made = make_root(tmp_path / "made", 3)
+    cards = data_of(write_report(made.root, ReportOptions()))["cards"]
+    marks = [{"id": card["id"], "mark": "good"} for card in cards]
+    (tmp_path / "r.jsonl").write_text("".join(f"{json.dumps(mark)}\n" for mark in marks))
+    assert ola("review", made.root, tmp_path / "r.jsonl").code == 0
+    said = ola("remove", made.root, cards[0]["uri"], "--yes")
+    assert said.code == 0, said
+    assert not (Path(made.root) / "report" / "index.html").exists()
+    kept = {name for (name,) in rows(made.root, "SELECT id FROM review")}
+    assert kept == {card["id"] for card in cards if card["uri"] != cards[0]["uri"]}
+    assert 0 < len(kept) < len(cards)
