@@ -17,6 +17,7 @@ from pipeline.config import Config, load_run
 from pipeline.errors import ConfigError
 from pipeline.pack.candidates import is_packable
 from pipeline.plan import Plan
+from pipeline.removal.report_copies import REPORT
 from pipeline.report import page, reviews
 from pipeline.report.cards import Card, make_cards
 from pipeline.report.distributions import histograms, languages
@@ -111,7 +112,7 @@ def _prepare(root: str, out: Path | None) -> Path:
     """Make the folder of the report, without the media of an older report. Raises ConfigError for other files there."""
     if out is None and not storage.is_local(root):
         raise ConfigError(f"--out: expected a local folder, since {root} is in a store; do --out DIR")
-    folder = out or Path(root) / "report"
+    folder = out or Path(root) / REPORT
     if folder.is_dir() and (others := sorted({path.name for path in folder.iterdir()} - OWN)):
         raise ConfigError(f"--out {folder}: expected a new folder or that of a report, got one with {others[0]}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,8 @@ import pyarrow as pa
 from manifests import storage, views
 from manifests.ledger import digest, parquet_bytes, read_parquet
 from pipeline.errors import ConfigError
+from pipeline.removal.report_copies import REVIEWS
 
-FOLDER = "reviews"
 MARKS = ("good", "bad", "wrong")
 Z = 1.96  # of a 95 % interval
 SCHEMA = pa.schema(
@@ -88,14 +88,14 @@ def unknown_ids(connection: duckdb.DuckDBPyConnection, reviews: Sequence[Review]
 def store_reviews(root: str, reviews: Sequence[Review]) -> str:
     """Write reviews into the root; the same reviews have the same file. Return its URI."""
     rows = [asdict(each) for each in reviews]
-    uri = storage.join(storage.normal(root), FOLDER, f"{digest(rows)}.parquet")
+    uri = storage.join(storage.normal(root), REVIEWS, f"{digest(rows)}.parquet")
     storage.write_bytes(uri, parquet_bytes(pa.Table.from_pylist(rows, SCHEMA)))
     return uri
 
 
 def read_reviews(root: str) -> pa.Table:
     """Return the reviews that count: the newest of each reviewer and id, in the order of ids."""
-    folder = storage.join(storage.normal(root), FOLDER)
+    folder = storage.join(storage.normal(root), REVIEWS)
     files = [storage.join(folder, entry.path) for entry in storage.listing(folder) if entry.path.endswith(".parquet")]
     tables = [read_parquet(file).cast(SCHEMA) for file in sorted(files)]
     found = pa.concat_tables(tables) if tables else SCHEMA.empty_table()

@@ -33,6 +33,7 @@ from pipeline.report.score_table import LEAST, MOST, passed_positions, slider_po
 from pipeline.report.training import read_training
 from pipeline.run import all_manifests
 from stages.training_log import LOG, READ_SCHEMA
+from tests.object_store import client, watched
 from tests.pipeline.report_root import ANSWER, TITLE, make_root
 from tests.pipeline.test_whatif import run_of
 from tests.runs import ola, rows, status
@@ -279,3 +280,33 @@ def test_a_run_without_questions_and_without_pack_has_a_report(tmp_path: Path) -
     assert "Nothing is packed yet." in page.read_text(encoding="utf-8")
     assert status(made.root)["transcribe"]["inputs"] == 12
     assert PackSettings().agreement == data_of(page)["agreement"]
+
+
+def test_a_root_in_a_store_has_a_report_and_keeps_reviews(tmp_path: Path) -> None:
+    made = make_root(tmp_path / "made", 3)
+    with watched("reports") as (store, _):
+        for path in Path(made.root).rglob("*"):
+            if path.is_file():
+                client().upload_file(str(path), "reports", f"root/{path.relative_to(made.root)}")
+        refused = ola("report", f"{store}/root")
+        assert refused.err.startswith("ola: --out: expected a local folder")
+        assert ola("report", f"{store}/root", "--out", tmp_path / "out").code == 0
+        cards = data_of(tmp_path / "out" / "index.html")["cards"]
+        assert (tmp_path / "out" / cards[0]["sound"]["src"]).is_file()
+        (tmp_path / "r.jsonl").write_text(json.dumps({"id": cards[0]["id"], "mark": "good"}))
+        assert ola("review", f"{store}/root", tmp_path / "r.jsonl").code == 0
+        assert rows(f"{store}/root", "SELECT id, mark FROM review") == [(cards[0]["id"], "good")]
+
+
+def test_a_removed_video_is_in_no_report_and_no_review(tmp_path: Path) -> None:
+    made = make_root(tmp_path / "made", 3)
+    cards = data_of(write_report(made.root, ReportOptions()))["cards"]
+    marks = [{"id": card["id"], "mark": "good"} for card in cards]
+    (tmp_path / "r.jsonl").write_text("".join(f"{json.dumps(mark)}\n" for mark in marks))
+    assert ola("review", made.root, tmp_path / "r.jsonl").code == 0
+    said = ola("remove", made.root, cards[0]["uri"], "--yes")
+    assert said.code == 0, said
+    assert not (Path(made.root) / "report" / "index.html").exists()
+    kept = {name for (name,) in rows(made.root, "SELECT id FROM review")}
+    assert kept == {card["id"] for card in cards if card["uri"] != cards[0]["uri"]}
+    assert 0 < len(kept) < len(cards)
