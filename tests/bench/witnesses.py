@@ -12,6 +12,8 @@ Films: seeds 2301 (of all kinds) and 2302 (signals alone), which nothing was bui
     questions of `cross_modal_qa` a clip
       with words (111) / without (158)        1.67 / 2.16           1.09 / 1.63
     answers that stay right with swapped sound                      0 of 296
+
+Seeds 2305 and 2306, 60 films each: 66.7 % of 168 without, 100 % of 111 with the witness, recall 99.1 %.
 """
 
 from __future__ import annotations
