@@ -57,21 +57,21 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unspoken:
-    """Subtitle text that is not speech."""
+    """Text of a source that is not speech."""
 
     start: float
     """Start, in seconds on the clip's clock."""
     end: float
     """End, in seconds on the clip's clock."""
     kind: str
-    """`speaker` (a name), `sound`, `song` or `credit`."""
+    """`speaker` (a name), `sound`, `song` or `credit`; `invented`: text of a recogniser where nobody speaks."""
     text: str
     """The text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """The transcript of one clip."""
+    """The transcript of one clip. A clip with sound in which nothing is said has 0 words, no segments and no text."""
 
     id: str
     """Id of the clip."""
@@ -99,7 +99,7 @@ class Transcript:
     flagged: float = 0.0
     """Share of the words in segments with flags, 0..1."""
     unspoken: tuple[Unspoken, ...] = ()
-    """Subtitle text that is not speech."""
+    """Text of the source that is not speech."""
     text_language: str | None = None
     """Detected language of the text; null for a text that is too short."""
     text_language_probability: float | None = None
@@ -145,10 +145,10 @@ class Screening:
     """Id of the clip's media."""
     transcript: str
     """Id of the transcript."""
-    complete: float
-    """Probability that the transcript is complete, 0..1."""
-    informative: float
-    """Probability that the transcript is informative, 0..1."""
+    complete: float | None
+    """Probability that the transcript is complete, 0..1; null if nothing is said in the clip."""
+    informative: float | None
+    """Probability that the transcript is informative, 0..1; null if nothing is said in the clip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +221,22 @@ class ViewAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessAnswer:
+    """The answers of one witness to one question under one view."""
+
+    witness: str
+    """Name of the witness; `annotator` for the annotator."""
+    view: str
+    """`both`, `video`, `audio`, `text`, `frame`, `transcript`, `title` or `swap`."""
+    answers: tuple[str, ...]
+    """One answer, or one for each order of the options."""
+    agreements: tuple[float, ...]
+    """Probability for each answer that it means the same as the reference, 0..1."""
+    agreement: float
+    """The agreement that counts: more answers reach it than guessing would."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """The answers to one question from frames and sound, from each alone, and from neither."""
 
@@ -230,14 +246,14 @@ class Verification:
     """Id of the clip."""
     question: str
     """Id of the question."""
-    both: ViewAnswer
-    """Answer from frames and sound."""
-    video: ViewAnswer
-    """Answer from the frames alone."""
-    audio: ViewAnswer
-    """Answer from the sound alone."""
-    text: ViewAnswer
-    """Answer without media."""
+    both: ViewAnswer | None
+    """Answer of the annotator from frames and sound; null if a witness made it needless."""
+    video: ViewAnswer | None
+    """Answer of the annotator from the frames alone; null if a witness made it needless."""
+    audio: ViewAnswer | None
+    """Answer of the annotator from the sound alone; null if a witness made it needless."""
+    text: ViewAnswer | None
+    """Answer of the annotator without media; null if a witness made it needless."""
     prompt_tokens: int = 0
     """Tokens of the prompts of all calls."""
     answer_tokens: int = 0
@@ -246,3 +262,9 @@ class Verification:
     """Prompt tokens of all calls that were prefilled; 0 if unknown."""
     made_by: str = ""
     """Software, dtype and device that answered; empty in rows of earlier releases."""
+    witnesses: tuple[WitnessAnswer, ...] = ()
+    """All answers in the order in which they were asked for; empty without `verify.witnesses`."""
+    veto_witness: str = ""
+    """Witness that answered right from too little; empty if none did."""
+    veto_view: str = ""
+    """View from which `veto_witness` answered; empty if none did."""

@@ -20,11 +20,14 @@ from manifests.annotation_records import (
     Unspoken,
     Verification,
     ViewAnswer,
+    WitnessAnswer,
     Word,
 )
+from manifests.audit_records import AuditAnswer
 from manifests.media_records import Clip, ClipMedia, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
 
 __all__ = [
+    "AuditAnswer",
     "Caption",
     "Clip",
     "ClipMedia",
@@ -47,6 +50,7 @@ __all__ = [
     "Verification",
     "Video",
     "ViewAnswer",
+    "WitnessAnswer",
     "Word",
 ]
 
@@ -129,4 +133,5 @@ PLURALS: Mapping[type, str] = {
     Caption: "captions",
     Question: "questions",
     Verification: "verdicts",
+    AuditAnswer: "audits",
 }

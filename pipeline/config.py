@@ -155,6 +155,8 @@ class Config(BaseModel):
         step = STEPS[name](getattr(self, name))
         if isinstance(step, ModelStep):
             step.annotator = self.annotator
+            if self.transcribe.wordless == "drop":  # no clip without words comes: the keys of older versions
+                step.later_prompts = ()
         return step
 
     def asks_model(self, name: str) -> bool:

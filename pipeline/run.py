@@ -22,6 +22,7 @@ from manifests.retries import temporary_patience
 from manifests.snapshot import renew, snapshot
 from manifests.sources import Registered
 from pipeline import config as configuration
+from pipeline.audit.answers import audit_manifest
 from pipeline.checkup.needs import needs_of
 from pipeline.checkup.store import conditions_warning
 from pipeline.checkup.upfront import has_work
@@ -207,9 +208,9 @@ def pack_writer(engine: Engine) -> RunLanes:
 
 
 def all_manifests(plan: Plan) -> list[Manifest]:
-    """Return the manifests of the sources, of the steps, and of the last complete pack."""
+    """Return the manifests of the sources, of the steps, of the last complete pack, and of audits."""
     packed = current_manifest(plan)
-    return plan.manifests + ([packed] if packed is not None else [])
+    return [*plan.manifests, *([packed] if packed is not None else []), audit_manifest(plan.root)]
 
 
 def lanes(steps: Sequence[PlannedStep], isolate: bool) -> list[LanePlan]:

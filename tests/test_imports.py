@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "engine",
         "state",
         "pack",
+        "audit",
         "removal",
         "importing",
     ),

@@ -63,7 +63,12 @@ class Annotator(Protocol):
 
 @lru_cache(maxsize=1)  # the steps of a process share the weights and the cached embeddings
 def open_annotator(settings: AnnotatorSettings) -> Annotator:
-    """Load the annotator. Raises ConfigError, or what the engine raises."""
+    """Load the annotator, once for all steps of a process. Raises ConfigError, or what the engine raises."""
+    return load_annotator(settings)
+
+
+def load_annotator(settings: AnnotatorSettings) -> Annotator:
+    """Load a model. Raises ConfigError, or what the engine raises."""
     if settings.engine not in TORCH_ENGINES:
         return cast("Annotator", load_factory(settings.engine)(settings))
     if settings.engine == "vllm" and find_spec("vllm") is None:
@@ -140,6 +145,7 @@ class ModelStep(step.Step[step.In, step.Out]):
     """A step that uses a model. The configuration sets `annotator`; `prompts` are files of `pipeline/prompts`."""
 
     prompts: ClassVar[tuple[str, ...]] = ()
+    later_prompts: tuple[str, ...] = ()  # for inputs that older versions did not make: old keys stay valid
     shares, expects = "annotator", ClipMedia
     # 32 clips of 48 frames are 1 GB of pixels, and enough requests to fill the model's batches.
     resources = step.Resources(batch=32, seconds=1800, memory_gb=64)
@@ -183,15 +189,22 @@ class ModelStep(step.Step[step.In, step.Out]):
             "device": self.annotator.runs_on or CPU,
             "batch_invariant": self.annotator.batch_invariant,
         }
-        return {**super().facts(), "prompts": texts, "model": weights, **answers}
+        return {**super().facts(), "prompts": texts, **self._later_prompts(), "model": weights, **answers}
 
     def defaults(self) -> dict[str, Any]:
         """Return the defaults of the step with those of the annotator; rows of earlier releases count as from a CPU."""
         defaults = {"dtype": AnnotatorSettings().dtype, "engine": "", "device": CPU, "batch_invariant": False}
-        return {**super().defaults(), **defaults}
+        return {**super().defaults(), **self._later_prompts(), **defaults}
 
-    def ask_model(self, requests: Mapping[str, Request]) -> dict[str, ModelCall]:
-        """Return the model's answers by the names of the requests. A name is sent to the model once in a part."""
+    def _later_prompts(self) -> dict[str, Any]:
+        texts = {name: prompt(name) for name in self.later_prompts}
+        return {"later_prompts": texts} if texts else {}
+
+    def ask_model(self, requests: Mapping[str, Request], model: Annotator | None = None) -> dict[str, ModelCall]:
+        """Return the model's answers by the names of the requests. A name is sent to the model once in a part.
+
+        model: the one to ask; None: the annotator.
+        """
         notes = self._read_notes(requests, dict)
         calls = {name: ModelCall(**{**facts, "notes": tuple(facts["notes"])}) for name, facts in notes.items()}
         names = [name for name in requests if name not in calls]
@@ -201,7 +214,7 @@ class ModelStep(step.Step[step.In, step.Out]):
             self._append_notes({names[index]: asdict(calls[names[index]])})
 
         if names:
-            self.model.generate([requests[name] for name in names], on_answer=note)
+            (model or self.model).generate([requests[name] for name in names], on_answer=note)
         return calls
 
     def yes_probabilities(self, requests: Mapping[str, Request]) -> dict[str, float]:

@@ -18,6 +18,8 @@ from stages.text_metrics import exact, f1, significant_words, words
 
 KINDS = ("speech", "source", "order", "count", "reason", "mood")
 """Kinds of questions, as in the prompt of `ask`."""
+SOUND_KINDS = ("voice", "music", "noise", "source", "order", "count")
+"""Kinds of questions about a clip in which nothing is said, as in the prompt of `ask_sound`."""
 LETTERS = "ABCD"
 LONGEST_QUESTION, LONGEST_ANSWER = 80, 80  # words; those of the paper are short
 SAME_QUESTION = 0.8  # F1 of the words; "What does he say?" and "What does she say?" differ, at 0.75
@@ -78,14 +80,17 @@ def answer_fault(text: str, finish: str) -> str | None:
     return "cut off" if finish == "length" else None
 
 
-def parse_questions(text: str, count: int, choice: bool = False) -> list[QuestionDraft]:
-    """Parse `count` questions in the form of the prompts `ask_open` or `ask_choice`.
+def parse_questions(text: str, count: int, choice: bool = False, kinds: Sequence[str] = KINDS) -> list[QuestionDraft]:
+    """Parse `count` questions of these kinds in the form of the prompts `ask_open` or `ask_choice`.
 
     ValueError names the line that departs from the form, without words of the text, since it goes into a prompt. Empty
     questions and answers are left to `question_flaws`.
     """
     found: list[str] = []
-    forms, lines = list(_expected_lines(count, choice)), [line.strip() for line in text.splitlines() if line.strip()]
+    forms, lines = (
+        list(_expected_lines(count, choice, kinds)),
+        [line.strip() for line in text.splitlines() if line.strip()],
+    )
     for number, (line, form) in enumerate(zip_longest(lines, forms), start=1):
         if form is None:
             raise ValueError(f"line {number} is one too many")
@@ -98,7 +103,7 @@ def parse_questions(text: str, count: int, choice: bool = False) -> list[Questio
 
 
 def question_flaws(questions: Sequence[QuestionDraft], like: str) -> list[str | None]:
-    """Return the flaw of each question of a clip, or None. like: the transcript, for its language."""
+    """Return the flaw of each question of a clip, or None. like: a text in the language of the clip."""
     kept: list[QuestionDraft] = []
     found = []
     for draft in questions:
@@ -131,10 +136,10 @@ def leaks_answer(question: str, answer: str) -> bool:
     return bool(answer_words) and f" {' '.join(answer_words)} " in f" {' '.join(significant_words(question))} "
 
 
-def _expected_lines(count: int, choice: bool) -> Iterator[tuple[str, str]]:
+def _expected_lines(count: int, choice: bool, kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield for each line its form in words and its pattern."""
     for number in range(1, count + 1):
-        yield f"Q{number} ({', '.join(KINDS)}): question", rf"Q{number} \(({'|'.join(KINDS)})\):\s*(.*)"
+        yield f"Q{number} ({', '.join(kinds)}): question", rf"Q{number} \(({'|'.join(kinds)})\):\s*(.*)"
         if choice:
             yield from ((f"{letter}) option", rf"{letter}\)\s*(.*)") for letter in LETTERS)
         yield f"A{number}: {'letter' if choice else 'answer'}", _answer_pattern(number, choice)

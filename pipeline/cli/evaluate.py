@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
+    from stages.evaluation.cross_modal import ChoiceQuestion
     from stages.evaluation.questions import MediaReaders, Suite
     from stages.evaluation.runner import Result
 
 UNPARSED, LONGEST = 3, 100  # unparsed answers shown per suite, and characters of each
-SUITES = ("mmbench", "videomme", "librispeech", "shards")
+SUITES = ("mmbench", "videomme", "librispeech", "shards", "daily-omni", "worldsense", "omnibench", "mcq")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,6 +33,7 @@ class EvaluationOptions(NamedTuple):
     views: bool = False
     device: str | None = None
     dtype: str = "auto"
+    fields: str = ""
 
 
 def evaluate(folder: Path, named: Sequence[str], out: Path, options: EvaluationOptions) -> bool:
@@ -52,7 +54,7 @@ def evaluate(folder: Path, named: Sequence[str], out: Path, options: EvaluationO
     try:
         config = config_of(folder)
         readers = _media_readers(options.frames or config.max_frames, config.has_speech)
-        suites = [suite for name, place in places for suite in _open_suites(name, place, readers, options.views)]
+        suites = [suite for name, place in places for suite in _open_suites(name, place, readers, options)]
         ola = Ola.from_pretrained(folder, dtype=options.dtype, device=device_of(options.device))
     except (ValueError, OSError) as error:  # errors about the folder
         raise RunError(str(error)) from error
@@ -71,18 +73,36 @@ def _parse_suite(pair: str) -> tuple[str, str]:
     return name, place
 
 
-def _open_suites(name: str, place: str, readers: MediaReaders, views: bool) -> Sequence[Suite]:
-    from stages.evaluation import benchmarks
+def _open_suites(name: str, place: str, readers: MediaReaders, options: EvaluationOptions) -> Sequence[Suite]:
+    from stages.evaluation import benchmarks, cross_modal
     from stages.evaluation.held_out import held_out_suites
 
     if name == "shards":
-        return held_out_suites(place, readers, views)
+        return held_out_suites(place, readers, options.views)
+    choices: Mapping[str, Callable[[Path], Sequence[ChoiceQuestion]]] = {
+        "daily-omni": cross_modal.daily_omni,
+        "worldsense": cross_modal.worldsense,
+        "omnibench": cross_modal.omnibench,
+        "mcq": partial(cross_modal.own_file, names=parse_fields(options.fields)),
+    }
+    if name in choices:
+        return cross_modal.cross_modal_suites(name, choices[name](Path(place)), readers, options.views)
     by_name = {
         "mmbench": benchmarks.mmbench,
         "videomme": benchmarks.videomme,
         "librispeech": benchmarks.librispeech,
     }
     return [by_name[name](Path(place), readers)]
+
+
+def parse_fields(text: str) -> dict[str, str]:
+    """Parse `question=Q,options=Choices` into the file's fields. Raises ConfigError for an unknown name."""
+    from stages.evaluation.cross_modal import MAPPED
+
+    pairs = dict(each.partition("=")[::2] for each in text.split(",") if each)
+    if unknown := [name for name, field in pairs.items() if name not in MAPPED or not field]:
+        raise ConfigError(f"--map: expected NAME=FIELD with a NAME of {', '.join(MAPPED)}, got {unknown[0]!r}")
+    return pairs
 
 
 def _media_readers(frames: int, has_speech: bool) -> MediaReaders:
@@ -134,11 +154,16 @@ class _Progress:
 def _print_results(found: Mapping[str, Result], out: Path) -> None:
     from rich.console import Console
 
+    from stages.evaluation.gain import gains_of
+
     console = Console()
     console.print(score_table(found))
     for suite, facts in found.items():
         for line in unparsed_answers(out, suite) if facts["unparsed"] else ():
             console.print(f"{suite}, not read: {line}", markup=False, highlight=False)
+    for suite in found:
+        for gain in gains_of(str(out), suite, found):
+            console.print(f"{suite}: {gain}", markup=False, highlight=False)
     places = f"answers: {out / 'answers'}; for scripts: {out / 'results.json'}"
     console.print(places, markup=False, highlight=False, soft_wrap=True)
 

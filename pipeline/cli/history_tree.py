@@ -114,11 +114,13 @@ def _describe_media(row: Row) -> str:
 def _describe_transcript(row: Row) -> str:
     track = PurePosixPath(row["track"] or "").name
     language = row["text_language"] or row["language"]
-    facts = [f"{row['origin']} {track}".strip(), *([language] if language else []), f"{row['words']} words"]
-    return f"{', '.join(facts)}: {one_line(row['text'])}"
+    count = f"{row['words']} words: {one_line(row['text'])}" if row["words"] else "nothing said"
+    return ", ".join([f"{row['origin']} {track}".strip(), *([language] if language else []), count])
 
 
 def _describe_screening(row: Row) -> str:
+    if row["complete"] is None:
+        return "nothing to judge"
     return f"complete {row['complete']:.2f}, informative {row['informative']:.2f}"
 
 
@@ -132,7 +134,10 @@ def _describe_question(row: Row) -> str:
 
 
 def _describe_verification(row: Row) -> str:
-    return "; ".join(f"{name}: {row[view]['answer']!r} ({row[view]['agreement']:.2f})" for view, name in VIEWS.items())
+    shown = {name: row[view] for view, name in VIEWS.items() if row[view] is not None}
+    answers = [f"{name}: {each['answer']!r} ({each['agreement']:.2f})" for name, each in shown.items()]
+    veto = [f"{row['veto_witness']} answers from {row['veto_view']} alone"] if row.get("veto_witness") else []
+    return "; ".join([*veto, *answers])
 
 
 def _describe_task(row: Row) -> str:

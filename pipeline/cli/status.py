@@ -14,6 +14,8 @@ import duckdb
 from manifests import storage, views
 from manifests.ledger import Counts, Damaged
 from manifests.snapshot import snapshot
+from pipeline.audit.agreement import audit_facts, audit_lines
+from pipeline.audit.answers import read_audits
 from pipeline.cli.cell_text import duration
 from pipeline.cli.forecast_text import score_lines
 from pipeline.cli.open_run import has_run, plan_of
@@ -43,6 +45,7 @@ def show_status(root: str, as_json: bool) -> bool:
     unread: list[Damaged] = []
     shards, working = shard_facts(root, unread), lane_states.read(root)
     faults += [str(damage) for damage in unread]
+    audited = audit_facts(read_audits(root)) if plan else {}
     if as_json:
         steps = [step_facts(*row) | tokens.get(row[0], {}) for row in counts]
         report = {
@@ -51,6 +54,7 @@ def show_status(root: str, as_json: bool) -> bool:
             "faults": faults,
             "lanes": [asdict(lane) for lane in working],
         }
+        report["audit"] = audited
         report["not_media"] = not_media.read(root)
         print(json.dumps(report, ensure_ascii=False, indent=2))
         return not faults
@@ -68,6 +72,8 @@ def show_status(root: str, as_json: bool) -> bool:
             sizes = f"{facts['samples']:,} samples, {facts['tasks']:,} tasks, {facts['bytes'] / 1e6:,.1f} MB"
             print(f"shards/{stage}: {facts['files']:,} file{'s' * (facts['files'] != 1)}, {sizes}")
     for line in score_lines(plan, counts) if plan else ():
+        print(line)
+    for line in audit_lines(audited):
         print(line)
     for fault in faults:
         print(fault)

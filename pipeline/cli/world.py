@@ -24,11 +24,16 @@ def make(
     subtitles: Annotated[
         bool, typer.Option("--subtitles", help="Write an .srt file for each clip with speech.")
     ] = False,
+    wordless: Annotated[
+        bool, typer.Option("--wordless", help="Make only clips with signals and without a voice.")
+    ] = False,
 ) -> None:
     """Write clips (H.264 and AAC), each with its truth as JSON. The same seed gives the same files."""
     from pipeline.synthetic.world.generate import make_world
+    from pipeline.synthetic.world.scenes import WORDLESS
 
-    clips_by_kind = Counter(scene.kind for scene in make_world(out, clips, seed, subtitles))
+    scenes = make_world(out, clips, seed, subtitles, WORDLESS if wordless else "")
+    clips_by_kind = Counter(scene.kind for scene in scenes)
     kinds = ", ".join(f"{count} {kind}" for kind, count in clips_by_kind.most_common())
     typer.echo(f"{clips_by_kind.total()} clips in {out}: {kinds}")
 
@@ -72,6 +77,10 @@ def measure_lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"{part:<13}" + ", ".join(
             f"{name.replace('_', ' ')} {value_text(value)}" for name, value in facts[part].items()
         )
+    for name, row in facts["by_speech"].items():
+        rate = "-" if row["per_clip"] is None else f"{row['per_clip']:.2f}"
+        counts = f"clips {row['clips']}, verified {row['verified']}, a clip {rate}, right {value_text(row['right'])}"
+        yield f"{name.replace('_', ' '):<13}{counts}"
     for view, row in facts["captions"].items():
         yield f"{'caption ' + view:<15}" + ", ".join(f"{name} {value_text(value)}" for name, value in row.items())
     heads = list(next(iter(facts["needs"].values())))

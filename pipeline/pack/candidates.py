@@ -31,7 +31,8 @@ from ola.geometry import CELL, RELEASED, SOUND_CHUNK_S, SOUND_CHUNK_TOKENS
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.sources.given import given_tasks, is_about_whole
-from pipeline.steps.verify import NEEDS
+from pipeline.steps.needs import agreement_sql, needs_sql
+from pipeline.steps.verify import VIEWS
 from stages.samples import BYTES_A_TOKEN, GIVEN, IMAGE, MADE, SPEECH
 
 # Steps that a run may leave out.
@@ -72,8 +73,7 @@ SELECT q.clip, q.number,
        v.* EXCLUDE (question)
 FROM ask q
 LEFT JOIN (
-    SELECT question, {needs} AS needs, verify.both.agreement AS agree_both, verify.video.agreement AS agree_video,
-           verify.audio.agreement AS agree_audio, verify.text.agreement AS agree_text
+    SELECT question, {needs} AS needs, {agreements}
     FROM verify WHERE status = 'ok') v ON v.question = q.id
 WHERE q.status = 'ok'
 {given};
@@ -163,8 +163,10 @@ def create_candidates(
     connection.execute(
         "CREATE TEMP TABLE of_video AS SELECT ? AS kinds", [["video_qa", "cross_modal_qa"] if shared else ["video_qa"]]
     )
-    needs = needs or NEEDS.format(of="verify.", threshold=settings.agreement)
-    tasks = TASKS.format(spoken=list(SPOKEN), needs=needs, **_given_sql(connection, settings.given))
+    needs = needs or needs_sql(settings.agreement, judges=settings.judges)
+    agreements = ", ".join(f"{agreement_sql(view, judges=settings.judges)} AS agree_{view}" for view in VIEWS)
+    given = _given_sql(connection, settings.given)
+    tasks = TASKS.format(spoken=list(SPOKEN), needs=needs, agreements=agreements, **given)
     connection.execute(TOKENS + tasks + CLIPS + CANDIDATES)
 
 

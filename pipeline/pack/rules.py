@@ -22,6 +22,7 @@ VERDICTS = """
 CREATE OR REPLACE TEMP TABLE verdicts AS
 WITH ruled AS (
     SELECT *, CASE WHEN text IS NULL AND kind IN {spoken} THEN 'no transcript'
+                   WHEN text = '' AND kind IN {spoken} THEN 'nothing said'
                    WHEN NOT has_sound AND stage = 'omni' THEN 'no sound'
                    WHEN coalesce(answer, '') = '' THEN 'no answer'
                    WHEN contains(answer, '<') AND regexp_matches(answer, '{tags}')

@@ -280,6 +280,8 @@ def pack_facts(plan: Plan, settings: PackSettings) -> dict[str, Any]:
     texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
     values = settings.model_dump(mode="json")
     facts = {"step": "pack", "version": VERSION, "settings": values, "prompts": texts}
+    if settings.judges == "witnesses":
+        del values["judges"]  # keeps the key of packs made before this setting existed
     if settings.given:
         texts["given_caption"] = prompt("given_caption")
         facts["given"] = table()

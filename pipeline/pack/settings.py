@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, field_validator
 
 from pipeline import step
+from pipeline.steps.needs import Judges
 from stages.samples import GIVEN, MADE
 
 Needs = Literal["both", "video", "audio", "text", "none-agrees"]
@@ -30,6 +31,8 @@ class PackSettings(step.Settings):
     """What a question must need to be packed as `cross_modal_qa`; those that need `video` are `video_qa`."""
     agreement: float = Field(default=0.5, gt=0, le=1)
     """Probability from which on an answer of `verify` counts as equal to the reference."""
+    judges: Judges = "witnesses"
+    """Whose answers tell what a question needs: those of all `witnesses` of `verify`, or of the `annotator` alone."""
     given: tuple[Given, ...] = ()
     """Texts of the data set that are packed, as `given_caption` and `given_qa`: see `pipeline/sources/given.yaml`."""
 

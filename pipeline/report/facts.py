@@ -13,7 +13,7 @@ from manifests.ledger import Counts
 from manifests.records import PLURALS, Question, Source, Video
 from pipeline.cli.status import group_reasons, read_funnel
 from pipeline.plan import Plan
-from pipeline.steps.verify import NEEDS
+from pipeline.steps.needs import needs_sql
 
 NEEDED = ("both", "audio", "video", "text", "none-agrees")
 
@@ -90,7 +90,7 @@ def _read_needs(connection: duckdb.DuckDBPyConnection, agreement: float) -> dict
     if not {"ask", "verify"} <= views.names(connection):
         return {}
     found: dict[str, dict[str, int]] = {}
-    query = NEEDS_BY_KIND.format(needs=NEEDS.format(of="v.", threshold=agreement))
+    query = NEEDS_BY_KIND.format(needs=needs_sql(agreement, "v."))
     for kind, needs, count in connection.sql(query).fetchall():
         found.setdefault(kind, dict.fromkeys(NEEDED, 0))[needs] = count
     return found

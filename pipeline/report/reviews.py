@@ -19,6 +19,7 @@ from manifests import storage, views
 from manifests.ledger import digest, parquet_bytes, read_parquet
 from pipeline.errors import ConfigError
 from pipeline.removal.report_copies import REVIEWS
+from pipeline.steps.needs import agreement_sql
 
 MARKS = ("good", "bad", "wrong")
 Z = 1.96  # of a 95 % interval
@@ -116,9 +117,10 @@ def agreement_with_verify(
     if not {"ask", "verify"} <= views.names(connection) or not len(reviews):
         return {}
     connection.register("reviews", reviews)
+    both = agreement_sql("both", "v.")  # null where a witness answered from less
     rows = connection.sql(
-        f"SELECT r.mark, v.both.agreement >= {threshold} AS fine, count(*) FROM reviews r "
-        "JOIN verify v ON v.question = r.id AND v.status = 'ok' GROUP BY ALL"
+        f"SELECT r.mark, {both} >= {threshold} AS fine, count(*) FROM reviews r "
+        f"JOIN verify v ON v.question = r.id AND v.status = 'ok' AND {both} IS NOT NULL GROUP BY ALL"
     ).fetchall()
     counts: dict[str, list[int]] = {}
     for mark, fine, count in rows:

@@ -110,13 +110,14 @@ def _flatten(facts: Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[tupl
 def _describe_change(step: str, path: tuple[str, ...], was: Mapping[Any, Any], now: Mapping[Any, Any]) -> str:
     name = _setting_name(step, path)
     texts = [str(values.get(path, "not there")) for values in (was, now)]
-    is_short = path[0] not in ("prompts", "model") and all(0 < len(text) <= LONG and "\n" not in text for text in texts)
+    is_text = path[0] in ("prompts", "later_prompts", "model")
+    is_short = not is_text and all(0 < len(text) <= LONG and "\n" not in text for text in texts)
     return f"{name} {texts[0]} -> {texts[1]}" if is_short else f"{name} changed"
 
 
 def _setting_name(step: str, path: tuple[str, ...]) -> str:
-    if path[0] == "prompts":
-        return ".".join(path)
+    if path[0] in ("prompts", "later_prompts"):
+        return ".".join(("prompts", *path[1:]))
     if path == ("version",):
         return f"version of {step}"
     if path == ("model",):

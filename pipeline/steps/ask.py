@@ -2,7 +2,8 @@
 
 The model gets the frames, the sound and the fenced subtitles. Its answer is parsed where its meaning is unambiguous,
 and departures from the form are noted. An answer that cannot be parsed is requested once more, with the fault in the
-prompt. Rules then remove questions that would train a bad habit.
+prompt. Rules then remove questions that would train a bad habit. A clip in which nothing is said has a prompt of its
+own, about voices, music and noises.
 """
 
 from __future__ import annotations
@@ -18,8 +19,17 @@ from manifests.records import ClipMedia, Drop, ModelCall, Question, Screening, T
 from pipeline import step
 from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
 from pipeline.annotation.question_formats import NormalizedQuestions, normalize_questions
-from pipeline.annotation.text_rules import KINDS, LETTERS, QuestionDraft, answer_fault, parse_questions, question_flaws
+from pipeline.annotation.text_rules import (
+    KINDS,
+    LETTERS,
+    SOUND_KINDS,
+    QuestionDraft,
+    answer_fault,
+    parse_questions,
+    question_flaws,
+)
 from pipeline.errors import BadMedia
+from pipeline.prompts import prompt
 
 if TYPE_CHECKING:
     from ola.prompt import Request
@@ -61,13 +71,17 @@ class Ask(ModelStep[AskInput, Question]):
     settings_type = AskSettings
     settings: AskSettings
     prompts = ("ask", "ask_open", "ask_choice", "ask_again")
+    later_prompts = ("ask_sound",)
 
     def run(self, batch: Sequence[AskInput]) -> list[list[Question] | Drop | BadMedia]:
         """Return the questions of each clip; a drop by a score or where no question passes the rules."""
         drops = {entry.screening.id: self._check_scores(entry.screening) for entry in batch}
         requests = {each.screening.id: self._make_request(each) for each in batch if drops[each.screening.id] is None}
         first = self.ask_model(requests)
-        unread = {name: fault for name, call in first.items() if isinstance(fault := self._parse(call), str)}
+        kinds = {entry.screening.id: question_kinds(entry.transcript) for entry in batch}
+        unread = {
+            name: fault for name, call in first.items() if isinstance(fault := self._parse(call, kinds[name]), str)
+        }
         second = self.ask_model(
             {
                 f"{name}-{RETRY}": retry_request(requests[name], fault, first[name].answer)
@@ -80,7 +94,7 @@ class Ask(ModelStep[AskInput, Question]):
     def _check_scores(self, screening: Screening) -> Drop | None:
         for score in ("complete", "informative"):
             value, least = getattr(screening, score), getattr(self.settings, f"least_{score}")
-            if value < least:
+            if value is not None and value < least:
                 return Drop(f"not {score} enough", f"{value:.3f}; ask.least_{score} is {least}")
         return None
 
@@ -89,44 +103,52 @@ class Ask(ModelStep[AskInput, Question]):
 
         count, clip = str(self.settings.questions), self.load(entry.footage)
         form = fill_prompt("ask_choice" if self.settings.multiple_choice else "ask_open", count=count)
-        text = fill_prompt("ask", count=count, form=form, subtitles=fence_text("subtitles", entry.transcript.text))
+        subtitles = fence_text("subtitles", entry.transcript.text)
+        name, texts = ("ask", {"subtitles": subtitles}) if entry.transcript.words else ("ask_sound", {})
+        text = fill_prompt(name, count=count, form=form, **texts)
         sounds = () if clip.sound is None else (clip.sound,)
         return Request(text, video=clip.video, sounds=sounds, max_new_tokens=self.settings.longest)
 
-    def _parse(self, call: ModelCall) -> list[QuestionDraft] | str:
+    def _parse(self, call: ModelCall, kinds: Sequence[str]) -> list[QuestionDraft] | str:
         """Return the parsed questions, or the fault of the answer."""
         if fault := answer_fault(call.answer, call.finish):
             return fault
+        count, choice = self.settings.questions, self.settings.multiple_choice
         try:
-            return parse_questions(self._normalize(call).text, self.settings.questions, self.settings.multiple_choice)
+            return parse_questions(self._normalize(call, kinds).text, count, choice, kinds)
         except ValueError as error:
             return f"not in the form: {error}"
 
-    def _normalize(self, call: ModelCall) -> NormalizedQuestions:
+    def _normalize(self, call: ModelCall, kinds: Sequence[str]) -> NormalizedQuestions:
         if self.settings.strict:
             return NormalizedQuestions([call.answer])
-        return normalize_questions(call.answer, KINDS, LETTERS if self.settings.multiple_choice else "")
+        return normalize_questions(call.answer, kinds, LETTERS if self.settings.multiple_choice else "")
 
     def _make_questions(
         self, entry: AskInput, first: ModelCall, second: ModelCall | None
     ) -> list[Question] | Drop | BadMedia:
-        call = second or first
-        found = self._parse(call)
+        call, kinds = second or first, question_kinds(entry.transcript)
+        found = self._parse(call, kinds)
         if isinstance(found, str):
-            raw = (f"{self._parse(each)}\n{each.answer}" for each in (first, second) if each is not None)
+            raw = (f"{self._parse(each, kinds)}\n{each.answer}" for each in (first, second) if each is not None)
             return BadMedia(f"no questions: {found.partition(':')[0]}, twice", "\n\n".join(raw))
-        fault = question_flaws(found, entry.transcript.text)
+        fault = question_flaws(found, entry.transcript.text or prompt("ask_sound"))
         left_out = tuple(f"Q{number}: {flaw}" for number, flaw in enumerate(fault, start=1) if flaw)
         if len(left_out) == len(found):
             return Drop(f"no question kept: {reason_counts([flaw for flaw in fault if flaw])}", call.answer)
         return [
             replace(
-                make_question(entry, number, draft, call, left_out, self._normalize(call).departures),
+                make_question(entry, number, draft, call, left_out, self._normalize(call, kinds).departures),
                 made_by=self.made_by,
             )
             for number, (draft, flaw) in enumerate(zip(found, fault, strict=True))
             if flaw is None
         ]
+
+
+def question_kinds(transcript: Transcript) -> tuple[str, ...]:
+    """Return the kinds of questions about a clip with this transcript."""
+    return KINDS if transcript.words else SOUND_KINDS
 
 
 def retry_request(request: Request, fault: str, answer: str) -> Request:

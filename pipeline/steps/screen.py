@@ -1,7 +1,7 @@
 """Step `screen`: judge whether a transcript is complete and informative.
 
 Cheap rules drop clear cases. For the rest the model answers two questions as a language model. Its probabilities of
-`yes` are stored as scores, and drop nothing here.
+`yes` are stored as scores, and drop nothing here. A transcript without words passes without scores.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ class Screen(ModelStep[Transcript, Screening]):
         """Return one Screening per transcript, or a drop by a cheap rule."""
         from ola.prompt import Request
 
-        drops = {transcript.id: self._check_text(transcript.text) for transcript in batch}
-        texts = {each.id: fence_text("subtitles", each.text) for each in batch if drops[each.id] is None}
+        drops = {transcript.id: self._check_text(transcript.text) for transcript in batch if transcript.words}
+        judged = [each for each in batch if each.words and drops[each.id] is None]
+        texts = {each.id: fence_text("subtitles", each.text) for each in judged}
         probabilities = self.yes_probabilities(
             {
                 f"{name}-{question}": Request(fill_prompt(f"screen_{question}", subtitles=text))
@@ -52,7 +53,7 @@ class Screen(ModelStep[Transcript, Screening]):
                 for question in QUESTIONS
             }
         )
-        return [drops[each.id] or [self._make_screening(each, probabilities)] for each in batch]
+        return [drops.get(each.id) or [self._make_screening(each, probabilities)] for each in batch]
 
     def _check_text(self, text: str) -> Drop | None:
         spoken = words(remove_sound_notes(text))
@@ -65,7 +66,7 @@ class Screen(ModelStep[Transcript, Screening]):
         return None
 
     def _make_screening(self, transcript: Transcript, probabilities: dict[str, float]) -> Screening:
-        scores = {question: probabilities[f"{transcript.id}-{question}"] for question in QUESTIONS}
+        scores = {question: probabilities.get(f"{transcript.id}-{question}") for question in QUESTIONS}
         return Screening(
             id=transcript.clip,
             clip=transcript.clip,

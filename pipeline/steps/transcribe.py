@@ -2,7 +2,8 @@
 
 Sources are tried in order: `sidecar` files beside the video, text streams `embedded` in it, and the recognisers
 `whisperx` and `ola`. Of the first two, the first that has a track for the video is used; clips without words in this
-track go to the sources after it.
+track go to the sources after it. A clip with sound in which no source finds words gets a transcript without words
+(see `pipeline.annotation.wordless`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from manifests.records import Clip, ClipMedia, Drop, ModelCall, Segment, Transcript, Video
+from manifests.records import Clip, ClipMedia, Drop, ModelCall, Segment, Transcript, Unspoken, Video
 from pipeline import step
 from pipeline.annotation.annotator import ModelStep
 from pipeline.annotation.asr_ola import find_windows, make_segment
 from pipeline.annotation.asr_whisperx import RecogniserSettings, Speech, open_recogniser
+from pipeline.annotation.wordless import is_audible, is_invented, merge_wordless, wordless_transcript
 from pipeline.errors import BadMedia
 from pipeline.media import hallucination, subtitles
 from pipeline.media.audio import RATE, read_samples
@@ -69,6 +71,8 @@ class TranscribeSettings(step.Settings):
     """Sources in the order in which they are tried."""
     language: str | None = None
     """Preferred language where a video has several subtitles, as `en`."""
+    wordless: Literal["keep", "drop"] = "keep"
+    """Clips with sound in which nothing is said: `keep` gives them a transcript without words, `drop` drops them."""
     whisperx: RecogniserSettings = RecogniserSettings()
     ola: DictationSettings = DictationSettings()
 
@@ -110,8 +114,10 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
     def facts(self) -> dict[str, Any]:
         """Return the facts of the step; those of a recogniser only where it is a source."""
         facts = super().facts()
-        for listener in LISTENERS:
-            del facts["settings"][listener]
+        for name in (*LISTENERS, "wordless"):
+            del facts["settings"][name]
+        if self.settings.wordless == "keep":  # not a setting with a default: rows of older versions were dropped
+            facts["wordless"] = "keep"
         if self.asks:
             facts["ola"] = {"version": DICTATION, **self.settings.ola.model_dump(mode="json")}
         return {**facts, "whisperx": self.settings.whisperx.facts()} if self.uses_whisperx else facts
@@ -132,11 +138,11 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
         return record.video.uri if record.video.subtitles and "embedded" in self.settings.sources else ""
 
     def run(self, batch: Sequence[TranscribeInput]) -> list[Result]:
-        """Return one Transcript per clip; a drop where nothing is said; BadMedia where subtitles are unreadable."""
+        """Return one Transcript per clip; a drop where nothing is known; BadMedia where subtitles are unreadable."""
         results: dict[int, Result] = {}
         listen = {"whisperx": self._run_whisperx, "ola": self._run_ola}
         for listener, sources in groupby(self.settings.sources, key=listen.get):
-            open_entries = {n: entry for n, entry in enumerate(batch) if isinstance(results.get(n, Drop("")), Drop)}
+            open_entries = {n: entry for n, entry in enumerate(batch) if _lacks_words(results.get(n))}
             found = listener(open_entries) if listener else self._read_subtitles(open_entries, tuple(sources))
             results |= {n: _merge_results(results.get(n), answer) for n, answer in found.items()}
         return [results[n] for n in range(len(batch))]
@@ -156,9 +162,8 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
         unspoken = subtitles.list_unspoken(track.cues, start, end)
         if not found:
             shown = "; ".join(dict.fromkeys(each.text for each in unspoken))
-            return Drop(
-                "nothing said", f"{track.name} has {f'no words but {shown!r}' if shown else 'no cue'} in this clip"
-            )
+            why = f"{track.name} has {f'no words but {shown!r}' if shown else 'no cue'} in this clip"
+            return self._nothing_said(entry, why, track.origin, track.name, unspoken)
         timed = all(cue.timed for cue in track.spoken_cues)
         facts = {"origin": track.origin, "track": track.name, "language": track.language, "unspoken": tuple(unspoken)}
         segments = hallucination.score_subtitles(found, alone=track.is_stock, paced=timed)
@@ -171,21 +176,22 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
         results: dict[int, Result] = dict.fromkeys(batch, NO_SOUND)
         speeches = self.recogniser(list(sounds.values())) if sounds else []
         return results | {
-            n: self._transcribe_speech(batch[n].clip, speech) for n, speech in zip(sounds, speeches, strict=True)
+            n: self._transcribe_speech(batch[n], speech) for n, speech in zip(sounds, speeches, strict=True)
         }
 
-    def _transcribe_speech(self, clip: Clip, speech: Speech) -> Result:
+    def _transcribe_speech(self, entry: TranscribeInput, speech: Speech) -> Result:
         segments = [
             segment for stretch in speech.stretches for segment in hallucination.build_segments(stretch, speech.voiced)
         ]
-        if not segments:
-            return Drop("nothing said", "no speech is recognised in the sound")
+        model = self.settings.whisperx.model
+        if self._lack_speech(segments):
+            return self._nothing_said(entry, "no speech is recognised in the sound", "whisperx", model, segments)
         return [
             _make_transcript(
-                clip,
+                entry.clip,
                 segments,
                 origin="whisperx",
-                track=self.settings.whisperx.model,
+                track=model,
                 language=speech.language,
                 language_probability=speech.language_probability,
                 word_times="aligned" if speech.aligned else "recognised",
@@ -201,7 +207,7 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
         )
         results: dict[int, Result] = dict.fromkeys(batch, NO_SOUND)
         return results | {
-            n: self._transcribe_calls(batch[n].clip, {span: calls[name] for name, (_, span) in of_clip.items()})
+            n: self._transcribe_calls(batch[n], {span: calls[name] for name, (_, span) in of_clip.items()})
             for n, of_clip in requests.items()
         }
 
@@ -215,13 +221,26 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
         spans = find_windows(wave.samples)
         return {f"{clip.id}-{first}": (request(first, last), (first / RATE, last / RATE)) for first, last in spans}
 
-    def _transcribe_calls(self, clip: Clip, calls: Mapping[Span, ModelCall]) -> Result:
+    def _transcribe_calls(self, entry: TranscribeInput, calls: Mapping[Span, ModelCall]) -> Result:
         found = (make_segment(call, start, end) for (start, end), call in calls.items())
         segments = [segment for segment in found if segment is not None]
-        if not segments:
-            return Drop("nothing said", "ola writes nothing down of the sound")
         model = Path(self.annotator.model).name or self.annotator.engine
-        return [_make_transcript(clip, segments, origin="ola", track=model, language=None, word_times="interpolated")]
+        if self._lack_speech(segments):
+            return self._nothing_said(entry, "ola writes nothing down of the sound", "ola", model, segments)
+        facts: dict[str, Any] = {"origin": "ola", "track": model, "language": None, "word_times": "interpolated"}
+        return [_make_transcript(entry.clip, segments, **facts)]
+
+    def _lack_speech(self, segments: Sequence[Segment]) -> bool:
+        """Return whether a recogniser's segments are no speech; with `wordless: drop`, only if there are none."""
+        return is_invented(segments) if self.settings.wordless == "keep" else not segments
+
+    def _nothing_said(
+        self, entry: TranscribeInput, why: str, origin: str, track: str, unspoken: Sequence[Unspoken | Segment]
+    ) -> Result:
+        """Return a transcript without words, or a drop: with `wordless: drop`, or without an audible sound."""
+        if self.settings.wordless == "keep" and is_audible(entry.clip, entry.footage):
+            return [wordless_transcript(entry.clip, origin, track, unspoken)]
+        return Drop("nothing said", why)
 
     def _fetch(self, video: Video) -> str:
         return fetch_original(video, self.scratch)
@@ -238,8 +257,20 @@ class Transcribe(ModelStep[TranscribeInput, Transcript]):
         return self.last[1]
 
 
+def _lacks_words(result: Result | None) -> bool:
+    """Return whether a clip goes on to the next source: it has no transcript, or one without words."""
+    return result is None or isinstance(result, Drop) or (isinstance(result, list) and not result[0].words)
+
+
 def _merge_results(before: Result | None, answer: Result) -> Result:
-    """Return the answer; if both are drops, the last reason with the details of both."""
+    """Return the answer; if both are drops, the last reason with the details of both.
+
+    A transcript without words stays where the answer knows nothing; of two, the later one gets the text of both.
+    """
+    if isinstance(before, list) and isinstance(answer, Drop):
+        return before
+    if isinstance(before, list) and isinstance(answer, list) and not answer[0].words:
+        return [merge_wordless(before[0], answer[0])]
     if not isinstance(before, Drop) or not isinstance(answer, Drop):
         return answer
     details = (str(before.detail), str(answer.detail))

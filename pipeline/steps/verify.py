@@ -1,48 +1,60 @@
 """Step `verify`: measure how well a question is answered from frames and sound, from each alone, and from neither.
 
-What a question needs follows in SQL from the scores (`NEEDS`), so that thresholds change without a model run. For a
-clip without sound there are two answers, with and without its frames: `both` is then `video`, and `audio` is `text`.
+What a question needs follows in SQL from the scores (`pipeline.steps.needs`), so that thresholds change without a model
+run. For a clip without sound there are two answers, with and without its frames: `both` is then `video`, and `audio` is
+`text`.
+
+With `verify.witnesses`, other models answer as well, and more views may be asked for (`pipeline.steps.witness_views`).
+A question then needs both if no witness answers it from less, and at least one witness answers it from both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from manifests.records import ClipMedia, ModelCall, Question, Verification, ViewAnswer
+from manifests.records import (
+    Clip,
+    ClipMedia,
+    ModelCall,
+    Question,
+    Transcript,
+    Verification,
+    Video,
+    ViewAnswer,
+)
 from pipeline import step
-from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
+from pipeline.annotation.annotator import Annotator, ModelStep, fence_text, fill_prompt
+from pipeline.annotation.media_loader import MediaLoader
 from pipeline.annotation.text_rules import format_question, option_text
+from pipeline.annotation.witnesses import ANNOTATOR, Witness, check_witnesses, order_witnesses
+from pipeline.media.other_sound import find_other_sound
+from pipeline.prompts import prompt
+from pipeline.steps.examination import Examined, examine
+from pipeline.steps.witness_views import SWAP, ClipContent, find_veto
 from stages.text_metrics import exact, f1, significant_words
 
 if TYPE_CHECKING:
     from ola.prompt import Request
 
 VIEWS = ("both", "video", "audio", "text")
-
-# The least that suffices: a question answered from text or frames alone does not need the sound.
-NEEDS = """CASE
-    WHEN {of}text.agreement IS NULL THEN NULL
-    WHEN {of}text.agreement >= {threshold} THEN 'text'
-    WHEN {of}video.agreement >= {threshold} THEN 'video'
-    WHEN {of}audio.agreement >= {threshold} THEN 'audio'
-    WHEN {of}"both".agreement >= {threshold} THEN 'both'
-    ELSE 'none-agrees'
-END"""
-"""SQL for what a question needs, over the columns of `verify`; NULL where the question was not verified.
-
-threshold: of agreement, 0..1. of: prefix of the columns, `verify.` or empty."""
+PROCEDURE = 1  # version of how witnesses are asked
+MoreViews = Literal["frame", "title", "transcript", "swap"]
 
 
 @dataclass(frozen=True)
 class VerifyInput:
-    """A question and the media of its clip."""
+    """A question, the media of its clip, and what else is known of the clip."""
 
     question: Question
     footage: ClipMedia
+    transcript: Transcript
+    clip: Clip
+    video: Video
 
 
 class VerifySettings(step.Settings):
@@ -50,10 +62,28 @@ class VerifySettings(step.Settings):
 
     longest: int = Field(default=64, gt=0)
     """Most tokens of an answer."""
+    witnesses: tuple[str, ...] = ()
+    """Models that answer beside the annotator, the cheapest first: folders, `nano`, `module:factory`, or `URL#model` of
+    a server with the API of OpenAI; `annotator` names the annotator's own place, else it is last."""
+    more_views: tuple[MoreViews, ...] = ()
+    """Views of witnesses beside `text`, `video`, `audio` and `both`: one `frame`, the `title` and description or the
+    `transcript` alone, and all frames with the sound of another clip (`swap`)."""
+    orders: Literal[1, 3] = 3
+    """Orders of the options in which witnesses get a multiple choice; with 3, all must be answered right."""
+    agreement: float = Field(default=0.5, gt=0, le=1)
+    """Probability from which on an answer of a witness counts as right, so that no further views are asked for."""
+    all_views: bool = False
+    """Ask every witness for every view, also after a right answer from too little."""
+
+    @field_validator("witnesses")
+    @classmethod
+    def _check_witnesses(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_witnesses(names)
+        return names
 
 
 class Verify(ModelStep[VerifyInput, Verification]):
-    """Answer a question under four views, and compare the answers with its own."""
+    """Answer a question under several views, and compare the answers with its own."""
 
     name, takes, gives = "verify", VerifyInput, Verification
     version = 2  # 1 took `A` at the beginning of an answer for a letter, and -5 for 5
@@ -63,15 +93,77 @@ class Verify(ModelStep[VerifyInput, Verification]):
     # Ten clips of three questions: the embeddings of their media fit into Ola's cache of 200,000 tokens.
     resources = step.Resources(batch=30, seconds=1800, memory_gb=64)
 
+    def open(self) -> None:
+        """Load the annotator and the witnesses. Raises ConfigError."""
+        super().open()
+        if self.settings.witnesses:
+            ordered = order_witnesses(self.settings.witnesses)
+            self.witnesses = [(each, each.open(self.annotator, self.model)) for each in ordered]
+            self.loaders = open_loaders(self.root, self.witnesses, self.load)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of the step; without witnesses those of a version that knew none."""
+        facts = super().facts()
+        if not self.settings.witnesses:
+            return {**facts, "settings": {"longest": self.settings.longest}}
+        facts["settings"]["witnesses"] = [each.facts() for each in order_witnesses(self.settings.witnesses)]
+        texts = {name: prompt(name) for name in ("verify_transcript", "verify_title")}
+        return {**facts, "witness_prompts": texts, "procedure": PROCEDURE}
+
     def run(self, batch: Sequence[VerifyInput]) -> list[list[Verification]]:
         """Return one Verification per question."""
+        return [[each] for each in (self._examine(batch) if self.settings.witnesses else self._verify(batch))]
+
+    def _examine(self, batch: Sequence[VerifyInput]) -> list[Verification]:
+        contents = {entry.footage.id: self._contents(entry) for entry in batch}
+        examined = [
+            Examined(entry.question, answer_text(entry.question.answer, entry.question), contents[entry.footage.id])
+            for entry in batch
+        ]
+        examine(self, self.witnesses, examined)
+        return [self._witnessed(each) for each in examined]
+
+    def _contents(self, entry: VerifyInput) -> dict[str, ClipContent]:
+        """Return what the views of a clip are made of, by witness: each has media as its own model takes them."""
+        footage, other = entry.footage, None
+        if footage.sound is not None and SWAP in self.settings.more_views:
+            other = find_other_sound(self.load.read, footage.sound)
+        swapped = None if other is None else self.load.sound(replace(footage, sound=other))
+        title = video_title(entry.video.meta, entry.clip.meta)
+        loaded = {id(load): load(footage) for load in self.loaders.values()}
+        return {
+            label: ClipContent(loaded[id(load)], swapped, entry.transcript.text, title)
+            for label, load in self.loaders.items()
+        }
+
+    def _witnessed(self, examined: Examined) -> Verification:
+        question, veto = examined.question, find_veto(examined.answers, self.settings.agreement)
+        own = {each.view: each for each in examined.answers if each.witness == ANNOTATOR}
+        view_answers: dict[str, Any] = dict.fromkeys(VIEWS) | {
+            view: compare_answer(each.answers[0], each.agreement, question)
+            for view, each in own.items()
+            if view in VIEWS
+        }
+        return Verification(
+            id=question.id,
+            clip=question.clip,
+            question=question.id,
+            made_by=self.made_by,
+            **count_tokens(examined.calls),
+            **view_answers,
+            witnesses=tuple(examined.answers),
+            veto_witness=veto.witness if veto else "",
+            veto_view=veto.view if veto else "",
+        )
+
+    def _verify(self, batch: Sequence[VerifyInput]) -> list[Verification]:
         media = {entry.footage.id: entry.footage for entry in batch}
         views = {name: self._views(footage) for name, footage in media.items()}
         requests = [self._requests(entry.question, views[entry.footage.id]) for entry in batch]
         calls = self.ask_model({name: request for of_question in requests for name, request in of_question.items()})
         answers = {name: call.answer.strip() for name, call in calls.items()}
         agreement = self._score_agreement(batch, answers)
-        return [[self._make_verification(entry, calls, agreement)] for entry in batch]
+        return [self._make_verification(entry, calls, agreement) for entry in batch]
 
     def _views(self, footage: ClipMedia) -> dict[str, dict[str, Any]]:
         """Return the media of each view, once a clip: shared objects are encoded once."""
@@ -92,46 +184,72 @@ class Verify(ModelStep[VerifyInput, Verification]):
 
     def _score_agreement(self, batch: Sequence[VerifyInput], answers: dict[str, str]) -> dict[str, float]:
         """Return by answer the probability that it means the same as the reference; 0 for empty answers."""
-        from ola.prompt import Request
-
         questions = {name: entry.question for entry in batch for name in answer_names(entry).values()}
+        return self.score_answers({name: (question, answers[name]) for name, question in questions.items()})
+
+    def score_answers(self, answers: Mapping[str, tuple[Question, str]]) -> dict[str, float]:
+        """Return by name the probability that an answer means the same as the question's own; 0 for empty answers."""
         requests = {
-            name: Request(
-                fill_prompt(
-                    "verify_agree",
-                    question=fence_text("question", format_question(questions[name].question, questions[name].options)),
-                    reference=fence_text("right answer", answer_text(questions[name].answer, questions[name])),
-                    answer=fence_text("given answer", answer_text(answers[name], questions[name])),
-                )
-            )
-            for name in questions
-            if significant_words(answers[name])
+            name: agreement_request(question, answer)
+            for name, (question, answer) in answers.items()
+            if significant_words(answer)
         }
-        return dict.fromkeys(questions, 0.0) | self.yes_probabilities(requests)
+        return dict.fromkeys(answers, 0.0) | self.yes_probabilities(requests)
 
     def _make_verification(
         self, entry: VerifyInput, calls: dict[str, ModelCall], agreement: dict[str, float]
     ) -> Verification:
         question, names = entry.question, answer_names(entry)
-        reference = answer_text(question.answer, question)
-        view_answers = {}
-        for view, name in names.items():
-            answer = calls[name].answer.strip()
-            text = answer_text(answer, question)
-            view_answers[view] = ViewAnswer(
-                answer=answer, agreement=agreement[name], exact=exact(text, reference), f1=f1(text, reference)
-            )
-        unique_calls = [calls[name] for name in dict.fromkeys(names.values())]
+        view_answers: dict[str, Any] = {
+            view: compare_answer(calls[name].answer.strip(), agreement[name], question) for view, name in names.items()
+        }
+        tokens = count_tokens([calls[name] for name in dict.fromkeys(names.values())])
         return Verification(
-            id=question.id,
-            clip=question.clip,
-            question=question.id,
-            prompt_tokens=sum(call.prompt_tokens for call in unique_calls),
-            answer_tokens=sum(call.answer_tokens for call in unique_calls),
-            read_tokens=sum(call.read_tokens for call in unique_calls),
-            made_by=self.made_by,
-            **view_answers,
+            id=question.id, clip=question.clip, question=question.id, made_by=self.made_by, **tokens, **view_answers
         )
+
+
+def open_loaders(root: str, witnesses: Sequence[tuple[Witness, Annotator]], own: MediaLoader) -> dict[str, MediaLoader]:
+    """Return the loader of each witness by its label; those that take raw media share one. own: of the annotator."""
+    raw = own if own.processor is None else MediaLoader(root)
+    found = {}
+    for witness, model in witnesses:
+        processor = getattr(model, "processor", None)
+        found[witness.label] = raw if processor is None else MediaLoader(root, processor)
+    return found | {ANNOTATOR: own}
+
+
+def agreement_request(question: Question, answer: str) -> Request:
+    """Return the request for the probability that an answer means the same as the question's own."""
+    from ola.prompt import Request
+
+    return Request(
+        fill_prompt(
+            "verify_agree",
+            question=fence_text("question", format_question(question.question, question.options)),
+            reference=fence_text("right answer", answer_text(question.answer, question)),
+            answer=fence_text("given answer", answer_text(answer, question)),
+        )
+    )
+
+
+def compare_answer(answer: str, agreement: float, question: Question) -> ViewAnswer:
+    """Return an answer with its agreement and the measures of its words."""
+    text, reference = answer_text(answer, question), answer_text(question.answer, question)
+    return ViewAnswer(answer=answer, agreement=agreement, exact=exact(text, reference), f1=f1(text, reference))
+
+
+def count_tokens(calls: Sequence[ModelCall]) -> dict[str, Any]:
+    """Return the sums of the tokens of some calls."""
+    names = ("prompt_tokens", "answer_tokens", "read_tokens")
+    return {name: sum(getattr(call, name) for call in calls) for name in names}
+
+
+def video_title(*metas: str) -> str:
+    """Return the title and the description of a clip's metadata, JSON objects of which the last one counts."""
+    known = {name: value for meta in metas for name, value in json.loads(meta).items()}
+    texts = (known.get(name) for name in ("title", "description"))
+    return "\n".join(text for text in texts if isinstance(text, str) and text.strip())
 
 
 def answer_names(entry: VerifyInput) -> dict[str, str]:

@@ -106,7 +106,7 @@ def videomme(path: Path, readers: MediaReaders) -> Suite:
 def _video_question(
     path: Path, number: int, row: Mapping[str, Any], readers: MediaReaders, videos: Mapping[str, Path]
 ) -> Question:
-    options, names = dict(_split_options(row["options"])), [str(row[name]) for name in NAMES if row.get(name)]
+    options, names = dict(split_options(row["options"])), [str(row[name]) for name in NAMES if row.get(name)]
     if row["answer"] not in options:
         raise StagesError(f"{path}: row {number}: answer: expected one of {', '.join(options)}, got {row['answer']!r}")
     text = "\n".join((CHOOSE, row["question"], *row["options"], "The best answer is:"))
@@ -139,8 +139,8 @@ def _find_videos(path: Path) -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.rglob("*")) if file.suffix.lower() in VIDEOS}
 
 
-def _split_options(options: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Split Video-MME's options, such as `A. a dog`, into letter and text."""
+def split_options(options: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Split options such as `A. a dog` into letter and text; options without a letter get one."""
     for letter, text in zip(LETTERS, options, strict=False):
         yield letter, re.sub(rf"^{letter}[.):]\s*", "", text)
 

@@ -29,12 +29,12 @@ from pipeline.annotation.media_loader import MediaLoader
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask, AskInput, AskSettings
 from pipeline.steps.caption import Captioning, CaptionSettings
-from pipeline.steps.verify import Verify, VerifyInput, VerifySettings
+from pipeline.steps.verify import Verify, VerifySettings
 from tests.bench.generation import SMALL
 from tests.bench.measure import Figure, Target
 from tests.bench.videos import Videos
 from tests.ola import tiny
-from tests.pipeline.scripted import footage, transcript
+from tests.pipeline.scripted import doubt, footage, transcript
 
 CLIPS, FRAMES, SOUND_S = 8, 4, 2.0
 LONGEST = 32  # tokens of an answer, half of what `verify` takes; one by one gains from few
@@ -122,7 +122,7 @@ class World:
         """`verify`, with that many questions a clip; longest: answer, in tokens."""
         asked = ModelCall(prompt="", answer="", finish="stop", prompt_tokens=0, answer_tokens=0, latency=0.0)
         doubts = [
-            VerifyInput(
+            doubt(
                 Question(id=f"{c.clip}-{n}", clip=c.clip, footage=c.id, transcript=c.clip, number=n, kind="speech",
                          question=ASKED[n], answer="a red kettle", options=(), asked=asked),
                 c,

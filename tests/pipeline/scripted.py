@@ -9,22 +9,25 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from manifests.records import ClipMedia, Transcript
+from manifests.records import ClipMedia, Question, Transcript
 from ola.prompt import Answer, Request
 from pipeline.annotation.annotator import ModelStep
 from pipeline.annotation.annotator_settings import AnnotatorSettings
 from pipeline.media.media_store import MediaTar
 from pipeline.prompts import prompt
+from pipeline.steps.verify import VerifyInput
 from stages.text_metrics import exact
 
 ENGINE = "tests.pipeline.scripted:sensible"
 PROMPTS = (
     *(f"caption_{view}" for view in ("image", "video", "sound", "joint")),
-    *("screen_complete", "screen_informative", "ask", "verify_answer", "verify_agree"),
+    *("screen_complete", "screen_informative", "ask", "ask_sound", "verify_answer", "verify_agree"),
+    *("verify_transcript", "verify_title"),
 )
 FENCE = re.compile(r"\[begin (?P<mark>.+? [0-9a-f]{12})\]\n(?P<text>.*?)\n\[end (?P=mark)\]", re.DOTALL)
 SAID = "Now I put the red kettle on the stove and we wait for the whistle of it."
@@ -34,6 +37,12 @@ Q2 (source): Who speaks while the water is poured?
 A2: the cook in the apron
 Q3 (order): What is heard after the lid is closed?
 A3: a whistle"""
+SOUND_QUESTIONS = """Q1 (source): What whistles?
+A1: a red kettle
+Q2 (order): What is heard after the lid is closed?
+A2: a whistle
+Q3 (count): How often does the lid clatter?
+A3: twice"""
 CAPTION = "A cook is in the kitchen and speaks of the kettle on the stove."
 
 
@@ -95,7 +104,7 @@ def prompt_of(request: Request) -> str:
     found = [name for name in PROMPTS if request.text.startswith(Template(prompt(name)).template.split("$")[0])]
     if found == ["screen_complete", "screen_informative"]:
         found = [name for name in found if request.text.endswith(prompt(name).split("$subtitles")[1])]
-    if found == ["ask"] and "Your last answer cannot be read" in request.text:
+    if found in (["ask"], ["ask_sound"]) and "Your last answer cannot be read" in request.text:
         return "ask_again"
     assert len(found) == 1, (found, request.text)
     return found[0]
@@ -105,7 +114,7 @@ def sensible_reply(request: Request) -> str:
     """What a good model would say."""
     name = prompt_of(request)
     if name.startswith("ask"):
-        return QUESTIONS
+        return SOUND_QUESTIONS if "Nobody says a word" in request.text else QUESTIONS
     return CAPTION if name.startswith("caption") else "a red kettle"
 
 
@@ -179,3 +188,10 @@ def transcript(text: str = SAID, clip: str = "clip") -> Transcript:
         words=len(text.split()),
         coverage=0.5,
     )
+
+
+def doubt(question: Question, seen: ClipMedia, text: str = SAID, meta: str = "{}") -> VerifyInput:
+    """A question with the media of its clip, what is said in it, and what is known of its video."""
+    from tests.pipeline.test_pack import clip, video
+
+    return VerifyInput(question, seen, transcript(text, seen.clip), clip(0, 0), replace(video(0), meta=meta))

@@ -200,7 +200,7 @@ def test_neither_subtitles_nor_an_echo_of_them_are_instructions(tmp_path: Path, 
     [
         (Screen, {"screen_complete", "screen_informative"}),
         (Captioning, {"caption_image", "caption_video", "caption_sound", "caption_joint"}),
-        (Ask, {"ask", "ask_open", "ask_choice", "ask_again"}),
+        (Ask, {"ask", "ask_open", "ask_choice", "ask_again"}),  # ask_sound is a later one
         (Verify, {"verify_answer", "verify_agree"}),
     ],
 )

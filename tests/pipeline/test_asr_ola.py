@@ -21,10 +21,10 @@ from pipeline.media.audio import RATE
 from pipeline.prompts import prompt
 from pipeline.steps.screen import Screen
 from pipeline.steps.transcribe import Transcribe, TranscribeInput, TranscribeSettings
-from pipeline.steps.verify import Verify, VerifyInput
+from pipeline.steps.verify import Verify
 from tests.media import numbered
 from tests.pipeline.random_model import make_model
-from tests.pipeline.scripted import ENGINE, SAID, Scripted, footage, ready, sensible_reply, transcript
+from tests.pipeline.scripted import ENGINE, SAID, Scripted, doubt, footage, ready, sensible_reply, transcript
 from tests.pipeline.test_transcribe import heard, with_sidecars
 from tests.pipeline.test_verify import question
 from tests.runs import ola, rows, srt, status, talking
@@ -165,7 +165,7 @@ def test_all_windows_of_all_clips_are_asked_together(tmp_path: Path) -> None:
 
 
 def test_an_empty_answer_is_silence(tmp_path: Path) -> None:
-    step, model = listening(tmp_path)
+    step, model = listening(tmp_path, wordless="drop")
     model.reply = lambda request: " \n"
     (answer,) = step.run(clips(tmp_path, 2))
     assert answer == Drop("nothing said", "ola writes nothing down of the sound")
@@ -190,7 +190,7 @@ def test_ola_is_not_asked_for_what_a_file_tells(tmp_path: Path) -> None:
     step, model = listening(tmp_path, "sidecar", "embedded", "ola")
     assert [only(answer).origin for answer in step.run(batch)] == ["sidecar", "ola"]
     assert len(model.asked) == 1
-    step, model = listening(tmp_path, "ola", "sidecar")
+    step, model = listening(tmp_path, "ola", "sidecar", wordless="drop")
     model.reply = lambda request: ""
     first, second = step.run(batch)
     assert only(first).origin == "sidecar"
@@ -230,7 +230,7 @@ def test_no_probability_is_asked_for_twice(tmp_path: Path) -> None:
     """Verify uses the same request names for its answers and for their agreement."""
     notes = str(tmp_path / "notes")
     seen = footage(tmp_path)
-    doubts = [VerifyInput(question(0), seen), VerifyInput(question(1), seen)]
+    doubts = [doubt(question(0), seen), doubt(question(1), seen)]
     step = Verify()
     first = ready(step, tmp_path, notes)
     verdicts = step.run(doubts[:1])
@@ -239,6 +239,7 @@ def test_no_probability_is_asked_for_twice(tmp_path: Path) -> None:
     second.judged = lambda request: 0.3
     answers = step.run(doubts)
     assert answers[:1] == verdicts
+    assert answers[1][0].both is not None
     assert answers[1][0].both.agreement == 0.3
     assert (len(first.asked), len(first.chosen), len(second.asked), len(second.chosen)) == (4, 4, 4, 4)
 
@@ -255,8 +256,8 @@ def test_a_probability_that_was_torn_is_asked_for_again(tmp_path: Path) -> None:
 
 def test_without_the_source_the_step_is_as_it_was() -> None:
     expected = {"step": "transcribe", "version": 3, "settings": {"sources": ["sidecar", "embedded"], "language": None}}
-    assert json.dumps(Transcribe().facts()) == json.dumps(expected)
-    step = Transcribe(TranscribeSettings.model_validate({"ola": {"longest": 9}}))
+    assert json.dumps(Transcribe().facts()) == json.dumps({**expected, "wordless": "keep"})
+    step = Transcribe(TranscribeSettings.model_validate({"ola": {"longest": 9}, "wordless": "drop"}))
     assert json.dumps(step.facts()) == json.dumps(expected)
     assert (step.shares, step.resources.gpus, step.resources.batch, step.asks) == ("", 0.0, 16, False)
     assert step.__dict__.keys().isdisjoint({"model", "read"})

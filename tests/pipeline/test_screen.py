@@ -32,7 +32,6 @@ def screened(root: Path, *texts: str, **settings: Any) -> tuple[list[Any], Any]:
     ("text", "reason"),
     [
         ("[Music] ♪♪ (applause)", "music or noises only"),
-        ("", "music or noises only"),
         ("Come here now", "too few words"),
         ("[Music] so I said", "too few words"),
         ("thank you so much " * 10, "too repetitive"),
@@ -54,6 +53,14 @@ def test_scores_are_stored_and_drop_nothing(tmp_path: Path) -> None:
     assert isinstance(answers[1], Drop)
     assert [each.clip for each in answers[2]] == ["clip-2"]
     assert [prompt_of(request) for request in model.chosen] == ["screen_complete", "screen_informative"] * 2
+
+
+def test_a_clip_in_which_nothing_is_said_passes_without_scores(tmp_path: Path) -> None:
+    (answer,), model = screened(tmp_path, "")
+    assert answer == [
+        Screening(id="clip-0", clip="clip-0", footage="clip-0", transcript="clip-0", complete=None, informative=None)
+    ]
+    assert not model.chosen
 
 
 def test_rules_are_settings(tmp_path: Path) -> None:

@@ -44,9 +44,10 @@ class Ears:
         return Speech(self.language or "en", 0.75, False, stretches, ((0.0, 9.0),))
 
 
-def listener(root: Path, *sources: str, **settings: Any) -> Transcribe:
+def listener(root: Path, *sources: str, wordless: str = "drop", **settings: Any) -> Transcribe:
     ears = {"engine": "tests.pipeline.test_transcribe:Ears", "model": "ears", **settings}
-    step = Transcribe(TranscribeSettings.model_validate({"sources": sources or ("whisperx",), "whisperx": ears}))
+    chosen = {"sources": sources or ("whisperx",), "whisperx": ears, "wordless": wordless}
+    step = Transcribe(TranscribeSettings.model_validate(chosen))
     step.scratch, step.root = "scratch", str(root)
     step.open()
     return step

@@ -12,8 +12,9 @@ import pytest
 from manifests.records import ModelCall, Outcome, Question, Verification
 from manifests.schema import manifest_schema, to_table
 from ola.prompt import Request
-from pipeline.steps.verify import NEEDS, VIEWS, Verify, VerifyInput, VerifySettings
-from tests.pipeline.scripted import Scripted, footage, inside, obeys, ready, sensible_reply
+from pipeline.steps.needs import NEEDS
+from pipeline.steps.verify import VIEWS, Verify, VerifyInput, VerifySettings
+from tests.pipeline.scripted import Scripted, doubt, footage, inside, obeys, ready, sensible_reply
 from tests.pipeline.test_caption import weights
 
 SAID = ModelCall(prompt="", answer="", finish="stop", prompt_tokens=0, answer_tokens=0, latency=0.0)
@@ -67,9 +68,9 @@ def needs(*verdicts: Verification | None, threshold: float = 0.5) -> list[str | 
 def test_four_views_of_a_clip_share_their_media(tmp_path: Path) -> None:
     seen, other = footage(tmp_path), footage(tmp_path, "other", seed=1)
     doubts = [
-        VerifyInput(question(0), seen),
-        VerifyInput(question(1), seen),
-        VerifyInput(question(0, clip="other"), other),
+        doubt(question(0), seen),
+        doubt(question(1), seen),
+        doubt(question(0, clip="other"), other),
     ]
     verdicts, model = verified(tmp_path, *doubts)
     assert [verdict.id for verdict in verdicts] == [doubt.question.id for doubt in doubts]
@@ -82,9 +83,7 @@ def test_four_views_of_a_clip_share_their_media(tmp_path: Path) -> None:
 
 def test_three_measures_of_each_answer(tmp_path: Path) -> None:
     replies = {"both": "The red kettle.", "video": "a kettle", "audio": "", "text": "I cannot tell."}
-    (verdict,), model = verified(
-        tmp_path, VerifyInput(question(), footage(tmp_path)), reply=lambda r: replies[view_of(r)]
-    )
+    (verdict,), model = verified(tmp_path, doubt(question(), footage(tmp_path)), reply=lambda r: replies[view_of(r)])
     assert {view: getattr(verdict, view).answer for view in VIEWS} == replies
     measured = {view: (a.agreement, a.exact, round(a.f1, 3)) for view in VIEWS for a in [getattr(verdict, view)]}
     assert measured == {
@@ -101,7 +100,7 @@ def test_three_measures_of_each_answer(tmp_path: Path) -> None:
 def test_a_clip_without_sound_is_asked_twice(tmp_path: Path) -> None:
     silent = footage(tmp_path, seconds=None)
     replies = {"video": "a red kettle", "text": "a pot"}
-    (verdict,), model = verified(tmp_path, VerifyInput(question(), silent), reply=lambda r: replies[view_of(r)])
+    (verdict,), model = verified(tmp_path, doubt(question(), silent), reply=lambda r: replies[view_of(r)])
     assert [view_of(request) for request in model.asked] == ["video", "text"]
     assert (verdict.both, verdict.audio) == (verdict.video, verdict.text)
     assert needs(verdict) == ["video"]
@@ -110,7 +109,7 @@ def test_a_clip_without_sound_is_asked_twice(tmp_path: Path) -> None:
 def test_a_multiple_choice_is_compared_by_what_the_letter_means(tmp_path: Path) -> None:
     replies = {"both": "B", "video": "B) two", "audio": "Two", "text": "C"}
     asked = question(answer="B", options=("one", "two", "three", "four"))
-    (verdict,), model = verified(tmp_path, VerifyInput(asked, footage(tmp_path)), reply=lambda r: replies[view_of(r)])
+    (verdict,), model = verified(tmp_path, doubt(asked, footage(tmp_path)), reply=lambda r: replies[view_of(r)])
     assert [getattr(verdict, view).exact for view in VIEWS] == [True, True, True, False]
     assert model.asked[0].text.endswith("\nA) one\nB) two\nC) three\nD) four")
     assert inside(model.chosen[3].text)["given answer"] == "three"
@@ -119,7 +118,7 @@ def test_a_multiple_choice_is_compared_by_what_the_letter_means(tmp_path: Path) 
 @pytest.mark.parametrize("agree", list(product((True, False), repeat=4)))
 def test_needs_of_all_sixteen_outcomes(tmp_path: Path, agree: tuple[bool, ...]) -> None:
     replies = dict(zip(VIEWS, ("a red kettle" if each else "a blue pot" for each in agree), strict=True))
-    (verdict,), _ = verified(tmp_path, VerifyInput(question(), footage(tmp_path)), reply=lambda r: replies[view_of(r)])
+    (verdict,), _ = verified(tmp_path, doubt(question(), footage(tmp_path)), reply=lambda r: replies[view_of(r)])
     table: dict[tuple[bool, ...], str] = {
         # both, video, audio, text: whether the answer from it agrees
         (True, True, True, True): "text",
@@ -143,7 +142,7 @@ def test_needs_of_all_sixteen_outcomes(tmp_path: Path, agree: tuple[bool, ...]) 
 
 
 def test_thresholds_change_without_the_model(tmp_path: Path) -> None:
-    (verdict,), _ = verified(tmp_path, VerifyInput(question(), footage(tmp_path)))
+    (verdict,), _ = verified(tmp_path, doubt(question(), footage(tmp_path)))
     assert needs(verdict, None, threshold=0.9) == ["text", None]
     assert needs(verdict, None, threshold=0.91) == ["none-agrees", None]
 
@@ -157,11 +156,11 @@ def test_thresholds_change_without_the_model(tmp_path: Path) -> None:
     ],
 )
 def test_an_answer_that_gives_orders_changes_no_verdict(tmp_path: Path, attack: str) -> None:
-    (verdict,), model = verified(tmp_path, VerifyInput(question(), footage(tmp_path)), reply=lambda _: attack)
+    (verdict,), model = verified(tmp_path, doubt(question(), footage(tmp_path)), reply=lambda _: attack)
     assert [getattr(verdict, view).agreement for view in VIEWS] == [0.1] * 4
     assert obeys(attack)
     reference = question(answer=attack)
-    (verdict,), model = verified(tmp_path, VerifyInput(reference, footage(tmp_path)))
+    (verdict,), model = verified(tmp_path, doubt(reference, footage(tmp_path)))
     assert [getattr(verdict, view).agreement for view in VIEWS] == [0.1] * 4
     assert inside(model.chosen[0].text)["right answer"] == attack
 
@@ -170,6 +169,6 @@ def test_ola_itself_encodes_a_clip_once(tmp_path: Path) -> None:
     step = Verify(VerifySettings(longest=4))
     model: Any = ready(step, tmp_path, engine="torch", model=str(weights(tmp_path / "model")))
     clips = [footage(tmp_path, f"clip{n}", seed=n) for n in range(2)]
-    answers = step.run([VerifyInput(question(n, clip=clip.clip), clip) for clip in clips for n in range(3)])
+    answers = step.run([doubt(question(n, clip=clip.clip), clip) for clip in clips for n in range(3)])
     assert model.encodings.encoded == 4  # the video and the sound of each
     assert all(0 <= getattr(verdict, view).agreement <= 1 for (verdict,) in answers for view in VIEWS)

@@ -109,6 +109,23 @@ def review(
 
 
 @app.command(rich_help_panel=PANEL)
+def audit(
+    root: Root,
+    n: Annotated[int, typer.Option("--n", min=1, help="Questions to sample.")] = 200,
+    seed: Annotated[int, typer.Option(help="Random seed of the sample.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder for the page; default: audit-n200-seed1 here.")] = None,
+    read: Annotated[Path | None, typer.Option(help="Answers that the page saved: store and score them.")] = None,
+) -> None:
+    """Write a page on which people check sampled questions, or read their answers into the manifest."""
+    from pipeline.cli.audit import read_audit, write_audit
+
+    if read is None:
+        write_audit(root, n, seed, out)
+    else:
+        read_audit(root, read)
+
+
+@app.command(rich_help_panel=PANEL)
 def check(root: Root) -> None:
     """Read every shard as a trainer does and print every fault. Exit 1 if there is one."""
     from pipeline.pack.check import check_run

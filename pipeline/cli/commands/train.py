@@ -49,22 +49,25 @@ def train_command(  # noqa: PLR0913, PLR0917
 
 
 @app.command(rich_help_panel=PANEL)
-def evaluate(
+def evaluate(  # noqa: PLR0913, PLR0917
     model: Annotated[Path, typer.Option(help="Folder of the weights, or nano.")],
-    suite: Annotated[list[str], typer.Option(help="mmbench=TSV, videomme=…, librispeech=…, shards=ROOT. Repeat.")],
+    suite: Annotated[list[str], typer.Option(help="mmbench=TSV, shards=ROOT, daily-omni=…, mcq=FILE, … Repeat.")],
     out: Annotated[Path, typer.Option(help="Folder for the answers and results.json.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first questions of each suite.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Most frames of a video; default: as the model.")] = None,
     views: Annotated[
         bool, typer.Option("--views", help="Ask cross-modal questions also with frames or sound alone.")
     ] = False,
+    fields: Annotated[
+        str, typer.Option("--map", help="Fields of mcq's file: question=Q,options=…,answer=…,video=…,audio=…")
+    ] = "",
     device: Device = None,
     dtype: Dtype = "auto",
 ) -> None:
     """Score a model on benchmarks. Run it again to ask only what has no answer. Exit 1 if a suite has no question."""
     from pipeline.cli.evaluate import EvaluationOptions, evaluate
 
-    options = EvaluationOptions(limit, frames, views, device, dtype)
+    options = EvaluationOptions(limit, frames, views, device, dtype, fields)
     raise typer.Exit(GOOD if evaluate(model, suite, out, options) else POOR)
 
 

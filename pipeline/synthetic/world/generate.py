@@ -20,8 +20,10 @@ from pipeline.synthetic.world.video_writer import write_film
 from pipeline.synthetic.world.vocabulary import split_of_seed
 
 
-def make_world(folder: Path, clips: int, seed: int = 0, subtitles: bool = False) -> Iterator[Scene]:
+def make_world(folder: Path, clips: int, seed: int = 0, subtitles: bool = False, kind: str = "") -> Iterator[Scene]:
     """Write the clips 0 to `clips` - 1 of a seed into a folder; yields each scene once its files are written.
+
+    kind: of all clips; empty: by their numbers.
 
     Raises ConfigError for a seed outside of all splits, for a folder that cannot be made, and without espeak-ng.
     """
@@ -30,7 +32,7 @@ def make_world(folder: Path, clips: int, seed: int = 0, subtitles: bool = False)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot make the folder for films ({error.strerror})") from error
-    scenes = [compose_scene(seed, number) for number in range(clips)]
+    scenes = [compose_scene(seed, number, kind=kind) for number in range(clips)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time goes to ffmpeg, which runs on one thread a film
         yield from pool.map(partial(write_clip, folder, subtitles=subtitles), scenes)
 

@@ -157,6 +157,24 @@ def cross_modal_metrics(questions: Sequence[ScoredQuestion], wanted_needs: Seque
     }
 
 
+def yield_by_speech(
+    clips: Mapping[str, bool], questions: Sequence[ScoredQuestion], wanted_needs: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return how many verified questions clips with and without words give. clips: film -> whether words are heard.
+
+    verified: questions whose measured needs are wanted. per_clip: verified questions per clip. right: share of the
+    verified questions whose answer is right.
+    """
+    found = {}
+    for name, spoken in (("words", True), ("no_words", False)):
+        films = {film for film, heard in clips.items() if heard is spoken}
+        kept = [each for each in questions if each.film in films and each.measured_needs in wanted_needs]
+        right = sum(each.verdict == RIGHT for each in kept)
+        counts = {"clips": len(films), "verified": len(kept)}
+        found[name] = {**counts, "per_clip": ratio(len(kept), len(films)), "right": ratio(right, len(kept))}
+    return found
+
+
 def is_shortcut(each: ScoredQuestion, wanted_needs: Sequence[str]) -> bool:
     """Return whether a packed question can be answered with less than it was packed for."""
     return each.true_needs != WRONG and (

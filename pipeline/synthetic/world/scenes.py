@@ -19,6 +19,8 @@ KINDS = ("linked", "loose", "linked", "silent", "linked", "named", "linked", "st
 """Kinds of clips by number, repeating. linked: each sight has its own sound. named: the voice names the figure shown.
 loose: picture and sound are independent. still: nothing moves. silent: only background noise. mute: no sound track.
 """
+WORDLESS = "wordless"
+"""Kind of clips that are made on request only: each sight has its own signal, and no voice is heard."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Scene:
     @property
     def name(self) -> str:
         """Stem of the clip's files, made of seed and number."""
-        return f"world-{self.seed:04d}-{self.number:05d}"
+        return f"world-{self.seed:04d}-{self.number:05d}{'-wordless' if self.kind == WORDLESS else ''}"
 
     def sights_during(self, sound: SceneSound) -> list[Sight]:
         """Return the sights that overlap a sound in time."""
@@ -117,13 +119,14 @@ class Scene:
         return [sound for sound in self.sounds if sight in self.sights_during(sound)]
 
 
-def compose_scene(seed: int, number: int, segments: int = 2) -> Scene:
+def compose_scene(seed: int, number: int, segments: int = 2, kind: str = "") -> Scene:
     """Compose the scene of a seed and a number. Raises ConfigError for a seed outside of all splits.
 
-    segments: number of segments of `SEGMENT_S` each, at most five (`questions.ORDINALS`).
+    segments: number of segments of `SEGMENT_S` each, at most five (`questions.ORDINALS`). kind: of the clip; empty: by
+    its number.
     """
     split, rng = split_of_seed(seed), Random(f"world {seed} {number}")
-    kind = KINDS[number % len(KINDS)]
+    kind = kind or KINDS[number % len(KINDS)]
     alone = kind == "still" or (kind == "loose" and rng.random() < 0.5)
     sights = _choose_sights(rng, split, 1 if alone else segments, segments * SEGMENT_S, kind)
     return Scene(
@@ -203,6 +206,8 @@ def _choose_sounds(
     """Choose a different sound for each segment; for a loose clip with several sights, one sound across a cut."""
     if kind in ("silent", "mute"):
         return ()
+    if kind == WORDLESS:
+        return tuple(_make_signal(rng, n, name) for n, name in enumerate(rng.sample(SOUNDS, segments)))
     if kind == "named":
         return tuple(_make_voice_sound(rng, n, sight.figures[0].name) for n, sight in enumerate(sights))
     if kind == "loose" and len(sights) > 1:
@@ -218,7 +223,10 @@ def _choose_sounds(
 def _choose_sound(rng: Random, split: WorldSplit, place: float) -> SceneSound:
     if rng.random() < 0.75:
         return _make_voice_sound(rng, place, " ".join(rng.choice(split.phrases)))
-    name = rng.choice(SOUNDS)
+    return _make_signal(rng, place, rng.choice(SOUNDS))
+
+
+def _make_signal(rng: Random, place: float, name: str) -> SceneSound:
     return SceneSound(place * SEGMENT_S + 0.2, (place + 1) * SEGMENT_S - 0.1, name, name, rng.random())
 
 

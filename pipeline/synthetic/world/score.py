@@ -20,7 +20,7 @@ from pipeline.annotation.text_rules import option_text
 from pipeline.config import load_run
 from pipeline.errors import ConfigError
 from pipeline.pack.candidates import create_candidates, is_packable
-from pipeline.steps.verify import NEEDS
+from pipeline.steps.needs import needs_sql
 from pipeline.synthetic.world import metrics
 from pipeline.synthetic.world.metrics import RIGHT, ScoredQuestion, score_question
 from pipeline.synthetic.world.truth import Truth, read_truth, truth_uri
@@ -81,7 +81,7 @@ class RunScore:
                 connection.register("shards", record_schema(PackedTask).empty_table())
             self.clips = {each.clip: each for each in self._match_truths(fetch_rows(connection, CLIPS))}
             self.captions = fetch_rows(connection, CAPTIONS)
-            needs = NEEDS.format(of="verify.", threshold=config.pack.agreement)
+            needs = needs_sql(config.pack.agreement, judges=config.pack.judges)
             self.question_rows = fetch_rows(connection, QUESTIONS.format(needs=needs))
         if not self.clips:
             raise ConfigError(f"{root}: no film of this run has a truth file; make films with one: ola world make")
@@ -132,6 +132,11 @@ class RunScore:
             "questions": metrics.question_metrics(self.questions),
             "needs": metrics.needs_confusion(self.questions),
             "cross_modal": metrics.cross_modal_metrics(self.questions, self.wanted_needs),
+            "by_speech": metrics.yield_by_speech(
+                {each.film: bool(each.truth.transcript) for each in self.clips.values() if each.truth.scene.sounds},
+                self.questions,
+                self.wanted_needs,
+            ),
             "faults": [{"film": film, "fault": fault, "said": text} for film, fault, text in self.faults()],
         }
 

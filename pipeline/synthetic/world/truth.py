@@ -88,13 +88,13 @@ def read_truth(uri: str) -> Truth:
     try:
         content = json.loads(storage.read_bytes(uri))
         version, seed, number = content["version"], content["seed"], content["number"]
-        segments = round(content["seconds"] / SEGMENT_S)
+        segments, kind = round(content["seconds"] / SEGMENT_S), str(content["kind"])
         words = tuple(Word(**word) for word in content["words"])
         questions = tuple(QAPair(**pair) for pair in content["questions"]) if version == VERSION else ()
         transcript = str(content["transcript"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{uri}: not a truth file of a film ({error!r}); write it again: ola world make") from error
-    scene = compose_scene(seed, number, segments)
+    scene = compose_scene(seed, number, segments, kind)
     if version != VERSION or asdict(scene)["sights"] != _lists_to_tuples(content["sights"]):
         raise ConfigError(f"{uri}: written by another version of the world; write it again: ola world make")
     return Truth(scene, transcript, words, questions)

@@ -231,3 +231,15 @@ def test_a_truth_file_is_no_source(world: Path, tmp_path: Path) -> None:
     passed_over = Counter[str]()
     assert discover([str(tmp_path)], "", passed_over) == []
     assert passed_over == {"text or metadata": 1}, "a truth file without its film is listed like any other file"
+
+
+def test_clips_without_a_voice_are_made_on_request(tmp_path: Path) -> None:
+    said = ola("world", "make", tmp_path, "--clips", "2", "--seed", str(SEED), "--wordless", "--subtitles")
+    assert (said.code, said.out) == (0, f"2 clips in {tmp_path}: 2 wordless\n")
+    assert not list(tmp_path.glob("*.srt"))
+    for path in tmp_path.glob("*.truth.json"):
+        truth = read_truth(str(path))
+        assert path.name.endswith("-wordless.truth.json")
+        assert (truth.transcript, len({sound.name for sound in truth.scene.sounds})) == ("", 2)
+        assert {"both", "video"} <= {qa.needs for qa in truth.questions}
+        assert not any("says" in f"{qa.question} {qa.answer}" for qa in truth.questions)

@@ -20,6 +20,7 @@ from pipeline.pack.publish import pack
 from pipeline.plan import Plan
 from pipeline.synthetic.world.audio import render_sound
 from pipeline.synthetic.world.captions import captions_by_view
+from pipeline.synthetic.world.metrics import ScoredQuestion, yield_by_speech
 from pipeline.synthetic.world.questions import QAPair, make_questions
 from pipeline.synthetic.world.scenes import Scene, compose_scene
 from pipeline.synthetic.world.score import RunScore
@@ -276,3 +277,17 @@ def test_a_run_without_truth_files_is_an_error_of_one_line(tmp_path: Path) -> No
     assert said.err == f"ola: {root}: no film of this run has a truth file; make films with one: ola world make\n"
     said = ola("world", "score", tmp_path / "nowhere")
     assert (said.code, said.err.count("\n")) == (2, 1)
+
+
+def test_questions_are_counted_for_clips_with_and_without_words() -> None:
+    asked = [
+        ("a", "right", "both"),
+        ("a", "wrong answer: it is x", "audio"),
+        ("b", "right", "both"),
+        ("b", "right", "text"),
+    ]
+    found = [ScoredQuestion(film, "q", "a", verdict, "both", needs, False) for film, verdict, needs in asked]
+    assert yield_by_speech({"a": True, "b": False, "c": False}, found, ("both", "audio")) == {
+        "words": {"clips": 1, "verified": 2, "per_clip": 2.0, "right": 0.5},
+        "no_words": {"clips": 2, "verified": 1, "per_clip": 0.5, "right": 1.0},
+    }
