@@ -22,6 +22,7 @@ from manifests.annotation_records import (
     ViewAnswer,
     Word,
 )
+from manifests.duplicate_records import DuplicateClip, DuplicatePair, Fingerprint
 from manifests.media_records import Clip, ClipMedia, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
 
 __all__ = [
@@ -29,6 +30,9 @@ __all__ = [
     "Clip",
     "ClipMedia",
     "Drop",
+    "DuplicateClip",
+    "DuplicatePair",
+    "Fingerprint",
     "Gap",
     "Media",
     "ModelCall",
@@ -129,4 +133,5 @@ PLURALS: Mapping[type, str] = {
     Caption: "captions",
     Question: "questions",
     Verification: "verdicts",
+    Fingerprint: "fingerprints",
 }
