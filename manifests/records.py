@@ -24,6 +24,7 @@ from manifests.annotation_records import (
     Word,
 )
 from manifests.audit_records import AuditAnswer
+from manifests.duplicate_records import DuplicateClip, DuplicatePair, Fingerprint
 from manifests.media_records import Clip, ClipMedia, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
 
 __all__ = [
@@ -32,6 +33,9 @@ __all__ = [
     "Clip",
     "ClipMedia",
     "Drop",
+    "DuplicateClip",
+    "DuplicatePair",
+    "Fingerprint",
     "Gap",
     "Media",
     "ModelCall",
@@ -134,4 +138,5 @@ PLURALS: Mapping[type, str] = {
     Question: "questions",
     Verification: "verdicts",
     AuditAnswer: "audits",
+    Fingerprint: "fingerprints",
 }

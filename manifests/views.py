@@ -22,6 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from manifests import blocks, storage
+from manifests.duplicate_records import DuplicateClip, DuplicatePair
 from manifests.ledger import Damaged, Manifest
 from manifests.moved_root import DATABASE, literal_path, movable_statements, setting, sql_string
 from manifests.parquet_files import read_undamaged
@@ -31,6 +32,11 @@ from manifests.sources import SourceManifest
 from manifests.stored_rows import StoredRows
 
 SCRIPT = "views.sql"
+# view: file below the root of a run that makes fingerprints, and its record
+DUPLICATES: Mapping[str, tuple[str, type]] = {
+    "duplicates": ("duplicates/clips.parquet", DuplicateClip),
+    "duplicate_pairs": ("duplicates/pairs.parquet", DuplicatePair),
+}
 ROW_FILE = "file_of_row"  # name of an internal column that views hide
 FILES = "files_of_"  # prefix to a view's name: the registered rows of its files in a store
 ATTEMPTS = 3  # of a query whose files are replaced meanwhile
@@ -55,10 +61,12 @@ def sources(
         folder = literal_path(manifest.folder_uri)
         names = manifest.file_names() if damaged is None else _undamaged_names(manifest, damaged)
         found[manifest.name] = [f"{folder}/{name}" for name in names]
-    for stage, folder in shards.items():
-        path = storage.join(root, folder, "shards.parquet")
+    paths = {f"shards_{stage}": storage.join(root, folder, "shards.parquet") for stage, folder in shards.items()}
+    if "fingerprint" in found:
+        paths |= {name: storage.join(root, path) for name, (path, _) in DUPLICATES.items()}
+    for name, path in paths.items():
         if storage.exists(path) and (damaged is None or _can_be_read(path, damaged)):
-            found[f"shards_{stage}"] = [literal_path(path)]
+            found[name] = [literal_path(path)]
     return {name: files for name, files in found.items() if files}
 
 
@@ -112,6 +120,7 @@ def _literal(value: Any) -> str | None:
 def _columns(manifests: Iterable[Manifest], shards: Iterable[str]) -> dict[str, ViewColumns]:
     """Return the columns of each view, by the view's name."""
     found = {manifest.name: columns_of(manifest.record, manifest.schema) for manifest in manifests}
+    found |= {name: columns_of(record, record_schema(record)) for name, (_, record) in DUPLICATES.items()}
     packed = columns_of(PackedTask, record_schema(PackedTask))
     return found | {f"shards_{stage}": packed for stage in shards}
 

@@ -18,11 +18,12 @@ from manifests import storage
 from manifests.retries import StoreUnreachable
 from pipeline.annotation.annotator import ModelStep
 from pipeline.annotation.annotator_settings import CUDA, AnnotatorSettings
+from pipeline.duplicates.settings import DedupSettings
 from pipeline.errors import ConfigError
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan, build_plan
 from pipeline.state.keys import load as load_keys
-from pipeline.step import Resources, Step
+from pipeline.step import Resources, Settings, Step
 from pipeline.steps import STEPS
 from pipeline.steps.ask import AskSettings
 from pipeline.steps.caption import CaptionSettings
@@ -47,7 +48,9 @@ class Config(BaseModel):
     media_column: str = ""
     """Column of Parquet and Arrow files that holds the videos; empty: found by type and name."""
     steps: tuple[str, ...] = ()
-    """Steps of the run; empty: all, those that ask a model only if there is a model."""
+    """Steps of the run; empty: all but the extra ones, those that ask a model only if there is a model."""
+    extra_steps: tuple[str, ...] = ()
+    """Steps that run beside those, as `[fingerprint]`: adding one reruns no other step."""
     engine: Literal["inline", "ray"] = "inline"
     """`inline`: in the process of the command; `ray`: on a Ray cluster."""
     workers: int | dict[str, int] = 0
@@ -74,9 +77,13 @@ class Config(BaseModel):
     caption: CaptionSettings = CaptionSettings()
     ask: AskSettings = AskSettings()
     verify: VerifySettings = VerifySettings()
+    fingerprint: Settings = Settings()
+    dedup: DedupSettings = DedupSettings()
+    decontaminate: tuple[str, ...] = ()
+    """Files of `ola hashes`, or roots of runs, with benchmarks: clips alike are marked in `leaked_from`."""
     pack: PackSettings = PackSettings()
 
-    @field_validator("steps")
+    @field_validator("steps", "extra_steps")
     @classmethod
     def _check_step_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
@@ -97,14 +104,19 @@ class Config(BaseModel):
     @property
     def step_names(self) -> tuple[str, ...]:
         """Return the names of the run's steps. Raises ConfigError if a step asks a model and none is configured."""
-        asking = [name for name in STEPS if self.asks_model(name)]
+        main = self._main_steps()
+        return main + tuple(name for name in self.extra_steps if name not in main)
+
+    def _main_steps(self) -> tuple[str, ...]:
+        usual = tuple(name for name, step in STEPS.items() if not step.beside)
+        asking = [name for name in usual if self.asks_model(name)]
         if self.annotator.model or self.annotator.engine != "torch":
-            return self.steps or tuple(STEPS)
-        if "transcribe" in asking and "transcribe" in (self.steps or STEPS):
+            return self.steps or usual
+        if "transcribe" in asking and "transcribe" in (self.steps or usual):
             raise ConfigError("transcribe.sources: ola asks a model; set annotator.model to its folder")
         if lacking := [name for name in self.steps if name in asking]:
             raise ConfigError(f"step '{lacking[0]}' asks a model; set annotator.model to its folder")
-        return self.steps or tuple(name for name in STEPS if name not in asking)
+        return self.steps or tuple(name for name in usual if name not in asking)
 
     def step_resources(self) -> dict[str, Resources]:
         """Return each step's resources: its defaults, overridden by the `resources` section. Raises ConfigError."""

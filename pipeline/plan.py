@@ -23,6 +23,8 @@ from pipeline.errors import ConfigError
 from pipeline.state.keys import Facts, key_for, recall_facts
 from pipeline.step import Resources, Step, input_record, record_types
 
+BESIDE = 90  # number of the first step that runs beside the others
+
 
 @dataclass(frozen=True)
 class PlannedStep:
@@ -95,8 +97,14 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """Return the key of the last step."""
-        return self.steps[-1].manifest.key if self.steps else ""
+        """Return the key of the last step that others may build on."""
+        keys = [planned.manifest.key for planned in self.steps if not planned.step.beside]
+        return keys[-1] if keys else ""
+
+    @property
+    def next_number(self) -> int:
+        """Return the number after that of the last step, without steps beside the others."""
+        return 1 + sum(not planned.step.beside for planned in self.steps)
 
     def find_step(self, name: str) -> PlannedStep:
         """Return the step with this name. Raises ConfigError."""
@@ -123,18 +131,20 @@ def build_plan(
     makers: dict[type, Manifest] = {Source: sources}
     planned: list[PlannedStep] = []
     key = ""
-    for number, step in enumerate(steps, start=1):
+    for step in steps:
         step.root = root
         _check_step(step, [before.step.name for before in planned])
         reads = {record: _find_maker(step, record, makers) for record in record_types(step.takes).values()}
-        facts = _as_json({**step.facts(), "before": key})
+        number = sum(each.step.beside is step.beside for each in planned) + (BESIDE if step.beside else 1)
+        before = next(iter(reads.values())).key if step.beside else key
+        facts = _as_json({**step.facts(), "before": before})
         defaults = _as_json(step.defaults())
         manifest = Manifest(root, number, step.name, key_for(facts, defaults, remembered), step.gives)
         if stored:
             older = replace(manifest, key=digest(recall_facts(facts, defaults, step.name, stored)))
             manifest = older if older.committed() else manifest
-        key = manifest.key
-        makers[step.gives] = manifest
+        if not step.beside:
+            key, makers[step.gives] = manifest.key, manifest
         planned.append(PlannedStep(step, manifest, reads, (resources or {}).get(step.name, step.resources), facts))
     return Plan(root, sources, tuple(planned))
 

@@ -27,6 +27,7 @@ from pipeline.checkup.needs import needs_of
 from pipeline.checkup.store import conditions_warning
 from pipeline.checkup.upfront import has_work
 from pipeline.config import Config
+from pipeline.duplicates.grouping import check_dedup, update_duplicates
 from pipeline.engine import lane_states
 from pipeline.engine.cluster import say_on_stderr
 from pipeline.engine.engines import InlineEngine, RayEngine
@@ -76,6 +77,7 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
     names = [*(planned.step.name for planned in plan.steps), PACK]
     if options.only not in (None, *names):
         raise ConfigError(f"--only {options.only}: no such step in this run (choices: {', '.join(names)})")
+    check_dedup(plan, config.dedup, config.decontaminate)
     if is_packable(plan):
         check_where(plan, config.pack)
     if not config.inputs and not plan.sources.committed():
@@ -158,6 +160,8 @@ def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only:
         compact(plan, parts, engine.map)
         if numbers:
             _write_facts(steps)
+        if only in (None, PACK):
+            update_duplicates(plan, config.dedup, config.decontaminate, pack_writer(engine))
         if only in (None, PACK) and is_packable(plan):
             damaged = pack(plan, config.pack, pack_writer(engine))
     finally:

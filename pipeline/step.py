@@ -66,6 +66,7 @@ class Step(Generic[In, Out]):
     resources: Resources = Resources()
     together: ClassVar[str | None] = None  # a field of the input: neighbours with the same value share a batch
     keeps_media: ClassVar[bool] = False
+    beside: ClassVar[bool] = False  # no step takes its records, so adding it changes no key and reruns no other step
     shares: str = ""  # steps of a lane with the same value run in one process and share its memory
     expects: ClassVar[type | None] = None  # record type of which it is told those that come next, see `expect`
     clips_at_once: int = 0  # clips per slice in which steps of one process take a part; 0: one step after the other

@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("sources",),
     ("media",),
-    ("step", "prompts", "annotation"),
+    ("step", "prompts", "annotation", "hashing"),
     ("steps",),
     (
         "plan",
@@ -43,6 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "checkup",
         "engine",
         "state",
+        "duplicates",
         "pack",
         "audit",
         "removal",

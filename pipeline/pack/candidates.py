@@ -13,6 +13,11 @@ Its columns, for `pack.where`:
     made_by                                                         software, dtype and device that answered
     task_origin, task_field                                         with pack.given: `given`, `model`, `transcript`
     needs, agree_both, agree_video, agree_audio, agree_text         of a question that was verified
+    leaked_text                                                     with pack.benchmarks: the first 13 words in a row of
+                                                                    its transcript or its task that they have, too
+    duplicate_group, duplicate_best                                 with the step fingerprint: the first clip of its
+                                                                    group of copies; whether it is the one to keep
+    duplicate_relations, known_in, leaked_from                      as in the view `duplicates`; empty lists without
 
 Missing values are null. Steps that are not in the plan, or have no part yet, give no rows.
 """
@@ -25,9 +30,12 @@ from functools import partial
 import duckdb
 
 from manifests import views
+from manifests.duplicate_records import DuplicateClip
 from manifests.records import Caption, Question, Screening, Verification
-from manifests.schema import manifest_schema
+from manifests.schema import manifest_schema, record_schema
 from ola.geometry import CELL, RELEASED, SOUND_CHUNK_S, SOUND_CHUNK_TOKENS
+from pipeline.duplicates.grouping import has_fingerprints
+from pipeline.pack.benchmark_text import find_leaked, read_benchmarks
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.sources.given import given_tasks, is_about_whole
@@ -99,20 +107,31 @@ GIVEN_ROWS = "STRUCT(kind VARCHAR, number INTEGER, question VARCHAR, answer VARC
 CLIPS = """
 CREATE TEMP VIEW clips AS
 SELECT f.clip, v.id AS video, v.uri,
-       CASE WHEN c.meta <> '{}' THEN json_merge_patch(v.meta::JSON, c.meta::JSON) ELSE v.meta::JSON END AS meta,
+       CASE WHEN c.meta <> '{{}}' THEN json_merge_patch(v.meta::JSON, c.meta::JSON) ELSE v.meta::JSON END AS meta,
        c.start_ms, c.end_ms, (c.end_ms - c.start_ms) / 1000 AS seconds,
        f.width, f.height, len(f.frame_ms) AS frames, f.sound IS NOT NULL AS has_sound,
        c.motion, c.frozen, c.black, c.silence, c.loudness, c.frames AS source_frames, c.longest_gap,
        f.cancelled, f.channel,
-       t.* EXCLUDE (input, status, reason, detail, seconds, id, clip), s.complete, s.informative,
+       t.* EXCLUDE (input, status, reason, detail, seconds, id, clip), s.complete, s.informative,{duplicates}
        f.frames AS pictures, f.frame_bytes, f.frame_ms, f.sound
 FROM extract f
 JOIN split c ON c.id = f.clip AND c.status = 'ok'
 JOIN ingest v ON v.id = c.video AND v.status = 'ok'
 LEFT JOIN transcribe t ON t.clip = c.id AND t.status = 'ok'
 LEFT JOIN screen s ON s.clip = c.id AND s.status = 'ok'
+LEFT JOIN duplicates d ON d.clip = c.id
 WHERE f.status = 'ok';
 """
+
+LEAKED = """,
+       nullif(coalesce(nullif(leaked_words(c.text), ''), nullif(leaked_words(a.question), ''),
+                       nullif(leaked_words(array_to_string(a.options, ' ')), ''), leaked_words(a.answer)), '')
+       AS leaked_text"""
+
+DUPLICATES = """
+       d.first AS duplicate_group, coalesce(d.best = c.id, true) AS duplicate_best,
+       coalesce(d.relations, []) AS duplicate_relations, coalesce(d.known_in, []) AS known_in,
+       coalesce(d.leaked_from, []) AS leaked_from,"""
 
 # The tokens of a clip's media are computed once for all of its tasks.
 CANDIDATES = """
@@ -122,7 +141,7 @@ SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens), 
        + CASE WHEN k.hears THEN c.sound_tokens ELSE 0 END
        + CASE WHEN k.spoken THEN c.spoken_tokens ELSE a.text_tokens END AS tokens,
        a.question, a.question_kind, a.options, CASE WHEN k.spoken THEN c.text ELSE a.answer END AS answer,
-       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text, a.made_by, a.task_origin, a.task_field
+       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text, a.made_by, a.task_origin, a.task_field{leaked}
 FROM tasks a
 JOIN kinds k ON k.kind = a.kind
 JOIN (SELECT *, media_tokens('image', true, false, width, height, frames, seconds) AS picture_tokens,
@@ -151,6 +170,8 @@ def create_candidates(
     for name, record in records.items():
         if name not in existing:
             connection.register(name, manifest_schema(record).empty_table())
+    if "duplicates" not in existing:
+        connection.register("duplicates", record_schema(DuplicateClip).empty_table())
     connection.execute(
         "CREATE TEMP TABLE kinds (kind TEXT, stage TEXT, sees BOOL, hears BOOL, spoken BOOL, cap BIGINT)"
     )
@@ -167,7 +188,11 @@ def create_candidates(
     agreements = ", ".join(f"{agreement_sql(view, judges=settings.judges)} AS agree_{view}" for view in VIEWS)
     given = _given_sql(connection, settings.given)
     tasks = TASKS.format(spoken=list(SPOKEN), needs=needs, agreements=agreements, **given)
-    connection.execute(TOKENS + tasks + CLIPS + CANDIDATES)
+    clips = CLIPS.format(duplicates=DUPLICATES if has_fingerprints(plan) else "")
+    if settings.benchmarks:
+        leaked = partial(find_leaked, read_benchmarks(settings.benchmarks))
+        connection.create_function("leaked_words", leaked, ["VARCHAR"], "VARCHAR")
+    connection.execute(TOKENS + tasks + clips + CANDIDATES.format(leaked=LEAKED if settings.benchmarks else ""))
 
 
 def _given_sql(connection: duckdb.DuckDBPyConnection, sorts: Sequence[str]) -> Mapping[str, str]:

@@ -26,11 +26,12 @@ from manifests.ledger import Manifest, digest, read_parquet
 from manifests.parquet_files import read_undamaged
 from manifests.records import PackedTask
 from manifests.schema import from_rows, record_schema
+from pipeline.pack.facts import pack_facts
 from pipeline.pack.groups import FOLDER, GROUPS, Group, update_groups
 from pipeline.pack.lanes import ChooseLane, CloseLane, ShardLane, rows_uri
 from pipeline.pack.numbering import LastPack, Shard
 from pipeline.pack.rules import check_unique
-from pipeline.pack.selection import Choice, choice_uris, pack_facts
+from pipeline.pack.selection import Choice, choice_uris
 from pipeline.pack.settings import PackSettings
 from pipeline.pack.writer import energon_meta
 from pipeline.plan import Plan
@@ -77,7 +78,7 @@ def read_rows(folder: str) -> list[PackedTask]:
 
 def pack_manifest(plan: Plan, key: str) -> Manifest:
     """Return the manifest of pack: a part for each group, with a row per packed task, or per clip without a task."""
-    return Manifest(plan.root, len(plan.steps) + 1, "pack", key, PackedTask)
+    return Manifest(plan.root, plan.next_number, "pack", key, PackedTask)
 
 
 def current_manifest(plan: Plan) -> Manifest | None:

@@ -24,15 +24,13 @@ from manifests.ledger import Damaged, Manifest, digest
 from manifests.parquet_files import raise_damaged
 from pipeline.errors import RunError
 from pipeline.pack.candidates import SPOKEN, create_candidates
+from pipeline.pack.duplicate_rows import facts_by_part, of_parts, read_duplicates
+from pipeline.pack.facts import pack_facts
 from pipeline.pack.groups import FOLDER, Group
 from pipeline.pack.rules import check_unique, judge_candidates
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
-from pipeline.prompts import prompt
-from pipeline.sources.given import table
-from stages.samples import MADE
 
-VERSION = 4
 FACTS = b"ola.choice"  # in the footer of a choice's file
 Tables = dict[str, pa.Table]  # of a part, by the name of the step
 PART_FILE = re.compile(r"parts?-(\d{6,})(?:-(\d{6,}))?\.parquet")
@@ -40,14 +38,16 @@ BATCH = 2048  # clips that are chosen together: some 100 MB
 IN_TARS = ("shard_mb", "val")  # settings that change the bytes of shards, apart from the choice of tasks
 
 # Samples in the order of their keys, which is by video and time. Whole videos go to train or val, by their id, which is
-# a digest and so evenly distributed.
+# a digest and so evenly distributed; videos with clips alike by the id of the first of them.
 SAMPLES = """
 SELECT DISTINCT v.stage, v.clip || '-' || v.stage AS key, v.clip,
-       CASE WHEN ('0x' || v.video[1:8])::UBIGINT < {val} * 4294967296 THEN 'val' ELSE 'train' END AS split,
+       CASE WHEN ('0x' || coalesce(d.family, v.video)[1:8])::UBIGINT < {val} * 4294967296
+            THEN 'val' ELSE 'train' END AS split,
        CASE v.stage WHEN 'image' THEN f.frame_bytes[len(f.frame_bytes) // 2 + 1]
                     WHEN 'video' THEN list_sum(f.frame_bytes)
                     ELSE list_sum(f.frame_bytes) + coalesce(f.sound.size, 0) END + 4096 AS bytes
-FROM verdicts v JOIN extract f ON f.clip = v.clip AND f.status = 'ok' WHERE v.reason IS NULL
+FROM verdicts v JOIN extract f ON f.clip = v.clip AND f.status = 'ok' LEFT JOIN duplicates d ON d.clip = v.clip
+WHERE v.reason IS NULL
 ORDER BY v.stage, split, key
 """
 
@@ -125,9 +125,11 @@ class Choice:
 def choice_uris(plan: Plan, settings: PackSettings, groups: Sequence[Group]) -> list[str]:
     """Return the uri of each group's choice; the name changes with all that the choice depends on."""
     base, files = digest(pack_facts(plan, settings)), _part_files(plan)
+    duplicates = facts_by_part(read_duplicates(plan))
     found = []
     for group in groups:
-        identity = digest([base, [files[part] for part in group.parts]])
+        alike = [duplicates[part] for part in group.parts if part in duplicates]
+        identity = digest([base, [files[part] for part in group.parts], *alike])
         found.append(storage.join(plan.root, f"{FOLDER}/group-{group.number:06d}-{identity}.arrow"))
     return found
 
@@ -207,6 +209,7 @@ class PartCandidates:
         self.manifests = [planned.manifest for planned in plan.steps]
         self.part_files: dict[Manifest, PartFiles] = {}  # listed once; later files are read all the same
         self.schemas: dict[str, pa.Schema] = {}
+        self.duplicates: pa.Table | None = None
         self.connection: duckdb.DuckDBPyConnection | None = None
 
     def batches(
@@ -222,19 +225,19 @@ class PartCandidates:
             batch_parts.append(part)
             tables.append({manifest.name: self._read_rows(manifest, part, damaged) for manifest in self.manifests})
             if sum(len(of_part["extract"]) for of_part in tables) >= BATCH:
-                yield batch_parts, self._show(tables)
+                yield batch_parts, self._show(batch_parts, tables)
                 batch_parts, tables = [], []
         if batch_parts:
-            yield batch_parts, self._show(tables)
+            yield batch_parts, self._show(batch_parts, tables)
 
     def of_clips(self, parts: Sequence[int], clips: pa.Array) -> duckdb.DuckDBPyConnection:
         """Return a connection that shows the candidates of some clips of these parts."""
         tables = [{manifest.name: self._read_rows(manifest, part, []) for manifest in self.manifests} for part in parts]
         for of_part in tables:
             of_part["extract"] = of_part["extract"].filter(pc.is_in(of_part["extract"]["clip"], clips))
-        return self._show(tables)
+        return self._show(parts, tables)
 
-    def _show(self, parts: Sequence[Tables]) -> duckdb.DuckDBPyConnection:
+    def _show(self, numbers: Sequence[int], parts: Sequence[Tables]) -> duckdb.DuckDBPyConnection:
         names = [manifest.name for manifest in self.manifests]
         tables = {
             name: pa.concat_tables((of_part[name] for of_part in parts), promote_options="permissive") for name in names
@@ -242,10 +245,18 @@ class PartCandidates:
         schemas = {name: table.schema for name, table in tables.items()}
         if self.connection is None or schemas != self.schemas:
             self.connection, self.schemas = views.connect_tables(self.manifests, tables), schemas
+            self._show_duplicates(numbers)
             create_candidates(self.connection, self.plan, self.settings)
         else:
             views.show_tables(self.connection, tables)
+            self._show_duplicates(numbers)
         return self.connection
+
+    def _show_duplicates(self, parts: Sequence[int]) -> None:
+        if self.duplicates is None:
+            self.duplicates = read_duplicates(self.plan)
+        assert self.connection is not None
+        self.connection.register("duplicates", of_parts(self.duplicates, parts))
 
     def _read_rows(self, manifest: Manifest, part: int, damaged: list[Damaged]) -> pa.Table:
         try:
@@ -273,18 +284,3 @@ def read_content(candidates: PartCandidates, choice: Choice, rows: pa.Table) -> 
             parts = choice.batches[batch]
             raise RunError(f"pack: rows of parts {parts[0]} to {parts[-1]} were lost or replaced meanwhile: run again")
         yield from content.to_pylist()
-
-
-def pack_facts(plan: Plan, settings: PackSettings) -> dict[str, Any]:
-    """Return what a pack depends on, except for its data."""
-    texts = {kind: prompt(kind) for kind in MADE if not kind.endswith("_qa")}
-    values = settings.model_dump(mode="json")
-    facts = {"step": "pack", "version": VERSION, "settings": values, "prompts": texts}
-    if settings.judges == "witnesses":
-        del values["judges"]  # keeps the key of packs made before this setting existed
-    if settings.given:
-        texts["given_caption"] = prompt("given_caption")
-        facts["given"] = table()
-    else:
-        del values["given"]  # keeps the key of packs made before this setting existed
-    return {**facts, "before": plan.key}

@@ -36,6 +36,9 @@ class PackSettings(step.Settings):
     given: tuple[Given, ...] = ()
     """Texts of the data set that are packed, as `given_caption` and `given_qa`: see `pipeline/sources/given.yaml`."""
 
+    benchmarks: tuple[str, ...] = ()
+    """Files with the texts of benchmarks (.txt, .json, .jsonl, .parquet), for the column `leaked_text`."""
+
     @field_validator("given")
     @classmethod
     def _sort_given(cls, given: tuple[Given, ...]) -> tuple[Given, ...]:

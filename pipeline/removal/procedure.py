@@ -18,6 +18,7 @@ import yaml
 from manifests import storage, views
 from manifests.sources import Registered, SourceManifest
 from pipeline import config as configuration
+from pipeline.duplicates.grouping import has_fingerprints, update_duplicates
 from pipeline.errors import RunError
 from pipeline.pack.publish import RunLanes, current_manifest
 from pipeline.pack.settings import PackSettings
@@ -63,6 +64,9 @@ def remove_videos(plan: Plan, settings: PackSettings, run_lanes: RunLanes, reque
         removed = RemovedIds(targets.sources, targets.videos, frozenset(targets.parts))
         for manifest in step_manifests(plan.root):
             remove_rows(manifest, removed)
+        if has_fingerprints(plan):  # the groups name videos
+            config = configuration.load_run(plan.root)
+            update_duplicates(plan, config.dedup, config.decontaminate, run_lanes)
         damaged = repack(plan, settings, run_lanes)
         delete_sets(plan, targets.videos)
         delete_report_copies(plan.root, removed.sources | removed.videos)

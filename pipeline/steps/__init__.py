@@ -8,6 +8,7 @@ from pipeline.step import Step
 from pipeline.steps.ask import Ask
 from pipeline.steps.caption import Captioning
 from pipeline.steps.extract import Extract
+from pipeline.steps.fingerprint import FingerprintStep
 from pipeline.steps.ingest import Ingest
 from pipeline.steps.screen import Screen
 from pipeline.steps.split import Split
@@ -23,4 +24,5 @@ STEPS: dict[str, type[Step[Any, Any]]] = {
     "caption": Captioning,
     "ask": Ask,
     "verify": Verify,
+    "fingerprint": FingerprintStep,
 }

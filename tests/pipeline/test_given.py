@@ -15,7 +15,7 @@ from pipeline.cli.whatif import pack_yields, parse_given
 from pipeline.config import load_run
 from pipeline.errors import ConfigError
 from pipeline.pack.check import check_run
-from pipeline.pack.selection import pack_facts
+from pipeline.pack.facts import pack_facts
 from pipeline.pack.settings import PackSettings
 from pipeline.sources.given import given_tasks
 from pipeline.state.keys import load as load_keys

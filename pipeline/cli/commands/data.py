@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.commands import Root, Yes
+from pipeline.cli.commands import Root, Sets, Yes
 from pipeline.cli.exit_codes import GOOD, POOR
 from pipeline.cli.world import world
 from pipeline.errors import ConfigError
@@ -47,6 +47,18 @@ def export(
     if to not in FORMS:
         raise ConfigError(f"--to: expected {' or '.join(FORMS)}, got {to!r}")
     typer.echo(f"{FORMS[to](root, file)} tasks in {file}")
+
+
+@app.command("hashes", rich_help_panel=PANEL)
+def hashes_command(
+    inputs: Annotated[list[str], typer.Argument(help="Videos, folders, globs, lists; or the root of a run.")],
+    out: Annotated[str, typer.Option(help="File to write, as videomme.hashes.")],
+    overrides: Sets = None,
+) -> None:
+    """Write the hashes of videos to a file without media, for dedup.against and decontaminate. Exit 1 if none."""
+    from pipeline.cli.hashes import write_hash_file
+
+    raise typer.Exit(GOOD if write_hash_file(inputs, out, overrides or ()) else POOR)
 
 
 @app.command("remove", rich_help_panel=PANEL)

@@ -1,0 +1,1 @@
+"""Near-duplicates: candidate pairs by banded hashing, verification by aligned runs, groups."""
