@@ -29,7 +29,7 @@ from pipeline.errors import BadMedia, ConfigError, Unavailable
 from pipeline.media.audio import RATE, read_samples
 from pipeline.media.media_store import MediaReader, MediaTar
 from pipeline.media.other_sound import find_other_sound
-from pipeline.pack.selection import pack_facts
+from pipeline.pack.facts import pack_facts
 from pipeline.pack.settings import PackSettings
 from pipeline.steps.needs import agreement_sql, needs_sql
 from pipeline.steps.verify import VIEWS, MoreViews, Verify, VerifyInput, VerifySettings, open_loaders, video_title
