@@ -10,22 +10,18 @@ Random bfloat16 weights of the released sizes; 1.5B for training. Each figure is
 memory bandwidth (weights and cache are read once a step), and memory against what `ola.memory` reckons. A figure that
 fails, by lack of memory say, is a line with its error; none is begun after `--minutes`.
 
-Measured on an H200 (4.8 TB/s; torch 2.11, transformers 5.17) before lengths were multiples of 64 and segments could
-grow: milliseconds a step after prompts of 2,048 tokens:
+Measured on an H200 (4.8 TB/s; torch 2.11, transformers 5.17): milliseconds a step after prompts of 2,048 tokens. The
+growing shapes are of an earlier release.
 
-| rows | lengths | growing shapes, before | CUDA graphs, `ola.static_step` | of the bandwidth |
+| rows | lengths | growing shapes | CUDA graphs, `ola.static_step` | of the bandwidth |
 |---|---|---|---|---|
-| 1 | equal | 24.9 | 8.3 | 36 % |
-| 8 | equal / unequal | 17.9 / 20.1 | 8.7 / 8.9 | 36 % / 35 % |
-| 32 | equal / unequal | 32.8 / 42.3 | 9.3 / 9.8 | 40 % / 38 % |
-| 128 | equal / unequal | 17.9 / 138.7 | 14.0 / 14.9 | 44 % / 41 % |
+| 1 | equal | 24.9 | 8.8 | 34 % |
+| 8 | equal / unequal | 17.9 / 20.1 | 9.2 / 8.9 | 34 % / 35 % |
+| 32 | equal / unequal | 32.8 / 42.3 | 10.0 / 10.2 | 37 % / 37 % |
+| 128 | equal / unequal | 17.9 / 138.7 | 16.0 / 15.9 | 38 % / 39 % |
 
 The first time that a length of keys is met, growing shapes took 54 to 173 ms a step (cuDNN plans each length), graphs
-take no more than later. Prefill: 36,000 tokens/s at 2k and 8k, 33,000 at 16k (50 to 55 % of the peak), and 27,000 where
-each length is new. Vision tower: 530 frames/s of 448x448. Without cuDNN steps take 10 to 20 % longer.
-
-Not measured on a card yet: shared prefixes, the sound encoders, peak memory, prefill of new lengths since they are
-multiples of 64.
+9 to 23 ms. `docs/benchmarks.md` has the other figures.
 """
 
 from __future__ import annotations

@@ -4,14 +4,14 @@ Each sequence holds as many clips as fit 16k positions: one of 48 frames of 448x
 200 tokens. The decoder and both projectors are trained, activations are recomputed. The wait for data is the `loading`
 bench's matter: one process decodes 7 such clips a second.
 
-Measured under autocast, before the trainer took FSDP2's bfloat16 on one rank, too; not measured since:
+Measured on an H200 (torch 2.11) with steps of 8,421 positions; the first row is of an earlier release:
 
-| card | positions a step | tokens/s | MFU (target 45 %) | memory |
-|---|---|---|---|---|
-| H200, torch 2.11 | 8,421 | 17,900 | 18.1 % | 36.4 GiB |
+| way | tokens/s | MFU (target 45 %) | memory |
+|---|---|---|---|
+| autocast, a loop of attention over segments | 17,900 | 18.1 % | 36.4 GiB |
+| FSDP2's bfloat16 on one rank, kernels of variable lengths | 20,500 | 20.8 % | 49.1 GiB |
 
-The card is busy for 446 of the 650 ms of a step under the profiler: matrix products take 0.35 of that, copies and casts
-0.11, the plain AdamW 0.11, attention 0.15.
+Of a step in the first way the card was busy for 446 of 650 ms under the profiler.
 """
 
 from __future__ import annotations
