@@ -75,11 +75,11 @@ class Beats(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Follow the model's device but keep float32, as in the original, when the model is cast."""
 
-        def kept(tensor: Tensor) -> Tensor:
+        def keep_float32(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
-        return super()._apply(kept, recurse)
+        return super()._apply(keep_float32, recurse)
 
 
 class BeatsLayer(nn.Module):

@@ -98,7 +98,7 @@ def run(config: Config, root: str, options: Options = Options()) -> Plan:
             storage.write_bytes(storage.join(root, configuration.RUN), configuration.dump(config).encode())
             if options.retry:
                 reopen_failed(plan, options.only)
-            work(config, plan, parts, engine, options.only)
+            process_parts(config, plan, parts, engine, options.only)
     return plan
 
 
@@ -136,7 +136,7 @@ def _lane_states_written(engine: Engine, root: str) -> Iterator[None]:
         lane_states.remove(root)
 
 
-def work(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only: str | None = None) -> None:
+def process_parts(config: Config, plan: Plan, parts: Sequence[int], engine: Engine, only: str | None = None) -> None:
     """Bring all parts through all steps, then pack. only: the one step to run, or pack.
 
     Raises PartsSetAside at the end if some parts could not go on.

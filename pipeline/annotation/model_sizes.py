@@ -22,9 +22,9 @@ GRAPHS = 10**9  # bytes: CUDA graphs of vLLM
 class ModelSizes:
     """A model's bytes on a GPU. decoder: the decoder's part of the weights. cache: keys and values of one batch.
 
-    context: keys and values of the longest prompt. position: of one. encoding: of embeddings and the encoders'
-    activations. reading: of a pass of torch's decoder. engine: of vLLM, beside its weights and cache, and of the token
-    embeddings, which are there twice with vLLM.
+    context: keys and values of the longest prompt. position: keys and values of one position. encoding: embeddings and
+    the encoders' activations. reading: activations of one pass of torch's decoder. engine: what vLLM takes beside its
+    weights and cache, and the second copy of the token embeddings.
     """
 
     weights: int

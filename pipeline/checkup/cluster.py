@@ -16,7 +16,7 @@ from pipeline.checkup.gpu import TorchView, memory_finding, torch_view
 from pipeline.checkup.needs import Needs
 from pipeline.checkup.nodes import (
     NodeView,
-    faults_of_views,
+    find_node_faults,
     first_files,
     inspect_node,
     token_file,
@@ -67,7 +67,7 @@ def cluster_findings(config: Config, root: str, needs: Needs, sizes: ModelSizes 
 
 def findings_of(views: Sequence[NodeView], root: str, token: Sequence[str], needs: Needs) -> Iterator[Finding]:
     """Yield a finding per fault of a node; without faults, one finding about all nodes."""
-    faults = [missing("cluster", *_split_advice(line)) for line in faults_of_views(views, root, token, needs)]
+    faults = [missing("cluster", *_split_advice(line)) for line in find_node_faults(views, root, token, needs)]
     faults += [fault for view in views if (fault := gpus_fault(view)) is not None]
     yield from faults
     gpus = sum(view.gpus for view in views)

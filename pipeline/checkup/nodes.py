@@ -125,7 +125,7 @@ def check_views(views: Sequence[NodeView], root: str, token: Sequence[str], need
     raise_for(_need_faults(views, needs))
 
 
-def faults_of_views(views: Sequence[NodeView], root: str, token: Sequence[str], needs: Needs) -> list[str]:
+def find_node_faults(views: Sequence[NodeView], root: str, token: Sequence[str], needs: Needs) -> list[str]:
     """Return a line per fault of a node."""
     paths, packages = _path_faults(views, root, token), _version_faults(views, versions())
     return [*paths, *packages, *_need_faults(views, needs)]

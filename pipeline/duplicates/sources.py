@@ -1,4 +1,4 @@
-"""Where fingerprints outside of a run come from: the root of another run, or a file of `ola hashes`."""
+"""Read fingerprints of other roots, and of files that `ola hashes` wrote."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Colour:
 
     @property
     def mapped(self) -> bool:
-        """Whether `to_sdr` must convert the colours, since an ordinary screen would show other ones."""
+        """Whether the frame is HDR or has wide-gamut primaries, so that `to_sdr` must convert it to sRGB."""
         return self.hdr or self.primaries in WIDE
 
 

@@ -58,8 +58,8 @@ Columns = dict[str, NDArray[Any]]
 class ScoreTable:
     """The clips of a run, their tasks and their verified questions, as columns.
 
-    total: clips of the run, of which `clips` may be a sample. scores: numbers by name, NaN where missing. Of questions,
-    `passes` has a bit for each of VARIANTS, and VIDEO_QA.
+    total: number of clips of the run; `clips` may be a sample of them. scores: numbers by name, NaN where missing.
+    questions: the column `passes` is a bit mask: one bit for each of VARIANTS, and VIDEO_QA.
     """
 
     total: int
