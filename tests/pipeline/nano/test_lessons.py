@@ -92,7 +92,7 @@ def test_answers_to_ask_pass_its_rules(run: Run) -> None:
 
 
 def test_the_prompt_is_word_for_word_that_of_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    ask, transcript = Ask(), SimpleNamespace(text="two dogs")
+    ask, transcript = Ask(), SimpleNamespace(text="two dogs", words=2)
     monkeypatch.setattr(ask, "load", lambda *_: LoadedClip([], Image.new("RGB", (1, 1)), None), raising=False)
     asking: Any = SimpleNamespace(screening=None, footage=None, transcript=transcript)
     assert ask._make_request(asking).text == ask_prompt("two dogs")
