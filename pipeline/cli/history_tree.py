@@ -14,6 +14,7 @@ from pipeline.cli.cell_text import clock, duration, number_text, one_line, value
 
 VIDEO, CLIP = 20, 40  # length of their ids, which are prefixes of the ids of all records made of them
 NAME = 11  # width of a step's name
+LONGEST_LIST = 8  # values that are shown of a step without a text of its own
 VIEWS = {"both": "frames and sound", "video": "frames", "audio": "sound", "text": "neither"}
 Row = dict[str, Any]
 History = Sequence[tuple[str, Row]]
@@ -149,7 +150,12 @@ def _describe_columns(row: Row) -> str:
     """Return the columns of any step's row as text."""
     hidden = {"input", "status", "reason", "detail", "seconds", "asked", "clip", "video"}
     shown = {name: value for name, value in row.items() if name not in hidden and value is not None}
-    return ", ".join(f"{name} {one_line(value_text(value))}" for name, value in shown.items())
+    return ", ".join(f"{name} {one_line(value_text(_shorten_list(value)))}" for name, value in shown.items())
+
+
+def _shorten_list(value: Any) -> Any:
+    """Return a long list as its length, since one of a hundred numbers would fill the screen."""
+    return f"[{len(value)} values]" if isinstance(value, list | tuple) and len(value) > LONGEST_LIST else value
 
 
 FACTS: dict[str, Callable[[Row], str]] = {

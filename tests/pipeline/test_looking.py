@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from rich.tree import Tree
 
 from manifests.ledger import Counts
-from pipeline.cli import sql_views
+from pipeline.cli import history_tree, sql_views
 from pipeline.cli.cell_text import clock, duration, number_text, with_short_ids
 from pipeline.cli.sql_output import FORMS, Answer
 from pipeline.cli.status import funnel
@@ -207,3 +208,11 @@ def test_help_groups_the_commands() -> None:
     said = ola("--help").out
     heads = re.findall(r"─ (\w+) ─", said)
     assert heads == ["Options", "Run", "Look", "Data", "Train", "Model"]
+
+
+def test_long_lists_of_a_step_of_ones_own_are_shown_by_their_length() -> None:
+    row = {"id": "a", "input": "a", "status": "ok", "hashes": list(range(60)), "few": [1, 2]}
+    tree = Tree("")
+    history_tree._add_step(tree, "fingerprint", [row])
+    text = str(tree.children[0].label)
+    assert "hashes [60 values], few [1, 2]" in text
