@@ -211,7 +211,7 @@ def test_help_groups_the_commands() -> None:
 
 
 def test_long_lists_of_a_step_of_ones_own_are_shown_by_their_length() -> None:
-    row = {"id": "a", "input": "a", "status": "ok", "hashes": list(range(60)), "few": [1, 2]}
+    row = {"id": "a", "input": "a", "status": "ok", "seconds": 0.1, "hashes": list(range(60)), "few": [1, 2]}
     tree = Tree("")
     history_tree._add_step(tree, "fingerprint", [row])
     text = str(tree.children[0].label)
