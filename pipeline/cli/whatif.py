@@ -1,4 +1,4 @@
-"""`ola whatif`: compare the shards under another `pack.where`, `pack.given` or `pack.agreement` with the present ones.
+"""`ola whatif`: compare the shards under other settings of pack with the present ones.
 
 The rules of pack are evaluated over the manifests; no media are read and nothing is written.
 """
@@ -15,7 +15,7 @@ from rich.table import Table
 from manifests import views
 from manifests.ledger import Damaged
 from pipeline.cli.damaged import collect_damage
-from pipeline.config import load_run, validate_settings
+from pipeline.config import Config, load, load_run, validate_settings
 from pipeline.errors import ConfigError
 from pipeline.pack.candidates import create_candidates, is_packable
 from pipeline.pack.rules import judge_candidates
@@ -81,23 +81,38 @@ def pack_yields(
     return PackYield(candidates, clips[0], clips[1], now), PackYield(candidates, clips[2], clips[3], other)
 
 
-def show_whatif(root: str, where: str | None = None, given: str | None = None, agreement: float | None = None) -> None:
+def show_whatif(
+    root: str,
+    where: str | None = None,
+    given: str | None = None,
+    agreement: float | None = None,
+    overrides: Sequence[str] = (),
+) -> None:
     """Print both yields side by side. where, given, agreement: replace the settings of the same name; None keeps them.
 
-    given: such as `caption,qa`. Raises ConfigError without a run, for a run that cannot pack, or for a wrong setting.
+    given: such as `caption,qa`. overrides: other settings, such as `pack.preset=strict`. Raises ConfigError without a
+    run, for a run that cannot pack, or for a wrong setting.
     """
     config = load_run(root)
     plan = config.plan(root)
     if not is_packable(plan):
         raise ConfigError(f"{root}: a run without ingest, split, extract and transcribe packs nothing")
     sorts = None if given is None else parse_given(given)
-    where = config.pack.where if where is None else where
+    other = _override(config, [*overrides, *([] if agreement is None else [f"pack.agreement={agreement}"])])
+    where = other.where if where is None else where
     with collect_damage() as damaged:
         now, then = pack_yields(plan, config.pack, where, damaged, sorts)
-        if agreement is not None:
-            other = validate_settings(PackSettings, {**config.pack.model_dump(), "agreement": agreement}, "pack")
+        if other != config.pack:
             _, then = pack_yields(plan, other, where, [], sorts)
         Console().print(comparison_table(now, then))
+
+
+def _override(config: Config, overrides: Sequence[str]) -> PackSettings:
+    """Return the settings of pack with `pack.a=value` overrides. Raises ConfigError for other keys."""
+    for override in overrides:
+        if not override.startswith("pack."):
+            raise ConfigError(f"--set: expected a setting of pack, as in pack.preset=strict, got {override!r}")
+    return load(None, overrides, config.model_dump(mode="json")).pack
 
 
 def parse_given(text: str) -> tuple[Given, ...]:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, field_validator
 
 from pipeline import step
+from pipeline.pack.presets import Preset
 from pipeline.steps.needs import Judges
 from stages.samples import GIVEN, MADE
 
@@ -19,6 +20,8 @@ class PackSettings(step.Settings):
 
     where: str = "true"
     """DuckDB expression over the columns of `candidates`; tasks for which it is not true are left out."""
+    preset: Preset = "none"
+    """Named conditions that must be true besides `where`: see `docs/how-to/presets.md`."""
     val: float = Field(default=0.02, ge=0, lt=1)
     """Share of the videos that is kept for validation."""
     shard_mb: int = Field(default=256, gt=0)
