@@ -3,6 +3,8 @@
 Its columns, for `pack.where`:
 
     clip, video, uri, meta, start_ms, end_ms, seconds, width, height, frames, has_sound
+    licence                                                         of the video by its `meta`, such as `CC-BY-SA`, or
+                                                                    `unknown`
     motion, frozen, black, silence, loudness                        of the clip (see `ola sql ROOT "DESCRIBE split"`)
     source_frames, longest_gap                                      of the clip: its frames in the video, and seconds
     cancelled, channel                                              of its sound (see `ola sql ROOT "DESCRIBE extract"`)
@@ -36,6 +38,7 @@ from manifests.schema import manifest_schema, record_schema
 from ola.geometry import CELL, RELEASED, SOUND_CHUNK_S, SOUND_CHUNK_TOKENS
 from pipeline.duplicates.grouping import has_fingerprints
 from pipeline.pack.benchmark_text import find_leaked, read_benchmarks
+from pipeline.pack.licences import LICENCE, create_licence_function
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.sources.given import given_tasks, is_about_whole
@@ -136,7 +139,8 @@ DUPLICATES = """
 # The tokens of a clip's media are computed once for all of its tasks.
 CANDIDATES = """
 CREATE TEMP VIEW candidates AS
-SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens), k.kind, k.stage, a.number,
+SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens),
+       {licence} AS licence, k.kind, k.stage, a.number,
        CASE WHEN NOT k.sees THEN 0 WHEN k.stage = 'image' THEN c.picture_tokens ELSE c.video_tokens END
        + CASE WHEN k.hears THEN c.sound_tokens ELSE 0 END
        + CASE WHEN k.spoken THEN c.spoken_tokens ELSE a.text_tokens END AS tokens,
@@ -192,7 +196,9 @@ def create_candidates(
     if settings.benchmarks:
         leaked = partial(find_leaked, read_benchmarks(settings.benchmarks))
         connection.create_function("leaked_words", leaked, ["VARCHAR"], "VARCHAR")
-    connection.execute(TOKENS + tasks + clips + CANDIDATES.format(leaked=LEAKED if settings.benchmarks else ""))
+    create_licence_function(connection)
+    scores = {"licence": LICENCE, "leaked": LEAKED if settings.benchmarks else ""}
+    connection.execute(TOKENS + tasks + clips + CANDIDATES.format(**scores))
 
 
 def _given_sql(connection: duckdb.DuckDBPyConnection, sorts: Sequence[str]) -> Mapping[str, str]:

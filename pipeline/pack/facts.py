@@ -35,4 +35,6 @@ def pack_facts(plan: Plan, settings: PackSettings) -> dict[str, Any]:
         del values["preset"]
     else:
         values["preset"] = [each.sql for each in PRESETS[settings.preset]]
+    if not settings.licence:
+        del values["licence"]
     return {**facts, "before": plan.key}

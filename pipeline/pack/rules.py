@@ -31,11 +31,14 @@ WITH ruled AS (
                    THEN 'a tag in its text'
                    WHEN kind = 'cross_modal_qa' AND needs IS NULL THEN 'not verified'
                    WHEN kind = 'cross_modal_qa' AND NOT list_contains({needs}, needs) THEN 'needs ' || needs
-                   WHEN tokens > {context} THEN 'over pack.context'{preset}
+                   WHEN tokens > {context} THEN 'over pack.context'{licence}{preset}
               END AS rule
     FROM candidates)
 SELECT {columns}, {reasons} FROM ruled
 """
+LICENCE = """
+                   WHEN NOT list_contains({licences}, licence)
+                   THEN CASE licence WHEN 'unknown' THEN 'licence unknown' ELSE 'licence' END"""
 PRESET = """
                    WHEN NOT coalesce(({condition}), false) THEN 'pack.preset'"""
 COLUMNS = ("clip", "video", "seconds", "stage", "kind", "number", "tokens")  # of `verdicts`
@@ -87,6 +90,7 @@ def judge_candidates(
     """
     facts: dict[str, Any] = {"columns": ", ".join((*COLUMNS, *columns))}
     facts |= {"spoken": SPOKEN, "tags": TAGS, "needs": list(settings.cross_modal_needs), "context": settings.context}
+    facts["licence"] = LICENCE.format(licences=list(settings.licence)) if settings.licence else ""
     facts["preset"] = _preset_rule(connection, settings)
     reasons = ", ".join(
         JUDGED.format(where=where, name=name, without=f"{list(without.get(name, ()))}::VARCHAR[]")

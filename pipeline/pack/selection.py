@@ -80,7 +80,7 @@ DIGEST = "string_agg(hash, '' ORDER BY clip, kind, number)"
 
 # The content of the tasks of some samples.
 CONTENT = """
-SELECT c.* REPLACE (CASE WHEN c.kind IN {spoken} THEN c.segments END AS segments), p.key, p.split
+SELECT c.* EXCLUDE (licence) REPLACE (CASE WHEN c.kind IN {spoken} THEN c.segments END AS segments), p.key, p.split
 FROM candidates c JOIN chosen p USING (clip, kind, number) ORDER BY p.key, c.kind, c.number
 """
 

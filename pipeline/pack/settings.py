@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, field_validator
 
 from pipeline import step
+from pipeline.pack.licences import licence_name
 from pipeline.pack.presets import Preset
 from pipeline.steps.needs import Judges
 from stages.samples import GIVEN, MADE
@@ -22,6 +23,8 @@ class PackSettings(step.Settings):
     """DuckDB expression over the columns of `candidates`; tasks for which it is not true are left out."""
     preset: Preset = "none"
     """Named conditions that must be true besides `where`: see `docs/how-to/presets.md`."""
+    licence: tuple[str, ...] = ()
+    """Licences of videos that are packed, as `[CC-BY, CC0]`, or `unknown` for none; empty: all."""
     val: float = Field(default=0.02, ge=0, lt=1)
     """Share of the videos that is kept for validation."""
     shard_mb: int = Field(default=256, gt=0)
@@ -46,6 +49,11 @@ class PackSettings(step.Settings):
     @classmethod
     def _sort_given(cls, given: tuple[Given, ...]) -> tuple[Given, ...]:
         return tuple(sorted(set(given)))
+
+    @field_validator("licence")
+    @classmethod
+    def _name_licences(cls, licences: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted({licence_name(each) for each in licences}))
 
     @field_validator("caps")
     @classmethod
