@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.pack.benchmark_text import benchmarks_digest
 from pipeline.pack.presets import PRESETS
-from pipeline.pack.settings import PackSettings
+from pipeline.pack.settings import NO_BALANCE, PackSettings
 from pipeline.plan import Plan
 from pipeline.prompts import prompt
 from pipeline.sources.given import table
@@ -37,4 +37,6 @@ def pack_facts(plan: Plan, settings: PackSettings) -> dict[str, Any]:
         values["preset"] = [each.sql for each in PRESETS[settings.preset]]
     if not settings.licence:
         del values["licence"]
+    if settings.balance == NO_BALANCE:
+        del values["balance"]
     return {**facts, "before": plan.key}

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 
 from pipeline.errors import ConfigError, RunError
+from pipeline.pack.balance import passing_clips
 from pipeline.pack.candidates import SPOKEN, create_candidates
 from pipeline.pack.presets import preset_condition
 from pipeline.pack.settings import PackSettings
@@ -70,10 +71,11 @@ def check_unique(connection: duckdb.DuckDBPyConnection, steps: Sequence[str] = U
 
 
 def check_where(plan: Plan, settings: PackSettings) -> None:
-    """Raise the ConfigError of `pack.where` early, before the steps run for hours."""
+    """Raise the ConfigError of `pack.where` or `pack.balance.by` early, before the steps run for hours."""
     with duckdb.connect() as connection:
         create_candidates(connection, plan, settings)
         judge_candidates(connection, settings, {"reason": settings.where})
+        passing_clips(connection, settings.balance)
 
 
 def judge_candidates(

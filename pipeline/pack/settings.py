@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, field_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from pipeline import step
 from pipeline.pack.licences import licence_name
@@ -14,6 +14,31 @@ from stages.samples import GIVEN, MADE
 
 Needs = Literal["both", "video", "audio", "text", "none-agrees"]
 Given = Literal["caption", "qa"]
+
+
+class BalanceSettings(step.Settings):
+    """Which clips are left out so that none of a kind prevails. Each rule holds within each group of parts."""
+
+    by: str = ""
+    """DuckDB expression over the columns of a clip, as `language` or `meta->>'category'`; empty: no shares."""
+    at_most: float | None = Field(default=None, gt=0, le=1)
+    """Largest share of the clips that a value of `by` may have."""
+    like: Literal["uniform"] | None = None
+    """`uniform`: as many clips of each value of `by` as the rarest has."""
+    clips_per_video: int | None = Field(default=None, gt=0)
+    """Most clips of a video."""
+    clips_per_channel: int | None = Field(default=None, gt=0)
+    """Most clips of a channel: of the videos with the same `channel_id`, `uploader_id`, `uploader` or `channel`."""
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> BalanceSettings:
+        rules = (self.at_most is not None) + (self.like is not None)
+        if rules != bool(self.by):
+            raise ValueError("expected `by` with one of `at_most` and `like`, as in {by: language, at_most: 0.4}")
+        return self
+
+
+NO_BALANCE = BalanceSettings()
 
 
 class PackSettings(step.Settings):
@@ -33,6 +58,7 @@ class PackSettings(step.Settings):
     """Tokens of Ola's context; larger samples are left out, as a trainer would cut off the answer."""
     caps: dict[str, NonNegativeInt] = Field(default={})
     """Most tasks of a kind that a clip may have, as `{subtitle: 1}`."""
+    balance: BalanceSettings = NO_BALANCE
     cross_modal_needs: tuple[Needs, ...] = ("both", "audio")
     """What a question must need to be packed as `cross_modal_qa`; those that need `video` are `video_qa`."""
     agreement: float = Field(default=0.5, gt=0, le=1)
