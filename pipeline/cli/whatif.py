@@ -77,8 +77,8 @@ def pack_yields(
 
     given: replaces `pack.given`; None keeps it.
     """
-    if depends_on_group(settings):
-        other = settings.model_copy(update={"where": where, "given": settings.given if given is None else tuple(given)})
+    other = settings.model_copy(update={"where": where, "given": settings.given if given is None else tuple(given)})
+    if depends_on_group(settings) or depends_on_group(other):
         found = [] if damaged is None else damaged
         return group_yield(plan, settings, found), group_yield(plan, other, [])
     sorts = {"now": settings.given, "other": settings.given if given is None else tuple(given)}

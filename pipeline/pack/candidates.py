@@ -15,6 +15,8 @@ Its columns, for `pack.where`:
     made_by                                                         software, dtype and device that answered
     task_origin, task_field                                         with pack.given: `given`, `model`, `transcript`
     needs, agree_both, agree_video, agree_audio, agree_text         of a question that was verified
+    answer_in_meta, option_length_bias, answer_share                of a question: see `pipeline.pack.shortcuts`;
+                                                                    answer_share is null unless pack.where names it
     leaked_text                                                     with pack.benchmarks: the first 13 words in a row of
                                                                     its transcript or its task that they have, too
     duplicate_group, duplicate_best                                 with the step fingerprint: the first clip of its
@@ -40,6 +42,7 @@ from pipeline.duplicates.grouping import has_fingerprints
 from pipeline.pack.benchmark_text import find_leaked, read_benchmarks
 from pipeline.pack.licences import LICENCE, create_licence_function
 from pipeline.pack.settings import PackSettings
+from pipeline.pack.shortcuts import SHORTCUTS, AnswerShares, create_shortcut_functions, names_answer_share
 from pipeline.plan import Plan
 from pipeline.sources.given import given_tasks, is_about_whole
 from pipeline.steps.needs import agreement_sql, needs_sql
@@ -106,6 +109,8 @@ NO_GIVEN_TASKS = "UNION ALL BY NAME SELECT NULL::VARCHAR AS task_field WHERE fal
 GIVEN_TYPES = ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BOOLEAN"]
 GIVEN_ROWS = "STRUCT(kind VARCHAR, number INTEGER, question VARCHAR, answer VARCHAR, field VARCHAR)[]"
 
+ANSWERS = "SELECT kind, answer, options FROM ask WHERE status = 'ok'"
+
 # Columns that the tasks of a clip share.
 CLIPS = """
 CREATE TEMP VIEW clips AS
@@ -145,7 +150,8 @@ SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens),
        + CASE WHEN k.hears THEN c.sound_tokens ELSE 0 END
        + CASE WHEN k.spoken THEN c.spoken_tokens ELSE a.text_tokens END AS tokens,
        a.question, a.question_kind, a.options, CASE WHEN k.spoken THEN c.text ELSE a.answer END AS answer,
-       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text, a.made_by, a.task_origin, a.task_field{leaked}
+       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text, a.made_by, a.task_origin,
+       a.task_field{shortcuts}{leaked}
 FROM tasks a
 JOIN kinds k ON k.kind = a.kind
 JOIN (SELECT *, media_tokens('image', true, false, width, height, frames, seconds) AS picture_tokens,
@@ -162,12 +168,16 @@ def is_packable(plan: Plan) -> bool:
 
 
 def create_candidates(
-    connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSettings, needs: str | None = None
+    connection: duckdb.DuckDBPyConnection,
+    plan: Plan,
+    settings: PackSettings,
+    needs: str | None = None,
+    shares: AnswerShares | None = None,
 ) -> None:
     """Create the view `candidates` on a connection with the views of `plan`; steps without rows become empty tables.
 
     needs: SQL for what a verified question needs; None: by `settings.agreement`. An `unnest` makes several candidates
-    of one question.
+    of one question. shares: of the group that the connection shows; None: the connection shows all questions.
     """
     existing = views.names(connection)
     records = {**OPTIONAL, **{planned.manifest.name: planned.manifest.record for planned in plan.steps}}
@@ -197,8 +207,17 @@ def create_candidates(
         leaked = partial(find_leaked, read_benchmarks(settings.benchmarks))
         connection.create_function("leaked_words", leaked, ["VARCHAR"], "VARCHAR")
     create_licence_function(connection)
-    scores = {"licence": LICENCE, "leaked": LEAKED if settings.benchmarks else ""}
+    create_shortcut_functions(connection, shares or _count_answers(connection, settings))
+    scores = {"licence": LICENCE, "shortcuts": SHORTCUTS, "leaked": LEAKED if settings.benchmarks else ""}
     connection.execute(TOKENS + tasks + clips + CANDIDATES.format(**scores))
+
+
+def _count_answers(connection: duckdb.DuckDBPyConnection, settings: PackSettings) -> AnswerShares:
+    """Count the answers of all questions, if `pack.where` names their share."""
+    shares = AnswerShares()
+    if names_answer_share(settings.where):
+        shares.count(connection.sql(ANSWERS).to_arrow_table().to_pylist())
+    return shares
 
 
 def _given_sql(connection: duckdb.DuckDBPyConnection, sorts: Sequence[str]) -> Mapping[str, str]:

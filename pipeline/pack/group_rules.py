@@ -13,11 +13,12 @@ from pipeline.pack.groups import Group
 from pipeline.pack.part_candidates import PartCandidates
 from pipeline.pack.rules import check_unique, judge_candidates
 from pipeline.pack.settings import NO_BALANCE, PackSettings
+from pipeline.pack.shortcuts import names_answer_share
 
 
 def depends_on_group(settings: PackSettings) -> bool:
     """Return whether these settings exclude a candidate for what else is in its group."""
-    return settings.balance != NO_BALANCE
+    return settings.balance != NO_BALANCE or names_answer_share(settings.where)
 
 
 def judge_group(
@@ -29,6 +30,8 @@ def judge_group(
     expression, RunError for ids that are not unique.
     """
     settings = candidates.settings
+    if names_answer_share(settings.where):
+        candidates.count_answers(group.parts)
     unbalanced = _find_unbalanced(candidates, group) if settings.balance != NO_BALANCE else None
     for parts, connection in candidates.batches(group.parts, damaged):
         check_unique(connection)

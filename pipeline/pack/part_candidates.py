@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 
 from manifests import views
 from manifests.blocks import PartFiles
-from manifests.ledger import Damaged, Manifest
+from manifests.ledger import OK, Damaged, Manifest
 from pipeline.pack.candidates import create_candidates
 from pipeline.pack.duplicate_rows import of_parts, read_duplicates
 from pipeline.pack.settings import PackSettings
+from pipeline.pack.shortcuts import AnswerShares
 from pipeline.plan import Plan
 
 Tables = dict[str, pa.Table]  # of a part, by the name of the step
@@ -28,6 +29,7 @@ class PartCandidates:
         self.manifests = [planned.manifest for planned in plan.steps]
         self.part_files: dict[Manifest, PartFiles] = {}  # listed once; later files are read all the same
         self.schemas: dict[str, pa.Schema] = {}
+        self.shares = AnswerShares()
         self.duplicates: pa.Table | None = None
         self.connection: duckdb.DuckDBPyConnection | None = None
 
@@ -49,6 +51,13 @@ class PartCandidates:
         if batch_parts:
             yield batch_parts, self._show(batch_parts, tables)
 
+    def count_answers(self, parts: Iterable[int]) -> None:
+        """Count the answers of all questions of a group's parts, for the column `answer_share`."""
+        asked = [manifest for manifest in self.manifests if manifest.name == "ask"]
+        tables = (self._read_rows(manifest, part, []) for manifest in asked for part in parts)
+        kept = (table.filter(pc.equal(table["status"], OK)) for table in tables)
+        self.shares.count(row for table in kept for row in table.select(["kind", "answer", "options"]).to_pylist())
+
     def of_clips(self, parts: Sequence[int], clips: pa.Array) -> duckdb.DuckDBPyConnection:
         """Return a connection that shows the candidates of some clips of these parts."""
         tables = [{manifest.name: self._read_rows(manifest, part, []) for manifest in self.manifests} for part in parts]
@@ -65,7 +74,7 @@ class PartCandidates:
         if self.connection is None or schemas != self.schemas:
             self.connection, self.schemas = views.connect_tables(self.manifests, tables), schemas
             self._show_duplicates(numbers)
-            create_candidates(self.connection, self.plan, self.settings)
+            create_candidates(self.connection, self.plan, self.settings, shares=self.shares)
         else:
             views.show_tables(self.connection, tables)
             self._show_duplicates(numbers)

@@ -59,6 +59,8 @@ PRESETS: Mapping[Preset, Sequence[Condition]] = {
             "kind <> 'cross_modal_qa' OR agree_both >= 0.8 AND greatest(agree_video, agree_text) < 0.3",
             "the model answers from both senses with little doubt, and hardly from the picture or the words alone",
         ),
+        Condition("coalesce(answer_in_meta, 0) < 0.8", "who knows the title could answer without the clip"),
+        Condition("coalesce(option_length_bias, 0) < 0.5", "a right option that is far the longest gives itself away"),
     ),
     "speech": (
         ONE_COPY,

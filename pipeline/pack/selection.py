@@ -29,6 +29,7 @@ from pipeline.pack.group_rules import judge_group
 from pipeline.pack.groups import FOLDER, Group
 from pipeline.pack.part_candidates import PartCandidates
 from pipeline.pack.settings import PackSettings
+from pipeline.pack.shortcuts import COLUMNS
 from pipeline.plan import Plan
 
 FACTS = b"ola.choice"  # in the footer of a choice's file
@@ -78,7 +79,8 @@ DIGEST = "string_agg(hash, '' ORDER BY clip, kind, number)"
 
 # The content of the tasks of some samples.
 CONTENT = """
-SELECT c.* EXCLUDE (licence) REPLACE (CASE WHEN c.kind IN {spoken} THEN c.segments END AS segments), p.key, p.split
+SELECT c.* EXCLUDE (licence, {shortcuts})
+       REPLACE (CASE WHEN c.kind IN {spoken} THEN c.segments END AS segments), p.key, p.split
 FROM candidates c JOIN chosen p USING (clip, kind, number) ORDER BY p.key, c.kind, c.number
 """
 
@@ -206,7 +208,7 @@ def read_content(candidates: PartCandidates, choice: Choice, rows: pa.Table) -> 
         of_batch = rows.filter(pc.equal(rows["batch"], batch)).select(["clip", "kind", "number", "key", "split"])
         connection = candidates.of_clips(choice.batches[batch], of_batch["clip"].unique())
         connection.register("chosen", of_batch)
-        content = connection.sql(CONTENT.format(spoken=SPOKEN)).to_arrow_table()
+        content = connection.sql(CONTENT.format(spoken=SPOKEN, shortcuts=", ".join(COLUMNS))).to_arrow_table()
         if len(content) != len(of_batch):
             parts = choice.batches[batch]
             raise RunError(f"pack: rows of parts {parts[0]} to {parts[-1]} were lost or replaced meanwhile: run again")
