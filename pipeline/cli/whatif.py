@@ -1,4 +1,4 @@
-"""`ola whatif`: compare the shards under another `pack.where`, `pack.given` or `pack.agreement` with the present ones.
+"""`ola whatif`: compare the shards under other settings of pack with the present ones.
 
 The rules of pack are evaluated over the manifests; no media are read and nothing is written.
 """
@@ -15,9 +15,12 @@ from rich.table import Table
 from manifests import views
 from manifests.ledger import Damaged
 from pipeline.cli.damaged import collect_damage
-from pipeline.config import load_run, validate_settings
+from pipeline.config import Config, load, load_run, validate_settings
 from pipeline.errors import ConfigError
 from pipeline.pack.candidates import create_candidates, is_packable
+from pipeline.pack.group_rules import depends_on_group, judge_group
+from pipeline.pack.groups import plan_groups
+from pipeline.pack.part_candidates import PartCandidates
 from pipeline.pack.rules import judge_candidates
 from pipeline.pack.settings import Given, PackSettings
 from pipeline.plan import Plan
@@ -33,6 +36,11 @@ SELECT stage, kind, count(*) FILTER (now IS NULL), sum(tokens) FILTER (now IS NU
        count(*) FILTER (other IS NULL), sum(tokens) FILTER (other IS NULL)
 FROM verdicts GROUP BY stage, kind
 """
+BATCH_CLIPS = """
+SELECT count(*), count(*) FILTER (packed), coalesce(sum(seconds) FILTER (packed), 0)
+FROM (SELECT any_value(seconds) AS seconds, bool_or(reason IS NULL) AS packed FROM verdicts GROUP BY clip)
+"""
+BATCH_TASKS = "SELECT stage, kind, count(*), sum(tokens) FROM verdicts WHERE reason IS NULL GROUP BY stage, kind"
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,10 @@ def pack_yields(
 
     given: replaces `pack.given`; None keeps it.
     """
+    other = settings.model_copy(update={"where": where, "given": settings.given if given is None else tuple(given)})
+    if depends_on_group(settings) or depends_on_group(other):
+        found = [] if damaged is None else damaged
+        return group_yield(plan, settings, found), group_yield(plan, other, [])
     sorts = {"now": settings.given, "other": settings.given if given is None else tuple(given)}
     every = settings.model_copy(update={"given": tuple(sorted({*sorts["now"], *sorts["other"]}))})
     without = {name: [f"given_{each}" for each in every.given if each not in kept] for name, kept in sorts.items()}
@@ -77,27 +89,55 @@ def pack_yields(
         judge_candidates(connection, settings, {"now": settings.where, "other": where}, without)
         ((candidates, *clips),) = connection.sql(CLIPS).fetchall()  # clips and seconds of both yields
         kinds = connection.sql(TASKS).fetchall()
-    now, other = ({(stage, kind): (row[n], row[n + 1]) for stage, kind, *row in kinds if row[n]} for n in (0, 2))
-    return PackYield(candidates, clips[0], clips[1], now), PackYield(candidates, clips[2], clips[3], other)
+    now, then = ({(stage, kind): (row[n], row[n + 1]) for stage, kind, *row in kinds if row[n]} for n in (0, 2))
+    return PackYield(candidates, clips[0], clips[1], now), PackYield(candidates, clips[2], clips[3], then)
 
 
-def show_whatif(root: str, where: str | None = None, given: str | None = None, agreement: float | None = None) -> None:
+def group_yield(plan: Plan, settings: PackSettings, damaged: list[Damaged]) -> PackYield:
+    """Return the yield by the rules of pack over each group, as pack applies them. damaged: gets unreadable parts."""
+    candidates, totals, tasks = PartCandidates(plan, settings), [0, 0, 0.0], dict[tuple[str, str], tuple[int, int]]()
+    for group in plan_groups(plan):
+        for _, connection in judge_group(candidates, group, damaged):
+            (found,) = connection.sql(BATCH_CLIPS).fetchall()
+            totals = [total + value for total, value in zip(totals, found, strict=True)]
+            for stage, kind, count, tokens in connection.sql(BATCH_TASKS).fetchall():
+                before = tasks.get((stage, kind), (0, 0))
+                tasks[stage, kind] = before[0] + count, before[1] + int(tokens)
+    return PackYield(int(totals[0]), int(totals[1]), totals[2], tasks)
+
+
+def show_whatif(
+    root: str,
+    where: str | None = None,
+    given: str | None = None,
+    agreement: float | None = None,
+    overrides: Sequence[str] = (),
+) -> None:
     """Print both yields side by side. where, given, agreement: replace the settings of the same name; None keeps them.
 
-    given: such as `caption,qa`. Raises ConfigError without a run, for a run that cannot pack, or for a wrong setting.
+    given: such as `caption,qa`. overrides: other settings, such as `pack.preset=strict`. Raises ConfigError without a
+    run, for a run that cannot pack, or for a wrong setting.
     """
     config = load_run(root)
     plan = config.plan(root)
     if not is_packable(plan):
         raise ConfigError(f"{root}: a run without ingest, split, extract and transcribe packs nothing")
     sorts = None if given is None else parse_given(given)
-    where = config.pack.where if where is None else where
+    other = _override(config, [*overrides, *([] if agreement is None else [f"pack.agreement={agreement}"])])
+    where = other.where if where is None else where
     with collect_damage() as damaged:
         now, then = pack_yields(plan, config.pack, where, damaged, sorts)
-        if agreement is not None:
-            other = validate_settings(PackSettings, {**config.pack.model_dump(), "agreement": agreement}, "pack")
+        if other != config.pack:
             _, then = pack_yields(plan, other, where, [], sorts)
         Console().print(comparison_table(now, then))
+
+
+def _override(config: Config, overrides: Sequence[str]) -> PackSettings:
+    """Return the settings of pack with `pack.a=value` overrides. Raises ConfigError for other keys."""
+    for override in overrides:
+        if not override.startswith("pack."):
+            raise ConfigError(f"--set: expected a setting of pack, as in pack.preset=strict, got {override!r}")
+    return load(None, overrides, config.model_dump(mode="json")).pack
 
 
 def parse_given(text: str) -> tuple[Given, ...]:

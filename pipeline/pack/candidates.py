@@ -3,6 +3,8 @@
 Its columns, for `pack.where`:
 
     clip, video, uri, meta, start_ms, end_ms, seconds, width, height, frames, has_sound
+    licence                                                         of the video by its `meta`, such as `CC-BY-SA`, or
+                                                                    `unknown`
     motion, frozen, black, silence, loudness                        of the clip (see `ola sql ROOT "DESCRIBE split"`)
     source_frames, longest_gap                                      of the clip: its frames in the video, and seconds
     cancelled, channel                                              of its sound (see `ola sql ROOT "DESCRIBE extract"`)
@@ -13,6 +15,8 @@ Its columns, for `pack.where`:
     made_by                                                         software, dtype and device that answered
     task_origin, task_field                                         with pack.given: `given`, `model`, `transcript`
     needs, agree_both, agree_video, agree_audio, agree_text         of a question that was verified
+    answer_in_meta, option_length_bias, answer_share                of a question: see `pipeline.pack.shortcuts`;
+                                                                    answer_share is null unless pack.where names it
     leaked_text                                                     with pack.benchmarks: the first 13 words in a row of
                                                                     its transcript or its task that they have, too
     duplicate_group, duplicate_best                                 with the step fingerprint: the first clip of its
@@ -36,7 +40,9 @@ from manifests.schema import manifest_schema, record_schema
 from ola.geometry import CELL, RELEASED, SOUND_CHUNK_S, SOUND_CHUNK_TOKENS
 from pipeline.duplicates.grouping import has_fingerprints
 from pipeline.pack.benchmark_text import find_leaked, read_benchmarks
+from pipeline.pack.licences import LICENCE, create_licence_function
 from pipeline.pack.settings import PackSettings
+from pipeline.pack.shortcuts import SHORTCUTS, AnswerShares, create_shortcut_functions, names_answer_share
 from pipeline.plan import Plan
 from pipeline.sources.given import given_tasks, is_about_whole
 from pipeline.steps.needs import agreement_sql, needs_sql
@@ -103,6 +109,8 @@ NO_GIVEN_TASKS = "UNION ALL BY NAME SELECT NULL::VARCHAR AS task_field WHERE fal
 GIVEN_TYPES = ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BOOLEAN"]
 GIVEN_ROWS = "STRUCT(kind VARCHAR, number INTEGER, question VARCHAR, answer VARCHAR, field VARCHAR)[]"
 
+ANSWERS = "SELECT kind, answer, options FROM ask WHERE status = 'ok'"
+
 # Columns that the tasks of a clip share.
 CLIPS = """
 CREATE TEMP VIEW clips AS
@@ -136,12 +144,14 @@ DUPLICATES = """
 # The tokens of a clip's media are computed once for all of its tasks.
 CANDIDATES = """
 CREATE TEMP VIEW candidates AS
-SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens), k.kind, k.stage, a.number,
+SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens),
+       {licence} AS licence, k.kind, k.stage, a.number,
        CASE WHEN NOT k.sees THEN 0 WHEN k.stage = 'image' THEN c.picture_tokens ELSE c.video_tokens END
        + CASE WHEN k.hears THEN c.sound_tokens ELSE 0 END
        + CASE WHEN k.spoken THEN c.spoken_tokens ELSE a.text_tokens END AS tokens,
        a.question, a.question_kind, a.options, CASE WHEN k.spoken THEN c.text ELSE a.answer END AS answer,
-       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text, a.made_by, a.task_origin, a.task_field{leaked}
+       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text, a.made_by, a.task_origin,
+       a.task_field{shortcuts}{leaked}
 FROM tasks a
 JOIN kinds k ON k.kind = a.kind
 JOIN (SELECT *, media_tokens('image', true, false, width, height, frames, seconds) AS picture_tokens,
@@ -158,12 +168,16 @@ def is_packable(plan: Plan) -> bool:
 
 
 def create_candidates(
-    connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSettings, needs: str | None = None
+    connection: duckdb.DuckDBPyConnection,
+    plan: Plan,
+    settings: PackSettings,
+    needs: str | None = None,
+    shares: AnswerShares | None = None,
 ) -> None:
     """Create the view `candidates` on a connection with the views of `plan`; steps without rows become empty tables.
 
     needs: SQL for what a verified question needs; None: by `settings.agreement`. An `unnest` makes several candidates
-    of one question.
+    of one question. shares: of the group that the connection shows; None: the connection shows all questions.
     """
     existing = views.names(connection)
     records = {**OPTIONAL, **{planned.manifest.name: planned.manifest.record for planned in plan.steps}}
@@ -192,7 +206,18 @@ def create_candidates(
     if settings.benchmarks:
         leaked = partial(find_leaked, read_benchmarks(settings.benchmarks))
         connection.create_function("leaked_words", leaked, ["VARCHAR"], "VARCHAR")
-    connection.execute(TOKENS + tasks + clips + CANDIDATES.format(leaked=LEAKED if settings.benchmarks else ""))
+    create_licence_function(connection)
+    create_shortcut_functions(connection, shares or _count_answers(connection, settings))
+    scores = {"licence": LICENCE, "shortcuts": SHORTCUTS, "leaked": LEAKED if settings.benchmarks else ""}
+    connection.execute(TOKENS + tasks + clips + CANDIDATES.format(**scores))
+
+
+def _count_answers(connection: duckdb.DuckDBPyConnection, settings: PackSettings) -> AnswerShares:
+    """Count the answers of all questions, if `pack.where` names their share."""
+    shares = AnswerShares()
+    if names_answer_share(settings.where):
+        shares.count(connection.sql(ANSWERS).to_arrow_table().to_pylist())
+    return shares
 
 
 def _given_sql(connection: duckdb.DuckDBPyConnection, sorts: Sequence[str]) -> Mapping[str, str]:

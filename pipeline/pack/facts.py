@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.pack.benchmark_text import benchmarks_digest
-from pipeline.pack.settings import PackSettings
+from pipeline.pack.presets import PRESETS
+from pipeline.pack.settings import NO_BALANCE, PackSettings
 from pipeline.plan import Plan
 from pipeline.prompts import prompt
 from pipeline.sources.given import table
@@ -30,4 +31,12 @@ def pack_facts(plan: Plan, settings: PackSettings) -> dict[str, Any]:
         values["benchmarks"] = benchmarks_digest(settings.benchmarks)
     else:
         del values["benchmarks"]
+    if settings.preset == "none":
+        del values["preset"]
+    else:
+        values["preset"] = [each.sql for each in PRESETS[settings.preset]]
+    if not settings.licence:
+        del values["licence"]
+    if settings.balance == NO_BALANCE:
+        del values["balance"]
     return {**facts, "before": plan.key}

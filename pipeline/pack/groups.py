@@ -35,12 +35,21 @@ class Group:
 def update_groups(plan: Plan) -> list[Group]:
     """Return the groups of all parts of a run, in order. Parts without a group get new ones, which are stored."""
     uri = storage.join(plan.root, GROUPS)
-    before = _read_ends(uri)
-    sizes = {**dict.fromkeys(plan.find_step("ingest").manifest.committed(), 1), **plan.sources.committed()}
-    ends = [*before, *_cut_groups({part: size for part, size in sizes.items() if part >= max(before, default=0)})]
+    before, ends = _read_ends(uri), _plan_ends(plan)
     if ends != before:
         storage.write_bytes(uri, json.dumps(ends).encode())
     return _groups(ends)
+
+
+def plan_groups(plan: Plan) -> list[Group]:
+    """Return the groups that the next pack will have. Writes nothing."""
+    return _groups(_plan_ends(plan))
+
+
+def _plan_ends(plan: Plan) -> list[int]:
+    before = _read_ends(storage.join(plan.root, GROUPS))
+    sizes = {**dict.fromkeys(plan.find_step("ingest").manifest.committed(), 1), **plan.sources.committed()}
+    return [*before, *_cut_groups({part: size for part, size in sizes.items() if part >= max(before, default=0)})]
 
 
 def read_groups(root: str) -> list[Group]:

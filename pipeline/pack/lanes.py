@@ -24,7 +24,8 @@ from pipeline.engine.lane_plan import Lane
 from pipeline.pack.build import write_shard
 from pipeline.pack.groups import Group
 from pipeline.pack.numbering import Shard
-from pipeline.pack.selection import Choice, PartCandidates, read_content, select_tasks
+from pipeline.pack.part_candidates import PartCandidates
+from pipeline.pack.selection import Choice, read_content, select_tasks
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from stages.catalogue import CLOSED, ROWS

@@ -8,7 +8,9 @@ from typing import Any
 import duckdb
 
 from pipeline.errors import ConfigError, RunError
+from pipeline.pack.balance import passing_clips
 from pipeline.pack.candidates import SPOKEN, create_candidates
+from pipeline.pack.presets import preset_condition
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 
@@ -30,11 +32,16 @@ WITH ruled AS (
                    THEN 'a tag in its text'
                    WHEN kind = 'cross_modal_qa' AND needs IS NULL THEN 'not verified'
                    WHEN kind = 'cross_modal_qa' AND NOT list_contains({needs}, needs) THEN 'needs ' || needs
-                   WHEN tokens > {context} THEN 'over pack.context'
+                   WHEN tokens > {context} THEN 'over pack.context'{licence}{preset}
               END AS rule
     FROM candidates)
 SELECT {columns}, {reasons} FROM ruled
 """
+LICENCE = """
+                   WHEN NOT list_contains({licences}, licence)
+                   THEN CASE licence WHEN 'unknown' THEN 'licence unknown' ELSE 'licence' END"""
+PRESET = """
+                   WHEN NOT coalesce(({condition}), false) THEN 'pack.preset'"""
 COLUMNS = ("clip", "video", "seconds", "stage", "kind", "number", "tokens")  # of `verdicts`
 JUDGED = """
 CASE WHEN rule IS NOT NULL THEN rule WHEN list_contains({without}, kind) THEN 'pack.given'
@@ -64,10 +71,11 @@ def check_unique(connection: duckdb.DuckDBPyConnection, steps: Sequence[str] = U
 
 
 def check_where(plan: Plan, settings: PackSettings) -> None:
-    """Raise the ConfigError of `pack.where` early, before the steps run for hours."""
+    """Raise the ConfigError of `pack.where` or `pack.balance.by` early, before the steps run for hours."""
     with duckdb.connect() as connection:
         create_candidates(connection, plan, settings)
         judge_candidates(connection, settings, {"reason": settings.where})
+        passing_clips(connection, settings.balance)
 
 
 def judge_candidates(
@@ -84,6 +92,8 @@ def judge_candidates(
     """
     facts: dict[str, Any] = {"columns": ", ".join((*COLUMNS, *columns))}
     facts |= {"spoken": SPOKEN, "tags": TAGS, "needs": list(settings.cross_modal_needs), "context": settings.context}
+    facts["licence"] = LICENCE.format(licences=list(settings.licence)) if settings.licence else ""
+    facts["preset"] = _preset_rule(connection, settings)
     reasons = ", ".join(
         JUDGED.format(where=where, name=name, without=f"{list(without.get(name, ()))}::VARCHAR[]")
         for name, where in wheres.items()
@@ -94,9 +104,19 @@ def judge_candidates(
         raise  # a fault of a file, not of the expression
     except duckdb.Error as error:
         where = list(wheres.values())[-1]
-        columns = [name for (name, *_) in connection.sql("DESCRIBE candidates").fetchall()]
         reason = " ".join(str(error).split())
-        known = ", ".join(columns)
+        known = ", ".join(_column_names(connection))
         raise ConfigError(f"pack.where: expected a condition, got {where!r}: {reason} (columns: {known})") from error
     for name in wheres if settings.caps else ():
         connection.execute(CAPPED.format(name=name))
+
+
+def _preset_rule(connection: duckdb.DuckDBPyConnection, settings: PackSettings) -> str:
+    """Return the branch of VERDICTS for `pack.preset`; "" for `none`."""
+    if settings.preset == "none":
+        return ""
+    return PRESET.format(condition=preset_condition(settings.preset, _column_names(connection)))
+
+
+def _column_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    return [name for (name, *_) in connection.sql("DESCRIBE candidates").fetchall()]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,23 +18,22 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from manifests import storage, views
-from manifests.blocks import PartFiles
-from manifests.ledger import Damaged, Manifest, digest
+from manifests import storage
+from manifests.ledger import Damaged, digest
 from manifests.parquet_files import raise_damaged
 from pipeline.errors import RunError
-from pipeline.pack.candidates import SPOKEN, create_candidates
-from pipeline.pack.duplicate_rows import facts_by_part, of_parts, read_duplicates
+from pipeline.pack.candidates import SPOKEN
+from pipeline.pack.duplicate_rows import facts_by_part, read_duplicates
 from pipeline.pack.facts import pack_facts
+from pipeline.pack.group_rules import judge_group
 from pipeline.pack.groups import FOLDER, Group
-from pipeline.pack.rules import check_unique, judge_candidates
+from pipeline.pack.part_candidates import PartCandidates
 from pipeline.pack.settings import PackSettings
+from pipeline.pack.shortcuts import COLUMNS
 from pipeline.plan import Plan
 
 FACTS = b"ola.choice"  # in the footer of a choice's file
-Tables = dict[str, pa.Table]  # of a part, by the name of the step
 PART_FILE = re.compile(r"parts?-(\d{6,})(?:-(\d{6,}))?\.parquet")
-BATCH = 2048  # clips that are chosen together: some 100 MB
 IN_TARS = ("shard_mb", "val")  # settings that change the bytes of shards, apart from the choice of tasks
 
 # Samples in the order of their keys, which is by video and time. Whole videos go to train or val, by their id, which is
@@ -80,7 +79,8 @@ DIGEST = "string_agg(hash, '' ORDER BY clip, kind, number)"
 
 # The content of the tasks of some samples.
 CONTENT = """
-SELECT c.* REPLACE (CASE WHEN c.kind IN {spoken} THEN c.segments END AS segments), p.key, p.split
+SELECT c.* EXCLUDE (licence, {shortcuts})
+       REPLACE (CASE WHEN c.kind IN {spoken} THEN c.segments END AS segments), p.key, p.split
 FROM candidates c JOIN chosen p USING (clip, kind, number) ORDER BY p.key, c.kind, c.number
 """
 
@@ -176,9 +176,7 @@ def select_tasks(candidates: PartCandidates, group: Group) -> tuple[pa.Table, di
     """
     settings, damaged, batches = candidates.settings, list[Damaged](), list[Sequence[int]]()
     assignment, tables, digests = ShardAssignment(settings.shard_mb << 20), [], []
-    for parts, connection in candidates.batches(group.parts, damaged):
-        check_unique(connection)
-        judge_candidates(connection, settings, {"reason": settings.where})
+    for parts, connection in judge_group(candidates, group, damaged):
         _assign_shards(connection, settings, assignment)
         tables.append(connection.sql(CHOSEN.format(batch=len(batches))).to_arrow_table())
         digests.append(connection.sql(DATA.format(segments=SEGMENTS, digest=DIGEST)).fetchall()[0])
@@ -201,75 +199,6 @@ def _assign_shards(connection: duckdb.DuckDBPyConnection, settings: PackSettings
     connection.register("places", samples.append_column("shard", shards))
 
 
-class PartCandidates:
-    """The `candidates` of one batch of parts after another, in one DuckDB, since creating its views is slow."""
-
-    def __init__(self, plan: Plan, settings: PackSettings) -> None:
-        self.plan, self.settings = plan, settings
-        self.manifests = [planned.manifest for planned in plan.steps]
-        self.part_files: dict[Manifest, PartFiles] = {}  # listed once; later files are read all the same
-        self.schemas: dict[str, pa.Schema] = {}
-        self.duplicates: pa.Table | None = None
-        self.connection: duckdb.DuckDBPyConnection | None = None
-
-    def batches(
-        self, parts: Iterable[int], damaged: list[Damaged]
-    ) -> Iterator[tuple[list[int], duckdb.DuckDBPyConnection]]:
-        """Yield batches of part numbers, each with a connection that shows its candidates until the next batch.
-
-        A batch has parts until they have BATCH clips. damaged: gets the parts that cannot be read and are left out.
-        """
-        batch_parts: list[int] = []
-        tables: list[Tables] = []
-        for part in parts:
-            batch_parts.append(part)
-            tables.append({manifest.name: self._read_rows(manifest, part, damaged) for manifest in self.manifests})
-            if sum(len(of_part["extract"]) for of_part in tables) >= BATCH:
-                yield batch_parts, self._show(batch_parts, tables)
-                batch_parts, tables = [], []
-        if batch_parts:
-            yield batch_parts, self._show(batch_parts, tables)
-
-    def of_clips(self, parts: Sequence[int], clips: pa.Array) -> duckdb.DuckDBPyConnection:
-        """Return a connection that shows the candidates of some clips of these parts."""
-        tables = [{manifest.name: self._read_rows(manifest, part, []) for manifest in self.manifests} for part in parts]
-        for of_part in tables:
-            of_part["extract"] = of_part["extract"].filter(pc.is_in(of_part["extract"]["clip"], clips))
-        return self._show(parts, tables)
-
-    def _show(self, numbers: Sequence[int], parts: Sequence[Tables]) -> duckdb.DuckDBPyConnection:
-        names = [manifest.name for manifest in self.manifests]
-        tables = {
-            name: pa.concat_tables((of_part[name] for of_part in parts), promote_options="permissive") for name in names
-        }
-        schemas = {name: table.schema for name, table in tables.items()}
-        if self.connection is None or schemas != self.schemas:
-            self.connection, self.schemas = views.connect_tables(self.manifests, tables), schemas
-            self._show_duplicates(numbers)
-            create_candidates(self.connection, self.plan, self.settings)
-        else:
-            views.show_tables(self.connection, tables)
-            self._show_duplicates(numbers)
-        return self.connection
-
-    def _show_duplicates(self, parts: Sequence[int]) -> None:
-        if self.duplicates is None:
-            self.duplicates = read_duplicates(self.plan)
-        assert self.connection is not None
-        self.connection.register("duplicates", of_parts(self.duplicates, parts))
-
-    def _read_rows(self, manifest: Manifest, part: int, damaged: list[Damaged]) -> pa.Table:
-        try:
-            if manifest not in self.part_files:
-                self.part_files[manifest] = manifest.listed()
-            return manifest.read_listed(part, self.part_files[manifest]).replace_schema_metadata(None)
-        except FileNotFoundError:
-            return manifest.schema.empty_table()
-        except Damaged as damage:
-            damaged.append(damage)
-            return manifest.schema.empty_table()
-
-
 def read_content(candidates: PartCandidates, choice: Choice, rows: pa.Table) -> Iterator[dict[str, Any]]:
     """Yield the content of the tasks in these rows of a choice, in the order of batches, keys, kinds and numbers.
 
@@ -279,7 +208,7 @@ def read_content(candidates: PartCandidates, choice: Choice, rows: pa.Table) -> 
         of_batch = rows.filter(pc.equal(rows["batch"], batch)).select(["clip", "kind", "number", "key", "split"])
         connection = candidates.of_clips(choice.batches[batch], of_batch["clip"].unique())
         connection.register("chosen", of_batch)
-        content = connection.sql(CONTENT.format(spoken=SPOKEN)).to_arrow_table()
+        content = connection.sql(CONTENT.format(spoken=SPOKEN, shortcuts=", ".join(COLUMNS))).to_arrow_table()
         if len(content) != len(of_batch):
             parts = choice.batches[batch]
             raise RunError(f"pack: rows of parts {parts[0]} to {parts[-1]} were lost or replaced meanwhile: run again")

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from manifests import views
 from manifests.json_values import json_value
+from pipeline.pack.balance import exclude_as_packed
 from pipeline.pack.candidates import create_candidates
 from pipeline.pack.rules import judge_candidates
-from pipeline.pack.settings import PackSettings
+from pipeline.pack.settings import NO_BALANCE, PackSettings
 from pipeline.plan import Plan
 from pipeline.report.sample import Drawn
 from pipeline.report.score_table import VIEWS
@@ -54,6 +55,8 @@ def make_cards(
         connection.execute("CREATE TEMP VIEW extract AS FROM memory.main.extract WHERE clip IN (SELECT id FROM drawn)")
     create_candidates(connection, plan, settings)
     judge_candidates(connection, settings, {"now": settings.where}, columns=("needs",))
+    if "pack" in made and settings.balance != NO_BALANCE:
+        exclude_as_packed(connection, "now")
     clips = {row["clip"]: row for row in _rows(connection, CLIP_ROWS)}
     tasks = _by_clip(_rows(connection, TASK_ROWS))
     captions, questions = (_by_clip(_rows(connection, query)) for query in (CAPTION_ROWS, QUESTION_ROWS))

@@ -25,8 +25,9 @@ from pipeline.media.media_store import MediaTar
 from pipeline.pack import lanes
 from pipeline.pack.check import check_run
 from pipeline.pack.groups import update_groups
+from pipeline.pack.part_candidates import PartCandidates
 from pipeline.pack.publish import current_manifest, pack
-from pipeline.pack.selection import PartCandidates, select_tasks
+from pipeline.pack.selection import select_tasks
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from stages.catalogue import current

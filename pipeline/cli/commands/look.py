@@ -70,11 +70,14 @@ def whatif(
     where: Annotated[str | None, typer.Argument(help="A condition to try as pack.where.")] = None,
     given: Annotated[str | None, typer.Option(help="To try as pack.given: caption, qa or caption,qa.")] = None,
     agreement: Annotated[float | None, typer.Option(help="To try as pack.agreement, 0 to 1.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Another setting of pack to try: pack.key=value, repeatable.")
+    ] = None,
 ) -> None:
     """Compare what other settings of pack would put into the shards with the present ones. Nothing is run."""
     from pipeline.cli.whatif import show_whatif
 
-    show_whatif(root, where, given, agreement)
+    show_whatif(root, where, given, agreement, overrides or ())
 
 
 @app.command(rich_help_panel=PANEL)
