@@ -24,6 +24,7 @@ from pipeline.pack.publish import RunLanes, current_manifest
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.removal import record
+from pipeline.removal.card_copies import delete_card
 from pipeline.removal.report_copies import delete_report_copies
 from pipeline.removal.rows import RemovedIds, remove_rows, step_manifests
 from pipeline.removal.sets import check_imported, delete_sets, repack
@@ -70,6 +71,7 @@ def remove_videos(plan: Plan, settings: PackSettings, run_lanes: RunLanes, reque
         damaged = repack(plan, settings, run_lanes)
         delete_sets(plan, targets.videos)
         delete_report_copies(plan.root, removed.sources | removed.videos)
+        delete_card(plan.root)
         forget_names(plan, targets.uris)
         record.end_removal(plan.root)
     return damaged

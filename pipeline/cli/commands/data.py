@@ -49,6 +49,19 @@ def export(
     typer.echo(f"{FORMS[to](root, file)} tasks in {file}")
 
 
+@app.command("card", rich_help_panel=PANEL)
+def card_command(
+    root: Root,
+    out: Annotated[str, typer.Option(help="Folder or URI of the card; default: the root.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the data set; default: that of the root's folder.")] = "",
+) -> None:
+    """Write the dataset card: README.md for the Hugging Face Hub, and croissant.json."""
+    from pipeline.card.build import CardOptions
+    from pipeline.cli.card import show_card
+
+    show_card(root, CardOptions(out, name))
+
+
 @app.command("hashes", rich_help_panel=PANEL)
 def hashes_command(
     inputs: Annotated[list[str], typer.Argument(help="Videos, folders, globs, lists; or the root of a run.")],
