@@ -25,6 +25,7 @@ from manifests.annotation_records import (
 )
 from manifests.audit_records import AuditAnswer
 from manifests.duplicate_records import DuplicateClip, DuplicatePair, Fingerprint
+from manifests.inspection_records import Inspection
 from manifests.media_records import Clip, ClipMedia, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "DuplicatePair",
     "Fingerprint",
     "Gap",
+    "Inspection",
     "Media",
     "ModelCall",
     "Outcome",
@@ -139,4 +141,5 @@ PLURALS: Mapping[type, str] = {
     Verification: "verdicts",
     AuditAnswer: "audits",
     Fingerprint: "fingerprints",
+    Inspection: "inspections",
 }

@@ -29,6 +29,7 @@ from pipeline.steps.ask import AskSettings
 from pipeline.steps.caption import CaptionSettings
 from pipeline.steps.extract import ExtractSettings
 from pipeline.steps.ingest import IngestSettings
+from pipeline.steps.inspection import InspectSettings
 from pipeline.steps.screen import ScreenSettings
 from pipeline.steps.split import SplitSettings
 from pipeline.steps.transcribe import TranscribeSettings
@@ -50,7 +51,7 @@ class Config(BaseModel):
     steps: tuple[str, ...] = ()
     """Steps of the run; empty: all but the extra ones, those that ask a model only if there is a model."""
     extra_steps: tuple[str, ...] = ()
-    """Steps that run beside those, as `[fingerprint]`: adding one reruns no other step."""
+    """Steps that run beside those, as `[fingerprint, inspect]`: adding one reruns no other step."""
     engine: Literal["inline", "ray"] = "inline"
     """`inline`: in the process of the command; `ray`: on a Ray cluster."""
     workers: int | dict[str, int] = 0
@@ -78,6 +79,7 @@ class Config(BaseModel):
     ask: AskSettings = AskSettings()
     verify: VerifySettings = VerifySettings()
     fingerprint: Settings = Settings()
+    inspect: InspectSettings = InspectSettings()
     dedup: DedupSettings = DedupSettings()
     decontaminate: tuple[str, ...] = ()
     """Files of `ola hashes`, or roots of runs, with benchmarks: clips alike are marked in `leaked_from`."""

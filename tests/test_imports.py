@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("sources",),
     ("media",),
-    ("step", "prompts", "annotation", "hashing"),
+    ("step", "prompts", "annotation", "hashing", "inspection"),
     ("steps",),
     (
         "plan",

@@ -23,6 +23,7 @@ ROWS = {
     "ask": "questions about the clips",
     "verify": "answers to the questions from each modality",
     "fingerprint": "hashes of the clips, by which copies are found",
+    "inspect": "technical scores of the frames and the sound of the clips",
     "duplicates": "clips of videos that have near-duplicates",
     "duplicate_pairs": "pairs of clips that are alike",
     "pack": "tasks that were considered for the shards",

@@ -35,7 +35,7 @@ DEINTERLACE = ("w3fdif", "mode=frame:parity=auto:deint=all")
 def has_combs(frame: Any) -> bool:
     """Return whether the lines of an `av.VideoFrame` alternate, as after a motion between its two fields."""
     lines = _read_lines(frame)
-    return _count_combs(lines) > COMBED * lines.size
+    return count_combs(lines) > COMBED * lines.size
 
 
 def _read_lines(frame: Any) -> Lines:
@@ -44,7 +44,7 @@ def _read_lines(frame: Any) -> Lines:
     return lines
 
 
-def _count_combs(lines: Lines) -> int:
+def count_combs(lines: Lines) -> int:
     """Count the pixels in combs, that is in bright and dark rows in turn; a single bright row is a thin line."""
     step = np.diff(lines, axis=0)
     above, below = step[:-1], -step[1:]
@@ -79,8 +79,8 @@ def _are_fields(lines: Lines, after: Lines) -> bool | None:
     worse. Fine textures have combs, too, but a progressive frame woven with another one has more of them, in either
     order.
     """
-    own, least = _count_combs(lines), COMBED * lines.size
-    better, worse = sorted(_count_combs(_weave(lines, after, first)) for first in (0, 1))
+    own, least = count_combs(lines), COMBED * lines.size
+    better, worse = sorted(count_combs(_weave(lines, after, first)) for first in (0, 1))
     if own < FITS * better and better > least:
         return False
     return True if own > least and worse > UNLIKE * better else None

@@ -22,6 +22,7 @@ Its columns, for `pack.where`:
     duplicate_group, duplicate_best                                 with the step fingerprint: the first clip of its
                                                                     group of copies; whether it is the one to keep
     duplicate_relations, known_in, leaked_from                      as in the view `duplicates`; empty lists without
+    sharpness, bars, still, slideshow, clipping, bandwidth, ...     with the step inspect: all columns of `inspect`
 
 Missing values are null. Steps that are not in the plan, or have no part yet, give no rows.
 """
@@ -29,13 +30,14 @@ Missing values are null. Steps that are not in the plan, or have no part yet, gi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 
 import duckdb
 
 from manifests import views
 from manifests.duplicate_records import DuplicateClip
-from manifests.records import Caption, Question, Screening, Verification
+from manifests.records import Caption, Inspection, Question, Screening, Verification
 from manifests.schema import manifest_schema, record_schema
 from ola.geometry import CELL, RELEASED, SOUND_CHUNK_S, SOUND_CHUNK_TOKENS
 from pipeline.duplicates.grouping import has_fingerprints
@@ -51,6 +53,7 @@ from stages.samples import BYTES_A_TOKEN, GIVEN, IMAGE, MADE, SPEECH
 
 # Steps that a run may leave out.
 OPTIONAL: Mapping[str, type] = {"screen": Screening, "caption": Caption, "ask": Question, "verify": Verification}
+INSPECTION_SCORES = tuple(field.name for field in fields(Inspection) if field.name not in ("id", "clip"))
 SPOKEN = ("subtitle", "speech_recognition")  # the answer is the transcript
 
 # `stages.samples.media_tokens` and `text_tokens` in SQL, since Python functions would take most of the time.
@@ -120,14 +123,15 @@ SELECT f.clip, v.id AS video, v.uri,
        f.width, f.height, len(f.frame_ms) AS frames, f.sound IS NOT NULL AS has_sound,
        c.motion, c.frozen, c.black, c.silence, c.loudness, c.frames AS source_frames, c.longest_gap,
        f.cancelled, f.channel,
-       t.* EXCLUDE (input, status, reason, detail, seconds, id, clip), s.complete, s.informative,{duplicates}
+       t.* EXCLUDE (input, status, reason, detail, seconds, id, clip), s.complete, s.informative,
+       {duplicates}{inspection}
        f.frames AS pictures, f.frame_bytes, f.frame_ms, f.sound
 FROM extract f
 JOIN split c ON c.id = f.clip AND c.status = 'ok'
 JOIN ingest v ON v.id = c.video AND v.status = 'ok'
 LEFT JOIN transcribe t ON t.clip = c.id AND t.status = 'ok'
 LEFT JOIN screen s ON s.clip = c.id AND s.status = 'ok'
-LEFT JOIN duplicates d ON d.clip = c.id
+LEFT JOIN duplicates d ON d.clip = c.id{inspected}
 WHERE f.status = 'ok';
 """
 
@@ -140,6 +144,9 @@ DUPLICATES = """
        d.first AS duplicate_group, coalesce(d.best = c.id, true) AS duplicate_best,
        coalesce(d.relations, []) AS duplicate_relations, coalesce(d.known_in, []) AS known_in,
        coalesce(d.leaked_from, []) AS leaked_from,"""
+
+INSPECTION = "".join(f"\n       i.{name}," for name in INSPECTION_SCORES)
+INSPECTED = "\nLEFT JOIN inspect i ON i.clip = c.id AND i.status = 'ok'"
 
 # The tokens of a clip's media are computed once for all of its tasks.
 CANDIDATES = """
@@ -202,7 +209,12 @@ def create_candidates(
     agreements = ", ".join(f"{agreement_sql(view, judges=settings.judges)} AS agree_{view}" for view in VIEWS)
     given = _given_sql(connection, settings.given)
     tasks = TASKS.format(spoken=list(SPOKEN), needs=needs, agreements=agreements, **given)
-    clips = CLIPS.format(duplicates=DUPLICATES if has_fingerprints(plan) else "")
+    is_inspected = any(planned.step.name == "inspect" for planned in plan.steps)
+    clips = CLIPS.format(
+        duplicates=DUPLICATES if has_fingerprints(plan) else "",
+        inspection=INSPECTION if is_inspected else "",
+        inspected=INSPECTED if is_inspected else "",
+    )
     if settings.benchmarks:
         leaked = partial(find_leaked, read_benchmarks(settings.benchmarks))
         connection.create_function("leaked_words", leaked, ["VARCHAR"], "VARCHAR")

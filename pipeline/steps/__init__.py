@@ -10,6 +10,7 @@ from pipeline.steps.caption import Captioning
 from pipeline.steps.extract import Extract
 from pipeline.steps.fingerprint import FingerprintStep
 from pipeline.steps.ingest import Ingest
+from pipeline.steps.inspection import Inspect
 from pipeline.steps.screen import Screen
 from pipeline.steps.split import Split
 from pipeline.steps.transcribe import Transcribe
@@ -25,4 +26,5 @@ STEPS: dict[str, type[Step[Any, Any]]] = {
     "ask": Ask,
     "verify": Verify,
     "fingerprint": FingerprintStep,
+    "inspect": Inspect,
 }
