@@ -13,10 +13,11 @@ from pipeline.cli.forecast_text import amount_text
 from pipeline.cli.plan import machines_of, parse_price
 from pipeline.config import Config, load_run
 from pipeline.errors import ConfigError
-from pipeline.forecast.estimate import Estimate, ratio_estimate, total_of_sample
+from pipeline.forecast.estimate import Estimate, ratio_estimate, student, total_of_sample
 from pipeline.forecast.forecast import FILE, read_forecast, score_forecast
 from pipeline.forecast.ratios import rates, ratios_for
 from pipeline.forecast.sampled import Sample
+from pipeline.forecast.step_seconds import STARTS, estimate_seconds, start_seconds
 from pipeline.run import all_manifests
 from tests.media import pattern
 from tests.pipeline.report_root import CLIPS, MS, make_root
@@ -41,6 +42,30 @@ def test_a_ratio_holds_the_truth_19_times_in_20() -> None:
     found = [ratio_estimate([a for a, _ in some], [h for _, h in some]) for some in draws]
     assert sum(truth in each for each in found) >= 180
     assert ratio_estimate([1.0] * 8, [1.0] * 8).low == pytest.approx(0.676, abs=0.001), "Wilson, of 8 of 8"
+
+
+def test_the_start_of_a_worker_is_counted_once() -> None:
+    hours = [0.1, 0.2, 0.1, 0.4, 0.1, 0.1, 0.2, 0.1]
+    seconds = [10 * each for each in hours]
+    seconds[2] += 30  # the first video of the worker
+    assert start_seconds(seconds, hours) == pytest.approx([0, 0, 30, 0, 0, 0, 0, 0])
+    ten_times = Estimate(13.0, 13.0, 13.0)
+    found = estimate_seconds(seconds, hours, ten_times)
+    assert found.middle == pytest.approx(130 + 30)
+    assert 10 * sum(seconds) in found, "if slow videos are a property of the input"
+    assert start_seconds([10 * each * (1 + n % 3) for n, each in enumerate(hours)], hours) == [0.0] * 8
+    assert start_seconds([30.0, 1.0], [0.1, 0.1]) == [0.0, 0.0], "two videos have no median"
+    many = start_seconds([1.0] * 20 + [30.0] * 6, [0.1] * 26)
+    assert sum(each > 0 for each in many) == STARTS
+
+
+def test_few_videos_have_a_wide_interval() -> None:
+    assert [student(freedom) for freedom in (4, 7, 19)] == pytest.approx([2.776, 2.365, 2.093], abs=0.01)
+    dice = random.Random(5)
+    world = [dice.expovariate(1) for _ in range(1000)]
+    draws = [dice.sample(world, 6) for _ in range(400)]
+    inside = sum(sum(world) / 1000 in ratio_estimate(some, [1.0] * 6) for some in draws)
+    assert inside >= 0.87 * 400, "with the quantile of the normal distribution it is 0.83"
 
 
 def hours_of(videos: int) -> list[float]:
@@ -115,6 +140,9 @@ def test_a_plan_is_scored_after_the_run_and_a_dry_run_leaves_nothing(tmp_path: P
     for name in ("videos", "hours", "clips", "tasks: subtitle", "bytes: extract", "objects"):
         assert scores[name].is_within, scores[name]
     assert "values are in their intervals" in ola("status", root).out
+    facts = {each["name"]: each for each in json.loads(ola("status", root, "--json").out)["forecast"]}
+    assert facts["videos"] == {"name": "videos", "low": 3, "middle": 3, "high": 3, "actual": 3, "within": True}
+    assert set(scores) <= set(facts)
     again = ola("plan", films, "--root", root, "--sample", "2")
     assert "2 of 4 sources were probed; rates are from the earlier run of this root" in again.out
     assert json.loads((root / FILE).read_text())["probed"] == 2

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -113,10 +114,12 @@ def test_the_same_seed_draws_the_same_and_every_reason_has_a_card(plan: Plan) ->
     assert {"ingest", "split", "transcribe"} <= set(ended)
 
 
-def test_cards_of_one_step_and_of_a_condition(plan: Plan) -> None:
+def test_cards_of_one_step_and_of_a_condition(plan: Plan, tmp_path: Path) -> None:
     assert {each.step for each in drawn(plan, 50, step="transcribe")} == {"transcribe"}
     german = dict(rows(plan.root, "SELECT clip, text_language FROM transcribe WHERE text_language = 'de'"))
     assert {each.id for each in drawn(plan, 50, where="text_language = 'de'")} <= set(german)
+    chosen = write_report(plan.root, ReportOptions(tmp_path / "out", step="transcribe")).read_text(encoding="utf-8")
+    assert "figures are of the whole run. --step transcribe chooses the cards under Clips only" in chosen
     with pytest.raises(ConfigError, match=r"--where: expected a condition.*columns: clip, video"):
         drawn(plan, 1, where="colour = 1")
     with pytest.raises(ConfigError, match=r"--step asks: expected a step of this run"):
@@ -213,6 +216,8 @@ def test_reviews_come_back_as_rows(plan: Plan, tmp_path: Path) -> None:
     assert ola("review", plan.root, file).code == 0
     found = dict(rows(plan.root, "SELECT id, mark FROM review"))
     assert found == {mark["id"]: mark["mark"] for mark in marks} | {questions[1]: "bad"}
+    with duckdb.connect(f"{plan.root}/manifest.duckdb", read_only=True) as stored:
+        assert dict(stored.sql("SELECT id, mark FROM review").fetchall()) == found
     agreed = sum((found[name] == "good") == fine[name] for name in questions)
     low, high = reviews.wilson(agreed, 8)
     text = write_report(plan.root, ReportOptions(tmp_path / "out")).read_text(encoding="utf-8")
