@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from statistics import median
 from typing import Any
 
 import duckdb
 import yaml
 
-from manifests import storage, views
+from manifests import blocks, storage, views
 from manifests.schema import hints
 from ola import locate_model
 from pipeline.annotation.annotator_settings import LARGE, weight_bytes
@@ -106,8 +107,8 @@ def _measured_seconds(connection: duckdb.DuckDBPyConnection, plan: Plan, expecte
 def _measured_bytes(plan: Plan, hours: float, expected: Estimate, parts: int) -> dict[str, Estimate]:
     """Return the bytes of each step's folder for so many hours and parts.
 
-    A part's file has a size of its own, whatever its rows: that of the smallest. The rest grows with the hours. hours:
-    of the earlier run.
+    A part's file has a size of its own, whatever its rows: that of the smallest; the rest grows with the hours. At the
+    least, all of a usual file is its own size. A block of parts is compacted into one file. hours: of the earlier run.
     """
     found = {}
     for planned in plan.steps:
@@ -116,9 +117,10 @@ def _measured_bytes(plan: Plan, hours: float, expected: Estimate, parts: int) ->
         files = [entry.size for entry in entries if entry.path.endswith(".parquet")]
         fixed = min(files, default=0)
         rest = (size - fixed * len(files)) / hours
-        likely = fixed * parts + rest * expected.middle
+        likely = fixed * sum(divmod(parts, blocks.BLOCK)) + rest * expected.middle
         high = max(likely, size / hours * expected.high)
-        low = fixed * min(parts, len(files)) + rest * expected.low
+        media = (size - sum(files)) / hours
+        low = (median(files) if files else 0) * sum(divmod(parts, blocks.BLOCK)) + media * expected.low
         found[f"bytes: {planned.step.name}"] = Estimate(SIZE_LOW * min(low, likely), likely, SIZE_HIGH * high)
     return found
 

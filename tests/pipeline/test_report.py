@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections import Counter
@@ -21,7 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.pack.candidates import create_candidates
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
-from pipeline.report import reviews
+from pipeline.report import reviews, score_table
 from pipeline.report.build import ReportOptions, write_report
 from pipeline.report.cards import make_cards
 from pipeline.report.charts import histogram
@@ -223,6 +224,20 @@ def test_reviews_come_back_as_rows(plan: Plan, tmp_path: Path) -> None:
     text = write_report(plan.root, ReportOptions(tmp_path / "out")).read_text(encoding="utf-8")
     assert f"{agreed} ({agreed / 8:.0%})" in text
     assert f"{low:.0%} to {high:.0%}" in text
+
+
+def test_a_table_above_its_limit_is_an_even_sample(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_table, "CLIPS", 9)
+    made = data_of(write_report(plan.root, ReportOptions(tmp_path / "out", clips=4)))["yield"]
+    found = rows(plan.root, "SELECT clip FROM extract WHERE ('0x' || md5(clip)[1:8])::UBIGINT < 9 / 18 * 4294967296")
+    assert (made["total"], made["count"]) == (18, len(found))
+    assert 0 < made["count"] < 18
+    kept = ", ".join(f"'{clip}'" for (clip,) in found)
+    ((questions,),) = rows(plan.root, f"SELECT count(*) FROM verify WHERE status = 'ok' AND clip IN ({kept})")
+    clips = np.frombuffer(base64.b64decode(made["questions"]["clip"]), "<u4")
+    assert len(clips) == questions
+    assert set(clips) <= set(range(len(found)))
+    assert "18 of 18" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8"), "the funnel is of all clips"
 
 
 def test_wilson() -> None:
