@@ -27,6 +27,7 @@ from manifests.ledger import Damaged, Manifest
 from manifests.moved_root import DATABASE, literal_path, movable_statements, setting, sql_string
 from manifests.parquet_files import read_undamaged
 from manifests.records import PackedTask
+from manifests.review_view import review_statement
 from manifests.schema import record_schema
 from manifests.sources import SourceManifest
 from manifests.stored_rows import StoredRows
@@ -258,7 +259,7 @@ def _stored_rows(files: Sequence[str], columns: pa.Schema) -> StoredRows:
 def write(root: str, manifests: Sequence[Manifest], shards: Mapping[str, str]) -> None:
     """Write `views.sql` and, for a local root, `manifest.duckdb`; both are replaced atomically.
 
-    The views of steps show the parts that are committed at query time.
+    The views of steps show the parts that are committed at query time. `review` is a view if there are reviews.
     """
     columns, files = _columns(manifests, shards), sources(root, manifests, shards)
     stepwise = {
@@ -274,7 +275,8 @@ def write(root: str, manifests: Sequence[Manifest], shards: Mapping[str, str]) -
 
 
 def _write(root: str, views: Sequence[str]) -> None:
-    statements = movable_statements(root, views)
+    reviewed = review_statement(root)
+    statements = movable_statements(root, [*views, *([reviewed] if reviewed else [])])
     advice = f"-- of a root that was moved: {setting('<its new place>')}; before these\n" if statements else ""
     storage.write_bytes(storage.join(root, SCRIPT), (advice + "".join(f"{s};\n" for s in statements)).encode())
     if not storage.is_local(root):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
 from manifests.ledger import Counts
 from pipeline.forecast.estimate import Estimate
@@ -39,13 +40,26 @@ def amount_text(name: str, value: float) -> str:
     return f"{number:.{min(6, max(0, digits))}f}{unit}"
 
 
-def score_lines(plan: Plan, counts: Sequence[tuple[str, Counts]]) -> list[str]:
-    """Return lines that compare the root's forecast with the run; none without a forecast or before a step is whole."""
+def forecast_scores(plan: Plan, counts: Sequence[tuple[str, Counts]]) -> list[Score]:
+    """Score the root's forecast against the run; empty without a forecast or before each step is whole."""
     forecast = read_forecast(plan.root)
     parts = set(plan.sources.committed())
     if forecast is None or not parts or any(parts - set(planned.manifest.committed()) for planned in plan.steps):
         return []
-    scores = score_forecast(plan, forecast, counts)
+    return score_forecast(plan, forecast, counts)
+
+
+def score_facts(scores: Sequence[Score]) -> list[dict[str, str | float | bool]]:
+    """Return the scores for `ola status --json`."""
+    return [
+        {"name": each.name, **asdict(each.forecast), "actual": each.actual, "within": each.is_within} for each in scores
+    ]
+
+
+def score_lines(scores: Sequence[Score]) -> list[str]:
+    """Return lines about the scores: how many values were in their intervals, and which were not."""
+    if not scores:
+        return []
     within = sum(score.is_within for score in scores)
     return [
         f"forecast: {within} of {len(scores)} values are in their intervals",

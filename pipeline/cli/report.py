@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from manifests import views
 from pipeline.cli.damaged import collect_damage
-from pipeline.cli.open_run import connect
+from pipeline.cli.open_run import connect, has_run, plan_of
 from pipeline.errors import ConfigError
 from pipeline.report import reviews
 from pipeline.report.build import ReportOptions, write_report
+from pipeline.run import all_manifests
+from stages.catalogue import current
 
 
 def report_run(root: str, options: ReportOptions) -> Path:
@@ -32,4 +35,12 @@ def read_reviews(root: str, file: Path) -> int:
     if unknown:
         raise ConfigError(f"{file}: expected ids of {root}, got {unknown[0]} ({len(unknown)} such); name its root")
     reviews.store_reviews(root, found)
+    if has_run(root):
+        _write_views(root)
     return len(found)
+
+
+def _write_views(root: str) -> None:
+    """Write `views.sql` and `manifest.duckdb` anew, with `review`."""
+    plan = plan_of(root)
+    views.write(plan.root, all_manifests(plan), current(plan.root))

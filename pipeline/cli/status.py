@@ -17,7 +17,7 @@ from manifests.snapshot import snapshot
 from pipeline.audit.agreement import audit_facts, audit_lines
 from pipeline.audit.answers import read_audits
 from pipeline.cli.cell_text import duration
-from pipeline.cli.forecast_text import score_lines
+from pipeline.cli.forecast_text import forecast_scores, score_facts, score_lines
 from pipeline.cli.open_run import has_run, plan_of
 from pipeline.cli.tables import output_width
 from pipeline.engine import lane_states
@@ -56,6 +56,7 @@ def show_status(root: str, as_json: bool) -> bool:
         }
         report["audit"] = audited
         report["not_media"] = not_media.read(root)
+        report["forecast"] = score_facts(forecast_scores(plan, counts)) if plan else []
         print(json.dumps(report, ensure_ascii=False, indent=2))
         return not faults
     if plan:
@@ -71,7 +72,7 @@ def show_status(root: str, as_json: bool) -> bool:
         if facts["files"]:
             sizes = f"{facts['samples']:,} samples, {facts['tasks']:,} tasks, {facts['bytes'] / 1e6:,.1f} MB"
             print(f"shards/{stage}: {facts['files']:,} file{'s' * (facts['files'] != 1)}, {sizes}")
-    for line in score_lines(plan, counts) if plan else ():
+    for line in score_lines(forecast_scores(plan, counts)) if plan else ():
         print(line)
     for line in audit_lines(audited):
         print(line)

@@ -10,18 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from statistics import median
 from typing import Any
 
 import duckdb
 import yaml
 
-from manifests import storage, views
+from manifests import blocks, storage, views
 from manifests.schema import hints
 from ola import locate_model
 from pipeline.annotation.annotator_settings import LARGE, weight_bytes
 from pipeline.config import Config
 from pipeline.forecast.estimate import Estimate, ratio_estimate, total
 from pipeline.forecast.sampled import Sample
+from pipeline.forecast.step_seconds import estimate_seconds
 from pipeline.plan import Plan
 from pipeline.run import all_manifests
 from pipeline.state.registration import part_size
@@ -29,7 +31,6 @@ from pipeline.state.registration import part_size
 ASKING = ("screen", "caption", "ask", "verify")
 TOKENS = {"asked": "prompt_tokens", "read": "read_tokens", "written": "answer_tokens"}
 LEAST_VIDEOS = 2  # of an earlier run, for ratios with an interval
-BUSY = 2.0  # factor by which seconds differ where a machine is busier or idler
 SIZE_LOW, SIZE_HIGH = 0.85, 1.1  # of bytes
 
 VIDEOS = "SELECT id, duration / 3600 FROM ingest WHERE status = 'ok' ORDER BY id"
@@ -61,9 +62,10 @@ def ratios_for(plan: Plan, config: Config, sample: Sample, card: str) -> Ratios:
     if len(made) == len(plan.steps):
         with views.connect(plan.root, all_manifests(plan), {}, []) as connection:
             measured = _measured(connection, plan)
+            seconds = _measured_seconds(connection, plan, sample.total_hours) if measured else {}
             hours = sum(dict(connection.sql(VIDEOS).fetchall()).values())
         if measured:
-            amounts = {name: ratio * sample.total_hours for name, ratio in measured.items()}
+            amounts = {name: ratio * sample.total_hours for name, ratio in measured.items()} | seconds
             amounts |= _measured_bytes(plan, hours, sample.total_hours, part_count(plan, config, sample))
             on_gpu = config.annotator.runs_on == "cuda"
             gpu = {f: amounts[f"seconds: {f}"] for f in ASKING if on_gpu and f"seconds: {f}" in amounts}
@@ -77,8 +79,8 @@ def _measured(connection: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, Es
     if len(hours) < LEAST_VIDEOS:
         return {}
 
-    def ratio(rows: Mapping[str, float], factor: float = 1.0) -> Estimate:
-        return ratio_estimate([float(rows.get(video, 0)) for video in hours], list(hours.values()), factor)
+    def ratio(rows: Mapping[str, float]) -> Estimate:
+        return ratio_estimate([float(rows.get(video, 0)) for video in hours], list(hours.values()))
 
     found = {"clips": ratio(dict(connection.sql(CLIPS).fetchall()))}
     if "pack" in views.names(connection):
@@ -86,20 +88,27 @@ def _measured(connection: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, Es
         for video, kind, count in connection.sql(TASKS).fetchall():
             by_kind.setdefault(kind, {})[video] = count
         found |= {f"tasks: {kind}": ratio(rows) for kind, rows in sorted(by_kind.items())}
-    for planned in plan.steps[1:]:
-        step = planned.step.name
-        found[f"seconds: {step}"] = ratio(dict(connection.sql(SECONDS.format(step=step)).fetchall()), BUSY)
     for name, column in TOKENS.items():
         parts = [ratio(dict(rows)) for rows in _token_rows(connection, plan, column)]
         found |= {f"tokens {name}": total(parts)} if parts else {}
     return found
 
 
+def _measured_seconds(connection: duckdb.DuckDBPyConnection, plan: Plan, expected: Estimate) -> dict[str, Estimate]:
+    """Return the seconds of each step after `ingest` for so many hours of video."""
+    hours, found = dict(connection.sql(VIDEOS).fetchall()), {}
+    for planned in plan.steps[1:]:
+        rows = dict(connection.sql(SECONDS.format(step=planned.step.name)).fetchall())
+        seconds = [float(rows.get(video, 0)) for video in hours]
+        found[f"seconds: {planned.step.name}"] = estimate_seconds(seconds, list(hours.values()), expected)
+    return found
+
+
 def _measured_bytes(plan: Plan, hours: float, expected: Estimate, parts: int) -> dict[str, Estimate]:
     """Return the bytes of each step's folder for so many hours and parts.
 
-    A part's file has a size of its own, whatever its rows: that of the smallest. The rest grows with the hours. hours:
-    of the earlier run.
+    A part's file has a size of its own, whatever its rows: that of the smallest; the rest grows with the hours. At the
+    least, all of a usual file is its own size. A block of parts is compacted into one file. hours: of the earlier run.
     """
     found = {}
     for planned in plan.steps:
@@ -108,9 +117,10 @@ def _measured_bytes(plan: Plan, hours: float, expected: Estimate, parts: int) ->
         files = [entry.size for entry in entries if entry.path.endswith(".parquet")]
         fixed = min(files, default=0)
         rest = (size - fixed * len(files)) / hours
-        likely = fixed * parts + rest * expected.middle
+        likely = fixed * sum(divmod(parts, blocks.BLOCK)) + rest * expected.middle
         high = max(likely, size / hours * expected.high)
-        low = fixed * min(parts, len(files)) + rest * expected.low
+        media = (size - sum(files)) / hours
+        low = (median(files) if files else 0) * sum(divmod(parts, blocks.BLOCK)) + media * expected.low
         found[f"bytes: {planned.step.name}"] = Estimate(SIZE_LOW * min(low, likely), likely, SIZE_HIGH * high)
     return found
 

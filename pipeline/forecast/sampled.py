@@ -56,7 +56,13 @@ def probe_sample(config: Config, count: int, seed: int) -> Sample:
         drawn = sorted(names, key=lambda uri: hashlib.sha256(f"{seed} {uri}".encode()).digest())[:count]
         listed = Path(root, "sample.jsonl")  # a list takes names that would be patterns or containers otherwise
         listed.write_text("".join(f"{json.dumps({'path': uri})}\n" for uri in drawn), encoding="utf-8")
-        probing = config.model_copy(update={"inputs": (str(listed),), "steps": ("ingest",), "engine": "inline"})
+        alone = {
+            "inputs": (str(listed),),
+            "steps": ("ingest",),
+            "engine": "inline",
+            "isolate": True,
+        }  # it meets bad files
+        probing = config.model_copy(update=alone)
         manifest = run(probing, f"{root}/root").find_step("ingest").manifest
         rows = [row for part in manifest.committed() for row in manifest.read(part).to_pylist()]
         counts = manifest.total()

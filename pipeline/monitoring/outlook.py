@@ -60,16 +60,28 @@ class Outlook:
 
     def _end(self, parts: int) -> str:
         """Return how long the slowest step takes for what is left; steps work beside each other."""
+        return end_text(list(self._waits(parts).values()))
+
+    def lane_ends(self, lanes: Sequence[Sequence[str]], parts: int) -> list[str]:
+        """Return how long each lane takes for what is left, as of the last look; "" for all if they end together.
+
+        lanes: names of the steps of each. A lane takes as long as its slowest step.
+        """
+        waits = self._waits(parts) if self.looks else {}
+        ends = [end_text([waits[name] for name in lane if name in waits]) for lane in lanes]
+        return ends if len(set(ends)) > 1 else [""] * len(ends)
+
+    def _waits(self, parts: int) -> dict[str, float | None]:
+        """Return the seconds that each step takes for what is left; None: not known; empty: too early for a rate."""
         (began, before), (now, states) = self.looks[0], self.looks[-1]
         if now - began < LEAST:
-            return ""
-        waits = []
+            return {}
+        waits: dict[str, float | None] = {}
         for old, new in zip(before, states, strict=True):
             left, rate = new.left(parts), (new.done - old.done) / (now - began)
-            if left is None or (left and not rate):
-                return "end not known yet"
-            waits.append(left / rate if left else 0.0)
-        return f"about {remaining_text(max(waits))} left" if any(waits) else ""
+            is_known = left is not None and (not left or rate > 0)
+            waits[new.name] = (left / rate if left else 0.0) if is_known and left is not None else None
+        return waits
 
     def _growing_loss(self) -> str:
         """Return the reason by which most inputs were lost within the window, and their share of the step's inputs."""
@@ -86,6 +98,14 @@ class Outlook:
         (step, reason), count = max(growth.items(), key=lambda pair: (pair[1], pair[0]))
         of = f" ({count / share[step]:.0%})" if share[step] >= count else ""
         return f"most lost now: {step}, {' '.join(reason.split())}, {count}{of}"
+
+
+def end_text(waits: Sequence[float | None]) -> str:
+    """Return when the last of some steps ends. waits: seconds of each, None if not known."""
+    known = [each for each in waits if each is not None]
+    if len(known) < len(waits):
+        return "end not known yet"
+    return f"about {remaining_text(max(known))} left" if any(known) else ""
 
 
 def remaining_text(seconds: float) -> str:

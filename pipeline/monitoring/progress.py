@@ -196,7 +196,8 @@ class Progress:
             self._try_to_look(self._line, "")
         while not self.stop.wait(LINE_SECONDS):
             line, error = self._try_to_look(self._line, "")
-            self._print("\n".join([line, *self._lanes()]) if error is None else error, self._outlook_line())
+            outlook = self._outlook_line()
+            self._print("\n".join([line, *self._lanes()]) if error is None else error, outlook)
 
     def _try_to_look(self, look: Callable[[], T], otherwise: T) -> tuple[T, str | None]:
         """Return the result of `look`; if it raises, return `otherwise` and the error in one line."""
@@ -217,12 +218,16 @@ class Progress:
         return f"{done}/{len(parts) * len(self.tallies)} parts · records: {', '.join(steps)}"
 
     def _outlook_line(self) -> str:
-        """Return when the run will end, what is lost, and how busy this machine is, as of the last look."""
+        """Return when the run will end, what is lost, and how busy this machine is, as of the last look.
+
+        On a cluster this machine is the driver's, which says little about the others.
+        """
         states = [
             StepState(t.manifest.name, len(t.parts), t.total.inputs, t.moving, dict(t.total.reasons))
             for t in self.tallies
         ]
-        return " · ".join(filter(None, (self.outlook.look(states, len(self.sources_parts)), self.machine.line())))
+        use = f"driver's machine: {self.machine.line()}" if self.has_lanes else self.machine.line()
+        return " · ".join(filter(None, (self.outlook.look(states, len(self.sources_parts)), use)))
 
     def _print(self, text: str, outlook: str = "") -> None:
         """Print a line, if it differs from the last one, with the current tokens per second and the outlook."""
@@ -237,12 +242,15 @@ class Progress:
 
     def _tables(self) -> Group:
         table = self._table()
-        lines = [*self._lanes(), self._outlook_line()]
+        outlook = self._outlook_line()
+        lines = [*self._lanes(), outlook]
         return Group(table, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
     def _lanes(self) -> list[str]:
-        """Return the states of the lanes, and the number of retries of store requests, if any."""
-        lanes = [str(lane) for lane in lane_states.read(self.root)] if self.has_lanes else []
+        """Return the states of the lanes with their ends, and the number of retries of store requests, if any."""
+        states = lane_states.read(self.root) if self.has_lanes else []
+        ends = self.outlook.lane_ends([state.steps for state in states], len(self.sources_parts))
+        lanes = [", ".join(filter(None, (str(state), end))) for state, end in zip(states, ends, strict=True)]
         return lanes + ([str(retries.tally)] if retries.tally.number else [])
 
     def _table(self) -> Table:

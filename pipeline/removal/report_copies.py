@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 
 from manifests import storage
 from manifests.ledger import parquet_bytes, read_parquet
+from manifests.review_view import REVIEWS
 from pipeline.removal.sets import delete_folder
 
-REPORT, REVIEWS = "report", "reviews"  # folders of the root
+REPORT = "report"  # folder of the root
 
 
 def delete_report_copies(root: str, ids: Collection[str]) -> None:

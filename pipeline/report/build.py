@@ -76,7 +76,7 @@ def write_report(root: str, options: ReportOptions, damaged: list[Damaged] | Non
         lambda: _connect(plan, damaged), lambda found: make_cards(found, plan, config.pack, gathered.drawn)
     )
     sections = [
-        ("funnel", "Funnel", page.funnel(gathered.facts)),
+        ("funnel", "Funnel", page.funnel(gathered.facts, _choice(options))),
         ("yield", "Yield", page.yields()),
         ("scores", "Scores", page.distributions(histograms(gathered.table, config.model_dump()),
                                                 languages(gathered.table))),
@@ -91,6 +91,12 @@ def write_report(root: str, options: ReportOptions, damaged: list[Damaged] | Non
     _copy_files(folder)
     _write_cards(plan, config, options, gathered, cards, folder)
     return folder / "index.html"
+
+
+def _choice(options: ReportOptions) -> str:
+    """Return the options that choose cards, as they were given."""
+    given = (("--step", options.step), ("--where", options.where))
+    return " and ".join(f"{name} {value}" for name, value in given if value is not None)
 
 
 def _connect(plan: Plan, damaged: list[Damaged] | None) -> duckdb.DuckDBPyConnection:

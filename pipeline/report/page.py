@@ -50,8 +50,10 @@ def page(title: str, root: str, sections: Sequence[tuple[str, str, Markup]]) -> 
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def funnel(facts: RunFacts) -> Markup:
-    """Return the funnel as bars to scale and as a table, with all reasons."""
+def funnel(facts: RunFacts, choice: str = "") -> Markup:
+    """Return the funnel as bars to scale and as a table, with all reasons. choice: options that choose cards."""
+    whole = element("p", f"All figures are of the whole run. {choice} chooses the cards under Clips only.",
+                    class_="quiet") if choice else None  # fmt: skip
     most = {unit: max(step.counts.inputs for step in facts.steps if step.unit == unit) for unit in _units(facts.steps)}
     rows, before = [], ""
     for step in facts.steps:
@@ -61,7 +63,7 @@ def funnel(facts: RunFacts) -> Markup:
         rows.append(_funnel_row(step, most[step.unit]))
     legend = element("p", [element("span", status, class_=f"key {status}") for status in STATUSES], class_="legend")
     faults = element("ul", [element("li", fault) for fault in facts.faults], class_="faults") if facts.faults else None
-    return section("funnel", "Funnel", _packed(facts), legend, element("div", rows, class_="funnel"), faults,
+    return section("funnel", "Funnel", whole, _packed(facts), legend, element("div", rows, class_="funnel"), faults,
                    element("div", _step_table(facts), element("div", element("h3", "Reasons"), _reason_table(facts)),
                            class_="beside"))  # fmt: skip
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from manifests import storage, views
 from manifests.ledger import digest, parquet_bytes, read_parquet
+from manifests.review_view import REVIEWS, newest_marks
 from pipeline.errors import ConfigError
-from pipeline.removal.report_copies import REVIEWS
 from pipeline.steps.needs import agreement_sql
 
 MARKS = ("good", "bad", "wrong")
@@ -102,8 +102,7 @@ def read_reviews(root: str) -> pa.Table:
     found = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
     with duckdb.connect() as connection:
         connection.register("every", found)
-        newest = "row_number() OVER (PARTITION BY id, reviewer ORDER BY marked_at DESC, mark, note) = 1"
-        return connection.sql(f"FROM every QUALIFY {newest} ORDER BY id, reviewer").to_arrow_table()
+        return connection.sql(newest_marks("every")).to_arrow_table()
 
 
 def agreement_with_verify(

@@ -7,6 +7,7 @@ twin. If the owner's file is deleted, a copy becomes the owner.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -69,7 +70,10 @@ def register(
 
 
 def merge_sources(before: Sequence[Registered], found: Iterable[Source], limit: int | None) -> list[Registered]:
-    """Return the registered sources with the facts found now, then the new ones; sources not found stay unchanged."""
+    """Return the registered sources with the facts found now, then the new ones; sources not found stay unchanged.
+
+    limit: of sources in the whole run; new ones are drawn from all folders, and a higher limit keeps them.
+    """
     rows = {each.source.uri: each for each in before}
     new = []
     for source in found:
@@ -78,7 +82,13 @@ def merge_sources(before: Sequence[Registered], found: Iterable[Source], limit: 
             new.append(Registered(source, NEW, 0))
         elif not known.source.removed and has_changed(known.source, source):
             rows[source.uri] = replace(known, source=replace(source, twin=known.source.twin))
-    return [*rows.values(), *(new if limit is None else new[: max(0, limit - len(before))])]
+    return [*rows.values(), *(new if limit is None else _draw(new, max(0, limit - len(before))))]
+
+
+def _draw(new: Sequence[Registered], count: int) -> list[Registered]:
+    """Return up to `count` sources, drawn by the digests of their URIs, in the order of `new`."""
+    digests = [hashlib.sha256(each.source.uri.encode()).digest() for each in new]
+    return [new[n] for n in sorted(sorted(range(len(new)), key=digests.__getitem__)[:count])]
 
 
 def _with_measures(rows: Sequence[Registered], found: Mapping[str, Content]) -> list[Registered]:

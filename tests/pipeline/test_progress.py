@@ -234,6 +234,16 @@ def test_the_end_follows_from_the_rate_of_the_last_minutes() -> None:
     assert outlook.look(state(1000, 10), 10) == ""
 
 
+def test_lanes_that_end_apart_have_an_end_each() -> None:
+    seconds = iter((0.0, 60.0))
+    outlook = Outlook(lambda: next(seconds))
+    for done in ((10, 10), (310, 16)):
+        outlook.look([StepState(name, 2, n, 0, {}) for name, n in zip(("split", "ask"), done, strict=True)], 6)
+    assert outlook.lane_ends([("split",), ("ask",)], 6) == ["about 2 min left", "about 5 min left"]
+    assert outlook.lane_ends([("split", "ask"), ("ask",)], 6) == ["", ""], "both end with ask"
+    assert outlook.lane_ends([("split", "ask")], 6) == [""], "one lane ends as the run does"
+
+
 def test_a_step_without_a_part_leaves_the_end_open() -> None:
     seconds = iter((0.0, 60.0))
     outlook = Outlook(lambda: next(seconds))
@@ -261,7 +271,8 @@ def test_the_table_stays_within_80_columns(made: Plan) -> None:
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(lines) == 1 + 4 + 1
     assert all(len(line) <= 80 for line in lines)
-    assert "CPU " in lines[-1]
+    assert lines[-1].startswith("CPU ")
+    assert Progress(made, console, has_lanes=True)._outlook_line().startswith("driver's machine: CPU ")
 
 
 def test_the_use_of_gpus_is_what_their_driver_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from manifests.records import Source
 from manifests.schema import records_table
 from manifests.sources import Registered, SourceManifest, source_id
 from pipeline.errors import RunError
-from pipeline.state.registration import register
+from pipeline.state.registration import merge_sources, register
 
 
 def manifest_at(folder: Path) -> SourceManifest:
@@ -68,6 +68,17 @@ def test_new_sources_form_new_parts_and_old_parts_stay(disk: Disk) -> None:
     assert disk.manifest.registered()[:3] == [replace(r, source=s.source) for r, s in zip(first, first, strict=True)]
     assert disk.rows["d"] == (2, 0, None)
     assert disk.changes == []
+
+
+def test_a_limit_draws_from_all_folders_and_a_higher_one_keeps_them() -> None:
+    found = [source(f"{folder}/{n}") for folder in "abcde" for n in range(20)]
+    few = merge_sources([], found, 25)
+    more = merge_sources(few, found, 50)
+    assert [len(few), len(more)] == [25, 50]
+    assert more[:25] == few
+    assert {each.source.uri[0] for each in few} == set("abcde")
+    assert [each.source.uri for each in few] == [s.uri for s in found if s.uri in {e.source.uri for e in few}]
+    assert merge_sources([], found[::-1], 25) == few[::-1], "the order of the listing does not decide"
 
 
 def test_a_registration_of_the_same_writes_nothing(disk: Disk, tmp_path: Path) -> None:

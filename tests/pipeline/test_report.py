@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections import Counter
@@ -9,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.pack.candidates import create_candidates
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
-from pipeline.report import reviews
+from pipeline.report import reviews, score_table
 from pipeline.report.build import ReportOptions, write_report
 from pipeline.report.cards import make_cards
 from pipeline.report.charts import histogram
@@ -113,10 +115,12 @@ def test_the_same_seed_draws_the_same_and_every_reason_has_a_card(plan: Plan) ->
     assert {"ingest", "split", "transcribe"} <= set(ended)
 
 
-def test_cards_of_one_step_and_of_a_condition(plan: Plan) -> None:
+def test_cards_of_one_step_and_of_a_condition(plan: Plan, tmp_path: Path) -> None:
     assert {each.step for each in drawn(plan, 50, step="transcribe")} == {"transcribe"}
     german = dict(rows(plan.root, "SELECT clip, text_language FROM transcribe WHERE text_language = 'de'"))
     assert {each.id for each in drawn(plan, 50, where="text_language = 'de'")} <= set(german)
+    chosen = write_report(plan.root, ReportOptions(tmp_path / "out", step="transcribe")).read_text(encoding="utf-8")
+    assert "figures are of the whole run. --step transcribe chooses the cards under Clips only" in chosen
     with pytest.raises(ConfigError, match=r"--where: expected a condition.*columns: clip, video"):
         drawn(plan, 1, where="colour = 1")
     with pytest.raises(ConfigError, match=r"--step asks: expected a step of this run"):
@@ -213,11 +217,27 @@ def test_reviews_come_back_as_rows(plan: Plan, tmp_path: Path) -> None:
     assert ola("review", plan.root, file).code == 0
     found = dict(rows(plan.root, "SELECT id, mark FROM review"))
     assert found == {mark["id"]: mark["mark"] for mark in marks} | {questions[1]: "bad"}
+    with duckdb.connect(f"{plan.root}/manifest.duckdb", read_only=True) as stored:
+        assert dict(stored.sql("SELECT id, mark FROM review").fetchall()) == found
     agreed = sum((found[name] == "good") == fine[name] for name in questions)
     low, high = reviews.wilson(agreed, 8)
     text = write_report(plan.root, ReportOptions(tmp_path / "out")).read_text(encoding="utf-8")
     assert f"{agreed} ({agreed / 8:.0%})" in text
     assert f"{low:.0%} to {high:.0%}" in text
+
+
+def test_a_table_above_its_limit_is_an_even_sample(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_table, "CLIPS", 9)
+    made = data_of(write_report(plan.root, ReportOptions(tmp_path / "out", clips=4)))["yield"]
+    found = rows(plan.root, "SELECT clip FROM extract WHERE ('0x' || md5(clip)[1:8])::UBIGINT < 9 / 18 * 4294967296")
+    assert (made["total"], made["count"]) == (18, len(found))
+    assert 0 < made["count"] < 18
+    kept = ", ".join(f"'{clip}'" for (clip,) in found)
+    ((questions,),) = rows(plan.root, f"SELECT count(*) FROM verify WHERE status = 'ok' AND clip IN ({kept})")
+    clips = np.frombuffer(base64.b64decode(made["questions"]["clip"]), "<u4")
+    assert len(clips) == questions
+    assert set(clips) <= set(range(len(found)))
+    assert "18 of 18" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8"), "the funnel is of all clips"
 
 
 def test_wilson() -> None:

@@ -35,7 +35,10 @@ def run_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer de
     workers: Annotated[
         int | None, typer.Option(min=0, help="Workers of each step under ray; 0: as many as are useful.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most videos in the whole run.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most videos in the whole run, drawn from all of the input by their names."),
+    ] = None,
     only: Annotated[str | None, typer.Option(help="Run this step only.")] = None,
     retry: Annotated[bool, typer.Option(help="Run failed records again.")] = False,
     min_yield: Annotated[
