@@ -1,8 +1,8 @@
 """Losses and gradients of a step on some numbers of ranks: `python -m tests.stages.sharded_gradients FOLDER RANKS…`.
 
-Sharded by FSDP2 with the policy of bfloat16 and with recomputation, as on GPUs. A phase of a packaged recipe reads packs
-of its own tasks; a module that no recipe trains alone reads packs of all stages. A process of its own, since it must
-have no threads when it forks.
+Sharded by FSDP2 with the policy of bfloat16 and with recomputation, as on GPUs. A phase of a packaged recipe reads
+packs of its own tasks; a module that no recipe trains alone reads packs of all stages. A process of its own, since it
+must have no threads when it forks.
 """
 
 from __future__ import annotations

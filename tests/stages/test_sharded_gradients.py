@@ -1,4 +1,4 @@
-"""Two and three ranks have the losses and gradients of one: for all that the packaged recipes train, and each module."""
+"""Two and three ranks have the losses and gradients of one, for all that recipes train and for each module."""
 
 from __future__ import annotations
 
