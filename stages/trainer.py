@@ -34,6 +34,7 @@ from stages.ranks import SINGLE, World
 from stages.recipe import Phase, Recipe
 from stages.sampling import Order
 from stages.training_log import StepFigures, TrainingLog
+from stages.training_memory import describe_room, fullest_pass
 
 MAX_TASKS = 8  # tasks of a bad step in its error; a file lists all
 
@@ -119,6 +120,8 @@ class PhaseTraining:
         with self.log:
             self._open(last.folder if last else None)
             self.say(self._first_line(done))
+            if self.world.device.startswith("cuda"):
+                self.say(self._memory_line())
             if self.world.rank == 0:
                 self.log.delete_after(done)
             self._train_steps(done)
@@ -154,6 +157,13 @@ class PhaseTraining:
         progress = f"resumes after step {done} of {self.steps}" if done else f"{self.steps} steps"
         trains = f"phase {self.phase.name}: {progress} · trains {', '.join(self.phase.lr)} ({count / 1e6:.1f}M) · "
         return f"{trains}mix {_format_shares(self.order.mix())}"
+
+    def _memory_line(self) -> str:
+        """Return what a step is reckoned to take on this rank's GPU, whose free memory is read."""
+        numerics = Numerics(self.training.recompute, self.training.compute)
+        given = fullest_pass(self.model, self.phase, numerics, self.world.ranks)
+        free, _ = torch.cuda.mem_get_info(self.world.device)
+        return describe_room(self.model, given, free + torch.cuda.memory_reserved(self.world.device))
 
     def _train_step(self, step: Step) -> None:
         """Train one step. Raises StagesError if the loss or the gradient is not finite, or the loss is a spike."""
