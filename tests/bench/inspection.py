@@ -5,8 +5,8 @@
 
 A film has 12 seconds of 384 x 288 (see `duplicate_films`). Faults are planted with ffmpeg in the video; codecs, and the
 step `extract` with its default settings, come after them. AUC: the chance that a film with the fault has the higher
-score (or the lower one, where the fault lowers it) than a film without, over all pairs. Five seeds that chose no
-limit:
+score (or the lower one, where the fault lowers it) than a film without, over all pairs. A clip of 48 s takes 0.09 s
+of a core: picture 0.04, sound 0.04, changes 0.01. AUC of five seeds that chose no limit:
 
 | fault | score | clips | AUC | median without | with |
 |---|---|---|---|---|---|
@@ -99,10 +99,11 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def measure(videos: Videos) -> Iterator[Figure]:
-    """Seconds a clip of 48 frames and 30 s of sound, by family."""
+    """Seconds a clip of 48 frames of 384 x 288 and 48 s of sound, by family."""
     film = make_film(videos.folder / "inspected.mp4", 1, 48.0)
     root = videos.folder / "inspected"
-    plan = run(load(None, [*sets(), "split.longest=60", "extract.frames.cap=48"], {"inputs": [str(film)]}), str(root))
+    whole = [*sets(), "split.longest=96", "split.shortest=47"]
+    plan = run(load(None, whole, {"inputs": [str(film)]}), str(root))
     media = ok_records(ClipMedia, plan.find_step("extract").manifest.read(0))
     for family in (*FAMILIES, "all"):
         step = Inspect(InspectSettings(**{name: family in (name, "all") for name in FAMILIES}))
