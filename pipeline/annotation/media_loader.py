@@ -100,12 +100,10 @@ class MediaLoader:
     def _decode_frames(self, footage: ClipMedia) -> list[Image]:
         from PIL import Image
 
-        data, frames, at = self.read(footage.frames), list[Image.Image](), 0
-        for size in footage.frame_bytes:
-            frames.append(Image.open(io.BytesIO(data[at : at + size])))
-            frames[-1].load()
-            at += size
-        return frames
+        frames = [Image.open(io.BytesIO(jpeg)) for jpeg in self.read.frames(footage)]
+        for frame in frames:
+            frame.load()
+        return list(frames)
 
 
 def _has_failed(clip: Future[T]) -> bool:

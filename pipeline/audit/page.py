@@ -18,6 +18,7 @@ from typing import Any
 from manifests.records import Media
 from pipeline.audit.sample import Sample
 from pipeline.media.media_store import MediaReader
+from stages.shards import split_frames
 
 PAGE = "index.html"
 
@@ -43,11 +44,10 @@ def write_page(root: str, folder: Path, sample: Sample, rows: Sequence[Mapping[s
 def _write_media(read: MediaReader, folder: Path, place: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """Write the frames and the sound of a clip. Returns their paths from the page, and the times of the frames."""
     (folder / place).mkdir(parents=True, exist_ok=True)
-    data, at, frames = bytes(read(Media(**row["frames"]))), 0, []
-    for n, size in enumerate(row["frame_bytes"]):
+    frames = []
+    for n, jpeg in enumerate(split_frames(read(Media(**row["frames"])), row["frame_bytes"])):
         frames.append(f"{place}/{n:03d}.jpg")
-        (folder / frames[-1]).write_bytes(data[at : at + size])
-        at += size
+        (folder / frames[-1]).write_bytes(jpeg)
     sound = "" if row["sound"] is None else f"{place}/sound.wav"
     if sound:
         (folder / sound).write_bytes(read(Media(**row["sound"])))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RATE = 16000
+WAV_HEAD = 44  # bytes before the samples of a canonical WAV file
 GAP = RATE // 20  # samples; a timestamp off by less than 50 ms is jitter of the muxer
 
 

@@ -17,8 +17,9 @@ from typing import BinaryIO, TypeVar, cast
 
 from manifests import storage
 from manifests.ledger import KEY_DIGITS
-from manifests.records import Media
+from manifests.records import ClipMedia, Media
 from pipeline.errors import Unavailable
+from stages.shards import split_frames
 from stages.tar_format import header, padded
 
 R = TypeVar("R")
@@ -39,6 +40,10 @@ class MediaReader:
         if len(data) != media.size:
             raise OSError(f"{media.uri}: {media.size} bytes at {media.offset} are not there")
         return memoryview(data)
+
+    def frames(self, media: ClipMedia) -> list[memoryview]:
+        """Return the JPEGs of a clip, in order. Raises OSError for missing bytes, ValueError if sizes do not fit."""
+        return split_frames(self(media.frames), media.frame_bytes)
 
 
 @dataclass

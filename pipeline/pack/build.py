@@ -10,13 +10,12 @@ from typing import Any
 from manifests import storage
 from manifests.records import Media, PackedTask
 from pipeline.annotation.text_rules import format_question
-from pipeline.media.audio import RATE
+from pipeline.media.audio import RATE, WAV_HEAD
 from pipeline.media.media_store import MediaReader
 from pipeline.pack.writer import PlacedSample, ShardWriter, index_bytes
 from pipeline.prompts import prompt
 from stages.samples import FAMILIES, KINDS, PICTURES, UNSAID, Pictures, Sample, Sound, Task, TimedText, turn
 
-WAV_HEAD = 44
 # score -> value where it was not measured; loudness: the gate of ITU-R BS.1770
 SCORES = {
     "motion": 0,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.records import Media
-from pipeline.media.audio import RATE
+from pipeline.media.audio import RATE, WAV_HEAD
 from pipeline.media.media_store import MediaReader
 from pipeline.report.cards import Card
 
@@ -24,7 +24,6 @@ WIDTH = 256  # pixels of a shown frame
 QUALITY = 72
 PEAKS = 240
 BIT_RATE = 48_000  # of MP3 at 16 kHz: speech without audible loss
-WAV_HEAD = 44
 LEFT_OUT = "left out by --megabytes"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
 
 import duckdb
 import pyarrow as pa
@@ -18,11 +17,11 @@ import pyarrow as pa
 from manifests import storage, views
 from manifests.ledger import digest, parquet_bytes, read_parquet
 from manifests.review_view import REVIEWS, newest_marks
+from pipeline.audit.agreement import wilson as share_interval
 from pipeline.errors import ConfigError
 from pipeline.steps.needs import agreement_sql
 
 MARKS = ("good", "bad", "wrong")
-Z = 1.96  # of a 95 % interval
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "clip", "question", "mark", "note", "reviewer", "marked_at")]
 )
@@ -134,10 +133,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     """Return the Wilson interval of 95 % of a share; (0, 1) without trials."""
     if not trials:
         return 0.0, 1.0
-    share, square = successes / trials, Z * Z
-    middle = (share + square / (2 * trials)) / (1 + square / trials)
-    half = Z / (1 + square / trials) * sqrt(share * (1 - share) / trials + square / (4 * trials * trials))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return share_interval(successes / trials, trials)
 
 
 def mark_counts(reviews: pa.Table) -> Mapping[str, int]:

@@ -11,9 +11,8 @@ from manifests.duplicate_records import Fingerprint
 from manifests.records import Clip, ClipMedia, Media
 from pipeline import step
 from pipeline.hashing.clip import make_fingerprint
+from pipeline.media.audio import WAV_HEAD
 from pipeline.media.media_store import MediaReader
-
-WAV_HEAD = 44
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,7 @@ class FingerprintStep(step.Step[FingerprintInput, Fingerprint]):
 
     def _make_fingerprint(self, media: ClipMedia, clip: Clip) -> Fingerprint:
         length, samples = (clip.end_ms - clip.start_ms) / 1000, self._read_samples(media.sound)
-        return make_fingerprint(clip.id, length, media.frame_ms, self._read_frames(media), samples)
-
-    def _read_frames(self, media: ClipMedia) -> list[memoryview]:
-        data, ends = self.read(media.frames), np.cumsum(media.frame_bytes).tolist()
-        return [data[end - size : end] for size, end in zip(media.frame_bytes, ends, strict=True)]
+        return make_fingerprint(clip.id, length, media.frame_ms, self.read.frames(media), samples)
 
     def _read_samples(self, sound: Media | None) -> np.ndarray:
         return np.frombuffer(b"" if sound is None else self.read(sound)[WAV_HEAD:], "<i2")

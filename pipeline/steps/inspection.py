@@ -16,9 +16,9 @@ from pipeline import step
 from pipeline.errors import BadMedia
 from pipeline.inspection import picture, sound
 from pipeline.inspection.changes import measure_changes
+from pipeline.media.audio import WAV_HEAD
 from pipeline.media.media_store import MediaReader
 
-WAV_HEAD = 44
 BLOCK = 8  # pixels: JPEGs are decoded to the means of their blocks
 
 
@@ -55,15 +55,11 @@ class Inspect(step.Step[ClipMedia, Inspection]):
 
     def _inspect(self, media: ClipMedia) -> list[Inspection] | BadMedia:
         try:
-            jpegs = self._read_frames(media) if self.settings.picture or self.settings.changes else []
+            jpegs = self.read.frames(media) if self.settings.picture or self.settings.changes else []
             scores = {**self._score_picture(jpegs), **self._score_changes(jpegs), **self._score_sound(media.sound)}
         except BadMedia as error:
             return error
         return [Inspection(id=media.clip, clip=media.clip, **scores)]
-
-    def _read_frames(self, media: ClipMedia) -> list[memoryview]:
-        data, ends = self.read(media.frames), np.cumsum(media.frame_bytes).tolist()
-        return [data[end - size : end] for size, end in zip(media.frame_bytes, ends, strict=True)]
 
     def _score_picture(self, jpegs: Sequence[memoryview]) -> dict[str, float | None]:
         if not self.settings.picture:
