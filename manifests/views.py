@@ -287,3 +287,10 @@ def _write(root: str, views: Sequence[str]) -> None:
             for statement in (setting(root), *statements):
                 connection.execute(statement)
         storage.write_bytes(storage.join(root, DATABASE), Path(path).read_bytes())
+
+
+def fetch_rows(connection: duckdb.DuckDBPyConnection, query: str, *values: object) -> list[dict[str, Any]]:
+    """Return the rows of a query as dicts by column. values: of its parameters."""
+    answer = connection.execute(query, list(values))
+    names = [column[0] for column in answer.description or []]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]

@@ -11,11 +11,11 @@ import duckdb
 from manifests import views
 from manifests.ledger import Damaged
 from pipeline.card import queries
-from pipeline.cli.status import shard_facts
 from pipeline.config import Config
 from pipeline.errors import ConfigError, RunError
+from pipeline.monitoring.funnel import shard_facts
+from pipeline.monitoring.run_facts import RunFacts, read_facts
 from pipeline.plan import Plan
-from pipeline.report.facts import RunFacts, read_facts
 from pipeline.run import all_manifests
 from stages.catalogue import current
 from stages.samples import FAMILIES
@@ -114,7 +114,7 @@ def read_card_facts(root: str, plan: Plan | None, config: Config, damaged: list[
         content = _read_content(connection, current(root), stages)
         if plan is None:
             return CardFacts(content, None, RunRows())
-        run = read_facts(connection, plan, config.pack.agreement)
+        run = read_facts(connection, plan, config.pack)
         if run.faults:
             raise RunError(f"{run.faults[0]}: no card was written; `ola status` names all faults")
         return CardFacts(content, run, _read_rows(connection))

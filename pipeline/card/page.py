@@ -10,8 +10,8 @@ from pipeline.card.header import UNKNOWN
 from pipeline.card.markdown import Code, share, table, text, without_uris
 from pipeline.card.provenance import Provenance
 from pipeline.config import Config
+from pipeline.monitoring.run_facts import NEEDED, RunFacts
 from pipeline.removal.card_copies import MARK
-from pipeline.report.facts import NEEDED, RunFacts
 
 REASONS = 12  # reasons shown for each step
 CODE = """\

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from manifests import storage
-from pipeline.cli.status import REASONS, shard_facts
+from pipeline.cli.status import REASONS
 from pipeline.importing.importer import ImportRequest, import_records
 from pipeline.importing.reindex import index_shards
+from pipeline.monitoring.funnel import shard_facts
 
 
 def show_import(request: ImportRequest, root: str, strict: bool, retry: bool) -> bool:

@@ -57,10 +57,12 @@ def _read_history(connection: duckdb.DuckDBPyConnection, plan: Plan, name: str) 
         return []
     head, cut, rest = name.partition("…")  # an id as `ola sql` shortens it
     ids = _find_sources(connection, view_names, head)
-    rows = [("source", row) for row in _query_rows(connection, "SELECT * FROM source WHERE list_contains(?, id)", ids)]
+    rows = [
+        ("source", row) for row in views.fetch_rows(connection, "SELECT * FROM source WHERE list_contains(?, id)", ids)
+    ]
     if "ingest" not in view_names or not rows:
         return rows
-    ingested = _query_rows(connection, "SELECT * FROM ingest WHERE list_contains(?, input)", ids)
+    ingested = views.fetch_rows(connection, "SELECT * FROM ingest WHERE list_contains(?, input)", ids)
     videos = [row["id"] for row in ingested if row["id"]]
     if cut and len(videos) == 1:
         name = videos[0] + rest
@@ -77,12 +79,14 @@ def _find_sources(connection: duckdb.DuckDBPyConnection, view_names: set[str], n
     """Return the ids of the sources that match a name."""
     path = storage.normal(name)
     query = "SELECT id FROM source WHERE uri IN (?, ?) OR ends_with(uri, '/' || ?)"
-    found = {row["id"] for row in _query_rows(connection, query, name, path, name)}
+    found = {row["id"] for row in views.fetch_rows(connection, query, name, path, name)}
     if len(name) >= PREFIX:
-        found |= {row["id"] for row in _query_rows(connection, "SELECT id FROM source WHERE starts_with(id, ?)", name)}
+        found |= {
+            row["id"] for row in views.fetch_rows(connection, "SELECT id FROM source WHERE starts_with(id, ?)", name)
+        }
         if "ingest" in view_names:
             query = "SELECT input FROM ingest WHERE starts_with(id, left(?, 20)) AND status = 'ok'"
-            found |= {row["input"] for row in _query_rows(connection, query, name)}
+            found |= {row["input"] for row in views.fetch_rows(connection, query, name)}
     return sorted(found)
 
 
@@ -90,14 +94,8 @@ def _rows_of_videos(
     connection: duckdb.DuckDBPyConnection, step: str, videos: list[str], name: str
 ) -> list[dict[str, Any]]:
     """Return a step's rows about these videos; only of one clip if the name is that of a clip or a task."""
-    rows = _query_rows(
+    rows = views.fetch_rows(
         connection, f"SELECT * FROM {step} WHERE list_contains(?, left(input, 20)) ORDER BY input", videos
     )
     clip = re.match(r"[0-9a-f]{20}-\d{9}-\d{9}", name)
     return [row for row in rows if clip is None or row["input"] in (clip.group(), clip.group()[:20])]
-
-
-def _query_rows(connection: duckdb.DuckDBPyConnection, query: str, *values: object) -> list[dict[str, Any]]:
-    answer = connection.execute(query, list(values))
-    names = [column[0] for column in answer.description or []]
-    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]

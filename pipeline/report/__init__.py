@@ -1,6 +1,5 @@
 """The report of a run: a folder with `index.html`, its styles and scripts, the data, and the media of some clips.
 
-    facts ──────── the funnel, seconds and tokens by step, needs by kind of question
     score_table ── the scores of all clips and their tasks, from which the page computes the yield of other thresholds
     sample ─────── which clips get a card: drawn by a seed, from every reason
     cards ──────── all that the steps say of these clips

@@ -15,13 +15,13 @@ from manifests import storage, views
 from manifests.ledger import Damaged, digest
 from pipeline.config import Config, load_run
 from pipeline.errors import ConfigError
+from pipeline.monitoring.run_facts import RunFacts, read_facts
 from pipeline.pack.candidates import is_packable
 from pipeline.plan import Plan
 from pipeline.removal.report_copies import REPORT
 from pipeline.report import page, reviews
 from pipeline.report.cards import Card, make_cards
 from pipeline.report.distributions import histograms, languages
-from pipeline.report.facts import RunFacts, read_facts
 from pipeline.report.markup import Markup
 from pipeline.report.media import write_media
 from pipeline.report.sample import Drawn, draw
@@ -106,7 +106,7 @@ def _connect(plan: Plan, damaged: list[Damaged] | None) -> duckdb.DuckDBPyConnec
 
 
 def _gather(connection: duckdb.DuckDBPyConnection, plan: Plan, config: Config, options: ReportOptions) -> _Gathered:
-    facts = read_facts(connection, plan, config.pack.agreement)
+    facts = read_facts(connection, plan, config.pack)
     marks = reviews.read_reviews(plan.root)
     agreement = reviews.agreement_with_verify(connection, marks, config.pack.agreement)
     table = read_scores(connection, plan, config.pack)

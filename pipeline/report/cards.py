@@ -57,13 +57,15 @@ def make_cards(
     judge_candidates(connection, settings, {"now": settings.where}, columns=("needs",))
     if "pack" in made and settings.balance != NO_BALANCE:
         exclude_as_packed(connection, "now")
-    clips = {row["clip"]: row for row in _rows(connection, CLIP_ROWS)}
-    tasks = _by_clip(_rows(connection, TASK_ROWS))
-    captions, questions = (_by_clip(_rows(connection, query)) for query in (CAPTION_ROWS, QUESTION_ROWS))
+    clips = {row["clip"]: row for row in views.fetch_rows(connection, CLIP_ROWS)}
+    tasks = _by_clip(views.fetch_rows(connection, TASK_ROWS))
+    captions, questions = (_by_clip(views.fetch_rows(connection, query)) for query in (CAPTION_ROWS, QUESTION_ROWS))
     steps = _step_rows(
         connection, [p.step.name for p in plan.steps if p.step.name in made] + ["pack"] * ("pack" in made)
     )
-    spans = {row["id"]: row for row in _rows(connection, "SELECT * FROM split WHERE id IN (SELECT id FROM drawn)")}
+    spans = {
+        row["id"]: row for row in views.fetch_rows(connection, "SELECT * FROM split WHERE id IN (SELECT id FROM drawn)")
+    }
     sources = _sources(connection, made)
     found = []
     for each in drawn:
@@ -78,11 +80,6 @@ def make_cards(
     return found
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:
-    rows: list[Row] = connection.sql(query).to_arrow_table().to_pylist()
-    return rows
-
-
 def _by_clip(rows: Sequence[Row]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in rows:
@@ -95,7 +92,7 @@ def _sources(connection: duckdb.DuckDBPyConnection, made: set[str]) -> dict[str,
     ids = "SELECT id[1:20] FROM drawn"
     found: list[Row] = []
     for view in sorted(made & {"source", "ingest"}):
-        found += _rows(connection, f"SELECT id, uri, meta FROM {view} WHERE id IN ({ids})")
+        found += views.fetch_rows(connection, f"SELECT id, uri, meta FROM {view} WHERE id IN ({ids})")
     return {row["id"]: row for row in found}
 
 

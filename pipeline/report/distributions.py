@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.facts import setting_thresholds
 from pipeline.report.score_table import VIEWS, ScoreTable
 
 BARS = 36
@@ -105,3 +104,20 @@ def languages(table: ScoreTable) -> list[tuple[str, int, int]]:
     rows = [(name, counts[name, False], counts[name, True]) for name in shown]
     rest = [sum(count for (name, val), count in counts.items() if name not in shown and val == of) for of in (0, 1)]
     return [*rows, ("others", rest[0], rest[1])] if any(rest) else rows
+
+
+def setting_thresholds(settings: Mapping[str, Any]) -> dict[str, list[tuple[float, str]]]:
+    """Return thresholds of the steps by score: the value, and the setting that it is from. settings: of the run."""
+    named = {
+        "seconds": ("split.shortest", "split.longest"),
+        "words": ("screen.least_words",),
+        "complete": ("ask.least_complete",),
+        "informative": ("ask.least_informative",),
+        "agreement": ("pack.agreement",),
+    }
+    return {score: [(_setting(settings, key), key) for key in keys] for score, keys in named.items()}
+
+
+def _setting(settings: Mapping[str, Any], key: str) -> float:
+    section, name = key.split(".")
+    return float(settings[section][name])

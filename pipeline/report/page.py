@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from pipeline.cli.cell_text import duration
+from pipeline.monitoring.run_facts import NEEDED, RunFacts, StepFacts
 from pipeline.report.charts import histogram, interval_bar, lines, stacked_bar
 from pipeline.report.distributions import Histogram
-from pipeline.report.facts import NEEDED, RunFacts, StepFacts
 from pipeline.report.markup import Markup, element, join, table
 from pipeline.report.reviews import Agreement, mark_counts
 from pipeline.report.training import PhaseCurves, SuiteScore

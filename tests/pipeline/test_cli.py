@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline.cli.status import group_reasons
+from pipeline.monitoring.funnel import group_reasons
 from tests.media import numbered, pattern
 from tests.runs import Said, copy_of, files_of, finished, ola, rows, shards_of, status, talking
 

@@ -29,6 +29,7 @@ from pipeline.errors import BadMedia, ConfigError, Unavailable
 from pipeline.media.audio import RATE, read_samples
 from pipeline.media.media_store import MediaReader, MediaTar
 from pipeline.media.other_sound import find_other_sound
+from pipeline.monitoring.run_facts import needs_by_kind
 from pipeline.pack.facts import pack_facts
 from pipeline.pack.settings import PackSettings
 from pipeline.steps.needs import agreement_sql, needs_sql
@@ -230,6 +231,15 @@ def test_the_old_rule_is_a_choice(tmp_path: Path) -> None:
     assert (needed, needs(verdict, "annotator")) == ("video", "both")
     (verdict,), _ = examined(tmp_path, Answers("text"), Answers("both"))
     assert needs(verdict, "annotator") is None, "the annotator was not asked"
+
+
+def test_a_report_counts_needs_by_the_judges_of_pack(tmp_path: Path) -> None:
+    (verdict,), _ = examined(tmp_path, Answers("video"), Answers("both"), all_views=True)
+    with duckdb.connect() as connection:
+        connection.register("verify", to_table(Verification, [Outcome("q", "ok", 0.0, (verdict,))]))
+        connection.execute("CREATE VIEW ask AS SELECT question AS id, 'speech' AS kind, 'ok' AS status FROM verify")
+        witnessed, own = (needs_by_kind(connection, PackSettings(judges=each)) for each in ("witnesses", "annotator"))
+    assert (witnessed["speech"]["video"], own["speech"]["both"]) == (1, 1)
 
 
 def test_agreements_of_views_are_the_highest_of_all_witnesses(tmp_path: Path) -> None:

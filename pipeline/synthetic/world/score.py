@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import duckdb
-
 from manifests import storage, views
 from manifests.records import Media, PackedTask
 from manifests.schema import record_schema
@@ -79,10 +77,10 @@ class RunScore:
             create_candidates(connection, plan, config.pack)
             if "shards" not in views.names(connection):
                 connection.register("shards", record_schema(PackedTask).empty_table())
-            self.clips = {each.clip: each for each in self._match_truths(fetch_rows(connection, CLIPS))}
-            self.captions = fetch_rows(connection, CAPTIONS)
+            self.clips = {each.clip: each for each in self._match_truths(views.fetch_rows(connection, CLIPS))}
+            self.captions = views.fetch_rows(connection, CAPTIONS)
             needs = needs_sql(config.pack.agreement, judges=config.pack.judges)
-            self.question_rows = fetch_rows(connection, QUESTIONS.format(needs=needs))
+            self.question_rows = views.fetch_rows(connection, QUESTIONS.format(needs=needs))
         if not self.clips:
             raise ConfigError(f"{root}: no film of this run has a truth file; make films with one: ola world make")
 
@@ -156,10 +154,3 @@ class RunScore:
                 yield each.film, f"a shortcut in the shards: {each.true_needs} suffices", text
             if each.verdict != RIGHT:
                 yield each.film, f"{each.verdict}{' (in the shards)' if each.packed else ''}", text
-
-
-def fetch_rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    """Run a query; returns its rows as dicts."""
-    answer = connection.execute(query)
-    names = [column[0] for column in answer.description or []]
-    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]

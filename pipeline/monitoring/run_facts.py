@@ -1,17 +1,17 @@
-"""The counts of a run for its report: the funnel, seconds and tokens by step, and what questions need."""
+"""The counts of a run for its report and its card: the funnel, seconds and tokens by step, and what questions need."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 
 from manifests import views
 from manifests.ledger import Counts
 from manifests.records import PLURALS, Question, Source, Video
-from pipeline.cli.status import group_reasons, read_funnel
+from pipeline.monitoring.funnel import group_reasons, read_funnel
+from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
 from pipeline.steps.needs import needs_sql
 
@@ -59,12 +59,12 @@ class RunFacts:
     needs: Mapping[str, Mapping[str, int]]
 
 
-def read_facts(connection: duckdb.DuckDBPyConnection, plan: Plan, agreement: float) -> RunFacts:
-    """Read the facts of a run. connection: with its views. agreement: as `pack.agreement`."""
+def read_facts(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: PackSettings) -> RunFacts:
+    """Read the facts of a run. connection: with its views. settings: they decide what a question needs."""
     counts, tokens, faults = read_funnel(plan)
     units = {planned.step.name: _unit(planned.before.record) for planned in plan.steps}
     steps = [StepFacts(name, units.get(name, "clips"), total, tokens.get(name, {})) for name, total in counts]
-    return RunFacts(steps, _read_packed(connection), faults, _read_needs(connection, agreement))
+    return RunFacts(steps, _read_packed(connection), faults, needs_by_kind(connection, settings))
 
 
 def _unit(record: type) -> str:
@@ -86,28 +86,13 @@ def _read_packed(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[float
     }  # fmt: skip
 
 
-def _read_needs(connection: duckdb.DuckDBPyConnection, agreement: float) -> dict[str, dict[str, int]]:
+def needs_by_kind(connection: duckdb.DuckDBPyConnection, settings: PackSettings) -> dict[str, dict[str, int]]:
+    """Count questions by kind and by what they need, by the judges of `settings`; those they did not judge are out."""
     if not {"ask", "verify"} <= views.names(connection):
         return {}
     found: dict[str, dict[str, int]] = {}
-    query = NEEDS_BY_KIND.format(needs=needs_sql(agreement, "v."))
+    query = NEEDS_BY_KIND.format(needs=needs_sql(settings.agreement, "v.", settings.judges))
     for kind, needs, count in connection.sql(query).fetchall():
-        found.setdefault(kind, dict.fromkeys(NEEDED, 0))[needs] = count
+        if needs is not None:
+            found.setdefault(kind, dict.fromkeys(NEEDED, 0))[needs] = count
     return found
-
-
-def setting_thresholds(settings: Mapping[str, Any]) -> dict[str, list[tuple[float, str]]]:
-    """Return thresholds of the steps by score: the value, and the setting that it is from. settings: of the run."""
-    named = {
-        "seconds": ("split.shortest", "split.longest"),
-        "words": ("screen.least_words",),
-        "complete": ("ask.least_complete",),
-        "informative": ("ask.least_informative",),
-        "agreement": ("pack.agreement",),
-    }
-    return {score: [(_setting(settings, key), key) for key in keys] for score, keys in named.items()}
-
-
-def _setting(settings: Mapping[str, Any], key: str) -> float:
-    section, name = key.split(".")
-    return float(settings[section][name])
