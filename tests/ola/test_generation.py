@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,67 +20,10 @@ from ola.media_embeddings import Encodings
 from ola.model import OlaForConditionalGeneration
 from ola.processor import OlaProcessor
 from ola.prompt import IMAGE, Picture, Prompt, Request, Sound, Visual, Wave
-from ola.stop_strings import StopStrings
-from tests.ola import tiny
+from tests.ola.mixed_requests import clip, mixed, picture, wave
 
 CHOICES = [(0.0, 1.0), (0.7, 1.0), (1.0, 0.9), (1.5, 0.5)]
 """(temperature, top_p)"""
-
-
-@pytest.fixture(scope="module")
-def model() -> OlaForConditionalGeneration:
-    model = tiny.model(seed=1)
-    printable = {index for piece, index in tiny.tokenizer().get_vocab().items() if piece.isascii() and "<" not in piece}
-    with torch.no_grad():
-        # Whatever it says is text: ids that are no bytes, and bytes that are no ASCII, are as good as never chosen.
-        model.lm_head.weight[[index for index in range(model.config.vocab_size) if index not in printable]] = 0
-        # Sharp attention, so that a wrong position or a token too many to look at changes the answer.
-        for layer in model.model.layers:
-            layer.self_attn.q_proj.weight *= 4
-    return model
-
-
-@pytest.fixture(scope="module")
-def processor(model: OlaForConditionalGeneration) -> OlaProcessor:
-    return OlaProcessor(tiny.tokenizer(), model.config)
-
-
-@pytest.fixture
-def ola(model: OlaForConditionalGeneration, processor: OlaProcessor) -> Ola:
-    return Ola(model, processor)
-
-
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng([seed, height, width]).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def clip(frames: int, seed: int = 0) -> list[Picture]:
-    return [picture(64, 96, seed=100 * seed + frame) for frame in range(frames)]
-
-
-def wave(seconds: float, seed: int = 0) -> Wave:
-    noise = np.random.default_rng(seed).standard_normal(int(16_000 * seconds))
-    return Wave((noise / 10).astype(np.float32))
-
-
-def mixed() -> list[Request]:
-    """Requests of all kinds, prompts of 30 to 500 positions, answers of 3 to 40 tokens."""
-    requests = [
-        Request("Why?"),
-        Request("Say something about the sea, the wind and the thin grass between them. " * 3),
-        Request("And then?", history=[("What was in the tin?", "An ant.")], system=""),
-        Request("What is this?", images=[picture(96, 64)]),
-        Request("What differs?", images=[picture(32, 32), picture(64, 160), picture(100, 33)]),
-        Request("What happens?", video=clip(2)),
-        Request("What happens in the end?", video=clip(4, seed=1)),
-        Request("What is heard?", sounds=[wave(1)]),
-        Request("Which is louder?", sounds=[wave(2, seed=1), wave(3.1, seed=2)]),
-        Request("What is said, and who says it?", video=clip(3, seed=2), sounds=[wave(3, seed=3)]),
-        Request(spoken_question=wave(1.5, seed=4)),
-        Request(images=[picture(64, 64, seed=5)], spoken_question=wave(0.7, seed=5)),
-    ]
-    steps = [5, 40, 12, 25, 8, 3, 30, 17, 33, 21, 10, 28]
-    return [replace(request, max_new_tokens=n) for request, n in zip(requests, steps, strict=True)]
 
 
 def tokens(ola: Ola, requests: Sequence[Request | Prompt]) -> list[tuple[int, ...]]:
@@ -175,98 +117,6 @@ def test_the_least_recently_used_media_leave(ola: Ola) -> None:
     with torch.inference_mode():
         encodings.embed(prompts)
     assert (encodings.tokens, encodings.encoded) == (0, 3)
-
-
-def test_streamed_pieces_are_the_text(ola: Ola) -> None:
-    asked = [replace(request, temperature=1.0, seed=3) for request in mixed()]
-    pieces: list[list[str]] = [[] for _ in asked]
-    answers = ola.generate(asked, lambda index, piece: pieces[index].append(piece))
-    assert ["".join(some) for some in pieces] == [answer.text for answer in answers]
-    assert all(len(some) > 1 for some in pieces)
-    for request, answer in zip(asked, answers, strict=True):
-        assert "".join(ola.stream(request)) == answer.text == decoded(ola, answer.tokens)
-        assert 0 < answer.seconds["first_token"] <= answer.seconds["total"]
-
-
-def decoded(ola: Ola, ids: Sequence[int]) -> str:
-    return str(ola.processor.tokenizer.decode(list(ids), skip_special_tokens=True))
-
-
-@pytest.mark.parametrize(("start", "size"), [(0, 1), (5, 1), (7, 4), (11, 9)])
-def test_a_stop_string_ends_an_answer_wherever_tokens_are_cut(ola: Ola, start: int, size: int) -> None:
-    request = mixed()[1]
-    whole = ola.generate([request])[0]
-    stop = whole.text[start : start + size]
-    asked = replace(request, stop=["never said", stop])
-    for answer in (ola.generate([asked])[0], ola.generate([*mixed(), asked])[-1]):
-        assert answer.text == whole.text[: whole.text.index(stop)]
-        assert answer.finish == "stop"
-        assert answer.tokens == whole.tokens[: len(answer.tokens)]
-        assert stop in decoded(ola, answer.tokens)
-        assert stop not in decoded(ola, answer.tokens[:-1])
-    assert "".join(ola.stream(asked)) == answer.text
-
-
-def test_what_only_begins_a_stop_string_is_said(ola: Ola) -> None:
-    request = mixed()[1]
-    whole = ola.generate([request])[0]
-    answer = ola.generate([replace(request, stop=[whole.text[-3:] + "!", ""])])[0]
-    assert (answer.text, answer.finish) == (whole.text, "length")
-
-
-def test_stop_strings_are_found_alike_however_the_text_is_cut() -> None:
-    cases = [
-        ("say abab, then abac and more", ["abac", "zz"], "say abab, then "),
-        ("hello world, hello", ["world", "hello world!"], "hello "),
-        ("one\n\nHuman: two", ["\nHuman:", "Human"], "one\n\n"),
-        ("nothing here ab", ["abc"], "nothing here ab"),
-    ]
-    dice = random.Random(0)
-    for text, stops, expected in cases:
-        for _ in range(50):
-            until, given, at = StopStrings(stops), "", 0
-            while at < len(text):
-                size = dice.randint(1, 6)
-                given += until.push(text[at : at + size], last=at + size >= len(text))
-                at += size
-                assert expected.startswith(given)
-            assert given == expected
-            assert until.stopped == (expected != text)
-
-
-def test_end_tokens_end_an_answer_and_are_no_text(ola: Ola) -> None:
-    request = mixed()[1]
-    whole = ola.generate([request])[0]
-    last = next(n for n in range(6, 40) if whole.tokens[n] not in whole.tokens[:n])
-    vocabulary = ola.processor.tokenizer.get_vocab()
-    assert ola.end_ids >= {vocabulary["<|im_end|>"], vocabulary["<|endoftext|>"]}
-    ola.end_ids |= {whole.tokens[last]}
-    for answer in (ola.generate([request])[0], ola.generate([*mixed(), request])[-1]):
-        assert answer.tokens == whole.tokens[: last + 1]
-        assert answer.text == decoded(ola, whole.tokens[:last])
-        assert answer.finish == "stop"
-
-
-def test_end_tokens_come_from_the_configurations_too(ola: Ola, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ola.model.generation_config, "eos_token_id", [7, 8])
-    monkeypatch.setattr(ola.model.config, "eos_token_id", 9)
-    assert Ola(ola.model, ola.processor).end_ids >= {7, 8, 9}
-
-
-def test_one_answer_can_be_cancelled(ola: Ola) -> None:
-    whole = ola.generate(mixed())
-    heard: list[str] = []
-
-    def on_text(index: int, piece: str) -> bool:
-        if index == 1:
-            heard.append(piece)
-        return index != 1 or len(heard) < 3
-
-    answers = ola.generate(mixed(), on_text)
-    assert answers[1].finish == "cancel"
-    assert answers[1].text == "".join(heard) == whole[1].text[: len(answers[1].text)]
-    assert 3 <= len(answers[1].tokens) < len(whole[1].tokens)
-    assert answers[0].tokens == whole[0].tokens
 
 
 class Watched(TorchDecoder):
