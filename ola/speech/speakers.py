@@ -113,7 +113,8 @@ def espeak_library(voice: str, words_a_minute: int) -> Iterator[ctypes.CDLL]:
             if library.espeak_SetVoiceByName(voice.encode()):
                 raise ValueError(f"espeak-ng has no voice {voice!r}; name one such as en-us, en-gb-x-rp, de or cmn")
             library.espeak_SetParameter(WORDS_A_MINUTE, words_a_minute, 0)
-            library.srand(1)  # seeds libc's generator, which breathy voices use
+            for seed in (library.srand, library.espeak_ng_SetRandSeed):  # breathy voices take noise from both
+                seed(1)
             yield library
         finally:
             library.espeak_Terminate()

@@ -281,6 +281,15 @@ def test_espeak_is_heard(text: str, least: float, most: float) -> None:
     assert np.array_equal(whole(espeak.speak(text)), samples)
 
 
+def test_a_breathy_voice_says_the_same_in_another_second() -> None:
+    """espeak-ng seeds its noise with the time in seconds."""
+    voice, second = Espeak("en-us+f2"), int(time.time())
+    first = whole(voice.speak("Seven apples."))
+    while int(time.time()) == second:
+        time.sleep(0.01)
+    assert np.array_equal(whole(voice.speak("Seven apples.")), first)
+
+
 def test_espeak_is_the_same_in_many_threads() -> None:
     texts = ["Good morning to you.", "你好，世界。", "Guten Morgen.", "Hello again."] * 4
     voices = [Espeak(), Espeak("de", words_a_minute=250)] * 8
