@@ -25,6 +25,7 @@ from manifests.annotation_records import (
 )
 from manifests.audit_records import AuditAnswer
 from manifests.duplicate_records import DuplicateClip, DuplicatePair, Fingerprint
+from manifests.hearing_records import Hearing, SoundSpan
 from manifests.inspection_records import Inspection
 from manifests.media_records import Clip, ClipMedia, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
 
@@ -38,6 +39,7 @@ __all__ = [
     "DuplicatePair",
     "Fingerprint",
     "Gap",
+    "Hearing",
     "Inspection",
     "Media",
     "ModelCall",
@@ -47,6 +49,7 @@ __all__ = [
     "Question",
     "Screening",
     "Segment",
+    "SoundSpan",
     "SoundTrack",
     "Source",
     "Span",
@@ -142,4 +145,5 @@ PLURALS: Mapping[type, str] = {
     AuditAnswer: "audits",
     Fingerprint: "fingerprints",
     Inspection: "inspections",
+    Hearing: "hearings",
 }
