@@ -126,7 +126,7 @@ def prepare(kind: type[Model], folder: Path, config: OlaConfig) -> Loading[Model
     with torch.device("meta"):
         model = kind(config)
     sources = {name: released_name(name) if released else name for name, _ in model.named_parameters()}
-    return Loading(model, stored, sources, _faults(dict(_shapes(model, sources)), stored))
+    return Loading(model, stored, sources, shape_faults(dict(expected_shapes(model, sources)), stored))
 
 
 def load(
@@ -150,8 +150,8 @@ def fill(found: Loading[Model], folder: Path, dtype: torch.dtype | str, device: 
     kinds = dtypes_of(found, dtype, device)
     for name, parameter in found.model.named_parameters():
         buffer = torch.empty(parameter.shape, dtype=kinds[name], device=device)
-        _read_tensor(name, found.sources[name], found.stored, buffer, 0, buffer.shape)
-        _set_tensor(found.model, name, buffer)
+        read_tensor(name, found.sources[name], found.stored, buffer, 0, buffer.shape)
+        set_tensor(found.model, name, buffer)
     return _finish(found.model, folder, device)
 
 
@@ -164,7 +164,7 @@ def fill_rows(found: Loading[Model], folder: Path, device: torch.device | str) -
     for name, parameter in model.named_parameters():
         rows, first = rows_of_rank(parameter)
         if rows.numel() and name in found.sources:
-            _read_tensor(name, found.sources[name], found.stored, rows, first, parameter.shape)
+            read_tensor(name, found.sources[name], found.stored, rows, first, parameter.shape)
     return model
 
 
@@ -234,7 +234,8 @@ def _find_encoder_file(folder: Path, named: str) -> Path:
     return file
 
 
-def _faults(expected: Mapping[str, tuple[int, ...]], stored: Mapping[str, Stored]) -> list[str]:
+def shape_faults(expected: Mapping[str, tuple[int, ...]], stored: Mapping[str, Stored]) -> list[str]:
+    """Return a line per missing, unexpected or misshapen tensor."""
     missing = [f"missing {name} {list(shape)}" for name, shape in expected.items() if name not in stored]
     unexpected = [
         f"unexpected {name} {list(stored[name].shape)}"
@@ -249,7 +250,7 @@ def _faults(expected: Mapping[str, tuple[int, ...]], stored: Mapping[str, Stored
     return [*missing, *unexpected, *other]
 
 
-def _shapes(model: nn.Module, sources: Mapping[str, str]) -> Iterable[tuple[str, tuple[int, ...]]]:
+def expected_shapes(model: nn.Module, sources: Mapping[str, str]) -> Iterable[tuple[str, tuple[int, ...]]]:
     """Yield the name and shape of each tensor that the files must have."""
     for name, parameter in model.named_parameters():
         source, shape = sources[name], tuple(parameter.shape)
@@ -258,7 +259,7 @@ def _shapes(model: nn.Module, sources: Mapping[str, str]) -> Iterable[tuple[str,
             yield _norm_name(source), (1, 1, shape[2])
 
 
-def _read_tensor(
+def read_tensor(
     name: str, source: str, stored: Mapping[str, Stored], target: Tensor, first: int, shape: tuple[int, ...]
 ) -> None:
     """Fill `target` with the rows from `first` on of a tensor of this shape."""
@@ -277,7 +278,8 @@ def _norm_name(source: str) -> str:
     return source.removesuffix("v") + "g"
 
 
-def _set_tensor(model: nn.Module, name: str, value: Tensor) -> None:
+def set_tensor(model: nn.Module, name: str, value: Tensor) -> None:
+    """Replace a parameter of a model by a tensor."""
     module, _, leaf = name.rpartition(".")
     owner = model.get_submodule(module)
     setattr(owner, leaf, nn.Parameter(value, requires_grad=getattr(owner, leaf).requires_grad))

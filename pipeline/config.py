@@ -20,6 +20,7 @@ from pipeline.annotation.annotator import ModelStep
 from pipeline.annotation.annotator_settings import CUDA, AnnotatorSettings
 from pipeline.duplicates.settings import DedupSettings
 from pipeline.errors import ConfigError
+from pipeline.hearing.settings import HearSettings
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan, build_plan
 from pipeline.state.keys import load as load_keys
@@ -51,7 +52,7 @@ class Config(BaseModel):
     steps: tuple[str, ...] = ()
     """Steps of the run; empty: all but the extra ones, those that ask a model only if there is a model."""
     extra_steps: tuple[str, ...] = ()
-    """Steps that run beside those, as `[fingerprint, inspect]`: adding one reruns no other step."""
+    """Steps that run beside those, as `[fingerprint, inspect, hear]`: adding one reruns no other step."""
     engine: Literal["inline", "ray"] = "inline"
     """`inline`: in the process of the command; `ray`: on a Ray cluster."""
     workers: int | dict[str, int] = 0
@@ -80,6 +81,7 @@ class Config(BaseModel):
     verify: VerifySettings = VerifySettings()
     fingerprint: Settings = Settings()
     inspect: InspectSettings = InspectSettings()
+    hear: HearSettings = HearSettings()
     dedup: DedupSettings = DedupSettings()
     decontaminate: tuple[str, ...] = ()
     """Files of `ola hashes`, or roots of runs, with benchmarks: clips alike are marked in `leaked_from`."""

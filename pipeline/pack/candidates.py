@@ -23,6 +23,8 @@ Its columns, for `pack.where`:
                                                                     group of copies; whether it is the one to keep
     duplicate_relations, known_in, leaked_from                      as in the view `duplicates`; empty lists without
     sharpness, bars, still, slideshow, clipping, bandwidth, ...     with the step inspect: all columns of `inspect`
+    speech, music, events, sound_kind, sound_event                  with the step hear: shares of the clip's time, and
+                                                                    its most frequent kind of sound and event
 
 Missing values are null. Steps that are not in the plan, or have no part yet, give no rows.
 """
@@ -37,7 +39,7 @@ import duckdb
 
 from manifests import views
 from manifests.duplicate_records import DuplicateClip
-from manifests.records import Caption, Inspection, Question, Screening, Verification
+from manifests.records import Caption, Hearing, Inspection, Question, Screening, Verification
 from manifests.schema import manifest_schema, record_schema
 from ola.geometry import CELL, RELEASED, SOUND_CHUNK_S, SOUND_CHUNK_TOKENS
 from pipeline.duplicates.grouping import has_fingerprints
@@ -53,7 +55,11 @@ from stages.samples import BYTES_A_TOKEN, GIVEN, IMAGE, MADE, SPEECH
 
 # Steps that a run may leave out.
 OPTIONAL: Mapping[str, type] = {"screen": Screening, "caption": Caption, "ask": Question, "verify": Verification}
-INSPECTION_SCORES = tuple(field.name for field in fields(Inspection) if field.name not in ("id", "clip"))
+# Columns of a clip by the extra step that makes them.
+EXTRA_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "inspect": tuple(field.name for field in fields(Inspection) if field.name not in ("id", "clip")),
+    "hear": tuple(field.name for field in fields(Hearing) if field.name not in ("id", "clip", "footage", "spans")),
+}
 SPOKEN = ("subtitle", "speech_recognition")  # the answer is the transcript
 
 # `stages.samples.media_tokens` and `text_tokens` in SQL, since Python functions would take most of the time.
@@ -124,14 +130,14 @@ SELECT f.clip, v.id AS video, v.uri,
        c.motion, c.frozen, c.black, c.silence, c.loudness, c.frames AS source_frames, c.longest_gap,
        f.cancelled, f.channel,
        t.* EXCLUDE (input, status, reason, detail, seconds, id, clip), s.complete, s.informative,
-       {duplicates}{inspection}
+       {duplicates}{extra_columns}
        f.frames AS pictures, f.frame_bytes, f.frame_ms, f.sound
 FROM extract f
 JOIN split c ON c.id = f.clip AND c.status = 'ok'
 JOIN ingest v ON v.id = c.video AND v.status = 'ok'
 LEFT JOIN transcribe t ON t.clip = c.id AND t.status = 'ok'
 LEFT JOIN screen s ON s.clip = c.id AND s.status = 'ok'
-LEFT JOIN duplicates d ON d.clip = c.id{inspected}
+LEFT JOIN duplicates d ON d.clip = c.id{extra_steps}
 WHERE f.status = 'ok';
 """
 
@@ -145,8 +151,7 @@ DUPLICATES = """
        coalesce(d.relations, []) AS duplicate_relations, coalesce(d.known_in, []) AS known_in,
        coalesce(d.leaked_from, []) AS leaked_from,"""
 
-INSPECTION = "".join(f"\n       i.{name}," for name in INSPECTION_SCORES)
-INSPECTED = "\nLEFT JOIN inspect i ON i.clip = c.id AND i.status = 'ok'"
+EXTRA_STEP = "\nLEFT JOIN {name} ON {name}.clip = c.id AND {name}.status = 'ok'"
 
 # The tokens of a clip's media are computed once for all of its tasks.
 CANDIDATES = """
@@ -209,11 +214,11 @@ def create_candidates(
     agreements = ", ".join(f"{agreement_sql(view, judges=settings.judges)} AS agree_{view}" for view in VIEWS)
     given = _given_sql(connection, settings.given)
     tasks = TASKS.format(spoken=list(SPOKEN), needs=needs, agreements=agreements, **given)
-    is_inspected = any(planned.step.name == "inspect" for planned in plan.steps)
+    extra = [planned.step.name for planned in plan.steps if planned.step.name in EXTRA_COLUMNS]
     clips = CLIPS.format(
         duplicates=DUPLICATES if has_fingerprints(plan) else "",
-        inspection=INSPECTION if is_inspected else "",
-        inspected=INSPECTED if is_inspected else "",
+        extra_columns="".join(f"\n       {name}.{column}," for name in extra for column in EXTRA_COLUMNS[name]),
+        extra_steps="".join(EXTRA_STEP.format(name=name) for name in extra),
     )
     if settings.benchmarks:
         leaked = partial(find_leaked, read_benchmarks(settings.benchmarks))

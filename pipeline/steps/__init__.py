@@ -9,6 +9,7 @@ from pipeline.steps.ask import Ask
 from pipeline.steps.caption import Captioning
 from pipeline.steps.extract import Extract
 from pipeline.steps.fingerprint import FingerprintStep
+from pipeline.steps.hear import Hear
 from pipeline.steps.ingest import Ingest
 from pipeline.steps.inspection import Inspect
 from pipeline.steps.screen import Screen
@@ -27,4 +28,5 @@ STEPS: dict[str, type[Step[Any, Any]]] = {
     "verify": Verify,
     "fingerprint": FingerprintStep,
     "inspect": Inspect,
+    "hear": Hear,
 }

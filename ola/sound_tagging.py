@@ -1,0 +1,107 @@
+"""Classify sounds with BEATs' own AudioSet head: scores of 527 classes for each window of a sound.
+
+In: a released checkpoint that was finetuned on AudioSet (`BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt`), and
+16 kHz mono. Out: a score of 0..1 for each window of 0.96 s, every 0.48 s, and class. The head was trained on the mean
+of its outputs over 10 s; here the mean is over the patches of a window, while the encoder reads 9.6 s at once.
+
+Shapes: S samples, T frames, F bins, L patches, D width, C classes, W windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ola.beats import Beats
+from ola.checkpoint import BadCheckpoint, PickledTensor, Stored, load_pickled
+from ola.config import BeatsConfig
+from ola.cuda_settings import expand_segments
+from ola.features import FRAME, HOP, fbank
+from ola.weights import BEATS, BEATS_SIZES, expected_shapes, read_tensor, released_name, set_tensor, shape_faults
+
+STEP = 16 * HOP  # samples of a column of patches: 0.16 s
+WINDOW, WINDOW_HOP = 6, 3  # columns: 0.96 s every 0.48 s
+AT_ONCE = 60  # columns that the encoder reads at once: 9.6 s, about the length that it was trained on
+
+
+@dataclass(frozen=True)
+class SoundTagger:
+    """BEATs with its head. classes: the AudioSet id of each class, such as `/m/09x0r` for speech."""
+
+    beats: Beats
+    classes: tuple[str, ...]
+
+    @torch.inference_mode()
+    def score(self, samples: np.ndarray) -> np.ndarray:
+        """Score 16 kHz mono (S,): float32 (W, C). A sound is padded with silence to whole windows, at least one."""
+        scores: np.ndarray = window_means(self.logits(samples)).sigmoid().float().cpu().numpy()
+        return scores
+
+    def logits(self, samples: np.ndarray) -> Tensor:
+        """Return the head's outputs (L, C), the mean of the eight bands of each column of 0.16 s."""
+        patch = self.beats.patch_embed.kernel_size[1]
+        fbank_TF = fbank(torch.from_numpy(pad_to_windows(samples))[None])[0].to(self.beats.predictor.weight.device)
+        bands = fbank_TF.shape[1] // patch
+        outputs = [self._classify(some_TF, bands) for some_TF in fbank_TF.split(AT_ONCE * STEP // HOP)]
+        return torch.cat(outputs)
+
+    def _classify(self, fbank_TF: Tensor, bands: int) -> Tensor:
+        encoded_LD = self.beats(fbank_TF[None])[0]
+        logits_LC: Tensor = self.beats.predictor(encoded_LD)
+        columns_LC: Tensor = logits_LC.unflatten(0, (-1, bands)).mean(dim=1)
+        return columns_LC
+
+
+def pad_to_windows(samples: np.ndarray) -> np.ndarray:
+    """Pad (S,) with silence, so that its columns fill whole windows; the last frame reaches beyond the last column."""
+    columns = -(-len(samples) // STEP)
+    windows = max(1, 1 + -(-(columns - WINDOW) // WINDOW_HOP))
+    size = ((windows - 1) * WINDOW_HOP + WINDOW) * STEP + FRAME - HOP
+    return np.pad(np.asarray(samples, np.float32), (0, size - len(samples)))
+
+
+def window_means(logits_LC: Tensor) -> Tensor:
+    """Average the columns of each window: (L, C) to (W, C)."""
+    means_1CW: Tensor = F.avg_pool1d(logits_LC.T[None], WINDOW, WINDOW_HOP)
+    return means_1CW[0].T
+
+
+def load_tagger(file: Path, device: torch.device | str = "cpu") -> SoundTagger:
+    """Load a finetuned BEATs checkpoint. Raises BadCheckpoint for another file, naming all tensors that do not fit."""
+    contents = load_pickled(file)
+    if not {"cfg", "model", "label_dict"} <= contents.keys():
+        got = ", ".join(map(str, contents)) or "none"
+        raise BadCheckpoint(f"{file}: expected keys cfg, model, label_dict of a BEATs finetuned on AudioSet, got {got}")
+    sizes = {ours: contents["cfg"][theirs] for ours, theirs in BEATS_SIZES.items() if theirs in contents["cfg"]}
+    beats = _fill(BeatsConfig(**sizes), contents["model"], file, device)
+    return SoundTagger(beats, _class_ids(contents["label_dict"], beats.predictor.out_features, file))
+
+
+def _fill(config: BeatsConfig, tensors: Mapping[str, Tensor], file: Path, device: torch.device | str) -> Beats:
+    stored: dict[str, Stored] = {BEATS + name: PickledTensor(tensor) for name, tensor in tensors.items()}
+    with torch.device("meta"):
+        beats = Beats(config)
+    sources = {name: released_name(f"speech_encoder.beats.{name}") for name, _ in beats.named_parameters()}
+    if faults := shape_faults(dict(expected_shapes(beats, sources)), stored):
+        raise BadCheckpoint(f"{file} does not hold a finetuned BEATs' tensors:\n  " + "\n  ".join(faults))
+    expand_segments(device)
+    for name, parameter in list(beats.named_parameters()):
+        buffer = torch.empty(parameter.shape, dtype=torch.float32, device=device)
+        read_tensor(name, sources[name], stored, buffer, 0, buffer.shape)
+        set_tensor(beats, name, buffer)
+    return beats.eval()
+
+
+def _class_ids(labels: Mapping[Any, str], count: int, file: Path) -> tuple[str, ...]:
+    """Return the class ids by position. labels: `label_dict` of the checkpoint, position to id."""
+    by_position = {int(position): str(name) for position, name in labels.items()}
+    if sorted(by_position) != list(range(count)):
+        raise BadCheckpoint(f"{file}: expected a label for each of {count} classes, got {len(by_position)}")
+    return tuple(by_position[position] for position in range(count))
