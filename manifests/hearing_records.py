@@ -18,7 +18,7 @@ class SoundSpan:
     end: float
     """Seconds from the start of the clip."""
     score: float
-    """Highest score of the class in the span, 0..1."""
+    """Highest score in the span of a class that names this sound, 0..1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

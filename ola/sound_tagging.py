@@ -40,14 +40,15 @@ class SoundTagger:
 
     @torch.inference_mode()
     def score(self, samples: np.ndarray) -> np.ndarray:
-        """Score 16 kHz mono (S,): float32 (W, C). A sound is padded with silence to whole windows, at least one."""
+        """Score 16 kHz mono (S,), one window long at least: float32 (W, C)."""
         scores: np.ndarray = window_means(self.logits(samples)).sigmoid().float().cpu().numpy()
         return scores
 
+    @torch.inference_mode()
     def logits(self, samples: np.ndarray) -> Tensor:
         """Return the head's outputs (L, C), the mean of the eight bands of each column of 0.16 s."""
         patch = self.beats.patch_embed.kernel_size[1]
-        fbank_TF = fbank(torch.from_numpy(pad_to_windows(samples))[None])[0].to(self.beats.predictor.weight.device)
+        fbank_TF = fbank(torch.from_numpy(pad_to_columns(samples))[None])[0].to(self.beats.predictor.weight.device)
         bands = fbank_TF.shape[1] // patch
         outputs = [self._classify(some_TF, bands) for some_TF in fbank_TF.split(AT_ONCE * STEP // HOP)]
         return torch.cat(outputs)
@@ -59,12 +60,10 @@ class SoundTagger:
         return columns_LC
 
 
-def pad_to_windows(samples: np.ndarray) -> np.ndarray:
-    """Pad (S,) with silence, so that its columns fill whole windows; the last frame reaches beyond the last column."""
+def pad_to_columns(samples: np.ndarray) -> np.ndarray:
+    """Pad (S,) with silence to whole columns; the last frame of a column reaches beyond it."""
     columns = -(-len(samples) // STEP)
-    windows = max(1, 1 + -(-(columns - WINDOW) // WINDOW_HOP))
-    size = ((windows - 1) * WINDOW_HOP + WINDOW) * STEP + FRAME - HOP
-    return np.pad(np.asarray(samples, np.float32), (0, size - len(samples)))
+    return np.pad(np.asarray(samples, np.float32), (0, columns * STEP + FRAME - HOP - len(samples)))
 
 
 def window_means(logits_LC: Tensor) -> Tensor:

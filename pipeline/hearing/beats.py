@@ -30,9 +30,9 @@ class BeatsClassifier:
             raise ConfigError(f"hear.weights: {file}: expected AudioSet's classes, got {', '.join(unknown[:5])}")
         self.classes = tuple(known[mid] for mid in self.tagger.classes)
 
-    def score(self, samples: NDArray[np.float32]) -> Scores:
-        """Score 16 kHz mono (S,) in -1..1: (W, C)."""
-        return self.tagger.score(samples)
+    def score(self, padded: NDArray[np.float32]) -> Scores:
+        """Score 16 kHz mono (S,) in -1..1 that fills whole windows: (W, C)."""
+        return self.tagger.score(padded)
 
 
 def find_checkpoint(weights: str) -> Path:

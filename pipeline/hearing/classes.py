@@ -3,7 +3,9 @@
 `audioset.csv` has a row for each of the 527 classes. Ids and names are AudioSet's (Google, CC BY 4.0); kinds and groups
 are ours:
 
-    speech, music     all classes of speech, and all of music and singing, are one group each
+    speech            all its classes are one group
+    music             `Music` and singing are a group; those of the group `instrument` (instruments, genres) only name
+                      the span: pure tones score as `Synthesizer`, and not as `Music`
     event             a sound: `Bark` and `Dog` are one group, so that one bark is one span
     event, `general`  a wide class such as `Animal` or `Vehicle`: used only where no other sound event is heard
     scene             a place or a recording, such as `Inside, small room` or `Silence`: never a span
@@ -18,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 SPEECH, MUSIC, EVENT, SCENE = "speech", "music", "event", "scene"
-GENERAL = "general"
+GENERAL, NAMING = "general", "instrument"  # groups
 # Classes that name a span only where no narrower class of their group scores half as high.
 WIDE = frozenset(
     {

