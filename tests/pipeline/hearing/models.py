@@ -42,7 +42,7 @@ def checkpoint_of(beats: Beats) -> dict[str, Any]:
         "predictor_class": 527,
         "finetuned_model": True,
     }
-    labels = dict(enumerate(reversed(read_classes())))
+    labels = dict(enumerate(reversed(list(read_classes()))))
     return {"cfg": cfg, "model": tensors, "label_dict": labels}
 
 

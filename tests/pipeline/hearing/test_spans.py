@@ -45,7 +45,7 @@ def test_a_short_sound_has_the_length_of_a_hop() -> None:
 
 def test_an_event_in_one_window_must_be_clearer() -> None:
     assert spans_of({"Knock": [0, 0.5, 0, 0]}) == []
-    assert [span[1] for span in spans_of({"Knock": [0, 0.7, 0, 0]})] == ["Knock"]
+    assert [span[1] for span in spans_of({"Knock": [0, 0.8, 0, 0]})] == ["Knock"]
     assert [span[1] for span in spans_of({"Knock": [0, 0.5, 0.2, 0]})] == ["Knock"]
 
 
