@@ -23,8 +23,8 @@ Its columns, for `pack.where`:
                                                                     group of copies; whether it is the one to keep
     duplicate_relations, known_in, leaked_from                      as in the view `duplicates`; empty lists without
     sharpness, bars, still, slideshow, clipping, bandwidth, ...     with the step inspect: all columns of `inspect`
-    speech, music, events, sound_kind, sound_event                  with the step hear: shares of the clip's time, and
-                                                                    its most frequent kind of sound and event
+    speech, music, events, sound_kind, sound_event                  with the step hear: shares of the clip's time, the
+                                                                    kind with the largest, the most frequent event
 
 Missing values are null. Steps that are not in the plan, or have no part yet, give no rows.
 """
@@ -55,11 +55,8 @@ from stages.samples import BYTES_A_TOKEN, GIVEN, IMAGE, MADE, SPEECH
 
 # Steps that a run may leave out.
 OPTIONAL: Mapping[str, type] = {"screen": Screening, "caption": Caption, "ask": Question, "verify": Verification}
-# Columns of a clip by the extra step that makes them.
-EXTRA_COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "inspect": tuple(field.name for field in fields(Inspection) if field.name not in ("id", "clip")),
-    "hear": tuple(field.name for field in fields(Hearing) if field.name not in ("id", "clip", "footage", "spans")),
-}
+INSPECTION_SCORES = tuple(field.name for field in fields(Inspection) if field.name not in ("id", "clip"))
+HEARING_SCORES = tuple(field.name for field in fields(Hearing) if field.name not in ("id", "clip", "footage", "spans"))
 SPOKEN = ("subtitle", "speech_recognition")  # the answer is the transcript
 
 # `stages.samples.media_tokens` and `text_tokens` in SQL, since Python functions would take most of the time.
@@ -130,14 +127,14 @@ SELECT f.clip, v.id AS video, v.uri,
        c.motion, c.frozen, c.black, c.silence, c.loudness, c.frames AS source_frames, c.longest_gap,
        f.cancelled, f.channel,
        t.* EXCLUDE (input, status, reason, detail, seconds, id, clip), s.complete, s.informative,
-       {duplicates}{extra_columns}
+       {duplicates}{inspection}{hearing}
        f.frames AS pictures, f.frame_bytes, f.frame_ms, f.sound
 FROM extract f
 JOIN split c ON c.id = f.clip AND c.status = 'ok'
 JOIN ingest v ON v.id = c.video AND v.status = 'ok'
 LEFT JOIN transcribe t ON t.clip = c.id AND t.status = 'ok'
 LEFT JOIN screen s ON s.clip = c.id AND s.status = 'ok'
-LEFT JOIN duplicates d ON d.clip = c.id{extra_steps}
+LEFT JOIN duplicates d ON d.clip = c.id{inspected}{heard}
 WHERE f.status = 'ok';
 """
 
@@ -151,7 +148,10 @@ DUPLICATES = """
        coalesce(d.relations, []) AS duplicate_relations, coalesce(d.known_in, []) AS known_in,
        coalesce(d.leaked_from, []) AS leaked_from,"""
 
-EXTRA_STEP = "\nLEFT JOIN {name} ON {name}.clip = c.id AND {name}.status = 'ok'"
+INSPECTION = "".join(f"\n       i.{name}," for name in INSPECTION_SCORES)
+INSPECTED = "\nLEFT JOIN inspect i ON i.clip = c.id AND i.status = 'ok'"
+HEARING = "".join(f"\n       h.{name}," for name in HEARING_SCORES)
+HEARD = "\nLEFT JOIN hear h ON h.clip = c.id AND h.status = 'ok'"
 
 # The tokens of a clip's media are computed once for all of its tasks.
 CANDIDATES = """
@@ -214,11 +214,14 @@ def create_candidates(
     agreements = ", ".join(f"{agreement_sql(view, judges=settings.judges)} AS agree_{view}" for view in VIEWS)
     given = _given_sql(connection, settings.given)
     tasks = TASKS.format(spoken=list(SPOKEN), needs=needs, agreements=agreements, **given)
-    extra = [planned.step.name for planned in plan.steps if planned.step.name in EXTRA_COLUMNS]
+    is_inspected = any(planned.step.name == "inspect" for planned in plan.steps)
+    is_heard = any(planned.step.name == "hear" for planned in plan.steps)
     clips = CLIPS.format(
         duplicates=DUPLICATES if has_fingerprints(plan) else "",
-        extra_columns="".join(f"\n       {name}.{column}," for name in extra for column in EXTRA_COLUMNS[name]),
-        extra_steps="".join(EXTRA_STEP.format(name=name) for name in extra),
+        inspection=INSPECTION if is_inspected else "",
+        inspected=INSPECTED if is_inspected else "",
+        hearing=HEARING if is_heard else "",
+        heard=HEARD if is_heard else "",
     )
     if settings.benchmarks:
         leaked = partial(find_leaked, read_benchmarks(settings.benchmarks))
