@@ -47,15 +47,16 @@ class SoundTagger:
     @torch.inference_mode()
     def logits(self, samples: np.ndarray) -> Tensor:
         """Return the head's outputs (L, C), the mean of the eight bands of each column of 0.16 s."""
-        patch = self.beats.patch_embed.kernel_size[1]
-        fbank_TF = fbank(torch.from_numpy(pad_to_columns(samples))[None])[0].to(self.beats.predictor.weight.device)
-        bands = fbank_TF.shape[1] // patch
-        outputs = [self._classify(some_TF, bands) for some_TF in fbank_TF.split(AT_ONCE * STEP // HOP)]
-        return torch.cat(outputs)
+        padded = torch.from_numpy(pad_to_columns(samples))
+        columns = len(padded) // STEP
+        parts = [(first, min(first + AT_ONCE, columns)) for first in range(0, columns, AT_ONCE)]
+        return torch.cat([self._classify(padded[first * STEP : last * STEP + FRAME - HOP]) for first, last in parts])
 
-    def _classify(self, fbank_TF: Tensor, bands: int) -> Tensor:
-        encoded_LD = self.beats(fbank_TF[None])[0]
-        logits_LC: Tensor = self.beats.predictor(encoded_LD)
+    def _classify(self, samples: Tensor) -> Tensor:
+        head = self.beats.predictor
+        fbank_TF = fbank(samples[None])[0].to(head.weight.device)
+        logits_LC: Tensor = head(self.beats(fbank_TF[None])[0])
+        bands = fbank_TF.shape[1] // self.beats.patch_embed.kernel_size[1]
         columns_LC: Tensor = logits_LC.unflatten(0, (-1, bands)).mean(dim=1)
         return columns_LC
 
@@ -73,7 +74,7 @@ def window_means(logits_LC: Tensor) -> Tensor:
 
 
 def load_tagger(file: Path, device: torch.device | str = "cpu") -> SoundTagger:
-    """Load a finetuned BEATs checkpoint. Raises BadCheckpoint for another file, naming all tensors that do not fit."""
+    """Load a finetuned BEATs checkpoint. Raises BadCheckpoint for another file."""
     contents = load_pickled(file)
     if not {"cfg", "model", "label_dict"} <= contents.keys():
         got = ", ".join(map(str, contents)) or "none"
@@ -89,7 +90,8 @@ def _fill(config: BeatsConfig, tensors: Mapping[str, Tensor], file: Path, device
         beats = Beats(config)
     sources = {name: released_name(f"speech_encoder.beats.{name}") for name, _ in beats.named_parameters()}
     if faults := shape_faults(dict(expected_shapes(beats, sources)), stored):
-        raise BadCheckpoint(f"{file} does not hold a finetuned BEATs' tensors:\n  " + "\n  ".join(faults))
+        got = f"{len(faults)} that do not fit, as {'; '.join(faults[:2])}"
+        raise BadCheckpoint(f"{file}: expected the tensors of a BEATs with its head, got {got}")
     expand_segments(device)
     for name, parameter in list(beats.named_parameters()):
         buffer = torch.empty(parameter.shape, dtype=torch.float32, device=device)

