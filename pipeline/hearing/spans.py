@@ -2,8 +2,8 @@
 
 A window k covers WINDOW_S seconds around k * HOP_S: the first begins before the sound, and the last ends behind it. A
 score is above the threshold as soon as a part of the window has the sound, so a span begins in the middle of its first
-window, and ends in the middle of its last. Each moment lies in two windows: a sound event that is heard in one alone
-has to score higher.
+window, and ends in the middle of its last. Each moment lies in two windows: a sound that is heard in one alone has
+to score higher.
 
 Shapes: W windows, C classes.
 """
@@ -25,7 +25,7 @@ Mask = NDArray[np.bool_]
 WINDOW_S, HOP_S = 0.96, 0.48
 STAY = 0.4  # of the score that begins a span: the score down to which it goes on
 GAPS = {SPEECH: 1, MUSIC: 2, EVENT: 1}  # windows below that score which do not end a span, by kind
-BRIEF = 0.75  # score of a sound event in one window
+BRIEF = 0.75  # score of a sound in one window alone
 NARROW = 0.5  # of the highest score: a narrower class with as much names the span, `Piano` instead of `Music`
 
 
@@ -71,9 +71,7 @@ def _group_columns(classes: Sequence[SoundClass]) -> dict[tuple[str, str], tuple
 
 def _make_track(scores_WC: Scores, kind: str, group: str, columns: tuple[int, ...], start: float) -> Track:
     highest = scores_WC[:, columns].max(axis=1)
-    heard = apply_hysteresis(highest, start, STAY * start)
-    if kind == EVENT:
-        heard = _drop_brief(heard, highest)
+    heard = _drop_brief(apply_hysteresis(highest, start, STAY * start), highest)
     return Track(kind, group, columns, close_gaps(heard, GAPS[kind]))
 
 
