@@ -121,8 +121,10 @@ def parse_named_clues(text: str, count: int, strict: bool = False) -> NamedClues
             rest.append(line)
         else:
             found.append(names)
-    if len(found) != count:
-        raise ValueError(f"{len(found)} lines of the form 'E1: S1 H1' instead of {count}, numbered from 1")
+    if len(found) < count:
+        raise ValueError(f"line 'E{len(found) + 1}: S1 H1' is missing or not as it should be")
+    if len(found) > count:
+        raise ValueError(f"line 'E{count + 1}: S1 H1' is one too many")
     return NamedClues(tuple(found), "\n".join(rest), tuple(departures))
 
 

@@ -55,18 +55,18 @@ def _add_video(tree: Tree, video: str | None, history: History, span: str) -> No
 def _add_step(tree: Tree, step: str, rows: Sequence[Row]) -> None:
     """Add a step's records of one input: one record beside the step's name, several below it."""
     branch = tree.add(_step_text(step, rows))
+    for call in rows[0].get("note_calls") or ():  # the same in all rows
+        _add_model_call(branch, call)
     for row in rows:
         if row["status"] == "ok" and len(rows) > 1:
-            _add_model_call(branch.add(Text(FACTS.get(step, _describe_columns)(row))), row)
+            _add_model_call(branch.add(Text(FACTS.get(step, _describe_columns)(row))), row.get("asked"))
         else:
-            _add_model_call(branch, row)
+            _add_model_call(branch, row.get("asked"))
 
 
-def _add_model_call(tree: Tree, row: Row) -> None:
-    asked = row.get("asked")
-    for call in (*(row.get("note_calls") or ()), *([asked] if asked else ())):
-        for key in ("prompt", "answer"):
-            tree.add(Text(f"{key}: {call[key]}"))
+def _add_model_call(tree: Tree, call: Row | None) -> None:
+    for name, text in ((key, call[key]) for key in ("prompt", "answer") if call):
+        tree.add(Text(f"{name}: {text}"))
 
 
 def _step_text(step: str, rows: Sequence[Row]) -> Text:

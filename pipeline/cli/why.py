@@ -128,4 +128,5 @@ def _rows_of_videos(
         connection, f"SELECT * FROM {step} WHERE list_contains(?, left(input, 20)) ORDER BY input", videos
     )
     clip = re.match(r"[0-9a-f]{20}-\d{9}-\d{9}", name)
-    return [row for row in rows if clip is None or row["input"] in (clip.group(), clip.group()[:20])]
+    wanted = clip.group() if clip else ""
+    return [row for row in rows if row["input"] == wanted[:20] or row["input"].startswith(wanted)]
