@@ -239,7 +239,7 @@ def test_media_are_cut_to_the_spans_and_to_the_rest(tmp_path: Path) -> None:
     seen, load = clip(tmp_path), MediaLoader(str(tmp_path))
     whole = load(seen)
     spans, rest = (cut_clip(load, seen, TIMES, view) for view in (SPANS, REST))
-    pictures = [[np.asarray(each) for each in some or ()] for some in (whole.video, spans.video, rest.video)]  # type: ignore[union-attr, attr-defined]
+    pictures = [[np.asarray(each) for each in some or ()] for some in (whole.video, spans.video, rest.video)]  # type: ignore[union-attr]
     for found, expected in ((pictures[1], pictures[0][1:3]), (pictures[2], [pictures[0][0], pictures[0][3]])):
         assert [np.array_equal(a, b) for a, b in zip(found, expected, strict=True)] == [True, True]
     assert isinstance(whole.sound, Wave)
