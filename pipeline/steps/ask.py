@@ -85,7 +85,7 @@ class Ask(ModelStep[AskInput, Question]):
             del facts["settings"]["style"]
             return facts
         texts = {name: prompt(name) for name in evidence.PROMPTS}
-        return {**facts, "evidence_prompts": texts, "procedure": evidence.PROCEDURE}
+        return {**facts, "prompts": facts["prompts"] | texts, "procedure": evidence.PROCEDURE}
 
     def run(self, batch: Sequence[AskInput]) -> list[list[Question] | Drop | BadMedia]:
         """Return the questions of each clip; a drop by a score or where no question passes the rules."""

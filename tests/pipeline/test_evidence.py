@@ -21,6 +21,7 @@ from pipeline.pack.facts import pack_facts
 from pipeline.pack.settings import PackSettings
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask, AskInput, AskSettings
+from pipeline.steps.evidence import PROMPTS
 from pipeline.steps.span_views import REST, SPANS, cut_clip, frames_within
 from pipeline.steps.verify import Verify, VerifySettings
 from stages.shards import ShardReader
@@ -227,9 +228,10 @@ def test_an_interrupted_step_asks_nothing_twice(tmp_path: Path) -> None:
 def test_the_direct_style_keeps_its_keys(tmp_path: Path) -> None:
     direct, evidence = Ask().facts(), Ask(AskSettings(style="evidence")).facts()
     assert "style" not in direct["settings"]
-    assert not {"evidence_prompts", "procedure"} & direct.keys()
+    assert "procedure" not in direct
     assert evidence["settings"]["style"] == "evidence"
-    assert evidence["evidence_prompts"]["ask_seen"] == prompt("ask_seen")
+    assert evidence["prompts"].keys() - direct["prompts"].keys() == set(PROMPTS)
+    assert evidence["prompts"]["ask_seen"] == prompt("ask_seen")
     plan = load(None, (f"annotator.engine={ENGINE}",)).plan(str(tmp_path))
     assert "evidence" not in pack_facts(plan, PackSettings())["settings"]
     assert pack_facts(plan, PackSettings(evidence="any"))["settings"]["evidence"] == "any"
