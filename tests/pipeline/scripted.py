@@ -124,7 +124,7 @@ def sensible_reply(request: Request) -> str:
     if name in NOTES:
         return written_notes(name, float(re.findall(r"of ([\d.]+) seconds", request.text)[0]))
     if name == "ask_evidence":
-        return with_clues(SOUND_QUESTIONS if "somebody says" not in request.text else QUESTIONS)
+        return with_clues(SOUND_QUESTIONS if "Write in English." in request.text else QUESTIONS)
     if name.startswith("ask"):
         return SOUND_QUESTIONS if "Nobody says a word" in request.text else QUESTIONS
     return CAPTION if name.startswith("caption") else "a red kettle"

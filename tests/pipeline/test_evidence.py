@@ -166,7 +166,7 @@ def test_a_clip_without_sound_has_no_evidence(tmp_path: Path) -> None:
     [("ask_seen", "notes of the picture"), ("ask_heard", "notes of the sound"), ("ask_evidence", "questions")],
 )
 def test_what_cannot_be_read_is_asked_for_once_more(tmp_path: Path, name: str, what: str) -> None:
-    found, model = asked(tmp_path, {name: "no such form", "ask_again": None})
+    found, model = asked(tmp_path, {name: "no such form", "ask_again": "nor this"})
     assert isinstance(found, BadMedia)
     assert str(found).startswith(f"no {what}: not in the form, twice")
     assert model.names()["ask_again"] == 1
