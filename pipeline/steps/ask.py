@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from manifests.records import ClipMedia, Drop, ModelCall, Question, Screening, Transcript
 from pipeline import step
@@ -30,6 +30,8 @@ from pipeline.annotation.text_rules import (
     question_flaws,
 )
 from pipeline.errors import BadMedia
+from pipeline.hearing.settings import HearSettings
+from pipeline.hearing.tagger import model_facts, open_tagger
 from pipeline.prompts import prompt
 from pipeline.steps import evidence
 
@@ -66,6 +68,14 @@ class AskSettings(step.Settings):
     style: Literal["direct", "evidence"] = "direct"
     """`direct`: one call writes the questions from all media. `evidence`: notes of the picture and of the sound first,
     then questions that rest on one clue of each, with the times of both."""
+    sound_events: bool = False
+    """With `style: evidence`, sounds that the model of step `hear` finds are clues, with their times."""
+
+    @model_validator(mode="after")
+    def _check_sound_events(self) -> AskSettings:
+        if self.sound_events and self.style != "evidence":
+            raise ValueError("sound_events: expected style: evidence, whose clues they are; set ask.style=evidence")
+        return self
 
 
 class Ask(ModelStep[AskInput, Question]):
@@ -77,15 +87,26 @@ class Ask(ModelStep[AskInput, Question]):
     settings: AskSettings
     prompts = ("ask", "ask_open", "ask_choice", "ask_again")
     later_prompts = ("ask_sound",)
+    hearing = HearSettings()  # of the configuration, for `sound_events`
+
+    def open(self) -> None:
+        """Load the annotator, and the model of sound events if it is asked for. Raises ConfigError."""
+        super().open()
+        if self.settings.sound_events:
+            self.tagger = open_tagger(self.hearing)
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of the step; in the direct style those of a version that knew no other."""
         facts = super().facts()
         if self.settings.style == "direct":
-            del facts["settings"]["style"]
+            del facts["settings"]["style"], facts["settings"]["sound_events"]
             return facts
         texts = {name: prompt(name) for name in evidence.PROMPTS}
-        return {**facts, "prompts": facts["prompts"] | texts, "procedure": evidence.PROCEDURE}
+        facts |= {"prompts": facts["prompts"] | texts, "procedure": evidence.PROCEDURE}
+        if self.settings.sound_events:
+            scores = self.hearing.model_dump(mode="json", exclude={"weights"})
+            facts |= {"hearing": {**scores, "model": model_facts(self.hearing)}}
+        return facts
 
     def run(self, batch: Sequence[AskInput]) -> list[list[Question] | Drop | BadMedia]:
         """Return the questions of each clip; a drop by a score or where no question passes the rules."""

@@ -2,7 +2,7 @@
 
     frames ─► notes ─┐
                      ├─► numbered clues (text alone) ─► questions, answers, and the clues that each rests on
-    sound  ─► notes ─┘ + the words with their times
+    sound  ─► notes ─┘ + the words, and sound events, with their times
 
 No call gets frames and sound together, in which a model takes what it sees for what it hears. The questions are written
 from the clues alone, without media, so that a question cannot rest on anything that no clue says. Whether an answer is
@@ -30,6 +30,7 @@ from pipeline.annotation.clues import (
     spoken_clues,
 )
 from pipeline.annotation.notes import ParsedNotes, parse_notes
+from pipeline.annotation.sound_events import sound_clues
 from pipeline.annotation.text_rules import QuestionDraft, answer_fault, question_flaws
 from pipeline.errors import BadMedia
 from pipeline.media.audio import sound_seconds
@@ -84,7 +85,7 @@ def ask_from_evidence(step: Ask, batch: Sequence[AskInput]) -> list[Result]:
 
 def _collect_clues(step: Ask, batch: Sequence[AskInput]) -> dict[str, ClipClues | Drop | BadMedia]:
     """Return the clues of each clip, by the id of its screening."""
-    known = {each.screening.id: spoken_clues(each.transcript, clip_seconds(each.footage)) for each in batch}
+    known = {each.screening.id: _known_clues(step, each) for each in batch}
     requests = {
         f"{each.screening.id}-{sense}": _notes_request(step, each, sense, known[each.screening.id])
         for each in batch
@@ -101,6 +102,15 @@ def _collect_clues(step: Ask, batch: Sequence[AskInput]) -> dict[str, ClipClues 
     }
 
 
+def _known_clues(step: Ask, entry: AskInput) -> list[EvidenceSpan]:
+    """Return the words of a clip and, if asked for, its sound events, in the order of their start."""
+    found = spoken_clues(entry.transcript, clip_seconds(entry.footage))
+    wave = step.load.sound(entry.footage) if step.settings.sound_events else None
+    if wave is not None:
+        found += sound_clues(step.tagger, wave, entry.transcript.words > 0)
+    return sorted(found, key=lambda each: (each.start, each.end))
+
+
 def _notes_request(step: Ask, entry: AskInput, sense: str, known: Sequence[EvidenceSpan]) -> Request:
     """Return the request for notes of one sense. Its media begin as those of `caption` do, so they are read once."""
     from ola.prompt import Request
@@ -110,7 +120,7 @@ def _notes_request(step: Ask, entry: AskInput, sense: str, known: Sequence[Evide
         times = ", ".join(format_seconds(ms / 1000) for ms in entry.footage.frame_ms)
         text = fill_prompt("ask_seen", seconds=seconds, times=times)
         return Request(text, video=clip.video, max_new_tokens=step.settings.longest)
-    lines = format_spans(known, numbered=False) or "nobody says a word"
+    lines = format_spans(known, numbered=False) or "nothing is known"
     text = fill_prompt("ask_heard", seconds=seconds, known=fence_text("known", lines))
     sounds = () if clip.sound is None else (clip.sound,)
     return Request(text, sounds=sounds, max_new_tokens=step.settings.longest)

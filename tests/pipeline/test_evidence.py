@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manifests.records import ClipMedia, Drop, EvidenceSpan, Question, Verification
+from manifests.records import ClipMedia, Drop, EvidenceSpan, Question, SoundSpan, Verification
 from ola.prompt import Request, Wave
 from pipeline.annotation.media_loader import MediaLoader
 from pipeline.config import load
-from pipeline.errors import BadMedia
+from pipeline.errors import BadMedia, ConfigError
+from pipeline.media.audio import RATE
 from pipeline.pack.facts import pack_facts
 from pipeline.pack.settings import PackSettings
 from pipeline.prompts import prompt
@@ -78,7 +79,7 @@ def test_notes_of_each_sense_then_questions_without_media(tmp_path: Path) -> Non
     seen, heard, written = model.asked
     assert [(each.video is None, len(each.sounds)) for each in model.asked] == [(False, 0), (True, 1), (True, 0)]
     assert "taken at these seconds: 0, 1, 2, 3." in seen.text
-    assert inside(heard.text) == {"known": "nobody says a word"}, "the words of this transcript have no times"
+    assert inside(heard.text) == {"known": "nothing is known"}, "the words of this transcript have no times"
     assert inside(written.text) == {
         "seen": "S1 [0-2] a cook in an apron at the stove\nS2 [2-4] a red kettle on the stove",
         "heard": "H1 [0-2] a whistle, high and long\nH2 [2-4] a lid that clatters",
@@ -113,6 +114,45 @@ def test_a_clip_without_words_is_asked_about_its_sounds(tmp_path: Path) -> None:
     assert len(found) == 3
     assert "- music: what is played" in model.asked[2].text
     assert "Write in English." in model.asked[2].text
+
+
+class Whistles:
+    """Hears a whistle in the second second, and speech all the time."""
+
+    def spans(self, samples: Any) -> tuple[SoundSpan, ...]:
+        end = len(samples) / RATE
+        return (
+            SoundSpan(kind="speech", label="Speech", start=0, end=end, score=0.9),
+            SoundSpan(kind="event", label="Whistle", start=1, end=2, score=0.6),
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"), [(SAID, ["[1-2] sound: whistle"]), ("", ["[0-4] sound: speech", "[1-2] sound: whistle"])]
+)
+def test_sound_events_are_clues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, lines: list[str]) -> None:
+    monkeypatch.setattr("pipeline.steps.ask.open_tagger", lambda settings: Whistles())
+    entry = asking(clip(tmp_path), text)
+    entry = replace(entry, transcript=replace(entry.transcript, words=len(text.split())))
+    found, model = asked(tmp_path, {}, entry, sound_events=True)
+    assert inside(model.asked[1].text)["known"].splitlines() == lines
+    assert inside(model.asked[2].text)["heard"].splitlines()[: len(lines)] == [
+        f"H{n} {line}" for n, line in enumerate(lines, start=1)
+    ]
+    assert found[0].times[1].text == lines[0].partition("] ")[2]
+
+
+def test_sound_events_have_a_key_of_their_own(tmp_path: Path) -> None:
+    def facts(*settings: str) -> dict[str, Any]:
+        plan = load(None, (f"annotator.engine={ENGINE}", *settings)).plan(str(tmp_path))
+        return dict(plan.find_step("ask").facts)
+
+    without = facts("ask.style=evidence")
+    other = [facts("ask.style=evidence", "ask.sound_events=true", f"hear.events_from={score}") for score in (0.2, 0.4)]
+    assert "hearing" not in without
+    assert [each["hearing"]["events_from"] for each in other] == [0.2, 0.4]
+    with pytest.raises(ConfigError, match="ask: sound_events: expected style: evidence"):
+        facts("ask.sound_events=true")
 
 
 def test_a_multiple_choice_names_its_clues_too(tmp_path: Path) -> None:
