@@ -29,7 +29,7 @@ from pipeline.annotation.text_rules import (
     parse_questions,
     question_flaws,
 )
-from pipeline.errors import BadMedia
+from pipeline.errors import BadMedia, ConfigError
 from pipeline.hearing.settings import HearSettings
 from pipeline.hearing.tagger import model_facts, open_tagger
 from pipeline.prompts import prompt
@@ -88,11 +88,15 @@ class Ask(ModelStep[AskInput, Question]):
     prompts = ("ask", "ask_open", "ask_choice", "ask_again")
     later_prompts = ("ask_sound",)
     hearing = HearSettings()  # of the configuration, for `sound_events`
+    hearing_model = ""  # that of the step's key
 
     def open(self) -> None:
         """Load the annotator, and the model of sound events if it is asked for. Raises ConfigError."""
         super().open()
         if self.settings.sound_events:
+            if self.hearing_model not in ("", model_facts(self.hearing)):
+                at = self.hearing.weights
+                raise ConfigError(f"hear.weights: expected the file that the run began with, got another at {at} here")
             self.tagger = open_tagger(self.hearing)
 
     def facts(self) -> dict[str, Any]:
@@ -104,8 +108,9 @@ class Ask(ModelStep[AskInput, Question]):
         texts = {name: prompt(name) for name in evidence.PROMPTS}
         facts |= {"prompts": facts["prompts"] | texts, "procedure": evidence.PROCEDURE}
         if self.settings.sound_events:
+            self.hearing_model = model_facts(self.hearing)
             scores = self.hearing.model_dump(mode="json", exclude={"weights"})
-            facts |= {"hearing": {**scores, "model": model_facts(self.hearing)}}
+            facts |= {"hearing": {**scores, "model": self.hearing_model}}
         return facts
 
     def run(self, batch: Sequence[AskInput]) -> list[list[Question] | Drop | BadMedia]:

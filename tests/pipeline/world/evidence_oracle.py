@@ -103,7 +103,7 @@ class PointingOracle(Oracle):
     def reply(self, request: Request) -> str:
         name = first_prompt_of(request) if "Please recognize" not in request.text else "transcribe"
         if name == "ask_seen":
-            return self._notes_seen(self.films.seen(list(self._video(request))).scene)
+            return self._notes_seen(self.films.seen(frames_of(request)).scene)
         if name == "ask_heard":
             return self._notes_heard(self.films.heard(request.sounds[0]).scene)
         if name == "ask_evidence":
@@ -111,9 +111,6 @@ class PointingOracle(Oracle):
         if name == "verify_answer" and request.video is not None and request.sounds:
             return self._answer_from_part(request)
         return super().reply(request)
-
-    def _video(self, request: Request) -> Any:
-        return request.video
 
     def _notes_seen(self, scene: Scene) -> str:
         spans = [(sight.start, sight.end) for sight in scene.sights]
@@ -159,7 +156,7 @@ class PointingOracle(Oracle):
         return chosen
 
     def _answer_from_part(self, request: Request) -> str:
-        frames = list(self._video(request))
+        frames = frames_of(request)
         truth = self.films.seen(frames)
         question = plain(request.text.splitlines()[-1])
         each = next((one for one in pointed_questions(truth.scene) if plain(one.qa.question) == question), None)
@@ -184,6 +181,12 @@ class PointingOracle(Oracle):
         size = len(samples) + len(wanted)
         matched = np.fft.irfft(np.fft.rfft(samples, size) * np.conj(np.fft.rfft(wanted, size)), size)
         return bool(matched.max() > LEAST_HEARD * (wanted @ wanted))
+
+
+def frames_of(request: Request) -> list[Any]:
+    """The frames of a request: a model without a processor gets them as they are."""
+    video: Any = request.video
+    return list(video)
 
 
 def pointing(settings: AnnotatorSettings) -> Scripted:
