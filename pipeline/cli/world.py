@@ -27,13 +27,17 @@ def make(
     wordless: Annotated[
         bool, typer.Option("--wordless", help="Make only clips with signals and without a voice.")
     ] = False,
+    plant: Annotated[
+        list[str] | None,
+        typer.Option("--plant", help="What to plant, in turn: names or `questions`, `curation`, `copies`; repeatable."),
+    ] = None,
 ) -> None:
     """Write clips (H.264 and AAC), each with its truth as JSON. The same seed gives the same files."""
     from pipeline.synthetic.world.generate import make_world
     from pipeline.synthetic.world.scenes import WORDLESS
 
-    scenes = make_world(out, clips, seed, subtitles, WORDLESS if wordless else "")
-    clips_by_kind = Counter(scene.kind for scene in scenes)
+    scenes = make_world(out, clips, seed, subtitles, WORDLESS if wordless else "", plant or ())
+    clips_by_kind = Counter(scene.plant or scene.kind for scene in scenes)
     kinds = ", ".join(f"{count} {kind}" for kind, count in clips_by_kind.most_common())
     typer.echo(f"{clips_by_kind.total()} clips in {out}: {kinds}")
 

@@ -13,7 +13,18 @@ from typing import Any
 
 from pipeline.synthetic.world.questions import answerable_questions, is_well_formed
 from pipeline.synthetic.world.truth import Truth
-from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, NOUNS, NUMBERS, SHAPES, SIZES, SOUNDS, VOICE
+from pipeline.synthetic.world.vocabulary import (
+    COLOURS,
+    MEETS,
+    MOTIONS,
+    MUSIC,
+    NOUNS,
+    NUMBERS,
+    SHAPES,
+    SIZES,
+    SOUNDS,
+    VOICE,
+)
 from stages.text_metrics import exact, words
 
 NEEDS = ("both", "video", "audio", "text")
@@ -21,7 +32,19 @@ WRONG, UNVERIFIED = "wrong", "not verified"
 NONE_AGREES = "none-agrees"
 RIGHT = "right"
 ATTRIBUTE_WORDS = frozenset(
-    (*COLOURS, *SHAPES, *SIZES, *SOUNDS, *NUMBERS, *NOUNS, VOICE, MEETS, "nothing", *(m.split()[-1] for m in MOTIONS))
+    (
+        *COLOURS,
+        *SHAPES,
+        *SIZES,
+        *SOUNDS,
+        *MUSIC,
+        *NUMBERS,
+        *NOUNS,
+        VOICE,
+        MEETS,
+        "nothing",
+        *(m.split()[-1] for m in MOTIONS),
+    )
 )
 
 
