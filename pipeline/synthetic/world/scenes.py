@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from pipeline.synthetic.world.vocabulary import (
+    BELL,
     COLOURS,
     MEETS,
     MOTIONS,
@@ -33,7 +34,7 @@ WORDLESS = "wordless"
 """Kind of clips that are made on request only: each sight has its own signal, and no voice is heard."""
 MUSICAL, TWO_SOURCES, CUTS = "musical", "two sources", "cuts"
 """Further kinds that are made on request only. musical: each sight has its own music. two sources: the one sound is
-heard with both sights. cuts: shots of uneven length over textured backgrounds, each of which begins with a signal.
+heard with both sights. cuts: shots of uneven length over textured backgrounds, each of which begins with a bell.
 """
 SHOT_S = (1.0, 1.7)  # shortest and longest shot of `cuts`; the last one is up to 2.4 s long
 LAST_SHOT_S = 2.4
@@ -262,7 +263,7 @@ def _choose_sounds(
         names = rng.sample(SOUNDS if kind == WORDLESS else MUSIC, segments)
         return tuple(_make_signal(rng, n, name) for n, name in enumerate(names))
     if kind == CUTS:
-        return _choose_strokes(rng, sights)
+        return tuple(SceneSound(sight.start, sight.end, BELL, BELL, 0.0) for sight in sights)
     if kind == "named":
         return tuple(_make_voice_sound(rng, n, sight.figures[0].name) for n, sight in enumerate(sights))
     if kind == TWO_SOURCES or (kind == "loose" and len(sights) > 1):
@@ -273,14 +274,6 @@ def _choose_sounds(
         if sound.text not in [other.text for other in sounds] and (rng.random() < 0.9 or not n):
             sounds.append(sound)
     return tuple(sounds)
-
-
-def _choose_strokes(rng: Random, sights: tuple[Sight, ...]) -> tuple[SceneSound, ...]:
-    """Choose a signal that begins with each sight, never the same twice in a row."""
-    names = [rng.choice(SOUNDS)]
-    while len(names) < len(sights):
-        names.append(rng.choice([name for name in SOUNDS if name != names[-1]]))
-    return tuple(SceneSound(s.start, s.end, name, name, 0.0) for s, name in zip(sights, names, strict=True))
 
 
 def _choose_sound(rng: Random, split: WorldSplit, place: float) -> SceneSound:

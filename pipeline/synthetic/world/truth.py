@@ -35,12 +35,13 @@ VERSION = 2  # version 1 has no `part` in questions
 
 @dataclass(frozen=True)
 class Truth:
-    """The content of a film, read from its truth file."""
+    """The content of a film, read from its truth file. sound_spans: start and end of each sound, as rendered."""
 
     scene: Scene
     transcript: str
     words: tuple[Word, ...]
     questions: tuple[QAPair, ...]
+    sound_spans: tuple[tuple[float, float], ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -103,13 +104,14 @@ def read_truth(uri: str) -> Truth:
         questions = tuple(QAPair(**pair) for pair in content["questions"]) if version == VERSION else ()
         transcript = str(content["transcript"])
         plant = str(content.get("planted", {}).get("name", ""))
+        spans = tuple((float(sound["start"]), float(sound["end"])) for sound in content["sounds"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{uri}: not a truth file of a film ({error!r}); write it again: ola world make") from error
     known = not plant or plant in PLANTS
     scene = compose_film(seed, number, segments, kind, plant if known else "")
     if not known or version != VERSION or asdict(scene)["sights"] != _lists_to_tuples(content["sights"]):
         raise ConfigError(f"{uri}: written by another version of the world; write it again: ola world make")
-    return Truth(scene, transcript, words, questions)
+    return Truth(scene, transcript, words, questions, spans)
 
 
 def _lists_to_tuples(value: Any) -> Any:

@@ -25,6 +25,7 @@ NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten
 NOUNS = ("apples", "birds", "books", "cars", "dogs", "eggs", "houses", "keys", "lamps", "ships", "trees", "wheels")
 SOUNDS = ("beep", "siren", "hiss", "buzz", "chirp")
 MUSIC = ("melody", "scale", "chord", "drum")  # of films that are made on request
+BELL = "bell"  # of another pitch and timbre each time; of films that are made on request
 VOICE = "voice"
 
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-us-nyc", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
