@@ -14,6 +14,9 @@ from pipeline.synthetic.world.plants import (
     COPIES,
     FOREIGN_SOUND,
     LEAKED,
+    LINKED,
+    NAMED,
+    NARRATION,
     PLAIN_CUTS,
     PLANTS,
     SCENE_TEXT,
@@ -39,9 +42,11 @@ COLUMNS: Mapping[str, Mapping[str, bool]] = {
     SHIFTED: {"av_sync": True},
     FOREIGN_SOUND: {"av_sync": True},
     SUBTITLES: {"words_on_screen": False},
+    NARRATION: {"described": False},
     SOUND_LABELS: {"words_on_screen": False, "answer_on_screen": False},
     TITLE: {"answer_in_meta": False},
 }
+BESIDE = {NAMED: LINKED}  # kind of the films beside which those of a kind are scored, if it is another one
 Scores = Mapping[str, float | None]
 
 
@@ -67,7 +72,7 @@ def separations(clips: Iterable[tuple[str, str, Scores]]) -> dict[str, dict[str,
     found = {}
     for plant in dict.fromkeys(plant for plant, _, _ in known if plant):
         faulty = [scores for name, _, scores in known if name == plant]
-        kinds = {kind for name, kind, _ in known if name == plant}
+        kinds = {BESIDE.get(kind, kind) for name, kind, _ in known if name == plant}
         plain = [scores for name, kind, scores in known if name in CONTROLS and name != plant and kind in kinds]
         if plant == PLAIN_CUTS or PLANTS[plant].group == COPIES or not plain:
             continue

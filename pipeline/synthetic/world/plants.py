@@ -75,6 +75,10 @@ def _write_sounds(scene: Scene) -> Scene:
 
 
 def _write_words(scene: Scene) -> Scene:
+    """Subtitle what is said; in a clip without words, the first sound becomes a voice."""
+    if not _voices(scene):
+        text = " ".join(_rng(scene).choice(split_of_seed(scene.seed).phrases))
+        scene = replace(scene, sounds=(replace(scene.sounds[0], name=VOICE, text=text), *scene.sounds[1:]))
     return _write(scene, _voices(scene))
 
 

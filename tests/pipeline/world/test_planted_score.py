@@ -183,11 +183,11 @@ def test_copies_and_leaks_are_counted_and_false_pairs() -> None:
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return the scores of a run over planted films without and with a witness, and the text of the latter."""
     folder = tmp_path_factory.mktemp("floors")
-    plants = "title,sound-labels,scene-text"
-    assert ola("world", "make", folder / "films", "--clips", "6", "--seed", "2021", "--plant", plants).code == 0
+    plants = "title,sound-labels,scene-text,two-sources"
+    assert ola("world", "make", folder / "films", "--clips", "8", "--seed", "2021", "--plant", plants).code == 0
     witness = (f"verify.witnesses=[{ENGINE}:seeing]", "verify.more_views=[title, swap]")
     found = {}
-    for name, more in (("alone", ()), ("witness", witness)):
+    for name, more in (("alone", ()), ("witness", witness), ("others", (*witness, "pack.judges=others"))):
         sets = (f"annotator.model={folder / 'films'}", *SETTINGS, *more)
         said = ola("run", folder / "films", "--root", folder / "root", *(part for s in sets for part in ("--set", s)))
         assert said.code == 0, said
@@ -205,7 +205,15 @@ def test_a_witness_stops_planted_shortcuts_that_a_blind_annotator_lets_through(r
     assert set(reports["witness"]["planted"]["title"]["vetoes"]) == {f"{ENGINE}:seeing title"}
     sign = reports["witness"]["planted"]["scene-text"]
     assert sign["kept"] == sign["need_both"] > 0, "a sign gives nothing away"
-    assert reports["alone"]["cross_modal"]["both_precision"] < 0.8 < reports["witness"]["cross_modal"]["both_precision"]
+
+
+def test_a_mistake_that_the_annotator_repeats_is_stopped_by_the_others(reports: dict[str, Any]) -> None:
+    rows = {name: reports[name]["planted"]["two-sources"] for name in ("witness", "others")}
+    assert rows["witness"]["let_through"]["share"] == 1.0
+    assert rows["others"]["let_through"]["count"] == 0 < rows["others"]["questions"]
+    precision = {name: report["cross_modal"]["both_precision"] for name, report in reports.items()}
+    assert precision["alone"] < precision["witness"] < precision["others"] == 1.0
+    assert reports["others"]["cross_modal"]["both_recall"] == 1.0
 
 
 def test_the_text_of_a_report_has_a_line_for_each_plant(reports: dict[str, Any], tmp_path: Path) -> None:
