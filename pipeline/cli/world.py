@@ -27,13 +27,17 @@ def make(
     wordless: Annotated[
         bool, typer.Option("--wordless", help="Make only clips with signals and without a voice.")
     ] = False,
+    plant: Annotated[
+        list[str] | None,
+        typer.Option("--plant", help="What to plant, in turn: names or `questions`, `curation`, `copies`; repeatable."),
+    ] = None,
 ) -> None:
     """Write clips (H.264 and AAC), each with its truth as JSON. The same seed gives the same files."""
     from pipeline.synthetic.world.generate import make_world
     from pipeline.synthetic.world.scenes import WORDLESS
 
-    scenes = make_world(out, clips, seed, subtitles, WORDLESS if wordless else "")
-    clips_by_kind = Counter(scene.kind for scene in scenes)
+    scenes = make_world(out, clips, seed, subtitles, WORDLESS if wordless else "", plant or ())
+    clips_by_kind = Counter(scene.plant or scene.kind for scene in scenes)
     kinds = ", ".join(f"{count} {kind}" for kind, count in clips_by_kind.most_common())
     typer.echo(f"{clips_by_kind.total()} clips in {out}: {kinds}")
 
@@ -83,10 +87,45 @@ def measure_lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"{name.replace('_', ' '):<13}{counts}"
     for view, row in facts["captions"].items():
         yield f"{'caption ' + view:<15}" + ", ".join(f"{name} {value_text(value)}" for name, value in row.items())
+    for view, row in facts["invented"].items():
+        yield f"{'invented ' + view:<15}" + f"facts {row['invented']}, a caption {row['per_caption']:.2f}"
+    for sense, row in facts["spans"].items():
+        yield (
+            f"{'spans ' + sense:<13}" + f"{row['spans']}, IoU {row['iou']:.2f}, at least 0.7 {value_text(row['good'])}"
+        )
     heads = list(next(iter(facts["needs"].values())))
     yield f"{'needs':<13}" + "".join(f"{head:>13}" for head in heads)
     for truth, counts in facts["needs"].items():
         yield f"{'truly ' + truth:<13}" + "".join(f"{counts[head]:>13}" for head in heads)
+    yield from plant_lines(facts)
+
+
+def plant_lines(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield what became of planted shortcuts, faults, copies and leaks, a line each."""
+    for plant, row in facts["planted"].items():
+        if not row["questions"] and not row["need_both"]:
+            continue
+        through = row["let_through"]
+        known = (
+            "-" if through["share"] is None else f"{through['share']:.1%} ({through['low']:.1%}-{through['high']:.1%})"
+        )
+        vetoes = ", ".join(f"{name} {count}" for name, count in row["vetoes"].items()) or "-"
+        yield (
+            f"{'planted ' + plant:<22} clips {row['clips']}, questions {row['questions']}, let through "
+            f"{through['count']}: {known}; vetoes {vetoes}; others that need both {row['need_both']}, "
+            f"packed {row['kept']}"
+        )
+    for plant, row in facts["separation"].items():
+        areas = ", ".join(f"{column} {area:.3f}" for column, area in row["auc"].items()) or "no score of it in this run"
+        yield f"{'fault ' + plant:<22} clips {row['clips']} beside {row['beside']}, AUC: {areas}"
+    found = facts["copies"]
+    for plant, row in found["copies"].items():
+        yield f"{plant:<22} found {row['found']} of {row['copies']}, right relation {row['right_relation']}"
+    if found["copies"]:
+        yield f"{'unlike films':<22} pairs {found['unlike_pairs']}, taken for copies {found['false_pairs']}"
+    if found["leaks"]["leaks"]:
+        leaks = found["leaks"]
+        yield f"{'leaked':<22} found {leaks['found']} of {leaks['leaks']}, others taken for leaks {leaks['false']}"
 
 
 def value_text(value: float | int | None) -> str:

@@ -64,7 +64,8 @@ class PackSettings(step.Settings):
     agreement: float = Field(default=0.5, gt=0, le=1)
     """Probability from which on an answer of `verify` counts as equal to the reference."""
     judges: Judges = "witnesses"
-    """Whose answers tell what a question needs: those of all `witnesses` of `verify`, or of the `annotator` alone."""
+    """Whose answers tell what a question needs: those of all `witnesses` of `verify`, or of the `annotator` alone; with
+    `others`, a question needs both senses only if a witness beside the annotator answers it from both."""
     evidence: Literal["found", "any"] = "found"
     """Which questions of `ask.style: evidence` are packed: those whose answer was found from their spans and not from
     the rest of the clip, or `any`. Other questions have no spans, and are packed by the other rules alone."""

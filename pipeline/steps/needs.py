@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Judges = Literal["witnesses", "annotator"]
+Judges = Literal["witnesses", "others", "annotator"]
 
 # The least that suffices: a question answered from text or frames alone does not need the sound.
 NEEDS = """CASE
@@ -27,13 +27,21 @@ CLASSES = {"text": "('text', 'title')", "video": "('video', 'frame')", "audio": 
 CLASSES |= {"both": "('both')", "swap": "('swap')", "spans": "('spans')", "rest": "('rest')"}
 RIGHT = 'len(list_filter({of}witnesses, lambda w: w."view" IN {views} AND w.agreement >= {threshold})) > 0'
 
+BY_OTHERS = """len(list_filter({of}witnesses,
+    lambda w: w.witness <> 'annotator' AND w."view" = 'both' AND w.agreement >= {threshold})) > 0"""
+
 
 def needs_sql(threshold: float, of: str = "verify.", judges: Judges = "witnesses") -> str:
-    """Return SQL for what a question needs. judges: whose answers count, where there are witnesses."""
+    """Return SQL for what a question needs. judges: whose answers count, where there are witnesses.
+
+    With `others`, a right answer of the annotator from both senses is not enough: it may repeat its own mistake.
+    """
     old = NEEDS.format(of=of, threshold=threshold)
     if judges == "annotator":
         return old
     right = {name: RIGHT.format(of=of, views=views, threshold=threshold) for name, views in CLASSES.items()}
+    if judges == "others":
+        right["both"] = BY_OTHERS.format(of=of, threshold=threshold)
     return WITNESSED.format(of=of, old=old, **right)
 
 

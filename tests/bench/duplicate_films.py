@@ -1,4 +1,4 @@
-"""Made films with texture, and the changes that copies of films go through, for the truth about near-duplicates.
+"""Made films with texture, longer than those of the synthetic world, for the truth about near-duplicates.
 
 A film is two to four scenes: a camera moves over a picture of noise of many scales with shapes in it. Its sound is
 notes and strokes of a drum, or speech where espeak-ng is there. The same seed gives the same film.
@@ -7,7 +7,7 @@ notes and strokes of a drum, or speech where espeak-ng is there. The same seed g
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,31 +17,11 @@ from ola.speech.speakers import write_wav
 from pipeline.media.safety import ffmpeg_exe
 from pipeline.synthetic.world.audio import RATE, render_sound
 from pipeline.synthetic.world.scenes import compose_scene
+from pipeline.synthetic.world.textures import landscape
 from tests.media import ffmpeg
 
 WIDTH, HEIGHT, FPS = 384, 288, 12
 CODECS = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "23", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "96k")
-LOGO = "drawbox=iw*0.8:ih*0.05:iw*0.14:ih*0.14:white:fill,drawbox=iw*0.83:ih*0.08:iw*0.08:ih*0.08:red:fill"
-LETTERS = ",".join(f"drawbox=iw*{0.2 + 0.05 * n}:ih*0.87:iw*0.03:ih*0.07:white:fill" for n in range(12))
-SUBTITLES = f"drawbox=0:ih*0.82:iw:ih*0.18:black:fill,{LETTERS}"
-# ffmpeg's options for each change, and what the changed film is to the original
-CHANGES: Mapping[str, tuple[Sequence[str], str]] = {
-    "re-encode": (("-crf", "36", "-b:a", "32k"), "copy"),
-    "resize": (("-vf", "scale=192:144"), "copy"),
-    "fps": (("-r", "8"), "copy"),
-    "crop 5 %": (("-vf", "crop=iw*0.95:ih*0.95"), "copy"),
-    "crop 10 %": (("-vf", "crop=iw*0.9:ih*0.9"), "copy"),
-    "letterbox": (("-vf", "pad=iw:ih*4/3:0:(oh-ih)/2"), "copy"),
-    "mirror": (("-vf", "hflip"), "copy"),
-    "logo": (("-vf", LOGO), "copy"),
-    "subtitle bar": (("-vf", SUBTITLES), "copy"),
-    "speed 1.1": (("-vf", "setpts=PTS/1.1", "-af", "atempo=1.1"), "copy"),
-    "speed 1.25": (("-vf", "setpts=PTS/1.25", "-af", "atempo=1.25"), "copy"),
-    "trim": (("-ss", "3.3", "-t", "7"), "part of"),
-    "grey": (("-vf", "hue=s=0"), "copy"),
-    "brightness": (("-vf", "eq=brightness=0.12:contrast=1.1"), "copy"),
-    "resampled sound": (("-af", "aresample=11025,aresample=44100,asetrate=44982,aresample=44100"), "copy"),
-}
 
 
 def make_film(file: Path, seed: int, seconds: float = 14.0, speech: bool = False) -> Path:
@@ -90,28 +70,6 @@ def scene(draw: np.random.Generator, count: int) -> list[bytes]:
         shown[int(y) : int(y) + 80, int(x) : int(x) + 80] = patch
         found.append(shown.tobytes())
     return found
-
-
-def landscape(draw: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
-    """Draw noise of many scales, the coarser the stronger, in three colours."""
-    total = np.zeros((height, width, 3))
-    for cells in (3, 6, 12, 24, 48):
-        coarse = draw.standard_normal((cells, cells, 3)) + draw.standard_normal((cells, cells, 1))
-        rows, columns = np.linspace(0, cells - 1.001, height), np.linspace(0, cells - 1.001, width)
-        total += _stretch(coarse, rows, columns) / cells**0.7
-    spread = np.clip(total / total.std() * 45 + draw.uniform(90, 150), 0, 255)
-    return np.asarray(spread.astype(np.uint8))
-
-
-def _stretch(
-    coarse: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Interpolate between the cells of a coarse picture."""
-    y, x = rows.astype(int), columns.astype(int)
-    v, u = (rows - y)[:, None, None], (columns - x)[None, :, None]
-    above = coarse[y][:, x] * (1 - u) + coarse[y][:, x + 1] * u
-    below = coarse[y + 1][:, x] * (1 - u) + coarse[y + 1][:, x + 1] * u
-    return np.asarray(above * (1 - v) + below * v)
 
 
 def music(draw: np.random.Generator, seconds: float) -> NDArray[np.int16]:

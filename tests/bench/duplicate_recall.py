@@ -31,11 +31,12 @@ from pipeline.media.extraction import extract_clips
 from pipeline.media.render import FrameRenderer
 from pipeline.media.video_file import fetch_original
 from pipeline.steps.extract import Frames
-from tests.bench.duplicate_films import CHANGES, CODECS, change_film, make_film, swap_sound
+from pipeline.synthetic.world.changes import CHANGES
+from tests.bench.duplicate_films import CODECS, change_film, make_film, swap_sound
 from tests.media import ffmpeg, video_of
 
 DUB, COVER = "dub", "cover"  # another film's sound, another film's picture
-RELATIONS: Mapping[str, str] = {name: relation for name, (_, relation) in CHANGES.items()} | {
+RELATIONS: Mapping[str, str] = {name: each.relation for name, each in CHANGES.items()} | {
     DUB: "same picture, other sound",
     COVER: "same sound, other picture",
 }
@@ -62,7 +63,7 @@ def changed_films(film: Path, other: Path, changes: Iterable[str]) -> Iterator[t
             picture, sound = (film, other) if change == DUB else (other, film)
             yield change, swap_sound(picture, sound, file)
         else:
-            yield change, change_film(film, file, CHANGES[change][0])
+            yield change, change_film(film, file, CHANGES[change].options)
 
 
 def fingerprint_family(

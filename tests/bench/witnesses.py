@@ -30,7 +30,7 @@ SEED, WORDLESS_SEED, CLIPS = 2301, 2302, 150
 ENGINE = "tests.pipeline.world.oracle"
 SETTINGS = (
     f"annotator.engine={ENGINE}:blinded", "transcribe.sources=[ola]", "screen.least_words=2", "videos_per_part=25",
-    "pack.val=0", "caption.kinds=[image]",
+    "pack.val=0", "caption.kinds=[image]", "isolate=false",
 )  # fmt: skip
 WITNESS = (f"verify.witnesses=[{ENGINE}:seeing]", "verify.more_views=[frame, transcript, swap]")
 SWAPPED = """
@@ -47,7 +47,7 @@ def measured(films: Path, root: Path, *settings: str) -> dict[str, Any]:
     said = ola("run", films, "--root", root, *(part for each in sets for part in ("--set", each)))
     assert said.code == 0, said
     facts = json.loads(ola("world", "score", root, "--json").out)
-    return {name: facts[name] for name in ("questions", "needs", "cross_modal", "by_speech")} | {
+    return {name: facts[name] for name in ("questions", "needs", "cross_modal", "by_speech", "planted")} | {
         "tokens": rows(root, "SELECT sum(prompt_tokens), sum(read_tokens), count(*) FROM verify WHERE status = 'ok'")[
             0
         ],

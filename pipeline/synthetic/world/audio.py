@@ -16,8 +16,9 @@ import numpy.typing as npt
 from manifests.records import Word
 from ola.speech.speakers import CALLBACK, UTF8, Espeak, Samples, espeak_library
 from pipeline.errors import ConfigError
+from pipeline.synthetic.world.music import render_music
 from pipeline.synthetic.world.scenes import Scene, SceneSound, Voice
-from pipeline.synthetic.world.vocabulary import VOICE
+from pipeline.synthetic.world.vocabulary import BELL, MUSIC, VOICE
 
 Wave = npt.NDArray[np.float64]
 RATE = Espeak.rate  # Hz
@@ -126,7 +127,9 @@ def _iterate_events(events: int | None) -> Iterator[Any]:
 
 
 def render_signal(sound: SceneSound, noise: np.random.Generator) -> Wave:
-    """Render a signal: a tone from its phase (in cycles), `hiss` from random samples."""
+    """Render a signal: a tone from its phase (in cycles), `hiss` from random samples; or music."""
+    if sound.name in (*MUSIC, BELL):
+        return PEAK * render_music(sound.name, noise, RATE)
     seconds = noise.uniform(*SIGNAL_S)
     t = np.arange(round(seconds * RATE)) / RATE
     cycles = {

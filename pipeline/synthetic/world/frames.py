@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.synthetic.world.scenes import RATE, SIDE, Placement, Scene, SceneFigure, Sight
+from pipeline.synthetic.world.lettering import draw_text
+from pipeline.synthetic.world.scenes import CUTS, RATE, SIDE, Placement, Scene, SceneFigure, Sight
+from pipeline.synthetic.world.textures import landscape
 
 Picture = npt.NDArray[np.uint8]
 Field = npt.NDArray[np.float64]
+LARGE_SIDE = 3 * SIDE  # pixels
 GRAIN_STD = 5.0  # standard deviation of the noise; white is 255
 
 
@@ -47,7 +51,7 @@ def interpolate_placement(sight: Sight, figure: SceneFigure, seconds: float) -> 
 
 def draw_frame(scene: Scene, seconds: float, side: int = SIDE) -> Picture:
     """Draw the picture at a time, (side, side, 3) RGB. The noise depends on the frame that is shown at this time."""
-    picture = np.full((side, side, 3), float(scene.grey))
+    picture = _background(scene, seconds, side)
     for sight in scene.sights:
         if sight.start <= seconds < sight.end:
             for figure in sight.figures:
@@ -56,7 +60,23 @@ def draw_frame(scene: Scene, seconds: float, side: int = SIDE) -> Picture:
     grain = np.random.default_rng([scene.seed, scene.number, int(seconds * RATE + 1e-6)])
     picture += GRAIN_STD * grain.standard_normal((side, side, 1))
     drawn: Picture = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    for text in scene.texts:
+        if text.start <= seconds < text.end:
+            drawn = draw_text(drawn, text)
     return drawn
+
+
+def _background(scene: Scene, seconds: float, side: int) -> Field:
+    """Return a grey picture; for `cuts`, a picture with texture that is another one for each shot."""
+    if scene.kind != CUTS:
+        return np.full((side, side, 3), float(scene.grey))
+    shot = sum(sight.start <= seconds for sight in scene.sights)
+    return _shot_background(scene.seed, scene.number, shot, side).astype(float)
+
+
+@lru_cache(maxsize=16)
+def _shot_background(seed: int, number: int, shot: int, side: int) -> Picture:
+    return landscape(np.random.default_rng([seed, number, shot]), side, side)
 
 
 def _coverage(shape: str, place: Placement, side: int) -> Field:
@@ -68,4 +88,9 @@ def _coverage(shape: str, place: Placement, side: int) -> Field:
 
 def draw_frames(scene: Scene) -> list[Picture]:
     """Draw all frames of a scene."""
-    return [draw_frame(scene, n / RATE) for n in range(round(scene.seconds * RATE))]
+    return [draw_frame(scene, n / RATE, side_of(scene)) for n in range(round(scene.seconds * RATE))]
+
+
+def side_of(scene: Scene) -> int:
+    """Return the side of a scene's frames, in pixels. Texts and texture need larger ones to be seen."""
+    return LARGE_SIDE if scene.texts or scene.kind == CUTS else SIDE

@@ -11,9 +11,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.synthetic.world.planted_questions import are_telling
 from pipeline.synthetic.world.questions import answerable_questions, is_well_formed
 from pipeline.synthetic.world.truth import Truth
-from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, NOUNS, NUMBERS, SHAPES, SIZES, SOUNDS, VOICE
+from pipeline.synthetic.world.vocabulary import (
+    COLOURS,
+    MEETS,
+    MOTIONS,
+    MUSIC,
+    NOUNS,
+    NUMBERS,
+    SHAPES,
+    SIZES,
+    SOUNDS,
+    VOICE,
+)
 from stages.text_metrics import exact, words
 
 NEEDS = ("both", "video", "audio", "text")
@@ -21,7 +33,19 @@ WRONG, UNVERIFIED = "wrong", "not verified"
 NONE_AGREES = "none-agrees"
 RIGHT = "right"
 ATTRIBUTE_WORDS = frozenset(
-    (*COLOURS, *SHAPES, *SIZES, *SOUNDS, *NUMBERS, *NOUNS, VOICE, MEETS, "nothing", *(m.split()[-1] for m in MOTIONS))
+    (
+        *COLOURS,
+        *SHAPES,
+        *SIZES,
+        *SOUNDS,
+        *MUSIC,
+        *NUMBERS,
+        *NOUNS,
+        VOICE,
+        MEETS,
+        "nothing",
+        *(m.split()[-1] for m in MOTIONS),
+    )
 )
 
 
@@ -43,16 +67,22 @@ class ScoredQuestion:
 
 
 def score_question(
-    film: str, truth: Truth, question: str, answer: str, measured: str | None, packed: bool
+    film: str,
+    truth: Truth,
+    question: str,
+    answer: str,
+    measured: str | None,
+    packed: bool,
+    options: Sequence[str] = (),
 ) -> ScoredQuestion:
-    """Check a question and its answer against the truth of a clip."""
+    """Check a question and its answer against the truth of a clip. Options that give the answer away need no clip."""
     known = {" ".join(words(qa.question)): qa for qa in (*answerable_questions(truth.scene), *truth.questions)}
     qa = known.get(" ".join(words(question)))
     if qa is None:
         verdict = "not of its clip" if is_well_formed(question) else "not well-formed"
     else:
         verdict = RIGHT if exact(answer, qa.answer) else f"wrong answer: it is {qa.answer}"
-    needs = qa.needs if qa and verdict == RIGHT else WRONG
+    needs = WRONG if qa is None or verdict != RIGHT else "text" if are_telling(answer, options) else qa.needs
     return ScoredQuestion(film, question, answer, verdict, needs, measured or UNVERIFIED, packed)
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from pipeline.annotation.text_rules import leaks_answer
 from pipeline.synthetic.world.captions import sight_clause, sound_clause
-from pipeline.synthetic.world.scenes import SEGMENT_S, Scene, SceneSound, Sight
-from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, NOUNS, NUMBERS, SHAPES, SOUNDS, VOICE
+from pipeline.synthetic.world.scenes import CUTS, SEGMENT_S, Scene, SceneSound, Sight
+from pipeline.synthetic.world.shortcuts import least_needs
+from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, MUSIC, NOUNS, NUMBERS, SHAPES, SOUNDS, VOICE
 from stages.text_metrics import words
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
@@ -54,14 +55,14 @@ def _alternatives(options: Sequence[str]) -> str:
 _FIGURE = f"{_alternatives(tuple(COLOURS))} {_alternatives(SHAPES)}"
 _TEXT = f"(?:{_alternatives(NUMBERS)} {_alternatives(NOUNS)}|{_FIGURE})"
 SLOT_PATTERNS = {
-    "sound": f"(?:the voice says {_TEXT}|the {_alternatives(SOUNDS)} is heard)",
+    "sound": f"(?:the voice says {_TEXT}|the {_alternatives((*SOUNDS, *MUSIC))} is heard)",
     "sight": f"(?:the {_FIGURE} is seen|the {_FIGURE} and the {_FIGURE} meet|something {_alternatives(MOTIONS)})",
     "figure": _FIGURE,
     "ordinal": _alternatives(ORDINALS),
     "noun": _alternatives(NOUNS),
     "number": _alternatives(NUMBERS),
     "cornered": _alternatives(tuple(CORNERS)),
-    "what": f"(?:the {_alternatives(SOUNDS)}|the words {_TEXT})",
+    "what": f"(?:the {_alternatives((*SOUNDS, *MUSIC))}|the words {_TEXT})",
 }
 
 
@@ -94,6 +95,8 @@ def answerable_questions(scene: Scene) -> list[QAPair]:
 
 
 def _make_all(scene: Scene, simple: bool) -> list[QAPair]:
+    if scene.kind == CUTS:  # too many parts for questions about one of them
+        return []
     while_pairs = (*_questions_by_sound(scene), *_questions_by_sight(scene))
     pairs = (
         *while_pairs,
@@ -101,11 +104,14 @@ def _make_all(scene: Scene, simple: bool) -> list[QAPair]:
         *_sound_questions(scene, simple),
         *_text_questions(scene, simple),
     )
-    return [qa for qa in pairs if not leaks_answer(qa.question, qa.answer)]
+    kept = [qa for qa in pairs if not leaks_answer(qa.question, qa.answer)]
+    return [replace(qa, needs=least_needs(scene, qa)) for qa in kept] if scene.plant else kept
 
 
 def ambiguous_questions(scene: Scene) -> dict[str, str]:
     """Return questions with different answers in several parts, and these parts: `first and second`."""
+    if scene.kind == CUTS:
+        return {}
     found = (*_ambiguous_sights(scene), *_ambiguous_sounds(scene), *_ambiguous_counts(scene))
     return {question: " and ".join(parts) for question, parts in found}
 

@@ -10,7 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, SIZES, SOUNDS, VOICE, WorldSplit, split_of_seed
+from pipeline.synthetic.world.vocabulary import (
+    BELL,
+    COLOURS,
+    MEETS,
+    MOTIONS,
+    MUSIC,
+    SIZES,
+    SOUNDS,
+    VOICE,
+    WorldSplit,
+    split_of_seed,
+)
 
 SIDE = 96  # pixels of a frame's side; the radii in `SIZES` refer to it
 RATE = 12  # frames a second
@@ -21,6 +32,12 @@ loose: picture and sound are independent. still: nothing moves. silent: only bac
 """
 WORDLESS = "wordless"
 """Kind of clips that are made on request only: each sight has its own signal, and no voice is heard."""
+MUSICAL, TWO_SOURCES, CUTS = "musical", "two sources", "cuts"
+"""Further kinds that are made on request only. musical: each sight has its own music. two sources: the one sound is
+heard with both sights. cuts: shots of uneven length over textured backgrounds, each of which begins with a bell.
+"""
+SHOT_S = (1.0, 1.7)  # shortest and longest shot of `cuts`; the last one is up to 2.4 s long
+LAST_SHOT_S = 2.4
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,22 @@ class SceneSound:
 
 
 @dataclass(frozen=True)
+class SceneText:
+    """A text that is drawn into the frames from start to end.
+
+    place: `top` or `bottom`. size: height of its letters, as a share of the frame's side. plate: whether it is a sign
+    in the scene, black on a white plate; else white with an outline, as subtitles are.
+    """
+
+    start: float
+    end: float
+    text: str
+    place: str
+    size: float
+    plate: bool = False
+
+
+@dataclass(frozen=True)
 class Voice:
     """A voice of espeak-ng: its name, words a minute, and pitch from 0 to 99."""
 
@@ -92,7 +125,10 @@ class Voice:
 
 @dataclass(frozen=True)
 class Scene:
-    """The content of a clip. noise_db: background noise below full scale. grey: background of the frames, 0..255."""
+    """The content of a clip. noise_db: background noise below full scale. grey: background of the frames, 0..255.
+
+    texts, plant: what is planted, see `plants`.
+    """
 
     seed: int
     number: int
@@ -104,11 +140,14 @@ class Scene:
     grey: int
     sights: tuple[Sight, ...]
     sounds: tuple[SceneSound, ...] = field(default=())
+    texts: tuple[SceneText, ...] = ()
+    plant: str = ""
 
     @property
     def name(self) -> str:
-        """Stem of the clip's files, made of seed and number."""
-        return f"world-{self.seed:04d}-{self.number:05d}{'-wordless' if self.kind == WORDLESS else ''}"
+        """Stem of the clip's files, made of seed, number and plant."""
+        suffix = self.plant or (WORDLESS if self.kind == WORDLESS else "")
+        return f"world-{self.seed:04d}-{self.number:05d}{f'-{suffix}' if suffix else ''}"
 
     def sights_during(self, sound: SceneSound) -> list[Sight]:
         """Return the sights that overlap a sound in time."""
@@ -144,7 +183,9 @@ def compose_scene(seed: int, number: int, segments: int = 2, kind: str = "") -> 
 
 
 def _choose_sights(rng: Random, split: WorldSplit, count: int, seconds: float, kind: str) -> tuple[Sight, ...]:
-    """Choose `count` sights that follow each other and share no figure name."""
+    """Choose sights that follow each other and share no figure name: `count` of the same length, or those of shots."""
+    if kind == CUTS:
+        return _choose_shots(rng, split, seconds)
     sights: list[Sight] = []
     names: set[str] = set()
     length = seconds / count
@@ -162,6 +203,18 @@ def _choose_sights(rng: Random, split: WorldSplit, count: int, seconds: float, k
             names |= {figure.name for figure in chosen[0]}
             sights.append(Sight(start, (len(sights) + 1) * length, *chosen))
     return tuple(sights)
+
+
+def _choose_shots(rng: Random, split: WorldSplit, seconds: float) -> tuple[Sight, ...]:
+    """Choose sights that begin with a cut, on the grid of the frames."""
+    times = [0.0]
+    while seconds - times[-1] > LAST_SHOT_S:
+        times.append(round((times[-1] + rng.uniform(*SHOT_S)) * RATE) / RATE)
+    pairs = rng.sample(split.figures, len(times))
+    ends = [*times[1:], seconds]
+    return tuple(
+        Sight(start, end, *_choose_single(rng, pair, None)) for start, end, pair in zip(times, ends, pairs, strict=True)
+    )
 
 
 def _choose_single(rng: Random, pair: tuple[str, str], motion: str | None) -> tuple[tuple[SceneFigure], str]:
@@ -206,11 +259,14 @@ def _choose_sounds(
     """Choose a different sound for each segment; for a loose clip with several sights, one sound across a cut."""
     if kind in ("silent", "mute"):
         return ()
-    if kind == WORDLESS:
-        return tuple(_make_signal(rng, n, name) for n, name in enumerate(rng.sample(SOUNDS, segments)))
+    if kind in (WORDLESS, MUSICAL):
+        names = rng.sample(SOUNDS if kind == WORDLESS else MUSIC, segments)
+        return tuple(_make_signal(rng, n, name) for n, name in enumerate(names))
+    if kind == CUTS:
+        return tuple(SceneSound(sight.start, sight.end, BELL, BELL, 0.0) for sight in sights)
     if kind == "named":
         return tuple(_make_voice_sound(rng, n, sight.figures[0].name) for n, sight in enumerate(sights))
-    if kind == "loose" and len(sights) > 1:
+    if kind == TWO_SOURCES or (kind == "loose" and len(sights) > 1):
         return (replace(_choose_sound(rng, split, 0.5), lag=0.5),)  # centred on the cut between two sights
     sounds: list[SceneSound] = []
     for n in range(segments):

@@ -11,16 +11,30 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import duckdb
+
 from manifests import storage, views
-from manifests.records import Media, PackedTask
-from manifests.schema import record_schema
+from manifests.duplicate_records import DuplicateClip, DuplicatePair
+from manifests.records import Media, PackedTask, Transcript
+from manifests.schema import manifest_schema, record_schema
 from pipeline.annotation.text_rules import option_text
 from pipeline.config import load_run
 from pipeline.errors import ConfigError
-from pipeline.pack.candidates import create_candidates, is_packable
+from pipeline.pack.candidates import create_candidates
 from pipeline.steps.needs import needs_sql
 from pipeline.synthetic.world import metrics
+from pipeline.synthetic.world.fact_metrics import SENSES, count_invented, invented_words, measure_spans, true_span
+from pipeline.synthetic.world.fault_metrics import copy_metrics, film_origin, separations
 from pipeline.synthetic.world.metrics import RIGHT, ScoredQuestion, score_question
+from pipeline.synthetic.world.planted_questions import (
+    BOTH,
+    TELLING_OPTIONS,
+    PlantedQuestion,
+    are_telling,
+    count_plants,
+    find_question,
+    is_planted,
+)
 from pipeline.synthetic.world.truth import Truth, read_truth, truth_uri
 from stages.catalogue import current
 
@@ -35,12 +49,27 @@ WHERE f.status = 'ok' ORDER BY v.uri, f.clip
 """
 CAPTIONS = "SELECT clip, \"view\", text FROM caption WHERE status = 'ok' ORDER BY id"
 QUESTIONS = """
-SELECT q.clip, q.question, q.answer, q.options, v.needs, s.id IS NOT NULL AS packed
+SELECT q.clip, q.question, q.answer, q.options, v.needs, s.id IS NOT NULL AS packed, {times} AS times,
+       trim(coalesce(v.veto_witness || ' ' || v.veto_view, '')) AS veto
 FROM ask q
-LEFT JOIN (SELECT question, {needs} AS needs FROM verify WHERE status = 'ok') v ON v.question = q.id
+LEFT JOIN (SELECT question, veto_witness, veto_view, {needs} AS needs FROM verify WHERE status = 'ok') v
+ON v.question = q.id
 LEFT JOIN shards s ON s.id = q.clip || '-cross_modal_qa-' || q.number
 WHERE q.status = 'ok' ORDER BY q.id
 """
+
+COLUMNS = "SELECT column_name FROM (DESCRIBE candidates) WHERE column_type = 'DOUBLE' AND column_name <> 'seconds'"
+SCORES = "SELECT clip, {means} FROM candidates GROUP BY clip"
+PAIRS = "SELECT clip, other, relation FROM duplicate_pairs WHERE against = '' AND relation <> 'overlap'"
+LEAKED = "SELECT clip FROM duplicates WHERE len(leaked_from) > 0"
+STEPS = {"ingest", "split", "extract"}
+MISSING = {
+    "shards": record_schema(PackedTask),
+    "transcribe": manifest_schema(Transcript),
+    "duplicates": record_schema(DuplicateClip),
+    "duplicate_pairs": record_schema(DuplicatePair),
+}
+"""Views that a run may lack, with their columns."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +96,23 @@ class RunScore:
         """Read the run's manifests and the truth files."""
         config = load_run(root)
         plan = config.plan(root)
-        if not is_packable(plan):
-            raise ConfigError(
-                f"{root}: expected a run with ingest, split, extract and transcribe; other runs cannot be scored"
-            )
+        if not {planned.step.name for planned in plan.steps} >= STEPS:
+            raise ConfigError(f"{root}: expected a run with ingest, split and extract; other runs cannot be scored")
         self.wanted_needs = config.pack.cross_modal_needs
         self.without_truth = self.not_whole = 0
         with views.connect(plan.root, plan.manifests, current(plan.root)) as connection:
+            known = views.columns_by_view(connection)
+            for name, schema in MISSING.items():
+                if name not in known:
+                    connection.register(name, schema.empty_table())
             create_candidates(connection, plan, config.pack)
-            if "shards" not in views.names(connection):
-                connection.register("shards", record_schema(PackedTask).empty_table())
             self.clips = {each.clip: each for each in self._match_truths(views.fetch_rows(connection, CLIPS))}
             self.captions = views.fetch_rows(connection, CAPTIONS)
             needs = needs_sql(config.pack.agreement, judges=config.pack.judges)
-            self.question_rows = views.fetch_rows(connection, QUESTIONS.format(needs=needs))
+            times = "q.times" if "times" in known.get("ask", {}) else "[]"
+            self.question_rows = views.fetch_rows(connection, QUESTIONS.format(needs=needs, times=times))
+            self.scores = fetch_scores(connection)
+            self.pairs, self.leaked = views.fetch_rows(connection, PAIRS), views.fetch_rows(connection, LEAKED)
         if not self.clips:
             raise ConfigError(f"{root}: no film of this run has a truth file; make films with one: ola world make")
 
@@ -91,7 +123,7 @@ class RunScore:
                 self.without_truth += 1
                 continue
             truth = read_truth(uri)
-            if row["start"] > TOLERANCE_S or abs(row["end"] - truth.scene.seconds) > TOLERANCE_S:
+            if row["start"] > TOLERANCE_S or abs(row["end"] - truth.seconds) > TOLERANCE_S:
                 self.not_whole += 1
                 continue
             film = row["uri"].rpartition("/")[2]
@@ -110,10 +142,28 @@ class RunScore:
                 option_text(row["answer"], row["options"] or ()),
                 row["needs"],
                 row["packed"],
+                row["options"] or (),
             )
-            for row in self.question_rows
-            if row["clip"] in self.clips
+            for row in self._known_rows()
         ]
+
+    def _known_rows(self) -> list[dict[str, Any]]:
+        return [row for row in self.question_rows if row["clip"] in self.clips]
+
+    @cached_property
+    def planted(self) -> list[PlantedQuestion]:
+        """Questions of films with a plant, and those with options."""
+        found = []
+        for row, each in zip(self._known_rows(), self.questions, strict=True):
+            scene, options = self.clips[row["clip"]].truth.scene, row["options"] or ()
+            packed, both = each.packed and each.measured_needs == BOTH, each.true_needs == BOTH
+            if scene.plant:
+                planted = is_planted(scene, each.question, each.answer)
+                found.append(PlantedQuestion(scene.plant, planted, both, packed, row["veto"]))
+            if options:
+                telling = are_telling(each.answer, options)
+                found.append(PlantedQuestion(TELLING_OPTIONS, telling, both, packed, row["veto"]))
+        return found
 
     def report(self) -> dict[str, Any]:
         """Return all metrics and faults, for JSON."""
@@ -135,12 +185,50 @@ class RunScore:
                 self.questions,
                 self.wanted_needs,
             ),
+            "planted": count_plants({each.film: each.truth.scene.plant for each in self.clips.values()}, self.planted),
+            "invented": count_invented(self._invented()),
+            "spans": measure_spans(self._spans()),
+            "separation": separations(self._scored_clips()),
+            "copies": copy_metrics(
+                {each.truth.scene.name: film_origin(each.truth.scene) for each in self.clips.values()},
+                self._related(),
+                (self._name(row["clip"]) for row in self.leaked),
+            ),
             "faults": [{"film": film, "fault": fault, "said": text} for film, fault, text in self.faults()],
         }
 
     def _captions(self, clip: str) -> dict[str, str]:
         each = self.clips[clip]
         return each.truth.captions(each.middle)
+
+    def _invented(self) -> Iterator[tuple[str, list[str]]]:
+        for row in self.captions:
+            each = self.clips.get(row["clip"])
+            if each and row["view"] in SENSES:
+                yield row["view"], invented_words(row["view"], row["text"], each.truth, each.middle)
+
+    def _spans(self) -> Iterator[tuple[str, tuple[float, float], tuple[float, float]]]:
+        """Yield the spans of right questions, each with its true span."""
+        for row, each in zip(self._known_rows(), self.questions, strict=True):
+            truth = self.clips[row["clip"]].truth
+            pair = find_question(truth.scene, each.question) if each.verdict == RIGHT else None
+            for span in row["times"] if pair else ():
+                true = true_span(truth, pair, span["sense"]) if pair else None
+                if true:
+                    yield span["sense"], (span["start"], span["end"]), true
+
+    def _scored_clips(self) -> Iterator[tuple[str, str, dict[str, float | None]]]:
+        for row in self.scores:
+            if each := self.clips.get(row.pop("clip")):
+                yield each.truth.scene.plant, each.truth.scene.kind, row
+
+    def _related(self) -> Iterator[tuple[str, str, str]]:
+        for row in self.pairs:
+            if row["clip"] in self.clips and row["other"] in self.clips:
+                yield self._name(row["clip"]), self._name(row["other"]), row["relation"]
+
+    def _name(self, clip: str) -> str:
+        return self.clips[clip].truth.scene.name if clip in self.clips else clip
 
     def faults(self) -> Iterator[tuple[str, str, str]]:
         """Yield (film, fault, text) for swapped sound tracks, packed shortcuts, and wrong questions."""
@@ -154,3 +242,10 @@ class RunScore:
                 yield each.film, f"a shortcut in the shards: {each.true_needs} suffices", text
             if each.verdict != RIGHT:
                 yield each.film, f"{each.verdict}{' (in the shards)' if each.packed else ''}", text
+
+
+def fetch_scores(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Return the means of the scores of each clip's candidates, as `clip` and the columns."""
+    columns = [name for (name,) in connection.sql(COLUMNS).fetchall()]
+    means = ", ".join(f'avg("{name}") AS "{name}"' for name in columns)
+    return views.fetch_rows(connection, SCORES.format(means=means))

@@ -6,6 +6,8 @@
     transcript  all spoken words as text; words: each with its start and end
     captions    by view (image: of the frame in the middle)
     questions   form, kind, question, answer, needs, chance, part
+    planted     only of films with a plant (`plants`): its name; texts that are drawn into the frames; shift_s of the
+                sound; sound_of, the number of the film whose sound is heard; copy_of, the original, and the relation
 
 Times are seconds of the film, coordinates are shares of the frame's side.
 """
@@ -22,8 +24,10 @@ from manifests.records import Word
 from pipeline.errors import ConfigError
 from pipeline.synthetic.world.audio import RenderedSound
 from pipeline.synthetic.world.captions import captions_by_view
+from pipeline.synthetic.world.frames import side_of
+from pipeline.synthetic.world.plants import PLANTS, compose_film, film_seconds, plant_facts
 from pipeline.synthetic.world.questions import QAPair, make_questions
-from pipeline.synthetic.world.scenes import RATE, SEGMENT_S, SIDE, Scene, compose_scene
+from pipeline.synthetic.world.scenes import RATE, SEGMENT_S, Scene
 
 TRUTH_SUFFIX = ".truth.json"  # replaces the suffix of a film
 VERSION = 2  # version 1 has no `part` in questions
@@ -31,12 +35,18 @@ VERSION = 2  # version 1 has no `part` in questions
 
 @dataclass(frozen=True)
 class Truth:
-    """The content of a film, read from its truth file."""
+    """The content of a film, read from its truth file. sound_spans: start and end of each sound, as rendered."""
 
     scene: Scene
     transcript: str
     words: tuple[Word, ...]
     questions: tuple[QAPair, ...]
+    sound_spans: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Length of the film."""
+        return film_seconds(self.scene)
 
     def captions(self, picture_at: float) -> dict[str, str]:
         """Return captions by view. picture_at: time of the captioned image, seconds."""
@@ -60,8 +70,8 @@ def build_truth(scene: Scene, rendered: Sequence[RenderedSound]) -> dict[str, An
     return {
         "version": VERSION,
         **{key: content[key] for key in ("seed", "number", "split", "kind", "seconds")},
-        "width": SIDE,
-        "height": SIDE,
+        "width": side_of(scene),
+        "height": side_of(scene),
         "rate": RATE,
         "has_sound": scene.kind != "mute",
         **{key: content[key] for key in ("voice", "noise_db", "grey", "sights")},
@@ -70,6 +80,7 @@ def build_truth(scene: Scene, rendered: Sequence[RenderedSound]) -> dict[str, An
         "words": list(map(asdict, words)),
         "captions": captions_by_view(scene, scene.seconds / 2),
         "questions": list(map(asdict, make_questions(scene))),
+        **({"planted": plant_facts(scene)} if scene.plant else {}),
     }
 
 
@@ -92,12 +103,15 @@ def read_truth(uri: str) -> Truth:
         words = tuple(Word(**word) for word in content["words"])
         questions = tuple(QAPair(**pair) for pair in content["questions"]) if version == VERSION else ()
         transcript = str(content["transcript"])
+        plant = str(content.get("planted", {}).get("name", ""))
+        spans = tuple((float(sound["start"]), float(sound["end"])) for sound in content["sounds"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{uri}: not a truth file of a film ({error!r}); write it again: ola world make") from error
-    scene = compose_scene(seed, number, segments, kind)
-    if version != VERSION or asdict(scene)["sights"] != _lists_to_tuples(content["sights"]):
+    known = not plant or plant in PLANTS
+    scene = compose_film(seed, number, segments, kind, plant if known else "")
+    if not known or version != VERSION or asdict(scene)["sights"] != _lists_to_tuples(content["sights"]):
         raise ConfigError(f"{uri}: written by another version of the world; write it again: ola world make")
-    return Truth(scene, transcript, words, questions)
+    return Truth(scene, transcript, words, questions, spans)
 
 
 def _lists_to_tuples(value: Any) -> Any:

@@ -24,6 +24,8 @@ SIZES = {"small": 10, "large": 20}  # radius in pixels of a frame of 96
 NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 NOUNS = ("apples", "birds", "books", "cars", "dogs", "eggs", "houses", "keys", "lamps", "ships", "trees", "wheels")
 SOUNDS = ("beep", "siren", "hiss", "buzz", "chirp")
+MUSIC = ("melody", "scale", "chord", "drum")  # of films that are made on request
+BELL = "bell"  # of another pitch and timbre each time; of films that are made on request
 VOICE = "voice"
 
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-us-nyc", "en-gb-x-gbclan", "en-gb-x-gbcwmd")

@@ -13,7 +13,8 @@ from pipeline.duplicates.grouping import CLIPS, PAIRS
 from pipeline.errors import ConfigError
 from pipeline.plan import Plan
 from pipeline.run import run
-from tests.bench.duplicate_films import CHANGES, change_film, make_film
+from pipeline.synthetic.world.changes import CHANGES
+from tests.bench.duplicate_films import change_film, make_film
 from tests.killing import Killed, killed_at
 from tests.runs import WORDS, ola, rows, shards_of, srt, status
 
@@ -28,7 +29,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
     made = make_film(folder / "a.mp4", 6001, SECONDS)
     make_film(folder / "b.mp4", 6003, SECONDS)
-    change_film(made, folder / "c.mp4", CHANGES["resize"][0])
+    change_film(made, folder / "c.mp4", CHANGES["resize"].options)
     for name in "abc":
         cues = [(n + 0.1, n + 0.8, word) for n, word in enumerate(WORDS.split()[: int(SECONDS)])]
         (folder / f"{name}.srt").write_text(srt(*cues), encoding="utf-8")

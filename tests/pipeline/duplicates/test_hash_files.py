@@ -10,7 +10,8 @@ import pytest
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from pipeline.run import run
-from tests.bench.duplicate_films import CHANGES, change_film, make_film
+from pipeline.synthetic.world.changes import CHANGES
+from tests.bench.duplicate_films import change_film, make_film
 from tests.media import ffmpeg
 from tests.runs import ola, rows
 
@@ -25,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "videos").mkdir()
     film = make_film(folder / "bench" / "question 7.mp4", 7001, 6.0)
     other = make_film(folder / "videos" / "clean.mp4", 7003, 6.0)
-    changed = change_film(film, folder / "changed.mp4", CHANGES["re-encode"][0])
+    changed = change_film(film, folder / "changed.mp4", CHANGES["re-encode"].options)
     joined = "[0:v][0:a][1:v][1:a]concat=n=2:v=1:a=1"
     ffmpeg("-i", changed, "-i", other, "-filter_complex", joined, folder / "videos" / "leak.mp4")
     sets = [word for each in SETS[:3] for word in ("--set", each)]

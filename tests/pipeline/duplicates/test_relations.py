@@ -11,7 +11,8 @@ from pipeline.duplicates.fingerprints import Fingerprints, from_tables
 from pipeline.duplicates.groups import UnionFind, best_of
 from pipeline.hashing.pictures import REGIONS, hash_frames, mirrored, trim_bars
 from pipeline.hashing.sounds import TEMPOS, hash_sound
-from tests.bench.duplicate_films import landscape, make_film
+from pipeline.synthetic.world.textures import landscape
+from tests.bench.duplicate_films import make_film
 from tests.bench.duplicate_recall import COVER, DUB, Recall, fingerprint_family, measure_recall, table_of
 
 CHANGES = ("re-encode", "crop 10 %", "letterbox", "mirror", "subtitle bar", "speed 1.25", "trim", DUB, COVER)

@@ -23,20 +23,25 @@ from PIL import Image
 
 from ola.prompt import Request
 from pipeline.annotation.annotator_settings import AnnotatorSettings
-from pipeline.annotation.text_rules import SOUND_KINDS, QuestionDraft, question_flaws
 from pipeline.synthetic.world.audio import RATE, render_sound
-from pipeline.synthetic.world.frames import draw_frames
-from pipeline.synthetic.world.questions import ALWAYS, QAPair, answerable_questions
+from pipeline.synthetic.world.captions import describe_jointly
+from pipeline.synthetic.world.frames import draw_frame
+from pipeline.synthetic.world.planted_questions import answer_kinds, find_question, without_plant
+from pipeline.synthetic.world.plants import SOURCES
+from pipeline.synthetic.world.questions import ALWAYS, QAPair
+from pipeline.synthetic.world.scenes import RATE as FRAME_RATE
+from pipeline.synthetic.world.scenes import Scene
+from pipeline.synthetic.world.shortcuts import giving_views
 from pipeline.synthetic.world.truth import TRUTH_SUFFIX, Truth, read_truth
 from stages.text_metrics import words
 from tests.pipeline.scripted import CAPTION, Scripted, inside, prompt_of
+from tests.pipeline.world.scripted_writer import one_sided_pairs, write_questions
 
 SIDE = 12  # pixels of the small copies
 BANDS = np.geomspace(80, 7000, 17)  # Hz
 WINDOW_S = 0.05
 BLIND = 0.6  # share of the questions that a blinded model does not answer from pictures alone
 UNKNOWN = "unknown"
-ASKED = 3
 Numbers = NDArray[Any]
 
 
@@ -57,6 +62,11 @@ def spectrum(samples: Numbers, rate: int) -> Numbers:
     return np.asarray(10 * np.log10(np.maximum(bands, 1e-7))).ravel()
 
 
+def frames_of(scene: Scene) -> list[Any]:
+    """The frames of a film, small whatever it has."""
+    return [draw_frame(scene, n / FRAME_RATE) for n in range(round(scene.seconds * FRAME_RATE))]
+
+
 @dataclass
 class Films:
     """The films of a folder."""
@@ -67,7 +77,7 @@ class Films:
     @cached_property
     def pictures(self) -> Numbers:
         """(films, frames, numbers)."""
-        return np.stack([np.stack([small(each) for each in draw_frames(t.scene)]) for t in self.truths])
+        return np.stack([np.stack([small(each) for each in frames_of(t.scene)]) for t in self.truths])
 
     @cached_property
     def sounds(self) -> Numbers:
@@ -100,18 +110,6 @@ def films_of(folder: str) -> Films:
     return Films(found)
 
 
-def asked_of(truth: Truth, kinds: Sequence[str]) -> list[QAPair]:
-    """Three questions about a film, as a good annotator writes them: of any needs, none against the rules of `ask`."""
-    pairs = [qa for qa in answerable_questions(truth.scene) if not kinds or qa.kind in kinds]
-    Random(truth.scene.name).shuffle(pairs)
-    chosen: list[QAPair] = []
-    for qa in pairs:
-        drafts = [QuestionDraft(each.kind, each.question, each.answer) for each in (*chosen, qa)]
-        if len(chosen) < ASKED and question_flaws(drafts, "")[-1] is None:
-            chosen.append(qa)
-    return chosen
-
-
 def plain(text: str) -> str:
     """A question without case and punctuation."""
     return " ".join(words(text))
@@ -119,7 +117,9 @@ def plain(text: str) -> str:
 
 @dataclass
 class Oracle:
-    """Answers by the truth. blind: share of questions that it does not answer from pictures alone."""
+    """Answers by the truth. blind: share of questions that it does not answer from pictures alone; above 0, it also
+    answers its own questions as it wrote them.
+    """
 
     films: Films
     blind: float = 0.0
@@ -133,42 +133,69 @@ class Oracle:
         if name == "transcribe":
             return heard.transcript if heard else ""
         if name.startswith("ask"):
-            return self._questions(seen, SOUND_KINDS if "Nobody says a word" in request.text else ())
+            assert seen is not None
+            return write_questions(seen.scene, request.text)
         if name.startswith("caption"):
             return CAPTION
-        if name == "verify_transcript":
-            return self._from_words(request.text.splitlines()[-1], inside(request.text)["subtitles"])
-        return self._answer(request.text.splitlines()[-1], seen, heard, bool(request.images))
-
-    def _questions(self, seen: Truth | None, kinds: Sequence[str]) -> str:
-        assert seen is not None
-        pairs = enumerate(asked_of(seen, kinds), start=1)
-        return "\n".join(f"Q{n} ({qa.kind}): {qa.question}\nA{n}: {qa.answer}" for n, qa in pairs)
+        question, *options = request.text.rpartition("\n\n")[2].splitlines()
+        if name in ("verify_transcript", "verify_title"):
+            answer = self._read(question, inside(request.text), name)
+        else:
+            answer = self._answer(question, seen, heard, bool(request.images))
+        return choose_option(answer, options) if options else answer
 
     def _find(self, question: str, truth: Truth | None) -> QAPair | None:
-        pairs = answerable_questions(truth.scene) if truth else []
-        return next((qa for qa in pairs if plain(qa.question) == plain(question)), None)
+        return find_question(without_plant(truth.scene), question) if truth else None
 
     def _answer(self, question: str, seen: Truth | None, heard: Truth | None, frame: bool) -> str:
         by_sight, by_sound = self._find(question, seen), self._find(question, heard)
         if seen is None and heard is None:
             by_text = self._find(question, self.films.truths[0])  # questions without a clip are known of any clip
             return by_text.answer if by_text and by_text.needs == "text" else UNKNOWN
-        for qa, needs in ((by_sight, "video"), (by_sound, "audio"), (by_sight or by_sound, "text")):
-            if qa and qa.needs == needs:
-                cut = frame and qa.part != ALWAYS
-                blind = heard is None and self._is_blind(question, seen)
-                return UNKNOWN if needs == "video" and (cut or blind) else qa.answer
-        return by_sight.answer if by_sight and seen is heard else UNKNOWN
+        if by_sight and seen and suffices("video", seen, by_sight):
+            cut = frame and by_sight.part != ALWAYS
+            blind = heard is None and self._is_blind(question, seen)
+            return UNKNOWN if cut or blind else by_sight.answer
+        if by_sound and heard and suffices("audio", heard, by_sound):
+            return by_sound.answer
+        known = by_sight or by_sound
+        if known and known.needs == "text":
+            return known.answer
+        if seen is None or seen is not heard:
+            return UNKNOWN
+        return by_sight.answer if by_sight else self._repeat(question, seen)
 
-    def _is_blind(self, question: str, seen: Truth | None) -> bool:
-        assert seen is not None
+    def _repeat(self, question: str, film: Truth) -> str:
+        """A weak annotator gives to its own question about a sound with two sources the answer that it wrote."""
+        written = one_sided_pairs(film.scene) if self.blind and film.scene.plant == SOURCES else []
+        return next((pair.answer for pair in written if plain(pair.question) == plain(question)), UNKNOWN)
+
+    def _is_blind(self, question: str, seen: Truth) -> bool:
         return Random(f"{seen.scene.name} {question}").random() < self.blind
 
-    def _from_words(self, question: str, said: str) -> str:
-        same = (truth for truth in self.films.truths if truth.transcript == said)
+    def _read(self, question: str, texts: dict[str, str], name: str) -> str:
+        """An answer from the transcript, or from title and description."""
+        if name == "verify_title":
+            titled = (truth for truth in self.films.truths if describe_jointly(truth.scene) in texts["title"])
+            film = next(titled, None)
+            qa = self._find(question, film)
+            return qa.answer if qa and film and "title" in giving_views(film.scene, qa) else UNKNOWN
+        same = (truth for truth in self.films.truths if truth.transcript == texts["subtitles"])
         qa = self._find(question, next(same, None))
         return qa.answer if qa and qa.needs == "audio" and qa.kind in ("speech", "count") else UNKNOWN
+
+
+def suffices(view: str, truth: Truth, qa: QAPair) -> bool:
+    """Whether a view answers a question, by itself or by what is planted in the film."""
+    return qa.needs == view or view in giving_views(truth.scene, qa)
+
+
+def choose_option(answer: str, options: Sequence[str]) -> str:
+    """The letter of an option: of the answer if it is known, of the only one that can be an answer, else a guess."""
+    texts = {option[0]: option[3:] for option in options}
+    likely = [letter for letter, text in texts.items() if answer_kinds(text)]
+    known = [letter for letter, text in texts.items() if plain(text) == plain(answer)]
+    return known[0] if known else likely[0] if len(likely) == 1 else "A"
 
 
 def made(settings: AnnotatorSettings, blind: float) -> Scripted:
