@@ -1,12 +1,23 @@
 """How much of a benchmark is found in a run, as clips and as texts, and how much else is taken for it.
 
     python -m tests.bench.contamination clips 5200 100    made films of 100 seeds from 5200 on, and 1,000 unlike clips
-    python -m tests.bench.contamination texts 4000 1000   texts of 1,000 seeds from 4000 on, and 1,000 unlike texts
+    python -m tests.bench.contamination texts 9000 1000   texts of 1,000 seeds from 4000 on, and 1,000 unlike texts
 
 Clips: each film is a clip of the benchmark. The run has a copy of it that is encoded again at a low rate, a cut of it,
 and a cut that is made smaller and encoded again. Unlike are films of other seeds, each as a whole, mirrored, and its
 halves: 1,000 clips of 250 films.
-Texts: the run has each text of the benchmark with a tenth of its words changed, alone and inside of unlike texts.
+Texts: the run has each text of the benchmark with a share of its words changed, alone and inside of unlike texts.
+
+Of texts of 1,000 seeds from 9000 on, found alone and inside others; of 1,000 unlike texts none was a hit:
+
+| words changed | alone | inside |
+|---|---|---|
+| 5 % | 1,000 | 1,000 |
+| 10 % | 999 | 999 |
+| 20 % | 751 | 762 |
+| 50 % | 0 | 2 |
+
+Of clips of 100 seeds from 5200 on, 100 of each kind of leak were found, and none under another film.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ WORDS = {
     "side": "behind near under beside above outside across against beyond inside",
     "place": "station barn harbour window roof bridge market classroom river stage bus staircase workshop "
     "fireplace museum yard playground airport cellar pier church hotel stadium library tunnel hospital "
-    "garage beach kitchen",
+    "garage beach kitchen tower",
     "event": "rain song match storm speech dinner race lesson concert interview parade film meeting game wedding "
     "shower flight dance sale journey",
     "ends": "stops begins ends pauses fails changes improves repeats slows grows",

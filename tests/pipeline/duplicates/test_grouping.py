@@ -150,17 +150,17 @@ def test_a_kill_while_groups_are_written_leaves_a_root_that_goes_on(
         assert written(root) == written(finished)
 
 
-# Runs a root, and kills its own process when the named function of the search is called for the second time.
+# Runs a root, and kills its own process at the call of this number of a function of the search.
 KILLED = """
 import os, signal, sys
 from pipeline.config import load_run
 from pipeline.duplicates import grouping
 from pipeline.run import run
-root, name = sys.argv[1:]
+root, name, number = sys.argv[1:]
 calls, function = [], getattr(grouping, name)
 def dying(*arguments, **facts):
     calls.append(name)
-    if len(calls) == 2:
+    if len(calls) == int(number):
         os.kill(os.getpid(), signal.SIGKILL)
     return function(*arguments, **facts)
 setattr(grouping, name, dying)
@@ -168,13 +168,13 @@ run(load_run(root), root)
 """
 
 
-@pytest.mark.parametrize(("name", "left"), [("relate", []), ("_write", ["pairs.parquet"])])
+@pytest.mark.parametrize(("name", "call", "left"), [("relate", 1, []), ("_write", 2, ["pairs.parquet"])])
 def test_sigkill_inside_the_search_leaves_a_root_that_goes_on(
-    films: Path, finished: Path, tmp_path: Path, name: str, left: list[str]
+    films: Path, finished: Path, tmp_path: Path, name: str, call: int, left: list[str]
 ) -> None:
     root = Path(shutil.copytree(finished, tmp_path / "root"))
     shutil.rmtree(root / "duplicates")
-    command = [sys.executable, "-c", KILLED, str(root), name]
+    command = [sys.executable, "-c", KILLED, str(root), name, str(call)]
     child = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     assert child.returncode == -signal.SIGKILL, child.stderr
     assert [path.name for path in root.glob("duplicates/*.parquet")] == left
