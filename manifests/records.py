@@ -29,12 +29,14 @@ from manifests.evidence_records import EvidenceSpan
 from manifests.hearing_records import Hearing, SoundSpan
 from manifests.inspection_records import Inspection
 from manifests.media_records import Clip, ClipMedia, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
+from manifests.sync_records import ClipSync
 
 __all__ = [
     "AuditAnswer",
     "Caption",
     "Clip",
     "ClipMedia",
+    "ClipSync",
     "Drop",
     "DuplicateClip",
     "DuplicatePair",
@@ -148,4 +150,5 @@ PLURALS: Mapping[type, str] = {
     Fingerprint: "fingerprints",
     Inspection: "inspections",
     Hearing: "hearings",
+    ClipSync: "sync",
 }

@@ -82,6 +82,7 @@ class Config(BaseModel):
     fingerprint: Settings = Settings()
     inspect: InspectSettings = InspectSettings()
     hear: HearSettings = HearSettings()
+    sync: Settings = Settings()
     dedup: DedupSettings = DedupSettings()
     decontaminate: tuple[str, ...] = ()
     """Files of `ola hashes`, or roots of runs, with benchmarks: clips alike are marked in `leaked_from`."""

@@ -43,11 +43,14 @@ class Checkpoints:
     """The checkpoints of one phase, on one rank.
 
     facts: settings that affect the steps; resuming with other facts is an error. first: whether this is the first rank,
-    which completes the folders to which all ranks write.
+    which completes the folders to which all ranks write. start: folder of the weights from which the phase starts.
     """
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any], keep: int, first: bool = True) -> None:
+    def __init__(
+        self, folder: Path, facts: Mapping[str, Any], keep: int, first: bool = True, start: Path | None = None
+    ) -> None:
         self.folder, self.facts, self.keep, self.first = folder, json.loads(json.dumps(facts)), keep, first
+        self.start = "" if start is None else _path_from(folder, start)
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -114,13 +117,21 @@ class Checkpoints:
 
     def _complete(self, draft: Path, step: int) -> None:
         """Give a draft its name, and delete the oldest checkpoint."""
-        (draft / FACTS).write_text(json.dumps({"step": step, "facts": self.facts}, indent=1), encoding="utf-8")
+        state = {"step": step, "start": self.start, "facts": self.facts}
+        (draft / FACTS).write_text(json.dumps(state, indent=1), encoding="utf-8")
         (draft / DONE).touch()
         _sync_folder(draft)
         draft.rename(self.folder / f"step-{step:06d}")
         for old in sorted(path.parent for path in self.folder.glob(f"step-*/{DONE}"))[: -self.keep]:
             (old / DONE).unlink()  # first, so that a half-deleted checkpoint is not read
             shutil.rmtree(old)
+
+
+def _path_from(folder: Path, start: Path) -> str:
+    """Return the path of `start`: from `folder` if both are in the same training, which may be moved; else absolute."""
+    target = start.resolve()
+    inside = target.is_relative_to(folder.parent.resolve())
+    return os.path.relpath(target, folder.resolve()) if inside else str(target)
 
 
 @contextmanager

@@ -106,7 +106,7 @@ class PhaseTraining:
             "seed": training.seed,
             "live": training.live,
         }
-        self.checkpoints = Checkpoints(self.folder, facts, training.keep, world.rank == 0)
+        self.checkpoints = Checkpoints(self.folder, facts, training.keep, world.rank == 0, start)
         self.log = TrainingLog(self.folder, training.trackers if world.rank == 0 else (), phase.spike)
         self.steps = order.steps()
         self.kind_of, self.stage_of = (tasks.table[name].to_pylist() for name in ("kind", "stage"))

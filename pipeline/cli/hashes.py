@@ -5,21 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import typer
 
 from manifests import storage
 from manifests.records import ID_DIGITS
-from pipeline.config import RUN, load, load_run
+from pipeline.config import RUN, load_run
 from pipeline.duplicates.grouping import STEP, has_fingerprints
 from pipeline.duplicates.hash_files import rows_of, write_hashes
+from pipeline.duplicates.lookup import fingerprint_videos
 from pipeline.errors import ConfigError
 from pipeline.plan import Plan
-from pipeline.run import run
-
-STEPS = ["ingest", "split", "extract"]
 
 
 def write_hash_file(inputs: Sequence[str], out: str, sets: Sequence[str]) -> int:
@@ -30,8 +27,7 @@ def write_hash_file(inputs: Sequence[str], out: str, sets: Sequence[str]) -> int
     if len(inputs) == 1 and storage.exists(storage.join(storage.normal(inputs[0]), RUN)):
         return _write_rows(load_run(inputs[0]).plan(storage.normal(inputs[0])), out)
     with tempfile.TemporaryDirectory(prefix="ola-hashes-") as folder:
-        base: dict[str, Any] = {"inputs": list(inputs), "steps": STEPS, "extra_steps": [STEP]}
-        return _write_rows(run(load(None, sets, base), str(Path(folder, "root"))), out)
+        return _write_rows(fingerprint_videos(inputs, str(Path(folder, "root")), sets), out)
 
 
 def _write_rows(plan: Plan, out: str) -> int:

@@ -25,6 +25,7 @@ ROWS = {
     "fingerprint": "hashes of the clips, by which copies are found",
     "inspect": "technical scores of the frames and the sound of the clips",
     "hear": "speech, music and sound events in the clips, with times",
+    "sync": "how well picture and sound of the clips agree in time",
     "duplicates": "clips of videos that have near-duplicates",
     "duplicate_pairs": "pairs of clips that are alike",
     "pack": "tasks that were considered for the shards",

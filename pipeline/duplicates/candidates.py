@@ -22,12 +22,35 @@ Codes = NDArray[np.uint64]  # of pairs: the lower clip's number in the upper hal
 
 def find_candidates(prints: Fingerprints) -> NDArray[np.int64]:
     """Return the pairs of clips with at least EVIDENCE equal halves, (pairs, 2), the lower number first, in order."""
-    codes = np.concatenate([_crowds(half) for half in _halves(prints)])
+    return _with_evidence(np.concatenate([_crowds(half) for half in _halves(prints)]))
+
+
+def find_matches(prints: Fingerprints, asked: int) -> NDArray[np.int64]:
+    """Return the pairs of one of the first `asked` clips and a later clip with at least EVIDENCE equal halves.
+
+    (pairs, 2), in order. A half that many clips share pairs all of them, so that each of many copies is found.
+    """
+    return _with_evidence(np.concatenate([_across(half, np.uint64(asked)) for half in _halves(prints)]))
+
+
+def _with_evidence(codes: Codes) -> NDArray[np.int64]:
+    """Return the pairs of clips that stand at least EVIDENCE times among these codes, (pairs, 2), in order."""
     codes.sort()
     first = _first_of_runs(codes)
     counts = np.diff(np.append(first, len(codes)))
     found = codes[first[counts >= EVIDENCE]]
     return np.stack([found >> np.uint64(32), found & HALF], axis=1).astype(np.int64)
+
+
+def _across(codes: Codes, asked: np.uint64) -> Codes:
+    """Return the pairs of a clip below the number `asked` and another clip that share a half."""
+    is_asked = (codes & HALF) < asked
+    ours, others = codes[is_asked], codes[~is_asked]
+    halves, shift = others >> np.uint64(32), np.uint64(32)
+    begin, end = (np.searchsorted(ours >> shift, halves, side=side) for side in ("left", "right"))
+    counts = end - begin
+    places = np.repeat(begin - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    return np.asarray(((ours[places] & HALF) << shift) | np.repeat(others & HALF, counts))
 
 
 def _halves(prints: Fingerprints) -> Iterator[Codes]:

@@ -142,10 +142,10 @@ def find_pairs(prints: Fingerprints, sets: Sequence[str]) -> Iterator[DuplicateP
     for a, b in candidates[own].tolist():
         found = relate(prints, a, b)
         if found is not None:
-            yield _pair(prints, a, b, found, sets[int(prints.sets[b])])
+            yield make_pair(prints, a, b, found, sets[int(prints.sets[b])])
 
 
-def _pair(prints: Fingerprints, a: int, b: int, found: Relation, against: str) -> DuplicatePair:
+def make_pair(prints: Fingerprints, a: int, b: int, found: Relation, against: str) -> DuplicatePair:
     """Make the row of a pair; `clip` is the part, or the clip of this run."""
     values = asdict(found)
     name, is_whole = values.pop("name"), found.share < found.other_share

@@ -70,7 +70,7 @@ def relate(prints: Fingerprints, a: int, b: int) -> Relation | None:
     share, other_share = _shares(first, second, line)
     if not hears and max(share, other_share) < WHOLE and (picture.changes == 1 or picture.matched < LEAST_ALONE):
         return None
-    name = _name_overlap(share, other_share) if sees and hears else OTHER_SOUND if sees else OTHER_PICTURE
+    name = name_overlap(share, other_share) if sees and hears else OTHER_SOUND if sees else OTHER_PICTURE
     return Relation(name, line.slope, line.offset, share, other_share, picture.share, sound.share, is_mirrored)
 
 
@@ -138,7 +138,8 @@ def _shares(a: _Clip, b: _Clip, line: Alignment) -> tuple[float, float]:
     return seconds / a.frames.seconds, seconds * line.slope / b.frames.seconds
 
 
-def _name_overlap(share: float, other_share: float) -> str:
+def name_overlap(share: float, other_share: float) -> str:
+    """Return the relation of two spans that agree in picture and sound, by the share of each that lies in the other."""
     if share >= WHOLE and other_share >= WHOLE:
         return COPY
     return PART if max(share, other_share) >= WHOLE else OVERLAP

@@ -21,12 +21,16 @@ Its columns, for `pack.where`:
                                                                     answer_share is null unless pack.where names it
     leaked_text                                                     with pack.benchmarks: the first 13 words in a row of
                                                                     its transcript or its task that they have, too
+    leaked_near                                                     with pack.benchmarks: its most similar text: `field`
+                                                                    (transcript, question, options, answer), `text` (of
+                                                                    the benchmark), `similarity` to 1; null without
     duplicate_group, duplicate_best                                 with the step fingerprint: the first clip of its
                                                                     group of copies; whether it is the one to keep
     duplicate_relations, known_in, leaked_from                      as in the view `duplicates`; empty lists without
     sharpness, bars, still, slideshow, clipping, bandwidth, ...     with the step inspect: all columns of `inspect`
     speech, music, events, sound_kind, sound_event                  with the step hear: shares of the clip's time, the
                                                                     kind with the largest, the most frequent event
+    av_sync, av_lag_ms, av_peak, seen_events, heard_events          with the step sync
 
 Missing values are null. Steps that are not in the plan, or have no part yet, give no rows.
 """
@@ -38,6 +42,7 @@ from dataclasses import fields
 from functools import partial
 
 import duckdb
+from duckdb.func import SPECIAL
 
 from manifests import views
 from manifests.duplicate_records import DuplicateClip
@@ -45,7 +50,7 @@ from manifests.records import Caption, Hearing, Inspection, Question, Screening,
 from manifests.schema import manifest_schema, record_schema
 from ola.geometry import CELL, RELEASED, SOUND_CHUNK_S, SOUND_CHUNK_TOKENS
 from pipeline.duplicates.grouping import has_fingerprints
-from pipeline.pack.benchmark_text import find_leaked, read_benchmarks
+from pipeline.pack.benchmark_text import NearFinder, find_leaked, read_benchmarks
 from pipeline.pack.licences import LICENCE, create_licence_function
 from pipeline.pack.settings import PackSettings
 from pipeline.pack.shortcuts import SHORTCUTS, AnswerShares, create_shortcut_functions, names_answer_share
@@ -144,7 +149,10 @@ WHERE f.status = 'ok';
 LEAKED = """,
        nullif(coalesce(nullif(leaked_words(c.text), ''), nullif(leaked_words(a.question), ''),
                        nullif(leaked_words(array_to_string(a.options, ' ')), ''), leaked_words(a.answer)), '')
-       AS leaked_text"""
+       AS leaked_text,
+       near_copy(c.text, a.question, array_to_string(a.options, ' '), a.answer) AS leaked_near"""
+LEAKED_COLUMNS = ("leaked_text", "leaked_near")
+NEAR = "STRUCT(field VARCHAR, text VARCHAR, similarity DOUBLE)"
 
 DUPLICATES = """
        d.first AS duplicate_group, coalesce(d.best = c.id, true) AS duplicate_best,
@@ -155,6 +163,8 @@ INSPECTION = "".join(f"\n       i.{name}," for name in INSPECTION_SCORES)
 INSPECTED = "\nLEFT JOIN inspect i ON i.clip = c.id AND i.status = 'ok'"
 HEARING = "".join(f"\n       h.{name}," for name in HEARING_SCORES)
 HEARD = "\nLEFT JOIN hear h ON h.clip = c.id AND h.status = 'ok'"
+SYNC_SCORES = "\n       y.av_sync, y.av_lag_ms, y.av_peak, y.seen_events, y.heard_events,"
+SYNCED = "\nLEFT JOIN sync y ON y.clip = c.id AND y.status = 'ok'"
 
 # The tokens of a clip's media are computed once for all of its tasks.
 CANDIDATES = """
@@ -219,18 +229,19 @@ def create_candidates(
     )
     given = _given_sql(connection, settings.given)
     tasks = TASKS.format(spoken=list(SPOKEN), needs=needs, agreements=agreements, **given)
-    is_inspected = any(planned.step.name == "inspect" for planned in plan.steps)
-    is_heard = any(planned.step.name == "hear" for planned in plan.steps)
+    has_step = {name: any(each.step.name == name for each in plan.steps) for name in ("inspect", "hear", "sync")}
     clips = CLIPS.format(
         duplicates=DUPLICATES if has_fingerprints(plan) else "",
-        inspection=INSPECTION if is_inspected else "",
-        inspected=INSPECTED if is_inspected else "",
-        hearing=HEARING if is_heard else "",
-        heard=HEARD if is_heard else "",
+        inspection=INSPECTION if has_step["inspect"] else "",
+        inspected=INSPECTED if has_step["inspect"] else "",
+        hearing=(HEARING if has_step["hear"] else "") + (SYNC_SCORES if has_step["sync"] else ""),
+        heard=(HEARD if has_step["hear"] else "") + (SYNCED if has_step["sync"] else ""),
     )
     if settings.benchmarks:
         leaked = partial(find_leaked, read_benchmarks(settings.benchmarks))
         connection.create_function("leaked_words", leaked, ["VARCHAR"], "VARCHAR")
+        near = NearFinder(settings.benchmarks).find_in_task
+        connection.create_function("near_copy", near, ["VARCHAR"] * 4, NEAR, null_handling=SPECIAL)
     create_licence_function(connection)
     create_shortcut_functions(connection, shares or _count_answers(connection, settings))
     scores = {"licence": LICENCE, "shortcuts": SHORTCUTS, "leaked": LEAKED if settings.benchmarks else ""}

@@ -28,6 +28,7 @@ class Condition:
 NO_LEAKS = (
     Condition("len(leaked_from) = 0", "clips of benchmarks would spoil the evaluation", ("leaked_from",)),
     Condition("leaked_text IS NULL", "so would texts of benchmarks", ("leaked_text",)),
+    Condition("leaked_near IS NULL", "and near-copies of such texts", ("leaked_near",)),
 )
 ONE_COPY = Condition("duplicate_best", "copies count their content several times", ("duplicate_best",))
 

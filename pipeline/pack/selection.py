@@ -22,7 +22,7 @@ from manifests import storage
 from manifests.ledger import Damaged, digest
 from manifests.parquet_files import raise_damaged
 from pipeline.errors import RunError
-from pipeline.pack.candidates import SPOKEN
+from pipeline.pack.candidates import LEAKED_COLUMNS, SPOKEN
 from pipeline.pack.duplicate_rows import facts_by_part, read_duplicates
 from pipeline.pack.facts import pack_facts
 from pipeline.pack.group_rules import judge_group
@@ -80,7 +80,7 @@ DIGEST = "string_agg(hash, '' ORDER BY clip, kind, number)"
 
 # The content of the tasks of some samples.
 CONTENT = """
-SELECT c.* EXCLUDE (licence, {shortcuts})
+SELECT c.* EXCLUDE ({scores})
        REPLACE (CASE WHEN c.kind IN {spoken} THEN c.segments END AS segments), p.key, p.split
 FROM candidates c JOIN chosen p USING (clip, kind, number) ORDER BY p.key, c.kind, c.number
 """
@@ -209,7 +209,8 @@ def read_content(candidates: PartCandidates, choice: Choice, rows: pa.Table) -> 
         of_batch = rows.filter(pc.equal(rows["batch"], batch)).select(["clip", "kind", "number", "key", "split"])
         connection = candidates.of_clips(choice.batches[batch], of_batch["clip"].unique())
         connection.register("chosen", of_batch)
-        content = connection.sql(CONTENT.format(spoken=SPOKEN, shortcuts=", ".join(COLUMNS))).to_arrow_table()
+        scores = ("licence", *COLUMNS, *(LEAKED_COLUMNS if candidates.settings.benchmarks else ()))
+        content = connection.sql(CONTENT.format(spoken=SPOKEN, scores=", ".join(scores))).to_arrow_table()
         if len(content) != len(of_batch):
             parts = choice.batches[batch]
             raise RunError(f"pack: rows of parts {parts[0]} to {parts[-1]} were lost or replaced meanwhile: run again")

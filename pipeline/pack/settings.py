@@ -73,7 +73,8 @@ class PackSettings(step.Settings):
     """Texts of the data set that are packed, as `given_caption` and `given_qa`: see `pipeline/sources/given.yaml`."""
 
     benchmarks: tuple[str, ...] = ()
-    """Files with the texts of benchmarks (.txt, .json, .jsonl, .parquet), for the column `leaked_text`."""
+    """Files with the texts of benchmarks (.txt, .json, .jsonl, .parquet), for the columns `leaked_text` and
+    `leaked_near`."""
 
     @field_validator("given")
     @classmethod

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import yaml
 
@@ -34,10 +35,22 @@ from stages.catalogue import current
 
 @dataclass(frozen=True)
 class Request:
-    """A user's request. names: of videos; none to finish a removal that was cut off."""
+    """A user's request.
+
+    names: of videos; none to finish a removal that was cut off. like: files whose copies are among the names. learned:
+    checkpoints that have learned from the videos; None where nobody asked for them.
+    """
 
     names: Sequence[str]
     note: str = ""
+    like: Sequence[str] = ()
+    learned: Sequence[str] | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the record keeps of the request."""
+        facts: dict[str, Any] = {"note": self.note, "asked": list(self.names)}
+        facts |= {"like": list(self.like)} if self.like else {}
+        return facts | ({"learned": list(self.learned)} if self.learned is not None else {})
 
 
 def find_targets(plan: Plan, names: Sequence[str]) -> Targets:
@@ -60,7 +73,7 @@ def remove_videos(plan: Plan, settings: PackSettings, run_lanes: RunLanes, reque
     targets = find_targets(plan, request.names)
     with translate_os_errors():
         record.begin_removal(plan.root, targets)
-        record.record_removal(plan.root, targets, list(request.names), request.note)
+        record.record_removal(plan.root, targets, request.facts())
         mark_sources(plan.sources, targets)
         removed = RemovedIds(targets.sources, targets.videos, frozenset(targets.parts))
         for manifest in step_manifests(plan.root):

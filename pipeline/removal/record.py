@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -32,16 +33,16 @@ def removed_videos(root: str) -> dict[str, str]:
     return {each["uri"]: each["video"] for line in read_record(root) for each in line["videos"]}
 
 
-def record_removal(root: str, targets: Targets, names: list[str], note: str) -> None:
+def record_removal(root: str, targets: Targets, request: Mapping[str, Any]) -> None:
     """Add a line to the record with the sources that it does not name yet, if there are any.
 
-    names: the names that the user gave.
+    request: what is kept of the user's request, with the names that the user gave as `asked`.
     """
     known = removed_videos(root)
     new = [{"uri": uri, "video": targets.ids[uri]} for uri in sorted(targets.uris) if uri not in known]
     if new:
-        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "user": user_name(), "note": note}
-        lines = [*read_record(root), {**line, "asked": names, "videos": new}]
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "user": user_name()}
+        lines = [*read_record(root), {**line, **request, "videos": new}]
         text = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in lines)
         storage.write_bytes(storage.join(root, RECORD), text.encode())
 

@@ -14,6 +14,7 @@ from pipeline.steps.ingest import Ingest
 from pipeline.steps.inspection import Inspect
 from pipeline.steps.screen import Screen
 from pipeline.steps.split import Split
+from pipeline.steps.sync import Sync
 from pipeline.steps.transcribe import Transcribe
 from pipeline.steps.verify import Verify
 
@@ -29,4 +30,5 @@ STEPS: dict[str, type[Step[Any, Any]]] = {
     "fingerprint": FingerprintStep,
     "inspect": Inspect,
     "hear": Hear,
+    "sync": Sync,
 }

@@ -17,7 +17,8 @@ from PIL import Image
 
 from ola.generation import Ola
 from ola.prompt import Request, Wave
-from stages.checkpoints import lock_folder
+from pipeline.removal.trainings import find_learned
+from stages.checkpoints import FACTS, lock_folder
 from stages.errors import StagesError
 from stages.parameters import module_of, rate_share
 from stages.samples import GIVEN, KINDS, PICTURES, Sample
@@ -106,6 +107,13 @@ def test_phases_hand_over_and_the_last_model_answers(shards: tuple[str, ...], mo
     assert answer.tokens
     assert train(training(shards, model, tmp_path, *phases), say=said.append) == last
     assert len([line for line in said if line.startswith("step ")]) == 6, "what is done is not done again"
+    states = [tmp_path / name / "step-000002" / FACTS for name in ("image", "video")]
+    assert [json.loads(state.read_text())["start"] for state in states] == [
+        str(Path(model).resolve()),
+        "../image/step-000002",
+    ]
+    learned = find_learned([str(tmp_path)], frozenset({next(iter(read(tmp_path, "image")))[1][:20]}))
+    assert {Path(name).parent.name for each in learned for name in each.checkpoints} == {"image", "video", "omni"}
 
 
 @pytest.mark.slow

@@ -75,17 +75,30 @@ def hashes_command(
 
 
 @app.command("remove", rich_help_panel=PANEL)
-def remove_command(
+def remove_command(  # noqa: PLR0913, PLR0917  one parameter a flag is how typer declares a command
     root: Root,
     names: Annotated[list[str] | None, typer.Argument(metavar="ID|URI…", help="Ids, paths or file names.")] = None,
     listed: Annotated[str, typer.Option("--list", metavar="FILE", help="Text file with one name in each line.")] = "",
+    like: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="A video, whose re-encodes, crops and cuts are removed as well. Repeat."),
+    ] = None,
+    trained: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OUT", help="A training, whose checkpoints that learned from the videos are named. Repeat."
+        ),
+    ] = None,
     note: Annotated[str, typer.Option(help="Reason, kept in removed.jsonl with your name and the time.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     yes: Yes = False,
 ) -> None:
     """Remove all data of videos from a run and keep the videos out. Without names, finish an interrupted removal."""
-    from pipeline.cli.remove import remove_and_report
+    from pipeline.cli.remove import Removal, remove_and_report
 
-    remove_and_report(root, names or [], listed, note, yes)
+    removal = Removal(names or (), listed, like or (), trained or (), note)
+    remove_and_report(root, removal, dry_run, as_json, yes)
 
 
 @app.command("clean", rich_help_panel=PANEL)

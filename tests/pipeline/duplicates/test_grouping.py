@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from pipeline.synthetic.world.changes import CHANGES
 from tests.bench.duplicate_films import change_film, make_film
 from tests.killing import Killed, killed_at
 from tests.runs import WORDS, ola, rows, shards_of, srt, status
+from tests.test_project import ROOT
 
 SETS = ("isolate=false", "videos_per_part=1", "split.longest=12", "split.shortest=6", "pack.shard_mb=1")
 STEP = "extra_steps=[fingerprint]"
@@ -145,6 +149,39 @@ def test_a_kill_while_groups_are_written_leaves_a_root_that_goes_on(
             made(films, root, STEP)
         made(films, root, STEP)
         assert written(root) == written(finished)
+
+
+# Runs a root, and kills its own process at the call of this number of a function of the search.
+KILLED = """
+import os, signal, sys
+from pipeline.config import load_run
+from pipeline.duplicates import grouping
+from pipeline.run import run
+root, name, number = sys.argv[1:]
+calls, function = [], getattr(grouping, name)
+def dying(*arguments, **facts):
+    calls.append(name)
+    if len(calls) == int(number):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return function(*arguments, **facts)
+setattr(grouping, name, dying)
+run(load_run(root), root)
+"""
+
+
+@pytest.mark.parametrize(("name", "call", "left"), [("relate", 1, []), ("_write", 2, ["pairs.parquet"])])
+def test_sigkill_inside_the_search_leaves_a_root_that_goes_on(
+    films: Path, finished: Path, tmp_path: Path, name: str, call: int, left: list[str]
+) -> None:
+    root = Path(shutil.copytree(finished, tmp_path / "root"))
+    shutil.rmtree(root / "duplicates")
+    command = [sys.executable, "-c", KILLED, str(root), name, str(call)]
+    child = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert [path.name for path in root.glob("duplicates/*.parquet")] == left
+    made(films, root, STEP)
+    assert written(root) == written(finished)
+    assert status(root)["fingerprint"]["ok"] == status(finished)["fingerprint"]["ok"]
 
 
 def test_ray_gives_the_same_bytes(films: Path, finished: Path, tmp_path: Path, ray_here: None) -> None:
