@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from manifests.annotation_records import (
     Caption,
+    Claim,
+    Distractor,
     ModelCall,
     Question,
     Screening,
@@ -32,8 +34,10 @@ from manifests.media_records import Clip, ClipMedia, Gap, Media, Piece, SoundTra
 __all__ = [
     "AuditAnswer",
     "Caption",
+    "Claim",
     "Clip",
     "ClipMedia",
+    "Distractor",
     "Drop",
     "DuplicateClip",
     "DuplicatePair",

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from manifests.records import ClipMedia, Drop, ModelCall, Question, Screening, Transcript
 from pipeline import step
 from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
+from pipeline.annotation.asked_twice import RETRY, retry_request
 from pipeline.annotation.question_formats import NormalizedQuestions, normalize_questions
 from pipeline.annotation.text_rules import (
     KINDS,
@@ -30,11 +31,10 @@ from pipeline.annotation.text_rules import (
 )
 from pipeline.errors import BadMedia
 from pipeline.prompts import prompt
+from pipeline.steps.clip_options import add_clip_options, distractor_facts
 
 if TYPE_CHECKING:
     from ola.prompt import Request
-
-RETRY = "again"
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,23 @@ class AskSettings(step.Settings):
     """Most tokens of the model's answer, which holds all questions."""
     strict: bool = False
     """Ask again for questions that depart from the prompt's form, even if they can be read."""
+    distractors: Literal["model", "clip"] = "model"
+    """Wrong options of a multiple choice: written by the `model` with the question, or drawn from what is seen or heard
+    in the `clip` at another time, of the kind and length of the answer."""
+    least_present: float = Field(default=0.5, ge=0, le=1)
+    """Lowest probability that a distractor from the clip is seen or heard in it; 0: the model is not asked."""
+    most_agreement: float = Field(default=0.5, ge=0, le=1)
+    """Distractors from the clip with this or a higher probability of answering the question, too, are not used."""
+
+    @property
+    def options_with_questions(self) -> bool:
+        """Whether the model writes the options together with the questions."""
+        return self.multiple_choice and not self.draws_distractors
+
+    @property
+    def draws_distractors(self) -> bool:
+        """Whether the wrong options are drawn from the clip."""
+        return self.multiple_choice and self.distractors == "clip"
 
 
 class Ask(ModelStep[AskInput, Question]):
@@ -73,8 +90,16 @@ class Ask(ModelStep[AskInput, Question]):
     prompts = ("ask", "ask_open", "ask_choice", "ask_again")
     later_prompts = ("ask_sound",)
 
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of the step; without distractors from the clip those of a version that knew none."""
+        return distractor_facts(super().facts(), self.settings.draws_distractors)
+
     def run(self, batch: Sequence[AskInput]) -> list[list[Question] | Drop | BadMedia]:
         """Return the questions of each clip; a drop by a score or where no question passes the rules."""
+        answers = self._write_questions(batch)
+        return add_clip_options(self, batch, answers) if self.settings.draws_distractors else answers
+
+    def _write_questions(self, batch: Sequence[AskInput]) -> list[list[Question] | Drop | BadMedia]:
         drops = {entry.screening.id: self._check_scores(entry.screening) for entry in batch}
         requests = {each.screening.id: self._make_request(each) for each in batch if drops[each.screening.id] is None}
         first = self.ask_model(requests)
@@ -102,7 +127,7 @@ class Ask(ModelStep[AskInput, Question]):
         from ola.prompt import Request
 
         count, clip = str(self.settings.questions), self.load(entry.footage)
-        form = fill_prompt("ask_choice" if self.settings.multiple_choice else "ask_open", count=count)
+        form = fill_prompt("ask_choice" if self.settings.options_with_questions else "ask_open", count=count)
         subtitles = fence_text("subtitles", entry.transcript.text)
         name, texts = ("ask", {"subtitles": subtitles}) if entry.transcript.words else ("ask_sound", {})
         text = fill_prompt(name, count=count, form=form, **texts)
@@ -113,7 +138,7 @@ class Ask(ModelStep[AskInput, Question]):
         """Return the parsed questions, or the fault of the answer."""
         if fault := answer_fault(call.answer, call.finish):
             return fault
-        count, choice = self.settings.questions, self.settings.multiple_choice
+        count, choice = self.settings.questions, self.settings.options_with_questions
         try:
             return parse_questions(self._normalize(call, kinds).text, count, choice, kinds)
         except ValueError as error:
@@ -122,7 +147,7 @@ class Ask(ModelStep[AskInput, Question]):
     def _normalize(self, call: ModelCall, kinds: Sequence[str]) -> NormalizedQuestions:
         if self.settings.strict:
             return NormalizedQuestions([call.answer])
-        return normalize_questions(call.answer, kinds, LETTERS if self.settings.multiple_choice else "")
+        return normalize_questions(call.answer, kinds, LETTERS if self.settings.options_with_questions else "")
 
     def _make_questions(
         self, entry: AskInput, first: ModelCall, second: ModelCall | None
@@ -149,13 +174,6 @@ class Ask(ModelStep[AskInput, Question]):
 def question_kinds(transcript: Transcript) -> tuple[str, ...]:
     """Return the kinds of questions about a clip with this transcript."""
     return KINDS if transcript.words else SOUND_KINDS
-
-
-def retry_request(request: Request, fault: str, answer: str) -> Request:
-    """Return the request with the first answer and its fault added."""
-    return replace(
-        request, text=f"{request.text}\n\n{fill_prompt('ask_again', wrong=fault, answer=fence_text('answer', answer))}"
-    )
 
 
 def reason_counts(reasons: Sequence[str]) -> str:

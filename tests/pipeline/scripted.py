@@ -27,7 +27,8 @@ ENGINE = "tests.pipeline.scripted:sensible"
 PROMPTS = (
     *(f"caption_{view}" for view in ("image", "video", "sound", "joint")),
     *("screen_complete", "screen_informative", "ask", "ask_sound", "verify_answer", "verify_agree"),
-    *("verify_transcript", "verify_title"),
+    *("verify_transcript", "verify_title", "caption_merge", "caption_seen", "caption_heard"),
+    *("ask_distractors", "ask_present", "ask_also_right"),
 )
 FENCE = re.compile(r"\[begin (?P<mark>.+? [0-9a-f]{12})\]\n(?P<text>.*?)\n\[end (?P=mark)\]", re.DOTALL)
 SAID = "Now I put the red kettle on the stove and we wait for the whistle of it."
@@ -43,6 +44,11 @@ Q2 (order): What is heard after the lid is closed?
 A2: a whistle
 Q3 (count): How often does the lid clatter?
 A3: twice"""
+DISTRACTORS = """1. a blue bowl
+2. a green spoon
+3. a brown lid
+4. a white towel
+5. a black pan"""
 CAPTION = "A cook is in the kitchen and speaks of the kettle on the stove."
 
 
@@ -113,16 +119,18 @@ def prompt_of(request: Request) -> str:
 def sensible_reply(request: Request) -> str:
     """What a good model would say."""
     name = prompt_of(request)
+    if name == "ask_distractors":
+        return DISTRACTORS
     if name.startswith("ask"):
         return SOUND_QUESTIONS if "Nobody says a word" in request.text else QUESTIONS
     return CAPTION if name.startswith("caption") else "a red kettle"
 
 
 def sensible_yes(request: Request) -> float:
-    """Screens pass; answers agree where they are the same."""
-    data = inside(request.text)
-    if prompt_of(request) != "verify_agree":
-        return 0.9
+    """Screens pass, claims hold; answers agree where they are the same, and no distractor is right."""
+    data, name = inside(request.text), prompt_of(request)
+    if name != "verify_agree":
+        return 0.1 if name == "ask_also_right" else 0.9
     return 0.9 if exact(data["given answer"], data["right answer"]) else 0.1
 
 
