@@ -16,18 +16,30 @@ from stages.languages import detect_script
 from stages.text_metrics import ARTICLES, exact, significant_words, words
 
 USED = len(LETTERS) - 1
-LIST_LINE = re.compile(r"[\s\-*•·>#_`(（\[【]*\d+\s*[.):：、）\]】][\s*_`]*(.*)")
+LIST_LINE = re.compile(r"[\s\-*•·>#_`(（\[【]*\d+\s*[.．):：、）\]】][\s*_`]*(.*)")
 OUTER = '*_`"“”„«»「」『』'  # Markdown and quotation marks around an option
 LENGTH_SHARE, LEAST_CHARACTERS, LEAST_WORDS = 0.35, 3, 1  # by which an option may be longer or shorter than the answer
 
 
-def parse_list(text: str, finish: str) -> list[str] | str:
-    """Return the entries of a numbered list, or the fault of the answer, without words of the text."""
+def parse_list(text: str, finish: str, answer: str) -> tuple[str, list[str]] | str:
+    """Return the answer as a numbered list restates it first, and the other entries; or the fault of the list.
+
+    An answer that was written in one go with the others cannot be told from them by its form. A fault has no words of
+    the text, since it goes into a prompt.
+    """
     if fault := answer_fault(text, finish):
         return fault
     matches = (LIST_LINE.fullmatch(line) for line in text.splitlines())
     entries = [plain for match in matches if match and (plain := clean_option(match[1]))]
-    return entries if len(entries) >= USED else f"expected at least {USED} numbered lines, got {len(entries)}"
+    if len(entries) <= USED:
+        return f"expected at least {USED + 1} numbered lines, got {len(entries)}"
+    first, *others = entries
+    return (first, others) if exact(first, answer) or _overlap(first, answer) else "line 1 is not the right answer"
+
+
+def _overlap(text: str, other: str) -> bool:
+    """Return whether one of two texts contains the words of the other in a row."""
+    return leaks_answer(text, other) or leaks_answer(other, text)
 
 
 def clean_option(text: str) -> str:
@@ -51,8 +63,8 @@ def _find_flaw(text: str, answer: str, question: str, kept: Sequence[str]) -> st
         "names the subtitles": names_subtitles(text),
         "equals the answer": exact(text, answer),
         "repeats an option": any(exact(text, other) for other in kept),
-        "overlaps the answer": leaks_answer(text, answer) or leaks_answer(answer, text),
-        "overlaps an option": any(leaks_answer(text, other) or leaks_answer(other, text) for other in kept),
+        "overlaps the answer": _overlap(text, answer),
+        "overlaps an option": any(_overlap(text, other) for other in kept),
         "stands in the question": leaks_answer(question, text),
         "of another kind": option_shape(text) != option_shape(answer) or is_other_language(text, answer),
         "of another length": not is_like_length(text, answer),

@@ -1,7 +1,8 @@
 """Make multiple choices of open questions: the wrong options are drawn from what is seen or heard in the clip.
 
-The model names things of the answer's kind that are in the clip at another time. Rules leave out those of another kind
-or length. Then the model judges whether each is in the clip, and whether it answers the question, too. All requests
+The model restates the answer and names things of its kind that are in the clip at another time, all in one form. Rules
+leave out those of another kind or length. Then the model judges whether each is in the clip, whether it answers the
+question, too, and whether the restated answer does. All requests
 about a clip begin with the same media, which are read once.
 """
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from manifests.records import ClipMedia, Distractor, Drop, ModelCall, Question
 from pipeline.annotation.annotator import fence_text, fill_prompt
-from pipeline.annotation.asked_twice import ask_twice
+from pipeline.annotation.asked_twice import ParsedAnswer, ask_twice
 from pipeline.annotation.distractors import (
     USED,
     choose_distractors,
@@ -24,6 +25,7 @@ from pipeline.annotation.distractors import (
 )
 from pipeline.errors import BadMedia
 from pipeline.prompts import prompt
+from stages.text_metrics import exact
 
 if TYPE_CHECKING:
     from ola.prompt import Request
@@ -32,10 +34,11 @@ if TYPE_CHECKING:
 PROCEDURE = 1  # version of how distractors are found
 PROMPTS = ("ask_distractors", "ask_present", "ask_also_right")
 SETTINGS = ("distractors", "least_present", "most_agreement")
-PROPOSED = 6  # twice as many as are used: rules and judgements leave some out
+PROPOSED = 6  # beside the answer; twice as many as are used: rules and judgements leave some out
 MOST_PROPOSED = 12  # a list without end is cut
 LONGEST = 256  # tokens of the list
 SPARE, ABSENT, ALSO_RIGHT = "spare", "not in the clip", "answers the question, too"
+RESTATED = "the answer is restated with another meaning"
 PRESENT, RIGHT = "present", "right"  # the two judgements, in the names of requests
 Answer = list[Question] | Drop | BadMedia
 
@@ -61,10 +64,11 @@ class OpenQuestion:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The options proposed for a question. fault: why there are none; "" if there are. call: the last one."""
+    """The options proposed for a question. fault: why there are none, or "". right: the answer as restated."""
 
     call: ModelCall
     fault: str
+    right: str
     options: tuple[Distractor, ...] = ()
 
 
@@ -103,17 +107,20 @@ def _media_request(step: Ask, footage: ClipMedia) -> Request:
 def _propose(step: Ask, opened: Mapping[str, OpenQuestion]) -> dict[str, Proposal]:
     """Ask for distractors, a second time where the list cannot be parsed, and apply the rules."""
     requests = {
-        f"{name}-distractors": each.request("ask_distractors", count=str(PROPOSED)) for name, each in opened.items()
+        f"{name}-distractors": each.request("ask_distractors", count=str(PROPOSED + 1)) for name, each in opened.items()
     }
-    parsed = ask_twice(step, requests, lambda _, call: parse_list(call.answer, call.finish))
-    found = {}
-    for name, each in opened.items():
-        answer = parsed[f"{name}-distractors"]
-        texts = (answer.value or [])[:MOST_PROPOSED]
-        flaws = distractor_flaws(texts, clean_option(each.question.answer), each.question.question)
-        options = tuple(Distractor(text=text, flaw=flaw) for text, flaw in zip(texts, flaws, strict=True))
-        found[name] = Proposal(answer.call, "" if texts else answer.faults[-1], options)
-    return found
+    answers = {f"{name}-distractors": clean_option(each.question.answer) for name, each in opened.items()}
+    parsed = ask_twice(step, requests, lambda name, call: parse_list(call.answer, call.finish, answers[name]))
+    return {name: _make_proposal(each.question, parsed[f"{name}-distractors"]) for name, each in opened.items()}
+
+
+def _make_proposal(question: Question, answer: ParsedAnswer[tuple[str, list[str]]]) -> Proposal:
+    if answer.value is None:
+        return Proposal(answer.call, answer.faults[-1], "")
+    right, texts = answer.value[0], answer.value[1][:MOST_PROPOSED]
+    flaws = distractor_flaws(texts, right, question.question)
+    options = tuple(Distractor(text=text, flaw=flaw) for text, flaw in zip(texts, flaws, strict=True))
+    return Proposal(answer.call, "", right, options)
 
 
 def _judge(step: Ask, opened: Mapping[str, OpenQuestion], proposals: Mapping[str, Proposal]) -> dict[str, Proposal]:
@@ -126,10 +133,17 @@ def _judge(step: Ask, opened: Mapping[str, OpenQuestion], proposals: Mapping[str
         if not option.flaw
         for judgement, request in opened[name].judgements(option.text, asks_presence).items()
     }
-    scores = step.yes_probabilities(requests)
+    restated = {
+        f"{name}-restated": opened[name].request("ask_also_right", other=fence_text("other answer", proposal.right))
+        for name, proposal in proposals.items()
+        if not proposal.fault and not exact(proposal.right, opened[name].question.answer)
+    }
+    scores = step.yes_probabilities(requests | restated)
+    wrong = {name for name in proposals if scores.get(f"{name}-restated", 1.0) < step.settings.most_agreement}
     return {
         name: replace(
             proposal,
+            fault=RESTATED if name in wrong else proposal.fault,
             options=tuple(
                 _mark(step, option, *(scores.get(f"{name}-distractor-{n}-{each}") for each in (PRESENT, RIGHT)))
                 for n, option in enumerate(proposal.options)
@@ -167,9 +181,8 @@ def _choose(question: Question, proposal: Proposal) -> Question | str:
         return f"no distractors: {proposal.fault}"
     if len(usable) < USED:
         return f"too few distractors: {len(usable)} of {USED} ({_describe_flaws(proposal.options)})"
-    right = clean_option(question.answer)
-    chosen = choose_distractors(usable, right, question.id)
-    letter, options = place_options(right, chosen, question.id)
+    chosen = choose_distractors(usable, proposal.right, question.id)
+    letter, options = place_options(proposal.right, chosen, question.id)
     spare = [replace(each, flaw=each.flaw or ("" if each.text in chosen else SPARE)) for each in proposal.options]
     return replace(question, answer=letter, options=options, distractors=tuple(spare), distractors_asked=proposal.call)
 

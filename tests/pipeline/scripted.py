@@ -44,11 +44,7 @@ Q2 (order): What is heard after the lid is closed?
 A2: a whistle
 Q3 (count): How often does the lid clatter?
 A3: twice"""
-DISTRACTORS = """1. a blue bowl
-2. a green spoon
-3. a brown lid
-4. a white towel
-5. a black pan"""
+DISTRACTORS = ("a blue bowl", "a green spoon", "a brown lid", "a white towel", "a black pan")
 CAPTION = "A cook is in the kitchen and speaks of the kettle on the stove."
 
 
@@ -120,10 +116,15 @@ def sensible_reply(request: Request) -> str:
     """What a good model would say."""
     name = prompt_of(request)
     if name == "ask_distractors":
-        return DISTRACTORS
+        return numbered_list(inside(request.text)["answer"], *DISTRACTORS)
     if name.startswith("ask"):
         return SOUND_QUESTIONS if "Nobody says a word" in request.text else QUESTIONS
     return CAPTION if name.startswith("caption") else "a red kettle"
+
+
+def numbered_list(*entries: str) -> str:
+    """A list as `ask_distractors` wants it: first the answer."""
+    return "\n".join(f"{n}. {each}" for n, each in enumerate(entries, start=1))
 
 
 def sensible_yes(request: Request) -> float:

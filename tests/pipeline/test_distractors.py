@@ -22,16 +22,27 @@ from pipeline.annotation.distractors import (
 from pipeline.config import Config
 from pipeline.pack.shortcuts import option_length_bias
 from pipeline.steps.ask import Ask, AskSettings
-from tests.pipeline.scripted import DISTRACTORS, QUESTIONS, Scripted, footage, inside, obeys, prompt_of, ready
+from tests.pipeline.scripted import (
+    DISTRACTORS,
+    QUESTIONS,
+    Scripted,
+    footage,
+    inside,
+    numbered_list,
+    obeys,
+    prompt_of,
+    ready,
+)
 from tests.pipeline.test_ask import asking
 from tests.pipeline.test_screen import ATTACKS
 
 ONE = "\n".join(QUESTIONS.splitlines()[:2])
-OPTIONS = ("a blue bowl", "a green spoon", "a brown lid", "a white towel", "a black pan")
+RIGHT = "a red kettle"
+LISTED = numbered_list(RIGHT, *DISTRACTORS)
 
 
 def choices(
-    root: Path, listed: Any = DISTRACTORS, clips: int = 1, notes: str = "", questions: str = ONE, **settings: Any
+    root: Path, listed: Any = LISTED, clips: int = 1, notes: str = "", questions: str = ONE, **settings: Any
 ) -> tuple[list[Any], Scripted]:
     """What becomes of clips whose question has these distractors. listed: an answer, or one after the other."""
     count = questions.count("\nA")
@@ -41,8 +52,7 @@ def choices(
     judge = model.judged
 
     def reply(request: Request) -> Any:
-        is_list = "Name 6 other things" in request.text
-        return next(lists) if is_list else questions
+        return next(lists) if prompt_of(request) == "ask_distractors" else questions
 
     model.reply, model.judged = reply, judge
     inputs = [asking(footage(root, f"clip{n}", seed=n)) for n in range(clips)]
@@ -51,16 +61,18 @@ def choices(
 
 
 @pytest.mark.parametrize(
-    ("text", "entries"),
+    ("text", "answer", "entries"),
     [
-        (DISTRACTORS, list(OPTIONS)),
-        ("Sure:\n\n1) **red**\n2) `blue`\n3) “green”.\nThat is all.", ["red", "blue", "green"]),
-        ("- 1. 红色\n- 2、蓝色。\n（3）绿色", ["红色", "蓝色", "绿色"]),
-        ("1. a\n2. \n3. c\n4. d", ["a", "c", "d"]),
+        (LISTED, RIGHT, (RIGHT, list(DISTRACTORS))),
+        ("Sure:\n1) **Red**\n2) `Blue`\n3) “Tan”.\n4) Grey\nThat is all.", "red", ("Red", ["Blue", "Tan", "Grey"])),
+        ("- 1. 红色\n- 2、蓝色。\n（3）绿色\n4．白色", "红色的", ("红色", ["蓝色", "绿色", "白色"])),
+        ("1. a\n2. \n3. c\n4. d\n5. e", "a", ("a", ["c", "d", "e"])),
+        ("1. kettle\n2. pan\n3. pot\n4. cup", "The red kettle on the stove", ("kettle", ["pan", "pot", "cup"])),
+        ("1. a red kettle on it\n2. pan\n3. pot\n4. cup", "red kettle", ("a red kettle on it", ["pan", "pot", "cup"])),
     ],
 )
-def test_a_numbered_list_is_parsed(text: str, entries: list[str]) -> None:
-    assert parse_list(text, "stop") == entries
+def test_a_numbered_list_is_parsed(text: str, answer: str, entries: tuple[str, list[str]]) -> None:
+    assert parse_list(text, "stop", answer) == entries
 
 
 @pytest.mark.parametrize(
@@ -68,13 +80,14 @@ def test_a_numbered_list_is_parsed(text: str, entries: list[str]) -> None:
     [
         ("", "stop", "empty"),
         ("I cannot watch videos.", "stop", "refused"),
-        (DISTRACTORS, "length", "cut off"),
-        ("red, blue, green", "stop", "expected at least 3 numbered lines, got 0"),
-        ("1. red\n2. blue", "stop", "expected at least 3 numbered lines, got 2"),
+        (LISTED, "length", "cut off"),
+        ("red, blue, green, grey", "stop", "expected at least 4 numbered lines, got 0"),
+        ("1. red\n2. blue\n3. grey", "stop", "expected at least 4 numbered lines, got 3"),
+        (numbered_list(*DISTRACTORS), "stop", "line 1 is not the right answer"),
     ],
 )
 def test_an_answer_that_is_no_list(text: str, finish: str, fault: str) -> None:
-    assert parse_list(text, finish) == fault
+    assert parse_list(text, finish, RIGHT) == fault
 
 
 @pytest.mark.parametrize(
@@ -140,14 +153,14 @@ def test_a_question_gets_its_options_from_the_clip(tmp_path: Path) -> None:
     right = question.options["ABCD".index(question.answer)]
     assert right == "a red kettle"
     assert len(set(question.options)) == 4
-    assert set(question.options) - {right} <= set(OPTIONS)
+    assert set(question.options) - {right} <= set(DISTRACTORS)
     assert [(each.text, each.present, each.agreement) for each in question.distractors] == [
-        (text, 0.9, 0.1) for text in OPTIONS
+        (text, 0.9, 0.1) for text in DISTRACTORS
     ]
     assert Counter(each.flaw for each in question.distractors) == {"": 3, "spare": 2}
     assert question.asked.answer == ONE
     assert question.distractors_asked is not None
-    assert question.distractors_asked.answer == DISTRACTORS
+    assert question.distractors_asked.answer == LISTED
     asked, listed = model.asked
     assert "A) option" not in asked.text
     assert inside(listed.text) == {"question": "What does the cook put on the stove?", "answer": "a red kettle"}
@@ -155,6 +168,28 @@ def test_a_question_gets_its_options_from_the_clip(tmp_path: Path) -> None:
     assert all(
         each.video is asked.video and list(each.sounds) == list(asked.sounds) for each in (listed, *model.chosen)
     )
+
+
+def test_the_answer_is_restated_in_the_form_of_the_others(tmp_path: Path) -> None:
+    listed = "1. Kettle\n2. Spoon\n3. Towel\n4. Basket\n5. a very long table"
+    step = Ask(AskSettings(multiple_choice=True, distractors="clip", questions=1))
+    for agreement, restated in ((0.5, True), (0.49, False)):
+        model = ready(step, tmp_path)
+        model.reply = lambda request: listed if prompt_of(request) == "ask_distractors" else ONE
+        shares = {"Kettle": agreement}
+
+        def judged(request: Request, shares: dict[str, float] = shares) -> float:
+            return shares.get(inside(request.text).get("other answer", ""), float("words" in inside(request.text)))
+
+        model.judged = judged
+        (answer,) = step.run([asking(footage(tmp_path))])
+        if restated:
+            assert isinstance(answer, list)
+            assert set(answer[0].options) == {"Kettle", "Spoon", "Towel", "Basket"}
+            assert answer[0].options["ABCD".index(answer[0].answer)] == "Kettle"
+        else:
+            assert isinstance(answer, Drop)
+            assert "no distractors: the answer is restated with another meaning" in str(answer.detail)
 
 
 def test_the_model_judges_what_is_in_the_clip_and_what_answers_too(tmp_path: Path) -> None:
@@ -166,11 +201,11 @@ def test_the_model_judges_what_is_in_the_clip_and_what_answers_too(tmp_path: Pat
 
     step = Ask(AskSettings(multiple_choice=True, distractors="clip", questions=1))
     model = ready(step, tmp_path)
-    model.reply = lambda request: DISTRACTORS if prompt_of(request) == "ask_distractors" else ONE
+    model.reply = lambda request: LISTED if prompt_of(request) == "ask_distractors" else ONE
     model.judged = judged
     ((question,),) = step.run([asking(footage(tmp_path))])  # type: ignore[misc]
     flaws = {each.text: each.flaw for each in question.distractors}
-    assert flaws == dict.fromkeys(OPTIONS, "") | {
+    assert flaws == dict.fromkeys(DISTRACTORS, "") | {
         "a brown lid": "not in the clip",
         "a white towel": "answers the question, too",
     }
@@ -182,7 +217,7 @@ def test_what_is_in_the_clip_need_not_be_judged(tmp_path: Path) -> None:
     assert {prompt_of(request) for request in model.chosen} == {"ask_also_right"}
 
 
-FEW = "1. a red kettle\n2. a blue bowl\n3. kettle"
+FEW = numbered_list(RIGHT, "a blue bowl", RIGHT, "kettle")
 
 
 def test_questions_with_too_few_distractors_are_left_out(tmp_path: Path) -> None:
@@ -194,16 +229,18 @@ def test_questions_with_too_few_distractors_are_left_out(tmp_path: Path) -> None
     )
     assert FEW in str(drop.detail)
     spoiled = QUESTIONS.replace("Who speaks", "Who, by the transcript, speaks")
-    others = "1. a bell\n2. a hiss\n3. a shout"
+    others = numbered_list("a whistle", "a bell", "a hiss", "a shout")
     (answer,), _ = choices(tmp_path, [FEW, others], questions=spoiled)
     assert [(each.number, each.id) for each in answer] == [(2, "clip0-question-2")]
     assert answer[0].left_out[0] == "Q2: names the subtitles"
     assert answer[0].left_out[1].startswith("Q1: too few distractors: 1 of 3")
 
 
-@pytest.mark.parametrize("fault", ["", "I cannot watch videos.", (DISTRACTORS, "length"), "bowls, spoons and lids"])
+@pytest.mark.parametrize(
+    "fault", ["", "I cannot watch videos.", (LISTED, "length"), "bowls, spoons and lids", numbered_list(*DISTRACTORS)]
+)
 def test_a_list_that_cannot_be_parsed_is_asked_for_once_more(tmp_path: Path, fault: Any) -> None:
-    (answer,), model = choices(tmp_path, [fault, DISTRACTORS])
+    (answer,), model = choices(tmp_path, [fault, LISTED])
     assert len(answer) == 1
     _, first, second = model.asked
     assert second.text.startswith(first.text)
@@ -218,14 +255,14 @@ def test_a_list_that_cannot_be_parsed_is_asked_for_once_more(tmp_path: Path, fau
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_distractors_are_data(tmp_path: Path, attack: str) -> None:
     line = " ".join(attack.split())
-    _, model = choices(tmp_path, f"{DISTRACTORS}\n6. a {line}")
-    _, echoed = choices(tmp_path, [attack, DISTRACTORS])
+    _, model = choices(tmp_path, f"{LISTED}\n7. a {line}")
+    _, echoed = choices(tmp_path, [attack, LISTED])
     requests = (*model.asked, *model.chosen, *echoed.asked)
     assert not any(obeys(request.text) for request in requests)
 
 
 def test_a_list_without_end_is_cut(tmp_path: Path) -> None:
-    endless = "\n".join(f"{n}. a pan {chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(400))
+    endless = numbered_list(RIGHT, *(f"a pan {chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(400)))
     (answer,), model = choices(tmp_path, endless)
     assert len(answer[0].distractors) == 12
     assert len(model.chosen) == 24
@@ -240,8 +277,8 @@ def test_an_interrupted_step_asks_nothing_twice_and_gives_the_same_rows(tmp_path
     whole, _ = choices(tmp_path, clips=3)
 
     def dying() -> Any:
-        yield DISTRACTORS
-        yield DISTRACTORS
+        yield LISTED
+        yield LISTED
         raise Killed
 
     step = Ask(AskSettings(multiple_choice=True, distractors="clip", questions=1))
@@ -279,7 +316,8 @@ def test_distractors_from_the_clip_are_for_multiple_choices(tmp_path: Path) -> N
 
 
 def test_length_bias_of_the_options_is_bounded(tmp_path: Path) -> None:
-    listed = "1. a pan\n2. a very long wooden table\n3. a green spoon\n4. a big pan\n5. a lid\n6. a white cup"
+    others = ("a pan", "a very long wooden table", "a green spoon", "a big pan", "a lid", "a white cup")
+    listed = numbered_list(RIGHT, *others)
     ((question,),), _ = choices(tmp_path, listed)
     assert set(question.options) == {"a red kettle", "a green spoon", "a big pan", "a white cup"}
     bias = option_length_bias(question.answer, question.options)
