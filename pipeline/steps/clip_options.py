@@ -23,6 +23,7 @@ from pipeline.annotation.distractors import (
     parse_list,
     place_options,
 )
+from pipeline.annotation.text_rules import leaks_answer
 from pipeline.errors import BadMedia
 from pipeline.prompts import prompt
 from stages.text_metrics import exact
@@ -38,6 +39,7 @@ PROPOSED = 6  # beside the answer; twice as many as are used: rules and judgemen
 MOST_PROPOSED = 12  # a list without end is cut
 LONGEST = 256  # tokens of the list
 SPARE, ABSENT, ALSO_RIGHT = "spare", "not in the clip", "answers the question, too"
+IN_QUESTION = "the question has the restated answer"
 RESTATED = "the answer is restated with another meaning"
 PRESENT, RIGHT = "present", "right"  # the two judgements, in the names of requests
 Answer = list[Question] | Drop | BadMedia
@@ -118,6 +120,8 @@ def _make_proposal(question: Question, answer: ParsedAnswer[tuple[str, list[str]
     if answer.value is None:
         return Proposal(answer.call, answer.faults[-1], "")
     right, texts = answer.value[0], answer.value[1][:MOST_PROPOSED]
+    if leaks_answer(question.question, right):
+        return Proposal(answer.call, IN_QUESTION, right)
     flaws = distractor_flaws(texts, right, question.question)
     options = tuple(Distractor(text=text, flaw=flaw) for text, flaw in zip(texts, flaws, strict=True))
     return Proposal(answer.call, "", right, options)

@@ -192,6 +192,14 @@ def test_the_answer_is_restated_in_the_form_of_the_others(tmp_path: Path) -> Non
             assert "no distractors: the answer is restated with another meaning" in str(answer.detail)
 
 
+def test_a_restated_answer_does_not_stand_in_the_question(tmp_path: Path) -> None:
+    asked = "Q1 (speech): What does the cook put on the stove?\nA1: the stove lid"
+    (drop,), model = choices(tmp_path, numbered_list("stove", "spoon", "towel", "basket"), questions=asked)
+    assert isinstance(drop, Drop)
+    assert "Q1: no distractors: the question has the restated answer" in str(drop.detail)
+    assert not model.chosen
+
+
 def test_the_model_judges_what_is_in_the_clip_and_what_answers_too(tmp_path: Path) -> None:
     def judged(request: Request) -> float:
         data = inside(request.text)
