@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from manifests.annotation_records import (
     Caption,
-    Claim,
-    Distractor,
     ModelCall,
     Question,
     Screening,
@@ -29,6 +27,7 @@ from manifests.audit_records import AuditAnswer
 from manifests.duplicate_records import DuplicateClip, DuplicatePair, Fingerprint
 from manifests.hearing_records import Hearing, SoundSpan
 from manifests.inspection_records import Inspection
+from manifests.judged_records import Claim, Distractor
 from manifests.media_records import Clip, ClipMedia, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
 
 __all__ = [
