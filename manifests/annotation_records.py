@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from manifests.evidence_records import EvidenceSpan
 from manifests.judged_records import Claim, Distractor
 
 
@@ -212,6 +213,10 @@ class Question:
     """Wrong options that the model proposed from the clip; empty without `ask.distractors=clip`."""
     distractors_asked: ModelCall | None = None
     """The model call for the distractors; null without `ask.distractors=clip`."""
+    times: tuple[EvidenceSpan, ...] = ()
+    """With `ask.style: evidence`, what the question rests on: a clue that is seen and one that is heard; else empty."""
+    note_calls: tuple[ModelCall, ...] = ()
+    """With `ask.style: evidence`, the model calls that made the notes of the picture and of the sound; else empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +240,7 @@ class WitnessAnswer:
     witness: str
     """Name of the witness; `annotator` for the annotator."""
     view: str
-    """`both`, `video`, `audio`, `text`, `frame`, `transcript`, `title` or `swap`."""
+    """`both`, `video`, `audio`, `text`, `frame`, `transcript`, `title`, `swap`, `spans` or `rest`."""
     answers: tuple[str, ...]
     """One answer, or one for each order of the options."""
     agreements: tuple[float, ...]
@@ -276,3 +281,8 @@ class Verification:
     """Witness that answered right from too little; empty if none did."""
     veto_view: str = ""
     """View from which `veto_witness` answered; empty if none did."""
+    spans: ViewAnswer | None = None
+    """Answer of the annotator from the media in the question's `times` alone; null if the question has none."""
+    rest: ViewAnswer | None = None
+    """Answer of the annotator from the media without those in `times`; null if the question has none, or no media are
+    left."""

@@ -25,6 +25,7 @@ from manifests.annotation_records import (
 )
 from manifests.audit_records import AuditAnswer
 from manifests.duplicate_records import DuplicateClip, DuplicatePair, Fingerprint
+from manifests.evidence_records import EvidenceSpan
 from manifests.hearing_records import Hearing, SoundSpan
 from manifests.inspection_records import Inspection
 from manifests.judged_records import Claim, Distractor
@@ -40,6 +41,7 @@ __all__ = [
     "Drop",
     "DuplicateClip",
     "DuplicatePair",
+    "EvidenceSpan",
     "Fingerprint",
     "Gap",
     "Hearing",

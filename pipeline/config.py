@@ -26,7 +26,7 @@ from pipeline.plan import Plan, build_plan
 from pipeline.state.keys import load as load_keys
 from pipeline.step import Resources, Settings, Step
 from pipeline.steps import STEPS
-from pipeline.steps.ask import AskSettings
+from pipeline.steps.ask import Ask, AskSettings
 from pipeline.steps.caption import CaptionSettings
 from pipeline.steps.extract import ExtractSettings
 from pipeline.steps.ingest import IngestSettings
@@ -173,6 +173,8 @@ class Config(BaseModel):
             step.annotator = self.annotator
             if self.transcribe.wordless == "drop":  # no clip without words comes: the keys of older versions
                 step.later_prompts = ()
+        if isinstance(step, Ask):
+            step.hearing = self.hear
         return step
 
     def asks_model(self, name: str) -> bool:

@@ -111,8 +111,10 @@ UNSAID = (TimedText(start=0, end=0, text=""),)
 
 
 class Task(SampleModel):
-    """One conversation to learn from a sample. times: of the answer's spoken segments; words: of its spoken words.
+    """One conversation to learn from a sample.
 
+    times: of the answer's spoken segments; of a question with evidence, the spans that it rests on, with `seen` or
+    `heard` as their text. words: of the answer's spoken words.
     needs: media needed to answer a verified question (`both`, `video`, `audio`, ...), else empty. origin: in sets with
     `pack.given`, the source of the answer (`given`, `model` or `transcript`), else empty. field: path of a given text
     in `meta`.

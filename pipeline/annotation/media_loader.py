@@ -9,7 +9,7 @@ All steps of a process share one loader, so that a clip is decoded once for its 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -56,6 +56,14 @@ class LoadedClip:
     sound: Sound | Wave | None
 
 
+@dataclass(frozen=True)
+class ClipPart:
+    """Some frames and some sound of a clip, as a `Request` takes them; None where there is none."""
+
+    video: Visual | list[Image] | None
+    sound: Sound | Wave | None
+
+
 class MediaLoader:
     """Loads clips, one after the other, in a thread of its own. It keeps those that `expect` named last."""
 
@@ -78,6 +86,10 @@ class MediaLoader:
             if name not in self._clips or _has_failed(self._clips[name]):
                 self._clips[name] = self._begin(footage)
 
+    def part(self, footage: ClipMedia, frames: Sequence[int], cut: Callable[[Wave], Wave | None]) -> ClipPart:
+        """Return some frames of a clip by their numbers, and its sound as `cut` returns it. Raises as a call does."""
+        return self.thread.submit(self._load_part, footage, frames, cut).result()
+
     def sound(self, footage: ClipMedia) -> Wave | None:
         """Return the raw sound of a clip; None if it has none."""
         if footage.sound is None:
@@ -97,10 +109,21 @@ class MediaLoader:
         sound = None if wave is None else self.processor.sound(wave)
         return LoadedClip(self.processor.video(frames), self.processor.image(middle), sound)
 
-    def _decode_frames(self, footage: ClipMedia) -> list[Image]:
+    def _load_part(self, footage: ClipMedia, numbers: Sequence[int], cut: Callable[[Wave], Wave | None]) -> ClipPart:
+        frames, wave = self._decode_frames(footage, numbers), self.sound(footage)
+        wave = None if wave is None else cut(wave)
+        if self.processor is None:
+            return ClipPart(frames or None, wave)
+        sound = None if wave is None else self.processor.sound(wave)
+        return ClipPart(self.processor.video(frames) if frames else None, sound)
+
+    def _decode_frames(self, footage: ClipMedia, numbers: Sequence[int] | None = None) -> list[Image]:
+        """Decode the frames of a clip, or those with these numbers."""
         from PIL import Image
 
-        frames = [Image.open(io.BytesIO(jpeg)) for jpeg in self.read.frames(footage)]
+        jpegs = self.read.frames(footage)
+        chosen = jpegs if numbers is None else [jpegs[n] for n in numbers]
+        frames = [Image.open(io.BytesIO(jpeg)) for jpeg in chosen]
         for frame in frames:
             frame.load()
         return list(frames)

@@ -42,7 +42,7 @@ def normalize_questions(text: str, kinds: Sequence[str], letters: str = "") -> N
     kinds: of questions. letters: of the options of a multiple choice; "" where answers are in words.
     """
     found = dict[str, None]()
-    lines = list(_strip_markup(text, found))
+    lines = list(strip_markup(text, found))
     read = _read_lines(lines, kinds, letters, found)
     first = next((n for n, line in enumerate(read) if _is_label(line, "Q")), 0)
     last = max((n for n, line in enumerate(read) if _is_label(line, "A")), default=len(read) - 1)
@@ -53,8 +53,8 @@ def normalize_questions(text: str, kinds: Sequence[str], letters: str = "") -> N
     return NormalizedQuestions(read[first : last + 1], tuple(found))
 
 
-def _strip_markup(text: str, found: dict[str, None]) -> Iterator[str]:
-    """Yield the lines that are not empty, without Markdown."""
+def strip_markup(text: str, found: dict[str, None]) -> Iterator[str]:
+    """Yield the lines that are not empty, without Markdown. found: gets the names of what is removed."""
     for line in filter(None, map(str.strip, text.splitlines())):
         if FENCE.fullmatch(line) or RULE.fullmatch(line):
             found["fence" if FENCE.fullmatch(line) else "markup"] = None

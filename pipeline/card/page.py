@@ -165,6 +165,7 @@ def _filters(run: RunFacts, config: Config) -> str:
         found.append(table(["step", "reason", "inputs"], reasons))
     rules = [("pack.where", config.pack.where), ("pack.cross_modal_needs", ", ".join(config.pack.cross_modal_needs)),
              ("pack.agreement", str(config.pack.agreement)), ("pack.val", str(config.pack.val))]  # fmt: skip
+    rules += [("pack.evidence", config.pack.evidence)] if config.ask.style == "evidence" else []
     return "\n\n".join([*found, table(["setting", "value"], [(name, text(value, 2000)) for name, value in rules])])
 
 

@@ -16,6 +16,7 @@ VIDEO, CLIP = 20, 40  # length of their ids, which are prefixes of the ids of al
 NAME = 11  # width of a step's name
 LONGEST_LIST = 8  # values that are shown of a step without a text of its own
 VIEWS = {"both": "frames and sound", "video": "frames", "audio": "sound", "text": "neither"}
+VIEWS |= {"spans": "its spans", "rest": "the rest of the clip"}
 Row = dict[str, Any]
 History = Sequence[tuple[str, Row]]
 
@@ -54,17 +55,18 @@ def _add_video(tree: Tree, video: str | None, history: History, span: str) -> No
 def _add_step(tree: Tree, step: str, rows: Sequence[Row]) -> None:
     """Add a step's records of one input: one record beside the step's name, several below it."""
     branch = tree.add(_step_text(step, rows))
+    for call in rows[0].get("note_calls") or ():  # the same in all rows
+        _add_model_call(branch, call)
     for row in rows:
         if row["status"] == "ok" and len(rows) > 1:
-            _add_model_call(branch.add(Text(FACTS.get(step, _describe_columns)(row))), row)
+            _add_model_call(branch.add(Text(FACTS.get(step, _describe_columns)(row))), row.get("asked"))
         else:
-            _add_model_call(branch, row)
+            _add_model_call(branch, row.get("asked"))
 
 
-def _add_model_call(tree: Tree, row: Row) -> None:
-    call = row.get("asked") or {}
-    for key in ("prompt", "answer") if call else ():
-        tree.add(Text(f"{key}: {call[key]}"))
+def _add_model_call(tree: Tree, call: Row | None) -> None:
+    for name, text in ((key, call[key]) for key in ("prompt", "answer") if call):
+        tree.add(Text(f"{name}: {text}"))
 
 
 def _step_text(step: str, rows: Sequence[Row]) -> Text:
@@ -131,14 +133,17 @@ def _describe_caption(row: Row) -> str:
 
 def _describe_question(row: Row) -> str:
     options = f" [{' | '.join(map(one_line, row['options']))}]" if row["options"] else ""
-    return f"{row['kind']}: {one_line(row['question'])}{options} → {one_line(row['answer'])}  {row['id']}"
+    spans = [f"{each['sense']} {each['start']:g}-{each['end']:g} s" for each in row.get("times") or ()]
+    evidence = f" ({', '.join(spans)})" if spans else ""
+    return f"{row['kind']}: {one_line(row['question'])}{options} → {one_line(row['answer'])}{evidence}  {row['id']}"
 
 
 def _describe_verification(row: Row) -> str:
-    shown = {name: row[view] for view, name in VIEWS.items() if row[view] is not None}
+    shown = {name: row[view] for view, name in VIEWS.items() if row.get(view) is not None}
     answers = [f"{name}: {each['answer']!r} ({each['agreement']:.2f})" for name, each in shown.items()]
     veto = [f"{row['veto_witness']} answers from {row['veto_view']} alone"] if row.get("veto_witness") else []
-    return "; ".join([*veto, *answers])
+    fault = [f"left out of the shards: {row['evidence_fault']}"] if row.get("evidence_fault") else []
+    return "; ".join([*fault, *veto, *answers])
 
 
 def _describe_task(row: Row) -> str:

@@ -39,6 +39,10 @@ CALLS = (
     "SELECT clip[1:20], sum(asked.{column}) FROM (SELECT DISTINCT clip, asked FROM {step} WHERE status = 'ok') "
     "GROUP BY ALL"
 )
+CALLS_WITH_NOTES = (
+    "SELECT clip[1:20], sum(asked.{column} + coalesce(list_sum([c.{column} FOR c IN note_calls]), 0)) "
+    "FROM (SELECT DISTINCT clip, asked, note_calls FROM {step} WHERE status = 'ok') GROUP BY ALL"
+)
 SUMMED = "SELECT clip[1:20], sum({column}) FROM {step} WHERE status = 'ok' GROUP BY ALL"
 CLIPS = "SELECT video, count(*) FROM split WHERE status = 'ok' GROUP BY ALL"
 TASKS = "SELECT video, kind, count(*) FROM pack WHERE status = 'ok' GROUP BY ALL"
@@ -129,7 +133,8 @@ def _token_rows(connection: duckdb.DuckDBPyConnection, plan: Plan, column: str) 
     rows = []
     for planned in plan.steps:
         fields = hints(planned.manifest.record)
-        query = CALLS if "asked" in fields else SUMMED if column in fields else None
+        calls = CALLS_WITH_NOTES if "note_calls" in fields else CALLS
+        query = calls if "asked" in fields else SUMMED if column in fields else None
         if query is not None:
             rows.append(connection.sql(query.format(step=planned.step.name, column=column)).fetchall())
     return rows

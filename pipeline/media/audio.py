@@ -109,6 +109,11 @@ def read_samples(data: bytes | memoryview) -> NDArray[np.float32]:
     return pcm.astype(np.float32) / np.float32(32768)
 
 
+def sound_seconds(size: int) -> float:
+    """Return the length of a WAV file of 16 kHz mono PCM16 by its size in bytes."""
+    return max(0, size - WAV_HEAD) / (2 * RATE)
+
+
 def wav_bytes(pcm: bytes) -> bytes:
     """Make a WAV file of 16 kHz mono PCM16: the canonical 44-byte header, then the samples."""
     head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(pcm), b"WAVE", b"fmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16)

@@ -51,11 +51,13 @@ def sum_tokens(connection: duckdb.DuckDBPyConnection, rows: str) -> dict[str, in
     Counts that rows of older versions lack are 0.
     """
     columns = dict(connection.sql(f"SELECT column_name, column_type FROM (DESCRIBE {rows})").fetchall())
-    answers, inner = f"SELECT * FROM {rows} WHERE status = 'ok'", ""
+    answers, value = f"SELECT * FROM {rows} WHERE status = 'ok'", "{0}"
     if "asked" in columns:
-        answers, inner = f"SELECT DISTINCT clip, asked FROM ({answers})", "asked."
+        notes = ", note_calls" if "note_calls" in columns else ""
+        answers, value = f"SELECT DISTINCT clip, asked{notes} FROM ({answers})", "asked.{0}"
+        value += " + coalesce(list_sum([c.{0} FOR c IN note_calls]), 0)" if notes else ""
     held = [name for name in COUNTS if name in (columns.get("asked") or columns)]
-    sums = ", ".join(f"sum({inner}{name})" for name in held)
+    sums = ", ".join(f"sum({value.format(name)})" for name in held)
     found = connection.sql(f"SELECT {sums} FROM ({answers})").fetchall()[0] if held else ()
     return dict.fromkeys(COUNTS, 0) | {name: int(total or 0) for name, total in zip(held, found, strict=True)}
 

@@ -105,9 +105,10 @@ def _made_by(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def make_task(row: Mapping[str, Any]) -> Task:
-    """Make the task of one row: its own question or the prompt of its kind, and the times of the speech."""
+    """Make the task of one row: its own question or the prompt of its kind, and the times of its answer."""
     kind = row["kind"]
     segments = row["segments"] or ()
+    evidence = ({**span, "text": span["sense"]} for span in row.get("evidence") or ())
     return Task(
         id=f"{row['clip']}-{kind}-{row['number']}",
         kind=kind,
@@ -115,7 +116,7 @@ def make_task(row: Mapping[str, Any]) -> Task:
             turn("human", f"{KINDS[kind].tags}\n{_question(row)}"),
             turn("gpt", row["answer"]),
         ),
-        times=tuple(_timed_text(segment) for segment in segments) or UNSAID,
+        times=tuple(_timed_text(each) for each in (*segments, *evidence)) or UNSAID,
         words=tuple(_timed_text(word) for segment in segments for word in segment["words"]) or UNSAID,
         needs=row["needs"] or "",
         origin=row.get("task_origin") or "",

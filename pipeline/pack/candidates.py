@@ -15,6 +15,8 @@ Its columns, for `pack.where`:
     made_by                                                         software, dtype and device that answered
     task_origin, task_field                                         with pack.given: `given`, `model`, `transcript`
     needs, agree_both, agree_video, agree_audio, agree_text         of a question that was verified
+    evidence, agree_spans, agree_rest                               with ask.style=evidence: what it rests on, and the
+                                                                    agreements from these spans and from the rest
     answer_in_meta, option_length_bias, answer_share                of a question: see `pipeline.pack.shortcuts`;
                                                                     answer_share is null unless pack.where names it
     leaked_text                                                     with pack.benchmarks: the first 13 words in a row of
@@ -50,6 +52,7 @@ from pipeline.pack.shortcuts import SHORTCUTS, AnswerShares, create_shortcut_fun
 from pipeline.plan import Plan
 from pipeline.sources.given import given_tasks, is_about_whole
 from pipeline.steps.needs import agreement_sql, needs_sql
+from pipeline.steps.span_views import SPAN_VIEWS
 from pipeline.steps.verify import VIEWS
 from stages.samples import BYTES_A_TOKEN, GIVEN, IMAGE, MADE, SPEECH
 
@@ -86,7 +89,7 @@ FROM caption WHERE status = 'ok'
 UNION ALL BY NAME
 SELECT q.clip, q.number,
        unnest(CASE WHEN v.needs = 'video' THEN (SELECT kinds FROM of_video) ELSE ['cross_modal_qa'] END) AS kind,
-       q.question, q.kind AS question_kind, q.options, q.answer,
+       q.question, q.kind AS question_kind, q.options, q.answer, q.times AS evidence,
        text_tokens(CASE WHEN len(q.options) > 0 THEN array_to_string([q.question] || q.options, ' A) ')
                         ELSE q.question END) + text_tokens(q.answer) AS text_tokens,
        q.made_by, {model} AS task_origin,
@@ -162,8 +165,8 @@ SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens),
        + CASE WHEN k.hears THEN c.sound_tokens ELSE 0 END
        + CASE WHEN k.spoken THEN c.spoken_tokens ELSE a.text_tokens END AS tokens,
        a.question, a.question_kind, a.options, CASE WHEN k.spoken THEN c.text ELSE a.answer END AS answer,
-       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text, a.made_by, a.task_origin,
-       a.task_field{shortcuts}{leaked}
+       a.needs, a.agree_both, a.agree_video, a.agree_audio, a.agree_text, a.evidence, a.agree_spans,
+       a.agree_rest, a.made_by, a.task_origin, a.task_field{shortcuts}{leaked}
 FROM tasks a
 JOIN kinds k ON k.kind = a.kind
 JOIN (SELECT *, media_tokens('image', true, false, width, height, frames, seconds) AS picture_tokens,
@@ -211,7 +214,9 @@ def create_candidates(
         "CREATE TEMP TABLE of_video AS SELECT ? AS kinds", [["video_qa", "cross_modal_qa"] if shared else ["video_qa"]]
     )
     needs = needs or needs_sql(settings.agreement, judges=settings.judges)
-    agreements = ", ".join(f"{agreement_sql(view, judges=settings.judges)} AS agree_{view}" for view in VIEWS)
+    agreements = ", ".join(
+        f"{agreement_sql(view, judges=settings.judges)} AS agree_{view}" for view in (*VIEWS, *SPAN_VIEWS)
+    )
     given = _given_sql(connection, settings.given)
     tasks = TASKS.format(spoken=list(SPOKEN), needs=needs, agreements=agreements, **given)
     is_inspected = any(planned.step.name == "inspect" for planned in plan.steps)

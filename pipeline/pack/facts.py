@@ -22,6 +22,8 @@ def pack_facts(plan: Plan, settings: PackSettings) -> dict[str, Any]:
     facts = {"step": "pack", "version": VERSION, "settings": values, "prompts": texts}
     if settings.judges == "witnesses":
         del values["judges"]  # keeps the key of packs made before this setting existed
+    if settings.evidence == "found":
+        del values["evidence"]
     if settings.given:
         texts["given_caption"] = prompt("given_caption")
         facts["given"] = table()

@@ -13,6 +13,7 @@ from pipeline.pack.candidates import SPOKEN, create_candidates
 from pipeline.pack.presets import preset_condition
 from pipeline.pack.settings import PackSettings
 from pipeline.plan import Plan
+from pipeline.steps.needs import evidence_fault_sql
 
 UNIQUE = ("ingest", "split", "extract", "transcribe", "screen", "caption", "ask", "verify")
 
@@ -31,7 +32,7 @@ WITH ruled AS (
                      OR question IS NOT NULL AND regexp_matches(concat_ws(' ', question, options), '{tags}')
                    THEN 'a tag in its text'
                    WHEN kind = 'cross_modal_qa' AND needs IS NULL THEN 'not verified'
-                   WHEN kind = 'cross_modal_qa' AND NOT list_contains({needs}, needs) THEN 'needs ' || needs
+                   WHEN kind = 'cross_modal_qa' AND NOT list_contains({needs}, needs) THEN 'needs ' || needs{evidence}
                    WHEN tokens > {context} THEN 'over pack.context'{licence}{preset}
               END AS rule
     FROM candidates)
@@ -40,6 +41,8 @@ SELECT {columns}, {reasons} FROM ruled
 LICENCE = """
                    WHEN NOT list_contains({licences}, licence)
                    THEN CASE licence WHEN 'unknown' THEN 'licence unknown' ELSE 'licence' END"""
+EVIDENCE = """
+                   WHEN ({fault}) IS NOT NULL THEN {fault}"""
 PRESET = """
                    WHEN NOT coalesce(({condition}), false) THEN 'pack.preset'"""
 COLUMNS = ("clip", "video", "seconds", "stage", "kind", "number", "tokens")  # of `verdicts`
@@ -93,6 +96,10 @@ def judge_candidates(
     facts: dict[str, Any] = {"columns": ", ".join((*COLUMNS, *columns))}
     facts |= {"spoken": SPOKEN, "tags": TAGS, "needs": list(settings.cross_modal_needs), "context": settings.context}
     facts["licence"] = LICENCE.format(licences=list(settings.licence)) if settings.licence else ""
+    facts["evidence"] = ""
+    if settings.evidence == "found":
+        fault = evidence_fault_sql(settings.agreement, "evidence", "agree_spans", "agree_rest")
+        facts["evidence"] = EVIDENCE.format(fault=fault)
     facts["preset"] = _preset_rule(connection, settings)
     reasons = ", ".join(
         JUDGED.format(where=where, name=name, without=f"{list(without.get(name, ()))}::VARCHAR[]")

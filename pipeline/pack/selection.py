@@ -71,7 +71,8 @@ SELECT {digest}, {digest} FILTER (chosen) FROM (
     SELECT c.clip, c.kind, c.number, v.reason IS NULL AS chosen,
            md5(concat_ws('|', c.clip, c.kind, c.number, coalesce(v.reason, p.split), question, options::VARCHAR, answer,
                          needs, complete, informative, {segments}, frame_bytes::VARCHAR, frame_ms::VARCHAR,
-                         meta::VARCHAR, uri, task_origin, task_field, nullif(made_by, ''))) AS hash
+                         meta::VARCHAR, uri, task_origin, task_field, nullif(made_by, ''),
+                         CASE WHEN len(evidence) > 0 THEN evidence::VARCHAR END)) AS hash
     FROM candidates c JOIN verdicts v USING (clip, kind, number)
     LEFT JOIN places p ON p.clip = c.clip AND p.stage = c.stage)
 """

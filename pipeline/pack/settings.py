@@ -65,6 +65,9 @@ class PackSettings(step.Settings):
     """Probability from which on an answer of `verify` counts as equal to the reference."""
     judges: Judges = "witnesses"
     """Whose answers tell what a question needs: those of all `witnesses` of `verify`, or of the `annotator` alone."""
+    evidence: Literal["found", "any"] = "found"
+    """Which questions of `ask.style: evidence` are packed: those whose answer was found from their spans and not from
+    the rest of the clip, or `any`. Other questions have no spans, and are packed by the other rules alone."""
     given: tuple[Given, ...] = ()
     """Texts of the data set that are packed, as `given_caption` and `given_qa`: see `pipeline/sources/given.yaml`."""
 

@@ -3,22 +3,22 @@
 The model gets the frames, the sound and the fenced subtitles. Its answer is parsed where its meaning is unambiguous,
 and departures from the form are noted. An answer that cannot be parsed is requested once more, with the fault in the
 prompt. Rules then remove questions that would train a bad habit. A clip in which nothing is said has a prompt of its
-own, about voices, music and noises.
+own, about voices, music and noises. With `ask.style: evidence`, clues are collected first (`pipeline.steps.evidence`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from manifests.records import ClipMedia, Drop, ModelCall, Question, Screening, Transcript
 from pipeline import step
 from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
-from pipeline.annotation.asked_twice import RETRY, retry_request
+from pipeline.annotation.asked_twice import ParsedAnswer, ask_twice
 from pipeline.annotation.question_formats import NormalizedQuestions, normalize_questions
 from pipeline.annotation.text_rules import (
     KINDS,
@@ -29,12 +29,17 @@ from pipeline.annotation.text_rules import (
     parse_questions,
     question_flaws,
 )
-from pipeline.errors import BadMedia
+from pipeline.errors import BadMedia, ConfigError
+from pipeline.hearing.settings import HearSettings
+from pipeline.hearing.tagger import model_facts, open_tagger
 from pipeline.prompts import prompt
+from pipeline.steps import evidence
 from pipeline.steps.clip_options import add_clip_options, distractor_facts
 
 if TYPE_CHECKING:
     from ola.prompt import Request
+
+Departures = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,11 @@ class AskSettings(step.Settings):
     """Most tokens of the model's answer, which holds all questions."""
     strict: bool = False
     """Ask again for questions that depart from the prompt's form, even if they can be read."""
+    style: Literal["direct", "evidence"] = "direct"
+    """`direct`: one call writes the questions from all media. `evidence`: notes of the picture and of the sound first,
+    then questions that rest on one clue of each, with the times of both."""
+    sound_events: bool = False
+    """With `style: evidence`, sounds that the model of step `hear` finds are clues, with their times."""
     distractors: Literal["model", "clip"] = "model"
     """Wrong options of a multiple choice: written by the `model` with the question, or drawn from what is seen or heard
     in the `clip` at another time, of the kind and length of the answer."""
@@ -68,6 +78,12 @@ class AskSettings(step.Settings):
     """Lowest probability that a distractor from the clip is seen or heard in it; 0: the model is not asked."""
     most_agreement: float = Field(default=0.5, ge=0, le=1)
     """Distractors from the clip with this or a higher probability of answering the question, too, are not used."""
+
+    @model_validator(mode="after")
+    def _check_sound_events(self) -> AskSettings:
+        if self.sound_events and self.style != "evidence":
+            raise ValueError("sound_events: expected style: evidence, whose clues they are; set ask.style=evidence")
+        return self
 
     @property
     def options_with_questions(self) -> bool:
@@ -89,10 +105,31 @@ class Ask(ModelStep[AskInput, Question]):
     settings: AskSettings
     prompts = ("ask", "ask_open", "ask_choice", "ask_again")
     later_prompts = ("ask_sound",)
+    hearing = HearSettings()  # of the configuration, for `sound_events`
+    hearing_model = ""  # that of the step's key
+
+    def open(self) -> None:
+        """Load the annotator, and the model of sound events if it is asked for. Raises ConfigError."""
+        super().open()
+        if self.settings.sound_events:
+            if self.hearing_model not in ("", model_facts(self.hearing)):
+                at = self.hearing.weights
+                raise ConfigError(f"hear.weights: expected the file that the run began with, got another at {at} here")
+            self.tagger = open_tagger(self.hearing)
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts of the step; without distractors from the clip those of a version that knew none."""
-        return distractor_facts(super().facts(), self.settings.draws_distractors)
+        """Return the facts of the step; in the direct style those of a version that knew no other."""
+        facts = distractor_facts(super().facts(), self.settings.draws_distractors)
+        if self.settings.style == "direct":
+            del facts["settings"]["style"], facts["settings"]["sound_events"]
+            return facts
+        texts = {name: prompt(name) for name in evidence.PROMPTS}
+        facts |= {"prompts": facts["prompts"] | texts, "procedure": evidence.PROCEDURE}
+        if self.settings.sound_events:
+            self.hearing_model = model_facts(self.hearing)
+            scores = self.hearing.model_dump(mode="json", exclude={"weights"})
+            facts |= {"hearing": {**scores, "model": self.hearing_model}}
+        return facts
 
     def run(self, batch: Sequence[AskInput]) -> list[list[Question] | Drop | BadMedia]:
         """Return the questions of each clip; a drop by a score or where no question passes the rules."""
@@ -100,28 +137,25 @@ class Ask(ModelStep[AskInput, Question]):
         return add_clip_options(self, batch, answers) if self.settings.draws_distractors else answers
 
     def _write_questions(self, batch: Sequence[AskInput]) -> list[list[Question] | Drop | BadMedia]:
-        drops = {entry.screening.id: self._check_scores(entry.screening) for entry in batch}
+        if self.settings.style == "evidence":
+            return evidence.ask_from_evidence(self, batch)
+        drops = {entry.screening.id: self.check_scores(entry.screening) for entry in batch}
         requests = {each.screening.id: self._make_request(each) for each in batch if drops[each.screening.id] is None}
-        first = self.ask_model(requests)
-        kinds = {entry.screening.id: question_kinds(entry.transcript) for entry in batch}
-        unread = {
-            name: fault for name, call in first.items() if isinstance(fault := self._parse(call, kinds[name]), str)
-        }
-        second = self.ask_model(
-            {
-                f"{name}-{RETRY}": retry_request(requests[name], fault, first[name].answer)
-                for name, fault in unread.items()
-            }
-        )
-        calls = {name: (call, second.get(f"{name}-{RETRY}")) for name, call in first.items()}
-        return [drops[each.screening.id] or self._make_questions(each, *calls[each.screening.id]) for each in batch]
+        kinds = {entry.screening.id: self.kinds(entry) for entry in batch}
+        answers = ask_twice(self, requests, lambda name, call: self._parse(call, kinds[name]))
+        return [drops[each.screening.id] or self._make_questions(each, answers[each.screening.id]) for each in batch]
 
-    def _check_scores(self, screening: Screening) -> Drop | None:
+    def check_scores(self, screening: Screening) -> Drop | None:
+        """Return the drop of a clip whose transcript has a low score, or None."""
         for score in ("complete", "informative"):
             value, least = getattr(screening, score), getattr(self.settings, f"least_{score}")
             if value is not None and value < least:
                 return Drop(f"not {score} enough", f"{value:.3f}; ask.least_{score} is {least}")
         return None
+
+    def kinds(self, entry: AskInput) -> tuple[str, ...]:
+        """Return the kinds of questions about a clip."""
+        return question_kinds(entry.transcript)
 
     def _make_request(self, entry: AskInput) -> Request:
         from ola.prompt import Request
@@ -134,39 +168,61 @@ class Ask(ModelStep[AskInput, Question]):
         sounds = () if clip.sound is None else (clip.sound,)
         return Request(text, video=clip.video, sounds=sounds, max_new_tokens=self.settings.longest)
 
-    def _parse(self, call: ModelCall, kinds: Sequence[str]) -> list[QuestionDraft] | str:
-        """Return the parsed questions, or the fault of the answer."""
+    def _parse(self, call: ModelCall, kinds: Sequence[str]) -> tuple[list[QuestionDraft], Departures] | str:
+        """Return the parsed questions and the departures of their form, or the fault of the answer."""
         if fault := answer_fault(call.answer, call.finish):
             return fault
-        count, choice = self.settings.questions, self.settings.options_with_questions
         try:
-            return parse_questions(self._normalize(call, kinds).text, count, choice, kinds)
+            return self.parse_form(call.answer, kinds)
         except ValueError as error:
             return f"not in the form: {error}"
 
-    def _normalize(self, call: ModelCall, kinds: Sequence[str]) -> NormalizedQuestions:
-        if self.settings.strict:
-            return NormalizedQuestions([call.answer])
-        return normalize_questions(call.answer, kinds, LETTERS if self.settings.options_with_questions else "")
+    def parse_form(self, text: str, kinds: Sequence[str]) -> tuple[list[QuestionDraft], Departures]:
+        """Return the questions in a text and the departures of their form. Raises ValueError with the fault."""
+        count, choice = self.settings.questions, self.settings.options_with_questions
+        normalized = NormalizedQuestions([text])
+        if not self.settings.strict:
+            normalized = normalize_questions(text, kinds, LETTERS if choice else "")
+        return parse_questions(normalized.text, count, choice, kinds), normalized.departures
 
     def _make_questions(
-        self, entry: AskInput, first: ModelCall, second: ModelCall | None
+        self, entry: AskInput, answer: ParsedAnswer[tuple[list[QuestionDraft], Departures]]
     ) -> list[Question] | Drop | BadMedia:
-        call, kinds = second or first, question_kinds(entry.transcript)
-        found = self._parse(call, kinds)
-        if isinstance(found, str):
-            raw = (f"{self._parse(each, kinds)}\n{each.answer}" for each in (first, second) if each is not None)
-            return BadMedia(f"no questions: {found.partition(':')[0]}, twice", "\n\n".join(raw))
-        fault = question_flaws(found, entry.transcript.text or prompt("ask_sound"))
-        left_out = tuple(f"Q{number}: {flaw}" for number, flaw in enumerate(fault, start=1) if flaw)
-        if len(left_out) == len(found):
-            return Drop(f"no question kept: {reason_counts([flaw for flaw in fault if flaw])}", call.answer)
+        if answer.value is None:
+            return answer.failure("questions")
+        drafts, departures = answer.value
+        flaws = question_flaws(drafts, entry.transcript.text or prompt("ask_sound"))
+        return self.keep_questions(entry, drafts, flaws, answer.call, departures)
+
+    def keep_questions(
+        self,
+        entry: AskInput,
+        drafts: Sequence[QuestionDraft],
+        flaws: Sequence[str | None],
+        call: ModelCall,
+        departures: Departures,
+    ) -> list[Question] | Drop:
+        """Return the records of the questions without a flaw; a drop with the reasons counted if there are none."""
+        left_out = tuple(f"Q{number}: {flaw}" for number, flaw in enumerate(flaws, start=1) if flaw)
+        if len(left_out) == len(drafts):
+            return Drop(f"no question kept: {reason_counts([flaw for flaw in flaws if flaw])}", call.answer)
         return [
-            replace(
-                make_question(entry, number, draft, call, left_out, self._normalize(call, kinds).departures),
+            Question(
+                id=f"{entry.screening.clip}-question-{number}",
+                clip=entry.screening.clip,
+                footage=entry.footage.id,
+                transcript=entry.transcript.id,
+                number=number,
+                kind=draft.kind,
+                question=draft.question,
+                answer=draft.letter or draft.answer,
+                options=draft.options,
+                asked=call,
+                left_out=left_out,
+                departures=departures,
                 made_by=self.made_by,
             )
-            for number, (draft, flaw) in enumerate(zip(found, fault, strict=True))
+            for number, (draft, flaw) in enumerate(zip(drafts, flaws, strict=True))
             if flaw is None
         ]
 
@@ -181,30 +237,4 @@ def reason_counts(reasons: Sequence[str]) -> str:
     counts: Mapping[str, int] = Counter(reasons)
     return ", ".join(
         f"{counts[reason]} x {reason}" for reason in sorted(counts, key=lambda each: (-counts[each], each))
-    )
-
-
-def make_question(
-    entry: AskInput,
-    number: int,
-    draft: QuestionDraft,
-    call: ModelCall,
-    left_out: tuple[str, ...],
-    departures: tuple[str, ...],
-) -> Question:
-    """Make the record of a draft."""
-    clip = entry.screening.clip
-    return Question(
-        id=f"{clip}-question-{number}",
-        clip=clip,
-        footage=entry.footage.id,
-        transcript=entry.transcript.id,
-        number=number,
-        kind=draft.kind,
-        question=draft.question,
-        answer=draft.letter or draft.answer,
-        options=draft.options,
-        asked=call,
-        left_out=left_out,
-        departures=departures,
     )

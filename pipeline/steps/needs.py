@@ -24,7 +24,7 @@ WITNESSED = """CASE WHEN len({of}witnesses) > 0 THEN CASE
     WHEN {both} AND {swap} THEN 'video' WHEN {both} THEN 'both' ELSE 'none-agrees' END
 ELSE {old} END"""
 CLASSES = {"text": "('text', 'title')", "video": "('video', 'frame')", "audio": "('audio', 'transcript')"}
-CLASSES |= {"both": "('both')", "swap": "('swap')"}
+CLASSES |= {"both": "('both')", "swap": "('swap')", "spans": "('spans')", "rest": "('rest')"}
 RIGHT = 'len(list_filter({of}witnesses, lambda w: w."view" IN {views} AND w.agreement >= {threshold})) > 0'
 
 
@@ -44,3 +44,18 @@ def agreement_sql(view: str, of: str = "verify.", judges: Judges = "witnesses") 
         return old
     answers = f'[w.agreement FOR w IN {of}witnesses IF w."view" IN {CLASSES[view]}]'
     return f"CASE WHEN len({of}witnesses) > 0 THEN list_max({answers}) ELSE {old} END"
+
+
+EVIDENCE_FAULT = """CASE WHEN len({times}) > 0 THEN CASE
+    WHEN {spans} IS NULL THEN 'spans not checked'
+    WHEN {spans} < {threshold} THEN 'not found from its spans'
+    WHEN {rest} >= {threshold} THEN 'found without its spans' END
+END"""
+
+
+def evidence_fault_sql(threshold: float, times: str, spans: str, rest: str) -> str:
+    """Return SQL for why the spans of a question do not hold; NULL if they do, or if it names none.
+
+    times: of the question. spans, rest: agreements of these views.
+    """
+    return EVIDENCE_FAULT.format(threshold=threshold, times=times, spans=spans, rest=rest)

@@ -4,6 +4,9 @@ What a question needs follows in SQL from the scores (`pipeline.steps.needs`), s
 run. For a clip without sound there are two answers, with and without its frames: `both` is then `video`, and `audio` is
 `text`.
 
+Questions that name the spans of the clip that they rest on are also answered from these spans and from the rest
+(`pipeline.steps.span_views`), which changes nothing of what they need.
+
 With `verify.witnesses`, other models answer as well, and more views may be asked for (`pipeline.steps.witness_views`).
 A question then needs both if no witness answers it from less, and at least one witness answers it from both.
 """
@@ -11,8 +14,9 @@ A question then needs both if no witness answers it from less, and at least one 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
@@ -35,6 +39,7 @@ from pipeline.annotation.witnesses import ANNOTATOR, Witness, check_witnesses, o
 from pipeline.media.other_sound import find_other_sound
 from pipeline.prompts import prompt
 from pipeline.steps.examination import Examined, examine
+from pipeline.steps.span_views import SPAN_VIEWS, cut_clip, span_name, span_requests
 from pipeline.steps.witness_views import SWAP, ClipContent, find_veto
 from stages.text_metrics import exact, f1, significant_words
 
@@ -117,7 +122,11 @@ class Verify(ModelStep[VerifyInput, Verification]):
     def _examine(self, batch: Sequence[VerifyInput]) -> list[Verification]:
         contents = {entry.footage.id: self._contents(entry) for entry in batch}
         examined = [
-            Examined(entry.question, answer_text(entry.question.answer, entry.question), contents[entry.footage.id])
+            Examined(
+                entry.question,
+                answer_text(entry.question.answer, entry.question),
+                self._add_parts(entry, contents[entry.footage.id]),
+            )
             for entry in batch
         ]
         examine(self, self.witnesses, examined)
@@ -136,13 +145,23 @@ class Verify(ModelStep[VerifyInput, Verification]):
             for label, load in self.loaders.items()
         }
 
+    def _add_parts(self, entry: VerifyInput, contents: dict[str, ClipContent]) -> dict[str, ClipContent]:
+        """Return what the views of a question are made of: of its clip, and of the spans that it names."""
+        footage, times = entry.footage, entry.question.times
+        if not times:
+            return contents
+        return {
+            label: replace(content, part=partial(cut_clip, self.loaders[label], footage, times))
+            for label, content in contents.items()
+        }
+
     def _witnessed(self, examined: Examined) -> Verification:
         question, veto = examined.question, find_veto(examined.answers, self.settings.agreement)
         own = {each.view: each for each in examined.answers if each.witness == ANNOTATOR}
         view_answers: dict[str, Any] = dict.fromkeys(VIEWS) | {
             view: compare_answer(each.answers[0], each.agreement, question)
             for view, each in own.items()
-            if view in VIEWS
+            if view in (*VIEWS, *SPAN_VIEWS)
         }
         return Verification(
             id=question.id,
@@ -161,6 +180,7 @@ class Verify(ModelStep[VerifyInput, Verification]):
         views = {name: self._views(footage) for name, footage in media.items()}
         requests = [self._requests(entry.question, views[entry.footage.id]) for entry in batch]
         calls = self.ask_model({name: request for of_question in requests for name, request in of_question.items()})
+        calls |= self.ask_model(span_requests(self, batch))
         answers = {name: call.answer.strip() for name, call in calls.items()}
         agreement = self._score_agreement(batch, answers)
         return [self._make_verification(entry, calls, agreement) for entry in batch]
@@ -174,17 +194,18 @@ class Verify(ModelStep[VerifyInput, Verification]):
         return {"both": frames_only | sound_only, "video": frames_only, "audio": sound_only, "text": {}}
 
     def _requests(self, question: Question, views: dict[str, dict[str, Any]]) -> dict[str, Request]:
+        return {f"{question.id}-{view}": self.make_request(question, media) for view, media in views.items()}
+
+    def make_request(self, question: Question, media: dict[str, Any]) -> Request:
+        """Return the request for an answer to a question from some media."""
         from ola.prompt import Request
 
         text = fill_prompt("verify_answer", question=format_question(question.question, question.options))
-        return {
-            f"{question.id}-{view}": Request(text, max_new_tokens=self.settings.longest, **media)
-            for view, media in views.items()
-        }
+        return Request(text, max_new_tokens=self.settings.longest, **media)
 
     def _score_agreement(self, batch: Sequence[VerifyInput], answers: dict[str, str]) -> dict[str, float]:
         """Return by answer the probability that it means the same as the reference; 0 for empty answers."""
-        questions = {name: entry.question for entry in batch for name in answer_names(entry).values()}
+        questions = {name: entry.question for entry in batch for name in answer_names(entry, answers).values()}
         return self.score_answers({name: (question, answers[name]) for name, question in questions.items()})
 
     def score_answers(self, answers: Mapping[str, tuple[Question, str]]) -> dict[str, float]:
@@ -199,7 +220,7 @@ class Verify(ModelStep[VerifyInput, Verification]):
     def _make_verification(
         self, entry: VerifyInput, calls: dict[str, ModelCall], agreement: dict[str, float]
     ) -> Verification:
-        question, names = entry.question, answer_names(entry)
+        question, names = entry.question, answer_names(entry, calls)
         view_answers: dict[str, Any] = {
             view: compare_answer(calls[name].answer.strip(), agreement[name], question) for view, name in names.items()
         }
@@ -252,10 +273,12 @@ def video_title(*metas: str) -> str:
     return "\n".join(text for text in texts if isinstance(text, str) and text.strip())
 
 
-def answer_names(entry: VerifyInput) -> dict[str, str]:
-    """Return the name of the answer for each view."""
+def answer_names(entry: VerifyInput, answers: Container[str]) -> dict[str, str]:
+    """Return the name of the answer for each view that the question has. answers: names of all answers."""
     silent = {"both": "video", "audio": "text"} if entry.footage.sound is None else {}
-    return {view: f"{entry.question.id}-{silent.get(view, view)}" for view in VIEWS}
+    names = {view: f"{entry.question.id}-{silent.get(view, view)}" for view in VIEWS}
+    parts = {view: span_name(entry.question, view) for view in SPAN_VIEWS}
+    return names | {view: name for view, name in parts.items() if name in answers}
 
 
 def answer_text(answer: str, question: Question) -> str:

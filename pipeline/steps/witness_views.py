@@ -1,28 +1,30 @@
 """What witnesses of `verify` are shown, in which order, and when an answer counts as right.
 
 Views go from little to much. The first right answer decides what a question needs, since `needs` is the least that
-suffices, so the views after it need not be asked for: no verdict changes by that.
+suffices, so the views after it need not be asked for: no verdict changes by that. The views of a question's own spans
+(`pipeline.steps.span_views`) come last. They decide nothing of what it needs, and are asked for where it needs both.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from manifests.records import Question, WitnessAnswer
 from pipeline.annotation.annotator import fence_text, fill_prompt
 from pipeline.annotation.text_rules import format_question
+from pipeline.steps.span_views import REST, SPAN_VIEWS, SPANS, part_media
 from stages.text_metrics import words
 
 if TYPE_CHECKING:
     from ola.prompt import Request, Wave
-    from pipeline.annotation.media_loader import LoadedClip
+    from pipeline.annotation.media_loader import ClipPart, LoadedClip
 
 # Views that are asked for together, in order: of a question that the text answers, no picture is shown.
-STAGES = (("text", "title"), ("frame", "video"), ("transcript", "audio"), ("both",), ("swap",))
-ALWAYS = ("text", "video", "audio", "both")
+STAGES = (("text", "title"), ("frame", "video"), ("transcript", "audio"), ("both",), ("swap",), (SPANS,), (REST,))
+ALWAYS = ("text", "video", "audio", "both", *SPAN_VIEWS)
 BOTH, SWAP = "both", "swap"
 GUESSED = 0.05  # largest probability of so many right answers by guessing
 BINARY = ({"yes", "no"}, {"true", "false"})  # answers that a guess gets right half of the time
@@ -33,15 +35,19 @@ class ClipContent:
     """What the views of a clip are made of.
 
     clip: media as the model takes them. other_sound: of another clip. said: the transcript. title: with description.
+    part: the media of a view of the question's spans; None if it names none.
     """
 
     clip: LoadedClip
     other_sound: Wave | None
     said: str
     title: str
+    part: Callable[[str], ClipPart] | None = None
 
     def media(self, view: str) -> dict[str, Any] | None:
         """Return the media of a view, as arguments of a request; None where the clip has no such view."""
+        if view in SPAN_VIEWS:
+            return (part_media(self.part(view)) or None) if self.part else None
         video, sound, other = self.clip.video, self.clip.sound, self.other_sound
         found: Mapping[str, dict[str, Any] | None] = {
             "text": {},
@@ -110,17 +116,26 @@ def find_veto(answers: Sequence[WitnessAnswer], agreement: float) -> WitnessAnsw
     """Return the first right answer from too little; None if there is none. A swap counts where both senses succeed."""
     both = has_both(answers, agreement)
     right = [each for each in answers if each.agreement >= agreement]
-    return next((each for each in right if each.view != BOTH and (both or each.view != SWAP)), None)
+    others = (BOTH, *SPAN_VIEWS)
+    return next((each for each in right if each.view not in others and (both or each.view != SWAP)), None)
 
 
 def has_both(answers: Sequence[WitnessAnswer], agreement: float) -> bool:
     """Return whether a witness answers right from frames and sound."""
-    return any(each.view == BOTH and each.agreement >= agreement for each in answers)
+    return has_right(BOTH, answers, agreement)
+
+
+def has_right(view: str, answers: Sequence[WitnessAnswer], agreement: float) -> bool:
+    """Return whether a witness answers right from a view."""
+    return any(each.view == view and each.agreement >= agreement for each in answers)
 
 
 def is_asked(view: str, answers: Sequence[WitnessAnswer], agreement: float) -> bool:
-    """Return whether a view can still change what the question needs."""
+    """Return whether a view can still change what the question needs, or whether its spans hold."""
     if find_veto(answers, agreement) is not None:
         return False
     succeeded = has_both(answers, agreement)
+    if view in SPAN_VIEWS:
+        first = view == SPANS or has_right(SPANS, answers, agreement)
+        return succeeded and first and not has_right(view, answers, agreement)
     return succeeded if view == SWAP else not succeeded

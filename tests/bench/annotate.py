@@ -136,7 +136,7 @@ class World:
         """All records of a step in one batch, by one annotator."""
         ola = self.ola()
         for step, records in work:
-            self._run(step, records, ola)
+            self.run_step(step, records, ola)
         return [ola]
 
     def by_record(self, work: Sequence[Work]) -> list[Noted]:
@@ -145,7 +145,7 @@ class World:
         for step, records in work:
             for record in records:
                 used.append(self.ola())
-                self._run(step, [record], used[-1])
+                self.run_step(step, [record], used[-1])
         return used
 
     def by_request(self, work: Sequence[Work]) -> list[Noted]:
@@ -153,13 +153,15 @@ class World:
         singly = Singly(self.ola)
         for step, records in work:
             for record in records:
-                self._run(step, [record], singly)
+                self.run_step(step, [record], singly)
         return singly.used
 
-    def _run(self, step: ModelStep[Any, Any], records: Sequence[Any], model: Any) -> None:
+    def run_step(self, step: ModelStep[Any, Any], records: Sequence[Any], model: Any) -> list[Any]:
+        """What a step makes of its records."""
         step.root, step.notes, step.model, step.load = str(self.root), "", model, MediaLoader(str(self.root))
-        answers = step.run(records)
+        answers = list(step.run(records))
         assert len(answers) == len(records)
+        return answers
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

@@ -18,6 +18,7 @@ from ola.decoding import PREFIX_TOKENS, TorchDecoder
 from ola.processor import OlaProcessor
 from pipeline.annotation import annotator
 from tests.bench import annotate
+from tests.bench.ask_styles import measure_styles
 from tests.bench.measure import Figure, Target
 from tests.bench.videos import Videos
 from tests.ola import tiny
@@ -42,7 +43,7 @@ class LongClips(annotate.World):
     def run_clips(self, work: Sequence[annotate.Work], clips: Container[str], ola: annotate.Noted) -> None:
         """Bring the records of some clips through all steps."""
         for step, records in work:
-            self._run(step, [record for record in records if _clip_of(record) in clips], ola)
+            self.run_step(step, [record for record in records if _clip_of(record) in clips], ola)
 
     def ola(self) -> annotate.Noted:
         """One that has encoded nothing yet."""
@@ -65,6 +66,7 @@ def measure(videos: Videos) -> Iterator[Figure]:
     try:
         yield from _figures(LongClips(videos.folder / "prefixes", CLIPS))
         yield from _sliced(LongClips(videos.folder / "slices", MANY))
+        yield from measure_styles(LongClips(videos.folder / "styles", CLIPS))
     finally:
         torch.set_num_threads(threads)
 

@@ -28,7 +28,7 @@ PROMPTS = (
     *(f"caption_{view}" for view in ("image", "video", "sound", "joint")),
     *("screen_complete", "screen_informative", "ask", "ask_sound", "verify_answer", "verify_agree"),
     *("verify_transcript", "verify_title", "caption_merge", "caption_seen", "caption_heard"),
-    *("ask_distractors", "ask_present", "ask_also_right"),
+    *("ask_distractors", "ask_present", "ask_also_right", "ask_seen", "ask_heard", "ask_evidence"),
 )
 FENCE = re.compile(r"\[begin (?P<mark>.+? [0-9a-f]{12})\]\n(?P<text>.*?)\n\[end (?P=mark)\]", re.DOTALL)
 SAID = "Now I put the red kettle on the stove and we wait for the whistle of it."
@@ -45,6 +45,12 @@ A2: a whistle
 Q3 (count): How often does the lid clatter?
 A3: twice"""
 DISTRACTORS = ("a blue bowl", "a green spoon", "a brown lid", "a white towel", "a black pan")
+
+
+NOTES = {
+    "ask_seen": ("a cook in an apron at the stove", "a red kettle on the stove"),
+    "ask_heard": ("a whistle, high and long", "a lid that clatters"),
+}
 CAPTION = "A cook is in the kitchen and speaks of the kettle on the stove."
 
 
@@ -102,21 +108,29 @@ def inside(text: str) -> dict[str, str]:
 
 
 def prompt_of(request: Request) -> str:
-    """Which prompt a request was made of; `ask_again` is an `ask` with an end."""
+    """Which prompt a request was made of; `ask_again` is any of `ask` with an end."""
+    name = first_prompt_of(request)
+    return "ask_again" if name.startswith("ask") and "Your last answer cannot be read" in request.text else name
+
+
+def first_prompt_of(request: Request) -> str:
+    """Which prompt a request began with, whether or not it asks again."""
     found = [name for name in PROMPTS if request.text.startswith(Template(prompt(name)).template.split("$")[0])]
     if found == ["screen_complete", "screen_informative"]:
         found = [name for name in found if request.text.endswith(prompt(name).split("$subtitles")[1])]
-    if found in (["ask"], ["ask_sound"]) and "Your last answer cannot be read" in request.text:
-        return "ask_again"
     assert len(found) == 1, (found, request.text)
     return found[0]
 
 
 def sensible_reply(request: Request) -> str:
     """What a good model would say."""
-    name = prompt_of(request)
+    name = first_prompt_of(request)
     if name == "ask_distractors":
         return numbered_list(inside(request.text)["answer"], *DISTRACTORS)
+    if name in NOTES:
+        return written_notes(name, float(re.findall(r"of ([\d.]+) seconds", request.text)[0]))
+    if name == "ask_evidence":
+        return with_clues(SOUND_QUESTIONS if "Write in English." in request.text else QUESTIONS)
     if name.startswith("ask"):
         return SOUND_QUESTIONS if "Nobody says a word" in request.text else QUESTIONS
     return CAPTION if name.startswith("caption") else "a red kettle"
@@ -125,6 +139,23 @@ def sensible_reply(request: Request) -> str:
 def numbered_list(*entries: str) -> str:
     """A list as `ask_distractors` wants it: first the answer."""
     return "\n".join(f"{n}. {each}" for n, each in enumerate(entries, start=1))
+
+
+def written_notes(name: str, seconds: float) -> str:
+    """Two notes of a sense: of the first half of a clip, and of the second."""
+    first, second = NOTES[name]
+    return f"[0-{seconds / 2:g}] {first}\n[{seconds / 2:g}-{seconds:g}] {second}"
+
+
+def with_clues(questions: str, *names: str) -> str:
+    """Questions with the clues that each rests on: the first of each sense unless told otherwise."""
+    lines = []
+    for line in questions.splitlines():
+        lines.append(line)
+        if number := re.match(r"A(\d+):", line):
+            given = names[int(number[1]) - 1 : int(number[1])] or ("S1 H1",)
+            lines.append(f"E{number[1]}: {given[0]}")
+    return "\n".join(lines)
 
 
 def sensible_yes(request: Request) -> float:

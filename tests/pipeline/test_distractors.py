@@ -26,6 +26,7 @@ from tests.pipeline.scripted import (
     DISTRACTORS,
     QUESTIONS,
     Scripted,
+    first_prompt_of,
     footage,
     inside,
     numbered_list,
@@ -52,7 +53,7 @@ def choices(
     judge = model.judged
 
     def reply(request: Request) -> Any:
-        return next(lists) if prompt_of(request) == "ask_distractors" else questions
+        return next(lists) if first_prompt_of(request) == "ask_distractors" else questions
 
     model.reply, model.judged = reply, judge
     inputs = [asking(footage(root, f"clip{n}", seed=n)) for n in range(clips)]
@@ -175,7 +176,7 @@ def test_the_answer_is_restated_in_the_form_of_the_others(tmp_path: Path) -> Non
     step = Ask(AskSettings(multiple_choice=True, distractors="clip", questions=1))
     for agreement, restated in ((0.5, True), (0.49, False)):
         model = ready(step, tmp_path)
-        model.reply = lambda request: listed if prompt_of(request) == "ask_distractors" else ONE
+        model.reply = lambda request: listed if first_prompt_of(request) == "ask_distractors" else ONE
         shares = {"Kettle": agreement}
 
         def judged(request: Request, shares: dict[str, float] = shares) -> float:
@@ -209,7 +210,7 @@ def test_the_model_judges_what_is_in_the_clip_and_what_answers_too(tmp_path: Pat
 
     step = Ask(AskSettings(multiple_choice=True, distractors="clip", questions=1))
     model = ready(step, tmp_path)
-    model.reply = lambda request: LISTED if prompt_of(request) == "ask_distractors" else ONE
+    model.reply = lambda request: LISTED if first_prompt_of(request) == "ask_distractors" else ONE
     model.judged = judged
     ((question,),) = step.run([asking(footage(tmp_path))])  # type: ignore[misc]
     flaws = {each.text: each.flaw for each in question.distractors}
@@ -292,7 +293,7 @@ def test_an_interrupted_step_asks_nothing_twice_and_gives_the_same_rows(tmp_path
     step = Ask(AskSettings(multiple_choice=True, distractors="clip", questions=1))
     model = ready(step, tmp_path, notes)
     lists = dying()
-    model.reply = lambda request: next(lists) if prompt_of(request) == "ask_distractors" else ONE
+    model.reply = lambda request: next(lists) if first_prompt_of(request) == "ask_distractors" else ONE
     with pytest.raises(Killed):
         step.run([asking(footage(tmp_path, f"clip{n}", seed=n)) for n in range(3)])
     again, second = choices(tmp_path, clips=3, notes=notes)

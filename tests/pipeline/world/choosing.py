@@ -18,7 +18,7 @@ from pipeline.annotation.text_rules import QuestionDraft, question_flaws
 from pipeline.synthetic.world.questions import FORMS, QAPair, answerable_questions
 from pipeline.synthetic.world.scenes import Scene
 from pipeline.synthetic.world.vocabulary import COLOURS, MEETS, MOTIONS, NOUNS, NUMBERS, SHAPES, VOICE
-from tests.pipeline.scripted import Scripted, inside, numbered_list, prompt_of
+from tests.pipeline.scripted import Scripted, first_prompt_of, inside, numbered_list, prompt_of
 from tests.pipeline.world.media import media_digest
 
 WORDY = 0.5
@@ -88,7 +88,7 @@ class Choosing:
     def reply(self, request: Request) -> str:
         """The answer to a request of `ask`."""
         scene = self._scene(request)
-        if prompt_of(request) == "ask_distractors":
+        if first_prompt_of(request) == "ask_distractors":
             data = inside(request.text)
             written = self._find(scene, data["question"])
             return numbered_list(*self._propose(scene, written, "cannot be read" in request.text))
