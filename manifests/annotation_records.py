@@ -229,7 +229,7 @@ class WitnessAnswer:
     view: str
     """`both`, `video`, `audio`, `text`, `frame`, `transcript`, `title` or `swap`."""
     answers: tuple[str, ...]
-    """One answer, or one for each order of the options."""
+    """One answer, or one for each order of the options; with `verify.samples` several, those of an order together."""
     agreements: tuple[float, ...]
     """Probability for each answer that it means the same as the reference, 0..1."""
     agreement: float

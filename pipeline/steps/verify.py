@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from manifests.records import (
     Clip,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ola.prompt import Request
 
 VIEWS = ("both", "video", "audio", "text")
+SAMPLING = ("samples", "temperature")  # settings that are not facts of runs without samples, so that old keys stay
 PROCEDURE = 1  # version of how witnesses are asked
 MoreViews = Literal["frame", "title", "transcript", "swap"]
 
@@ -70,6 +71,10 @@ class VerifySettings(step.Settings):
     `transcript` alone, and all frames with the sound of another clip (`swap`)."""
     orders: Literal[1, 3] = 3
     """Orders of the options in which witnesses get a multiple choice; with 3, all must be answered right."""
+    samples: int = Field(default=1, ge=1, le=99)
+    """Answers of witnesses to a view and an order of options; more than one are sampled, and most must be right."""
+    temperature: float = Field(default=0.7, gt=0)
+    """Temperature of answers where `samples` is more than 1; a single one is the likeliest."""
     agreement: float = Field(default=0.5, gt=0, le=1)
     """Probability from which on an answer of a witness counts as right, so that no further views are asked for."""
     all_views: bool = False
@@ -80,6 +85,12 @@ class VerifySettings(step.Settings):
     def _check_witnesses(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         check_witnesses(names)
         return names
+
+    @model_validator(mode="after")
+    def _check_samples(self) -> Self:
+        if self.samples > 1 and not self.witnesses:
+            raise ValueError(f"samples: expected 1 without verify.witnesses, got {self.samples}; name `annotator`")
+        return self
 
 
 class Verify(ModelStep[VerifyInput, Verification]):
@@ -106,6 +117,8 @@ class Verify(ModelStep[VerifyInput, Verification]):
         facts = super().facts()
         if not self.settings.witnesses:
             return {**facts, "settings": {"longest": self.settings.longest}}
+        if self.settings.samples == 1:
+            facts["settings"] = {name: facts["settings"][name] for name in facts["settings"] if name not in SAMPLING}
         facts["settings"]["witnesses"] = [each.facts() for each in order_witnesses(self.settings.witnesses)]
         texts = {name: prompt(name) for name in ("verify_transcript", "verify_title")}
         return {**facts, "witness_prompts": texts, "procedure": PROCEDURE}

@@ -6,6 +6,7 @@ suffices, so the views after it need not be asked for: no verdict changes by tha
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,20 @@ def guess_chance(question: Question, reference: str, orders: int) -> float:
     if question.options:
         return 1 / len(question.options) if orders > 1 else 0.0
     return 0.5 if any({*words(reference)} & pair and len(words(reference)) == 1 for pair in BINARY) else 0.0
+
+
+def sampled_agreement(agreements: Sequence[float], samples: int, chance: float) -> float:
+    """Return the agreement of several samples an order: what most of them reach, counted over the orders.
+
+    Samples of one order are no independent guesses, since a habit repeats itself: only orders count against chance.
+    """
+    orders = [agreements[n : n + samples] for n in range(0, len(agreements), samples)]
+    return counted_agreement([counted_agreement(some, 0.0) for some in orders], chance)
+
+
+def sampling_seed(name: str) -> int:
+    """Return the seed of a sampled answer, from its name: question, witness, view, order and number."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
 
 
 def counted_agreement(agreements: Sequence[float], chance: float) -> float:
