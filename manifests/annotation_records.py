@@ -227,7 +227,7 @@ class WitnessAnswer:
     witness: str
     """Name of the witness; `annotator` for the annotator."""
     view: str
-    """`both`, `video`, `audio`, `text`, `frame`, `transcript`, `title` or `swap`."""
+    """`both`, `video`, `audio`, `text`, `frame`, `transcript`, `title`, `words` or `swap`."""
     answers: tuple[str, ...]
     """One answer, or one for each order of the options; with `verify.samples` several, those of an order together."""
     agreements: tuple[float, ...]

@@ -10,9 +10,8 @@ A question then needs both if no witness answers it from less, and at least one 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -28,14 +27,14 @@ from manifests.records import (
     ViewAnswer,
 )
 from pipeline import step
-from pipeline.annotation.annotator import Annotator, ModelStep, fence_text, fill_prompt
-from pipeline.annotation.media_loader import MediaLoader
+from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
 from pipeline.annotation.text_rules import format_question, option_text
-from pipeline.annotation.witnesses import ANNOTATOR, Witness, check_witnesses, order_witnesses
-from pipeline.media.other_sound import find_other_sound
+from pipeline.annotation.witnesses import ANNOTATOR, check_witnesses, order_witnesses
+from pipeline.inspection.packages import FAMILIES
 from pipeline.prompts import prompt
+from pipeline.steps.clip_contents import load_contents, open_loaders, open_reader
 from pipeline.steps.examination import Examined, examine
-from pipeline.steps.witness_views import SWAP, ClipContent, find_veto
+from pipeline.steps.witness_views import WORDS, find_veto
 from stages.text_metrics import exact, f1, significant_words
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 VIEWS = ("both", "video", "audio", "text")
 SAMPLING = ("samples", "temperature")  # settings that are not facts of runs without samples, so that old keys stay
 PROCEDURE = 1  # version of how witnesses are asked
-MoreViews = Literal["frame", "title", "transcript", "swap"]
+MoreViews = Literal["frame", "title", "transcript", "words", "swap"]
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,9 @@ class VerifySettings(step.Settings):
     """Models that answer beside the annotator, the cheapest first: folders, `nano`, `module:factory`, or `URL#model` of
     a server with the API of OpenAI; `annotator` names the annotator's own place, else it is last."""
     more_views: tuple[MoreViews, ...] = ()
-    """Views of witnesses beside `text`, `video`, `audio` and `both`: one `frame`, the `title` and description or the
-    `transcript` alone, and all frames with the sound of another clip (`swap`)."""
+    """Views of witnesses beside `text`, `video`, `audio` and `both`: one `frame`, the `title` and description, the
+    `transcript` or the `words` in the picture alone (which need the extra `inspect-text`), and all frames with the
+    sound of another clip (`swap`)."""
     orders: Literal[1, 3] = 3
     """Orders of the options in which witnesses get a multiple choice; with 3, all must be answered right."""
     samples: int = Field(default=1, ge=1, le=99)
@@ -111,6 +111,7 @@ class Verify(ModelStep[VerifyInput, Verification]):
             ordered = order_witnesses(self.settings.witnesses)
             self.witnesses = [(each, each.open(self.annotator, self.model)) for each in ordered]
             self.loaders = open_loaders(self.root, self.witnesses, self.load)
+            self.text_reader = open_reader() if WORDS in self.settings.more_views else None
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of the step; without witnesses those of a version that knew none."""
@@ -121,33 +122,26 @@ class Verify(ModelStep[VerifyInput, Verification]):
             facts["settings"] = {name: facts["settings"][name] for name in facts["settings"] if name not in SAMPLING}
         facts["settings"]["witnesses"] = [each.facts() for each in order_witnesses(self.settings.witnesses)]
         texts = {name: prompt(name) for name in ("verify_transcript", "verify_title")}
-        return {**facts, "witness_prompts": texts, "procedure": PROCEDURE}
+        facts |= {"witness_prompts": texts, "procedure": PROCEDURE}
+        if WORDS in self.settings.more_views:
+            facts |= {"words_prompt": prompt("verify_words"), "text_reader": FAMILIES["text"].version}
+        return facts
 
     def run(self, batch: Sequence[VerifyInput]) -> list[list[Verification]]:
         """Return one Verification per question."""
         return [[each] for each in (self._examine(batch) if self.settings.witnesses else self._verify(batch))]
 
     def _examine(self, batch: Sequence[VerifyInput]) -> list[Verification]:
-        contents = {entry.footage.id: self._contents(entry) for entry in batch}
+        views = self.settings.more_views
+        contents = {
+            entry.footage.id: load_contents(entry, self.loaders, self.load, views, self.text_reader) for entry in batch
+        }
         examined = [
             Examined(entry.question, answer_text(entry.question.answer, entry.question), contents[entry.footage.id])
             for entry in batch
         ]
         examine(self, self.witnesses, examined)
         return [self._witnessed(each) for each in examined]
-
-    def _contents(self, entry: VerifyInput) -> dict[str, ClipContent]:
-        """Return what the views of a clip are made of, by witness: each has media as its own model takes them."""
-        footage, other = entry.footage, None
-        if footage.sound is not None and SWAP in self.settings.more_views:
-            other = find_other_sound(self.load.read, footage.sound)
-        swapped = None if other is None else self.load.sound(replace(footage, sound=other))
-        title = video_title(entry.video.meta, entry.clip.meta)
-        loaded = {id(load): load(footage) for load in self.loaders.values()}
-        return {
-            label: ClipContent(loaded[id(load)], swapped, entry.transcript.text, title)
-            for label, load in self.loaders.items()
-        }
 
     def _witnessed(self, examined: Examined) -> Verification:
         question, veto = examined.question, find_veto(examined.answers, self.settings.agreement)
@@ -222,16 +216,6 @@ class Verify(ModelStep[VerifyInput, Verification]):
         )
 
 
-def open_loaders(root: str, witnesses: Sequence[tuple[Witness, Annotator]], own: MediaLoader) -> dict[str, MediaLoader]:
-    """Return the loader of each witness by its label; those that take raw media share one. own: of the annotator."""
-    raw = own if own.processor is None else MediaLoader(root)
-    found = {}
-    for witness, model in witnesses:
-        processor = getattr(model, "processor", None)
-        found[witness.label] = raw if processor is None else MediaLoader(root, processor)
-    return found | {ANNOTATOR: own}
-
-
 def agreement_request(question: Question, answer: str) -> Request:
     """Return the request for the probability that an answer means the same as the question's own."""
     from ola.prompt import Request
@@ -256,13 +240,6 @@ def count_tokens(calls: Sequence[ModelCall]) -> dict[str, Any]:
     """Return the sums of the tokens of some calls."""
     names = ("prompt_tokens", "answer_tokens", "read_tokens")
     return {name: sum(getattr(call, name) for call in calls) for name in names}
-
-
-def video_title(*metas: str) -> str:
-    """Return the title and the description of a clip's metadata, JSON objects of which the last one counts."""
-    known = {name: value for meta in metas for name, value in json.loads(meta).items()}
-    texts = (known.get(name) for name in ("title", "description"))
-    return "\n".join(text for text in texts if isinstance(text, str) and text.strip())
 
 
 def answer_names(entry: VerifyInput) -> dict[str, str]:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pipeline.annotation.media_loader import LoadedClip
 
 # Views that are asked for together, in order: of a question that the text answers, no picture is shown.
-STAGES = (("text", "title"), ("frame", "video"), ("transcript", "audio"), ("both",), ("swap",))
+STAGES = (("text", "title"), ("words",), ("frame", "video"), ("transcript", "audio"), ("both",), ("swap",))
 ALWAYS = ("text", "video", "audio", "both")
-BOTH, SWAP = "both", "swap"
+BOTH, SWAP, WORDS = "both", "swap", "words"
 GUESSED = 0.05  # largest probability of so many right answers by guessing
 BINARY = ({"yes", "no"}, {"true", "false"})  # answers that a guess gets right half of the time
 
@@ -34,12 +34,14 @@ class ClipContent:
     """What the views of a clip are made of.
 
     clip: media as the model takes them. other_sound: of another clip. said: the transcript. title: with description.
+    words: the lines that can be read in the picture.
     """
 
     clip: LoadedClip
     other_sound: Wave | None
     said: str
     title: str
+    words: str = ""
 
     def media(self, view: str) -> dict[str, Any] | None:
         """Return the media of a view, as arguments of a request; None where the clip has no such view."""
@@ -48,6 +50,7 @@ class ClipContent:
             "text": {},
             "title": {} if self.title else None,
             "transcript": {} if self.said else None,
+            WORDS: {} if self.words else None,
             "frame": {"images": (self.clip.image,)},
             "video": {"video": video},
             "audio": None if sound is None else {"sounds": (sound,)},
@@ -63,7 +66,8 @@ class ClipContent:
         media = self.media(view)
         if media is None:
             return None
-        texts = {"transcript": ("subtitles", self.said), "title": ("title", self.title)}.get(view)
+        shown = {"transcript": ("subtitles", self.said), "title": ("title", self.title), WORDS: ("words", self.words)}
+        texts = shown.get(view)
         if texts is None:
             return Request(fill_prompt("verify_answer", question=question), max_new_tokens=longest, **media)
         name, text = texts

@@ -32,14 +32,15 @@ from pipeline.media.other_sound import find_other_sound
 from pipeline.monitoring.run_facts import needs_by_kind
 from pipeline.pack.facts import pack_facts
 from pipeline.pack.settings import PackSettings
+from pipeline.steps.clip_contents import open_loaders, video_title
 from pipeline.steps.needs import agreement_sql, needs_sql
-from pipeline.steps.verify import VIEWS, MoreViews, Verify, VerifyInput, VerifySettings, open_loaders, video_title
+from pipeline.steps.verify import VIEWS, MoreViews, Verify, VerifyInput, VerifySettings
 from pipeline.steps.witness_views import counted_agreement, guess_chance, option_orders, tail
 from tests.pipeline.scripted import ENGINE, Scripted, doubt, footage, inside, prompt_of, ready
 from tests.pipeline.test_verify import question, verified
 
 KETTLE = "a red kettle"
-VIEW_WORDS = {"verify_transcript": "transcript", "verify_title": "title"}
+VIEW_WORDS = {"verify_transcript": "transcript", "verify_title": "title", "verify_words": "words"}
 
 
 def view_of(request: Request) -> str:
