@@ -29,7 +29,7 @@ from manifests.records import (
 from pipeline import step
 from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
 from pipeline.annotation.text_rules import format_question, option_text
-from pipeline.annotation.witnesses import ANNOTATOR, check_witnesses, order_witnesses
+from pipeline.annotation.witnesses import ANNOTATOR, check_devices, check_witnesses, order_witnesses
 from pipeline.inspection.packages import FAMILIES
 from pipeline.prompts import prompt
 from pipeline.steps.clip_contents import load_contents, open_loaders, open_reader
@@ -65,6 +65,9 @@ class VerifySettings(step.Settings):
     witnesses: tuple[str, ...] = ()
     """Models that answer beside the annotator, the cheapest first: folders, `nano`, `module:factory`, or `URL#model` of
     a server with the API of OpenAI; `annotator` names the annotator's own place, else it is last."""
+    witness_devices: dict[str, str] = Field(default_factory=dict)
+    """Devices of witnesses that are folders or `nano`, by the last part of their names (`{ola-7b: "cuda:1"}`); others
+    have the annotator's."""
     more_views: tuple[MoreViews, ...] = ()
     """Views of witnesses beside `text`, `video`, `audio` and `both`: one `frame`, the `title` and description, the
     `transcript` or the `words` in the picture alone (which need the extra `inspect-text`), and all frames with the
@@ -87,9 +90,10 @@ class VerifySettings(step.Settings):
         return names
 
     @model_validator(mode="after")
-    def _check_samples(self) -> Self:
+    def _check_witnesses_settings(self) -> Self:
         if self.samples > 1 and not self.witnesses:
             raise ValueError(f"samples: expected 1 without verify.witnesses, got {self.samples}; name `annotator`")
+        check_devices(self.witnesses, self.witness_devices)
         return self
 
 
@@ -108,7 +112,7 @@ class Verify(ModelStep[VerifyInput, Verification]):
         """Load the annotator and the witnesses. Raises ConfigError."""
         super().open()
         if self.settings.witnesses:
-            ordered = order_witnesses(self.settings.witnesses)
+            ordered = order_witnesses(self.settings.witnesses, self.settings.witness_devices)
             self.witnesses = [(each, each.open(self.annotator, self.model)) for each in ordered]
             self.loaders = open_loaders(self.root, self.witnesses, self.load)
             self.text_reader = open_reader() if WORDS in self.settings.more_views else None
@@ -120,7 +124,9 @@ class Verify(ModelStep[VerifyInput, Verification]):
             return {**facts, "settings": {"longest": self.settings.longest}}
         if self.settings.samples == 1:
             facts["settings"] = {name: facts["settings"][name] for name in facts["settings"] if name not in SAMPLING}
-        facts["settings"]["witnesses"] = [each.facts() for each in order_witnesses(self.settings.witnesses)]
+        ordered = order_witnesses(self.settings.witnesses, self.settings.witness_devices)
+        facts["settings"]["witnesses"] = [each.facts() for each in ordered]
+        del facts["settings"]["witness_devices"]  # facts of the witnesses
         texts = {name: prompt(name) for name in ("verify_transcript", "verify_title")}
         facts |= {"witness_prompts": texts, "procedure": PROCEDURE}
         if WORDS in self.settings.more_views:

@@ -291,6 +291,34 @@ def test_settings_that_name_no_witness(names: list[str], message: str) -> None:
         load(None, (f"verify.witnesses={json.dumps(names)}",))
 
 
+def test_a_witness_on_a_device_of_its_own() -> None:
+    own = AnnotatorSettings(model="m", device="cuda", runs_on="cuda")
+    nano, annotator = order_witnesses(("nano",), {"nano": "cpu"})
+    assert (nano.settings(own).device, nano.settings(own).runs_on, annotator.device) == ("cpu", "", "")
+    assert Witness("nano").settings(own).device == "cuda"
+    assert Witness("nano").open(AnnotatorSettings(model="nano", device="cpu"), Scripted()) is not None
+
+    def facts(**devices: str) -> dict[str, Any]:
+        return Verify(VerifySettings(witnesses=("nano",), witness_devices=devices)).facts()
+
+    assert facts() == Verify(VerifySettings(witnesses=("nano",))).facts()
+    assert facts(nano="cpu") != facts()
+    assert facts(nano="cuda:1") == facts(nano="cuda:0") != facts(nano="cpu")
+    assert "witness_devices" not in facts(nano="cpu")["settings"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ("{annotator: cpu}", r"expected folders of verify\.witnesses \(nano\), got 'annotator'"),
+        ("{nano: gpu}", "expected cpu, cuda or cuda:N for nano, got 'gpu'"),
+    ],
+)
+def test_devices_of_no_witness(devices: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"verify: witness_devices: {message}|witness_devices: {message}"):
+        load(None, ("verify.witnesses=[nano]", f"verify.witness_devices={devices}"))
+
+
 def test_what_a_name_stands_for() -> None:
     labels = {name: Witness(name).label for name in ("nano", "/weights/ola-7b/", "a.b:c", "https://h:1/v1#x/y")}
     assert labels == {"nano": "nano", "/weights/ola-7b/": "ola-7b", "a.b:c": "a.b:c", "https://h:1/v1#x/y": "x/y"}
