@@ -18,20 +18,22 @@ from pipeline.inspection.text_reader import Box, TextLine
 
 KINDS = ("subtitle", "logo", "slide", "scene")
 
-SAME_TEXT = 0.7  # similarity from which two texts are one, read twice
+SAME_TEXT = 0.8  # similarity from which two texts are one, read twice
+PART = 4, 0.4  # letters, and share of the letters, from which a text is a part of another one: a board that is cut off
 SAME_PLACE = 0.5  # overlap (intersection over union) of the boxes of one line in two frames
 UPPER, LOWER = 0.28, 0.62  # a subtitle's middle is above or below these, in shares of the height
-CENTRED, ALIGNED = 0.1, 0.025  # how far the middles, or the left edges, of one subtitle's texts may differ
-LONE_CENTRED = 0.03  # distance from the middle of the picture of a text that nothing but its place makes a subtitle
-LONE_LOWER = 0.75
-LONE_LETTERS = 8
+CENTRED = 0.03  # distance of the middles of subtitles from the middle of the picture
+ALIGNED = 0.02  # how far the left edges, or the middles, of texts on a common edge or axis differ
+FEWEST_ALIGNED, LETTERS_ALIGNED = 3, 10  # texts, and mean of their letters, of a subtitle that is not in the middle
+LONE_CENTRED, LONE_LOWER, LONE_LETTERS = 0.015, 0.75, 15  # of a text that nothing but its place makes a subtitle
 EDGE = 0.01  # a line that ends at the edge of the frame is cut off: a thing that moves
 LEVEL = 1.2  # heights by which the lines of subtitles may differ from frame to frame: of one line or of two
+GAP = 0.8  # heights between parts of a line; both are shares, of the width and of the height
 SIZE = 1.35  # ratio of the heights of lines of one typeface
 MOST = 0.5  # of the frames: a logo stands in more of them
 FEWEST = 3  # frames in which a logo stands
 SMALL = 0.04  # area of a logo, or of a name in the lower third
-SLIDE_LINES, SLIDE_AREA = 3, 0.05
+SLIDE_LINES, SLIDE_AREA, SLIDE_GAP = 3, 0.05, 2.0  # rows, their area, and heights between them
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,10 @@ def group_rows(lines: Sequence[TextLine]) -> list[Row]:
 
 
 def _continues(before: Box, after: Box) -> bool:
-    """Return whether a box stands right of another one on the same level, within two heights."""
-    low, high = max(before[1], after[1]), min(before[3], after[3])
+    """Return whether a box of about the same height stands close to the right of another one, on the same level."""
     heights = sorted((before[3] - before[1], after[3] - after[1]))
-    return high - low > 0.5 * heights[0] and heights[1] < 2 * heights[0] and after[0] - before[2] < 2 * heights[1]
+    is_level = abs(before[1] + before[3] - after[1] - after[3]) < heights[0] and heights[1] < SIZE * heights[0]
+    return is_level and after[0] - before[2] < GAP * heights[1]
 
 
 def _make_row(lines: Sequence[TextLine], members: Sequence[int]) -> Row:
@@ -123,7 +125,8 @@ def _is_same(row: Row, other: Row) -> bool:
 def _is_same_text(text: str, other: str) -> bool:
     """Return whether one text was read twice, or a part of it."""
     shorter, longer = sorted((text, other), key=len)
-    return shorter in longer or SequenceMatcher(None, text, other, autojunk=False).ratio() >= SAME_TEXT
+    is_part = len(shorter) >= max(PART[0], PART[1] * len(longer)) and shorter in longer
+    return is_part or SequenceMatcher(None, text, other, autojunk=False).ratio() >= SAME_TEXT
 
 
 def _overlap(one: Box, other: Box) -> float:
@@ -138,22 +141,44 @@ def _overlap(one: Box, other: Box) -> float:
 
 def _is_subtitle(row: Row, others: Sequence[Sequence[Row]], stands: bool) -> bool:
     """Return whether a row is in a subtitle's place, and what stands there in another frame has another text."""
-    if row.is_cut or stands or UPPER < row.middle[1] < LOWER:
+    if row.is_cut or stands or UPPER < row.middle[1] < LOWER or _moves(row, others):
         return False
-    if any(_takes_turns(row, each) for other in others for each in other):
+    turns = [each for other in others for each in other if _takes_turns(row, each)]
+    if (_is_centred(row) and any(map(_is_centred, turns))) or _is_one_of_many(row, turns):
         return True
     is_lone = abs(row.middle[0] - 0.5) <= LONE_CENTRED and row.middle[1] >= LONE_LOWER
     return is_lone and len(row.text) >= LONE_LETTERS and _appears(row, others)
 
 
+def _moves(row: Row, others: Sequence[Sequence[Row]]) -> bool:
+    """Return whether the row stands at another place in another frame."""
+    same = (each for other in others for each in other if _is_same_text(row.text, each.text))
+    return any(_overlap(row.box, each.box) < SAME_PLACE for each in same)
+
+
+def _is_centred(row: Row) -> bool:
+    return abs(row.middle[0] - 0.5) <= CENTRED
+
+
+def _is_one_of_many(row: Row, turns: Sequence[Row]) -> bool:
+    """Return whether a row and those that take turns with it are several texts in line."""
+    texts = [row.text]
+    for each in turns:
+        if _is_aligned(row, each) and not any(_is_same_text(each.text, text) for text in texts):
+            texts.append(each.text)
+    return len(texts) >= FEWEST_ALIGNED and sum(map(len, texts)) >= LETTERS_ALIGNED * len(texts)
+
+
 def _takes_turns(row: Row, other: Row) -> bool:
-    """Return whether two rows of different frames are texts of one subtitle."""
+    """Return whether two rows of different frames stand on one level, in one size, and say something else."""
     heights = sorted((row.height, other.height))
     is_level = abs(row.middle[1] - other.middle[1]) <= LEVEL * heights[1] and heights[1] <= SIZE * heights[0]
-    if other.is_cut or not is_level or _is_same_text(row.text, other.text):
-        return False
-    is_centred = abs(row.middle[0] - other.middle[0]) <= ALIGNED and abs(row.middle[0] - 0.5) <= CENTRED
-    return is_centred or abs(row.box[0] - other.box[0]) <= ALIGNED
+    return is_level and not other.is_cut and not _is_same_text(row.text, other.text)
+
+
+def _is_aligned(row: Row, other: Row) -> bool:
+    """Return whether two rows have a common left edge or axis."""
+    return min(abs(row.box[0] - other.box[0]), abs(row.middle[0] - other.middle[0])) <= ALIGNED
 
 
 def _appears(row: Row, others: Sequence[Sequence[Row]]) -> bool:
@@ -164,18 +189,23 @@ def _appears(row: Row, others: Sequence[Sequence[Row]]) -> bool:
 
 def _find_slide(rows: Sequence[Row], others: Sequence[Sequence[Row]]) -> list[Row]:
     """Return the rows of a frame that belong to a slide."""
-    aligned = max((_aligned(rows, row) for row in rows), key=len, default=[])
-    area = sum((row.box[2] - row.box[0]) * row.height for row in rows)
-    if len(aligned) < SLIDE_LINES or area < SLIDE_AREA:
+    block = max((_block_below(rows, row, edge) for row in rows for edge in (True, False)), key=len, default=[])
+    area = sum((row.box[2] - row.box[0]) * row.height for row in block)
+    if len(block) < SLIDE_LINES or area < SLIDE_AREA:
         return []
-    standing = [row for row in aligned if any(_is_same(row, each) for other in others for each in other)]
+    standing = [row for row in block if any(_is_same(row, each) for other in others for each in other)]
     if len(standing) < SLIDE_LINES and area < 2 * SLIDE_AREA:
         return []
-    lowest = max(row.box[3] for row in aligned)
+    lowest = max(row.box[3] for row in block)
     return [row for row in rows if row.box[3] <= lowest]  # a subtitle may stand below
 
 
-def _aligned(rows: Sequence[Row], first: Row) -> list[Row]:
-    """Return the rows with the left edge or the axis of one row, itself included."""
-    return [row for row in rows if abs(row.box[0] - first.box[0]) <= ALIGNED
-            or abs(row.middle[0] - first.middle[0]) <= ALIGNED]  # fmt: skip
+def _block_below(rows: Sequence[Row], first: Row, by_edge: bool) -> list[Row]:
+    """Return a row and those below it, each close to the one before, with a common left edge or else a common axis."""
+    block = [first]
+    for row in sorted(rows, key=lambda row: row.box[1]):
+        apart = row.box[0] - first.box[0] if by_edge else row.middle[0] - first.middle[0]
+        gap = row.box[1] - block[-1].box[3]
+        if abs(apart) <= ALIGNED and row.middle[1] > block[-1].box[3] and gap <= SLIDE_GAP * first.height:
+            block.append(row)
+    return block
