@@ -57,8 +57,8 @@ class Row:
 
     @property
     def is_cut(self) -> bool:
-        """Return whether the row ends at the left or right edge of the frame."""
-        return self.box[0] < EDGE or self.box[2] > 1 - EDGE
+        """Return whether the row ends at an edge of the frame."""
+        return min(self.box[:2]) < EDGE or max(self.box[2:]) > 1 - EDGE
 
 
 def classify_lines(frames: Sequence[Sequence[TextLine]]) -> list[list[str]]:
