@@ -6,9 +6,9 @@
 A film has 12 seconds of 384 x 288 (see `duplicate_films`). Faults are planted with ffmpeg in the video; codecs, and the
 step `extract` with its default settings, come after them. AUC: the chance that a film with the fault has the higher
 score (or the lower one, where the fault lowers it) than a film without, over all pairs. A clip of 48 s takes 0.07 s
-of a core: picture 0.04, sound 0.03, changes 0.01; with text 0.30 s without a line, 0.40 with a subtitle, 0.67 with four or
-five lines in each frame; of the other families, speech takes 0.05 s, quality 0.50, nudity 0.08. AUC of five seeds that
-chose no limit:
+of a core: picture 0.04, sound 0.03, changes 0.01; with text 0.30 s without a line, 0.40 with a subtitle, 0.67 with four
+or five lines in each frame; of the other families, speech takes 0.05 s, quality 0.50, nudity 0.08. AUC of five seeds
+that chose no limit:
 
 | fault | score | clips | AUC | median without | with |
 |---|---|---|---|---|---|

@@ -3,7 +3,18 @@
     python -m tests.bench.screen_text --films 10       films of each size and place of subtitles
 
 The films have 14 seconds of 640 x 360 (see `text_films`); the seeds below 100 chose the limits. A film counts as
-subtitled if a tenth of the frames that are read have a subtitle.
+subtitled if a tenth of the frames that are read have a subtitle. Seeds that chose no limit, with nine films of each size
+and place that say what is shown and nine that do not:
+
+| what | films | value |
+|---|---|---|
+| found: subtitles of 0.045 of the height, bottom; top | 18; 18 | 1.000; 0.944 |
+| found: subtitles of 0.06 of the height, bottom; top | 18; 18 | 1.000; 1.000 |
+| found: subtitles of 0.08 of the height, bottom; top | 18; 18 | 1.000; 1.000 |
+| found: all subtitles | 108 | 0.991 |
+| false alarms: text on things | 30 | 0.000 |
+| AUC of `words_on_screen`: what is said, against other subtitles | 108 | 1.000 |
+| AUC of `words_on_screen`: what is said, against all others | 138 | 1.000 |
 """
 
 from __future__ import annotations
