@@ -3,8 +3,8 @@
     python -m tests.bench.screen_text --films 10       films of each size and place of subtitles
 
 The films have 14 seconds of 640 x 360 (see `text_films`); the seeds below 100 chose the limits. A film counts as
-subtitled if a tenth of the frames that are read have a subtitle. Seeds that chose no limit, with nine films of each size
-and place that say what is shown and nine that do not:
+subtitled if a tenth of the frames that are read have a subtitle. Of each size and place, nine films show what is said,
+and nine show other text; their seeds chose no limit:
 
 | what | films | value |
 |---|---|---|
