@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.media.safety import ffmpeg_exe
-from tests.bench.duplicate_films import landscape
+from pipeline.synthetic.world.textures import landscape
 from tests.runs import srt
 
 WIDTH, HEIGHT, FPS, SECONDS = 640, 360, 4, 14
