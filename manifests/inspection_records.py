@@ -6,6 +6,29 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScreenText:
+    """A line of text in a frame."""
+
+    time: float
+    """Time of the frame, in seconds on the clip's clock."""
+    kind: str
+    """`subtitle` (its text changes and its place does not), `logo` (stands still: also watermarks and names), `slide`
+    (several lines), or `scene`: all other text."""
+    text: str
+    """The line as it was read, often without its spaces."""
+    score: float
+    """Probability that the reader gives its text, 0.5..1."""
+    left: float
+    """Left edge of the line, as a share of the width of the frame."""
+    top: float
+    """Upper edge of the line, as a share of the height of the frame."""
+    right: float
+    """Right edge of the line, as a share of the width of the frame."""
+    bottom: float
+    """Lower edge of the line, as a share of the height of the frame."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """Technical scores of a clip's stored frames and sound.
 
@@ -54,3 +77,28 @@ class Inspection:
     """Level of the loudest twentieth of the moments of 20 ms above `noise_floor`, in dB from 0."""
     dropouts: float | None = None
     """Gaps of 10 to 500 ms of digital silence amid sound, a minute."""
+    text_area: float | None = None
+    """Share of the area in boxes of text, 0..1, mean of the frames that were read."""
+    subtitles: float | None = None
+    """Share of the frames that were read with a line of the kind `subtitle`, 0..1."""
+    logos: float | None = None
+    """Share of the frames that were read with a line of the kind `logo`, 0..1."""
+    slides: float | None = None
+    """Share of the frames that were read with lines of the kind `slide`, 0..1."""
+    scene_text: float | None = None
+    """Share of the frames that were read with a line of the kind `scene`, 0..1."""
+    text_times: tuple[float, ...] = ()
+    """Times of the frames that were read, in seconds on the clip's clock."""
+    screen_text: tuple[ScreenText, ...] = ()
+    """The lines of text in these frames."""
+    speech_share: float | None = None
+    """Share of the sound with a voice, 0..1, by voice activity detection (Silero VAD)."""
+    speech_quality: float | None = None
+    """Quality of the sound as listeners would rate it, 1 (bad) to 5 (excellent), by DNSMOS (OVRL). It says nothing of
+    sound without speech. Null for silence."""
+    speech_clarity: float | None = None
+    """Quality of the voice alone, 1..5, by DNSMOS (SIG). Null for silence."""
+    speech_background: float | None = None
+    """Absence of background noise, 1 (very intrusive) to 5 (not noticeable), by DNSMOS (BAK). Null for silence."""
+    nudity: float | None = None
+    """Highest probability of uncovered breasts of women, genitals, buttocks or anus in a frame, 0..1 (NudeNet)."""

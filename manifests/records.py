@@ -27,7 +27,7 @@ from manifests.audit_records import AuditAnswer
 from manifests.duplicate_records import DuplicateClip, DuplicatePair, Fingerprint
 from manifests.evidence_records import EvidenceSpan
 from manifests.hearing_records import Hearing, SoundSpan
-from manifests.inspection_records import Inspection
+from manifests.inspection_records import Inspection, ScreenText
 from manifests.judged_records import Claim, Distractor
 from manifests.media_records import Clip, ClipMedia, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
 from manifests.sync_records import ClipSync
@@ -54,6 +54,7 @@ __all__ = [
     "PackedTask",
     "Piece",
     "Question",
+    "ScreenText",
     "Screening",
     "Segment",
     "SoundSpan",

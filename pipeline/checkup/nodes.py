@@ -21,7 +21,7 @@ from manifests import storage
 from pipeline.checkup.card_memory import card_memories, room_fault
 from pipeline.checkup.gpu import CudaView, TorchView, cuda_fault, cuda_view
 from pipeline.checkup.needs import NOTHING, Needs
-from pipeline.checkup.tools import OPTIONAL, advice_for
+from pipeline.checkup.tools import OF_NODES, advice_for
 from pipeline.checkup.upfront import raise_for
 from pipeline.engine.cluster import Say, say_on_stderr
 from pipeline.errors import ConfigError
@@ -44,7 +44,7 @@ class NodeView:
     address: str
     lacks: tuple[str, ...]
     versions: Mapping[str, str]
-    tools: tuple[str, ...] = tuple(OPTIONAL)
+    tools: tuple[str, ...] = OF_NODES
     cuda: CudaView | None = None
     gpus: float = 0.0
     seen: TorchView | None = None
@@ -61,7 +61,7 @@ class Place(NamedTuple):
 def inspect_node(address: str, paths: Sequence[str]) -> NodeView:
     """Return this node's report; runs on each node."""
     lacks = tuple(path for path in paths if not os.path.exists(path))
-    tools = tuple(name for name in OPTIONAL if find_spec(name))
+    tools = tuple(name for name in OF_NODES if find_spec(name))
     return NodeView(address, lacks, versions(), tools, cuda_view(), memories=card_memories())
 
 
@@ -165,7 +165,7 @@ def _need_faults(views: Sequence[NodeView], needs: Needs) -> Iterator[str]:
         if needs.gpus and not view.gpus:
             continue
         for key, name in needs.packages:
-            if name in OPTIONAL and name not in view.tools:
+            if name in OF_NODES and name not in view.tools:
                 yield f"{key}: expected {name} on node {view.address}, and it is not there; {advice_for(key, name)}"
         fault = cuda_fault(view.cuda) if view.cuda is not None and needs.gpu else None
         if fault is not None:

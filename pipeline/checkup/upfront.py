@@ -22,14 +22,20 @@ def check_here(needs: Needs) -> None:
 
 def faults_here(needs: Needs) -> Iterator[str]:
     """Yield a line per requirement of a run that this machine lacks."""
-    for key, name in needs.packages:
-        if fault := missing_package(name):
-            yield f"{key}: expected {NAMES.get(name, name)}, and {fault}; {advice_for(key, name)}"
+    yield from package_faults(needs)
     fault_of_gpu = cuda_fault(cuda_view(), os.environ.get("CUDA_VISIBLE_DEVICES")) if needs.gpu else None
     if fault_of_gpu:
         yield f"{needs.gpu}: expected a GPU, and {fault_of_gpu[0]}; {fault_of_gpu[1]}"
     elif needs.gpu and (fault := room_fault(needs, card_memories())):
         yield fault
+
+
+def package_faults(needs: Needs) -> Iterator[str]:
+    """Yield a line per setting whose packages are missing on this machine."""
+    for key, names in needs.modules.items():
+        fault = next(filter(None, map(missing_package, names)), "")
+        if fault:
+            yield f"{key}: expected {NAMES.get(names[0], names[0])}, and {fault}; {advice_for(key, names[0])}"
 
 
 def raise_for(faults: Iterable[str]) -> None:

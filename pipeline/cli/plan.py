@@ -6,6 +6,9 @@ import os
 from collections.abc import Sequence
 
 from manifests.snapshot import snapshot
+from pipeline.checkup.cluster import address_of
+from pipeline.checkup.needs import needs_of
+from pipeline.checkup.upfront import package_faults
 from pipeline.cli.forecast_text import forecast_lines
 from pipeline.cli.run import settings
 from pipeline.errors import ConfigError
@@ -43,6 +46,8 @@ def show_plan(
         print(f"steps: {', '.join(planned.step.name for planned in plan.steps)}")
         for rerun in steps_to_rerun(plan, keys.load(root), None):
             print(rerun)
+        for fault in package_faults(needs_of(config)) if not address_of(config) else ():
+            print(fault)
     forecast = make_forecast(config, plan, machines, sample, seed)
     for line in forecast_lines(forecast, BRIEF if brief else None):
         print(line)

@@ -59,6 +59,7 @@ def probe_sample(config: Config, count: int, seed: int) -> Sample:
         alone = {
             "inputs": (str(listed),),
             "steps": ("ingest",),
+            "extra_steps": (),
             "engine": "inline",
             "isolate": True,
         }  # it meets bad files

@@ -57,8 +57,8 @@ class Row:
 
     @property
     def is_cut(self) -> bool:
-        """Return whether the row ends at the left or right edge of the frame."""
-        return self.box[0] < EDGE or self.box[2] > 1 - EDGE
+        """Return whether the row ends at an edge of the frame."""
+        return min(self.box[:2]) < EDGE or max(self.box[2:]) > 1 - EDGE
 
 
 def classify_lines(frames: Sequence[Sequence[TextLine]]) -> list[list[str]]:
@@ -141,13 +141,18 @@ def _overlap(one: Box, other: Box) -> float:
 
 def _is_subtitle(row: Row, others: Sequence[Sequence[Row]], stands: bool) -> bool:
     """Return whether a row is in a subtitle's place, and what stands there in another frame has another text."""
-    if row.is_cut or stands or UPPER < row.middle[1] < LOWER or _moves(row, others):
+    if stands or not _is_in_band(row) or _moves(row, others):
         return False
     turns = [each for other in others for each in other if _takes_turns(row, each)]
     if (_is_centred(row) and any(map(_is_centred, turns))) or _is_one_of_many(row, turns):
         return True
     is_lone = abs(row.middle[0] - 0.5) <= LONE_CENTRED and row.middle[1] >= LONE_LOWER
     return is_lone and len(row.text) >= LONE_LETTERS and _appears(row, others)
+
+
+def _is_in_band(row: Row) -> bool:
+    """Return whether a row is where subtitles stand, and whole."""
+    return not row.is_cut and not UPPER < row.middle[1] < LOWER
 
 
 def _moves(row: Row, others: Sequence[Sequence[Row]]) -> bool:
@@ -173,7 +178,7 @@ def _takes_turns(row: Row, other: Row) -> bool:
     """Return whether two rows of different frames stand on one level, in one size, and say something else."""
     heights = sorted((row.height, other.height))
     is_level = abs(row.middle[1] - other.middle[1]) <= LEVEL * heights[1] and heights[1] <= SIZE * heights[0]
-    return is_level and not other.is_cut and not _is_same_text(row.text, other.text)
+    return is_level and _is_in_band(other) and not _is_same_text(row.text, other.text)
 
 
 def _is_aligned(row: Row, other: Row) -> bool:

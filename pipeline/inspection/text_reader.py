@@ -20,11 +20,12 @@ Frame = NDArray[np.uint8]  # (height, width, 3), RGB
 Box = tuple[float, float, float, float]  # left, top, right, bottom, as shares of the width and the height
 
 # Frames are shrunk to 448 pixels for the detector: its default enlarges the short side to 736, which takes six times as
-# long and finds no more lines in frames of 288 x 448. Video text stands upright: no classifier of angles. One thread: a
-# worker has one core.
+# long. Text in videos stands upright: no classifier of angles. Lines are read one by one: a batch is as wide as its
+# widest line, and takes up to twice as long. One thread: a worker has one core.
 SETTINGS = {
     "Det.limit_type": "max",
     "Det.limit_side_len": 448,
+    "Rec.rec_batch_num": 1,
     "Global.use_cls": False,
     "Global.log_level": "error",
     "EngineConfig.onnxruntime.intra_op_num_threads": 1,

@@ -44,6 +44,13 @@ KIN = [
 ]
 
 
+# Languages of most videos, and dialects and small languages that short texts of their kin are taken for. Their
+# probabilities are multiplied by these numbers: a few words of Russian look like Bulgarian, of Spanish like Aragonese.
+FREQUENT = frozenset("ar de en es fr hi id it ja ko nl pl pt ru tr vi zh".split())  # noqa: SIM905
+RARE = frozenset("an ary arz ext gcf gcr grc hbo lij ltg oc pcm sdh uzs vec wa wuu".split())  # noqa: SIM905
+WEIGHTS = dict.fromkeys(FREQUENT, 4.0) | dict.fromkeys(RARE, 0.25)
+
+
 @cache
 def _identifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
@@ -53,11 +60,12 @@ def _identifier() -> Any:
 
 def language_of(text: str) -> tuple[str | None, float | None]:
     """Return the likeliest language of a text (ISO 639-1 if listed) and its probability, or (None, None)."""
-    ranked = _rank_languages(text)
-    best = max(ranked, key=ranked.__getitem__, default=None)
-    if best is None or best == "zxx" or ranked[best] < LIKELY:
+    weighted = {language: WEIGHTS.get(language, 1.0) * value for language, value in _rank_languages(text).items()}
+    best = max(weighted, key=weighted.__getitem__, default=None)
+    if best is None or best == "zxx":
         return None, None
-    return best, round(ranked[best], 4)
+    probability = weighted[best] / math.fsum(weighted.values())
+    return (best, round(probability, 4)) if probability >= LIKELY else (None, None)
 
 
 def is_mismatch(text: str, claimed: str) -> bool:

@@ -19,6 +19,8 @@ Its columns, for `pack.where`:
                                                                     agreements from these spans and from the rest
     answer_in_meta, option_length_bias, answer_share                of a question: see `pipeline.pack.shortcuts`;
                                                                     answer_share is null unless pack.where names it
+    described                                                       of a clip with a caption of its frames: see there
+    words_on_screen, answer_on_screen                               with inspect.text: of a clip, and of a question
     leaked_text                                                     with pack.benchmarks: the first 13 words in a row of
                                                                     its transcript or its task that they have, too
     leaked_near                                                     with pack.benchmarks: its most similar text: `field`
@@ -53,7 +55,14 @@ from pipeline.duplicates.grouping import has_fingerprints
 from pipeline.pack.benchmark_text import NearFinder, find_leaked, read_benchmarks
 from pipeline.pack.licences import LICENCE, create_licence_function
 from pipeline.pack.settings import PackSettings
-from pipeline.pack.shortcuts import SHORTCUTS, AnswerShares, create_shortcut_functions, names_answer_share
+from pipeline.pack.shortcuts import (
+    OF_CLIPS,
+    ON_SCREEN,
+    SHORTCUTS,
+    AnswerShares,
+    create_shortcut_functions,
+    names_answer_share,
+)
 from pipeline.plan import Plan
 from pipeline.sources.given import given_tasks, is_about_whole
 from pipeline.steps.needs import agreement_sql, needs_sql
@@ -135,13 +144,14 @@ SELECT f.clip, v.id AS video, v.uri,
        c.motion, c.frozen, c.black, c.silence, c.loudness, c.frames AS source_frames, c.longest_gap,
        f.cancelled, f.channel,
        t.* EXCLUDE (input, status, reason, detail, seconds, id, clip), s.complete, s.informative,
-       {duplicates}{inspection}{hearing}
+       {duplicates}{inspection}{hearing}{shortcuts}
        f.frames AS pictures, f.frame_bytes, f.frame_ms, f.sound
 FROM extract f
 JOIN split c ON c.id = f.clip AND c.status = 'ok'
 JOIN ingest v ON v.id = c.video AND v.status = 'ok'
 LEFT JOIN transcribe t ON t.clip = c.id AND t.status = 'ok'
 LEFT JOIN screen s ON s.clip = c.id AND s.status = 'ok'
+LEFT JOIN caption p ON p.clip = c.id AND p.status = 'ok' AND p."view" = 'video'
 LEFT JOIN duplicates d ON d.clip = c.id{inspected}{heard}
 WHERE f.status = 'ok';
 """
@@ -169,7 +179,7 @@ SYNCED = "\nLEFT JOIN sync y ON y.clip = c.id AND y.status = 'ok'"
 # The tokens of a clip's media are computed once for all of its tasks.
 CANDIDATES = """
 CREATE TEMP VIEW candidates AS
-SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens),
+SELECT c.* EXCLUDE (picture_tokens, video_tokens, sound_tokens, spoken_tokens, lines_on_screen),
        {licence} AS licence, k.kind, k.stage, a.number,
        CASE WHEN NOT k.sees THEN 0 WHEN k.stage = 'image' THEN c.picture_tokens ELSE c.video_tokens END
        + CASE WHEN k.hears THEN c.sound_tokens ELSE 0 END
@@ -236,6 +246,7 @@ def create_candidates(
         inspected=INSPECTED if has_step["inspect"] else "",
         hearing=(HEARING if has_step["hear"] else "") + (SYNC_SCORES if has_step["sync"] else ""),
         heard=(HEARD if has_step["hear"] else "") + (SYNCED if has_step["sync"] else ""),
+        shortcuts=OF_CLIPS.format(words_on_screen=ON_SCREEN[has_step["inspect"]]),
     )
     if settings.benchmarks:
         leaked = partial(find_leaked, read_benchmarks(settings.benchmarks))

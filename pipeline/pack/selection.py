@@ -29,7 +29,7 @@ from pipeline.pack.group_rules import judge_group
 from pipeline.pack.groups import FOLDER, Group
 from pipeline.pack.part_candidates import PartCandidates
 from pipeline.pack.settings import PackSettings
-from pipeline.pack.shortcuts import COLUMNS
+from pipeline.pack.shortcuts import hidden_columns
 from pipeline.plan import Plan
 
 FACTS = b"ola.choice"  # in the footer of a choice's file
@@ -209,7 +209,8 @@ def read_content(candidates: PartCandidates, choice: Choice, rows: pa.Table) -> 
         of_batch = rows.filter(pc.equal(rows["batch"], batch)).select(["clip", "kind", "number", "key", "split"])
         connection = candidates.of_clips(choice.batches[batch], of_batch["clip"].unique())
         connection.register("chosen", of_batch)
-        scores = ("licence", *COLUMNS, *(LEAKED_COLUMNS if candidates.settings.benchmarks else ()))
+        leaked = LEAKED_COLUMNS if candidates.settings.benchmarks else ()
+        scores = ("licence", *hidden_columns(candidates.plan), *leaked)
         content = connection.sql(CONTENT.format(spoken=SPOKEN, scores=", ".join(scores))).to_arrow_table()
         if len(content) != len(of_batch):
             parts = choice.batches[batch]

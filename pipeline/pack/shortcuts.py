@@ -3,6 +3,7 @@
     answer_in_meta        share of the answer's words in title, description and chapters of the clip, 0..1
     option_length_bias    how much longer the right option is than the longest other one: 0.5 for half as long again
     answer_share          share of the questions of its kind, in its group of parts, that have the same answer, 0..1
+    words_on_screen, answer_on_screen, described          see `pipeline.pack.screen_words`
 
 DuckDB calls the functions only where a query names the column.
 """
@@ -19,24 +20,31 @@ import duckdb
 from duckdb.func import SPECIAL
 
 from pipeline.annotation.text_rules import option_text
+from pipeline.pack.screen_words import answer_on_screen, content_words, described, words_on_screen
+from pipeline.plan import Plan
 from stages.text_metrics import significant_words
 
 SHORTCUTS = """,
        answer_in_meta(a.question, a.answer, a.options, c.meta::VARCHAR, c.start_ms, c.end_ms) AS answer_in_meta,
        option_length_bias(a.answer, a.options) AS option_length_bias,
-       answer_share(a.question_kind, a.answer, a.options) AS answer_share"""
-"""SQL for the columns, of a task `a` of a clip `c`."""
-COLUMNS = ("answer_in_meta", "option_length_bias", "answer_share")
+       answer_share(a.question_kind, a.answer, a.options) AS answer_share,
+       answer_on_screen(a.question, a.answer, a.options, c.lines_on_screen) AS answer_on_screen"""
+"""SQL for the columns of a task `a` of a clip `c`."""
+OF_CLIPS = """
+       described(t.text, p.text) AS described, {words_on_screen}"""
+"""SQL for the columns of a clip with the transcript `t` and the caption `p`; one of ON_SCREEN has the rest."""
+ON_SCREEN = {
+    True: """
+       CASE WHEN i.text_area IS NOT NULL THEN to_json(i.screen_text)::VARCHAR END AS lines_on_screen,
+       CASE WHEN i.text_area IS NOT NULL THEN words_on_screen(
+           to_json(flatten(list_transform(t.segments, lambda each: each.words)))::VARCHAR,
+           to_json(i.screen_text)::VARCHAR, to_json(i.text_times)::VARCHAR) END AS words_on_screen,""",
+    False: "NULL::VARCHAR AS lines_on_screen, NULL::DOUBLE AS words_on_screen,",
+}
+"""By whether `inspect` has rows `i`. `lines_on_screen` is not for users."""
+COLUMNS = ("answer_in_meta", "option_length_bias", "answer_share", "answer_on_screen", "words_on_screen", "described")
+LINES = ("text_times", "screen_text")  # columns of `inspect` of which the scores are made
 
-# Words that tell nothing of a clip: they stand in most titles and answers.
-FUNCTION_WORDS = frozenset(
-    """
-    a an the and or but not no of in on at to for from by with as into over under after before during about than then
-    is are was were be been being am do does did has have had will would can could may might must shall should it its
-    he she they them his her their him we us our you your i me my this that these those there here who whom whose what
-    which when where why how so if because while some any all both each more most very just also only out up down off
-    """.split()  # noqa: SIM905
-)
 MOST_TEXTS = 256  # of neighbouring clips: the tasks of a clip follow each other
 
 
@@ -54,12 +62,6 @@ def answer_in_meta(
     asked = content_words(option_text(answer, options or ()))
     known = _meta_words(meta or "{}", start_ms, end_ms)
     return sum(word in known for word in asked) / len(asked) if asked else None
-
-
-def content_words(text: str) -> list[str]:
-    """Return the words of a text without function words; all words of a text that has no others."""
-    found = significant_words(text)
-    return [word for word in found if word not in FUNCTION_WORDS] or found
 
 
 @lru_cache(maxsize=MOST_TEXTS)
@@ -127,9 +129,22 @@ def create_shortcut_functions(connection: duckdb.DuckDBPyConnection, shares: Ans
         "answer_in_meta": (answer_in_meta, [*texts, "VARCHAR", *numbers]),
         "option_length_bias": (option_length_bias, texts[1:]),
         "answer_share": (shares.share, texts),
+        "answer_on_screen": (answer_on_screen, [*texts, "VARCHAR"]),
+        "words_on_screen": (words_on_screen, ["VARCHAR", "VARCHAR", "VARCHAR"]),
+        "described": (described, ["VARCHAR", "VARCHAR"]),
     }
     for name, (function, types) in functions.items():
         connection.create_function(name, function, types, "DOUBLE", null_handling=SPECIAL)
+
+
+def is_inspected(plan: Plan) -> bool:
+    """Return whether the plan has the step `inspect`."""
+    return any(planned.step.name == "inspect" for planned in plan.steps)
+
+
+def hidden_columns(plan: Plan) -> tuple[str, ...]:
+    """Return the columns of candidates that cost time and are not packed."""
+    return (*COLUMNS, *LINES) if is_inspected(plan) else COLUMNS
 
 
 def names_answer_share(where: str) -> bool:
