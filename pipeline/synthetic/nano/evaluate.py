@@ -12,7 +12,7 @@ from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from pipeline.annotation.text_rules import parse_questions
+from pipeline.annotation.text_rules import KINDS, SOUND_KINDS, parse_questions
 from pipeline.media.audio import RATE, read_samples
 from pipeline.media.media_store import MediaReader
 from pipeline.pack.build import middle_frame
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BATCH_REQUESTS = 256  # requests that are prepared and sent together
 CAPTIONS = ("caption_image", "caption_video", "caption_sound", "caption_joint")
 QUESTIONS = ("verify_both", "verify_video", "verify_audio", "strange_both", "undecided_both")
-EVALUATED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "judged")
+EVALUATED = (*CAPTIONS, "image_qa", *QUESTIONS, "transcribe", "ask", "ask_sound", "judged")
 JUDGEMENTS_PER_CLIP = 4
 MAX_ANSWER_TOKENS = 128
 GUESSABLE_NEEDS = ("both", "video", "audio")
@@ -163,7 +163,9 @@ def score_answer(accuracy: AccuracyTable, clip_lesson: ClipLesson, answer: str) 
     elif name == "transcribe":
         _score_transcript(accuracy, truth, answer)
     elif name == "ask":
-        _score_drafts(accuracy, clip_lesson, answer)
+        _score_drafts(accuracy, clip_lesson, answer, KINDS)
+    elif name == "ask_sound":
+        _score_drafts(accuracy, clip_lesson, answer, SOUND_KINDS)
     elif name in ("judged", "image_qa"):
         accuracy.add(name, exact(answer, truth), guessed=0.5 if name == "judged" else None)
     elif answer_value(truth) == UNKNOWN:
@@ -206,17 +208,18 @@ def _score_transcript(accuracy: AccuracyTable, truth: str, answer: str) -> None:
         accuracy.add("transcribe, words", max(0, len(words(truth)) - errors), len(words(truth)))
 
 
-def _score_drafts(accuracy: AccuracyTable, clip_lesson: ClipLesson, answer: str) -> None:
+def _score_drafts(accuracy: AccuracyTable, clip_lesson: ClipLesson, answer: str, kinds: Sequence[str]) -> None:
+    name = clip_lesson.lesson.name
     try:
-        drafts = parse_questions(answer, 3)
+        drafts = parse_questions(answer, 3, kinds=kinds)
     except ValueError:
-        accuracy.add("ask, in its form", 0)
+        accuracy.add(f"{name}, in its form", 0)
         return
-    accuracy.add("ask, in its form", 1)
+    accuracy.add(f"{name}, in its form", 1)
     for draft in drafts:
         scored = score_question(
             clip_lesson.clip.film, clip_lesson.clip.truth, draft.question, draft.answer, None, packed=False
         )
-        accuracy.add("ask, well-formed", scored.verdict != "not well-formed")
-        accuracy.add("ask, answer right", scored.verdict == RIGHT)
-        accuracy.add("ask, needs both", scored.true_needs == "both")
+        accuracy.add(f"{name}, well-formed", scored.verdict != "not well-formed")
+        accuracy.add(f"{name}, answer right", scored.verdict == RIGHT)
+        accuracy.add(f"{name}, needs both", scored.true_needs == "both")

@@ -61,7 +61,7 @@ class Lesson(NamedTuple):
 def write_lessons(root: str, file: str, seed: int, names: Collection[str] = ()) -> Counter[str]:
     """Write the lessons of all clips of the run at `root` as records; returns their numbers by name.
 
-    names: lessons to write; empty: all. `without ask: <kind>` counts clips with a voice that have no three questions
+    names: lessons to write; empty: all. `without ask: <kind>` counts clips with sound that have no three questions
     that pass the rules of `ask`. Raises ConfigError without a run, or if no film of it has a truth file; OSError.
     """
     counts, root = Counter[str](), storage.normal(root)
@@ -69,7 +69,7 @@ def write_lessons(root: str, file: str, seed: int, names: Collection[str] = ()) 
         for clip in RunScore(root).clips.values():
             lessons = [lesson for lesson in make_lessons(clip, seed) if not names or lesson.name in names]
             counts.update(lesson.name for lesson in lessons)
-            if not names and clip.truth.transcript and not any(lesson.name == "ask" for lesson in lessons):
+            if not names and clip.sound and not any(lesson.name in ("ask", "ask_sound") for lesson in lessons):
                 counts[f"without ask: {clip.truth.scene.kind}"] += 1
             sink.writelines(f"{json.dumps(record)}\n" for record in make_records(root, clip, lessons))
     return counts
@@ -82,9 +82,9 @@ def make_lessons(clip: ScoredClip, seed: int) -> Iterator[Lesson]:
     other = foreign_questions(clip.truth.scene, own, FOREIGN_QUESTIONS, rng)
     for view in CHAT_KINDS if clip.sound else ("image", "video"):
         yield from _text_lessons(clip, view, captions[CAPTION_VIEWS[view]])
-        if view == "both" and transcript:
-            answers = make_triples(own, transcript, ASK_ANSWERS, rng)
-            yield from (Lesson(view, "ask", ask_prompt(transcript), answer) for answer in answers)
+        if view == "both":
+            answers, name = make_triples(own, transcript, ASK_ANSWERS, rng), "ask" if transcript else "ask_sound"
+            yield from (Lesson(view, name, ask_prompt(transcript), answer) for answer in answers)
         if view == "image":
             lookups = [
                 Lesson(view, "image_qa", *each) for each in lookup_examples.image_lookups(clip.truth.scene, clip.middle)

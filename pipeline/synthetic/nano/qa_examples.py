@@ -13,7 +13,7 @@ from itertools import combinations, groupby, islice
 from random import Random
 
 from pipeline.annotation.annotator import fence_text, fill_prompt
-from pipeline.annotation.text_rules import QuestionDraft, question_flaws
+from pipeline.annotation.text_rules import SOUND_KINDS, QuestionDraft, question_flaws
 from pipeline.synthetic.world.questions import ALWAYS, ORDINALS, QAPair
 from pipeline.synthetic.world.vocabulary import MEETS, MOTIONS
 
@@ -23,8 +23,10 @@ PLACES = {part: place for place, part in enumerate((*ORDINALS, ALWAYS, ""))}
 
 
 def ask_prompt(transcript: str) -> str:
-    """Return the prompt of `ask`."""
+    """Return the prompt of `ask`. transcript: empty for a clip in which nothing is said."""
     form = fill_prompt("ask_open", count=str(COUNT))
+    if not transcript:
+        return fill_prompt("ask_sound", count=str(COUNT), form=form)
     return fill_prompt("ask", count=str(COUNT), form=form, subtitles=fence_text("subtitles", transcript))
 
 
@@ -35,11 +37,13 @@ def make_triples(pairs: Sequence[QAPair], transcript: str, targets: int, rng: Ra
     parts, two of the same part, three, one, none. Among equal ranks those with the fewest motions are best, since a
     small model is worst at motions. `heard while` questions with a single possible answer are left out.
     """
-    usable = [each for each in pairs if each.form != "heard while" or each.chance <= 0.5]
+    usable = [each for each in pairs if transcript or each.kind in SOUND_KINDS]
+    usable = [each for each in usable if each.form != "heard while" or each.chance <= 0.5]
 
     @cache
     def together(first: QAPair, second: QAPair) -> bool:
-        return question_flaws([_to_draft(first), _to_draft(second)], transcript) == [None, None]
+        like = transcript or ask_prompt("")
+        return question_flaws([_to_draft(first), _to_draft(second)], like) == [None, None]
 
     triples = list(combinations(rng.sample(usable, len(usable)), COUNT))
     rng.shuffle(triples)

@@ -13,7 +13,7 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from pipeline.annotation.text_rules import KINDS, LETTERS
+from pipeline.annotation.text_rules import KINDS, LETTERS, SOUND_KINDS
 from pipeline.prompts import prompt
 from pipeline.synthetic.world import captions
 from pipeline.synthetic.world.questions import CORNERS, FORMS, ORDINALS
@@ -100,7 +100,7 @@ def prompt_passages() -> list[str]:
 def question_headings() -> Iterator[str]:
     """Yield the headings of questions and answers: `Q1 (speech):` and `A1:`."""
     for n in range(1, COUNT + 1):
-        yield from (f"Q{n} ({kind}):" for kind in KINDS)
+        yield from (f"Q{n} ({kind}):" for kind in dict.fromkeys((*KINDS, *SOUND_KINDS)))
         yield f"A{n}:"
 
 

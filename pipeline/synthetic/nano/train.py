@@ -21,10 +21,11 @@ from pathlib import Path
 from pipeline.synthetic.nano.evaluate import EVALUATED, evaluate_model
 from pipeline.synthetic.world.vocabulary import SPLITS, WorldSplit
 
-FILMS, SCENES, PRIMER_SCENES = 2400, 5000, 3000  # numbers of films, of scenes in text, and of scenes in the primer
+FILMS, WORDLESS_FILMS = 2400, 600  # numbers of films, and of those with signals alone
+SCENES, PRIMER_SCENES = 5000, 3000  # numbers of scenes in text, and of scenes in the primer
 SEED, PRIMER_SEED = 0, 5
 VISION_STEPS, AUDIO_STEPS = 2000, 1200  # steps of pre-training the encoders
-HELD_OUT_FILMS = 60  # of each split but `train`
+HELD_OUT_FILMS, HELD_OUT_WORDLESS = 60, 20  # of each split but `train`
 RECIPES = Path(__file__).with_name("recipes")
 DONE_FILE, RESULTS_FILE = "done.json", "marks.json"
 TENSORS_FILE = "model.safetensors"
@@ -76,12 +77,16 @@ def make_text_model(work: WorkFolder) -> tuple[Path, list[Path]]:
 
 def make_training_films(work: WorkFolder) -> Path:
     """Make the training films and a run over them."""
-    return work.run_stage("films", lambda folder: make_films(folder, FILMS, SEED))
+    return work.run_stage("films", lambda folder: make_films(folder, FILMS, WORDLESS_FILMS, SEED))
 
 
-def make_films(folder: Path, clips: int, seed: int) -> None:
-    """Make films with subtitles in the subfolder `world`, and a run over them in the subfolder `run`."""
+def make_films(folder: Path, clips: int, wordless: int, seed: int) -> None:
+    """Make films with subtitles in the subfolder `world`, and a run over them in the subfolder `run`.
+
+    clips, wordless: numbers of films of all kinds, and of films with signals alone.
+    """
     run_ola("world", "make", str(folder / "world"), "--clips", str(clips), "--seed", str(seed), "--subtitles")
+    run_ola("world", "make", str(folder / "world"), "--clips", str(wordless), "--seed", str(seed), "--wordless")
     run_ola("run", str(folder / "world"), "--root", str(folder / "run"), "--set", "pack.val=0")
 
 
@@ -96,9 +101,11 @@ def import_lessons(films: Path, folder: Path, names: Collection[str] = ()) -> No
 
 def make_held_out_films(work: WorkFolder, split: WorldSplit) -> Path:
     """Make held-out films of a split and a run over them; returns the root of the run."""
-    return (
-        work.run_stage(f"films-{split.name}", lambda folder: make_films(folder, HELD_OUT_FILMS, split.seeds[0])) / "run"
-    )
+
+    def make(folder: Path) -> None:
+        make_films(folder, HELD_OUT_FILMS, HELD_OUT_WORDLESS, split.seeds[0])
+
+    return work.run_stage(f"films-{split.name}", make) / "run"
 
 
 def evaluate_films(model: Path, run: Path, folder: Path, names: Collection[str]) -> None:

@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from manifests.records import Media
 from ola.processor import OlaProcessor
 from pipeline.annotation.media_loader import LoadedClip
-from pipeline.annotation.text_rules import parse_questions, question_flaws
+from pipeline.annotation.text_rules import SOUND_KINDS, parse_questions, question_flaws
 from pipeline.prompts import prompt
 from pipeline.steps.ask import Ask
 from pipeline.synthetic.nano.answers import answer_with_steps
 from pipeline.synthetic.nano.lessons import CHAT_KINDS, REPEATS, SILENCE, Lesson, make_lessons, write_lessons
 from pipeline.synthetic.nano.qa_examples import ask_prompt
 from pipeline.synthetic.world.questions import ambiguous_questions, make_questions
-from pipeline.synthetic.world.scenes import compose_scene
+from pipeline.synthetic.world.scenes import WORDLESS, compose_scene
 from pipeline.synthetic.world.score import ScoredClip
 from pipeline.synthetic.world.truth import Truth
 from stages.catalogue import read_catalogue
@@ -91,11 +92,29 @@ def test_answers_to_ask_pass_its_rules(run: Run) -> None:
     assert seen >= 8
 
 
-def test_the_prompt_is_word_for_word_that_of_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    ask, transcript = Ask(), SimpleNamespace(text="two dogs", words=2)
+def test_clips_without_words_are_asked_about_their_sounds() -> None:
+    media, seen = Media(uri="a.tar", offset=0, size=1), 0
+    for number in range(20):
+        scene = compose_scene(0, number, kind=WORDLESS)
+        truth = Truth(scene, "", (), tuple(make_questions(scene)))
+        clip = ScoredClip("c", "c.mp4", media, (1,), media, "", 2.0, truth)
+        told = [each for each in make_lessons(clip, 0) if each.name.startswith("ask")]
+        assert {(each.name, each.prompt, each.view) for each in told} == {("ask_sound", ask_prompt(""), "both")}
+        qa = {each.question: each for each in truth.questions}
+        for lesson in told:
+            found = parse_questions(lesson.answer, 3, kinds=SOUND_KINDS)
+            assert question_flaws(found, prompt("ask_sound")) == [None] * 3
+            assert [qa[draft.question].answer for draft in found] == [draft.answer for draft in found]
+            seen += sum(qa[draft.question].needs == "both" for draft in found)
+    assert seen > 20
+
+
+@pytest.mark.parametrize("said", ["two dogs", ""])
+def test_the_prompt_is_word_for_word_that_of_ask(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask, transcript = Ask(), SimpleNamespace(text=said, words=len(said.split()))
     monkeypatch.setattr(ask, "load", lambda *_: LoadedClip([], Image.new("RGB", (1, 1)), None), raising=False)
     asking: Any = SimpleNamespace(screening=None, footage=None, transcript=transcript)
-    assert ask._make_request(asking).text == ask_prompt("two dogs")
+    assert ask._make_request(asking).text == ask_prompt(said)
 
 
 def test_questions_are_answered_if_the_view_suffices(run: Run) -> None:
