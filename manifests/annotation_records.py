@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from manifests.evidence_records import EvidenceSpan
+from manifests.judged_records import Claim, Distractor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +174,8 @@ class Caption:
     """Views of this clip whose captions were rejected, each with the reason and the model's answer."""
     made_by: str = ""
     """Software, dtype and device that answered; empty in rows of earlier releases."""
+    claims: tuple[Claim, ...] = ()
+    """Claims of a merged caption, those that were taken out as well; empty for other captions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +209,10 @@ class Question:
     `postscript`."""
     made_by: str = ""
     """Software, dtype and device that answered; empty in rows of earlier releases."""
+    distractors: tuple[Distractor, ...] = ()
+    """Wrong options that the model proposed from the clip; empty without `ask.distractors=clip`."""
+    distractors_asked: ModelCall | None = None
+    """The model call for the distractors; null without `ask.distractors=clip`."""
     times: tuple[EvidenceSpan, ...] = ()
     """With `ask.style: evidence`, what the question rests on: a clue that is seen and one that is heard; else empty."""
     note_calls: tuple[ModelCall, ...] = ()
@@ -233,9 +240,9 @@ class WitnessAnswer:
     witness: str
     """Name of the witness; `annotator` for the annotator."""
     view: str
-    """`both`, `video`, `audio`, `text`, `frame`, `transcript`, `title`, `swap`, `spans` or `rest`."""
+    """`both`, `video`, `audio`, `text`, `frame`, `transcript`, `title`, `words`, `swap`, `spans` or `rest`."""
     answers: tuple[str, ...]
-    """One answer, or one for each order of the options."""
+    """One answer, or one for each order of the options; with `verify.samples` several, those of an order together."""
     agreements: tuple[float, ...]
     """Probability for each answer that it means the same as the reference, 0..1."""
     agreement: float

@@ -28,15 +28,18 @@ from manifests.duplicate_records import DuplicateClip, DuplicatePair, Fingerprin
 from manifests.evidence_records import EvidenceSpan
 from manifests.hearing_records import Hearing, SoundSpan
 from manifests.inspection_records import Inspection, ScreenText
+from manifests.judged_records import Claim, Distractor
 from manifests.media_records import Clip, ClipMedia, Gap, Media, Piece, SoundTrack, Source, Span, SubtitleTrack, Video
 from manifests.sync_records import ClipSync
 
 __all__ = [
     "AuditAnswer",
     "Caption",
+    "Claim",
     "Clip",
     "ClipMedia",
     "ClipSync",
+    "Distractor",
     "Drop",
     "DuplicateClip",
     "DuplicatePair",

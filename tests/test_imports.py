@@ -50,7 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "importing",
     ),
     ("synthetic",),
-    ("cli", "report", "card", "__main__", "deploy"),
+    ("cli", "report", "card", "harness", "__main__", "deploy"),
 )
 
 

@@ -1,7 +1,7 @@
-"""Detect refusals, and texts that mention the clip's subtitles, by the tables of `phrases.yaml`.
+"""Detect refusals, texts that mention the clip's subtitles, and joined clauses, by the tables of `phrases.yaml`.
 
-A phrase counts at the beginning of the text; a statement of a model about itself, at the beginning of a sentence. So a
-report that somebody said "I cannot help you" is no refusal.
+A phrase of a refusal counts at the beginning of the text; a statement of a model about itself, at the beginning of a
+sentence. So a report that somebody said "I cannot help you" is no refusal.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from functools import cache
 from importlib import resources
 
 import yaml
+
+from stages.text_metrics import UNSPACED
 
 Table = Mapping[str, Sequence[str]]
 BEFORE = r"[\s*_>#\-–—.…]*"  # allowed before the first word; no quotation mark, since a quotation is no refusal
@@ -28,6 +30,16 @@ def is_refusal(text: str) -> bool:
 def names_subtitles(text: str) -> bool:
     """Return whether a text mentions the clip's subtitles as its source."""
     return _subtitles_pattern().search(_normalize(text)) is not None
+
+
+@cache
+def joiner_pattern() -> str:
+    """Return a pattern, without groups, of words that join two clauses: `while`, `然后`; whole words where words have
+    spaces between them."""
+    listed = [phrase for phrases in load_tables()["joiners"].values() for phrase in phrases]
+    unspaced = [phrase for phrase in listed if UNSPACED.search(phrase)]
+    spaced = [phrase for phrase in listed if not UNSPACED.search(phrase)]
+    return rf"(?:(?<!\w){_any_of(spaced)}(?!\w)|{_any_of(unspaced)})"
 
 
 @cache

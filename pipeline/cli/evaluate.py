@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from stages.evaluation.runner import Result
 
 UNPARSED, LONGEST = 3, 100  # unparsed answers shown per suite, and characters of each
-SUITES = ("mmbench", "videomme", "librispeech", "shards", "daily-omni", "worldsense", "omnibench", "mcq")
+CROSS_MODAL = ("daily-omni", "worldsense", "omnibench", "mcq", "avhbench", "cmm")
+SUITES = ("mmbench", "videomme", "librispeech", "shards", *CROSS_MODAL)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,7 +75,7 @@ def _parse_suite(pair: str) -> tuple[str, str]:
 
 
 def _open_suites(name: str, place: str, readers: MediaReaders, options: EvaluationOptions) -> Sequence[Suite]:
-    from stages.evaluation import benchmarks, cross_modal
+    from stages.evaluation import benchmarks, cross_modal, yes_no
     from stages.evaluation.held_out import held_out_suites
 
     if name == "shards":
@@ -87,6 +88,9 @@ def _open_suites(name: str, place: str, readers: MediaReaders, options: Evaluati
     }
     if name in choices:
         return cross_modal.cross_modal_suites(name, choices[name](Path(place)), readers, options.views)
+    judged = {"avhbench": yes_no.avhbench, "cmm": yes_no.cmm}
+    if name in judged:
+        return yes_no.yes_no_suites(name, judged[name](Path(place)), readers, options.views)
     by_name = {
         "mmbench": benchmarks.mmbench,
         "videomme": benchmarks.videomme,
@@ -161,11 +165,24 @@ def _print_results(found: Mapping[str, Result], out: Path) -> None:
     for suite, facts in found.items():
         for line in unparsed_answers(out, suite) if facts["unparsed"] else ():
             console.print(f"{suite}, not read: {line}", markup=False, highlight=False)
+    for suite, facts in found.items():
+        for line in yes_no_lines(suite, facts):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     for suite in found:
         for gain in gains_of(str(out), suite, found):
             console.print(f"{suite}: {gain}", markup=False, highlight=False)
     places = f"answers: {out / 'answers'}; for scripts: {out / 'results.json'}"
     console.print(places, markup=False, highlight=False, soft_wrap=True)
+
+
+def yes_no_lines(suite: str, facts: Result) -> list[str]:
+    """Return lines with precision, recall and share of yes, for all questions of a suite and by category."""
+    return [
+        f"{suite}, {name}: precision of yes {scores['precision']:.3f}, recall {scores['recall']:.3f}, "
+        f"F1 {scores['f1']:.3f}, recall of no {scores['recall_of_no']:.3f}; yes {scores['yes_share']:.1%} of the "
+        f"answers, {scores['yes_share_of_references']:.1%} of the references"
+        for name, scores in facts.get("details", {}).items()
+    ]
 
 
 def unparsed_answers(out: Path, suite: str) -> list[str]:

@@ -35,11 +35,19 @@ def load_image(path: str) -> Image.Image:
         raise BadMedia(f"{path}: not a picture ({error})") from error
 
 
-def load_video(path: str, frames: int) -> tuple[Sequence[Image.Image], Wave | None]:
-    """Return at most `frames` images spread evenly over a video, and its sound if it has one."""
+def load_video(
+    path: str, frames: int, span: tuple[float, float | None] = (0.0, None)
+) -> tuple[Sequence[Image.Image], Wave | None]:
+    """Return at most `frames` images spread evenly over a span of a video, and its sound if it has one.
+
+    span: start and end, seconds; None: the end of the video.
+    """
     facts = _facts(path)
-    interval = facts.duration / frames
-    request = ClipRequest(0, max(1, round(facts.duration * 1000)), tuple((n + 0.5) * interval for n in range(frames)))
+    start, end = span[0], facts.duration if span[1] is None else min(span[1], facts.duration)
+    if not 0 <= start < end:
+        raise BadMedia(f"{path}: expected a span within its {facts.duration:.3f} s, got {span[0]} to {span[1]}")
+    times = tuple(start + (n + 0.5) * (end - start) / frames for n in range(frames))
+    request = ClipRequest(round(start * 1000), max(round(start * 1000) + 1, round(end * 1000)), times)
     renderer = FrameRenderer.for_video(facts, QUALITY)
     clip = extract_clip(path, facts, request, renderer)
     if not clip.frames:

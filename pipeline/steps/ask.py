@@ -34,6 +34,7 @@ from pipeline.hearing.settings import HearSettings
 from pipeline.hearing.tagger import model_facts, open_tagger
 from pipeline.prompts import prompt
 from pipeline.steps import evidence
+from pipeline.steps.clip_options import add_clip_options, distractor_facts
 
 if TYPE_CHECKING:
     from ola.prompt import Request
@@ -70,12 +71,29 @@ class AskSettings(step.Settings):
     then questions that rest on one clue of each, with the times of both."""
     sound_events: bool = False
     """With `style: evidence`, sounds that the model of step `hear` finds are clues, with their times."""
+    distractors: Literal["model", "clip"] = "model"
+    """Wrong options of a multiple choice: written by the `model` with the question, or drawn from what is seen or heard
+    in the `clip` at another time, of the kind and length of the answer."""
+    least_present: float = Field(default=0.5, ge=0, le=1)
+    """Lowest probability that a distractor from the clip is seen or heard in it; 0: the model is not asked."""
+    most_agreement: float = Field(default=0.5, ge=0, le=1)
+    """Distractors from the clip with this or a higher probability of answering the question, too, are not used."""
 
     @model_validator(mode="after")
     def _check_sound_events(self) -> AskSettings:
         if self.sound_events and self.style != "evidence":
             raise ValueError("sound_events: expected style: evidence, whose clues they are; set ask.style=evidence")
         return self
+
+    @property
+    def options_with_questions(self) -> bool:
+        """Whether the model writes the options together with the questions."""
+        return self.multiple_choice and not self.draws_distractors
+
+    @property
+    def draws_distractors(self) -> bool:
+        """Whether the wrong options are drawn from the clip."""
+        return self.multiple_choice and self.distractors == "clip"
 
 
 class Ask(ModelStep[AskInput, Question]):
@@ -101,7 +119,7 @@ class Ask(ModelStep[AskInput, Question]):
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of the step; in the direct style those of a version that knew no other."""
-        facts = super().facts()
+        facts = distractor_facts(super().facts(), self.settings.draws_distractors)
         if self.settings.style == "direct":
             del facts["settings"]["style"], facts["settings"]["sound_events"]
             return facts
@@ -115,6 +133,10 @@ class Ask(ModelStep[AskInput, Question]):
 
     def run(self, batch: Sequence[AskInput]) -> list[list[Question] | Drop | BadMedia]:
         """Return the questions of each clip; a drop by a score or where no question passes the rules."""
+        answers = self._write_questions(batch)
+        return add_clip_options(self, batch, answers) if self.settings.draws_distractors else answers
+
+    def _write_questions(self, batch: Sequence[AskInput]) -> list[list[Question] | Drop | BadMedia]:
         if self.settings.style == "evidence":
             return evidence.ask_from_evidence(self, batch)
         drops = {entry.screening.id: self.check_scores(entry.screening) for entry in batch}
@@ -139,7 +161,7 @@ class Ask(ModelStep[AskInput, Question]):
         from ola.prompt import Request
 
         count, clip = str(self.settings.questions), self.load(entry.footage)
-        form = fill_prompt("ask_choice" if self.settings.multiple_choice else "ask_open", count=count)
+        form = fill_prompt("ask_choice" if self.settings.options_with_questions else "ask_open", count=count)
         subtitles = fence_text("subtitles", entry.transcript.text)
         name, texts = ("ask", {"subtitles": subtitles}) if entry.transcript.words else ("ask_sound", {})
         text = fill_prompt(name, count=count, form=form, **texts)
@@ -157,7 +179,7 @@ class Ask(ModelStep[AskInput, Question]):
 
     def parse_form(self, text: str, kinds: Sequence[str]) -> tuple[list[QuestionDraft], Departures]:
         """Return the questions in a text and the departures of their form. Raises ValueError with the fault."""
-        count, choice = self.settings.questions, self.settings.multiple_choice
+        count, choice = self.settings.questions, self.settings.options_with_questions
         normalized = NormalizedQuestions([text])
         if not self.settings.strict:
             normalized = normalize_questions(text, kinds, LETTERS if choice else "")

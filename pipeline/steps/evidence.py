@@ -175,7 +175,7 @@ def _write_questions(
 def _questions_request(step: Ask, entry: AskInput, clues: Clues) -> Request:
     from ola.prompt import Request
 
-    count, name = str(step.settings.questions), "choice" if step.settings.multiple_choice else "open"
+    count, name = str(step.settings.questions), "choice" if step.settings.options_with_questions else "open"
     text = fill_prompt(
         "ask_evidence",
         count=count,

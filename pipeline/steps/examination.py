@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from manifests.records import ModelCall, Question, WitnessAnswer
@@ -12,11 +12,12 @@ from pipeline.steps.witness_views import (
     ALWAYS,
     STAGES,
     ClipContent,
-    counted_agreement,
     guess_chance,
     is_asked,
     option_orders,
     question_text,
+    sampled_agreement,
+    sampling_seed,
 )
 from stages.text_metrics import exact
 
@@ -58,7 +59,7 @@ def examine(step: Verify, witnesses: Sequence[tuple[Witness, Annotator]], examin
 
 
 def _ask_view(step: Verify, witness: Witness, model: Annotator, view: str, examined: Sequence[Examined]) -> None:
-    """Ask a witness for one view of some questions, in all orders of their options."""
+    """Ask a witness for one view of some questions, in all orders of their options, and several times if wanted."""
     tries = {each.question.id: _make_tries(step, witness, view, each) for each in examined}
     calls = step.ask_model({name: asked for some in tries.values() for name, (_, asked) in some.items()}, model)
     answers = {name: calls[name].answer.strip() for some in tries.values() for name in some}
@@ -80,7 +81,7 @@ def _ask_view(step: Verify, witness: Witness, model: Annotator, view: str, exami
                     view=view,
                     answers=tuple(answers[name] for name in some),
                     agreements=tuple(agreements),
-                    agreement=counted_agreement(agreements, chance),
+                    agreement=sampled_agreement(agreements, step.settings.samples, chance),
                 )
             )
 
@@ -89,10 +90,22 @@ def _make_tries(
     step: Verify, witness: Witness, view: str, examined: Examined
 ) -> dict[str, tuple[tuple[str, ...], Request]]:
     """Return the requests of a view, by name, with the order of the options; none where the clip has no such view."""
-    found = {}
+    found: dict[str, tuple[tuple[str, ...], Request]] = {}
     for n, options in enumerate(option_orders(examined.question, step.settings.orders)):
         text = question_text(examined.question, options)
         request = examined.contents[witness.label].request(view, text, step.settings.longest)
         if request is not None:
-            found[f"{examined.question.id}-{witness.label}-{view}-{n}"] = (options, request)
+            name = f"{examined.question.id}-{witness.label}-{view}-{n}"
+            found |= {each: (options, asked) for each, asked in _make_samples(step, name, request)}
     return found
+
+
+def _make_samples(step: Verify, name: str, request: Request) -> Iterator[tuple[str, Request]]:
+    """Yield a request with its name: as it is, or each of its samples with a seed of its own."""
+    settings = step.settings
+    if settings.samples == 1:
+        yield name, request
+        return
+    for number in range(settings.samples):
+        each = f"{name}-{number}"
+        yield each, replace(request, temperature=settings.temperature, seed=sampling_seed(each))

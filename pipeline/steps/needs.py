@@ -23,7 +23,7 @@ WITNESSED = """CASE WHEN len({of}witnesses) > 0 THEN CASE
     WHEN {text} THEN 'text' WHEN {video} THEN 'video' WHEN {audio} THEN 'audio'
     WHEN {both} AND {swap} THEN 'video' WHEN {both} THEN 'both' ELSE 'none-agrees' END
 ELSE {old} END"""
-CLASSES = {"text": "('text', 'title')", "video": "('video', 'frame')", "audio": "('audio', 'transcript')"}
+CLASSES = {"text": "('text', 'title')", "video": "('video', 'frame', 'words')", "audio": "('audio', 'transcript')"}
 CLASSES |= {"both": "('both')", "swap": "('swap')", "spans": "('spans')", "rest": "('rest')"}
 RIGHT = 'len(list_filter({of}witnesses, lambda w: w."view" IN {views} AND w.agreement >= {threshold})) > 0'
 

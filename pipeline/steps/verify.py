@@ -13,13 +13,11 @@ A question then needs both if no witness answers it from less, and at least one 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from manifests.records import (
     Clip,
@@ -32,23 +30,24 @@ from manifests.records import (
     ViewAnswer,
 )
 from pipeline import step
-from pipeline.annotation.annotator import Annotator, ModelStep, fence_text, fill_prompt
-from pipeline.annotation.media_loader import MediaLoader
+from pipeline.annotation.annotator import ModelStep, fence_text, fill_prompt
 from pipeline.annotation.text_rules import format_question, option_text
-from pipeline.annotation.witnesses import ANNOTATOR, Witness, check_witnesses, order_witnesses
-from pipeline.media.other_sound import find_other_sound
+from pipeline.annotation.witnesses import ANNOTATOR, check_devices, check_witnesses, order_witnesses
+from pipeline.inspection.packages import FAMILIES
 from pipeline.prompts import prompt
+from pipeline.steps.clip_contents import add_parts, load_contents, open_loaders, open_reader
 from pipeline.steps.examination import Examined, examine
-from pipeline.steps.span_views import SPAN_VIEWS, cut_clip, span_name, span_requests
-from pipeline.steps.witness_views import SWAP, ClipContent, find_veto
+from pipeline.steps.span_views import SPAN_VIEWS, span_name, span_requests
+from pipeline.steps.witness_views import WORDS, find_veto
 from stages.text_metrics import exact, f1, significant_words
 
 if TYPE_CHECKING:
     from ola.prompt import Request
 
 VIEWS = ("both", "video", "audio", "text")
+SAMPLING = ("samples", "temperature")  # settings that are not facts of runs without samples, so that old keys stay
 PROCEDURE = 1  # version of how witnesses are asked
-MoreViews = Literal["frame", "title", "transcript", "swap"]
+MoreViews = Literal["frame", "title", "transcript", "words", "swap"]
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,19 @@ class VerifySettings(step.Settings):
     witnesses: tuple[str, ...] = ()
     """Models that answer beside the annotator, the cheapest first: folders, `nano`, `module:factory`, or `URL#model` of
     a server with the API of OpenAI; `annotator` names the annotator's own place, else it is last."""
+    witness_devices: dict[str, str] = Field(default_factory=dict)
+    """Devices of witnesses that are folders or `nano`, by the last part of their names (`{ola-7b: "cuda:1"}`); others
+    have the annotator's."""
     more_views: tuple[MoreViews, ...] = ()
-    """Views of witnesses beside `text`, `video`, `audio` and `both`: one `frame`, the `title` and description or the
-    `transcript` alone, and all frames with the sound of another clip (`swap`)."""
+    """Views of witnesses beside `text`, `video`, `audio` and `both`: one `frame`, the `title` and description, the
+    `transcript` or the `words` in the picture alone (which need the extra `inspect-text`), and all frames with the
+    sound of another clip (`swap`)."""
     orders: Literal[1, 3] = 3
     """Orders of the options in which witnesses get a multiple choice; with 3, all must be answered right."""
+    samples: int = Field(default=1, ge=1, le=99)
+    """Answers of witnesses to a view and an order of options; more than one are sampled, and most must be right."""
+    temperature: float = Field(default=0.7, gt=0)
+    """Temperature of answers where `samples` is more than 1; a single one is the likeliest."""
     agreement: float = Field(default=0.5, gt=0, le=1)
     """Probability from which on an answer of a witness counts as right, so that no further views are asked for."""
     all_views: bool = False
@@ -85,6 +92,13 @@ class VerifySettings(step.Settings):
     def _check_witnesses(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         check_witnesses(names)
         return names
+
+    @model_validator(mode="after")
+    def _check_witnesses_settings(self) -> Self:
+        if self.samples > 1 and not self.witnesses:
+            raise ValueError(f"samples: expected 1 without verify.witnesses, got {self.samples}; name `annotator`")
+        check_devices(self.witnesses, self.witness_devices)
+        return self
 
 
 class Verify(ModelStep[VerifyInput, Verification]):
@@ -102,58 +116,46 @@ class Verify(ModelStep[VerifyInput, Verification]):
         """Load the annotator and the witnesses. Raises ConfigError."""
         super().open()
         if self.settings.witnesses:
-            ordered = order_witnesses(self.settings.witnesses)
+            ordered = order_witnesses(self.settings.witnesses, self.settings.witness_devices)
             self.witnesses = [(each, each.open(self.annotator, self.model)) for each in ordered]
             self.loaders = open_loaders(self.root, self.witnesses, self.load)
+            self.text_reader = open_reader() if WORDS in self.settings.more_views else None
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of the step; without witnesses those of a version that knew none."""
         facts = super().facts()
         if not self.settings.witnesses:
             return {**facts, "settings": {"longest": self.settings.longest}}
-        facts["settings"]["witnesses"] = [each.facts() for each in order_witnesses(self.settings.witnesses)]
+        if self.settings.samples == 1:
+            facts["settings"] = {name: facts["settings"][name] for name in facts["settings"] if name not in SAMPLING}
+        ordered = order_witnesses(self.settings.witnesses, self.settings.witness_devices)
+        facts["settings"]["witnesses"] = [each.facts() for each in ordered]
+        del facts["settings"]["witness_devices"]  # facts of the witnesses
         texts = {name: prompt(name) for name in ("verify_transcript", "verify_title")}
-        return {**facts, "witness_prompts": texts, "procedure": PROCEDURE}
+        facts |= {"witness_prompts": texts, "procedure": PROCEDURE}
+        if WORDS in self.settings.more_views:
+            facts |= {"words_prompt": prompt("verify_words"), "text_reader": FAMILIES["text"].version}
+        return facts
 
     def run(self, batch: Sequence[VerifyInput]) -> list[list[Verification]]:
         """Return one Verification per question."""
         return [[each] for each in (self._examine(batch) if self.settings.witnesses else self._verify(batch))]
 
     def _examine(self, batch: Sequence[VerifyInput]) -> list[Verification]:
-        contents = {entry.footage.id: self._contents(entry) for entry in batch}
+        views = self.settings.more_views
+        contents = {
+            entry.footage.id: load_contents(entry, self.loaders, self.load, views, self.text_reader) for entry in batch
+        }
         examined = [
             Examined(
                 entry.question,
                 answer_text(entry.question.answer, entry.question),
-                self._add_parts(entry, contents[entry.footage.id]),
+                add_parts(entry, contents[entry.footage.id], self.loaders),
             )
             for entry in batch
         ]
         examine(self, self.witnesses, examined)
         return [self._witnessed(each) for each in examined]
-
-    def _contents(self, entry: VerifyInput) -> dict[str, ClipContent]:
-        """Return what the views of a clip are made of, by witness: each has media as its own model takes them."""
-        footage, other = entry.footage, None
-        if footage.sound is not None and SWAP in self.settings.more_views:
-            other = find_other_sound(self.load.read, footage.sound)
-        swapped = None if other is None else self.load.sound(replace(footage, sound=other))
-        title = video_title(entry.video.meta, entry.clip.meta)
-        loaded = {id(load): load(footage) for load in self.loaders.values()}
-        return {
-            label: ClipContent(loaded[id(load)], swapped, entry.transcript.text, title)
-            for label, load in self.loaders.items()
-        }
-
-    def _add_parts(self, entry: VerifyInput, contents: dict[str, ClipContent]) -> dict[str, ClipContent]:
-        """Return what the views of a question are made of: of its clip, and of the spans that it names."""
-        footage, times = entry.footage, entry.question.times
-        if not times:
-            return contents
-        return {
-            label: replace(content, part=partial(cut_clip, self.loaders[label], footage, times))
-            for label, content in contents.items()
-        }
 
     def _witnessed(self, examined: Examined) -> Verification:
         question, veto = examined.question, find_veto(examined.answers, self.settings.agreement)
@@ -230,16 +232,6 @@ class Verify(ModelStep[VerifyInput, Verification]):
         )
 
 
-def open_loaders(root: str, witnesses: Sequence[tuple[Witness, Annotator]], own: MediaLoader) -> dict[str, MediaLoader]:
-    """Return the loader of each witness by its label; those that take raw media share one. own: of the annotator."""
-    raw = own if own.processor is None else MediaLoader(root)
-    found = {}
-    for witness, model in witnesses:
-        processor = getattr(model, "processor", None)
-        found[witness.label] = raw if processor is None else MediaLoader(root, processor)
-    return found | {ANNOTATOR: own}
-
-
 def agreement_request(question: Question, answer: str) -> Request:
     """Return the request for the probability that an answer means the same as the question's own."""
     from ola.prompt import Request
@@ -264,13 +256,6 @@ def count_tokens(calls: Sequence[ModelCall]) -> dict[str, Any]:
     """Return the sums of the tokens of some calls."""
     names = ("prompt_tokens", "answer_tokens", "read_tokens")
     return {name: sum(getattr(call, name) for call in calls) for name in names}
-
-
-def video_title(*metas: str) -> str:
-    """Return the title and the description of a clip's metadata, JSON objects of which the last one counts."""
-    known = {name: value for meta in metas for name, value in json.loads(meta).items()}
-    texts = (known.get(name) for name in ("title", "description"))
-    return "\n".join(text for text in texts if isinstance(text, str) and text.strip())
 
 
 def answer_names(entry: VerifyInput, answers: Container[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ suffices, so the views after it need not be asked for: no verdict changes by tha
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
     from pipeline.annotation.media_loader import ClipPart, LoadedClip
 
 # Views that are asked for together, in order: of a question that the text answers, no picture is shown.
-STAGES = (("text", "title"), ("frame", "video"), ("transcript", "audio"), ("both",), ("swap",), (SPANS,), (REST,))
+STAGES = (
+    *(("text", "title"), ("words",), ("frame", "video"), ("transcript", "audio"), ("both",), ("swap",)),
+    *((SPANS,), (REST,)),
+)
 ALWAYS = ("text", "video", "audio", "both", *SPAN_VIEWS)
-BOTH, SWAP = "both", "swap"
+BOTH, SWAP, WORDS = "both", "swap", "words"
 GUESSED = 0.05  # largest probability of so many right answers by guessing
 BINARY = ({"yes", "no"}, {"true", "false"})  # answers that a guess gets right half of the time
 
@@ -35,13 +39,15 @@ class ClipContent:
     """What the views of a clip are made of.
 
     clip: media as the model takes them. other_sound: of another clip. said: the transcript. title: with description.
-    part: the media of a view of the question's spans; None if it names none.
+    words: the lines that can be read in the picture. part: the media of a view of the question's spans; None if it
+    names none.
     """
 
     clip: LoadedClip
     other_sound: Wave | None
     said: str
     title: str
+    words: str = ""
     part: Callable[[str], ClipPart] | None = None
 
     def media(self, view: str) -> dict[str, Any] | None:
@@ -53,6 +59,7 @@ class ClipContent:
             "text": {},
             "title": {} if self.title else None,
             "transcript": {} if self.said else None,
+            WORDS: {} if self.words else None,
             "frame": {"images": (self.clip.image,)},
             "video": {"video": video},
             "audio": None if sound is None else {"sounds": (sound,)},
@@ -68,7 +75,8 @@ class ClipContent:
         media = self.media(view)
         if media is None:
             return None
-        texts = {"transcript": ("subtitles", self.said), "title": ("title", self.title)}.get(view)
+        shown = {"transcript": ("subtitles", self.said), "title": ("title", self.title), WORDS: ("words", self.words)}
+        texts = shown.get(view)
         if texts is None:
             return Request(fill_prompt("verify_answer", question=question), max_new_tokens=longest, **media)
         name, text = texts
@@ -95,6 +103,20 @@ def guess_chance(question: Question, reference: str, orders: int) -> float:
     if question.options:
         return 1 / len(question.options) if orders > 1 else 0.0
     return 0.5 if any({*words(reference)} & pair and len(words(reference)) == 1 for pair in BINARY) else 0.0
+
+
+def sampled_agreement(agreements: Sequence[float], samples: int, chance: float) -> float:
+    """Return the agreement of several samples an order: what most of them reach, counted over the orders.
+
+    Samples of one order are no independent guesses, since a habit repeats itself: only orders count against chance.
+    """
+    orders = [agreements[n : n + samples] for n in range(0, len(agreements), samples)]
+    return counted_agreement([counted_agreement(some, 0.0) for some in orders], chance)
+
+
+def sampling_seed(name: str) -> int:
+    """Return the seed of a sampled answer, from its name: question, witness, view, order and number."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
 
 
 def counted_agreement(agreements: Sequence[float], chance: float) -> float:

@@ -11,18 +11,16 @@ the same words, so that views can be compared. Raises StagesError if a file does
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from ola.prompt import Request
 from stages.errors import StagesError
 from stages.evaluation.benchmarks import CHOICE_TOKENS, split_options
+from stages.evaluation.question_files import files_below, find_file, read_json, read_rows, texts_of
 from stages.evaluation.questions import MediaReaders, Question, Suite, Unreadable, decode_picture
 from stages.evaluation.scores import ACCURACY
 
@@ -48,8 +46,8 @@ class ChoiceQuestion:
 
 def daily_omni(path: Path) -> list[ChoiceQuestion]:
     """Read Daily-Omni's qa.json, or the folder that has it."""
-    file = _find_file(path, "qa.json")
-    files = _files_below(file.parent)
+    file = find_file(path, "qa.json")
+    files = files_below(file.parent)
     return [
         _make_question(
             file,
@@ -57,16 +55,16 @@ def daily_omni(path: Path) -> list[ChoiceQuestion]:
             row,
             {"question": "Question", "options": "Choice", "answer": "Answer"},
             video=files(f"{row.get('video_id')}_video.mp4", f"{row.get('video_id')}.mp4"),
-            categories=_texts(row, "Type", "video_category", "video_duration"),
+            categories=texts_of(row, "Type", "video_category", "video_duration"),
         )
-        for number, row in enumerate(_rows(file))
+        for number, row in enumerate(read_rows(file))
     ]
 
 
 def worldsense(path: Path) -> list[ChoiceQuestion]:
     """Read WorldSense's worldsense_qa.json, or the folder that has it."""
-    file = _find_file(path, "worldsense_qa.json")
-    files, videos = _files_below(file.parent), _load(file)
+    file = find_file(path, "worldsense_qa.json")
+    files, videos = files_below(file.parent), read_json(file)
     if not isinstance(videos, dict):
         raise StagesError(f"{file}: expected WorldSense's object of videos, got {type(videos).__name__}")
     return [
@@ -76,7 +74,7 @@ def worldsense(path: Path) -> list[ChoiceQuestion]:
             task,
             {"question": "question", "options": "candidates", "answer": "answer"},
             video=files(f"{name}.mp4"),
-            categories=(*_texts(task, "task_domain", "task_type"), *_texts(video, "domain")),
+            categories=(*texts_of(task, "task_domain", "task_type"), *texts_of(video, "domain")),
         )
         for name, video in videos.items()
         for key, task in video.items()
@@ -86,7 +84,7 @@ def worldsense(path: Path) -> list[ChoiceQuestion]:
 
 def omnibench(path: Path) -> list[ChoiceQuestion]:
     """Read OmniBench's .jsonl file; the answer is the text of an option."""
-    files = _files_below(path.absolute().parent.parent)
+    files = files_below(path.absolute().parent.parent)
     return [
         _make_question(
             path,
@@ -95,9 +93,9 @@ def omnibench(path: Path) -> list[ChoiceQuestion]:
             {"question": "question", "options": "options", "answer": "answer"},
             audio=files(Path(str(row.get("audio_path"))).name),
             image=files(Path(str(row.get("image_path"))).name),
-            categories=_texts(row, "task type", "audio type"),
+            categories=texts_of(row, "task type", "audio type"),
         )
-        for number, row in enumerate(_rows(path))
+        for number, row in enumerate(read_rows(path))
     ]
 
 
@@ -105,13 +103,13 @@ def own_file(path: Path, names: Mapping[str, str]) -> list[ChoiceQuestion]:
     """Read a file of one's own. names: the file's field for each of `MAPPED`; media are relative to the file."""
     fields = {name: name for name in ("question", "options", "answer")} | dict(names)
     found = []
-    for number, row in enumerate(_rows(path)):
+    for number, row in enumerate(read_rows(path)):
         media = {
             name: str(path.parent / str(row[fields[name]]))
             for name in ("video", "audio", "image")
             if name in fields and row.get(fields[name])
         }
-        categories = _texts(row, fields["category"]) if "category" in fields else ()
+        categories = texts_of(row, fields["category"]) if "category" in fields else ()
         name = str(row.get(fields.get("id", ""), number))
         found.append(_make_question(path, name, row, fields, categories=categories, **media))
     return found
@@ -188,50 +186,3 @@ def _make_question(
         raise StagesError(f"{file}: question {name}: no field {error} (fields: {', '.join(map(str, row))})") from error
     except (TypeError, ValueError) as error:
         raise StagesError(f"{file}: question {name}: {error}") from error
-
-
-def _texts(row: Mapping[str, Any], *names: str) -> tuple[str, ...]:
-    return tuple(str(row[name]) for name in names if row.get(name))
-
-
-def _find_file(path: Path, name: str) -> Path:
-    file = path / name if path.is_dir() else path
-    if not file.is_file():
-        raise StagesError(f"{path}: expected {name} or a folder that has it")
-    return file
-
-
-def _files_below(folder: Path) -> Callable[..., str]:
-    """Return a function that finds a file below a folder by one of its names; the first name if there is none."""
-    found = {file.name: str(file) for file in sorted(folder.rglob("*")) if file.is_file()}
-    return lambda *names: next((found[name] for name in names if name in found), str(folder / names[0]))
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    """Read the rows of a JSON, JSON lines, CSV or Parquet file."""
-    rows = list(_iterate_rows(file))
-    if not all(isinstance(row, dict) for row in rows):
-        raise StagesError(f"{file}: expected a list of objects")
-    return rows
-
-
-def _iterate_rows(file: Path) -> Iterator[Any]:
-    try:
-        if file.suffix == ".parquet":
-            yield from pq.read_table(file).to_pylist()
-        elif file.suffix == ".csv":
-            with open(file, encoding="utf-8-sig", newline="") as lines:
-                yield from csv.DictReader(lines)
-        elif file.suffix == ".jsonl":
-            yield from (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
-        else:
-            yield from _load(file)
-    except (OSError, ValueError) as error:
-        raise StagesError(f"{file}: expected .json, .jsonl, .csv or .parquet: {error}") from error
-
-
-def _load(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StagesError(f"{file}: expected JSON: {error}") from error

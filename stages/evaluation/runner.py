@@ -25,12 +25,19 @@ RESULTS = "results.json"
 DIGITS = 6
 
 
-class Result(TypedDict):
+class ResultDetails(TypedDict, total=False):
+    """The part of a result that only some metrics have."""
+
+    details: dict[str, dict[str, float]]
+
+
+class Result(ResultDetails):
     """The entry of a suite in results.json.
 
     value: score by `metric`; falls: lower is better. by_category: score per category. n: number of questions. unparsed:
     answers in which the metric finds nothing to score; errors: questions that could not be asked; both count as wrong.
-    model: identifies the weights. exact_match: share of the answers; only with the metric F1.
+    model: identifies the weights. exact_match: share of the answers; only with the metric F1. details: by category
+    (`all` for all questions), only of yes-or-no questions: precision, recall and share of yes.
     """
 
     metric: str
@@ -115,7 +122,7 @@ def summarize(metric: Metric, rows: Sequence[ScoredAnswer], model: str) -> Resul
     """Compute the result of a suite from its rows."""
     names = sorted({name for row in rows for name in row.categories})
     by_category = {name: [row for row in rows if name in row.categories] for name in names}
-    return Result(
+    result = Result(
         metric=metric.name,
         falls=metric.falls,
         value=round(metric.total(rows), DIGITS),
@@ -126,6 +133,14 @@ def summarize(metric: Metric, rows: Sequence[ScoredAnswer], model: str) -> Resul
         model=model,
         exact_match=round(exact_match(rows), DIGITS) if metric is F1 else None,
     )
+    if metric.details is not None and rows:
+        sets = {"all": rows, **by_category}
+        result["details"] = {name: _rounded(metric.details(some)) for name, some in sets.items()}
+    return result
+
+
+def _rounded(scores: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, DIGITS) for name, value in scores.items()}
 
 
 def _write_results(path: Path, found: Mapping[str, Result], model: str) -> None:

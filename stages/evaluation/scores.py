@@ -16,6 +16,7 @@ from stages.choice_parsing import Options, chosen_letter
 from stages.languages import detect_language, is_english
 from stages.text_metrics import exact, f1, words
 
+YES_NO_WORDS = ("yes", "no")
 LANGUAGE_SAMPLE = 1000  # references from which the language of a suite is detected
 
 
@@ -56,6 +57,7 @@ class Metric:
     score: Callable[[str | None, str], float]
     total: Callable[[Sequence[Row]], float]
     falls: bool = False
+    details: Callable[[Sequence[Row]], dict[str, float]] | None = None
 
 
 def normalize_speech(text: str, english: bool = True) -> str:
@@ -126,6 +128,34 @@ def word_error_metric(references: Sequence[str] = ()) -> Metric:
     )
 
 
+def yes_or_no(answer: str) -> str | None:
+    """Return `yes` or `no`: the first word of the answer, or the only one of the two that it has; else None."""
+    said = words(answer)
+    if said and said[0] in YES_NO_WORDS:
+        return said[0]
+    found = {word for word in said if word in YES_NO_WORDS}
+    return found.pop() if len(found) == 1 else None
+
+
+def yes_no_details(rows: Sequence[Row]) -> dict[str, float]:
+    """Return precision, recall and F1 of the answer yes, the recall of no, and the shares of yes (0 where undefined).
+
+    Recall of yes and of no are CMM's perception accuracy and hallucination resistance. An answer that is neither counts
+    as wrong, and not as yes.
+    """
+    hits = sum(row.parsed == row.reference == "yes" for row in rows)
+    said, right = sum(row.parsed == "yes" for row in rows), sum(row.reference == "yes" for row in rows)
+    refused, wrong = sum(row.parsed == row.reference == "no" for row in rows), len(rows) - right
+    return {
+        "precision": hits / said if said else 0.0,
+        "recall": hits / right if right else 0.0,
+        "f1": 2 * hits / (said + right) if said + right else 0.0,
+        "recall_of_no": refused / wrong if wrong else 0.0,
+        "yes_share": said / len(rows),
+        "yes_share_of_references": right / len(rows),
+    }
+
+
 def _parse_text(answer: str, options: Options) -> str | None:
     if options:
         return options.get(chosen_letter(answer, options) or "")
@@ -133,6 +163,13 @@ def _parse_text(answer: str, options: Options) -> str | None:
 
 
 ACCURACY = Metric("accuracy", chosen_letter, lambda parsed, reference: float(parsed == reference), _group_accuracy)
+YES_NO = Metric(
+    "accuracy",
+    lambda answer, _: yes_or_no(answer),
+    lambda parsed, reference: float(parsed == reference),
+    lambda rows: mean([row.score for row in rows]),
+    details=yes_no_details,
+)
 F1 = Metric(
     "F1",
     _parse_text,

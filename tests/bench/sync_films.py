@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ola.speech.speakers import write_wav
 from pipeline.media.safety import ffmpeg_exe
 from pipeline.synthetic.world.audio import RATE
-from tests.bench.duplicate_films import landscape
+from pipeline.synthetic.world.textures import landscape
 
 WIDTH, HEIGHT, FPS = 224, 160, 25
 KINDS = ("jump", "flash", "bounce", "cut", "mixed")

@@ -27,7 +27,8 @@ ENGINE = "tests.pipeline.scripted:sensible"
 PROMPTS = (
     *(f"caption_{view}" for view in ("image", "video", "sound", "joint")),
     *("screen_complete", "screen_informative", "ask", "ask_sound", "verify_answer", "verify_agree"),
-    *("verify_transcript", "verify_title", "ask_seen", "ask_heard", "ask_evidence"),
+    *("verify_transcript", "verify_title", "verify_words", "caption_merge", "caption_seen", "caption_heard"),
+    *("ask_distractors", "ask_present", "ask_also_right", "ask_seen", "ask_heard", "ask_evidence"),
 )
 FENCE = re.compile(r"\[begin (?P<mark>.+? [0-9a-f]{12})\]\n(?P<text>.*?)\n\[end (?P=mark)\]", re.DOTALL)
 SAID = "Now I put the red kettle on the stove and we wait for the whistle of it."
@@ -43,6 +44,9 @@ Q2 (order): What is heard after the lid is closed?
 A2: a whistle
 Q3 (count): How often does the lid clatter?
 A3: twice"""
+DISTRACTORS = ("a blue bowl", "a green spoon", "a brown lid", "a white towel", "a black pan")
+
+
 NOTES = {
     "ask_seen": ("a cook in an apron at the stove", "a red kettle on the stove"),
     "ask_heard": ("a whistle, high and long", "a lid that clatters"),
@@ -121,6 +125,8 @@ def first_prompt_of(request: Request) -> str:
 def sensible_reply(request: Request) -> str:
     """What a good model would say."""
     name = first_prompt_of(request)
+    if name == "ask_distractors":
+        return numbered_list(inside(request.text)["answer"], *DISTRACTORS)
     if name in NOTES:
         return written_notes(name, float(re.findall(r"of ([\d.]+) seconds", request.text)[0]))
     if name == "ask_evidence":
@@ -128,6 +134,11 @@ def sensible_reply(request: Request) -> str:
     if name.startswith("ask"):
         return SOUND_QUESTIONS if "Nobody says a word" in request.text else QUESTIONS
     return CAPTION if name.startswith("caption") else "a red kettle"
+
+
+def numbered_list(*entries: str) -> str:
+    """A list as `ask_distractors` wants it: first the answer."""
+    return "\n".join(f"{n}. {each}" for n, each in enumerate(entries, start=1))
 
 
 def written_notes(name: str, seconds: float) -> str:
@@ -148,10 +159,10 @@ def with_clues(questions: str, *names: str) -> str:
 
 
 def sensible_yes(request: Request) -> float:
-    """Screens pass; answers agree where they are the same."""
-    data = inside(request.text)
-    if prompt_of(request) != "verify_agree":
-        return 0.9
+    """Screens pass, claims hold; answers agree where they are the same, and no distractor is right."""
+    data, name = inside(request.text), prompt_of(request)
+    if name != "verify_agree":
+        return 0.1 if name == "ask_also_right" else 0.9
     return 0.9 if exact(data["given answer"], data["right answer"]) else 0.1
 
 

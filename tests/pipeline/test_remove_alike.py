@@ -19,9 +19,10 @@ from pipeline.removal.procedure import Request, remove_videos
 from pipeline.removal.record import read_record, unfinished_sources
 from pipeline.removal.trainings import find_learned
 from pipeline.run import run
+from pipeline.synthetic.world.changes import CHANGES
 from stages.checkpoints import Checkpoints
 from stages.training_log import READ_SCHEMA
-from tests.bench.duplicate_films import CHANGES, change_film, make_film, swap_sound
+from tests.bench.duplicate_films import change_film, make_film, swap_sound
 from tests.killing import Killed, killed_at
 from tests.pipeline.duplicates.test_relations import crowd
 from tests.pipeline.removals import found, write
@@ -39,9 +40,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "in").mkdir()
     film = make_film(folder / "film.mp4", 6101, 10.0)
     make_film(folder / "in" / "other.mp4", 6103, 8.0)
-    change_film(film, folder / "in" / "re-encode.mp4", CHANGES["re-encode"][0])
+    change_film(film, folder / "in" / "re-encode.mp4", CHANGES["re-encode"].options)
     change_film(film, folder / "in" / "cut.mp4", ("-ss", "2.3", "-t", "6"))
-    change_film(film, folder / "in" / "crop.mp4", CHANGES["crop 10 %"][0])
+    change_film(film, folder / "in" / "crop.mp4", CHANGES["crop 10 %"].options)
     swap_sound(make_film(folder / "picture.mp4", 6105, 10.0), film, folder / "in" / "sound.mp4")
     for file in (folder / "in").glob("*.mp4"):
         cues = [(n + 0.1, n + 0.8, f"{word} of {file.stem}") for n, word in enumerate(WORDS.split()[:5])]

@@ -32,14 +32,15 @@ from pipeline.media.other_sound import find_other_sound
 from pipeline.monitoring.run_facts import needs_by_kind
 from pipeline.pack.facts import pack_facts
 from pipeline.pack.settings import PackSettings
+from pipeline.steps.clip_contents import open_loaders, video_title
 from pipeline.steps.needs import agreement_sql, needs_sql
-from pipeline.steps.verify import VIEWS, MoreViews, Verify, VerifyInput, VerifySettings, open_loaders, video_title
+from pipeline.steps.verify import VIEWS, MoreViews, Verify, VerifyInput, VerifySettings
 from pipeline.steps.witness_views import counted_agreement, guess_chance, option_orders, tail
 from tests.pipeline.scripted import ENGINE, Scripted, doubt, footage, inside, prompt_of, ready
 from tests.pipeline.test_verify import question, verified
 
 KETTLE = "a red kettle"
-VIEW_WORDS = {"verify_transcript": "transcript", "verify_title": "title"}
+VIEW_WORDS = {"verify_transcript": "transcript", "verify_title": "title", "verify_words": "words"}
 
 
 def view_of(request: Request) -> str:
@@ -288,6 +289,34 @@ def test_keys_depend_on_weights_and_not_on_addresses() -> None:
 def test_settings_that_name_no_witness(names: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=f"verify.witnesses: {message}"):
         load(None, (f"verify.witnesses={json.dumps(names)}",))
+
+
+def test_a_witness_on_a_device_of_its_own() -> None:
+    own = AnnotatorSettings(model="m", device="cuda", runs_on="cuda")
+    nano, annotator = order_witnesses(("nano",), {"nano": "cpu"})
+    assert (nano.settings(own).device, nano.settings(own).runs_on, annotator.device) == ("cpu", "", "")
+    assert Witness("nano").settings(own).device == "cuda"
+    assert Witness("nano").open(AnnotatorSettings(model="nano", device="cpu"), Scripted()) is not None
+
+    def facts(**devices: str) -> dict[str, Any]:
+        return Verify(VerifySettings(witnesses=("nano",), witness_devices=devices)).facts()
+
+    assert facts() == Verify(VerifySettings(witnesses=("nano",))).facts()
+    assert facts(nano="cpu") != facts()
+    assert facts(nano="cuda:1") == facts(nano="cuda:0") != facts(nano="cpu")
+    assert "witness_devices" not in facts(nano="cpu")["settings"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ("{annotator: cpu}", r"expected folders of verify\.witnesses \(nano\), got 'annotator'"),
+        ("{nano: gpu}", "expected cpu, cuda or cuda:N for nano, got 'gpu'"),
+    ],
+)
+def test_devices_of_no_witness(devices: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"verify: witness_devices: {message}|witness_devices: {message}"):
+        load(None, ("verify.witnesses=[nano]", f"verify.witness_devices={devices}"))
 
 
 def test_what_a_name_stands_for() -> None:

@@ -51,7 +51,7 @@ def train_command(  # noqa: PLR0913, PLR0917
 @app.command(rich_help_panel=PANEL)
 def evaluate(  # noqa: PLR0913, PLR0917
     model: Annotated[Path, typer.Option(help="Folder of the weights, or nano.")],
-    suite: Annotated[list[str], typer.Option(help="mmbench=TSV, shards=ROOT, daily-omni=…, mcq=FILE, … Repeat.")],
+    suite: Annotated[list[str], typer.Option(help="mmbench=TSV, shards=ROOT, avhbench=…, mcq=FILE, … Repeat.")],
     out: Annotated[Path, typer.Option(help="Folder for the answers and results.json.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first questions of each suite.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Most frames of a video; default: as the model.")] = None,

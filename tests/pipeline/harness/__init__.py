@@ -1,0 +1,1 @@
+"""Tests of Ola as a model of lmms-eval."""
