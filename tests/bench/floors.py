@@ -4,31 +4,30 @@ The annotator is the scripted oracle, blinded: it does not answer 60 % of the qu
 answers them with the sound. It writes the questions, too, and falls for what is planted. The witness is the oracle
 itself: the figures are about the machinery, not about a model. No film of these seeds was used before.
 
-18 cycles, 378 films:
+55 cycles, 1,109 clips (n of the rows with the witness):
 
                                                 annotator alone          with the oracle as witness
-    plain films, packed as both: precision      55.9 % of 161            100 % of 90
+    plain films, packed as both: precision      63.0 % of 457            100 % of 288
       recall                                    100 %                    100 %
-    verified questions a clip with words (54),
-      without (40)                              1.80, 2.18               1.09, 1.55
+    verified questions a clip with words (163),
+      without (121)                             1.63, 2.26               1.16, 1.68
     packed as both, and right with another
-      sound                                                              0 of 90
+      sound                                                              0 of 288
     planted shortcuts let through
-      sound-labels                              55 % of 105              0
-      subtitles                                 54 % of 151              0
-      narration                                 54 % of 116              0
-      title                                     100 % of 98              0
-      two-sources                               100 % of 112             100 %: the annotator repeats its mistake
-      swapped                                   0 of 101                 0: the annotator does not hear what it wrote
-      options                                   0 of 96                  0: the annotator's text view vetoes
+      sound-labels                              61 % of 295              0
+      subtitles                                 62 % of 523              0
+      narration                                 57 % of 365              0
+      title                                     100 % of 292             0
+      two-sources                               99 % of 347              99 %: the annotator repeats its mistake
+      swapped                                   0 of 310                 0: the annotator does not hear what it wrote
+      options                                   0 of 284                 0: the annotator's text view vetoes
     packed of what needs both beside
-      subtitles, scene-text, music              16, 31, 48 of as many    16, 31, 48 of as many
+      scene-text, music                         126, 158 of as many      126, 158 of as many
 
 A witness has no veto against what the annotator alone answers from both senses, as two-sources shows: with
-`pack.judges=others`, which was made after this run, another witness must answer right from both.
-Over 12 cycles it packs none of 70 questions of two-sources. Of what is packed as both of the planted films, 100 % of 54
-then need both; with `witnesses` it is 43.5 % of 124, without witnesses 13.8 % of 391. All other figures stay. The full
-55 cycles have not been run yet.
+`pack.judges=others` another witness must answer right from both. It packs none of the 347 questions of two-sources. Of
+what is packed as both of the planted films, 100 % of 305 then need both; with `witnesses` it is 46.9 % of 650, without
+witnesses 15.8 % of 1,931. All other figures stay.
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ from typing import Any
 from tests.bench.witnesses import ENGINE, measured
 from tests.runs import ola
 
-SEEDS = {"plain": 2311, "wordless": 2312, "music": 2313, "planted": 2314, "choices": 2315}
-CYCLES = 55  # for 300 questions and more of each plant
+SEEDS = {"plain": 2341, "wordless": 2342, "music": 2343, "planted": 2344, "choices": 2345}
+CYCLES = 60  # for 300 questions of most plants
 PLANTED = (
     "sound-labels,subtitles,narration,two-sources,title,swapped,narration,two-sources,scene-text,subtitles,narration,"
     "two-sources,music"

@@ -112,21 +112,18 @@ def test_a_driver_killed_again_and_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_driver_with_its_own_ray_killed_twice_and_a_node_lost_after_that(tmp_path: Path) -> None:
-    moments = random.Random(3)
-    for _ in range(2):
-        before = toys.traced(tmp_path / "trace").total()
-        driver = start(tmp_path, "ray")
-        while toys.traced(tmp_path / "trace").total() < before + 20 and driver.poll() is None:
-            time.sleep(0.05)
-        time.sleep(moments.uniform(0.0, 0.5))
-        assert driver.poll() is None
-        assert kill(driver) == ""  # a terminal shows our output, and nothing of Ray's
+def test_a_driver_with_its_own_ray_is_killed_and_a_node_lost_after_that(tmp_path: Path) -> None:
+    driver = start(tmp_path, "ray")
+    while toys.traced(tmp_path / "trace").total() < 20 and driver.poll() is None:
+        time.sleep(0.05)
+    time.sleep(random.Random(3).uniform(0.0, 0.5))
+    assert driver.poll() is None
+    assert kill(driver) == ""  # a terminal shows our output, and nothing of Ray's
     said = finish(start(tmp_path, "nodes"))
     lost = re.search(r"lost a node after (\d+) records\n", said)
     assert lost is not None, said
     assert int(lost[1]) < 100
-    check_chain(tmp_path, 3 * len(toy_driver.CHAIN))  # up to one in flight of each step
+    check_chain(tmp_path, 2 * len(toy_driver.CHAIN))  # up to one in flight of each step
     assert survivors(tmp_path) == []
 
 
