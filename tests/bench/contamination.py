@@ -17,9 +17,9 @@ Of texts of 1,000 seeds from 9000 on, found alone and inside others; of 1,000 un
 | 20 % | 751 | 762 |
 | 50 % | 0 | 2 |
 
-Of clips of 100 seeds from 5200 on, 100 of each kind of leak were found, and none under another film; of 1,000 unlike clips
-with music none was a hit (run with 30 seeds). With unlike films that speak, 6 of 1,000 clips were hits: the synthetic
-world's signals, such as its buzz, sound the same in many films.
+Of clips of 100 seeds from 5200 on, 100 of each kind of leak were found, and none under another film. Of 1,000 unlike
+clips with music none was a hit (run with 30 seeds). With unlike films that speak, 6 of 1,000 clips were hits: the
+synthetic world's signals, such as its buzz, sound the same in many films.
 """
 
 from __future__ import annotations
