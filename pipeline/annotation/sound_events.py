@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from manifests.records import EvidenceSpan, SoundSpan
 from pipeline.annotation.clues import HEARD, LEAST_S
+from pipeline.hearing.classes import MUSIC, SPEECH
 
 if TYPE_CHECKING:
     from ola.prompt import Wave
     from pipeline.hearing.tagger import Tagger
-
-SPEECH, MUSIC = "speech", "music"
 
 
 def sound_clues(tagger: Tagger, wave: Wave, has_words: bool) -> list[EvidenceSpan]:

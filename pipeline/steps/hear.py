@@ -10,14 +10,15 @@ from typing import Any
 from manifests.hearing_records import Hearing, SoundSpan
 from manifests.records import ClipMedia
 from pipeline import step
-from pipeline.errors import BadMedia, ConfigError
+from pipeline.errors import BadMedia
+from pipeline.hearing.classes import EVENT, MUSIC, SPEECH
 from pipeline.hearing.settings import HearSettings
 from pipeline.hearing.spans import share_of_time
 from pipeline.hearing.tagger import model_facts, open_tagger
 from pipeline.media.audio import RATE, read_samples
 from pipeline.media.media_store import MediaReader
 
-KINDS = ("speech", "music", "event")
+KINDS = (SPEECH, MUSIC, EVENT)
 
 
 class Hear(step.Step[ClipMedia, Hearing]):
@@ -37,10 +38,7 @@ class Hear(step.Step[ClipMedia, Hearing]):
             import torch
 
             torch.set_num_threads(1)  # the worker's one CPU; the order of sums, too, is then the same in each engine
-            if self.model not in ("", model_facts(self.settings)):
-                at = self.settings.weights
-                raise ConfigError(f"hear.weights: expected the file that the run began with, got another at {at} here")
-        self.read, self.tagger = MediaReader(self.root), open_tagger(self.settings)
+        self.read, self.tagger = MediaReader(self.root), open_tagger(self.settings, self.model)
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of the step with the model's digest in place of its path."""
@@ -71,7 +69,7 @@ def make_hearing(media: ClipMedia, spans: tuple[SoundSpan, ...], seconds: float)
     shares = {kind: share_of_time([span for span in spans if span.kind == kind], seconds) for kind in KINDS}
     return Hearing(
         id=media.clip, clip=media.clip, footage=media.id, spans=spans,
-        speech=shares["speech"], music=shares["music"], events=shares["event"],
+        speech=shares[SPEECH], music=shares[MUSIC], events=shares[EVENT],
         sound_kind=_largest(shares), sound_event=_most_frequent_event(spans),
     )  # fmt: skip
 

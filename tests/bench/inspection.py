@@ -36,6 +36,7 @@ that chose no limit:
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ from pipeline.inspection.packages import FAMILIES
 from pipeline.plan import Plan, ok_records
 from pipeline.run import run
 from pipeline.steps.inspection import Inspect, InspectSettings
+from pipeline.synthetic.world import fault_metrics
 from tests.bench.duplicate_films import change_film, make_film
 from tests.bench.measure import Figure, Target, timed
 from tests.bench.videos import Videos
@@ -166,10 +168,9 @@ def read_scores(plan: Plan) -> dict[str, list[Inspection]]:
 
 
 def auc(plain: list[float | None], faulty: list[float | None], low: bool) -> float:
-    """Return the share of pairs in which the faulty film has the higher (or lower) score; equal ones count half."""
-    a, b = (np.array([value for value in values if value is not None]) for values in (plain, faulty))
-    difference = (b[:, None] - a[None]) * (-1 if low else 1)
-    return float((difference > 0).mean() + (difference == 0).mean() / 2)
+    """Return the share of pairs in which the faulty film has the higher (or lower) score; NaN without a pair."""
+    share = fault_metrics.auc(plain, faulty, low)
+    return math.nan if share is None else share
 
 
 def main() -> None:

@@ -131,7 +131,7 @@ class Whistles:
     ("text", "lines"), [(SAID, ["[1-2] sound: whistle"]), ("", ["[0-4] sound: speech", "[1-2] sound: whistle"])]
 )
 def test_sound_events_are_clues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, lines: list[str]) -> None:
-    monkeypatch.setattr("pipeline.steps.ask.open_tagger", lambda settings: Whistles())
+    monkeypatch.setattr("pipeline.steps.ask.open_tagger", lambda settings, model: Whistles())
     entry = asking(clip(tmp_path), text)
     entry = replace(entry, transcript=replace(entry.transcript, words=len(text.split())))
     found, model = asked(tmp_path, {}, entry, sound_events=True)

@@ -52,7 +52,7 @@ class ToneOrNoise:
 @pytest.fixture
 def toy_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step with the toy classifier, in this process."""
-    monkeypatch.setattr(hear, "open_tagger", lambda settings: Tagger(ToneOrNoise(), settings))
+    monkeypatch.setattr(hear, "open_tagger", lambda settings, model: Tagger(ToneOrNoise(), settings))
     monkeypatch.setattr(upfront, "missing_package", lambda name: "")
 
 
